@@ -1,0 +1,1 @@
+"""One module per technology at the edge; each is the only importer of its client library."""

@@ -1,0 +1,167 @@
+"""The records handed from stage to stage, and the letters their shapes are written in.
+
+    N readings · B windows · A assets · C channels · L window length (steps)
+
+Everything between a source and a sink travels as columns over many assets at once; no object per reading exists.
+Records are frozen: a stage reads what it is given and returns something new. Times are int64 milliseconds since the
+Unix epoch, UTC. NaN means "not measured", never zero.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int32]
+Times = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+State = dict[str, npt.NDArray[Any]]  # what a stage saves: plain arrays by name, nothing that needs pickle
+
+
+class Partition(NamedTuple):
+    """A partition of a source topic: the unit by which state moves between workers."""
+
+    topic: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Bytes at an offset, as a source delivers them."""
+
+    partition: Partition
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp: int  # ms UTC as recorded by the broker or producer
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Bytes for a topic, as a sink accepts them."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingBatch:
+    """Readings of one partition in the order of their offsets, dictionary-encoded: codes index the two name tuples."""
+
+    assets: tuple[str, ...]
+    channels: tuple[str, ...]
+    asset: Ints  # (N,)
+    channel: Ints  # (N,)
+    time: Times  # (N,)
+    value: npt.NDArray[np.float64]  # (N,) finite
+    offset: Times  # (N,) offset of the message that carried the reading
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A message that could not be decoded, and why; it goes to the dead-letter topic unchanged."""
+
+    message: Message
+    stage: str  # "decode"
+    field: str  # where in the message, e.g. "values.pressure"; empty if the message as a whole
+    error: str  # class of the fault, e.g. "WrongType"
+    reason: str  # a sentence: what was found and what was expected
+
+
+@dataclass(frozen=True, slots=True)
+class WindowBatch:
+    """Complete windows, ordered by the position that closed them, then by asset, then by end.
+
+    An asset may appear more than once. `assets` are row numbers of the stage that made the windows.
+    """
+
+    assets: Ints  # (B,)
+    ends: Times  # (B,) grid time of the newest step
+    values: Floats  # (B, C, L) carried forward over short holes; NaN = not measured and not filled
+    observed: Bools  # (B, C, L) True where a reading fell into the cell
+    position: Times  # (B,) offset of the message that closed the newest step
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def take(self, index: npt.NDArray[np.intp]) -> "WindowBatch":
+        """The windows at `index` (K,), in that order."""
+        return WindowBatch(
+            self.assets[index], self.ends[index], self.values[index], self.observed[index], self.position[index]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreBatch:
+    """What the detector says of each window of a WindowBatch, row by row."""
+
+    score: Floats  # (B,) higher = more anomalous; 1.0 is the edge of what the clean windows showed
+    by_channel: Floats  # (B, C) each channel's share of the score before aggregation; 0 where nothing was observed
+    expected: Floats  # (B, C) reconstruction of the newest step, in the channel's own unit
+    spread: Floats  # (B, C) one standard deviation of the reconstruction error, in the channel's own unit
+    newest: Floats  # (B, C) the newest step as read, NaN = not measured
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdBatch:
+    """The limit each score was held against, taken before the score itself entered the ring."""
+
+    threshold: Floats  # (B,)
+    anomalous: Bools  # (B,)
+    warm: Bools  # (B,) False while the threshold is borrowed from the model's calibration
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelShare:
+    """One channel's part in an alert."""
+
+    channel: str
+    contribution: float  # share of the summed channel scores, 0..1
+    observed: float | None  # None = not measured at the newest step
+    expected: float
+    low: float  # expected - 2 spreads
+    high: float  # expected + 2 spreads
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One state change of an alert. The id stays the same from firing through updates to resolution."""
+
+    id: str
+    asset: str
+    state: str  # "firing" | "resolved"
+    start: int  # ms UTC: end of the first window of the run that led to firing
+    end: int | None  # ms UTC: end of the last anomalous window; None while firing
+    time: int  # ms UTC: end of the window that caused this record
+    severity: str  # "warning" | "critical"
+    score: float
+    threshold: float
+    ratio: float  # score / threshold; 1.0 = the limit
+    peak: float  # highest ratio since start
+    channels: tuple[ChannelShare, ...]  # ranked by contribution, largest first
+    model: str  # model version
+    detector: str
+    partition: Partition  # of the window that opened the alert
+    offset: int  # of the window that opened the alert
+    position: int  # offset of the message that caused this record; not published
+    sequence: int  # 0 at firing, then 1, 2, … per alert
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What one batch of one partition gave, for the shell to encode and send."""
+
+    windows: WindowBatch
+    scores: ScoreBatch | None  # None while there is no model
+    thresholds: ThresholdBatch | None
+    alerts: Sequence[Alert] = ()
+    rejected: Sequence[Rejected] = ()
+    counts: dict[str, int] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""The shell: settings, loop, signals, health, metrics, training schedule and command line."""
