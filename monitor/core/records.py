@@ -7,6 +7,7 @@ Records are frozen: a stage reads what it is given and returns something new. Ti
 Unix epoch, UTC. NaN means "not measured", never zero.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -165,3 +166,16 @@ class Outputs:
     alerts: Sequence[Alert] = ()
     rejected: Sequence[Rejected] = ()
     counts: dict[str, int] = field(default_factory=dict)
+
+
+def pack_names(names: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """Names as an array, so that a stage's state is arrays only."""
+    return np.frombuffer(json.dumps(list(names)).encode(), np.uint8).copy()
+
+
+def unpack_names(packed: npt.NDArray[Any]) -> list[str]:
+    """The inverse of `pack_names`. Raises ValueError if the bytes are not a list of strings."""
+    names = json.loads(np.asarray(packed, np.uint8).tobytes())
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("expected a JSON list of strings")
+    return names
