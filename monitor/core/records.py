@@ -105,7 +105,7 @@ class ScoreBatch:
     """What the detector says of each window of a WindowBatch, row by row."""
 
     score: Floats  # (B,) higher = more anomalous; 1.0 is the edge of what the clean windows showed
-    by_channel: Floats  # (B, C) each channel's share of the score before aggregation; 0 where nothing was observed
+    by_channel: Floats  # (B, C) each channel's part of the score before aggregation; 0 where nothing was observed
     expected: Floats  # (B, C) reconstruction of the newest step, in the channel's own unit
     spread: Floats  # (B, C) one standard deviation of the reconstruction error, in the channel's own unit
     newest: Floats  # (B, C) the newest step as read, NaN = not measured
@@ -126,10 +126,11 @@ class ChannelShare:
 
     channel: str
     contribution: float  # share of the summed channel scores, 0..1
-    observed: float | None  # None = not measured at the newest step
+    observed: float | None  # at the step of the channel's largest error; None = not measured there
     expected: float
     low: float  # expected - 2 spreads
     high: float  # expected + 2 spreads
+    steps_ago: int  # how many steps before the window's end that step lies
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,189 @@
+"""A directory with a file of JSON lines per topic as a sink; "-" is standard output.
+
+A record that is one line of JSON by its content type is written as it is; its key and its `ce_` headers repeat what
+stands in it. Any other, such as a dead letter, is put into an envelope that keeps every part of it:
+
+    {"key": "pump-1", "value": {"base64": "AP8="}, "headers": {"why": "…", "twice": ["1", "2"]}}
+
+Parts that are no UTF-8 are base64. A file always ends with a whole line once a flush is over, whatever failed: its
+durable length is remembered, and what was written beyond it is cut off before the next attempt. A part of a line left
+by a crash is moved to `<topic>.torn` when the topic is next written to. A file belongs to one process at a time.
+
+It does not rotate files, and knows no partitions.
+"""
+
+import base64
+import fcntl
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from monitor.connectors.base import Invalid, Unavailable
+from monitor.core.records import Record
+
+_TOPIC = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9._-]{1,200}")  # a file name of at most 255 with what is appended
+
+
+def _no_notice(_: str) -> None:
+    """What is said to nobody."""
+
+
+class FileSink:
+    """Records into files; see `base.Sink`."""
+
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        bound: int = 100_000,
+        fsync: bool = True,
+        on_notice: Callable[[str], None] = _no_notice,
+    ) -> None:
+        """See the module.
+
+        Args:
+            directory: Where the files are; made if missing. "-" = standard output.
+            bound: Records held between two flushes; an empty buffer takes one call of any length.
+            fsync: Whether a flush waits for the disk; without it a power cut may take what was flushed.
+            on_notice: Told of torn lines that were set aside.
+        """
+        self._directory = None if str(directory) == "-" else Path(directory)
+        self._bound = bound
+        self._fsync = fsync
+        self._on_notice = on_notice
+        self._buffer: list[Record] = []
+        self._files: dict[str, _Appender] = {}
+
+    def open(self) -> None:
+        """Make the directory. Raises OSError if that is impossible."""
+        if self._directory is not None:
+            self._directory.mkdir(parents=True, exist_ok=True)
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Accept all records, or raise Unavailable and accept none of them."""
+        if self._buffer and len(self._buffer) + len(records) > self._bound:
+            raise Unavailable(f"{len(self._buffer)} records wait to be flushed, at most {self._bound} may")
+        self._buffer += records
+
+    def flush(self, timeout: float) -> None:  # noqa: ARG002 - a disk cannot be given a deadline
+        """Write what is buffered, topic by topic. A closed standard output raises BrokenPipeError: nobody will come."""
+        rejected = [(record, "no name for a file") for record in self._buffer if not _TOPIC.fullmatch(record.topic)]
+        good = [record for record in self._buffer if _TOPIC.fullmatch(record.topic)]
+        if self._directory is None:
+            sys.stdout.buffer.write(b"".join(map(line, good)))
+            sys.stdout.buffer.flush()
+        else:
+            self._append(self._directory, good)
+        self._buffer.clear()
+        if rejected:
+            raise Invalid(f"topic {rejected[0][0].topic[:60]!r}: {rejected[0][1]}", rejected)
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+        self._buffer.clear()
+
+    def _append(self, directory: Path, records: Sequence[Record]) -> None:
+        """Raises Unavailable; the buffer then lacks the topics that were written whole."""
+        for topic in dict.fromkeys(record.topic for record in records):
+            try:
+                if topic not in self._files:
+                    file = _Appender(directory / f"{topic}.jsonl", fsync=self._fsync)
+                    if torn := file.open():
+                        self._on_notice(f"{topic}: moved {torn} bytes of a torn line to {topic}.torn")
+                    self._files[topic] = file
+                self._files[topic].append(b"".join(line(record) for record in records if record.topic == topic))
+            except OSError as error:
+                raise Unavailable(f"cannot write {directory / topic}.jsonl: {error}") from error
+            self._buffer = [record for record in self._buffer if record.topic != topic]
+
+
+class _Appender:
+    """One file, open and locked. Every method raises OSError."""
+
+    def __init__(self, path: Path, *, fsync: bool) -> None:
+        self._path = path
+        self._fsync = fsync
+        self._end = 0  # all before it is durable
+
+    def open(self) -> int:
+        """Open and lock the file, move a last line without an end to the file `.torn`, and return its length."""
+        self._file = self._path.open("ab", buffering=0)
+        try:
+            self._lock()
+            self._end = self._file.tell()
+            torn = self._last_line()
+            if torn:
+                with self._path.with_suffix(".torn").open("ab") as file:
+                    file.write(torn + b"\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+                self._end -= len(torn)  # where `append` cuts
+            self._sync_directory()
+        except BaseException:
+            self._file.close()
+            raise
+        return len(torn)
+
+    def append(self, data: bytes) -> None:
+        """Returning means durable. After a failure the next call first cuts off what this one may have written."""
+        self._file.truncate(self._end)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+        if self._fsync:
+            os.fsync(self._file.fileno())
+        self._end += len(data)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise OSError(error.errno, "another process writes to it", str(self._path)) from error
+
+    def _last_line(self) -> bytes:
+        """What stands behind the last line end."""
+        begin, tail = self._end, b""
+        with self._path.open("rb") as file:
+            while begin and b"\n" not in tail:
+                begin = max(begin - 65_536, 0)
+                file.seek(begin)
+                tail = file.read(self._end - begin)
+        return tail.rpartition(b"\n")[2]
+
+    def _sync_directory(self) -> None:
+        descriptor = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def line(record: Record) -> bytes:
+    """The record as a line, with its end."""
+    if ("content-type", b"application/json") in record.headers and record.value and b"\n" not in record.value:
+        return record.value + b"\n"
+    headers: dict[str, list[object]] = {}
+    for name, value in record.headers:
+        headers.setdefault(name, []).append(_text(value))
+    envelope = {
+        "key": _text(record.key),
+        "value": _text(record.value),
+        "headers": {name: values if len(values) > 1 else values[0] for name, values in headers.items()},
+    }
+    return json.dumps(envelope, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def _text(value: bytes | None) -> object:
+    """Text for UTF-8, an object with base64 for other bytes."""
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(value or b"").decode()}

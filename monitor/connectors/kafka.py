@@ -1,0 +1,289 @@
+"""Messages from Kafka, as a member of a consumer group. See `base.Source`.
+
+What librdkafka does by itself is switched off where it could lose or repeat something in silence: it commits nothing,
+stores nothing, and stops at an offset that is gone (retention, a topic made anew) instead of choosing another one.
+That choice is made here and reported.
+
+Callbacks of a rebalance never let an exception through into the client, which would throw away the messages fetched
+by the same call: it is kept, the messages are returned, and the next `poll` raises it. A partition whose `on_assign`
+failed is offered again at every poll until it succeeds, and delivers nothing before.
+
+One thread uses a source. Only `close` of the client, which can hang, runs in another one, so that it can be left alone.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
+
+from monitor.connectors.base import OnAssign, OnRevoke, Unavailable
+from monitor.connectors.kafka_client import (
+    QUIET,
+    Config,
+    KafkaFatal,
+    Report,
+    Trouble,
+    kafka_error,
+    name,
+    report,
+    within,
+)
+from monitor.connectors.kafka_commits import Commits
+from monitor.connectors.kafka_positions import Positions
+from monitor.core.records import Message, Partition
+
+__all__ = ["KafkaFatal", "KafkaSource"]
+
+_ANSWER_S = 10.0  # for committed offsets and watermarks; asked again at the next poll, well before max.poll.interval
+_CLOSE_S = 10.0  # librdkafka's close can hang for ever after it was fenced; leaving takes one round trip
+_DEFAULTS: Config = {
+    **QUIET,
+    "topic.metadata.refresh.interval.ms": 30_000,  # a topic made after the start is found by then, not after 5 min
+    "fetch.queue.backoff.ms": 50,  # when its queue is full, librdkafka looks again after this; 1 s starves a replay
+}
+_FORCED: Config = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "error",
+}
+
+
+class KafkaSource:
+    """Messages of the topics that the group gives to this member.
+
+    `config` holds librdkafka's options by their own names; see `kafka_options.check_options` for those it must not.
+    `on_error` is told in a sentence of every complaint of the client and of every message that was lost before it
+    could be read. It runs inside the other calls; during `close` it may run on another thread.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        topics: Sequence[str],
+        group: str,
+        reset: Literal["earliest", "latest"],
+        on_error: Report = report,
+    ) -> None:
+        self._config, self._topics, self._group = dict(config), list(topics), group
+        self._default = OFFSET_BEGINNING if reset == "earliest" else OFFSET_END
+        self._tell = on_error
+        self._trouble = Trouble(on_error)
+        self._consumer: Consumer | None = None
+        self._unplaced: set[Partition] = set()  # assigned by the group, not yet answered by on_assign
+        self._recreated: set[Partition] = set()  # of those: whatever is committed belongs to an earlier topic
+        self._gone: set[Partition] = set()  # where the next offset does not exist
+        self._batch: list[Message] = []  # what the running poll will return
+        self._fault: BaseException | None = None  # to be raised when there is no message left to return
+        self._fatal = False
+
+    @property
+    def last_error(self) -> str | None:
+        """The client's last complaint; None since a broker has answered."""
+        return self._trouble.last
+
+    def open(self, on_assign: OnAssign, on_revoke: OnRevoke, on_lost: OnRevoke) -> None:
+        """Join the group, in the background. Raises ValueError if the client refuses the configuration."""
+        self._on_assign, self._on_revoke, self._on_lost = on_assign, on_revoke, on_lost
+        settings = {**_DEFAULTS, **self._config, **_FORCED, "group.id": self._group}
+        if settings.get("group.protocol") != "consumer":  # there, the broker decides
+            settings.setdefault("partition.assignment.strategy", "cooperative-sticky")
+        strategy = settings.get("partition.assignment.strategy", "cooperative-sticky")
+        try:
+            calls = {"error_cb": self._trouble.heard, "on_commit": self._answered}
+            consumer = Consumer({**settings, **calls})
+            self._positions = Positions(consumer, cooperative=strategy == "cooperative-sticky")
+            self._commits = Commits(consumer, self._trouble)
+            self._consumer = consumer
+            consumer.subscribe(
+                self._topics,
+                on_assign=lambda _, parts: self._take_over(parts),
+                on_revoke=lambda _, parts: self._give_up(_partitions(parts), self._on_revoke),
+                on_lost=lambda _, parts: self._give_up(_partitions(parts), self._on_lost),
+            )
+        except KafkaException as fault:
+            raise ValueError(f"kafka configuration: {fault.args[0]}") from fault
+
+    def poll(self, limit: int, timeout: float) -> list[Message]:
+        """See `base.Source`. Raises KafkaFatal if the client cannot go on."""
+        if self._fault is None:
+            self._consume(limit, timeout)
+            self._restart()
+            if self._unplaced:
+                self._place()
+        if self._fault is not None and not self._batch:
+            fault, self._fault = self._fault, None
+            raise fault
+        batch, self._batch = self._batch, []
+        return batch
+
+    def pause(self, partitions: Sequence[Partition]) -> None:
+        self._positions.pause(partitions)
+
+    def resume(self, partitions: Sequence[Partition]) -> None:
+        self._positions.resume(partitions)
+
+    def commit(self, offsets: Mapping[Partition, int], timeout: float) -> None:
+        """See `base.Source`. After an `Unavailable` for lack of time the commit may still become durable later."""
+        if not offsets:
+            return
+        if foreign := [part for part in offsets if part not in self._positions]:
+            raise self._trouble.unavailable(f"{name(foreign[0])} is not assigned to this member any more")
+        self._commits.store(offsets, timeout)
+
+    def lag(self) -> dict[Partition, int]:
+        """See `base.Source`. As of the last fetch; a partition whose end nobody has told is left out."""
+        return self._positions.lag()
+
+    def ended(self) -> bool:
+        """Never: a topic that was read to its end may go on at any time."""
+        return False
+
+    def close(self) -> None:
+        """See `base.Source`. Waits at most 10 s after the callback: a client that hangs is reported and left alone."""
+        if self._consumer is None:
+            return
+        known = list(self._positions)
+        try:
+            if known:  # the client keeps rejoining a rebalance meanwhile, without which no commit would be accepted
+                (self._on_lost if self._fatal else self._on_revoke)(known)
+        except BaseException as fault:  # noqa: BLE001 - raised once all is closed
+            self._blame(fault)
+        consumer, self._consumer = self._consumer, None  # from here on the callbacks of a rebalance do nothing
+        self._positions.next.clear()
+        if not within(_CLOSE_S, consumer.close):
+            self._tell(f"the consumer did not leave the group within {_CLOSE_S:g} s and was abandoned")
+        if self._fault is not None:
+            raise self._fault
+
+    def _answered(self, error: KafkaError | None, _: list[TopicPartition]) -> None:
+        """To a commit that was sent a while ago."""
+        if error is not None:
+            self._tell(f"commit: {error.name()}: {error.str()}")
+
+    def _opened(self) -> Consumer:
+        assert self._consumer is not None, "open() comes first"
+        return self._consumer
+
+    def _consume(self, limit: int, timeout: float) -> None:
+        """Fill `_batch`. The client's `consume` waits for as many as asked, so the wait is for one message only."""
+        consumer = self._opened()
+        try:
+            self._sort(consumer.consume(limit, 0))
+            if self._batch or self._fault is not None or self._gone:
+                return
+            if self._trouble.cut_off:
+                consumer.list_topics(self._topics[0], timeout)  # raises until a broker answers
+                self._trouble.over()
+            else:
+                self._sort(consumer.consume(1, timeout))
+                if self._batch and limit > 1:
+                    self._sort(consumer.consume(limit - 1, 0))
+        except (KafkaException, SystemError) as fault:
+            error = kafka_error(fault)
+            self._blame(fault if error is None else self._trouble.judge(error, "poll"))
+
+    def _sort(self, raw: Iterable[Any]) -> None:
+        """Messages to `_batch`, where a later callback can still take them out again; errors to where they belong."""
+        following, append = self._positions.next, self._batch.append
+        for each in raw:
+            part = Partition(each.topic(), each.partition())
+            if (error := each.error()) is not None:
+                self._weigh(error, part)
+            elif part in following:
+                offset = each.offset()
+                append(Message(part, offset, each.key(), each.value(), each.timestamp()[1]))
+                following[part] = offset + 1
+        if self._batch and not self._trouble.cut_off:  # what was fetched before an outage is no sign that it is over
+            self._trouble.over()
+
+    def _weigh(self, error: KafkaError, part: Partition) -> None:
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - librdkafka's own codes begin so
+            self._gone |= {part} & self._positions.next.keys()
+        elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - as above
+            self._blame(self._trouble.judge(error, "poll" if part.topic is None else name(part)))
+
+    def _take_over(self, parts: Iterable[TopicPartition]) -> None:
+        """The group has given these partitions to this member."""
+        if self._consumer is not None:
+            self._unplaced |= set(_partitions(parts))
+            self._place()
+
+    def _place(self) -> None:
+        """Ask where to start what is unplaced, and start there; on failure it stays unplaced."""
+        starts: dict[Partition, int] = {}
+        try:
+            committed = self._committed()
+            answer = self._on_assign(committed) if committed else {}
+            for part in committed:
+                start, never = answer[part], OFFSET_BEGINNING if part in self._recreated else self._default
+                starts[part] = never if start is None else start
+        except KafkaException as fault:
+            starts.clear()
+            self._blame(self._trouble.judge(fault.args[0], "committed offsets"))
+        except BaseException as fault:  # noqa: BLE001 - raised by poll
+            starts.clear()
+            self._blame(fault)
+        self._unplaced -= starts.keys()
+        self._recreated -= starts.keys()
+        try:
+            self._positions.add(starts)  # with none, too: the client waits to hear of it
+        except KafkaFatal as fault:
+            self._blame(fault)
+
+    def _committed(self) -> dict[Partition, int | None]:
+        """Of what is unplaced, for `on_assign`."""
+        nothing: dict[Partition, int | None] = dict.fromkeys(self._unplaced & self._recreated)
+        return nothing | self._commits.stored(sorted(self._unplaced - self._recreated), _ANSWER_S)
+
+    def _give_up(self, going: Sequence[Partition], callback: OnRevoke) -> None:
+        """Tell the caller that these go, and let them go whatever it says to that."""
+        if self._consumer is None:
+            return
+        known = [part for part in going if part in self._positions]
+        try:
+            if known:
+                callback(known)
+        except BaseException as fault:  # noqa: BLE001 - raised by poll or close
+            self._blame(fault)
+        self._unplaced.difference_update(going)
+        self._recreated.difference_update(going)
+        self._gone.difference_update(going)
+        self._batch = [message for message in self._batch if message.partition not in going]
+        try:
+            self._positions.drop(known)
+        except KafkaFatal as fault:
+            self._blame(fault)
+
+    def _restart(self) -> None:
+        """Go on where there is something to read, after an offset was not there; say what is lost by that."""
+        for part in sorted(self._gone):
+            wanted = self._positions.next[part]
+            try:
+                low, high = self._opened().get_watermark_offsets(TopicPartition(*part), timeout=_ANSWER_S)
+                if wanted > high:
+                    self._tell(
+                        f"{name(part)} ends at {high}, before {wanted}: it was made anew and is read from its start"
+                    )
+                    self._give_up([part], self._on_lost)
+                    self._unplaced.add(part)
+                    self._recreated.add(part)
+                    continue
+                if lost := max(0, low - wanted) if wanted >= 0 else 0:
+                    self._tell(
+                        f"{name(part)}: {lost} messages from offset {wanted} on were deleted before they were read"
+                    )
+                self._positions.move(part, wanted + lost)
+                self._gone.discard(part)
+            except (KafkaException, KafkaFatal) as fault:  # asked again at the next poll
+                error = kafka_error(fault)
+                self._blame(fault if error is None else self._trouble.judge(error, f"watermarks of {name(part)}"))
+
+    def _blame(self, fault: BaseException) -> None:
+        """Keep what `poll` is to raise; what stops the process counts for more than what can wait."""
+        self._fatal |= isinstance(fault, KafkaFatal)
+        if self._fault is None or isinstance(self._fault, Unavailable):
+            self._fault = fault
+
+
+def _partitions(parts: Iterable[TopicPartition]) -> list[Partition]:
+    return sorted(Partition(part.topic, part.partition) for part in parts)

@@ -1,0 +1,275 @@
+"""An in-process broker: topics with partitions, groups that rebalance, committed offsets, retention.
+
+Why: the demo and most tests need what Kafka promises, without a server, with exact control over what goes wrong
+(`refuse`, `kick`). It keeps the promises of the contract suites; where Kafka lets one choose, the simplest is chosen:
+
+* A partition moves only when its owner's next `poll` or `close` gives it up, and to its new owner at that one's next
+  poll; all others keep theirs. There are no heartbeats: an owner that never polls again keeps its partitions until
+  somebody calls `kick`.
+* The oldest records of a partition are dropped when it holds more than `bound`. A reader that is behind goes on at the
+  oldest record left; what it missed shows as a gap in the offsets.
+
+Nothing here survives the process, and there are no transactions.
+"""
+
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import NamedTuple
+from zlib import crc32
+
+from monitor.connectors.base import Invalid, Unavailable
+from monitor.core.records import Partition, Record
+
+_TOPIC = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9._-]{1,249}")  # Kafka's rule
+
+
+def now_ms() -> int:
+    """The wall clock, ms UTC."""
+    return time.time_ns() // 1_000_000
+
+
+class Stored(NamedTuple):
+    """A record where it lies."""
+
+    offset: int
+    record: Record
+    timestamp: int  # ms UTC
+
+
+@dataclass(slots=True)
+class _Log:
+    begin: int = 0  # offset of the oldest record still kept
+    records: deque[tuple[Record, int]] = field(default_factory=deque)
+
+    @property
+    def end(self) -> int:
+        return self.begin + len(self.records)
+
+
+@dataclass(slots=True)
+class _Group:
+    committed: dict[Partition, int] = field(default_factory=dict)
+    owner: dict[Partition, str] = field(default_factory=dict)  # who may commit
+    members: dict[str, tuple[str, ...]] = field(default_factory=dict)  # topics by member, in order of joining
+    target: dict[Partition, str] = field(default_factory=dict)  # who shall own
+
+
+class MemoryBroker:
+    """Thread-safe. Every method that stands for a request raises Unavailable while `refuse` is in force."""
+
+    def __init__(
+        self,
+        partitions: Mapping[str, int] | None = None,
+        *,
+        default_partitions: int = 1,
+        bound: int | None = 100_000,
+        max_record_bytes: int = 1_048_576,
+        clock: Callable[[], int] = now_ms,
+    ) -> None:
+        self._counts = dict(partitions or {})  # partitions by topic
+        self._default_partitions = default_partitions  # of a topic first heard of in use
+        self._bound = bound  # records kept per partition; None = all
+        self._max_record_bytes = max_record_bytes  # key and value together; Kafka's default
+        self._clock = clock
+        self._logs: dict[Partition, _Log] = {}
+        self._rotation: dict[str, int] = {}  # next partition for a record without key
+        self._groups: dict[str, _Group] = {}
+        self._joined = 0
+        self._refusing: str | None = None
+        self._finished = False
+        self._version = 0  # counts changes that may end somebody's wait
+        self._changed = threading.Condition(threading.RLock())
+
+    def partitions(self, topic: str) -> list[Partition]:
+        """The partitions of a topic, which comes into being by being named. Raises ValueError for a wrong name."""
+        if _TOPIC.fullmatch(topic) is None:
+            raise ValueError(f"topic {topic[:250]!r}: expected 1 to 249 of the characters A-Z a-z 0-9 . _ -")
+        with self._changed:
+            return [Partition(topic, n) for n in range(self._counts.setdefault(topic, self._default_partitions))]
+
+    def append(
+        self, record: Record, partition: int | None = None, timestamp: int | None = None
+    ) -> tuple[Partition, int]:
+        """Store one record and say where. `partition` None: by the key, or in turn without one; `timestamp` None: now.
+
+        Raises Invalid if the record will never be accepted.
+        """
+        with self._changed:
+            self.ping()
+            if reason := self._fault(record):
+                raise Invalid(reason, [(record, reason)])
+            return self._store(record, partition, self._clock() if timestamp is None else timestamp)
+
+    def extend(self, records: Sequence[Record]) -> None:
+        """Store all records in one step, so that a reader sees none or all. Raises Invalid for those left out."""
+        with self._changed:
+            self.ping()
+            now = self._clock()
+            rejected = [(record, reason) for record in records if (reason := self._fault(record))]
+            left_out = {id(record) for record, _ in rejected}
+            for record in records:
+                if id(record) not in left_out:
+                    self._store(record, None, now)
+        if rejected:
+            raise Invalid(rejected[0][1], rejected)
+
+    def read(self, partition: Partition, start: int = 0, limit: int | None = None) -> list[Stored]:
+        """Up to `limit` records from offset `start` on, or from the oldest kept if that is later."""
+        with self._changed:
+            self.ping()
+            log = self._log(partition)
+            first = max(start, log.begin)
+            kept = islice(log.records, first - log.begin, None if limit is None else first - log.begin + limit)
+            return [Stored(first + n, record, timestamp) for n, (record, timestamp) in enumerate(kept)]
+
+    def begin_offsets(self, topic: str) -> dict[Partition, int]:
+        """Per partition the offset of the oldest record kept."""
+        with self._changed:
+            return {partition: self._log(partition).begin for partition in self.partitions(topic)}
+
+    def end_offsets(self, topic: str) -> dict[Partition, int]:
+        """Per partition the offset that the next record will get."""
+        with self._changed:
+            return {partition: self._log(partition).end for partition in self.partitions(topic)}
+
+    def committed(self, group: str) -> dict[Partition, int]:
+        """What the group has committed so far."""
+        with self._changed:
+            return dict(self._group(group).committed)
+
+    def ping(self) -> None:
+        """Do nothing; raises Unavailable while `refuse` is in force."""
+        if self._refusing is not None:
+            raise Unavailable(self._refusing)
+
+    def refuse(self, reason: str | None) -> None:
+        """Answer every request with Unavailable from now on; None: serve again. For tests of what callers then do."""
+        with self._changed:
+            self._refusing = reason
+            self._announce()
+
+    def finish(self) -> None:
+        """State that no record will be written any more: a source that has delivered everything has then `ended`."""
+        with self._changed:
+            self._finished = True
+            self._announce()
+
+    def finished(self) -> bool:
+        """Whether `finish` was called."""
+        return self._finished
+
+    def join(self, group: str, topics: Sequence[str]) -> str:
+        """Make a new member and return its name."""
+        with self._changed:
+            self.ping()
+            self._joined += 1
+            name = f"{group}-{self._joined:06d}"
+            self._group(group).members[name] = tuple(topics)
+            self._share(group)
+            return name
+
+    def kick(self, group: str, member: str) -> None:
+        """Take everything away from a member without asking: it left, or is given up as dead."""
+        with self._changed:
+            mine = self._group(group)
+            mine.members.pop(member, None)
+            for partition in [part for part, owner in mine.owner.items() if owner == member]:
+                del mine.owner[partition]
+            self._share(group)
+
+    def knows(self, group: str, member: str) -> bool:
+        """Whether the member still belongs to the group."""
+        with self._changed:
+            return member in self._group(group).members
+
+    def target(self, group: str, member: str) -> set[Partition]:
+        """What the member shall own, which may still be owned by somebody else."""
+        with self._changed:
+            return {part for part, owner in self._group(group).target.items() if owner == member}
+
+    def release(self, group: str, member: str, partitions: Iterable[Partition]) -> None:
+        """Give up ownership."""
+        with self._changed:
+            mine = self._group(group)
+            for partition in partitions:
+                if mine.owner.get(partition) == member:
+                    del mine.owner[partition]
+            self._announce()
+
+    def claim(self, group: str, member: str) -> dict[Partition, int | None]:
+        """Take ownership of what the member shall own and nobody owns, and return it with its committed offsets."""
+        with self._changed:
+            mine = self._group(group)
+            free = sorted(part for part in self.target(group, member) if part not in mine.owner)
+            mine.owner.update(dict.fromkeys(free, member))
+            return {part: mine.committed.get(part) for part in free}
+
+    def commit(self, group: str, member: str, offsets: Mapping[Partition, int]) -> None:
+        """Record all offsets, or raise Unavailable and record none if the member does not own every partition."""
+        with self._changed:
+            self.ping()
+            mine = self._group(group)
+            foreign = [part for part in offsets if mine.owner.get(part) != member]
+            if foreign:
+                raise Unavailable(f"{member} does not own {foreign[0].topic}[{foreign[0].number}] any more")
+            mine.committed.update(offsets)
+
+    def version(self) -> int:
+        """A number that changes with everything `wait` waits for."""
+        return self._version
+
+    def wait(self, version: int, timeout: float) -> None:
+        """Return when `version()` is no longer `version`, or after `timeout` seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._version != version, timeout)
+
+    def _announce(self) -> None:
+        self._version += 1
+        self._changed.notify_all()
+
+    def _group(self, name: str) -> _Group:
+        return self._groups.setdefault(name, _Group())
+
+    def _log(self, partition: Partition) -> _Log:
+        if partition not in self.partitions(partition.topic):
+            raise ValueError(f"{partition.topic} has no partition {partition.number}")
+        return self._logs.setdefault(partition, _Log())
+
+    def _fault(self, record: Record) -> str:
+        """Why the record will never be accepted; empty if it will."""
+        size = len(record.key or b"") + len(record.value or b"")
+        if size > self._max_record_bytes:
+            return f"found {size} bytes of key and value, expected at most {self._max_record_bytes}"
+        return "" if _TOPIC.fullmatch(record.topic) else f"found {record.topic[:60]!r}, expected the name of a topic"
+
+    def _store(self, record: Record, number: int | None, timestamp: int) -> tuple[Partition, int]:
+        partitions = self.partitions(record.topic)
+        if number is None and record.key is not None:
+            number = crc32(record.key) % len(partitions)
+        elif number is None:
+            number = self._rotation.get(record.topic, 0) % len(partitions)
+            self._rotation[record.topic] = number + 1
+        partition = Partition(record.topic, number)
+        log = self._log(partition)
+        log.records.append((record, timestamp))
+        if self._bound is not None and len(log.records) > self._bound:
+            log.records.popleft()
+            log.begin += 1
+        self._announce()
+        return partition, log.end - 1
+
+    def _share(self, group: str) -> None:
+        """Decide who shall own what: of each topic a range of partitions per member, in order of joining."""
+        mine = self._group(group)
+        mine.target = {}
+        for topic in {topic for topics in mine.members.values() for topic in topics}:
+            partitions = self.partitions(topic)
+            members = [name for name, topics in mine.members.items() if topic in topics]
+            for partition in partitions:
+                mine.target[partition] = members[partition.number * len(members) // len(partitions)]
+        self._announce()

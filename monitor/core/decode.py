@@ -1,0 +1,228 @@
+"""Bytes -> columns: the first stage. A whole batch of messages becomes one ReadingBatch, and what is wrong a Rejected.
+
+Three passes, each over the whole batch: `_screen` looks at sizes and keys, a parser at syntax and types, `_judge` at
+what the values may be (ids, times, number of channels), by columns. A message is taken whole or rejected whole.
+
+Guaranteed: whether a message is taken, and what it says, depends on the message, the format and `now` alone, never on
+its neighbours or on how a stream is cut into batches. `now` matters only for messages stamped later than it.
+
+It reads no clock, keeps no state, and knows nothing of lateness or duplicates: the windows judge those.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from monitor.core.decode_format import Codes, Fault, Format, Parser, Points, place, shown
+from monitor.core.decode_json import parse_long, parse_telegraf, parse_wide
+from monitor.core.decode_line import parse_line
+from monitor.core.decode_time import UNREADABLE, to_ms
+from monitor.core.records import Bools, Ints, Message, ReadingBatch, Rejected, Times
+
+__all__ = ["Format", "collisions", "decode"]
+
+_ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}+")  # safe in Kafka keys, InfluxDB tags, file names, logs and JSON alike
+_IDS = re.compile(rf"(?:{_ID.pattern}\n)*+")
+_ID_WORDS = "1 to 128 of the characters A-Z a-z 0-9 . _ : / -"
+_PARSERS: dict[str, Parser] = {
+    "json_long": parse_long,
+    "json_wide": parse_wide,
+    "influx_line": parse_line,
+    "telegraf_json": parse_telegraf,
+}
+Floats64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Points by column; P points, N readings. `points` still has their values as they stood in the messages."""
+
+    points: Points
+    assets: list[str]
+    asset: Ints  # (P,) codes of `assets`
+    row: Times  # (P,) index of the message
+    time: Times  # (P,)
+    point: Times  # (N,) index of the reading's point
+    channel: Ints  # (N,) codes of points.codes
+    value: Floats64  # (N,) finite
+
+
+def decode(messages: Sequence[Message], format: Format, now: int) -> tuple[ReadingBatch, list[Rejected]]:  # noqa: A002 - the house's word
+    """The readings of `messages` in their order, and the messages that could not be read. `now` is ms UTC.
+
+    The batch names only assets and channels that have a reading in it, in order of first appearance.
+    """
+    faults = _screen(messages, format)
+    columns = _columns(_PARSERS[format.kind](messages, format, faults), messages, format)
+    _judge(columns, messages, format, now, faults)
+    readings = _readings(columns, messages, faults)
+    found = [(messages[row], faults[row]) for row in sorted(faults)]
+    return readings, [Rejected(message, "decode", fault.field, fault.error, fault.reason) for message, fault in found]
+
+
+def collisions(batch: ReadingBatch) -> int:
+    """How many readings share asset, channel and time with another of the batch.
+
+    Telegraf's JSON has whole seconds unless told otherwise, so what it reads faster than that collides.
+    """
+    if not len(batch):
+        return 0
+    pair = batch.asset.astype(np.int64) * len(batch.channels) + batch.channel
+    order = np.lexsort((batch.time, pair))
+    same = (np.diff(pair[order]) == 0) & (np.diff(batch.time[order]) == 0)
+    return int(np.count_nonzero(np.append(same, False) | np.append(False, same)))
+
+
+def _screen(messages: Sequence[Message], form: Format) -> dict[int, Fault]:
+    """What can be said without reading a message: by index."""
+    faults = {}
+    sizes = np.array([-1 if message.value is None else len(message.value) for message in messages], np.int64)
+    for row in np.flatnonzero((sizes < 1) | (sizes > form.max_message_bytes)).tolist():
+        size = int(sizes[row])
+        if size < 0:
+            faults[row] = Fault("Tombstone", "", "found no value (a tombstone), expected a message")
+        elif size == 0:
+            faults[row] = Fault("Empty", "", "found 0 bytes, expected a message")
+        else:
+            faults[row] = Fault("TooLarge", "", f"found {size} bytes, expected at most {form.max_message_bytes}")
+    if form.asset_from == "key":
+        for row, message in enumerate(messages):
+            if row not in faults and not message.key:
+                faults[row] = Fault("MissingField", "key", "found no key, expected the asset's id")
+            elif row not in faults and not _is_utf8(message.key or b""):
+                faults[row] = Fault("NotUtf8", "key", f"found {message.key!r:.60}, expected UTF-8")
+    return faults
+
+
+def _is_utf8(key: bytes) -> bool:
+    try:
+        key.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _columns(points: Points, messages: Sequence[Message], form: Format) -> _Columns:
+    codes = Codes()
+    row = np.array(points.row, np.int64)
+    asset = np.array(list(map(codes.__getitem__, points.asset)), np.int32)
+    time = to_ms(points.time, form.timestamp_unit)
+    for index in points.untimed:
+        time[index] = messages[points.row[index]].timestamp
+    point = np.repeat(np.arange(len(row)), np.array(points.width, np.int64))
+    channel = np.array(points.channel, np.int32)
+    value = np.array(points.value, np.float64)  # None becomes NaN, and nothing else can be NaN
+    measured = ~np.isnan(value)
+    if not measured.all():
+        point, channel, value = point[measured], channel[measured], value[measured]
+    return _Columns(points, list(codes), asset, row, time, point, channel, value)
+
+
+def _judge(columns: _Columns, messages: Sequence[Message], form: Format, now: int, faults: dict[int, Fault]) -> None:
+    """Add a fault for each message that says something a reading may not be; the first rule broken names it."""
+    _judge_assets(columns, form, faults)
+    _judge_times(columns, messages, form, now, faults)
+    _judge_channels(columns, form, faults)
+    rows = columns.row[columns.point]  # (N,) ascending
+    readings = np.bincount(rows, minlength=len(messages))  # (messages,)
+    for row in set(columns.row[readings[columns.row] == 0].tolist()) - faults.keys():
+        if form.kind == "json_wide":
+            faults[row] = Fault("Empty", place(form.values), "found no value that is not null, expected at least one")
+        else:
+            faults[row] = Fault("NoNumericField", "fields", "found no number in any field, expected at least one")
+    for row in set(np.flatnonzero(readings > form.max_channels).tolist()) - faults.keys():
+        begin, end = np.searchsorted(rows, [row, row + 1])
+        different = len(np.unique(columns.channel[begin:end]))
+        if different > form.max_channels:
+            reason = f"found {different} different channels, expected at most {form.max_channels}"
+            faults[row] = Fault("TooManyChannels", "", reason)
+
+
+def _judge_assets(columns: _Columns, form: Format, faults: dict[int, Fault]) -> None:
+    bad = _bad_ids(columns.assets)
+    where = {"field": form.asset, "tag": f"tags.{form.asset_tag}", "key": "key"}[form.asset_from]
+    for point in _first(bad[columns.asset], columns.row, faults):
+        name = columns.points.asset[point]
+        reason = f"found {shown(name)}, expected {_ID_WORDS}"
+        at = where if where == "key" else _at(columns, point, form, where)
+        faults[int(columns.row[point])] = Fault("BadId", at, reason)
+
+
+def _judge_times(
+    columns: _Columns, messages: Sequence[Message], form: Format, now: int, faults: dict[int, Fault]
+) -> None:
+    stamps = np.array([message.timestamp for message in messages], np.int64)
+    latest = np.where(stamps > 0, np.minimum(stamps, now), now) + form.max_future_ms  # (messages,)
+    where = form.timestamp if form.kind.startswith("json") else "timestamp"
+    for point in _first((columns.time < form.oldest_ms) | (columns.time > latest[columns.row]), columns.row, faults):
+        row, time, found = int(columns.row[point]), int(columns.time[point]), shown(columns.points.time[point])
+        at = _at(columns, point, form, where)
+        if time == UNREADABLE:
+            expected = "expected an RFC 3339 time with its zone, such as 2024-05-01T12:00:00Z"
+            faults[row] = Fault("WrongType", at, f"found {found}, {expected}")
+        elif time < form.oldest_ms:
+            reason = f"found {found} ({form.timestamp_unit}), expected at least {form.oldest_ms} ms UTC"
+            faults[row] = Fault("TimeTooOld", at, reason)
+        else:
+            reason = f"found {found} ({form.timestamp_unit}), expected at most {latest[row]} ms UTC"
+            faults[row] = Fault("TimeInFuture", at, reason)
+
+
+def _judge_channels(columns: _Columns, form: Format, faults: dict[int, Fault]) -> None:
+    names = list(columns.points.codes)
+    bad = _bad_ids(names)
+    for reading in _first(bad[columns.channel], columns.row[columns.point], faults):
+        name, point = names[columns.channel[reading]], int(columns.point[reading])
+        own = {"json_long": form.channel, "json_wide": place(form.values, name)}.get(form.kind, "fields")
+        reason = f"found {shown(name)}, expected {_ID_WORDS}"
+        faults[int(columns.row[point])] = Fault("BadId", _at(columns, point, form, own), reason)
+
+
+def _bad_ids(names: list[str]) -> Bools:
+    joined = "".join([f"{name}\n" for name in names])
+    if _IDS.fullmatch(joined) and joined.count("\n") == len(names):  # all at once: six times as fast as one by one
+        return np.zeros(len(names), np.bool_)
+    return np.array([_ID.fullmatch(name) is None for name in names], np.bool_)
+
+
+def _first(bad: Bools, row: Times, faults: dict[int, Fault]) -> list[int]:
+    """Of the places marked `bad`, the first of each message that has no fault yet."""
+    places = np.flatnonzero(bad)
+    _, firsts = np.unique(row[places], return_index=True)
+    return [at for at in places[firsts].tolist() if int(row[at]) not in faults]
+
+
+def _at(columns: _Columns, point: int, form: Format, field: str) -> str:
+    """The field's place within the message, naming the line or metric if it has several."""
+    part = columns.points.part[point]
+    if part < 0:
+        return field
+    return f"line {part}: {field}" if form.kind == "influx_line" else f"metrics[{part}].{field}"
+
+
+def _readings(columns: _Columns, messages: Sequence[Message], faults: dict[int, Fault]) -> ReadingBatch:
+    """The readings of the messages without a fault."""
+    point, channel, value = columns.point, columns.channel, columns.value
+    if faults:
+        good = np.ones(len(messages), np.bool_)
+        good[list(faults)] = False
+        keep = good[columns.row[point]]
+        point, channel, value = point[keep], channel[keep], value[keep]
+    assets, asset = _compact(columns.assets, columns.asset[point])
+    channels, channel = _compact(list(columns.points.codes), channel)
+    offsets = np.array([message.offset for message in messages], np.int64)
+    return ReadingBatch(assets, channels, asset, channel, columns.time[point], value, offsets[columns.row[point]])
+
+
+def _compact(names: list[str], codes: Ints) -> tuple[tuple[str, ...], Ints]:
+    """Only the names that occur, in order of first appearance, and the codes (N,) that index them."""
+    unseen = len(codes)
+    first = np.full(len(names), unseen, np.int64)
+    first[codes[::-1]] = np.arange(unseen)[::-1]  # of several writes to one place the last stays: the earliest
+    order = np.argsort(first, kind="stable")[: int(np.count_nonzero(first < unseen))]
+    renamed = np.empty(len(names), np.int32)
+    renamed[order] = np.arange(len(order), dtype=np.int32)
+    return tuple(names[code] for code in order), renamed[codes]

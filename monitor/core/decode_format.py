@@ -1,0 +1,136 @@
+"""What the decoder's parts share: the `Format` an operator configures, the faults, and the lists a parser fills.
+
+A parser goes through the messages once and appends to `Points`; it judges syntax and types. What a value may be (ids,
+times, how many channels) is judged afterwards on whole columns in `decode.py`, so each rule stands in one place.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from monitor.core.records import Message
+
+KINDS = ("json_long", "json_wide", "influx_line", "telegraf_json")
+UNITS = ("ms", "s", "us", "ns", "iso")
+_OWN = (
+    "json_long",
+    "json_wide",
+)  # kinds whose layout is the field map below; Telegraf's two have a layout of their own
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How the bytes of a topic are to be read. Raises ValueError if the settings contradict one another."""
+
+    kind: str  # one of KINDS
+    asset: str = "asset"  # field map of json_long and json_wide: top-level names
+    channel: str = "channel"
+    timestamp: str = "timestamp"
+    value: str = "value"
+    values: str = "values"
+    asset_from: str = "field"  # "field" (json_long, json_wide) | "tag" (influx_line, telegraf_json) | "key" (any)
+    asset_tag: str = "host"
+    timestamp_unit: str = "ms"  # one of UNITS; influx_line has integers only
+    max_message_bytes: int = 1_048_576  # Kafka's own default limit for a message
+    max_channels: int = 256  # different channels in one message
+    max_future_ms: int = 300_000  # beyond the message's own timestamp; five minutes covers badly set plant clocks
+    oldest_ms: int = 946_684_800_000  # 2000-01-01 UTC; a clock that lost its battery starts in 1970 or 1980
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
+        if self.timestamp_unit not in UNITS:
+            raise ValueError(f"timestamp_unit must be one of {', '.join(UNITS)}, got {self.timestamp_unit!r}")
+        possible = ("field", "key") if self.kind in _OWN else ("tag", "key")
+        if self.asset_from not in possible:
+            raise ValueError(f"asset_from for {self.kind} must be {' or '.join(possible)}, got {self.asset_from!r}")
+        if self.kind == "influx_line" and self.timestamp_unit == "iso":
+            raise ValueError("timestamp_unit iso is not possible for influx_line, whose timestamps are integers")
+        if self.kind in _OWN and len(set(self.mapped())) < len(self.mapped()):
+            raise ValueError(f"the field map names one field twice: {', '.join(self.mapped())}")
+        if not self.asset_tag:
+            raise ValueError("asset_tag must not be empty")
+        if min(self.max_message_bytes, self.max_channels) < 1 or self.max_future_ms < 0:
+            raise ValueError("max_message_bytes and max_channels must be at least 1, max_future_ms at least 0")
+
+    def mapped(self) -> list[str]:
+        """The top-level fields a json_long or json_wide message must have."""
+        asset = [self.asset] if self.asset_from == "field" else []
+        rest = [self.channel, self.timestamp, self.value] if self.kind == "json_long" else [self.timestamp, self.values]
+        return asset + rest
+
+
+class Fault(NamedTuple):
+    """Why a message is rejected; the last three fields of `Rejected`."""
+
+    error: str
+    field: str
+    reason: str
+
+
+class Codes(dict[str, int]):
+    """Names to codes 0, 1, 2, … in order of first appearance; `map(codes.__getitem__, names)` encodes a column."""
+
+    def __missing__(self, name: str) -> int:
+        self[name] = code = len(self)
+        return code
+
+
+class FieldCodes(dict[str, int]):
+    """Codes of one measurement's fields: `measurement.field`, or `measurement` if the field is called `value`."""
+
+    def __init__(self, measurement: str, codes: Codes) -> None:
+        self._measurement, self._codes = measurement, codes
+
+    def __missing__(self, name: str) -> int:
+        channel = self._measurement if name == "value" else f"{self._measurement}.{name}"
+        self[name] = code = self._codes[channel]
+        return code
+
+
+class Measurements(dict[str, FieldCodes]):
+    """The FieldCodes of each measurement met so far."""
+
+    def __init__(self, codes: Codes) -> None:
+        self._codes = codes
+
+    def __missing__(self, measurement: str) -> FieldCodes:
+        self[measurement] = fields = FieldCodes(measurement, self._codes)
+        return fields
+
+
+@dataclass(slots=True)
+class Points:
+    """What a parser found. A point is what one message, line or metric says of one asset at one time.
+
+    `channel` and `value` hold the readings of all points on end, `width` of them to each point.
+    """
+
+    row: list[int] = field(default_factory=list)  # index of the message, ascending
+    part: list[int] = field(default_factory=list)  # line number or metric index within the message; -1 = no parts
+    asset: list[str] = field(default_factory=list)
+    time: list[Any] = field(default_factory=list)  # as in the message, in the format's unit
+    untimed: list[int] = field(default_factory=list)  # points that take the message's own timestamp
+    width: list[int] = field(default_factory=list)
+    channel: list[int] = field(default_factory=list)  # codes of `codes`
+    value: list[float | None] = field(default_factory=list)  # None = not measured, or not a number
+    codes: Codes = field(default_factory=Codes)
+
+
+# Reads the messages that have no fault yet, and adds faults by index of the message.
+Parser = Callable[[Sequence[Message], Format, dict[int, Fault]], Points]
+
+
+def shown(found: object, limit: int = 60) -> str:
+    """`found` as text without control characters, cut to about `limit` characters."""
+    if isinstance(found, bytes | memoryview):
+        found = bytes(found[: 4 * limit]).decode(errors="replace")
+    text = repr(found[: limit + 1] if isinstance(found, str) else found)
+    return text if len(text) <= limit + 2 else text[:limit] + "…"
+
+
+def place(*names: str) -> str:
+    """A path such as `values.pressure`, without control characters and of bounded length."""
+    return ".".join(
+        shown(name, 40)[1:-1] if not name.isascii() or not name.isprintable() else name[:128] for name in names
+    )

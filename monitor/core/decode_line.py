@@ -1,0 +1,188 @@
+"""InfluxDB line protocol -> points, after the grammar in https://github.com/influxdata/line-protocol (v2).
+
+    measurement[,tag=value…] field=value[,field=value…] [timestamp]
+
+Two ways that agree. `_plain` splits at the three separators and looks at no single character; rows of field names
+repeat, so they are parsed once per batch. What hides separators (texts, escapes in tags) is first replaced by control
+characters, which no name may hold. It gives up (ValueError) on anything else unusual. `Scanner` knows the whole
+grammar, takes eight times as long, and is the only one to say what is wrong.
+
+A line without a timestamp takes the message's own.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from monitor.core.decode_format import Fault, Format, Measurements, Points, place, shown
+from monitor.core.decode_scanner import KEY, Bad, Scanner, bare_value
+from monitor.core.records import Message
+
+_ESCAPE, _HIDDEN = "\x01", "\x02"  # stand for an escaped separator and for a text in the plain way
+_UNUSUAL = ("#", '"', "\t", "\r")  # comments, odd quotes; JSON's numbers may have the last two between them
+_TIDY = (b"\\", *(mark.encode() for mark in (_ESCAPE, _HIDDEN, *_UNUSUAL)))  # a message without these is plain as it is
+_HEAD = re.compile(r"([^\x00-\x20\x7f,\\]++)(?:,[^\x00\x02-\x20\x7f,=]++=[^\x00\x02-\x20\x7f,=]++)*+")
+_FIELD_TEXT = re.compile(r'="(?:[^"\\\n]|\\[^\n])*+"')  # if this is no field's value after all, the line is not plain
+_numbers = msgspec.json.Decoder(list[float]).decode  # JSON's way to write numbers is a part of line protocol's
+_numbers_or_null = msgspec.json.Decoder(list[float | None]).decode
+
+
+class _Line(NamedTuple):
+    number: int
+    asset: str
+    stamp: int | None  # in the format's unit
+    codes: list[int]
+    values: Sequence[float | None]
+
+
+def parse_line(messages: Sequence[Message], form: Format, faults: dict[int, Fault]) -> Points:
+    """Points of messages of one or more lines each; texts and booleans are skipped."""
+    rows = [row for row in range(len(messages)) if row not in faults]
+    reader = _Reader(form, Points())
+    joined = b"\n".join(messages[row].value or b"" for row in rows)
+    tidy = not any(mark in joined for mark in _TIDY)
+    for row in rows:
+        try:
+            _add(reader.points, row, messages[row], reader.read(messages[row], tidy=tidy))
+        except Bad as bad:
+            faults[row] = bad.fault
+    return reader.points
+
+
+def _add(points: Points, row: int, message: Message, lines: list[_Line]) -> None:
+    """Append a whole message. Raises Bad before it has changed anything."""
+    if not lines:
+        raise Bad(Fault("Empty", "", "found only empty lines and comments, expected a line with fields"))
+    if message.timestamp <= 0:
+        untimed = next((line for line in lines if line.stamp is None), None)
+        if untimed is not None:
+            where = f"line {untimed.number}: timestamp"
+            raise Bad(Fault("MissingField", where, "found none, and none on the message; expected one of them"))
+    for number, asset, stamp, codes, values in lines:
+        if stamp is None:
+            points.untimed.append(len(points.row))
+        points.row.append(row)
+        points.part.append(number)
+        points.asset.append(asset)
+        points.time.append(stamp or 0)
+        points.width.append(len(codes))
+        points.channel += codes
+        points.value += values
+
+
+class _Reader:
+    """Reads messages one after the other; keeps the heads and rows of field names it has met in the batch."""
+
+    def __init__(self, form: Format, points: Points) -> None:
+        self.points = points
+        self._tag = "" if form.asset_from == "key" else form.asset_tag
+        self._measurements = Measurements(points.codes)
+        self._heads: dict[str, tuple[str, str]] = {}  # asset and measurement
+        self._layouts: dict[tuple[str, ...], dict[str, list[int]]] = {}  # field names -> measurement -> codes
+
+    def read(self, message: Message, *, tidy: bool) -> list[_Line]:
+        """The lines of a message; `tidy` says that it holds none of _TIDY. Raises Bad."""
+        value = message.value or b""
+        try:
+            text = value.decode()
+        except UnicodeDecodeError as broken:
+            found = value[broken.start : broken.start + 4]
+            raise Bad(Fault("NotUtf8", "", f"found {found!r} at byte {broken.start}, expected UTF-8")) from None
+        try:
+            return self._plain(message, text if tidy else _tidied(text))
+        except ValueError:
+            return self._careful(message, text)
+
+    def _plain(self, message: Message, text: str) -> list[_Line]:
+        lines = []
+        for number, line in enumerate(text.split("\n"), 1):
+            if not line:
+                continue
+            cells = line.split(" ")
+            stamp = None
+            if len(cells) == 3 and cells[2].isdecimal() and cells[2].isascii() and len(cells[2]) <= 30:
+                stamp = int(cells[2])
+            elif len(cells) != 2:
+                raise ValueError("the cells of this line are not those of a plain one")
+            asset, measurement = self._heads.get(cells[0]) or self._head(cells[0])
+            # "a=1,b=2" -> "a=", "1", "b=", "2": a name keeps its sign, so that no value can pass for one
+            parts = cells[1].replace("=", "=,").split(",")
+            names = tuple(parts[::2])
+            try:
+                codes = self._layouts[names][measurement]
+            except KeyError:
+                codes = self._layout(names, measurement)
+            lines.append(_Line(number, asset or _key(message), stamp, codes, _values(parts[1::2])))
+        return lines
+
+    def _careful(self, message: Message, text: str) -> list[_Line]:
+        lines = []
+        scanner = Scanner(text)
+        while scanner.more():
+            measurement, tags = scanner.head()
+            fields, stamp = scanner.rest()
+            if self._tag and self._tag not in tags:
+                where = f"line {scanner.number}: {place('tags', self._tag)}"
+                raise Bad(Fault("MissingField", where, f"found no tag {shown(self._tag)}, expected one"))
+            channels = self._measurements[measurement]
+            codes, values = [channels[name] for name in fields], list(fields.values())
+            lines.append(_Line(scanner.number, tags.get(self._tag) or _key(message), stamp, codes, values))
+        return lines
+
+    def _head(self, text: str) -> tuple[str, str]:
+        """Asset (empty if it is the key) and measurement of a head whose escapes are replaced. Raises ValueError."""
+        match = _HEAD.fullmatch(text)
+        if match is None:
+            raise ValueError("a head with control characters or misplaced signs")
+        asset = ""
+        if self._tag:
+            _, found, rest = text.rpartition(f",{self._tag}=")
+            asset = rest.partition(",")[0]
+            if not found or _ESCAPE in asset or "\\" in asset:
+                raise ValueError("no asset tag, or one with escapes")
+        self._heads[text] = asset, match[1]
+        return asset, match[1]
+
+    def _layout(self, names: tuple[str, ...], measurement: str) -> list[int]:
+        """Codes of fields whose names end with their signs. Raises ValueError if they do not, or a name comes twice."""
+        keys = [name[:-1] for name in names]
+        if not all(name.endswith("=") and KEY.fullmatch(name[:-1]) for name in names) or len(set(keys)) < len(keys):
+            raise ValueError("field names that are misplaced or come twice")
+        channels = self._measurements[measurement]
+        codes = [channels[key] for key in keys]
+        self._layouts.setdefault(names, {})[measurement] = codes
+        return codes
+
+
+def _key(message: Message) -> str:
+    return (message.key or b"").decode()
+
+
+def _tidied(text: str) -> str:
+    """`text` with texts and escaped separators replaced. Raises ValueError."""
+    if _ESCAPE in text or _HIDDEN in text:
+        raise ValueError("control characters")
+    text = _FIELD_TEXT.sub(f"={_HIDDEN}", text.replace("\r\n", "\n"))
+    for escaped in ("\\ ", "\\,", "\\="):
+        text = text.replace(escaped, _ESCAPE)
+    if any(mark in text for mark in _UNUSUAL):
+        raise ValueError("comments or odd quotes")
+    return text
+
+
+def _values(texts: list[str]) -> Sequence[float | None]:
+    """Values without quotes; None for booleans and hidden texts. Raises ValueError if one is no value."""
+    joined = ",".join(texts)
+    if not joined:  # `a=`: an empty list of numbers for one name
+        raise ValueError("no value")
+    try:
+        if "i" in joined:  # most of what Telegraf reads from a computer are integers: 5i
+            bare = [text[:-1] if text.endswith("i") and text[:-1].lstrip("-").isdigit() else text for text in texts]
+            joined = ",".join(bare)
+        if _HIDDEN in joined and "n" not in joined:  # no null but ours
+            return _numbers_or_null(f"[{joined.replace(_HIDDEN, 'null')}]")
+        return _numbers(f"[{joined}]")
+    except msgspec.DecodeError:
+        return [None if text == _HIDDEN else bare_value(text) for text in texts]

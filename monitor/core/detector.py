@@ -1,0 +1,207 @@
+"""From windows to scores: scale, reconstruct, compare, calibrate.
+
+Score of a window. Squared error per cell, divided by the channel's mean error on clean windows (a channel that is
+always hard to reconstruct must not outvote the others), averaged over observed cells of the last h steps and then over
+channels, for each horizon h. Each horizon is divided by its own limit on clean windows and the largest wins: short
+horizons see a spike at once, the whole window sees a slow drift, and neither hides the other. 1.0 is thus the edge of
+what clean windows showed, whatever the asset.
+
+Scores do not depend on which windows share a batch: batches are padded to a multiple of PAD, below which the matrix
+kernels round differently (measured: 9e-8), and replay after a crash needs the same bits.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from monitor.core.records import ChannelShare, Floats, ScoreBatch, State, WindowBatch, pack_names, unpack_names
+from monitor.core.scaling import Scaling
+from monitor.core.vae import VAE, Architecture
+
+PAD = 16
+BATCH = 256  # windows per forward pass: 64 steps x 32 hidden channels x 256 stay within a core's cache
+LEVELS = np.array([0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0])
+
+
+def horizons(length: int) -> tuple[int, ...]:
+    """Numbers of newest steps over which errors are averaged: the whole window, a quarter, a sixteenth."""
+    return tuple(sorted({length, max(1, length // 4), max(1, length // 16)}, reverse=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What clean windows looked like to the model."""
+
+    error: Floats  # (C,) mean squared error per channel, scaled units
+    limits: Floats  # (H,) per horizon: LIMIT quantile of the mean calibrated error
+    scores: Floats  # (len(LEVELS),) quantiles of the score
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Everything that is needed to score, as it is stored: see `pack` for the arrays."""
+
+    architecture: Architecture
+    channels: tuple[str, ...]
+    scaling: Scaling
+    calibration: Calibration
+    weights: State
+    version: str = ""  # given by the model store
+
+    def pack(self) -> tuple[dict[str, Any], State]:
+        """Manifest entries and arrays, for the model store."""
+        a, c = self.architecture, self.calibration
+        manifest = {
+            "architecture": {name: getattr(a, name) for name in Architecture.__slots__},
+            "channels": list(self.channels),
+            "assets": len(self.scaling.assets),
+            "calibration": {"levels": LEVELS.tolist(), "scores": [round(float(v), 6) for v in c.scores]},
+        }
+        tensors = {f"weights.{name}": value for name, value in self.weights.items()}
+        tensors |= {"scaling.center": self.scaling.center, "scaling.scale": self.scaling.scale}
+        tensors |= {"scaling.assets": pack_names(self.scaling.assets)}
+        tensors |= {"calibration.error": c.error, "calibration.limits": c.limits, "calibration.scores": c.scores}
+        return manifest, tensors
+
+    @classmethod
+    def unpack(cls, version: str, manifest: dict[str, Any], tensors: State) -> "Model":
+        """The inverse of `pack`. Raises ValueError naming what is missing or does not fit."""
+        try:
+            architecture = Architecture(**manifest["architecture"])
+            channels = tuple(manifest["channels"])
+            assets = tuple(unpack_names(tensors["scaling.assets"]))
+            model = cls(
+                architecture,
+                channels,
+                Scaling(assets, tensors["scaling.center"], tensors["scaling.scale"]),
+                Calibration(tensors["calibration.error"], tensors["calibration.limits"], tensors["calibration.scores"]),
+                {name.removeprefix("weights."): v for name, v in tensors.items() if name.startswith("weights.")},
+                version,
+            )
+        except (KeyError, TypeError) as missing:
+            raise ValueError(f"model {version}: manifest or weights lack {missing}") from missing
+        model.check()
+        return model
+
+    def check(self) -> None:
+        """Raises ValueError unless every array has the shape that the architecture asks for."""
+        C, A = self.architecture.channels, len(self.scaling.assets)
+        limits = len(horizons(self.architecture.length))
+        wanted = {"channels": (C,), "center": (A + 1, C), "scale": (A + 1, C), "error": (C,), "limits": (limits,)}
+        found = {
+            "channels": (len(self.channels),),
+            "center": self.scaling.center.shape,
+            "scale": self.scaling.scale.shape,
+            "error": self.calibration.error.shape,
+            "limits": self.calibration.limits.shape,
+        }
+        if wanted != found:
+            raise ValueError(f"model {self.version}: expected shapes {wanted}, found {found}")
+        self.network()
+
+    def network(self) -> VAE:
+        """A network with these weights, in evaluation mode. Raises ValueError if a weight's shape is wrong."""
+        network = VAE(self.architecture)
+        try:
+            network.load_state_dict({name: torch.from_numpy(np.array(v)) for name, v in self.weights.items()})
+        except RuntimeError as wrong:
+            raise ValueError(f"model {self.version}: {wrong}") from wrong
+        return network.eval()
+
+
+def squared_errors(network: VAE, x: Floats, observed: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Reconstruction (B, C, L) from the latent mean, and squared error per cell (B, C, L), NaN where not observed."""
+    reconstruction = np.empty_like(x)
+    with torch.inference_mode():
+        for start in range(0, len(x), BATCH):
+            part = slice(start, start + BATCH)
+            n = len(x[part])
+            padded = np.zeros((-(-n // PAD) * PAD, *x.shape[1:]), np.float32)
+            padded[:n] = x[part]
+            seen = np.zeros(padded.shape, np.bool_)
+            seen[:n] = observed[part]
+            mu, _ = network.encode(torch.from_numpy(padded), torch.from_numpy(seen))
+            reconstruction[part] = network.decode(mu)[:n].numpy()
+    error = (x - reconstruction) ** 2
+    error[~observed] = np.nan
+    return reconstruction, error
+
+
+def by_horizon(error: Floats, observed: npt.NDArray[np.bool_], calibration: Floats) -> Floats:
+    """Calibrated mean error per horizon and channel (B, H, C); 0 where a channel was not observed in the horizon."""
+    total = np.nan_to_num(error, nan=0.0)
+    H = [
+        total[:, :, -h:].sum(2) / np.maximum(1, observed[:, :, -h:].sum(2)) / calibration
+        for h in horizons(error.shape[2])
+    ]
+    return np.stack(H, 1).astype(np.float32)
+
+
+def over_channels(parts: Floats, observed: npt.NDArray[np.bool_]) -> Floats:
+    """Mean over the channels observed within each horizon: parts (B, H, C) -> (B, H)."""
+    seen = np.stack([observed[:, :, -h:].any(2).sum(1) for h in horizons(observed.shape[2])], 1)
+    result: Floats = parts.sum(2) / np.maximum(1, seen)
+    return result
+
+
+class Detector:
+    """Scores windows with one model; holds no state of the assets."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.network = model.network()
+        self._deviation = np.sqrt(model.calibration.error)  # (C,)
+
+    def score(self, windows: WindowBatch, names: Sequence[str]) -> ScoreBatch:
+        """Score windows whose `assets` index `names`. Their channels must be the model's, in its order."""
+        rows = self.model.scaling.rows(names)[windows.assets]
+        x = self.model.scaling.forward(windows.values, rows)
+        reconstruction, error = squared_errors(self.network, x, windows.observed)
+        parts = by_horizon(error, windows.observed, self.model.calibration.error)  # (B, H, C)
+        levels = over_channels(parts, windows.observed) / self.model.calibration.limits  # (B, H)
+        winner = levels.argmax(1)
+        each = np.arange(len(windows))
+        newest = np.where(windows.observed[:, :, -1], windows.values[:, :, -1], np.nan).astype(np.float32)
+        scaling = self.model.scaling
+        return ScoreBatch(
+            score=levels[each, winner].astype(np.float32),
+            by_channel=parts[each, winner],
+            expected=scaling.inverse(reconstruction[:, :, -1], rows),
+            spread=(self._deviation * scaling.scale[rows]).astype(np.float32),
+            newest=newest,
+        )
+
+    def explain(self, window: WindowBatch, names: Sequence[str]) -> tuple[ChannelShare, ...]:
+        """Channels of ONE window ranked by their share of its score.
+
+        Observed and expected are given at the step of the channel's largest error within the winning horizon: at the
+        newest step the cause may already be over.
+        """
+        rows = self.model.scaling.rows(names)[window.assets]
+        x = self.model.scaling.forward(window.values, rows)
+        reconstruction, error = squared_errors(self.network, x, window.observed)
+        parts = by_horizon(error, window.observed, self.model.calibration.error)
+        levels = over_channels(parts, window.observed) / self.model.calibration.limits
+        winner = int(levels[0].argmax())
+        share = parts[0, winner] / max(float(parts[0, winner].sum()), 1e-12)  # (C,)
+        h, L = horizons(window.values.shape[2])[winner], window.values.shape[2]
+        worst = L - h + np.nan_to_num(error[0, :, -h:], nan=-1.0).argmax(1)  # (C,) step within the window
+        channel = np.arange(len(share))
+        expected = self.model.scaling.inverse(reconstruction[:, channel, worst], rows)[0]
+        spread = self._deviation * self.model.scaling.scale[rows[0]]
+        return tuple(
+            ChannelShare(
+                channel=self.model.channels[c],
+                contribution=float(share[c]),
+                observed=float(window.values[0, c, worst[c]]) if window.observed[0, c, worst[c]] else None,
+                expected=float(expected[c]),
+                low=float(expected[c] - 2 * spread[c]),
+                high=float(expected[c] + 2 * spread[c]),
+                steps_ago=int(L - 1 - worst[c]),
+            )
+            for c in np.argsort(-share, kind="stable")
+        )

@@ -1,0 +1,143 @@
+"""What is published: alerts, scores and dead letters as records for a sink.
+
+Alerts are CloudEvents 1.0 in Kafka's binary content mode (https://github.com/cloudevents/spec, kafka-protocol-binding
+v1.0.2): attributes in `ce_` headers, the alert itself as JSON value. Scores are JSON values without attributes, since
+there is one per window. Dead letters carry the original key and value unchanged and the reason in the headers that
+Kafka Connect uses, so that the tools which show and replay those work here too.
+
+JSON has no NaN: what was not measured is null. Times are integers, ms UTC.
+"""
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from monitor.core.records import Alert, ChannelShare, Message, Outputs, Record, ScoreBatch, ThresholdBatch, WindowBatch
+
+_JSON = (("content-type", b"application/json"),)
+_encoder = msgspec.json.Encoder()
+
+
+def alert_record(topic: str, alert: Alert) -> Record:
+    """An alert as CloudEvent; `ce_id` adds the sequence number, since an event's id names one record, not the alert."""
+    body = {
+        "id": alert.id,
+        "asset": alert.asset,
+        "state": alert.state,
+        "start": alert.start,
+        "end": alert.end,
+        "time": alert.time,
+        "severity": alert.severity,
+        "score": alert.score,
+        "threshold": alert.threshold,
+        "ratio": alert.ratio,
+        "peak": alert.peak,
+        "channels": [_share(share) for share in alert.channels],
+        "model": alert.model,
+        "detector": alert.detector,
+        "topic": alert.partition.topic,
+        "partition": alert.partition.number,
+        "offset": alert.offset,
+        "sequence": alert.sequence,
+    }
+    attributes = {
+        "ce_specversion": "1.0",
+        "ce_id": f"{alert.id}.{alert.sequence}",
+        "ce_source": f"/monitor/{alert.detector}",
+        "ce_type": f"monitor.alert.{alert.state}",
+        "ce_subject": alert.asset,
+        "ce_time": datetime.fromtimestamp(alert.time / 1000, UTC).isoformat(timespec="milliseconds"),
+    }
+    headers = tuple((name, text.encode()) for name, text in attributes.items()) + _JSON
+    return Record(topic, alert.asset.encode(), _encoder.encode(body), headers)
+
+
+def _share(share: ChannelShare) -> dict[str, Any]:
+    return {
+        "channel": share.channel,
+        "contribution": _number(share.contribution),
+        "observed": None if share.observed is None else _number(share.observed),
+        "expected": _number(share.expected),
+        "low": _number(share.low),
+        "high": _number(share.high),
+        "steps_ago": share.steps_ago,
+    }
+
+
+def _number(value: float) -> float | None:
+    """Seven significant digits, all that float32 holds; a number that is not finite has no JSON form."""
+    return float(f"{value:.7g}") if math.isfinite(value) else None
+
+
+def score_records(
+    topic: str,
+    outputs: Outputs,
+    *,
+    names: Sequence[str],
+    channels: Sequence[str],
+    model: str,
+    every_steps: int,
+    step_ms: int,
+) -> list[Record]:
+    """One record per scored window whose end falls on a multiple of `every_steps` grid steps."""
+    if outputs.scores is None or outputs.thresholds is None:
+        return []
+    windows, scores, thresholds = outputs.windows, outputs.scores, outputs.thresholds
+    wanted = np.flatnonzero((windows.ends // step_ms) % every_steps == 0)
+    by_channel = _channel_columns(scores)
+    bodies = _score_bodies(windows, scores, thresholds)
+    records = []
+    for place in wanted.tolist():
+        name = names[windows.assets[place]]
+        rows = by_channel[place]
+        body = {"asset": name, **bodies[place], "model": model, "channels": dict(zip(channels, rows, strict=True))}
+        records.append(Record(topic, name.encode(), _encoder.encode(body), _JSON))
+    return records
+
+
+def _score_bodies(windows: WindowBatch, scores: ScoreBatch, thresholds: ThresholdBatch) -> list[dict[str, Any]]:
+    columns = (
+        windows.ends.tolist(),
+        scores.score.tolist(),
+        thresholds.threshold.tolist(),
+        thresholds.anomalous.tolist(),
+        thresholds.warm.tolist(),
+    )
+    return [
+        {
+            "time": time,
+            "score": _number(score),
+            "threshold": _number(threshold),
+            "ratio": _number(score / threshold),
+            "anomalous": anomalous,
+            "warm": warm,
+        }
+        for time, score, threshold, anomalous, warm in zip(*columns, strict=True)
+    ]
+
+
+def _channel_columns(scores: ScoreBatch) -> list[list[dict[str, Any]]]:
+    """Per window and channel: what was read at the newest step beside the model's band of two deviations."""
+    share = scores.by_channel / np.maximum(scores.by_channel.sum(1, keepdims=True), 1e-12)  # (B, C)
+    low, high = scores.expected - 2 * scores.spread, scores.expected + 2 * scores.spread
+    stacked = np.stack([scores.newest, scores.expected, low, high, share], 2).tolist()  # (B, C, 5)
+    labels = ("observed", "expected", "low", "high", "share")
+    return [[dict(zip(labels, map(_number, cells), strict=True)) for cells in row] for row in stacked]
+
+
+def dead_letter(topic: str, message: Message, stage: str, error: str, reason: str) -> Record:
+    """The message as it came, with where it came from and why it was refused in Kafka Connect's header names."""
+    attributes = {
+        "topic": message.partition.topic,
+        "partition": str(message.partition.number),
+        "offset": str(message.offset),
+        "stage": stage,
+        "exception.class.name": error,
+        "exception.message": reason,
+    }
+    headers = tuple((f"__connect.errors.{name}", text.encode()) for name, text in attributes.items())
+    return Record(topic, message.key, message.value, headers)

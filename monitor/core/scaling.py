@@ -1,0 +1,84 @@
+"""Per-asset, per-channel scaling into the units the model sees.
+
+Measured while planning: the scaling matters more for detection than the network. Three rules beyond mean and standard
+deviation: a channel that rarely moves is scaled by its range (its deviation is nearly zero and any move would look
+infinite); a constant channel gets a floor; and values are clipped smoothly at CLIP deviations, so that one absurd value
+does not drown the others but larger still scores higher.
+
+An asset seen in training has its own row of statistics; any other asset of the class uses the class row.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from monitor.core.records import Floats
+
+CLIP = 5.0  # deviations; tanh is within 1 % of linear up to 0.17 * CLIP and saturates beyond 2 * CLIP
+FLOOR = 0.02  # of the channel's level: below 2 % of its level a constant channel's first move is not yet news
+RARE = 0.02  # a channel is rarely moving if its 2 % and 98 % quantiles coincide
+
+Doubles = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """Statistics of a class: one row per asset seen in training and, last, the row of the class."""
+
+    assets: tuple[str, ...]
+    center: Doubles  # (A + 1, C)
+    scale: Doubles  # (A + 1, C) > 0
+
+    def rows(self, names: Sequence[str]) -> npt.NDArray[np.intp]:
+        """Row of each name (len(names),); the class row for assets unknown to the model."""
+        known = {name: row for row, name in enumerate(self.assets)}
+        return np.array([known.get(name, len(self.assets)) for name in names], np.intp)
+
+    def forward(self, values: npt.NDArray[np.floating], rows: npt.NDArray[np.intp]) -> Floats:
+        """Values (B, C, L) of assets at `rows` (B,) in scaled units; NaN becomes 0, the center."""
+        z = (values - self.center[rows, :, None]) / self.scale[rows, :, None]
+        scaled: Floats = np.nan_to_num(CLIP * np.tanh(z / CLIP), nan=0.0).astype(np.float32)
+        return scaled
+
+    def inverse(self, z: npt.NDArray[np.floating], rows: npt.NDArray[np.intp]) -> Floats:
+        """Scaled values (B, C) back in each channel's own unit; clipped a little inside the open interval of tanh."""
+        bounded = np.clip(z / CLIP, -0.999, 0.999)
+        return (CLIP * np.arctanh(bounded) * self.scale[rows] + self.center[rows]).astype(np.float32)
+
+
+def fit_scaling(rows_by_asset: Mapping[str, Floats], least: int) -> Scaling:
+    """Statistics of rows (n, C) per asset, NaN = not measured.
+
+    An asset with fewer than `least` rows gets no row of its own. Raises ValueError if a channel was never measured.
+    """
+    pooled = np.concatenate(list(rows_by_asset.values()))
+    silent = np.isnan(pooled).all(0)
+    if silent.any():
+        raise ValueError(f"channels {np.flatnonzero(silent).tolist()} have no readings to fit a scale on")
+    class_center, class_scale = _statistics(pooled, np.zeros(pooled.shape[1]), np.ones(pooled.shape[1]))
+    centers, scales, names = [], [], []
+    for name, rows in sorted(rows_by_asset.items()):
+        if len(rows) >= least:
+            center, scale = _statistics(rows, class_center, class_scale)
+            names.append(name)
+            centers.append(center)
+            scales.append(scale)
+    return Scaling(tuple(names), np.array([*centers, class_center]), np.array([*scales, class_scale]))
+
+
+def _statistics(rows: Floats, default_center: Doubles, default_scale: Doubles) -> tuple[Doubles, Doubles]:
+    """Center and scale (C,) of rows (n, C); the defaults stand where a channel was not measured at all."""
+    x = rows.astype(np.float64)
+    silent = np.isnan(x).all(0)
+    x[:, silent] = 0
+    center, deviation = np.nanmean(x, 0), np.nanstd(x, 0)
+    spread = np.nanmax(x, 0) - np.nanmin(x, 0)
+    low, high = np.nanquantile(x, [RARE, 1 - RARE], axis=0)
+    rare = (high - low <= 1e-9 * np.maximum(1.0, np.abs(center))) & (spread > 0)
+    scale = np.where(rare, np.maximum(deviation, spread), deviation)
+    floor = FLOOR * np.maximum(1.0, np.abs(center))
+    # A channel that moved at all keeps a far lower floor, 0.1 % of the constant one's: enough against division by 0.
+    scale = np.maximum(scale, np.where(spread > 0, 1e-3 * floor, floor))
+    return np.where(silent, default_center, center), np.where(silent, default_scale, scale)

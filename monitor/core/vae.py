@@ -1,0 +1,94 @@
+"""The model: a 1-D convolutional variational autoencoder over windows, in one file.
+
+Encoder: strided convolutions over time -> (mu, log variance) of a diagonal Gaussian latent. Decoder: the mirror image,
+nearest-neighbour upsampling before each convolution (transposed convolutions leave a checkerboard of period 2 in the
+reconstruction). Trained by maximising the evidence lower bound of Kingma & Welling 2014 (arXiv:1312.6114) in the
+masked form of Donut (Xu et al., WWW 2018, "M-ELBO"): cells that were not observed count neither in the reconstruction
+nor, by their share, in the KL term.
+
+The likelihood is Gaussian with ONE learned log variance per channel. A variance per cell would let the model explain an
+anomaly away as noise, which costs detection quality.
+
+Scaling, scoring and fitting live elsewhere (scaling.py, detector.py, training.py).
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """What determines the shape of every weight.
+
+    Raises ValueError (from `__post_init__`) where the numbers do not fit together.
+    """
+
+    channels: int  # C
+    length: int = 64  # L: 64 steps found slow faults better than 32 at the same cost per step; 32..256
+    hidden: int = 32  # width of every convolution; 16..64
+    latent: int = 8  # size of the bottleneck; 4..16. Larger copies the input, anomalies included
+    layers: int = 3  # each halves the time axis; 2..4
+    kernel: int = 5  # odd, in steps; 3..7
+
+    def __post_init__(self) -> None:
+        if min(self.channels, self.length, self.hidden, self.latent, self.layers, self.kernel) < 1:
+            raise ValueError(f"every size must be at least 1: {self}")
+        if self.length % 2**self.layers:
+            raise ValueError(f"length {self.length} is not divisible by 2**layers = {2**self.layers}")
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel {self.kernel} is even; the output would be shifted by half a step")
+
+
+class VAE(nn.Module):
+    """1-D convolutional variational autoencoder; x (B, C, L) in scaled units, observed (B, C, L) bool."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        a = architecture
+        self.architecture = a
+        self.shortest = a.length // 2**a.layers
+        widths = [a.channels + 1] + [a.hidden] * a.layers  # + 1: share of channels missing at each step
+        down: list[nn.Module] = []
+        up: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            down += [nn.Conv1d(before, after, a.kernel, stride=2, padding=a.kernel // 2), nn.GELU()]
+            up += [nn.Upsample(scale_factor=2), nn.Conv1d(a.hidden, a.hidden, a.kernel, padding=a.kernel // 2)]
+            up += [nn.GELU()]
+        self.encoder = nn.Sequential(*down, nn.Flatten())
+        self.mu = nn.Linear(a.hidden * self.shortest, a.latent)
+        self.log_variance = nn.Linear(a.hidden * self.shortest, a.latent)
+        self.widen = nn.Linear(a.latent, a.hidden * self.shortest)
+        self.decoder = nn.Sequential(*up, nn.Conv1d(a.hidden, a.channels, 1))
+        self.noise = nn.Parameter(torch.zeros(a.channels))  # log variance of each channel's likelihood
+
+    def encode(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of the latent, each (B, latent). Cells without a value hold 0 in `x`."""
+        missing = 1 - observed.to(x.dtype).mean(1, keepdim=True)  # (B, 1, L)
+        features = self.encoder(torch.cat([x, missing], 1))  # (B, hidden * L / 2**layers)
+        return self.mu(features), self.log_variance(features).clamp(-8, 4)  # a variance below e-8 only costs precision
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Reconstruction (B, C, L) of latent z (B, latent)."""
+        features: Tensor = nn.functional.gelu(self.widen(z))
+        reconstruction: Tensor = self.decoder(features.view(-1, self.architecture.hidden, self.shortest))
+        return reconstruction
+
+    def loss(self, x: Tensor, observed: Tensor, kl_weight: float, generator: torch.Generator) -> Tensor:
+        """Negative masked evidence lower bound per cell and window, (B,).
+
+        Reconstruction: Gaussian negative log-likelihood over observed cells. KL: closed form against N(0, I)
+        (Kingma & Welling 2014, appendix B), scaled by the share of cells observed (Donut, equation 3).
+        """
+        mu, log_variance = self.encode(x, observed)
+        epsilon = torch.randn(mu.shape, generator=generator)
+        reconstruction = self.decode(mu + epsilon * torch.exp(0.5 * log_variance))
+        noise = self.noise.clamp(-6, 3)[None, :, None]  # e-6: a constant channel must not swallow the whole loss
+        seen = observed.to(x.dtype)
+        likelihood = 0.5 * ((x - reconstruction) ** 2 * torch.exp(-noise) + noise + math.log(2 * math.pi)) * seen
+        divergence = 0.5 * (mu**2 + log_variance.exp() - 1 - log_variance).sum(1)
+        cells = x.shape[1] * x.shape[2]
+        return (likelihood.sum((1, 2)) + kl_weight * seen.mean((1, 2)) * divergence) / cells

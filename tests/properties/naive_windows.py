@@ -1,0 +1,190 @@
+"""What `Windows` must do, one reading at a time, in plain Python: the twin its property tests compare it with."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+NAN = float("nan")
+
+
+class Reading(NamedTuple):
+    """One reading and the offset of the message that carried it."""
+
+    asset: str
+    channel: str
+    time: int
+    value: float
+    offset: int
+
+
+class NaiveWindow(NamedTuple):
+    """One window; rows[step][channel] is (value, observed)."""
+
+    position: int
+    asset: int
+    end: int
+    rows: list[dict[str, tuple[float, bool]]]
+
+
+@dataclass
+class NaiveAsset:
+    """All that is known of one asset."""
+
+    row: int
+    frontier: int  # first step that is not closed
+    newest: int  # largest time seen
+    seen: int = 0  # the partition's time when the last reading arrived
+    open: dict[int, dict[str, tuple[int, float]]] = field(default_factory=dict)  # step -> channel -> (time, value)
+    last: int | None = None  # step written last
+    rows: list[dict[str, tuple[float, bool]]] = field(default_factory=list)  # since restart
+    carried: dict[str, tuple[int, float]] = field(default_factory=dict)  # channel -> (step, value)
+
+
+class NaiveWindows:
+    """Same settings and meaning as `Windows`."""
+
+    def __init__(
+        self,
+        *,
+        step_ms: int,
+        length: int,
+        lateness_ms: int,
+        max_gap: int,
+        max_fill: int,
+        min_observed: float,
+        idle: int,
+        max_assets: int,
+        max_channels: int,
+    ) -> None:
+        self.step_ms, self.length, self.lateness_ms, self.idle = step_ms, length, lateness_ms, idle
+        self.max_gap, self.max_fill, self.min_observed = max_gap, max_fill, min_observed
+        self.max_assets, self.max_channels = max_assets, max_channels
+        self.channels: list[str] = []
+        self.frozen = False
+        self.assets: dict[str, NaiveAsset] = {}
+        self.clock: int | None = None
+        self.windows: list[NaiveWindow] = []
+        self.counts = dict.fromkeys(
+            [
+                "steps_closed",
+                "readings_late",
+                "readings_duplicate",
+                "readings_unknown_channel",
+                "readings_refused",
+                "windows_skipped_warmup",
+                "windows_skipped_unobserved",
+                "gaps",
+            ],
+            0,
+        )
+
+    def set_channels(self, names: list[str], *, frozen: bool) -> None:
+        """Forget the channels that are not in `names`."""
+        self.channels, self.frozen = list(names), frozen
+        for asset in self.assets.values():
+            for cells in asset.open.values():
+                for channel in set(cells) - set(names):
+                    del cells[channel]
+            asset.open = {step: cells for step, cells in asset.open.items() if cells}
+            asset.carried = {channel: cell for channel, cell in asset.carried.items() if channel in names}
+            asset.rows = [{name: cell for name, cell in row.items() if name in names} for row in asset.rows]
+
+    def push(self, reading: Reading) -> None:
+        """Take one reading, then close whatever it made ready."""
+        self.clock = reading.time if self.clock is None else max(self.clock, reading.time)
+        if self.admit(reading):
+            self.place(reading)
+        for asset in self.assets.values():
+            self.close_ready(asset, reading.offset)
+
+    def admit(self, reading: Reading) -> bool:
+        """Whether the reading's channel and asset are known now; learns them where that is allowed."""
+        new_channel = reading.channel not in self.channels
+        if new_channel and (self.frozen or len(self.channels) == self.max_channels):
+            self.counts["readings_unknown_channel"] += 1
+            return False
+        if reading.asset not in self.assets:
+            if len(self.assets) == self.max_assets:
+                self.counts["readings_refused"] += 1
+                return False
+            first_step = reading.time // self.step_ms
+            self.assets[reading.asset] = NaiveAsset(len(self.assets), first_step, reading.time)
+        if new_channel:
+            self.channels.append(reading.channel)
+        return True
+
+    def place(self, reading: Reading) -> None:
+        """Write the reading into its step, unless the step is closed or a later reading stands there."""
+        assert self.clock is not None
+        asset = self.assets[reading.asset]
+        asset.newest = max(asset.newest, reading.time)
+        asset.seen = self.clock
+        step = reading.time // self.step_ms
+        if step < asset.frontier:
+            self.counts["readings_late"] += 1
+            return
+        cells = asset.open.setdefault(step, {})
+        stands = cells.get(reading.channel)
+        if stands is not None and stands[0] == reading.time:
+            self.counts["readings_duplicate"] += 1
+        if stands is None or reading.time >= stands[0]:
+            cells[reading.channel] = (reading.time, reading.value)
+
+    def close_ready(self, asset: NaiveAsset, offset: int) -> None:
+        """Close steps in order, for as long as the next one is ready."""
+        assert self.clock is not None
+        silent = self.clock - asset.seen >= self.idle * self.step_ms
+        while asset.open:
+            cells = asset.open.get(asset.frontier)
+            passed = (asset.frontier + 1) * self.step_ms <= asset.newest - self.lateness_ms
+            complete = self.frozen and cells is not None and len(cells) == len(self.channels)
+            if not (passed or complete or silent):
+                return
+            if cells is not None:
+                self.close(asset, asset.frontier, asset.open.pop(asset.frontier), offset)
+            asset.frontier += 1
+        asset.frontier = max(asset.frontier, (asset.newest - self.lateness_ms) // self.step_ms)
+
+    def close(self, asset: NaiveAsset, step: int, cells: dict[str, tuple[int, float]], offset: int) -> None:
+        """Append the step, and the hole before it, to the asset's rows; cut a window if there is one."""
+        if asset.last is not None and step - asset.last - 1 > self.max_gap:
+            self.counts["gaps"] += 1
+            asset.rows, asset.carried, asset.last = [], {}, None
+        for empty in range(asset.last + 1 if asset.last is not None else step, step):
+            self.append(asset, empty, {})
+            warm = len(asset.rows) >= self.length
+            self.counts["windows_skipped_unobserved" if warm else "windows_skipped_warmup"] += 1
+        self.append(asset, step, cells)
+        asset.last = step
+        self.cut(asset, step, offset)
+
+    def append(self, asset: NaiveAsset, step: int, cells: dict[str, tuple[int, float]]) -> None:
+        """One row: what was read, else what is carried, else NaN."""
+        self.counts["steps_closed"] += 1
+        row = {}
+        for channel in self.channels:
+            if channel in cells:
+                asset.carried[channel] = (step, cells[channel][1])
+            since, value = asset.carried.get(channel, (step - self.max_fill - 1, NAN))
+            row[channel] = (value if step - since <= self.max_fill else NAN, channel in cells)
+        asset.rows.append(row)
+
+    def cut(self, asset: NaiveAsset, step: int, offset: int) -> None:
+        """A window of the newest rows, if there are enough and enough of them was observed."""
+        if len(asset.rows) < self.length:
+            self.counts["windows_skipped_warmup"] += 1
+            return
+        rows = asset.rows[-self.length :]
+        seen = sum(observed for row in rows for _, observed in row.values())
+        if seen / (len(self.channels) * self.length) < self.min_observed:
+            self.counts["windows_skipped_unobserved"] += 1
+            return
+        self.windows.append(NaiveWindow(offset, asset.row, step * self.step_ms, rows))
+
+    def arrays(self, window: NaiveWindow) -> tuple[np.ndarray, np.ndarray]:
+        """Values and observed (C, L) of a window, over the channels known now."""
+        cells = [[row.get(channel, (NAN, False)) for row in window.rows] for channel in self.channels]
+        shape = (len(self.channels), self.length)
+        values = np.array([[value for value, _ in line] for line in cells], np.float32).reshape(shape)
+        return values, np.array([[observed for _, observed in line] for line in cells], np.bool_).reshape(shape)

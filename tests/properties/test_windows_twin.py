@@ -1,0 +1,215 @@
+"""`Windows` against its plain twin over streams with everything that goes wrong in a plant, cut into any batches."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitor.core.records import ReadingBatch, WindowBatch
+from monitor.core.windows import Windows
+from tests.properties.naive_windows import NaiveWindows, Reading
+
+STEP = 10  # ms
+CHANNELS = ("pressure", "flow", "speed", "level")
+ASSETS = ("pump-1", "pump-2", "press", "fan")
+
+Switch = tuple[int, list[str], bool]  # before which reading the channels change, to what, frozen
+
+
+def batch(readings: Sequence[Reading]) -> ReadingBatch:
+    """Readings as columns; the name tuples hold names that do not occur, in an order of their own."""
+    assets, channels = ("never", *ASSETS[::-1]), ("none", *CHANNELS[::-1])
+    return ReadingBatch(
+        assets,
+        channels,
+        np.array([assets.index(reading.asset) for reading in readings], np.int32),
+        np.array([channels.index(reading.channel) for reading in readings], np.int32),
+        np.array([reading.time for reading in readings], np.int64),
+        np.array([reading.value for reading in readings], np.float64),
+        np.array([reading.offset for reading in readings], np.int64),
+    )
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> list[Reading]:
+    """Messages of one asset and several channels each: out of order, repeated, late, with holes and long gaps."""
+    message = st.tuples(
+        st.sampled_from([0, 0, 0, 1, 1, 2, 3]),  # asset; the later ones speak seldom
+        st.sampled_from([0b11, 0b11, 0b11, 0b01, 0b10, 0b111, 0b1000, 0b1100]),  # its channels, as bits
+        st.sampled_from([0, 1, 4, 10, 10, 10, 11, 25, 60, 150]),  # ms the stream moves on
+        st.sampled_from([0, 0, 0, 1, 9, 10, 21, 45]),  # ms the message lags behind
+    )
+    start = draw(st.sampled_from([0, -95, 1_700_000_000_003]))
+    size = draw(st.integers(1, 40))
+    readings: list[Reading] = []
+    for offset, (asset, bits, ahead, behind) in enumerate(draw(st.lists(message, min_size=size, max_size=size))):
+        start += ahead
+        for place, channel in enumerate(CHANNELS):
+            if bits >> place & 1:
+                value = float(len(readings))
+                readings.append(Reading(ASSETS[asset], channel, start - behind, value, 100 + 3 * offset))
+    return readings
+
+
+SETTINGS = st.fixed_dictionaries(
+    {
+        "step_ms": st.just(STEP),
+        "length": st.integers(1, 4),
+        "lateness_ms": st.sampled_from([0, 5, 10, 30, 200]),
+        "max_gap": st.integers(0, 5),
+        "max_fill": st.integers(0, 3),
+        "min_observed": st.sampled_from([0.0, 0.3, 0.5, 0.75, 1.0]),
+        "idle": st.integers(1, 8),
+        "max_assets": st.integers(1, 4),
+        "max_channels": st.integers(1, 4),
+    }
+)
+CUTS = st.lists(st.sampled_from([1, 2, 3, 7, 20, 500]), min_size=1, max_size=4)  # sizes of the batches, repeated
+FROZEN = st.sampled_from([["pressure", "flow"], ["flow", "pressure", "speed"], ["pressure"], []])
+
+
+def begins(size: int, cuts: Sequence[int], switches: Sequence[Switch] = ()) -> list[int]:
+    """Where each batch of a stream of `size` readings begins."""
+    regular = itertools.takewhile(lambda place: place < size, itertools.accumulate(itertools.cycle(cuts)))
+    return sorted({0, *regular, *(place for place, _, _ in switches)})
+
+
+def run(
+    windows: Windows, readings: list[Reading], cuts: list[int], switches: Sequence[Switch] = ()
+) -> tuple[Windows, list[WindowBatch]]:
+    """Push the readings in pieces: cut at `cuts`, and where a switch changes the channels."""
+    places = begins(len(readings), cuts, switches)
+    batches = []
+    for begin, end in zip(places, [*places[1:], len(readings)], strict=True):
+        for place, names, frozen in switches:
+            if place == begin:
+                windows.set_channels(names, frozen=frozen)
+        batches.append(windows.push(batch(readings[begin:end])))
+    return windows, batches
+
+
+def rows_of(batches: list[WindowBatch], channels: int) -> list[tuple[Any, ...]]:
+    """Windows as comparable tuples, ordered as one batch would be; channels learned later as unobserved ones."""
+    rows = []
+    for part in batches:
+        for at in range(len(part)):
+            missing = ((0, channels - part.values.shape[1]), (0, 0))
+            values = np.pad(part.values[at], missing, constant_values=np.nan)
+            observed = np.pad(part.observed[at], missing)
+            key = (int(part.position[at]), int(part.assets[at]), int(part.ends[at]))
+            rows.append((*key, np.nan_to_num(values, nan=-1).tolist(), observed.tolist()))
+    return sorted(rows)
+
+
+def twin_rows(twin: NaiveWindows) -> list[tuple[Any, ...]]:
+    """The twin's windows in the form of `rows_of`."""
+    rows = []
+    for window in twin.windows:
+        values, observed = twin.arrays(window)
+        rows.append((*window[:3], np.nan_to_num(values, nan=-1).tolist(), observed.tolist()))
+    return sorted(rows)
+
+
+def bytes_of(windows: Windows) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
+    """The stage's state in a form that compares bit by bit."""
+    return {name: (str(a.dtype), a.shape, a.tobytes()) for name, a in windows.save_state().items()}
+
+
+@settings(max_examples=250, deadline=None)
+@given(options=SETTINGS, readings=streams(), cuts=CUTS)
+def test_learning_windows_match_the_twin(options: dict[str, Any], readings: list[Reading], cuts: list[int]) -> None:
+    """While channels are learned, windows, positions and counts are the twin's, however the stream is cut."""
+    twin = NaiveWindows(**options)
+    for reading in readings:
+        twin.push(reading)
+    windows, batches = run(Windows(**options), readings, cuts)
+    assert windows.counts == twin.counts
+    assert (windows.assets, list(windows.channels)) == (list(twin.assets), twin.channels)
+    assert rows_of(batches, len(twin.channels)) == twin_rows(twin)
+
+
+@settings(max_examples=350, deadline=None)
+@given(options=SETTINGS, readings=streams(), cuts=CUTS, names=FROZEN)
+def test_frozen_windows_match_the_twin(
+    options: dict[str, Any], readings: list[Reading], cuts: list[int], names: list[str]
+) -> None:
+    """With fixed channels, windows, positions and counts are the twin's, however the stream is cut."""
+    options = options | {"max_channels": 4}
+    twin = NaiveWindows(**options)
+    twin.set_channels(names, frozen=True)
+    for reading in readings:
+        twin.push(reading)
+    windows, batches = run(Windows(**options), readings, cuts, [(0, names, True)])
+    assert windows.counts == twin.counts
+    assert windows.assets == list(twin.assets)
+    assert rows_of(batches, len(names)) == twin_rows(twin)
+    full = [max(0, options["length"] - len(asset.rows)) for asset in twin.assets.values()]
+    assert windows.rows_until_full().tolist() == full
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    options=SETTINGS,
+    readings=streams(),
+    cuts=CUTS,
+    switches=st.lists(st.tuples(st.integers(0, 120), FROZEN, st.booleans()), max_size=3, unique_by=lambda s: s[0]),
+)
+def test_changes_of_channels_match_the_twin(
+    options: dict[str, Any], readings: list[Reading], cuts: list[int], switches: list[Switch]
+) -> None:
+    """Channels exchanged in mid-stream leave the same windows and counts as in the twin."""
+    options = options | {"max_channels": 4}
+    switches = [switch for switch in switches if switch[0] < len(readings)]
+    twin = NaiveWindows(**options)
+    expected: list[tuple[Any, ...]] = []
+    for place, reading in enumerate(readings):
+        for at, names, frozen in switches:
+            if at == place:
+                expected += [row[:3] for row in twin_rows(twin)]
+                twin.windows.clear()
+                twin.set_channels(names, frozen=frozen)
+        twin.push(reading)
+    windows, batches = run(Windows(**options), readings, cuts, switches)
+    last = max((place for place, _, _ in switches), default=0)
+    places = begins(len(readings), cuts, switches)
+    since = [part for begin, part in zip(places, batches, strict=True) if begin >= last]
+    before = [part for begin, part in zip(places, batches, strict=True) if begin < last]
+    assert windows.counts == twin.counts
+    assert rows_of(since, len(twin.channels)) == twin_rows(twin)
+    widest = max((part.values.shape[1] for part in before), default=0)
+    assert [row[:3] for row in rows_of(before, widest)] == sorted(expected)
+
+
+@settings(max_examples=150, deadline=None)
+@given(options=SETTINGS, readings=streams(), cuts=CUTS, frozen=st.booleans())
+def test_state_does_not_depend_on_cuts_or_on_moving(
+    options: dict[str, Any], readings: list[Reading], cuts: list[int], frozen: bool
+) -> None:
+    """State saved and loaded at every cut ends bit by bit as the state of a stage that saw one whole batch."""
+    options = options | {"max_channels": 4}
+    names = list(CHANNELS[:2]) if frozen else []
+    whole, _ = run(Windows(**options), readings, [500], [(0, names, frozen)])
+    moving = Windows(**options)
+    moving.set_channels(names, frozen=frozen)
+    places = [*begins(len(readings), cuts), len(readings)]
+    for begin, end in itertools.pairwise(places):
+        moving.push(batch(readings[begin:end]))
+        loaded = Windows(**options)
+        loaded.load_state(moving.save_state())
+        moving = loaded
+    assert bytes_of(moving) == bytes_of(whole)
+    assert (moving.counts, moving.assets, moving.channels) == (whole.counts, whole.assets, whole.channels)
+
+
+@settings(max_examples=100, deadline=None)
+@given(options=SETTINGS, readings=streams(), frozen=st.booleans())
+def test_a_batch_is_ordered(options: dict[str, Any], readings: list[Reading], frozen: bool) -> None:
+    """Windows of a batch are ordered by position, then asset row, then end."""
+    windows = Windows(**options | {"max_channels": 4})
+    windows.set_channels(["pressure", "flow"] if frozen else [], frozen=frozen)
+    part = windows.push(batch(readings))
+    keys = list(zip(part.position.tolist(), part.assets.tolist(), part.ends.tolist(), strict=True))
+    assert keys == sorted(set(keys))
