@@ -4,3 +4,7 @@ Three rings, one direction: `core` computes and knows nothing of the outside, `c
 technology, `service` is the shell that owns clock, threads, settings and signals. docs/walkthrough.md follows one
 reading through all of them.
 """
+
+from importlib.metadata import version
+
+__version__ = version("plant-monitor")

@@ -24,6 +24,7 @@ from monitor.core.records import Record
 
 _DEFAULTS: Config = {
     **QUIET,
+    "message.max.bytes": 2_000_000,  # twice the brokers' default, so that they decide what is too large, not the client
     "partitioner": "murmur2_random",  # a key goes where Java clients put it, so that topics can be joined by asset
 }
 _FORCED: Config = {

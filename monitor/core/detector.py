@@ -105,9 +105,11 @@ class Model:
 
     def network(self) -> VAE:
         """A network with these weights, in evaluation mode. Raises ValueError if a weight's shape is wrong."""
-        network = VAE(self.architecture)
+        with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
+            network = VAE(self.architecture)
         try:
-            network.load_state_dict({name: torch.from_numpy(np.array(v)) for name, v in self.weights.items()})
+            tensors = {name: torch.from_numpy(np.array(value)) for name, value in self.weights.items()}
+            network.load_state_dict(tensors, assign=True)
         except RuntimeError as wrong:
             raise ValueError(f"model {self.version}: {wrong}") from wrong
         return network.eval()

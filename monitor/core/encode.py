@@ -10,15 +10,17 @@ JSON has no NaN: what was not measured is null. Times are integers, ms UTC.
 
 import math
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from monitor.core.grid import Index
 from monitor.core.records import Alert, ChannelShare, Message, Outputs, Record, ScoreBatch, ThresholdBatch, WindowBatch
 
 _JSON = (("content-type", b"application/json"),)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _encoder = msgspec.json.Encoder()
 
 
@@ -32,10 +34,10 @@ def alert_record(topic: str, alert: Alert) -> Record:
         "end": alert.end,
         "time": alert.time,
         "severity": alert.severity,
-        "score": alert.score,
-        "threshold": alert.threshold,
-        "ratio": alert.ratio,
-        "peak": alert.peak,
+        "score": _number(alert.score),
+        "threshold": _number(alert.threshold),
+        "ratio": _number(alert.ratio),
+        "peak": _number(alert.peak),
         "channels": [_share(share) for share in alert.channels],
         "model": alert.model,
         "detector": alert.detector,
@@ -50,7 +52,7 @@ def alert_record(topic: str, alert: Alert) -> Record:
         "ce_source": f"/monitor/{alert.detector}",
         "ce_type": f"monitor.alert.{alert.state}",
         "ce_subject": alert.asset,
-        "ce_time": datetime.fromtimestamp(alert.time / 1000, UTC).isoformat(timespec="milliseconds"),
+        "ce_time": (_EPOCH + timedelta(milliseconds=alert.time)).isoformat(timespec="milliseconds"),
     }
     headers = tuple((name, text.encode()) for name, text in attributes.items()) + _JSON
     return Record(topic, alert.asset.encode(), _encoder.encode(body), headers)
@@ -86,27 +88,20 @@ def score_records(
     """One record per scored window whose end falls on a multiple of `every_steps` grid steps."""
     if outputs.scores is None or outputs.thresholds is None:
         return []
-    windows, scores, thresholds = outputs.windows, outputs.scores, outputs.thresholds
-    wanted = np.flatnonzero((windows.ends // step_ms) % every_steps == 0)
-    by_channel = _channel_columns(scores)
-    bodies = _score_bodies(windows, scores, thresholds)
+    wanted = np.flatnonzero((outputs.windows.ends // step_ms) % every_steps == 0)
+    bodies = _score_bodies(outputs.windows, outputs.scores, outputs.thresholds, wanted)
+    by_channel = _channel_columns(outputs.scores, wanted)
     records = []
-    for place in wanted.tolist():
-        name = names[windows.assets[place]]
-        rows = by_channel[place]
-        body = {"asset": name, **bodies[place], "model": model, "channels": dict(zip(channels, rows, strict=True))}
-        records.append(Record(topic, name.encode(), _encoder.encode(body), _JSON))
+    for row, body, bands in zip(outputs.windows.assets[wanted].tolist(), bodies, by_channel, strict=True):
+        whole = {"asset": names[row], **body, "model": model, "channels": dict(zip(channels, bands, strict=True))}
+        records.append(Record(topic, names[row].encode(), _encoder.encode(whole), _JSON))
     return records
 
 
-def _score_bodies(windows: WindowBatch, scores: ScoreBatch, thresholds: ThresholdBatch) -> list[dict[str, Any]]:
-    columns = (
-        windows.ends.tolist(),
-        scores.score.tolist(),
-        thresholds.threshold.tolist(),
-        thresholds.anomalous.tolist(),
-        thresholds.warm.tolist(),
-    )
+def _score_bodies(
+    windows: WindowBatch, scores: ScoreBatch, thresholds: ThresholdBatch, wanted: Index
+) -> list[dict[str, Any]]:
+    columns = (windows.ends, scores.score, thresholds.threshold, thresholds.anomalous, thresholds.warm)
     return [
         {
             "time": time,
@@ -116,15 +111,16 @@ def _score_bodies(windows: WindowBatch, scores: ScoreBatch, thresholds: Threshol
             "anomalous": anomalous,
             "warm": warm,
         }
-        for time, score, threshold, anomalous, warm in zip(*columns, strict=True)
+        for time, score, threshold, anomalous, warm in zip(*(c[wanted].tolist() for c in columns), strict=True)
     ]
 
 
-def _channel_columns(scores: ScoreBatch) -> list[list[dict[str, Any]]]:
-    """Per window and channel: what was read at the newest step beside the model's band of two deviations."""
-    share = scores.by_channel / np.maximum(scores.by_channel.sum(1, keepdims=True), 1e-12)  # (B, C)
-    low, high = scores.expected - 2 * scores.spread, scores.expected + 2 * scores.spread
-    stacked = np.stack([scores.newest, scores.expected, low, high, share], 2).tolist()  # (B, C, 5)
+def _channel_columns(scores: ScoreBatch, wanted: Index) -> list[list[dict[str, Any]]]:
+    """Per wanted window and channel: what was read at the newest step beside the model's band of two deviations."""
+    names = ("newest", "expected", "spread", "by_channel")
+    newest, expected, spread, parts = (getattr(scores, name)[wanted].astype(np.float64) for name in names)
+    share = parts / np.maximum(parts.sum(1, keepdims=True), 1e-12)  # (K, C)
+    stacked = np.stack([newest, expected, expected - 2 * spread, expected + 2 * spread, share], 2).tolist()  # (K, C, 5)
     labels = ("observed", "expected", "low", "high", "share")
     return [[dict(zip(labels, map(_number, cells), strict=True)) for cells in row] for row in stacked]
 

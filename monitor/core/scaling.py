@@ -20,6 +20,8 @@ CLIP = 5.0  # deviations; tanh is within 1 % of linear up to 0.17 * CLIP and sat
 FLOOR = 0.02  # of the channel's level: below 2 % of its level a constant channel's first move is not yet news
 RARE = 0.02  # a channel is rarely moving if its 2 % and 98 % quantiles coincide
 
+LARGEST = float(np.finfo(np.float32).max)
+
 Doubles = npt.NDArray[np.float64]
 
 
@@ -39,13 +41,14 @@ class Scaling:
     def forward(self, values: npt.NDArray[np.floating], rows: npt.NDArray[np.intp]) -> Floats:
         """Values (B, C, L) of assets at `rows` (B,) in scaled units; NaN becomes 0, the center."""
         z = (values - self.center[rows, :, None]) / self.scale[rows, :, None]
-        scaled: Floats = np.nan_to_num(CLIP * np.tanh(z / CLIP), nan=0.0).astype(np.float32)
-        return scaled
+        scaled: Doubles = np.nan_to_num(CLIP * np.tanh(z / CLIP), nan=0.0)
+        return scaled.astype(np.float32)
 
     def inverse(self, z: npt.NDArray[np.floating], rows: npt.NDArray[np.intp]) -> Floats:
         """Scaled values (B, C) back in each channel's own unit; clipped a little inside the open interval of tanh."""
         bounded = np.clip(z / CLIP, -0.999, 0.999)
-        return (CLIP * np.arctanh(bounded) * self.scale[rows] + self.center[rows]).astype(np.float32)
+        values: Doubles = CLIP * np.arctanh(bounded) * self.scale[rows] + self.center[rows]
+        return np.clip(values, -LARGEST, LARGEST).astype(np.float32)
 
 
 def fit_scaling(rows_by_asset: Mapping[str, Floats], least: int) -> Scaling:

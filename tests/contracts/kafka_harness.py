@@ -1,7 +1,7 @@
 """Kafka as the contract suites want it: sources, sinks and a look at the other side, for any of the test brokers."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from itertools import count
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from monitor.connectors.kafka_client import Config
 from monitor.connectors.kafka_sink import KafkaSink, create_topics
 from monitor.core.records import Partition, Record
 from tests.brokers import Broker, MockBroker, evict, evict_by_heartbeat
+from tests.contracts.sink_contract import PlainRecords
 
 FAST: Config = {  # so that a test need not wait for what takes its time in a plant
     "reconnect.backoff.ms": 20,
@@ -64,7 +65,7 @@ class GroupHarness:
         return KafkaSource(self._options, [partitions[0].topic], group, reset, on_error=ignore)
 
 
-class SinkHarness:
+class SinkHarness(PlainRecords):
     """A `PartitionedSinkHarness` of tests/contracts/sink_contract.py."""
 
     def __init__(
@@ -73,7 +74,6 @@ class SinkHarness:
         self.patience = patience
         self.outage = outage
         self._broker = broker
-        self._reader = reader(broker)
         self._numbers = count()
 
     def topic(self) -> str:
@@ -88,10 +88,11 @@ class SinkHarness:
         return [record for records in self.by_partition(topic) for record in records]
 
     def by_partition(self, topic: str) -> list[list[Record]]:
-        return [read(self._reader, Partition(topic, number)) for number in range(PARTITIONS)]
+        with closing(reader(self._broker)) as consumer:  # the garbage collector may take 45 s to end one
+            return [read(consumer, Partition(topic, number)) for number in range(PARTITIONS)]
 
     def unacceptable(self, topic: str) -> Record:
-        return Record(topic, b"k", b"v" * 1_000_001)  # message.max.bytes is 1,000,000 unless it is set
+        return Record(topic, b"k", b"v" * 2_000_001)  # message.max.bytes is 2,000,000 unless it is set
 
 
 def make_topic(broker: Broker, name: str, partitions: int) -> None:

@@ -1,8 +1,9 @@
 """What every implementation of `Sink` promises.
 
-`SinkContract` holds for files and brokers alike; `PartitionedSinkContract` adds what the partitions of a topic promise.
-A test file subclasses one of them and gives the fixture `harness`. What is "durable" is judged by reading the other
-side while the sink is still open, through the harness, never by asking the sink.
+`SinkContract` holds for files, brokers and databases alike, over records that the harness makes, since a database takes
+no bytes but its own; `ByteSinkContract` adds that any bytes are kept, `PartitionedSinkContract` what the partitions of
+a topic promise. A test file subclasses one of them and gives the fixture `harness`. What is "durable" is judged by
+reading the other side while the sink is still open, through the harness, never by asking the sink.
 """
 
 import time
@@ -25,6 +26,9 @@ class SinkHarness(Protocol):
     def topic(self) -> str:
         """A topic that nothing was written to; of several partitions where there are partitions."""
 
+    def records(self, topic: str, count: int, first: int = 0, key: bytes = b"k") -> list[Record]:
+        """`count` acceptable records, those numbered from `first` on; each number gives another, always the same."""
+
     def sink(self, bound: int) -> Sink:
         """A new sink, not opened, that buffers about `bound` records and refuses more until a flush."""
 
@@ -43,8 +47,11 @@ class PartitionedSinkHarness(SinkHarness, Protocol):
         """As `read`, but partition by partition; there are at least two."""
 
 
-def plain(topic: str, count: int, first: int = 0, key: bytes | None = b"k") -> list[Record]:
-    return [Record(topic, key, b"v%d" % number) for number in range(first, first + count)]
+class PlainRecords:
+    """The records of a harness whose sink takes any bytes."""
+
+    def records(self, topic: str, count: int, first: int = 0, key: bytes = b"k") -> list[Record]:
+        return [Record(topic, key, b"v%d" % number) for number in range(first, first + count)]
 
 
 def flush(sink: Sink, patience: float) -> None:
@@ -88,12 +95,12 @@ class SinkContract:
         topic = harness.topic()
         sink = opened()
         for number in range(30):
-            sink.write([Record(topic, b"a", b"%d" % number), Record(topic, b"b", b"%d" % number)])
+            sink.write(harness.records(topic, 1, number, b"a") + harness.records(topic, 1, number, b"b"))
         sink.flush(harness.patience)
         found = harness.read(topic)
         assert len(found) == 60
         for key in (b"a", b"b"):
-            assert [record.value for record in found if record.key == key] == [b"%d" % number for number in range(30)]
+            assert [record for record in found if record.key == key] == harness.records(topic, 30, 0, key)
 
     def test_flushing_nothing_is_nothing(self, harness: SinkHarness, opened: Callable[..., Sink]) -> None:
         """A flush without records returns at once, before, between and after others, and repeats none."""
@@ -102,10 +109,106 @@ class SinkContract:
         sink.flush(harness.patience)
         sink.write([])
         sink.flush(harness.patience)
-        sink.write(plain(topic, 2))
+        sink.write(harness.records(topic, 2))
         sink.flush(harness.patience)
         sink.flush(harness.patience)
-        assert harness.read(topic) == plain(topic, 2)
+        assert harness.read(topic) == harness.records(topic, 2)
+
+    def test_topics_are_kept_apart(self, harness: SinkHarness, opened: Callable[..., Sink]) -> None:
+        """Records of one call may go to different topics and arrive in their own only."""
+        one, two = harness.topic(), harness.topic()
+        sink = opened()
+        sink.write([*harness.records(one, 2), *harness.records(two, 3), *harness.records(one, 2, 2)])
+        sink.flush(harness.patience)
+        assert harness.read(one) == harness.records(one, 4)
+        assert harness.read(two) == harness.records(two, 3)
+
+    def test_a_second_sink_adds_to_the_first(self, harness: SinkHarness, opened: Callable[..., Sink]) -> None:
+        """What an earlier sink wrote stays, and a later one continues behind it."""
+        topic = harness.topic()
+        first = opened()
+        first.write(harness.records(topic, 2))
+        first.flush(harness.patience)
+        first.close()
+        second = opened()
+        second.write(harness.records(topic, 2, 2))
+        second.flush(harness.patience)
+        assert harness.read(topic) == harness.records(topic, 4)
+
+    def test_closing_without_a_flush_is_harmless(self, harness: SinkHarness, opened: Callable[..., Sink]) -> None:
+        """`close` raises nothing with records in the buffer, nor a second time, nor before `open`."""
+        topic = harness.topic()
+        sink = opened()
+        sink.write(harness.records(topic, 2))
+        sink.flush(harness.patience)
+        sink.write(harness.records(topic, 2, 2))
+        sink.close()
+        sink.close()
+        harness.sink(10).close()
+        assert harness.read(topic)[:2] == harness.records(topic, 2)
+
+    def test_an_outage_loses_and_doubles_nothing(self, harness: SinkHarness, opened: Callable[..., Sink]) -> None:
+        """A flush that fails is `Unavailable`, in about its timeout; a later one brings each record once, in order."""
+        topic = harness.topic()
+        sink = opened()
+        sink.write(harness.records(topic, 3))
+        sink.flush(harness.patience)
+        with harness.outage():
+            sink.write(harness.records(topic, 20, 3))
+            for _ in range(2):
+                begin = time.monotonic()
+                with pytest.raises(Unavailable):
+                    sink.flush(0.5)
+                assert time.monotonic() - begin < 10.0
+            sink.write(harness.records(topic, 2, 23))
+        sink.write(harness.records(topic, 1, 25))
+        flush(sink, harness.patience)
+        assert harness.read(topic) == harness.records(topic, 26)
+
+    def test_the_buffer_has_a_bound(self, harness: SinkHarness, opened: Callable[..., Sink]) -> None:
+        """A write beyond the bound is `Unavailable` and takes nothing of its call; after a flush it is accepted."""
+        topic = harness.topic()
+        sink = opened(10)
+        written = 0
+        with harness.outage():
+            while accepted(sink, harness.records(topic, 3, written)):
+                written += 3
+                assert written < 100
+            assert written >= 9
+            assert not accepted(sink, harness.records(topic, 3, written))
+        flush(sink, harness.patience)
+        assert harness.read(topic) == harness.records(topic, written)
+        sink.write(harness.records(topic, 3, written))
+        sink.flush(harness.patience)
+        assert harness.read(topic) == harness.records(topic, written + 3)
+
+    def test_one_call_may_exceed_the_bound(self, harness: SinkHarness, opened: Callable[..., Sink]) -> None:
+        """An empty buffer takes a call of any length, so that no batch can be too large for ever."""
+        topic = harness.topic()
+        sink = opened(10)
+        sink.write(harness.records(topic, 50))
+        sink.flush(harness.patience)
+        assert harness.read(topic) == harness.records(topic, 50)
+
+    def test_what_is_never_accepted_is_named(self, harness: SinkHarness, opened: Callable[..., Sink]) -> None:
+        """`flush` raises `Invalid` with exactly the records refused for ever; the rest is written, and that once."""
+        topic = harness.topic()
+        bad = harness.unacceptable(topic)
+        sink = opened()
+        sink.write([*harness.records(topic, 2), bad, *harness.records(topic, 2, 2)])
+        with pytest.raises(Invalid) as caught:
+            sink.flush(harness.patience)
+        assert [record for record, _ in caught.value.rejected] == [bad]
+        assert all(reason for _, reason in caught.value.rejected)
+        assert harness.read(topic) == harness.records(topic, 4)
+        sink.flush(harness.patience)
+        sink.write(harness.records(topic, 1, 4))
+        sink.flush(harness.patience)
+        assert harness.read(topic) == harness.records(topic, 5)
+
+
+class ByteSinkContract(SinkContract):
+    """Subclasses give the fixture `harness`, a `SinkHarness` with `PlainRecords`."""
 
     def test_every_part_of_a_record_is_kept(self, harness: SinkHarness, opened: Callable[..., Sink]) -> None:
         """Key, value and headers come back byte for byte, in order; none is not the same as empty."""
@@ -124,100 +227,8 @@ class SinkContract:
         assert [record for record in found if record.key == b"k"] == records
         assert Counter(record for record in found if record.key != b"k") == Counter(keyless)
 
-    def test_topics_are_kept_apart(self, harness: SinkHarness, opened: Callable[..., Sink]) -> None:
-        """Records of one call may go to different topics and arrive in their own only."""
-        one, two = harness.topic(), harness.topic()
-        sink = opened()
-        sink.write([*plain(one, 2), *plain(two, 3), *plain(one, 2, 2)])
-        sink.flush(harness.patience)
-        assert harness.read(one) == plain(one, 4)
-        assert harness.read(two) == plain(two, 3)
 
-    def test_a_second_sink_adds_to_the_first(self, harness: SinkHarness, opened: Callable[..., Sink]) -> None:
-        """What an earlier sink wrote stays, and a later one continues behind it."""
-        topic = harness.topic()
-        first = opened()
-        first.write(plain(topic, 2))
-        first.flush(harness.patience)
-        first.close()
-        second = opened()
-        second.write(plain(topic, 2, 2))
-        second.flush(harness.patience)
-        assert harness.read(topic) == plain(topic, 4)
-
-    def test_closing_without_a_flush_is_harmless(self, harness: SinkHarness, opened: Callable[..., Sink]) -> None:
-        """`close` raises nothing with records in the buffer, nor a second time, nor before `open`."""
-        topic = harness.topic()
-        sink = opened()
-        sink.write(plain(topic, 2))
-        sink.flush(harness.patience)
-        sink.write(plain(topic, 2, 2))
-        sink.close()
-        sink.close()
-        harness.sink(10).close()
-        assert harness.read(topic)[:2] == plain(topic, 2)
-
-    def test_an_outage_loses_and_doubles_nothing(self, harness: SinkHarness, opened: Callable[..., Sink]) -> None:
-        """A flush that fails is `Unavailable`, in about its timeout; a later one brings each record once, in order."""
-        topic = harness.topic()
-        sink = opened()
-        sink.write(plain(topic, 3))
-        sink.flush(harness.patience)
-        with harness.outage():
-            sink.write(plain(topic, 20, 3))
-            for _ in range(2):
-                begin = time.monotonic()
-                with pytest.raises(Unavailable):
-                    sink.flush(0.5)
-                assert time.monotonic() - begin < 10.0
-            sink.write(plain(topic, 2, 23))
-        sink.write(plain(topic, 1, 25))
-        flush(sink, harness.patience)
-        assert harness.read(topic) == plain(topic, 26)
-
-    def test_the_buffer_has_a_bound(self, harness: SinkHarness, opened: Callable[..., Sink]) -> None:
-        """A write beyond the bound is `Unavailable` and takes nothing of its call; after a flush it is accepted."""
-        topic = harness.topic()
-        sink = opened(10)
-        written = 0
-        with harness.outage():
-            while accepted(sink, plain(topic, 3, written)):
-                written += 3
-                assert written < 100
-            assert written >= 9
-            assert not accepted(sink, plain(topic, 3, written))
-        flush(sink, harness.patience)
-        assert harness.read(topic) == plain(topic, written)
-        sink.write(plain(topic, 3, written))
-        sink.flush(harness.patience)
-        assert harness.read(topic) == plain(topic, written + 3)
-
-    def test_one_call_may_exceed_the_bound(self, harness: SinkHarness, opened: Callable[..., Sink]) -> None:
-        """An empty buffer takes a call of any length, so that no batch can be too large for ever."""
-        topic = harness.topic()
-        sink = opened(10)
-        sink.write(plain(topic, 50))
-        sink.flush(harness.patience)
-        assert harness.read(topic) == plain(topic, 50)
-
-    def test_what_is_never_accepted_is_named(self, harness: SinkHarness, opened: Callable[..., Sink]) -> None:
-        """`flush` raises `Invalid` with exactly the records refused for ever; the rest is written, and that once."""
-        topic = harness.topic()
-        bad = harness.unacceptable(topic)
-        sink = opened()
-        sink.write([*plain(topic, 2), bad, *plain(topic, 2, 2)])
-        with pytest.raises(Invalid) as caught:
-            sink.flush(harness.patience)
-        assert [record for record, _ in caught.value.rejected] == [bad]
-        assert all(reason for _, reason in caught.value.rejected)
-        assert harness.read(topic) == plain(topic, 4)
-        sink.flush(harness.patience)
-        sink.write(plain(topic, 1, 4))
-        sink.flush(harness.patience)
-        assert harness.read(topic) == plain(topic, 5)
-
-
-class PartitionedSinkContract(SinkContract):
+class PartitionedSinkContract(ByteSinkContract):
     """Subclasses give the fixture `harness`, a `PartitionedSinkHarness`."""
 
     def test_a_key_stays_in_its_partition(self, harness: PartitionedSinkHarness, opened: Callable[..., Sink]) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from monitor.connectors.files import FileSink, FileSource
 from monitor.core.records import Partition, Record
-from tests.contracts.sink_contract import SinkContract
+from tests.contracts.sink_contract import ByteSinkContract, PlainRecords
 from tests.contracts.source_contract import SourceContract
 
 
@@ -45,7 +45,7 @@ class _SourceHarness:
         return FileSource([self.path(part) for part in partitions], committed=self.committed.get(group), save=save)
 
 
-class _SinkHarness:
+class _SinkHarness(PlainRecords):
     patience = 5.0
 
     def __init__(self, directory: Path) -> None:
@@ -101,7 +101,7 @@ class TestFileSource(SourceContract):
         return _SourceHarness(tmp_path)
 
 
-class TestFileSink(SinkContract):
+class TestFileSink(ByteSinkContract):
     """A directory of JSON lines."""
 
     @pytest.fixture

@@ -11,10 +11,10 @@ from monitor.connectors.memory import MemorySink, MemorySource
 from monitor.connectors.memory_broker import MemoryBroker
 from monitor.core.records import Partition, Record
 from tests.contracts.group_contract import GroupContract
-from tests.contracts.sink_contract import PartitionedSinkContract
+from tests.contracts.sink_contract import PartitionedSinkContract, PlainRecords
 
 
-class _Harness:
+class _Harness(PlainRecords):
     patience = 5.0
 
     def __init__(self) -> None:

@@ -1,0 +1,37 @@
+# Everything runs in a virtual environment of its own; PYTHON may name another interpreter (3.11 or later).
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test test-slow lint clean
+
+## Set up and watch a simulated plant being learned and monitored; results in demo-output/
+demo: $(VENV)/run-ready
+	$(BIN)/monitor demo
+
+## Set up, check style and types, run the tests
+test: lint
+	$(BIN)/pytest -q -m "not slow"
+
+## The tests that take longer: real brokers, processes that are killed, the demo
+test-slow: $(VENV)/test-ready
+	$(BIN)/pytest -q -m slow
+
+lint: $(VENV)/test-ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/run-ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/test-ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) -e '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis

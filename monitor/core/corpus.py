@@ -1,0 +1,149 @@
+"""Blocks of the past as training sees them, and the windows cut out of them.
+
+A block is one window length of an asset's steps. Neighbouring blocks join into runs, out of which windows are cut at
+every step; two neighbours of every ten blocks are held out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from monitor.core.records import Bools, Floats, State, Times, pack_names, unpack_names
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Blocks (K,) of the past for training."""
+
+    channels: tuple[str, ...]
+    assets: tuple[str, ...]
+    step_ms: int
+    asset: Times  # (K,) codes of `assets`
+    end: Times  # (K,) grid time of a block's last step
+    values: Floats  # (K, C, L) NaN = not measured and not filled
+    observed: Bools  # (K, C, L)
+
+    def __len__(self) -> int:
+        return len(self.end)
+
+    def take(self, keep: Bools) -> "Corpus":
+        """The blocks marked in `keep` (K,)."""
+        return Corpus(
+            self.channels,
+            self.assets,
+            self.step_ms,
+            self.asset[keep],
+            self.end[keep],
+            self.values[keep],
+            self.observed[keep],
+        )
+
+    def pack(self) -> State:
+        """As arrays, to hand over to another process or to keep."""
+        return {
+            "channels": pack_names(self.channels),
+            "assets": pack_names(self.assets),
+            "step_ms": np.array([self.step_ms], np.int64),
+            "asset": self.asset,
+            "end": self.end,
+            "values": self.values,
+            "observed": self.observed,
+        }
+
+    @classmethod
+    def unpack(cls, state: State) -> "Corpus":
+        """The inverse of `pack`. Raises ValueError if the arrays do not fit together."""
+        try:
+            channels, assets = tuple(unpack_names(state["channels"])), tuple(unpack_names(state["assets"]))
+            values, observed, asset, end = state["values"], state["observed"], state["asset"], state["end"]
+            step_ms = int(state["step_ms"][0])
+        except (KeyError, IndexError) as missing:
+            raise ValueError(f"history lacks {missing}") from missing
+        K = len(end)
+        if values.ndim != 3 or values.shape[:2] != (K, len(channels)) or observed.shape != values.shape:
+            raise ValueError(f"history: values {values.shape}, observed {observed.shape}, expected ({K}, C, L)")
+        if asset.shape != (K,) or np.any((asset < 0) | (asset >= len(assets))):
+            raise ValueError("history: a block names an asset that is not there")
+        return cls(channels, assets, step_ms, asset, end, values, observed)
+
+
+def join(parts: Sequence[Corpus]) -> Corpus:
+    """The blocks of several partitions as one corpus over all their channels, those of the first part first.
+
+    Raises ValueError if there is no part, or steps or window lengths differ.
+    """
+    if not parts or len({(part.step_ms, part.values.shape[2]) for part in parts}) != 1:
+        raise ValueError("expected one or more parts of equal step and window length")
+    channels = tuple(dict.fromkeys(name for part in parts for name in part.channels))
+    assets = tuple(dict.fromkeys(name for part in parts for name in part.assets))
+    code = {name: number for number, name in enumerate(assets)}
+    renamed = [np.array([code[name] for name in part.assets], np.int64)[part.asset] for part in parts]
+    columns = [reorder(part.values, part.observed, part.channels, channels) for part in parts]
+    return Corpus(
+        channels,
+        assets,
+        parts[0].step_ms,
+        np.concatenate(renamed),
+        np.concatenate([part.end for part in parts]),
+        np.concatenate([values for values, _ in columns]),
+        np.concatenate([observed for _, observed in columns]),
+    )
+
+
+def reorder(values: Floats, observed: Bools, old: Sequence[str], new: Sequence[str]) -> tuple[Floats, Bools]:
+    """Blocks (K, C, L) of channels `old` as blocks of channels `new`; a new channel was not observed."""
+    shape = (len(values), len(new), values.shape[2])
+    moved, seen = np.full(shape, np.nan, np.float32), np.zeros(shape, np.bool_)
+    place = {name: column for column, name in enumerate(old)}
+    for column, name in enumerate(new):
+        if name in place:
+            moved[:, column], seen[:, column] = values[:, place[name]], observed[:, place[name]]
+    return moved, seen
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Windows (n,) to be cut out of runs of blocks."""
+
+    rows: Floats  # (K * L, C) blocks on end
+    seen: Bools  # (K * L, C)
+    asset: Times  # (K * L,) code of the row's asset
+    starts: Times  # (n,) first row of each window
+    length: int  # L
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def take(self, index: Times) -> tuple[Floats, Bools, Times]:
+        """Values (m, C, L), observed (m, C, L) and asset codes (m,) of the windows at `index` (m,)."""
+        begin = self.starts[index]
+        values = sliding_window_view(self.rows, self.length, axis=0)[begin]
+        observed = sliding_window_view(self.seen, self.length, axis=0)[begin]
+        return values, observed, self.asset[begin]
+
+    def spread(self, most: int) -> Times:
+        """Indices of at most `most` windows, evenly spaced."""
+        count = min(most, len(self))
+        return np.arange(count) * len(self) // max(count, 1)
+
+
+def cut(corpus: Corpus) -> Cut:
+    """Every window that lies in blocks following one another without a hole."""
+    K, C, L = corpus.values.shape
+    order = np.lexsort((corpus.end, corpus.asset))
+    asset, end = corpus.asset[order], corpus.end[order]
+    joins = (asset[1:] == asset[:-1]) & (np.diff(end) == L * corpus.step_ms)
+    begins = np.repeat(np.append(joins, False), L) if K else np.zeros(0, np.bool_)
+    begins[::L] = True  # a window may begin at any row of a block that another follows, else only at its first
+    rows = corpus.values[order].transpose(0, 2, 1).reshape(K * L, C)
+    seen = corpus.observed[order].transpose(0, 2, 1).reshape(K * L, C)
+    return Cut(rows, seen, np.repeat(asset, L), np.flatnonzero(begins), L)
+
+
+def held_out(corpus: Corpus) -> Bools:
+    """Which blocks (K,) are held out: two neighbours of every ten of an asset."""
+    number = (corpus.end // corpus.step_ms + 1) // corpus.values.shape[2]
+    held: Bools = number // 2 % 5 == 4
+    return held

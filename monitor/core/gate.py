@@ -1,0 +1,66 @@
+"""Whether a candidate may take the incumbent's place.
+
+It may not if a number in it is not finite, if it reconstructs held-out normal windows worse than the incumbent beyond
+a margin, or if it has become blind: faults put into the held-out windows (a shift of one channel over the last quarter
+of a window) that the incumbent sees must not be lost to it. Retraining on windows that hold an incident which never
+alerted would pass the first two and fail the third.
+
+A first model has nobody to be compared with and must only be finite.
+"""
+
+import numpy as np
+
+from monitor.core.corpus import Corpus, Cut, cut, held_out, reorder
+from monitor.core.detector import Model, by_horizon, over_channels, squared_errors
+from monitor.core.records import Floats
+from monitor.core.training import MOST_CHECKED, held_out_loss
+
+SHIFT = 4.0  # deviations; clearly a fault, and not so large that any model would see it
+BLIND = 0.1  # share of the synthetic faults that may be lost
+
+
+def refusal(candidate: Model, incumbent: Model | None, corpus: Corpus, margin: float) -> str:
+    """Why the candidate must not be adopted, as a sentence; empty if it may.
+
+    `margin` is the share by which its loss may exceed the incumbent's in amount. Raises ValueError if `corpus` holds
+    out no windows.
+    """
+    arrays = (*candidate.weights.values(), candidate.calibration.error, candidate.calibration.limits)
+    if not all(np.isfinite(array).all() for array in arrays):
+        return "the candidate holds numbers that are not finite"
+    if incumbent is None:
+        return ""
+    check = _in_channels(corpus, incumbent.channels)
+    if not len(check):
+        raise ValueError("no held-out windows to compare the candidate on")
+    new, old = (_loss(model, check, corpus) for model in (candidate, incumbent))
+    if not new <= old + margin * abs(old):
+        return f"held-out loss {new:.4f}, the model in use has {old:.4f} and at most {margin:.0%} more is allowed"
+    new, old = (_seen(model, check, corpus) for model in (candidate, incumbent))
+    if new < old - BLIND:
+        return f"finds {new:.0%} of the synthetic faults, the model in use {old:.0%}"
+    return ""
+
+
+def _in_channels(corpus: Corpus, channels: tuple[str, ...]) -> Cut:
+    kept = corpus.take(held_out(corpus))
+    values, observed = reorder(kept.values, kept.observed, kept.channels, channels)
+    return cut(Corpus(channels, kept.assets, kept.step_ms, kept.asset, kept.end, values, observed))
+
+
+def _loss(model: Model, check: Cut, corpus: Corpus) -> float:
+    return held_out_loss(model.network(), check, model.scaling, model.scaling.rows(corpus.assets))
+
+
+def _seen(model: Model, check: Cut, corpus: Corpus) -> float:
+    """Share of held-out windows that lie beyond the edge once one channel in turn is shifted."""
+    values, observed, asset = check.take(check.spread(MOST_CHECKED))
+    rows = model.scaling.rows(corpus.assets)[asset]
+    each = np.arange(len(values))
+    channel, sign = each % values.shape[1], np.where(each // values.shape[1] % 2, -1.0, 1.0)
+    shifted: Floats = values.copy()
+    begin = values.shape[2] * 3 // 4
+    shifted[each, channel, begin:] += (sign * SHIFT * model.scaling.scale[rows, channel])[:, None]
+    _, error = squared_errors(model.network(), model.scaling.forward(shifted, rows), observed)
+    parts = by_horizon(error, observed, model.calibration.error)
+    return float(np.mean((over_channels(parts, observed) / model.calibration.limits).max(1) > 1.0))

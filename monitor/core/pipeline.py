@@ -1,0 +1,96 @@
+"""The walk of one partition: messages -> readings -> windows -> scores -> thresholds -> alerts.
+
+    readings, rejected = decode(messages)
+    windows    = self.windows.push(readings)
+    scores     = self.detector.score(windows)
+    thresholds = self.threshold.update(scores)
+    alerts     = self.alerting.update(scores, thresholds)
+
+Everything it holds is a function of the messages so far and of which model was adopted between which two messages:
+that is what makes a replay from a snapshot exact. Without a model it decodes and cuts windows, and nothing is scored.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from monitor.core.alerting import Alerting
+from monitor.core.decode import decode
+from monitor.core.decode_format import Format
+from monitor.core.detector import Detector
+from monitor.core.records import ChannelShare, Message, Outputs, State, WindowBatch
+from monitor.core.threshold import Threshold
+from monitor.core.windows import Windows
+
+Mark = Callable[[str], None]  # told the name of each stage as it is done
+
+
+@dataclass(slots=True)
+class Pipeline:
+    """The stages of one partition, each with its own state; `detector` may be shared with other partitions."""
+
+    format: Format
+    windows: Windows
+    threshold: Threshold
+    alerting: Alerting
+    detector: Detector | None = None
+
+    @property
+    def model(self) -> str:
+        """Version of the model in use; empty while there is none."""
+        return "" if self.detector is None else self.detector.model.version
+
+    def process(self, messages: Sequence[Message], now: int, mark: Mark) -> Outputs:
+        """Take messages of this partition in the order of their offsets; `now` is ms UTC."""
+        before = dict(self.windows.counts)
+        readings, rejected = decode(messages, self.format, now)
+        mark("decode")
+        windows = self.windows.push(readings)
+        mark("windows")
+        counts = {name: count - before[name] for name, count in self.windows.counts.items()}
+        counts["readings"] = len(readings)
+        if self.detector is None:
+            return Outputs(windows, None, None, (), rejected, counts)
+        names = self.windows.assets
+        scores = self.detector.score(windows, names)
+        mark("score")
+        thresholds = self.threshold.update(windows.assets, scores.score, self.detector.model.calibration.scores)
+        mark("threshold")
+        alerts = self.alerting.update(windows, scores, thresholds, names, self.model, self._explain(windows, names))
+        mark("alerting")
+        return Outputs(windows, scores, thresholds, alerts, rejected, counts)
+
+    def adopt(self, detector: Detector) -> None:
+        """Score with another model from the next message on; what the old one's scores had taught is carried over."""
+        if self.detector is not None:
+            old, new = self.detector.model.calibration.scores, detector.model.calibration.scores
+            self.threshold.rebase(old, new)
+        self.use(detector)
+
+    def use(self, detector: Detector) -> None:
+        """Score with `detector`, which is the model that a loaded state was made with, or the first one."""
+        self.windows.set_channels(detector.model.channels, frozen=True)
+        self.detector = detector
+
+    def save_state(self) -> State:
+        """The state of all stages as arrays, for `load_state`."""
+        return {
+            f"{name}.{key}": array
+            for name, stage in self._stages().items()
+            for key, array in stage.save_state().items()
+        }
+
+    def load_state(self, state: State) -> None:
+        """Go on from what `save_state` gave. Raises ValueError if a stage refuses its part; then start anew."""
+        for name, stage in self._stages().items():
+            prefix = f"{name}."
+            stage.load_state({key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)})
+
+    def _stages(self) -> dict[str, Windows | Threshold | Alerting]:
+        return {"windows": self.windows, "threshold": self.threshold, "alerting": self.alerting}
+
+    def _explain(self, windows: WindowBatch, names: Sequence[str]) -> Callable[[int], tuple[ChannelShare, ...]]:
+        detector = self.detector
+        assert detector is not None, "there is a score to explain, so there is a detector"
+        return lambda place: detector.explain(windows.take(np.array([place], np.intp)), names)

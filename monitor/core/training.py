@@ -1,0 +1,254 @@
+"""Fits the VAE on blocks of normal history and calibrates what its errors mean: Corpus -> Model.
+
+1. With an incumbent, blocks it finds clearly anomalous, and the worst share of the rest, are left out: neither a fault
+   too slow to alert nor one so long that its alert ended must become normal. A new normal far from the old one is for
+   a person to accept (`monitor train`).
+2. Of every ten blocks of an asset two neighbours are held out. They cover the same modes and hours as the rest, yet
+   share no reading with it. Early stopping and the gate look at nothing else.
+3. Scaling: statistics per asset (scaling.py). With an incumbent its scaling stays for the assets it knows, and only
+   new assets get a row: otherwise old and new scores would be on different rulers.
+4. AdamW with a warm-up and a cosine; the weight of the KL term rises from 0 to 1 over the first 30 % of the steps,
+   without which the latent collapses onto the prior before it carries anything (Bowman et al. 2016, arXiv:1511.06349).
+   For the first half the noise of every channel stays at 1, so that all channels count equally; then it is set to what
+   the likelihood asks for (the mean error: Rybkin et al. 2021, arXiv:2006.13202) and learned on. Learned from the
+   start, easy channels take the whole gradient, and a hard one is never learned (measured: docs/model.md).
+   With an incumbent: its weights and noise as a start, a third of the steps, a quarter of the rate.
+5. Calibration on all normal windows, seen or not: a bottleneck of 12 does not memorise windows in 800 steps, and the
+   tail of the scores needs every window there is.
+
+Seeded: the same corpus and recipe give the same weights on the same machine. It knows no clock and no process.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from monitor.core.corpus import Corpus, Cut, cut, held_out, reorder
+from monitor.core.detector import LEVELS, Calibration, Model, by_horizon, over_channels, squared_errors
+from monitor.core.records import Times
+from monitor.core.scaling import Scaling, fit_scaling
+from monitor.core.vae import VAE, Architecture
+
+LIMIT = 0.995  # quantile of the clean windows' errors that counts as the edge, 1.0, of each horizon
+LEAST_ROWS = 256  # rows of its own before an asset gets statistics of its own
+LEAST_MEASURED = 0.05  # share of the steps in which a channel must have been measured to become part of a model
+LEAST_ERROR = 1e-4  # of the calibration, scaled units: a hundredth of a deviation is no news in a constant channel
+MOST_CALIBRATED = 40_000  # windows; a second of forward passes, and 200 beyond the 99.5 % quantile
+ANOMALOUS = 2.0  # score by the incumbent: twice the edge of what its own clean windows showed
+CHECK_STEPS = 25  # between two looks at the held-out windows
+MOST_CHECKED = 2_000  # held-out windows looked at: enough to tell 1 % apart, a tenth of the fit's time
+NOISE_RATE = 10  # times the rate of the weights: log variances go to -5, which is 2500 steps of 2e-3
+_EQUAL = 0.5
+_KL_RISE = 0.3
+_FEWER_STEPS, _LOWER_RATE = 3, 4  # with an incumbent
+
+Progress = Callable[[int, int, float], None]  # steps done, steps planned, loss on the held-out windows
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to fit."""
+
+    hidden: int = 32
+    latent: int = 12
+    layers: int = 3
+    kernel: int = 5
+    steps: int = 800
+    batch: int = 128
+    learning_rate: float = 2e-3
+    patience: int = 8  # looks at the held-out windows without improvement before it stops
+    worst: float = 0.02  # share of blocks left out that the incumbent scores highest
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A model, and how it came about."""
+
+    model: Model
+    windows: int  # fitted on
+    held_out: int
+    steps: int  # done
+    loss: float  # on the held-out windows, per cell
+
+
+def fit(corpus: Corpus, recipe: Recipe, incumbent: Model | None, progress: Progress) -> Fitted:
+    """A model of the corpus. Raises ValueError if the corpus does not suffice or does not fit the incumbent."""
+    corpus = _measured(corpus) if incumbent is None else _normal(corpus, recipe, incumbent)
+    held = held_out(corpus)
+    train, check = cut(corpus.take(~held)), cut(corpus.take(held))
+    if not len(train) or not len(check):
+        raise ValueError(f"{len(corpus)} blocks of history give no windows to fit on, or none to hold out")
+    scaling = _scaling(corpus.take(~held), incumbent)
+    rows = scaling.rows(corpus.assets)
+    architecture = _architecture(corpus, recipe) if incumbent is None else incumbent.architecture
+    network, steps, loss = _optimise(train, check, scaling, rows, architecture, recipe, incumbent, progress)
+    network.eval()
+    calibration = calibrate(network, cut(corpus), scaling, rows)
+    weights = {name: tensor.numpy().copy() for name, tensor in network.state_dict().items()}
+    model = Model(architecture, corpus.channels, scaling, calibration, weights)
+    model.check()
+    return Fitted(model, len(train), len(check), steps, loss)
+
+
+def held_out_loss(network: VAE, check: Cut, scaling: Scaling, rows: Times) -> float:
+    """Mean negative evidence lower bound per cell over windows of `check`, always with the same noise."""
+    noise = torch.Generator().manual_seed(0)
+    index = check.spread(MOST_CHECKED)
+    total = 0.0
+    network.eval()
+    with torch.inference_mode():
+        for begin in range(0, len(index), 256):
+            x, observed = scaled(check, index[begin : begin + 256], scaling, rows)
+            total += float(network.loss(x, observed, 1.0, noise).sum())
+    network.train()
+    return total / len(index)
+
+
+def scaled(windows: Cut, index: Times, scaling: Scaling, rows: Times) -> tuple[torch.Tensor, torch.Tensor]:
+    """Windows as the network sees them; `rows` (assets,) are the scaling's rows of the corpus's assets."""
+    values, observed, asset = windows.take(index)
+    return torch.from_numpy(scaling.forward(values, rows[asset])), torch.from_numpy(observed)
+
+
+def calibrate(network: VAE, windows: Cut, scaling: Scaling, rows: Times) -> Calibration:
+    """Mean error per channel, the edge of each horizon, and quantiles of the score, on clean windows."""
+    values, observed, asset = windows.take(windows.spread(MOST_CALIBRATED))
+    x = scaling.forward(values, rows[asset])
+    _, error = squared_errors(network, x, observed)
+    cells = np.maximum(1, observed.sum((0, 2)))
+    mean = np.maximum(np.nansum(error, (0, 2), dtype=np.float64) / cells, LEAST_ERROR).astype(np.float32)
+    levels = over_channels(by_horizon(error, observed, mean), observed)  # (n, H)
+    limits = np.maximum(np.quantile(levels, LIMIT, axis=0), 1e-6).astype(np.float32)
+    scores = np.quantile((levels / limits).max(1), LEVELS).astype(np.float32)
+    return Calibration(mean, limits, scores)
+
+
+def _measured(corpus: Corpus) -> Corpus:
+    """The corpus without the channels that are measured too rarely to learn from. Raises ValueError if none is left."""
+    part = corpus.take(~held_out(corpus))
+    if not len(part):
+        raise ValueError(f"{len(corpus)} blocks of history give no windows to fit on")
+    share = part.observed.mean((0, 2))  # (C,)
+    channels = tuple(name for name, seen in zip(corpus.channels, share, strict=True) if seen >= LEAST_MEASURED)
+    if not channels:
+        raise ValueError(f"no channel is measured in {LEAST_MEASURED:.0%} of the steps")
+    values, observed = reorder(corpus.values, corpus.observed, corpus.channels, channels)
+    return Corpus(channels, corpus.assets, corpus.step_ms, corpus.asset, corpus.end, values, observed)
+
+
+def _normal(corpus: Corpus, recipe: Recipe, incumbent: Model) -> Corpus:
+    """The corpus in the incumbent's channels, without the blocks it scores highest."""
+    if incumbent.architecture.length != corpus.values.shape[2]:
+        raise ValueError(f"the model has windows of {incumbent.architecture.length} steps, not of the history's length")
+    values, observed = reorder(corpus.values, corpus.observed, corpus.channels, incumbent.channels)
+    corpus = Corpus(incumbent.channels, corpus.assets, corpus.step_ms, corpus.asset, corpus.end, values, observed)
+    x = incumbent.scaling.forward(values, incumbent.scaling.rows(corpus.assets)[corpus.asset])
+    _, error = squared_errors(incumbent.network(), x, observed)
+    calibration = incumbent.calibration
+    score = (over_channels(by_horizon(error, observed, calibration.error), observed) / calibration.limits).max(1)
+    known = np.isin(corpus.assets, incumbent.scaling.assets)[corpus.asset]  # of the others it cannot judge
+    limit = np.quantile(score[known], 1 - recipe.worst) if known.any() else ANOMALOUS
+    return corpus.take(~known | (score <= min(ANOMALOUS, float(limit))))
+
+
+def _scaling(corpus: Corpus, incumbent: Model | None) -> Scaling:
+    C = len(corpus.channels)
+    rows = np.where(corpus.observed, corpus.values, np.nan).transpose(0, 2, 1)  # (K, L, C)
+    by_asset = {name: rows[corpus.asset == code].reshape(-1, C) for code, name in enumerate(corpus.assets)}
+    fresh = fit_scaling({name: part for name, part in by_asset.items() if len(part)}, LEAST_ROWS)
+    if incumbent is None:
+        return fresh
+    old = incumbent.scaling
+    added = [number for number, name in enumerate(fresh.assets) if name not in old.assets]
+    return Scaling(
+        (*old.assets, *(fresh.assets[number] for number in added)),
+        np.concatenate([old.center[:-1], fresh.center[added], old.center[-1:]]),
+        np.concatenate([old.scale[:-1], fresh.scale[added], old.scale[-1:]]),
+    )
+
+
+def _architecture(corpus: Corpus, recipe: Recipe) -> Architecture:
+    L = corpus.values.shape[2]
+    return Architecture(len(corpus.channels), L, recipe.hidden, recipe.latent, recipe.layers, recipe.kernel)
+
+
+def _optimise(  # noqa: PLR0917 - one call, in the order of the text above
+    train: Cut,
+    check: Cut,
+    scaling: Scaling,
+    rows: Times,
+    architecture: Architecture,
+    recipe: Recipe,
+    incumbent: Model | None,
+    progress: Progress,
+) -> tuple[VAE, int, float]:
+    """The network at its best on the held-out windows, the steps done, and that loss."""
+    network = _start(architecture, recipe.seed) if incumbent is None else incumbent.network().train()
+    steps = recipe.steps if incumbent is None else max(1, recipe.steps // _FEWER_STEPS)
+    equal = int(_EQUAL * steps) if incumbent is None else 0
+    optimizer = _optimizer(network, recipe.learning_rate / (1 if incumbent is None else _LOWER_RATE))
+    draw, noise = np.random.default_rng(recipe.seed), torch.Generator().manual_seed(recipe.seed)
+    best, lowest, since = network.state_dict(), math.inf, 0
+    for step in range(1, steps + 1):
+        _set_rates(optimizer, step, steps, equal)
+        x, observed = scaled(train, draw.integers(len(train), size=recipe.batch), scaling, rows)
+        weight = 1.0 if incumbent is not None else min(1.0, step / (_KL_RISE * steps))
+        optimizer.zero_grad()
+        network.loss(x, observed, weight, noise).mean().backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimizer.step()
+        if step == equal:
+            _measure_noise(network, train, scaling, rows)
+            lowest, since = math.inf, 0  # another ruler from here on
+        if step % CHECK_STEPS and step < steps:
+            continue
+        loss = held_out_loss(network, check, scaling, rows)
+        progress(step, steps, loss)
+        since += 1
+        if loss < lowest:
+            lowest, since = loss, 0
+            best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        if since >= recipe.patience and step > equal:
+            break
+    if not math.isfinite(lowest):
+        raise ValueError("the loss on the held-out windows was never finite")
+    network.load_state_dict(best)
+    return network, step, lowest
+
+
+def _set_rates(optimizer: torch.optim.Optimizer, step: int, steps: int, equal: int) -> None:
+    """A warm-up of 20 steps, then a cosine down to a twentieth; none for the noise while channels count equally."""
+    share = min(1.0, step / 20) * (0.05 + 0.475 * (1 + math.cos(math.pi * step / steps)))
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0 if group["of_noise"] and step <= equal else group["rate"] * share
+
+
+def _measure_noise(network: VAE, train: Cut, scaling: Scaling, rows: Times) -> None:
+    """Set the log variances to where the likelihood is highest for the reconstruction as it is: the mean error."""
+    x, observed = scaled(train, train.spread(MOST_CHECKED), scaling, rows)
+    _, error = squared_errors(network, x.numpy(), observed.numpy())
+    mean = np.nansum(error, (0, 2)) / np.maximum(1, observed.numpy().sum((0, 2)))
+    with torch.no_grad():
+        network.noise.copy_(torch.from_numpy(np.log(np.maximum(mean, LEAST_ERROR)).astype(np.float32)))
+
+
+def _optimizer(network: VAE, rate: float) -> torch.optim.Optimizer:
+    """AdamW; it moves a parameter by about `rate` a step, which is too slow for the log variance of the noise."""
+    weights = [parameter for name, parameter in network.named_parameters() if name != "noise"]
+    groups = [
+        {"params": weights, "rate": rate, "of_noise": False, "weight_decay": 1e-4},
+        {"params": [network.noise], "rate": NOISE_RATE * rate, "of_noise": True, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups)
+
+
+def _start(architecture: Architecture, seed: int) -> VAE:
+    """A network with random weights, leaving torch's global generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return VAE(architecture)

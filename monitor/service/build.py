@@ -1,0 +1,170 @@
+"""Names the implementations of the seams: which source, which sink, which store. No other file does.
+
+Nothing here acts: what is made is opened by those who run it (running.py). Only the store is reached at once, since
+what is in it decides how the rest begins.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import structlog
+
+from monitor.connectors.base import Sink, Source
+from monitor.connectors.files import FileSink, FileSource
+from monitor.connectors.influx import InfluxSink
+from monitor.connectors.kafka import KafkaSource
+from monitor.connectors.kafka_sink import KafkaSink, create_topics
+from monitor.connectors.memory import MemoryBroker, MemorySink, MemorySource
+from monitor.core.decode import decode
+from monitor.core.records import Message, Partition
+from monitor.service.configuration import read_secret
+from monitor.service.metrics import Metrics
+from monitor.service.settings import Settings
+from monitor.store.base import Blobs, Notice
+from monitor.store.files import open_blobs
+from monitor.store.models import Models
+from monitor.store.snapshots import Snapshots
+
+
+def wall_ms() -> int:
+    """The wall clock, ms UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def make_blobs(settings: Settings) -> Blobs:
+    """The opened store. Raises ValueError or StoreUnavailable."""
+    return open_blobs(settings.store.url)
+
+
+def make_models(blobs: Blobs, metrics: Metrics) -> Models:
+    """The models of a store."""
+    return Models(blobs, _noticed(metrics))
+
+
+def make_snapshots(settings: Settings, blobs: Blobs, metrics: Metrics) -> Snapshots:
+    """The snapshots of a store."""
+    return Snapshots(blobs, _noticed(metrics), settings.store.keep)
+
+
+def make_source(
+    settings: Settings, blobs: Blobs, metrics: Metrics, broker: MemoryBroker | None, *, keep_offsets: bool = True
+) -> Source:
+    """Where readings come from. Offsets of files are kept in the store, those of topics by the broker."""
+    source = settings.source
+    if source.kind == "kafka":
+        return KafkaSource(
+            settings.kafka.client(), source.topics, source.group, source.reset, _complaint(metrics, "source")
+        )
+    if source.kind == "files":
+        offsets = f"offsets/{source.group}.json"
+        return FileSource(
+            source.paths,
+            source.format,
+            asset=source.asset,
+            ignore=source.ignore,
+            time_column=source.time_column,
+            time_of=_time_of(settings),
+            speed=source.speed,
+            committed=_read_offsets(blobs, offsets) if keep_offsets else None,
+            save=(lambda committed: _write_offsets(blobs, offsets, committed)) if keep_offsets else None,
+            on_notice=_complaint(metrics, "source"),
+        )
+    assert broker is not None, "a source in memory needs the broker it reads from"
+    return MemorySource(broker, source.topics, source.group, source.reset)
+
+
+def make_sink(settings: Settings, metrics: Metrics, broker: MemoryBroker | None) -> Sink:
+    """Where outputs go."""
+    outputs = settings.outputs
+    if outputs.kind == "kafka":
+        return KafkaSink(settings.kafka.client(), _complaint(metrics, "outputs"))
+    if outputs.kind == "files":
+        return FileSink(outputs.directory, fsync=outputs.fsync, on_notice=_complaint(metrics, "outputs"))
+    assert broker is not None, "outputs in memory need the broker they go to"
+    return MemorySink(broker)
+
+
+def make_published(settings: Settings, topics: Sequence[str], metrics: Metrics, broker: MemoryBroker | None) -> Source:
+    """What the recorder reads: the topics that the outputs are written to."""
+    group = settings.recorder.group
+    if broker is not None:
+        return MemorySource(broker, topics, group)
+    return KafkaSource(settings.kafka.client(), topics, group, "earliest", _complaint(metrics, "recorder source"))
+
+
+def make_points(settings: Settings, metrics: Metrics) -> Sink:
+    """The time-series database."""
+    recorder = settings.recorder
+    return InfluxSink(
+        recorder.url,
+        lambda: _token(settings),
+        recorder.org,
+        recorder.bucket,
+        bound=4 * recorder.batch_points,
+        timeout=recorder.timeout_s,
+        on_notice=_complaint(metrics, "recorder"),
+    )
+
+
+def make_producer(settings: Settings, metrics: Metrics) -> Sink:
+    """Records into Kafka, whatever the outputs are."""
+    return KafkaSink(settings.kafka.client(), _complaint(metrics, "outputs"))
+
+
+def make_topics(settings: Settings, partitions: int) -> dict[str, str]:
+    """Create every topic the settings name; "created" or "exists" by topic. Raises Unavailable."""
+    outputs = settings.outputs
+    names = [*settings.source.topics, outputs.alerts, outputs.scores, outputs.dead_letters]
+    return create_topics(settings.kafka.client(), dict.fromkeys(names, partitions), settings.delivery.flush_timeout_s)
+
+
+def _token(settings: Settings) -> str:
+    """The recorder's token, read anew each time, as it may have been replaced."""
+    path = settings.recorder.token_file
+    return (read_secret(path) if path else settings.recorder.token).get_secret_value()
+
+
+def _time_of(settings: Settings) -> Callable[[bytes], int | None]:
+    """The time the first reading of a line tells of."""
+    form, nowhere = settings.format.build(), Partition("line", 0)
+
+    def time_of(line: bytes) -> int | None:
+        readings, _ = decode([Message(nowhere, 0, None, line, 0)], form, wall_ms())
+        return int(readings.time[0]) if len(readings) else None
+
+    return time_of
+
+
+def _read_offsets(blobs: Blobs, name: str) -> dict[Partition, int]:
+    try:
+        saved = json.loads(blobs.read(name))
+    except FileNotFoundError:
+        return {}
+    return {Partition(topic, number): offset for topic, number, offset in saved}
+
+
+def _write_offsets(blobs: Blobs, name: str, committed: Mapping[Partition, int]) -> None:
+    blobs.write(name, json.dumps([[*part, offset] for part, offset in committed.items()]).encode())
+
+
+def _noticed(metrics: Metrics) -> Callable[[Notice], None]:
+    """Tells what a store has set aside."""
+    log = structlog.stdlib.get_logger("monitor.store")
+
+    def tell(notice: Notice) -> None:
+        metrics.add("monitor_store_notices_total", kind=notice.kind)
+        log.warning("set aside", kind=notice.kind, name=notice.name, moved=notice.quarantined, reason=notice.reason)
+
+    return tell
+
+
+def _complaint(metrics: Metrics, where: str) -> Callable[[str], None]:
+    """Tells what a client complains of."""
+    log = structlog.stdlib.get_logger("monitor")
+
+    def tell(text: str) -> None:
+        metrics.add("monitor_source_errors_total")
+        log.warning("complaint", of=where, text=text)
+
+    return tell

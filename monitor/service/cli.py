@@ -1,0 +1,174 @@
+"""The command line. Exit codes: 0 done, 1 refused, 75 try again (EX_TEMPFAIL), 78 configuration error (EX_CONFIG)."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from monitor import __version__
+from monitor.service.configuration import ConfigurationError, load, render
+from monitor.service.settings import Settings
+
+BAD_CONFIGURATION = 78
+T = TypeVar("T")
+
+app = typer.Typer(
+    help="Streaming anomaly monitor for industrial equipment: Kafka in, explained alerts out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+Config = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file; see configs/reference.toml.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", "-s", help="Overrides a setting: windows.length=32. Repeatable.")
+]
+
+
+@app.callback(invoke_without_command=True)
+def version(show: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    """Streaming anomaly monitor for industrial equipment: Kafka in, explained alerts out."""
+    if show:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def run(config: Config = None, set_: Set = None) -> None:
+    """Run the daemon: read, score, alert, learn, until it is told to stop."""
+    settings = settings_or_exit(config, set_)
+    from monitor.service.logs import configure  # noqa: PLC0415 - torch is loaded only by commands that compute
+    from monitor.service.running import run_service  # noqa: PLC0415 - as above
+
+    configure(settings.log.level, settings.log.format, sys.stderr)
+    raise typer.Exit(run_service(settings))
+
+
+@app.command()
+def check(config: Config = None, set_: Set = None) -> None:
+    """Print the settings in force, secrets masked, or everything that is wrong with them."""
+    print(render(settings_or_exit(config, set_)), end="")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the results of this and other runs.")] = Path("demo-output"),
+    assets: Annotated[int, typer.Option(min=4, max=200, help="Simulated pumps.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed is another plant with other faults.")] = 0,
+    speed: Annotated[float, typer.Option(min=1, help="Simulated seconds per second while monitoring.")] = 40.0,
+) -> None:
+    """Watch a simulated plant being learned and monitored; needs nothing but this program."""
+    from monitor.service.demo import run_demo  # noqa: PLC0415 - as in `run`
+
+    raise typer.Exit(run_demo(out, assets=assets, seed=seed, speed=speed))
+
+
+@app.command()
+def train(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="jsonl, csv or npz; default: what the source holds.")
+    ] = None,
+    config: Config = None,
+    set_: Set = None,
+) -> None:
+    """Fit a model on normal history, from files or from the beginning of the topics, and put it into use."""
+    overrides = list(set_ or [])
+    if files:
+        kind = files[0].suffix.lstrip(".").replace("json", "jsonl").replace("jsonll", "jsonl")
+        paths = "[" + ",".join(f'"{path}"' for path in files) + "]"
+        overrides += ["source.kind=files", f"source.paths={paths}", f"source.format={kind}", "source.speed=0"]
+    settings = settings_or_exit(config, overrides)
+    from monitor.service.train import train_now  # noqa: PLC0415 - as in `run`
+
+    with _bar() as bar:
+        reading, fitting = bar.add_task("reading", total=None), bar.add_task("fitting", total=None, visible=False)
+
+        def read(done: int, left: int) -> None:
+            bar.update(reading, completed=done, total=done + left)
+
+        def fitted(step: int, steps: int, loss: float) -> None:
+            about = f"fitting, held-out loss {loss:.3f}"
+            bar.update(fitting, completed=step, total=steps, visible=True, description=about)
+
+        outcome = _or_exit(lambda: train_now(settings, read, fitted))
+    print(outcome.text)
+    raise typer.Exit(0 if outcome.adopted else 1)
+
+
+@app.command()
+def simulate(  # noqa: PLR0917 - one option each
+    config: Config = None,
+    set_: Set = None,
+    kafka: Annotated[
+        bool, typer.Option("--kafka", help="Write to the first of source.topics; else to stdout.")
+    ] = False,
+    assets: Annotated[int, typer.Option(min=1, help="Simulated pumps.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed is another plant.")] = 0,
+    steps: Annotated[int, typer.Option(min=0, help="Steps to write; 0 = without end.")] = 0,
+    clean: Annotated[int, typer.Option(min=0, help="Steps before the first fault.")] = 1500,
+    speed: Annotated[float, typer.Option(min=0, help="1 = in real time, 0 = as fast as possible.")] = 1.0,
+    labels: Annotated[Path | None, typer.Option(help="File for the faults, one JSON object per line.")] = None,
+) -> None:
+    """Write the readings of a simulated plant with labelled faults, as format.kind says (json_wide, json_long)."""
+    settings = settings_or_exit(config, set_)
+    from monitor.service.simulate import Simulation, write  # noqa: PLC0415 - as in `run`
+
+    simulation = Simulation(assets, seed, steps, clean, speed, labels)
+    raise typer.Exit(_or_exit(lambda: write(settings, simulation, to_kafka=kafka)))
+
+
+@app.command()
+def topics(
+    config: Config = None,
+    set_: Set = None,
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of each topic that is made.")] = 4,
+) -> None:
+    """Make the topics that the configuration names, where they do not exist yet."""
+    settings = settings_or_exit(config, set_)
+    from monitor.service.build import make_topics  # noqa: PLC0415 - as in `run`
+
+    for name, outcome in _or_exit(lambda: make_topics(settings, partitions)).items():
+        print(f"{name}: {outcome}")
+
+
+def settings_or_exit(config: Path | None, overrides: list[str] | None) -> Settings:
+    """The settings in force; what is wrong with them goes to stderr, a line each, and the process ends with 78."""
+    try:
+        return load(config, os.environ, dict(map(_flag, overrides or [])))
+    except ConfigurationError as error:
+        for problem in error.problems:
+            print(f"configuration: {problem}", file=sys.stderr)
+        raise typer.Exit(BAD_CONFIGURATION) from None
+
+
+def _flag(text: str) -> tuple[str, str]:
+    key, sign, value = text.partition("=")
+    if not sign:
+        raise ConfigurationError([f"--set {text}: expected key=value; it would change nothing"])
+    return key, value
+
+
+def _or_exit(work: Callable[[], T]) -> T:
+    """What `work` gives; what cannot be reached or used ends the process with a sentence."""
+    from monitor.connectors.base import Unavailable  # noqa: PLC0415 - as in `run`
+    from monitor.store.base import StoreUnavailable  # noqa: PLC0415 - as in `run`
+
+    try:
+        return work()
+    except (Unavailable, StoreUnavailable, OSError, ValueError) as error:
+        print(f"monitor: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+def _bar() -> Progress:
+    words = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}"), TimeElapsedColumn()
+    return Progress(*words, console=Console(stderr=True))
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()

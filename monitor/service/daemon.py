@@ -1,0 +1,242 @@
+"""The loop: poll, process, checkpoint, over and over, on the one thread that owns the source.
+
+What is guaranteed, and how (docs/delivery.md has the same numbers):
+
+1. Offsets are committed only after every output of smaller offsets is acknowledged.
+2. A snapshot is written only after its offset was committed.
+3. On assignment a partition starts from its newest snapshot, with outputs below the committed offset muted.
+4. When that replay crosses the committed offset, every alert that is open is published again, with the same id.
+5. A model is adopted only at a checkpoint, together with a snapshot that names it.
+6. Revoked: checkpoint with snapshot, within one deadline, then the state is dropped. Lost: dropped, nothing written.
+7. One thread owns the source. A stop is a checkpoint with snapshots, then leaving the group.
+
+While outputs are not acknowledged, or the first model is being trained, partitions are paused and polling goes on: the
+source is the buffer, the group keeps this worker, and nothing passes by unscored.
+"""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from threading import Event
+
+from structlog.stdlib import BoundLogger
+
+from monitor.connectors.base import Committed, Source, Unavailable
+from monitor.core.records import Message, Partition
+from monitor.service.health import Health
+from monitor.service.held import Held, Keeper
+from monitor.service.library import Library
+from monitor.service.metrics import Metrics
+from monitor.service.outbox import Outbox
+from monitor.service.overview import Counter, Overview, overview
+from monitor.service.trainer import Trainer
+from monitor.store.base import StoreUnavailable
+
+RETRY_S = 1.0  # between two tries of a source or sink that is away
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How much and how often."""
+
+    batch: int  # messages per poll
+    poll_s: float
+    checkpoint_s: float
+    checkpoint_messages: int
+    flush_s: float  # at most, for outputs to be acknowledged at a checkpoint
+    revoke_s: float  # at most, for the checkpoint of partitions that are taken away
+    snapshot_s: float
+    history_s: float
+
+
+class Daemon:
+    """One worker: everything between source and sink."""
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        outbox: Outbox,
+        keeper: Keeper,
+        library: Library,
+        trainer: Trainer,
+        pace: Pace,
+        counter: Counter,
+        metrics: Metrics,
+        health: Health,
+        log: BoundLogger,
+        wall_ms: Callable[[], int],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._source, self._outbox, self._keeper, self._library = source, outbox, keeper, library
+        self._trainer, self._pace, self._counter = trainer, pace, counter
+        self._metrics, self._health, self._log = metrics, health, log
+        self._wall_ms, self._monotonic = wall_ms, monotonic
+        self._jitter = random.Random()  # noqa: S311 - spreads snapshots of many workers over time
+        self._held: dict[Partition, Held] = {}
+        self._paused = False
+        self._checkpoint_at = self._history_at = 0.0  # monotonic seconds at which the next is due
+        self._unsettled = 0  # messages since the last checkpoint
+        self.overview: Overview = overview((), self._trainer.status)  # read by other threads, replaced as a whole
+
+    def open(self) -> None:
+        """Join the group. Raises ValueError if the client refuses the configuration, OSError for unreadable files."""
+        self._source.open(self._on_assign, self._on_revoke, self._on_lost)
+
+    def run(self, stop: Event) -> None:
+        """Work until `stop` is set or the source has ended, then leave cleanly."""
+        self._checkpoint_at = self._monotonic() + self._pace.checkpoint_s
+        self._history_at = self._monotonic() + self._pace.history_s
+        try:
+            while not stop.is_set() and not (self._source.ended() and self._finished()):
+                self._turn(stop)
+            self._log.info("stopping", reason="asked to" if stop.is_set() else "the source has ended")
+        finally:
+            self._trainer.close()
+            self._source.close()  # revokes what is held: rule 6 is rule 7's checkpoint
+
+    def _turn(self, stop: Event) -> None:
+        self._health.beat()
+        self._hold_or_go()
+        try:
+            messages = self._source.poll(self._pace.batch, self._pace.poll_s)
+            self._health.set("source", ok=True)
+        except (Unavailable, StoreUnavailable) as error:
+            self._metrics.add("monitor_source_errors_total")
+            self._health.set("source", ok=False, reason=str(error))
+            stop.wait(RETRY_S)
+            messages = []
+        for partition, batch in _by_partition(messages).items():
+            if partition in self._held:
+                self._take(self._held[partition], batch)
+        self._unsettled += len(messages)
+        if self._trainer.learning:  # after each poll: what passes by until the first model begins is never scored
+            waited = self._trainer.first_running
+            self._trainer.tick([held.history for held in self._held.values()])
+            if waited and not self._trainer.first_running:
+                self._checkpoint_at = 0.0  # now, so that the model is adopted before the next poll
+        now = self._monotonic()
+        if now >= self._checkpoint_at or self._unsettled >= self._pace.checkpoint_messages:
+            self._checkpoint(list(self._held.values()), self._pace.flush_s, forced=False)
+            self._checkpoint_at, self._unsettled = self._monotonic() + self._pace.checkpoint_s, 0
+            self._look_around()
+
+    def _finished(self) -> bool:
+        """Whether nothing more can come of what was read: the first model may still be in the making."""
+        return not self._trainer.first_running and not self._outbox.blocked
+
+    def _hold_or_go(self) -> None:
+        """Pause while nothing may be read, and resume afterwards."""
+        hold = bool(self._outbox.blocked) or self._trainer.first_running
+        if hold:
+            self._source.pause(list(self._held))  # again each time: a partition may just have come
+        elif self._paused:
+            self._source.resume(list(self._held))
+        self._paused = hold
+
+    def _take(self, held: Held, batch: Sequence[Message]) -> None:
+        """Process messages of one partition and hand over what they give, muted below the committed offset."""
+        muted = [message for message in batch if message.offset < held.muted_below]
+        for part, quiet in ((muted, True), (batch[len(muted) :], False)):
+            if not part:
+                continue
+            if not quiet and not held.crossed:  # 4
+                self._outbox.repeat(held.pipeline.alerting.open_alerts())
+                held.crossed = True
+            outputs = held.pipeline.process(part, self._wall_ms(), self._counter.stopwatch())
+            held.take(outputs)
+            held.next = part[-1].offset + 1
+            if quiet:
+                self._counter.muted(outputs)
+                continue
+            self._counter.count(part, outputs)
+            begin = self._monotonic()
+            self._outbox.put(held.pipeline, outputs, part)
+            self._metrics.add("monitor_stage_seconds_total", self._monotonic() - begin, stage="output")
+
+    def _checkpoint(self, parts: Sequence[Held], timeout: float, *, forced: bool) -> bool:
+        """Rules 1, 2 and 5 for these partitions; True if they are committed."""
+        begin = self._monotonic()
+        moved = {held.partition: held.next for held in parts if held.next is not None and held.next != held.committed}
+        offsets = {part: offset for part, offset in moved.items() if offset > (self._held[part].committed or 0)}
+        try:
+            self._outbox.settle(timeout)  # 1
+            self._health.set("outputs", ok=True)
+        except Unavailable as error:
+            self._health.set("outputs", ok=False, reason=str(error))
+            self._metrics.add("monitor_checkpoints_total", result="unavailable")
+            return False
+        try:
+            self._source.commit(offsets, max(0.1, timeout - (self._monotonic() - begin)))
+        except Unavailable as error:  # a rebalance under way, or no broker: the next checkpoint commits more
+            self._metrics.add("monitor_checkpoints_total", result="refused")
+            self._log.warning("commit refused", reason=str(error))
+            return False
+        for part, offset in offsets.items():
+            self._held[part].committed = offset
+        for held in parts:
+            if held.replaying:
+                continue
+            self._adopt(held)  # 5
+            if forced or self._monotonic() >= held.snapshot_due:
+                self._keeper.snapshot(held)  # 2
+                held.snapshot_due = self._monotonic() + self._pace.snapshot_s * self._jitter.uniform(0.75, 1.25)
+        self._metrics.add("monitor_checkpoints_total", result="done")
+        self._metrics.observe("monitor_checkpoint_seconds", self._monotonic() - begin)
+        return True
+
+    def _adopt(self, held: Held) -> None:
+        try:
+            detector = self._library.in_use()
+        except StoreUnavailable as error:
+            self._log.warning("store not reached", store=error.path, reason=error.reason)
+            return
+        if detector is not None and detector.model.version != held.pipeline.model:
+            self._keeper.adopt(held, detector)
+
+    def _look_around(self) -> None:
+        """What needs doing about once a second, beside the stream."""
+        parts = list(self._held.values())
+        if self._monotonic() >= self._history_at:
+            for held in parts:
+                self._keeper.save_history(held)
+            self._history_at = self._monotonic() + self._pace.history_s
+        if not self._trainer.learning:
+            self._trainer.tick([held.history for held in parts])
+        self.overview = overview(parts, self._trainer.status)
+        self._counter.show(self.overview, self._source.lag())
+        if self.overview.model:
+            created = self._library.created_ms(self.overview.model)
+            self._metrics.set("monitor_model_created_timestamp_seconds", created / 1000)
+
+    def _on_assign(self, committed: Committed) -> Mapping[Partition, int | None]:
+        now = self._monotonic()
+        taken = {
+            part: self._keeper.take_over(part, offset, now + self._pace.snapshot_s * self._jitter.random())
+            for part, offset in committed.items()
+        }
+        self._held |= taken  # all or none: a store that fails at the third leaves nothing half done
+        self._health.set("partitions", ok=True)
+        return {part: held.next for part, held in taken.items()}
+
+    def _on_revoke(self, partitions: Sequence[Partition]) -> None:
+        """Rule 6, first half."""
+        parts = [self._held[part] for part in partitions if part in self._held]
+        done = self._checkpoint(parts, self._pace.revoke_s, forced=True)
+        for held in parts:
+            self._keeper.save_history(held)
+            del self._held[held.partition]
+        self._log.info("partitions given up", partitions=len(parts), committed=done)
+
+    def _on_lost(self, partitions: Sequence[Partition]) -> None:
+        """Rule 6, second half."""
+        for part in partitions:
+            self._held.pop(part, None)
+        self._log.warning("partitions lost", partitions=len(partitions))
+
+
+def _by_partition(messages: Sequence[Message]) -> dict[Partition, list[Message]]:
+    parts: dict[Partition, list[Message]] = {}
+    for message in messages:
+        parts.setdefault(message.partition, []).append(message)
+    return parts

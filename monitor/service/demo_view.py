@@ -1,0 +1,135 @@
+"""What the demo shows: a line of progress, the state of each asset, alerts as they fire, and the verdict at the end.
+
+On a terminal the first two stay at the bottom and are drawn anew; elsewhere only what is new is printed, as lines.
+"""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from monitor.service.overview import Asset, Overview
+from monitor.service.running import Service
+from monitor.service.verdict import Verdict
+
+STYLES = {"learning": "dim", "warming": "dim", "normal": "green", "pending": "yellow", "firing": "bold red"}
+COLUMNS = 4  # of the table of assets
+SHOWN = 40  # assets; a demo of more shows the busiest
+
+
+class View:
+    """The terminal while the demo runs."""
+
+    def __init__(self, console: Console, service: Service, alerts: Path, messages: int) -> None:
+        self._console, self._service = console, service
+        self._alerts, self._read = alerts, 0
+        self._messages = messages  # that the plant will send in all
+        self._live = Live(console=console, refresh_per_second=5, transient=True)
+        self._phase = ""
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+        self.refresh()
+        self._live.stop()
+
+    def refresh(self) -> None:
+        """Show what is new."""
+        self._show_alerts()
+        if self._service.daemon is None:
+            return
+        now = self._service.daemon.overview
+        phase, share, about = self._progress(now)
+        if self._console.is_terminal:
+            self._live.update(Group(_line(phase, share, about), _assets(now)))
+        elif phase != self._phase:
+            self._console.print(f"{phase}: {about}")
+        self._phase = phase
+
+    def _progress(self, now: Overview) -> tuple[str, float, str]:
+        training = now.training
+        if training.running:
+            return "training", training.progress, "fitting the first model; the broker holds the readings meanwhile"
+        if not now.model:
+            eta = "" if training.eta_s is None else f", {training.eta_s:.0f} s to go"
+            return "learning", training.share, f"{training.steps} of {training.needed} steps of history{eta}"
+        done = self._service.metrics.total("monitor_messages_total") / self._messages
+        return "monitoring", done, f"{len(now.assets)} assets with model {now.model}"
+
+    def _show_alerts(self) -> None:
+        if not self._alerts.exists():
+            return
+        with self._alerts.open("rb") as file:
+            file.seek(self._read)
+            for line in file:
+                if line.endswith(b"\n"):
+                    self._read += len(line)
+                    self._console.print(_sentence(json.loads(line)), highlight=False)
+
+
+def _sentence(alert: dict[str, Any]) -> Text:
+    """An alert as a line a person can act on."""
+    time = datetime.fromtimestamp(alert["time"] / 1000, UTC).strftime("%H:%M:%S")
+    top = alert["channels"][0]
+    if alert["state"] == "resolved":
+        return Text(f"{time}  resolved  {alert['asset']}  after {(alert['end'] - alert['start']) / 1000:.0f} s", "dim")
+    seen = "not measured" if top["observed"] is None else f"{top['observed']:.4g}"
+    channel = f"{top['channel']} {seen}, expected {top['low']:.4g} to {top['high']:.4g} ({top['contribution']:.0%})"
+    word = "worse" if alert["sequence"] else "firing"
+    text = f"{time}  {word:8}  {alert['asset']}  {channel}  score {alert['ratio']:.2f} x threshold"
+    return Text(text, "bold red" if alert["severity"] == "critical" else "yellow")
+
+
+def _line(phase: str, share: float, about: str) -> RenderableType:
+    table = Table.grid(padding=(0, 2))
+    table.add_row(Text(phase, "bold"), ProgressBar(100, min(100.0, 100 * share), 30), Text(about))
+    return table
+
+
+def _assets(now: Overview) -> RenderableType:
+    table = Table.grid(padding=(0, 3))
+    busiest = sorted(now.assets, key=lambda asset: -(asset.ratio or 0))[:SHOWN]
+    cells = [_cell(asset) for asset in sorted(busiest, key=lambda asset: asset.name)]
+    for begin in range(0, len(cells), COLUMNS):
+        table.add_row(*cells[begin : begin + COLUMNS])
+    return table
+
+
+def _cell(asset: Asset) -> Text:
+    ratio = "" if asset.ratio is None else f"{asset.ratio:.2f}"
+    return Text(f"{asset.name}  {asset.state:8} {ratio:>5}", STYLES[asset.state])
+
+
+def summary(console: Console, verdict: Verdict, service: Service, folder: Path, assets: int) -> None:
+    """The alerts held against the simulator's labels, and where everything is."""
+    table = Table(title="Faults that the simulator made, and what the monitor said", title_justify="left")
+    for column in ("kind", "asset", "channel", "length", "found", "after", "named the channel"):
+        table.add_column(column)
+    for row in verdict.rows:
+        fault = row.fault
+        length = f"{(fault.end - fault.start) / 1000:.0f} s"
+        after = "" if row.delay_ms is None else f"{row.delay_ms / 1000:.0f} s"
+        named = "" if not row.found else "yes" if row.named else "no"
+        found = "yes" if row.found else "-"
+        table.add_row(fault.kind, fault.asset, ", ".join(fault.channels), length, found, after, named)
+    console.print(table)
+    kinds = verdict.by_kind().values()
+    console.print(
+        f"{sum(kind.found > 0 for kind in kinds)} of {len(kinds)} kinds of fault found, "
+        f"{sum(kind.found for kind in kinds)} of {len(verdict.rows)} faults; "
+        f"{len(verdict.false)} false alerts on {assets} assets."
+    )
+    readings = service.metrics.total("monitor_readings_total")
+    busy = service.metrics.total("monitor_stage_seconds_total")
+    console.print(f"{readings:.0f} readings in {busy:.1f} s of work: {readings / busy:.0f} readings/s.")
+    console.print(f"Alerts, scores, model and log are in {folder}.")

@@ -1,0 +1,182 @@
+"""What a worker holds of each partition, and how that is begun, restored and kept (docs/delivery.md, rules 2 and 3).
+
+3. On assignment the newest valid snapshot not beyond the committed offset is loaded, and reading starts at its offset.
+   What is put out for offsets below the committed one was acknowledged before: it is muted.
+2. A snapshot is written only after its offset was committed; the caller sees to that.
+
+The history for training is kept beside the snapshots and less often: losing ten minutes of it changes no alert.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from structlog.stdlib import BoundLogger
+
+from monitor.core.detector import Detector
+from monitor.core.history import History
+from monitor.core.pipeline import Pipeline
+from monitor.core.records import Floats, Outputs, Partition, State
+from monitor.service.library import Library
+from monitor.service.metrics import Metrics
+from monitor.store.base import Blobs, StoreUnavailable, quarantine
+from monitor.store.models import ModelInvalid
+from monitor.store.snapshots import Snapshot, Snapshots
+from monitor.store.tensors import Damaged, pack, unpack
+
+
+@dataclass(slots=True)
+class Held:
+    """A partition of this worker."""
+
+    partition: Partition
+    pipeline: Pipeline
+    history: History
+    next: int | None  # offset of the next message to process; None = nothing was read and nothing committed yet
+    committed: int | None
+    muted_below: int  # outputs of offsets below this were acknowledged before the last restart
+    crossed: bool  # whether the replay is over and the open alerts were published again
+    snapshot_due: float  # monotonic seconds
+    snapshot_offset: int | None = None  # of the newest snapshot written
+    ratios: Floats = field(default_factory=lambda: np.empty(0, np.float32))  # (A,) of each asset's last window
+
+    @property
+    def replaying(self) -> bool:
+        """Whether it still reads what was read before the last restart."""
+        return self.next is not None and self.next < self.muted_below
+
+    def take(self, outputs: Outputs) -> None:
+        """Remember what the pipeline gave, for training and for show."""
+        names, windows = self.pipeline.windows.assets, outputs.windows
+        self.history.add(windows, names, self.pipeline.windows.channels)
+        self.history.note(outputs.alerts)
+        if outputs.scores is not None and outputs.thresholds is not None:
+            grown = np.full(len(names), np.nan, np.float32)
+            grown[: len(self.ratios)] = self.ratios
+            grown[windows.assets] = outputs.scores.score / outputs.thresholds.threshold  # of several, the last stays
+            self.ratios = grown
+
+
+class Keeper:
+    """Begins, restores and saves what is held of partitions."""
+
+    def __init__(
+        self,
+        *,
+        pipeline: Callable[[Partition], Pipeline],
+        history: Callable[[], History],
+        snapshots: Snapshots,
+        blobs: Blobs,
+        library: Library,
+        settings: str,
+        metrics: Metrics,
+        log: BoundLogger,
+        wall_ms: Callable[[], int],
+    ) -> None:
+        self._pipeline, self._history = pipeline, history
+        self._snapshots, self._blobs, self._library = snapshots, blobs, library
+        self._settings = settings  # fingerprint of what shapes the state
+        self._metrics, self._log, self._wall_ms = metrics, log, wall_ms
+
+    def take_over(self, partition: Partition, committed: int | None, snapshot_due: float) -> Held:
+        """Rule 3. `snapshot_due` is monotonic seconds. Raises StoreUnavailable."""
+        snapshot = None if committed is None else self._snapshots.newest(partition, committed, self._settings)
+        pipeline = None if snapshot is None else self._restored(snapshot)
+        start = snapshot.offset if snapshot is not None and pipeline is not None else committed
+        if pipeline is None:
+            pipeline = self._pipeline(partition)
+            if (detector := self._library.in_use()) is not None:
+                pipeline.use(detector)
+        self._log.info(
+            "partition taken over",
+            topic=partition.topic,
+            partition=partition.number,
+            committed=committed,
+            start=start,
+            restored=start is not None and snapshot is not None and start == snapshot.offset,
+            model=pipeline.model or None,
+        )
+        history = self._read_history(partition)
+        crossed = start is None or snapshot is None
+        return Held(partition, pipeline, history, start, committed, committed or 0, crossed, snapshot_due)
+
+    def snapshot(self, held: Held) -> None:
+        """Rule 2: write the state at `held.next`, which must have been committed. A store that is away is noted."""
+        if held.next is not None and held.next != held.snapshot_offset:
+            self._save(held, held.pipeline)
+
+    def adopt(self, held: Held, detector: Detector) -> None:
+        """Rule 5: score with another model from here on, if a snapshot that names it can be written; else later.
+
+        Without the snapshot, a replay after a crash would score with the old model what was published with the new.
+        """
+        pipeline = self._pipeline(held.partition)
+        pipeline.load_state(held.pipeline.save_state())
+        if held.pipeline.detector is None:
+            pipeline.use(detector)
+        else:
+            pipeline.use(held.pipeline.detector)
+            pipeline.adopt(detector)
+        if held.next is None or self._save(held, pipeline):
+            old, held.pipeline = held.pipeline.model, pipeline
+            self._log.info("model adopted", partition=held.partition, model=pipeline.model, before=old or None)
+
+    def _save(self, held: Held, pipeline: Pipeline) -> bool:
+        assert held.next is not None, "a snapshot has an offset"
+        assert held.next <= (held.committed or 0), "a snapshot comes after its commit"
+        state = Snapshot(held.partition, held.next, pipeline.model, pipeline.save_state(), self._settings)
+        try:
+            size = self._snapshots.save(state)
+        except StoreUnavailable as error:  # the older one is still there; a restart replays from it
+            self._metrics.add("monitor_snapshots_total", result="unavailable")
+            self._log.warning("snapshot not written", store=error.path, reason=error.reason)
+            return False
+        held.snapshot_offset = held.next
+        self._metrics.add("monitor_snapshots_total", result="done")
+        self._metrics.set("monitor_snapshot_bytes", size)
+        self._metrics.set("monitor_snapshot_timestamp_seconds", self._wall_ms() / 1000)
+        return True
+
+    def save_history(self, held: Held) -> None:
+        """Keep the history. A store that is away is noted: the next time comes soon."""
+        try:
+            self._blobs.write(_history_name(held.partition), pack(held.history.save_state(), {}))
+        except StoreUnavailable as error:
+            self._log.warning("history not written", store=error.path, reason=error.reason)
+
+    def _restored(self, snapshot: Snapshot) -> Pipeline | None:
+        """The pipeline in the state of the snapshot; None if the state does not fit this program."""
+        pipeline = self._pipeline(snapshot.partition)
+        try:
+            pipeline.load_state(snapshot.state)
+        except ValueError as error:
+            self._log.error("snapshot does not fit", partition=snapshot.partition, reason=str(error))
+            return None
+        if snapshot.model:
+            try:
+                pipeline.use(self._library.detector(snapshot.model))
+            except ModelInvalid as error:  # the same alerts are not to be had any more; go on with what there is
+                self._log.error("the snapshot's model is gone", model=snapshot.model, reason=str(error))
+                detector = self._library.in_use()
+                if detector is None:
+                    return None
+                pipeline.use(detector)
+        return pipeline
+
+    def _read_history(self, partition: Partition) -> History:
+        history = self._history()
+        name = _history_name(partition)
+        try:
+            state: State = unpack(self._blobs.read(name))[0]
+            history.load_state(state)
+        except FileNotFoundError:
+            return history
+        except (Damaged, ValueError) as error:  # only a sample: begin anew
+            moved = quarantine(self._blobs, name, "corrupt")
+            self._log.warning("history set aside", partition=partition, moved=moved, reason=str(error))
+            return self._history()
+        return history
+
+
+def _history_name(partition: Partition) -> str:
+    return f"history/{partition.topic}/{partition.number}.safetensors"

@@ -1,0 +1,72 @@
+"""The models of the store as detectors ready to score, and which one the fleet uses.
+
+A version is loaded once and shared by all partitions. The pointer to the current version is read again every
+RECHECK_S, so that a model adopted or rolled back by another process is found; reading it at every checkpoint would be a
+request per second and worker to an object store. A current model that is damaged is passed over for the newest sound
+one: to score with last week's model beats not to score.
+"""
+
+from collections.abc import Callable
+
+from structlog.stdlib import BoundLogger
+
+from monitor.core.detector import Detector, Model
+from monitor.store.models import ModelInvalid, Models
+
+RECHECK_S = 10.0
+
+
+class Library:
+    """Detectors by version. Methods raise StoreUnavailable."""
+
+    def __init__(self, models: Models, now: Callable[[], float], log: BoundLogger) -> None:
+        self._models = models
+        self._now = now  # seconds, monotonic
+        self._log = log
+        self._detectors: dict[str, Detector] = {}
+        self._created: dict[str, int] = {}
+        self._unusable: set[str] = set()
+        self._in_use: Detector | None = None
+        self._checked: float | None = None
+
+    def in_use(self) -> Detector | None:
+        """The detector to score with, as last known; None while there is no model."""
+        if self._checked is None or self._now() - self._checked >= RECHECK_S:
+            self._in_use = self._look()
+            self._checked = self._now()
+        return self._in_use
+
+    def set_current(self, version: str) -> None:
+        """Make `version` the one in use for everybody. Raises ModelInvalid."""
+        self._models.set_current(version)
+        self._in_use = self.detector(version)
+
+    def detector(self, version: str) -> Detector:
+        """The detector of a version. Raises ModelInvalid if the model is missing, damaged or does not fit."""
+        if version not in self._detectors:
+            stored = self._models.get(version)
+            try:
+                model = Model.unpack(version, stored.manifest, stored.tensors)
+            except ValueError as error:
+                raise ModelInvalid(str(error)) from error
+            self._detectors[version] = Detector(model)
+            self._created[version] = stored.created_ms
+        return self._detectors[version]
+
+    def created_ms(self, version: str) -> int:
+        """When a version was trained, ms UTC; it must have been loaded."""
+        return self._created[version]
+
+    def _look(self) -> Detector | None:
+        current = self._models.current()
+        if current is None:
+            return None
+        for version in (current, *self._models.versions()):
+            if version in self._unusable:
+                continue
+            try:
+                return self.detector(version)
+            except ModelInvalid as error:
+                self._unusable.add(version)
+                self._log.error("model not usable", model=version, reason=str(error))
+        return None

@@ -1,0 +1,58 @@
+"""Training on demand: reads a recording or a topic's past from its beginning, and fits a model on it.
+
+It reads as a group of its own that commits nothing, so the daemon's position is not touched, and what is read is scored
+by nobody: pass a time that was normal. The gate is the same as for scheduled trainings.
+"""
+
+import time
+from collections.abc import Callable
+
+from monitor.connectors.base import Committed, Source
+from monitor.core.corpus import Corpus, join
+from monitor.core.records import Message, Partition
+from monitor.service.assembly import make_history, make_pipeline
+from monitor.service.build import wall_ms
+from monitor.service.held import Held
+from monitor.service.settings import Settings
+
+QUIET_S = 10.0  # without a message, when the source cannot say whether there is more
+
+
+def collect(settings: Settings, source: Source, progress: Callable[[int, int], None]) -> Corpus:
+    """The history of everything the source holds now; `progress` is told messages read and left.
+
+    Raises ValueError if that gives no window, Unavailable if the source cannot be reached.
+    """
+    parts: dict[Partition, Held] = {}
+    read = 0
+
+    def on_assign(committed: Committed) -> dict[Partition, int | None]:
+        for part in committed:
+            parts[part] = Held(part, make_pipeline(settings, part), make_history(settings), None, None, 0, True, 0.0)
+        return dict.fromkeys(committed)  # from the beginning
+
+    source.open(on_assign, lambda _: None, lambda _: None)
+    try:
+        last = time.monotonic()
+        while not source.ended() and not (parts and read and not any(source.lag().values())):
+            messages = source.poll(settings.source.batch_messages, settings.source.poll_s)
+            for message_part in {message.partition for message in messages}:
+                _take(parts[message_part], [message for message in messages if message.partition == message_part])
+            read += len(messages)
+            last = time.monotonic() if messages else last
+            if time.monotonic() - last > QUIET_S:
+                break
+            progress(read, sum(source.lag().values()))
+    finally:
+        source.close()
+    corpora = [corpus for held in parts.values() if len(corpus := held.history.normal())]
+    if not corpora:
+        raise ValueError(
+            f"{read} messages gave no window of {settings.windows.length} steps of {settings.windows.step_s:g} s; "
+            "check format and windows.step_s"
+        )
+    return join(corpora)
+
+
+def _take(held: Held, messages: list[Message]) -> None:
+    held.take(held.pipeline.process(messages, wall_ms(), lambda _: None))

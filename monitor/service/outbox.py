@@ -1,0 +1,122 @@
+"""Outputs on their way: encoded, written to the sink, acknowledged at the checkpoint.
+
+What the sink does not take for now waits here, in order, and is offered again; `blocked` is true meanwhile and the
+daemon reads nothing new, so at most the outputs of one poll wait. What the sink will never take becomes a dead letter:
+with its content if that can be written, else without it, since a dead letter may itself be too large.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from structlog.stdlib import BoundLogger
+
+from monitor.connectors.base import Invalid, Sink, Unavailable
+from monitor.core.encode import alert_record, dead_letter, score_records
+from monitor.core.pipeline import Pipeline
+from monitor.core.records import Alert, Message, Outputs, Record
+from monitor.service.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Where outputs go."""
+
+    alerts: str
+    scores: str
+    dead_letters: str
+    scores_every: int  # steps of the grid; 0 = no scores
+    step_ms: int
+
+
+class Outbox:
+    """Outputs between the pipelines and the sink."""
+
+    def __init__(self, sink: Sink, topics: Topics, metrics: Metrics, log: BoundLogger, now: Callable[[], int]) -> None:
+        self._sink, self._topics, self._metrics, self._log = sink, topics, metrics, log
+        self._now = now  # ms UTC
+        self._waiting: list[Record] = []  # not taken by the sink yet
+        self._stamps: list[int] = []  # of the messages behind the alerts that are not acknowledged yet, ms UTC
+        self.blocked = ""  # why nothing new may be read; empty = it may
+
+    def put(self, pipeline: Pipeline, outputs: Outputs, messages: Sequence[Message]) -> None:
+        """Hand over what one batch of one partition gave. Never waits."""
+        topics, records = self._topics, []
+        for rejected in outputs.rejected:
+            reason = f"{rejected.field}: {rejected.reason}" if rejected.field else rejected.reason
+            records.append(dead_letter(topics.dead_letters, rejected.message, rejected.stage, rejected.error, reason))
+        if topics.scores_every:
+            records += score_records(
+                topics.scores,
+                outputs,
+                names=pipeline.windows.assets,
+                channels=pipeline.windows.channels,
+                model=pipeline.model,
+                every_steps=topics.scores_every,
+                step_ms=topics.step_ms,
+            )
+        records += [alert_record(topics.alerts, alert) for alert in outputs.alerts]
+        if outputs.alerts:
+            stamps = {message.offset: message.timestamp for message in messages}
+            self._stamps += [stamps[alert.position] for alert in outputs.alerts if alert.position in stamps]
+        self._write(records)
+
+    def repeat(self, alerts: Sequence[Alert]) -> None:
+        """Hand over records that were published before."""
+        self._write([alert_record(self._topics.alerts, alert) for alert in alerts])
+
+    def settle(self, timeout: float) -> None:
+        """Wait until everything handed over is acknowledged. Raises Unavailable; nothing is lost by that."""
+        while True:
+            try:
+                waiting, self._waiting = self._waiting, []
+                self._write(waiting)
+                self._sink.flush(timeout)
+            except Unavailable as error:
+                self._block(str(error))
+                raise
+            except Invalid as error:
+                for record, reason in error.rejected:
+                    self._bury(record, reason)
+                continue
+            if not self._waiting:
+                break
+        self._unblock()
+        now = self._now()
+        for stamp in self._stamps:
+            self._metrics.observe("monitor_alert_delay_seconds", max(0, now - stamp) / 1000)
+        self._stamps.clear()
+
+    def _write(self, records: list[Record]) -> None:
+        if not records:
+            return
+        if self._waiting:  # order is kept
+            self._waiting += records
+            return
+        try:
+            self._sink.write(records)
+        except Unavailable as error:
+            self._waiting = records
+            self._block(str(error))
+
+    def _bury(self, record: Record, reason: str) -> None:
+        dead = self._topics.dead_letters
+        self._log.error("output refused for ever", topic=record.topic, size=len(record.value or b""), reason=reason)
+        if record.topic == dead and record.value is None:
+            return  # its content was given up before; the log line above is all that can be said
+        note = (("__connect.errors.stage", b"output"), ("__connect.errors.exception.message", reason.encode()))
+        if record.topic == dead:
+            self._write([Record(dead, record.key, None, (*record.headers, ("value", b"too large to be kept")))])
+        else:
+            self._write([Record(dead, record.key, record.value, (*note, ("topic", record.topic.encode())))])
+
+    def _block(self, reason: str) -> None:
+        if not self.blocked:
+            self._log.warning("outputs are not acknowledged, reading stops until they are", reason=reason)
+        self.blocked = reason
+        self._metrics.set("monitor_output_blocked", 1)
+
+    def _unblock(self) -> None:
+        if self.blocked:
+            self._log.info("outputs are acknowledged again")
+        self.blocked = ""
+        self._metrics.set("monitor_output_blocked", 0)

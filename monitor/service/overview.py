@@ -1,0 +1,119 @@
+"""What the worker shows of itself: a picture of the moment for people, and the counts for the metrics.
+
+The picture is a frozen record, replaced as a whole about once a second by the loop's thread and read by any other.
+"""
+
+import time
+from collections import Counter as Tally
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from monitor.core.pipeline import Mark
+from monitor.core.records import Message, Outputs, Partition
+from monitor.service.held import Held
+from monitor.service.metrics import Metrics
+from monitor.service.trainer import Status
+
+STATES = ("learning", "warming", "normal", "pending", "firing")
+_DROPPED = ("late", "duplicate", "unknown_channel", "refused")
+_SKIPPED = ("warmup", "unobserved")
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """An asset as of its last window."""
+
+    name: str
+    state: str  # one of STATES; warming = its window or its threshold is not full yet
+    ratio: float | None  # score / threshold; None = not scored yet
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The worker at one moment."""
+
+    model: str  # version; empty = none yet
+    training: Status
+    assets: tuple[Asset, ...]
+
+
+def overview(parts: Sequence[Held], training: Status) -> Overview:
+    """The picture of what is held."""
+    models = [held.pipeline.model for held in parts if held.pipeline.model]
+    return Overview(models[-1] if models else "", training, tuple(asset for held in parts for asset in _assets(held)))
+
+
+def _assets(held: Held) -> list[Asset]:
+    pipeline = held.pipeline
+    states = pipeline.alerting.states()
+    warming = pipeline.windows.rows_until_full() > 0
+    left = pipeline.threshold.warm_up()
+    warming[: len(left)] |= left > 0
+    warming[len(left) :] = True
+    found = []
+    for row, name in enumerate(pipeline.windows.assets):
+        ratio = float(held.ratios[row]) if row < len(held.ratios) else np.nan
+        quiet = "learning" if pipeline.detector is None else "warming" if warming[row] else "normal"
+        found.append(Asset(name, states.get(row, quiet), None if np.isnan(ratio) else ratio))
+    return found
+
+
+class Counter:
+    """Turns what passes by into metrics."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def stopwatch(self) -> Mark:
+        """A mark that adds the time since the last mark to the stage it is told."""
+        last = time.perf_counter()
+
+        def mark(stage: str) -> None:
+            nonlocal last
+            now = time.perf_counter()
+            self._metrics.add("monitor_stage_seconds_total", now - last, stage=stage)
+            last = now
+
+        return mark
+
+    def count(self, messages: Sequence[Message], outputs: Outputs) -> None:
+        """What one batch gave."""
+        add, counts = self._metrics.add, outputs.counts
+        add("monitor_messages_total", len(messages))
+        add("monitor_readings_total", counts["readings"])
+        add("monitor_steps_closed_total", counts["steps_closed"])
+        add("monitor_gaps_total", counts["gaps"])
+        for reason in _DROPPED:
+            add("monitor_readings_dropped_total", counts[f"readings_{reason}"], reason=reason)
+        for reason in _SKIPPED:
+            add("monitor_windows_skipped_total", counts[f"windows_skipped_{reason}"], reason=reason)
+        for error, number in Tally(rejected.error for rejected in outputs.rejected).items():
+            add("monitor_messages_rejected_total", number, error=error)
+        if outputs.scores is None:
+            add("monitor_windows_skipped_total", len(outputs.windows), reason="no_model")
+        else:
+            add("monitor_windows_scored_total", len(outputs.windows))
+        for alert in outputs.alerts:
+            add("monitor_alerts_total", state=alert.state, severity=alert.severity)
+
+    def muted(self, outputs: Outputs) -> None:
+        """What was withheld during a replay."""
+        scored = 0 if outputs.scores is None else len(outputs.windows)
+        self._metrics.add("monitor_muted_records_total", scored + len(outputs.alerts) + len(outputs.rejected))
+
+    def show(self, now: Overview, lag: Mapping[Partition, int]) -> None:
+        """The gauges."""
+        tally = Tally(asset.state for asset in now.assets)
+        for state in STATES:
+            self._metrics.set("monitor_assets", tally[state], state=state)
+        self._metrics.clear("monitor_lag_messages")
+        for part, messages in lag.items():
+            self._metrics.set("monitor_lag_messages", messages, topic=part.topic, partition=str(part.number))
+        self._metrics.set("monitor_partitions_assigned", len(lag))
+        self._metrics.set("monitor_learning_ratio", 1.0 if now.model else now.training.share)
+        self._metrics.set("monitor_training_running", int(now.training.running))
+        if now.model:
+            self._metrics.clear("monitor_model_info")
+            self._metrics.set("monitor_model_info", 1, version=now.model)

@@ -1,0 +1,167 @@
+"""Copies the published scores and alerts into the time-series database: a consumer group of its own, in its own thread.
+
+Kafka is the buffer: offsets are committed only after the database has acknowledged the points, so an outage of hours
+costs nothing but lag, and the detector never waits. Points are idempotent, so what is written twice after a crash
+stands once. A message that gives no point, or a point the database will never take, becomes a dead letter.
+
+While the database is away, partitions are paused and polling goes on, and writing is tried again after a time that
+doubles up to `MOST_S` and is drawn at random below that (full jitter), or as long as the database asked for.
+"""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from threading import Event
+
+from structlog.stdlib import BoundLogger
+
+from monitor.connectors.base import Committed, Invalid, Sink, Source, Unavailable
+from monitor.core.encode import dead_letter
+from monitor.core.points import alert_points, score_points
+from monitor.core.records import Message, Partition, Record
+from monitor.service.health import Health
+from monitor.service.metrics import Metrics
+
+FIRST_S, MOST_S = 0.5, 30.0  # the first wait after a failure, and the longest
+PATIENCE_S = 300.0  # the longest wait that the database may ask for
+GATHER_S = 1.0  # how long points are gathered before they are written: a request a second, not one per message
+
+
+class Recorder:
+    """The thread's work. `points` is the database, `dead` takes dead letters."""
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        points: Sink,
+        dead: Sink,
+        alerts: str,
+        dead_letters: str,
+        batch: int,
+        poll_s: float,
+        timeout_s: float,
+        metrics: Metrics,
+        health: Health,
+        log: BoundLogger,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._source, self._points, self._dead = source, points, dead
+        self._alerts, self._dead_letters = alerts, dead_letters  # topics
+        self._batch, self._poll_s, self._timeout_s = batch, poll_s, timeout_s
+        self._metrics, self._health, self._log = metrics, health, log
+        self._monotonic = monotonic
+        self._random = random.Random()  # noqa: S311 - spreads the attempts of many recorders
+        self._next: dict[Partition, int] = {}  # offset behind the last message taken
+        self._assigned: set[Partition] = set()
+        self._waiting = 0  # points taken and not acknowledged
+        self._blocked = False
+        self._backoff_s = FIRST_S
+        self._due = 0.0  # monotonic seconds at which what was taken is to be written
+
+    def run(self, stop: Event) -> None:
+        """Work until `stop` is set or the source has ended and all is written, then leave cleanly."""
+        self._points.open()
+        self._dead.open()
+        self._source.open(self._on_assign, self._on_revoke, self._on_lost)
+        try:
+            while not stop.is_set() and not (self._source.ended() and not self._next):
+                self._turn(stop)
+        finally:
+            self._source.close()
+            self._points.close()
+            self._dead.close()
+
+    def _turn(self, stop: Event) -> None:
+        if self._blocked:
+            self._source.pause(list(self._assigned))
+        try:
+            messages = self._source.poll(self._batch, self._poll_s)
+            self._health.set("recorder source", ok=True)
+        except Unavailable as error:
+            self._health.set("recorder source", ok=False, reason=str(error))
+            stop.wait(FIRST_S)
+            messages = []
+        self._take(messages)
+        full = self._waiting >= self._batch and not self._blocked
+        if self._next and (full or self._monotonic() >= self._due or self._source.ended()):
+            self._settle(self._timeout_s)
+        self._metrics.set("monitor_recorder_lag_messages", sum(self._source.lag().values()) + self._waiting)
+
+    def _take(self, messages: Sequence[Message]) -> None:
+        """Turn messages into points and hand them over."""
+        if messages and not self._next:
+            self._due = self._monotonic() + GATHER_S
+        for message in messages:
+            try:
+                make = alert_points if message.partition.topic == self._alerts else score_points
+                self._points.write([make(message)])
+                self._waiting += 1
+            except ValueError as error:
+                self._bury([dead_letter(self._dead_letters, message, "record", "Unreadable", str(error))])
+            self._next[message.partition] = message.offset + 1
+
+    def _settle(self, timeout: float) -> bool:
+        """Write, then commit; whether both were done."""
+        try:
+            self._flush(timeout)
+            self._source.commit(dict(self._next), timeout)
+        except Unavailable as error:
+            asked = error.retry_after
+            wait = self._backoff_s * self._random.random() if asked is None else min(asked, PATIENCE_S)
+            self._backoff_s = min(2 * self._backoff_s, MOST_S)
+            self._due = self._monotonic() + wait
+            self._block(str(error), wait)
+            return False
+        self._next.clear()
+        if self._blocked:
+            self._log.info("recorder writes again")
+            self._source.resume(list(self._assigned))
+        self._blocked, self._backoff_s = False, FIRST_S
+        self._health.set("recorder", ok=True)
+        self._metrics.set("monitor_recorder_blocked", 0)
+        return True
+
+    def _flush(self, timeout: float) -> None:
+        refused = 0
+        try:
+            self._points.flush(timeout)
+        except Invalid as error:
+            refused = len(error.rejected)
+            self._bury([self._letter(record, reason) for record, reason in error.rejected])
+        try:
+            self._dead.flush(timeout)
+        except Invalid as error:  # too large even as a dead letter; the message itself stays in its topic
+            self._log.error("dead letter refused for ever", letters=len(error.rejected), reason=str(error))
+        self._metrics.add("monitor_recorder_points_total", self._waiting - refused, result="written")
+        self._waiting = 0
+
+    def _letter(self, record: Record, reason: str) -> Record:
+        headers = (("__connect.errors.stage", b"record"), ("__connect.errors.exception.message", reason.encode()))
+        return Record(self._dead_letters, record.key, record.value, headers)
+
+    def _bury(self, letters: Sequence[Record]) -> None:
+        self._dead.write(letters)
+        self._metrics.add("monitor_recorder_points_total", len(letters), result="rejected")
+        self._log.error("not recorded", letters=len(letters), topic=self._dead_letters)
+
+    def _block(self, reason: str, wait: float) -> None:
+        if not self._blocked:
+            self._log.warning("recorder waits for the database", reason=reason, retry_s=round(wait, 1))
+        self._blocked = True
+        self._health.set("recorder", ok=False, reason=reason)
+        self._metrics.set("monitor_recorder_blocked", 1)
+
+    def _on_assign(self, committed: Committed) -> Mapping[Partition, int | None]:
+        self._assigned |= committed.keys()
+        return committed
+
+    def _on_revoke(self, partitions: Sequence[Partition]) -> None:
+        """Write and commit what was taken; what cannot be is read again by the next owner."""
+        if self._next:
+            self._settle(self._timeout_s)
+        self._on_lost(partitions)
+
+    def _on_lost(self, partitions: Sequence[Partition]) -> None:
+        for part in partitions:
+            self._next.pop(part, None)
+            self._assigned.discard(part)

@@ -1,0 +1,133 @@
+"""Runs the parts in their order: what is opened last is closed first, whatever happens in between.
+
+A first SIGTERM or SIGINT asks the loop to stop: checkpoint, leave the group, close. A second one, or the end of the
+grace period, leaves at once: a client that hangs in `close` must not hold up a restart, and nothing committed is lost
+by that.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+
+import structlog
+import torch
+
+from monitor.connectors.base import Unavailable
+from monitor.connectors.memory import MemoryBroker
+from monitor.service.assembly import make_daemon, make_health, make_recorder
+from monitor.service.build import make_blobs, wall_ms
+from monitor.service.configuration import ConfigurationError
+from monitor.service.daemon import Daemon
+from monitor.service.health import HealthServer
+from monitor.service.metrics import Metrics
+from monitor.service.recorder import Recorder
+from monitor.service.settings import Settings
+from monitor.store.base import StoreUnavailable
+
+AGAIN = 75  # EX_TEMPFAIL: the supervisor starts the process again
+BAD_CONFIGURATION = 78  # EX_CONFIG: starting it again would not help
+GRACE_S = 15.0  # beyond the checkpoint's own limit, for closing what may hang
+
+log = structlog.stdlib.get_logger("monitor")
+
+
+class Service:
+    """A worker with everything around it; `daemon.overview` and `metrics` may be read meanwhile."""
+
+    def __init__(self, settings: Settings, broker: MemoryBroker | None = None) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.daemon: Daemon | None = None
+        self.failure: BaseException | None = None  # of the recorder's thread
+        self._broker = broker
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set or the source has ended. Raises what no part can go on after."""
+        settings, metrics = self.settings, self.metrics
+        torch.set_num_threads(settings.model.threads)
+        health = make_health(settings)
+        metrics.set("monitor_start_timestamp_seconds", wall_ms() / 1000)
+        with ExitStack() as stack:
+            if settings.health.enabled:
+                server = HealthServer(health, metrics, settings.health.host, settings.health.port)
+                server.open()
+                stack.callback(server.close)
+                log.info("health", address=f"http://{settings.health.host}:{server.port}")
+            try:
+                self.daemon, sink = make_daemon(settings, make_blobs(settings), metrics, health, self._broker)
+                sink.open()
+                stack.callback(sink.close)
+                self.daemon.open()
+            except ValueError as error:  # of a client that refuses its options, a URL without a file system
+                raise ConfigurationError([str(error)]) from error
+            if settings.recorder.enabled:
+                stack.enter_context(self._recording(make_recorder(settings, metrics, health, self._broker), stop))
+            self.daemon.run(stop)
+        if self.failure is not None:
+            raise self.failure
+
+    @contextmanager
+    def _recording(self, recorder: Recorder, stop: threading.Event) -> Iterator[None]:
+        """The recorder in a thread; if it fails, the worker stops, for half a service is not one."""
+        leave = threading.Event()
+
+        def work() -> None:
+            try:
+                recorder.run(leave)
+            except BaseException as failure:  # noqa: BLE001 - raised by run
+                self.failure = failure
+                stop.set()
+
+        thread = threading.Thread(target=work, name="recorder", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            leave.set()
+            thread.join(self.settings.recorder.timeout_s + GRACE_S)
+
+
+def run_service(settings: Settings) -> int:
+    """Run until a signal comes or the source ends; the exit code."""
+    stop = threading.Event()
+    with _signals(stop, settings.delivery.revoke_timeout_s + GRACE_S):
+        try:
+            Service(settings).run(stop)
+        except ConfigurationError as error:
+            log.error("configuration", problems=error.problems)  # noqa: TRY400 - the sentences say all
+            return BAD_CONFIGURATION
+        except (Unavailable, StoreUnavailable, OSError) as error:
+            log.error("stopped", reason=str(error))  # noqa: TRY400 - the sentence says all; a trace would not help
+            return AGAIN
+        except Exception:
+            log.exception("stopped by a fault of the program")
+            return AGAIN
+    return 0
+
+
+@contextmanager
+def _signals(stop: threading.Event, grace_s: float) -> Iterator[None]:
+    """Signals set `stop`; a second one, or the end of the grace period, ends the process."""
+
+    def leave(reason: str) -> None:
+        print(f"monitor: leaving at once: {reason}", file=sys.stderr, flush=True)
+        os._exit(AGAIN)
+
+    def heard(_: int, __: FrameType | None) -> None:
+        if stop.is_set():
+            leave("a second signal")
+        stop.set()
+        timer = threading.Timer(grace_s, leave, ("the grace period is over",))
+        timer.daemon = True
+        timer.start()
+
+    before = {number: signal.signal(number, heard) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

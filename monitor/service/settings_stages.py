@@ -1,0 +1,161 @@
+"""Sections of the settings for how messages become windows.
+
+Ranges are never wider than those the stages in monitor/core accept; what depends on two settings is checked in
+configuration_checks.py.
+"""
+
+from typing import Any, Literal
+
+from monitor.core.decode_format import Format
+from monitor.service.settings_base import Section, setting
+
+_UNREAD = "every message would become a dead letter"
+
+
+class FormatSection(Section):
+    """How the bytes of a message are read. csv and npz files give messages of json_wide with the default names."""
+
+    kind: Literal["json_long", "json_wide", "influx_line", "telegraf_json"] = setting(
+        "json_wide",
+        "json_long: one reading per message. json_wide: all channels of an asset at a time. influx_line and "
+        "telegraf_json: what Telegraf's Kafka output writes by default, and with data_format = json.",
+        _UNREAD,
+    )
+    asset: str = setting("asset", "JSON field with the asset's name.", _UNREAD, pattern="^.+$", form="a field's name")
+    channel: str = setting(
+        "channel", "JSON field with the channel's name (json_long).", _UNREAD, pattern="^.+$", form="a field's name"
+    )
+    timestamp: str = setting("timestamp", "JSON field with the time.", _UNREAD, pattern="^.+$", form="a field's name")
+    value: str = setting(
+        "value", "JSON field with the value (json_long).", _UNREAD, pattern="^.+$", form="a field's name"
+    )
+    values: str = setting(
+        "values", "JSON field with the table of values (json_wide).", _UNREAD, pattern="^.+$", form="a field's name"
+    )
+    asset_from: Literal["field", "tag", "key"] = setting(
+        "field",
+        "Where the asset's name stands: in a field (JSON), a tag (Telegraf), or the message's key (any).",
+        _UNREAD,
+    )
+    asset_tag: str = setting(
+        "host", "Tag with the asset's name (Telegraf).", _UNREAD, pattern="^.+$", form="a tag's name"
+    )
+    timestamp_unit: Literal["ms", "s", "us", "ns", "iso"] = setting(
+        "ms",
+        "Unit of the times. Telegraf writes ns as line protocol and s as JSON; iso is a text in ISO 8601.",
+        "readings would lie in the wrong millennium",
+    )
+    max_message_bytes: int = setting(
+        1_048_576,
+        "A longer message is a dead letter. Kafka's own default limit.",
+        _UNREAD,
+        unit="bytes",
+        low=1,
+        high=2**30,
+    )
+    max_channels: int = setting(
+        256, "A message with more different channels is a dead letter.", _UNREAD, low=1, high=65_536
+    )
+    max_future_s: float = setting(
+        300.0,
+        "A reading further ahead of its message's own time is a dead letter: one such reading would make all others "
+        "late. Five minutes covers badly set plant clocks.",
+        "a wrong clock would make all other readings late",
+        unit="s",
+        low=0,
+        high=31_536_000,
+    )
+
+    def build(self) -> Format:
+        """The decoder's own form of these settings. Raises ValueError if they contradict one another."""
+        same = self.model_dump(exclude={"max_future_s"})
+        return Format(**same, max_future_ms=round(self.max_future_s * 1000))
+
+
+class WindowsSection(Section):
+    """The grid that readings are placed on, and the windows cut from it.
+
+    After a change of step_s or length, snapshots no longer fit, and all state starts anew.
+    """
+
+    step_s: float = setting(
+        1.0,
+        "Grid period. Set it to the period of the readings: shorter leaves holes, longer keeps the last reading only.",
+        "there would be no grid to place readings on",
+        unit="s",
+        low=0.001,
+        high=86_400,
+    )
+    length: int = setting(
+        64,
+        "Window length L. 64 found slow faults better than 32 at the same cost per step.",
+        "a window would hold nothing to compare, or more than fits into memory",
+        unit="steps",
+        low=4,
+        high=1024,
+    )
+    lateness_s: float = setting(
+        2.0,
+        "How long after an asset's newest reading an older one still counts. It delays scores by as much, unless all "
+        "channels have arrived.",
+        "steps would close before their readings are there, or never",
+        unit="s",
+        low=0,
+        high=86_400,
+    )
+    max_gap: int = setting(
+        16,
+        "A longer hole restarts the asset's window, which costs `length` steps without a score.",
+        "windows would join what is not connected",
+        unit="steps",
+        low=0,
+        high=1023,
+    )
+    max_fill: int = setting(
+        4,
+        "How many steps a channel's last value stands in for missing ones. They count as not observed.",
+        "a dead channel would look constant",
+        unit="steps",
+        low=0,
+        high=1023,
+    )
+    min_observed: float = setting(
+        0.5,
+        "Share of a window's cells that must be measured for it to be scored.",
+        "no window would ever be scored",
+        low=0,
+        high=1,
+    )
+    idle: int = setting(
+        5,
+        "Steps without a reading of an asset, by the time of the others in its partition, after which its open steps "
+        "close.",
+        "an asset would be silent at once, or its last steps would never close",
+        unit="steps",
+        low=1,
+        high=1_000_000,
+    )
+    max_assets: int = setting(
+        10_000,
+        "Assets per partition; readings of more are counted and dropped. Guards the memory against a flood of names.",
+        "every reading would be dropped, or the memory would have no bound",
+        low=1,
+        high=65_536,
+    )
+    max_channels: int = setting(
+        64,
+        "Different channels of all assets; readings of more are counted and dropped.",
+        "there would be nothing to score",
+        low=1,
+        high=4096,
+    )
+
+    @property
+    def step_ms(self) -> int:
+        """The grid period in the core's unit."""
+        return round(self.step_s * 1000)
+
+    def arguments(self) -> dict[str, Any]:
+        """What `monitor.core.windows.Windows` is made from."""
+        same = self.model_dump(exclude={"step_s", "lateness_s"})
+        return {**same, "step_ms": self.step_ms, "lateness_ms": round(self.lateness_s * 1000)}

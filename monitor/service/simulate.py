@@ -1,0 +1,79 @@
+"""`monitor simulate`: the readings of the simulated plant, into a topic or to standard output; labels on request."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from monitor.core.records import Record
+from monitor.service.build import make_producer, wall_ms
+from monitor.service.faults import ROUND, Fault, fault_round, faulty_rows
+from monitor.service.metrics import Metrics
+from monitor.service.plant import Plant, PlantSettings, Sent, messages
+from monitor.service.settings import Settings
+
+CHUNK = 60  # steps made at once
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """What to write."""
+
+    assets: int
+    seed: int
+    steps: int  # 0 = without end
+    clean: int  # steps before the first round of faults
+    speed: float  # simulated seconds per second; 0 = as fast as possible
+    labels: Path | None
+
+
+def stream(plant: Plant, kind: str, clean: int, steps: int) -> Iterator[tuple[list[Sent], list[Fault]]]:
+    """The messages of CHUNK steps after CHUNK steps, and the faults that begin in a round these steps enter first."""
+    faults: list[Fault] = []
+    rounds, begin = 0, 0
+    while not steps or begin < steps:
+        end = min(begin + CHUNK, steps) if steps else begin + CHUNK
+        new: list[Fault] = []
+        while clean + rounds * ROUND < end:
+            new += fault_round(plant, clean, rounds)
+            rounds += 1
+        faults = [fault for fault in faults + new if plant.step(fault.end) > begin]
+        yield list(messages(plant, begin, faulty_rows(plant, faults, begin, end), kind=kind)), new
+        begin = end
+
+
+def write(settings: Settings, simulation: Simulation, *, to_kafka: bool) -> int:
+    """Write until the steps are done; the number of messages goes to standard error. Raises ValueError, Unavailable."""
+    kind = settings.format.kind
+    if kind not in {"json_wide", "json_long"}:
+        raise ValueError(f"format.kind = {kind}: the simulator writes json_wide and json_long")
+    if not simulation.steps and simulation.speed != 1:
+        raise ValueError("without end (--steps 0), times keep to the clock only in real time (--speed 1)")
+    step_ms = settings.windows.step_ms
+    back = simulation.steps if simulation.speed != 1 else 0  # faster than the clock: end now, do not run ahead of it
+    start = (wall_ms() // step_ms - back) * step_ms
+    plant = Plant(PlantSettings(simulation.assets, step_ms, simulation.seed, start))
+    sink = make_producer(settings, Metrics()) if to_kafka else None
+    if sink is not None:
+        sink.open()
+    begin, count = time.monotonic(), 0
+    for sent, faults in stream(plant, kind, simulation.clean, simulation.steps):
+        if simulation.labels is not None:
+            with simulation.labels.open("a") as file:
+                file.writelines(json.dumps(asdict(fault)) + "\n" for fault in faults)
+        if simulation.speed:
+            due = begin + (sent[-1].time - start) / 1000 / simulation.speed
+            time.sleep(max(0.0, due - time.monotonic()))
+        count += len(sent)
+        if sink is None:
+            sys.stdout.buffer.writelines(each.value + b"\n" for each in sent)
+            sys.stdout.flush()
+        else:
+            sink.write([Record(settings.source.topics[0], each.key, each.value) for each in sent])
+            sink.flush(settings.delivery.flush_timeout_s)
+    if sink is not None:
+        sink.close()
+    print(f"{count} messages of {simulation.assets} assets", file=sys.stderr)
+    return 0

@@ -1,0 +1,51 @@
+"""`monitor train`: history from the source, a model out of it, and into use if the gate lets it pass."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from monitor.core.training import Progress
+from monitor.service.build import make_blobs, make_models, make_source, wall_ms
+from monitor.service.metrics import Metrics
+from monitor.service.offline import collect
+from monitor.service.settings import Settings
+from monitor.service.training_job import train
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of it."""
+
+    adopted: bool
+    text: str
+
+
+def train_now(settings: Settings, reading: Callable[[int, int], None], fitting: Progress) -> Outcome:
+    """Train in this process. Raises ValueError if the history does not suffice, Unavailable, StoreUnavailable."""
+    torch.set_num_threads(settings.model.threads)
+    metrics, blobs = Metrics(), make_blobs(settings)
+    models = make_models(blobs, metrics)
+    own = settings.model_copy(
+        update={"source": settings.source.model_copy(update={"group": f"{settings.source.group}-train"})}
+    )
+    corpus = collect(own, make_source(own, blobs, metrics, None, keep_offsets=False), reading)
+    begin = time.monotonic()
+    fitted, version, refused = train(
+        corpus,
+        settings.training.recipe(settings.model),
+        models,
+        incumbent=models.current() or "",
+        margin=settings.training.margin,
+        progress=fitting,
+        wall_ms=wall_ms(),
+    )
+    figures = (
+        f"{fitted.windows} windows of {len(corpus.assets)} assets, {fitted.steps} steps, "
+        f"held-out loss {fitted.loss:.3f}, {time.monotonic() - begin:.1f} s"
+    )
+    if refused:
+        return Outcome(False, f"refused: {refused} ({figures})")
+    models.set_current(version)
+    return Outcome(True, f"{version} in use ({figures})")

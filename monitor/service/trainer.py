@@ -1,0 +1,192 @@
+"""When to train, and the child process that does it; polling goes on meanwhile.
+
+The first model is trained as soon as the assets have given enough history (the median asset has `first_steps` steps);
+later ones every `interval_s`, on the normal part of the history. The child gets the history as a file, fits, judges its
+own work (core/gate.py) and stores what passes; only then is the pointer moved here, and the loop adopts at its next
+checkpoint. A child that fails, is refused or runs out of time changes nothing.
+
+The child is a process of its own, with less priority and a limit on memory and time: training must never cost the
+plant its monitoring, and a process can be ended, a thread cannot.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from structlog.stdlib import BoundLogger
+
+from monitor.core.corpus import join
+from monitor.core.history import History
+from monitor.core.training import Recipe
+from monitor.service.library import Library
+from monitor.service.metrics import Metrics
+from monitor.store.base import StoreUnavailable
+from monitor.store.models import ModelInvalid
+from monitor.store.tensors import pack
+
+RETRY_S = 60.0  # after a training that gave no first model: there is more history by then
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the child is told, beside the history."""
+
+    store: str  # URL
+    recipe: Recipe
+    incumbent: str  # version; empty = none
+    margin: float  # see gate.refusal
+    threads: int
+    nice: int
+    memory_mb: int
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """For people."""
+
+    share: float = 0.0  # of the history that the first model needs
+    steps: int = 0  # of history that the median asset has given
+    needed: int = 0
+    eta_s: float | None = None  # until there is enough, at the pace seen so far; None = not known yet
+    running: bool = False
+    progress: float = 0.0  # of the training that runs
+    result: str = ""  # of the last training, a sentence
+
+
+class Trainer:
+    """Decides, starts, watches. All calls on the loop's thread."""
+
+    def __init__(
+        self,
+        *,
+        enabled: bool,
+        job: Job,
+        first_steps: int,
+        interval_s: float,
+        library: Library,
+        metrics: Metrics,
+        log: BoundLogger,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._enabled, self._job = enabled, job
+        self._first_steps, self._interval_s = first_steps, interval_s
+        self._library, self._metrics, self._log = library, metrics, log
+        self._monotonic = monotonic
+        self._child: subprocess.Popen[bytes] | None = None
+        self._folder = Path()
+        self._deadline = 0.0
+        self._next = monotonic() + interval_s  # when to train again
+        self._began: tuple[float, int] | None = None  # clock and steps when history was first seen
+        self.learning = enabled  # whether there is no model yet, as far as is known
+        self.first_running = False  # whether the first model is in the making
+        self.status = Status(needed=first_steps)
+
+    def tick(self, histories: Sequence[History]) -> None:
+        """Look whether a training has ended or is due; about once a second."""
+        if self._child is not None:
+            self._watch(self._child)
+            return
+        if not self._enabled:
+            return
+        incumbent = self._library.in_use()
+        self.learning = incumbent is None
+        if incumbent is None:
+            self._learn(histories)
+            due = self.status.share >= 1 and self._monotonic() >= (self._next if self.status.result else 0)
+        else:
+            due = bool(self._interval_s) and self._monotonic() >= self._next
+        if due:
+            self._start(histories, "" if incumbent is None else incumbent.model.version)
+
+    def close(self) -> None:
+        """End the child if there is one."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+            self._end()
+
+    def _learn(self, histories: Sequence[History]) -> None:
+        steps = np.concatenate([np.zeros(0, np.int64), *(history.steps_seen() for history in histories)])
+        median = int(np.median(steps)) if len(steps) else 0
+        now = self._monotonic()
+        if self._began is None and median:
+            self._began = now, median
+        eta = None
+        if self._began is not None and median > self._began[1]:
+            eta = max(0.0, (self._first_steps - median) * (now - self._began[0]) / (median - self._began[1]))
+        share = min(1.0, median / self._first_steps)
+        self.status = replace(self.status, share=share, steps=median, eta_s=eta)
+
+    def _start(self, histories: Sequence[History], incumbent: str) -> None:
+        parts = [part for history in histories if len(part := history.normal())]
+        self._next = self._monotonic() + (self._interval_s if incumbent else RETRY_S)
+        if not parts:
+            self._finish("failed", "there is no normal history to train on")
+            return
+        corpus = join(parts)
+        self._folder = Path(tempfile.mkdtemp(prefix="monitor-training-"))
+        with (self._folder / "corpus.safetensors").open("wb") as file:
+            file.writelines(pack(corpus.pack(), {}))
+        job = replace(self._job, incumbent=incumbent)
+        (self._folder / "job.json").write_text(json.dumps(asdict(job)))
+        command = [sys.executable, "-m", "monitor.service.training_job", str(self._folder)]
+        with (self._folder / "errors").open("wb") as errors:
+            self._child = subprocess.Popen(  # noqa: S603 - our own program
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, env=_environment()
+            )
+        self._deadline = self._monotonic() + job.timeout_s
+        self.first_running = not incumbent
+        self.status = replace(self.status, running=True, progress=0.0)
+        self._log.info("training started", blocks=len(corpus), assets=len(corpus.assets), incumbent=incumbent or None)
+
+    def _watch(self, child: "subprocess.Popen[bytes]") -> None:
+        progress = self._folder / "progress"
+        if progress.exists():
+            self.status = replace(self.status, progress=float(progress.read_text() or 0))
+        if child.poll() is None:
+            if self._monotonic() >= self._deadline:
+                child.kill()
+                child.wait()
+                self._finish("failed", f"it took longer than {self._job.timeout_s:g} s")
+            return
+        result = self._folder / "result.json"
+        if child.returncode != 0 or not result.exists():
+            last = (self._folder / "errors").read_text(errors="replace").strip().rpartition("\n")[2]
+            self._finish("failed", f"the process ended with {child.returncode}: {last[-300:] or 'without a word'}")
+            return
+        answer = json.loads(result.read_text())
+        if answer["refused"]:
+            self._finish("refused", answer["refused"])
+            return
+        try:
+            self._library.set_current(answer["version"])
+        except (StoreUnavailable, ModelInvalid) as error:
+            self._finish("failed", f"{answer['version']} could not be made current: {error}")
+            return
+        self._finish("adopted", answer["version"], **answer["figures"])
+
+    def _finish(self, result: str, about: str, **figures: float) -> None:
+        self._metrics.add("monitor_training_runs_total", result=result)
+        level = self._log.info if result == "adopted" else self._log.warning
+        level("training ended", result=result, about=about, **figures)
+        self._end()
+        self.status = replace(self.status, running=False, progress=0.0, result=f"{result}: {about}")
+
+    def _end(self) -> None:
+        if self._child is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._child = None
+        self.first_running = False
+
+
+def _environment() -> dict[str, str]:
+    """The child's: without our settings, among which are secrets it has no use for."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("MONITOR_")}

@@ -1,0 +1,99 @@
+"""The child process of a training: reads a history and a job from a folder, fits, judges, stores, answers.
+
+    python -m monitor.service.training_job FOLDER
+
+FOLDER/job.json and FOLDER/corpus.safetensors are read; FOLDER/progress (a number from 0 to 1) and at the end
+FOLDER/result.json are written. A candidate that does not pass the gate is not stored. It ends when its parent does.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from monitor.core.corpus import Corpus
+from monitor.core.detector import Model
+from monitor.core.gate import refusal
+from monitor.core.training import Fitted, Progress, Recipe, fit
+from monitor.store.files import open_blobs
+from monitor.store.models import Models
+from monitor.store.tensors import unpack
+
+
+def train(
+    corpus: Corpus, recipe: Recipe, models: Models, *, incumbent: str, margin: float, progress: Progress, wall_ms: int
+) -> tuple[Fitted, str, str]:
+    """Fit, judge and store: what was fitted, its version, and why it was refused; one of the two texts is empty.
+
+    Raises ValueError if the history does not suffice, ModelInvalid or StoreUnavailable.
+    """
+    old = None
+    if incumbent:
+        stored = models.get(incumbent)
+        old = Model.unpack(incumbent, stored.manifest, stored.tensors)
+    fitted = fit(corpus, recipe, old, progress)
+    reason = refusal(fitted.model, old, corpus, margin)
+    if reason:
+        return fitted, "", reason
+    manifest, tensors = fitted.model.pack()
+    begin, end = int(corpus.end.min()), int(corpus.end.max())
+    manifest["training"] = {
+        "parent": incumbent or None,
+        "from_ms": begin,
+        "to_ms": end,
+        "windows": fitted.windows,
+        "held_out": fitted.held_out,
+        "steps": fitted.steps,
+        "held_out_loss": round(fitted.loss, 6),
+    }
+    return fitted, models.put(manifest, tensors, wall_ms), ""
+
+
+def main(folder: Path) -> None:
+    """Do the job in the folder."""
+    job: dict[str, Any] = json.loads((folder / "job.json").read_text())
+    os.nice(job["nice"])
+    size = job["memory_mb"] * 2**20
+    resource.setrlimit(resource.RLIMIT_DATA, (size, size))
+    torch.set_num_threads(job["threads"])
+    corpus = Corpus.unpack(unpack((folder / "corpus.safetensors").read_bytes())[0])
+    models = Models(open_blobs(job["store"]), lambda notice: print(notice, file=sys.stderr))
+    begin = time.monotonic()
+    fitted, version, reason = train(
+        corpus,
+        Recipe(**job["recipe"]),
+        models,
+        incumbent=job["incumbent"],
+        margin=job["margin"],
+        progress=_reporter(folder, os.getppid()),
+        wall_ms=time.time_ns() // 1_000_000,
+    )
+    figures = {
+        "windows": fitted.windows,
+        "held_out": fitted.held_out,
+        "steps": fitted.steps,
+        "loss": round(fitted.loss, 4),
+        "seconds": round(time.monotonic() - begin, 1),
+    }
+    (folder / "result.json").write_text(json.dumps({"version": version, "refused": reason, "figures": figures}))
+
+
+def _reporter(folder: Path, parent: int) -> Callable[[int, int, float], None]:
+    def report(step: int, steps: int, _: float) -> None:
+        if os.getppid() != parent:
+            sys.exit("the process that asked for the training is gone")
+        new = folder / "progress.new"
+        new.write_text(f"{step / steps:.3f}")
+        new.replace(folder / "progress")
+
+    return report
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,251 @@
+"""What is published: the shape of alerts, scores and dead letters as other programs read them."""
+
+import json
+import math
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.core.encode import alert_record, dead_letter, score_records
+from monitor.core.records import (
+    Alert,
+    ChannelShare,
+    Message,
+    Outputs,
+    Partition,
+    Record,
+    ScoreBatch,
+    ThresholdBatch,
+    WindowBatch,
+)
+
+NAN, INF = math.nan, math.inf
+TIME = 1_735_689_605_123  # 2025-01-01T00:00:05.123Z
+ALERT = Alert(
+    id="0123456789abcdef0123456789abcdef",
+    asset="line/pump-1",
+    state="firing",
+    start=TIME - 4_000,
+    end=None,
+    time=TIME,
+    severity="critical",
+    score=4.5,
+    threshold=1.5,
+    ratio=3.0,
+    peak=5.25,
+    channels=(
+        ChannelShare("pressure", 0.75, 4.0, 2.5, 2.0, 3.0, 3),
+        ChannelShare("flow", 0.25, None, 1.0, 0.5, 1.5, 0),
+    ),
+    model="m-7",
+    detector="plant",
+    partition=Partition("readings", 3),
+    offset=17,
+    position=22,
+    sequence=2,
+)
+
+
+def body(record: Record) -> dict[str, Any]:
+    """A record's value, which must be JSON as its definition has it, without NaN or Infinity."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    decoded = json.loads(record.value or b"", parse_constant=refuse)
+    assert isinstance(decoded, dict)
+    return decoded
+
+
+def outputs(ends: list[int], **changes: Any) -> Outputs:
+    """Windows of assets 0, 1, 0, 1, … that end at `ends`, with two channels and scores 1.5, 2.5 and so on."""
+    B = len(ends)
+    assets = (np.arange(B) % 2).astype(np.int32)
+    values = np.zeros((B, 2, 1), np.float32)
+    score = np.arange(B).astype(np.float32) + 1.5
+    columns: dict[str, Any] = {
+        "score": score,
+        "by_channel": np.tile(np.array([3, 1], np.float32), (B, 1)),
+        "expected": np.tile(np.array([2, 10], np.float32), (B, 1)),
+        "spread": np.tile(np.array([0.25, 1], np.float32), (B, 1)),
+        "newest": np.tile(np.array([2.25, NAN], np.float32), (B, 1)),
+    }
+    limit = np.full(B, 2, np.float32)
+    return Outputs(
+        WindowBatch(assets, np.array(ends, np.int64), values, values == 0, np.arange(B, dtype=np.int64)),
+        ScoreBatch(**columns | changes),
+        ThresholdBatch(limit, score > limit, assets == 0),
+    )
+
+
+def published(given: Outputs, every_steps: int = 1) -> list[Record]:
+    """Score records of a grid of 500 ms."""
+    return score_records(
+        "scores",
+        given,
+        names=["pump", "fan"],
+        channels=("pressure", "flow"),
+        model="m-7",
+        every_steps=every_steps,
+        step_ms=500,
+    )
+
+
+def test_an_alert_is_a_cloud_event_in_binary_mode() -> None:
+    """The attributes CloudEvents asks for stand in `ce_` headers as UTF-8, the value is JSON, the key the asset."""
+    record = alert_record("alerts", ALERT)
+    assert (record.topic, record.key) == ("alerts", b"line/pump-1")
+    assert dict(record.headers) == {
+        "ce_specversion": b"1.0",
+        "ce_id": b"0123456789abcdef0123456789abcdef.2",
+        "ce_source": b"/monitor/plant",
+        "ce_type": b"monitor.alert.firing",
+        "ce_subject": b"line/pump-1",
+        "ce_time": b"2025-01-01T00:00:05.123+00:00",
+        "content-type": b"application/json",
+    }
+    assert len(record.headers) == 7
+
+
+def test_the_alert_itself_is_the_value() -> None:
+    """Every field of the alert is published under its own name, the partition as two, the causing offset not."""
+    found = body(alert_record("alerts", ALERT))
+    names = {field.name for field in fields(Alert)} - {"position"} | {"topic"}
+    assert found.keys() == names
+    assert (found["topic"], found["partition"], found["offset"]) == ("readings", 3, 17)
+    assert (found["start"], found["end"], found["time"]) == (TIME - 4_000, None, TIME)
+    assert (found["score"], found["threshold"], found["ratio"], found["peak"]) == (4.5, 1.5, 3.0, 5.25)
+    assert found["channels"] == [
+        {
+            "channel": "pressure",
+            "contribution": 0.75,
+            "observed": 4.0,
+            "expected": 2.5,
+            "low": 2.0,
+            "high": 3.0,
+            "steps_ago": 3,
+        },
+        {
+            "channel": "flow",
+            "contribution": 0.25,
+            "observed": None,
+            "expected": 1.0,
+            "low": 0.5,
+            "high": 1.5,
+            "steps_ago": 0,
+        },
+    ]
+
+
+def test_records_of_one_alert_are_different_events() -> None:
+    """Firing, updates and resolution share the alert's id but no `ce_id`; the type says which state it is."""
+    resolved = alert_record("alerts", replace(ALERT, state="resolved", end=TIME, sequence=3))
+    assert dict(resolved.headers)["ce_id"] == b"0123456789abcdef0123456789abcdef.3"
+    assert dict(resolved.headers)["ce_type"] == b"monitor.alert.resolved"
+    assert body(resolved)["id"] == ALERT.id
+
+
+@given(st.integers(-(2**45), 2**45))
+def test_the_event_time_is_exact(time: int) -> None:
+    """`ce_time` is the window's end to the millisecond, in RFC 3339 with its zone, at any time the windows take."""
+    text = dict(alert_record("alerts", replace(ALERT, time=time)).headers)["ce_time"].decode()
+    assert text.endswith("+00:00")
+    parsed = datetime.fromisoformat(text)
+    assert (parsed - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1) == time
+
+
+def test_numbers_have_the_digits_they_were_measured_with() -> None:
+    """What was computed as float32 is published with seven digits, not with the noise of its float64 form."""
+    alert = replace(ALERT, score=float(np.float32(0.1)), threshold=float(np.float32(1e-9)), ratio=1 / 3)
+    assert b'"score":0.1,"threshold":1e-9,"ratio":0.3333333,' in (alert_record("alerts", alert).value or b"")
+
+
+@pytest.mark.parametrize("number", [NAN, INF, -INF])
+def test_an_alert_holds_no_nan(number: float) -> None:
+    """A number that JSON does not have is null."""
+    share = ChannelShare("pressure", number, number, number, number, number, 0)
+    alert = replace(ALERT, score=number, threshold=number, ratio=number, peak=number, channels=(share,))
+    found = body(alert_record("alerts", alert))
+    assert [found[name] for name in ("score", "threshold", "ratio", "peak")] == [None] * 4
+    assert set(found["channels"][0].values()) == {"pressure", None, 0}
+
+
+def test_a_score_record_says_score_limit_and_bands() -> None:
+    """A window's record has its score against the limit and, per channel, the reading beside the model's band."""
+    (record,) = published(outputs([1500]))
+    assert (record.topic, record.key, record.headers) == ("scores", b"pump", (("content-type", b"application/json"),))
+    assert body(record) == {
+        "asset": "pump",
+        "time": 1500,
+        "score": 1.5,
+        "threshold": 2.0,
+        "ratio": 0.75,
+        "anomalous": False,
+        "warm": True,
+        "model": "m-7",
+        "channels": {
+            "pressure": {"observed": 2.25, "expected": 2.0, "low": 1.5, "high": 2.5, "share": 0.75},
+            "flow": {"observed": None, "expected": 10.0, "low": 8.0, "high": 12.0, "share": 0.25},
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("every", "ends"), [(1, [-1500, 0, 500, 1000, 1500, 3000]), (2, [0, 1000, 3000]), (3, [-1500, 0, 1500, 3000])]
+)
+def test_scores_are_published_every_nth_step_of_the_grid(every: int, ends: list[int]) -> None:
+    """Windows are picked by their place on the grid, so a replay picks the same, and keep their own numbers."""
+    found = [body(record) for record in published(outputs([-1500, 0, 500, 1000, 1500, 3000]), every)]
+    assert [record["time"] for record in found] == ends
+    everything = [body(record) for record in published(outputs([-1500, 0, 500, 1000, 1500, 3000]))]
+    assert found == [record for record in everything if record["time"] in ends]
+    assert [record["score"] for record in everything] == [1.5, 2.5, 3.5, 4.5, 5.5, 6.5]
+    assert [record["asset"] for record in everything] == ["pump", "fan"] * 3
+
+
+def test_scores_hold_no_nan() -> None:
+    """What is not finite is null, and the shares of a window without any error are 0."""
+    nothing = np.zeros((1, 2), np.float32)
+    unknown = np.full((1, 2), NAN, np.float32)
+    given = outputs([0], score=np.array([INF], np.float32), by_channel=nothing, expected=unknown, newest=unknown)
+    (record,) = published(given)
+    found = body(record)
+    assert (found["score"], found["ratio"], found["threshold"]) == (None, None, 2.0)
+    band = {"observed": None, "expected": None, "low": None, "high": None, "share": 0.0}
+    assert found["channels"] == {"pressure": band, "flow": band}
+
+
+def test_a_band_around_the_largest_number_does_not_overflow() -> None:
+    """Expected values near the float32 limit have a band that lies beyond it."""
+    largest = np.finfo(np.float32).max
+    limits = np.full((1, 2), largest, np.float32)
+    with np.errstate(all="raise"):
+        (record,) = published(outputs([0], expected=limits, spread=limits))
+    assert body(record)["channels"]["flow"]["high"] == pytest.approx(3 * float(largest))
+
+
+def test_without_a_model_no_score_is_published() -> None:
+    """Windows that were not scored give no record, rather than one with zeros."""
+    assert published(Outputs(outputs([0]).windows, None, None)) == []
+    assert published(outputs([])) == []
+
+
+@pytest.mark.parametrize(("key", "value"), [(b"pump", b"\xff{not json"), (None, None), (b"", b"")])
+def test_a_dead_letter_keeps_the_message_and_says_why(key: bytes | None, value: bytes | None) -> None:
+    """Key and value go on unchanged; source and fault stand in the headers that Kafka Connect's tools read."""
+    message = Message(Partition("readings", 3), 17, key, value, TIME)
+    record = dead_letter("dead", message, "decode", "WrongType", "found 'heiß', expected a number")
+    assert (record.topic, record.key, record.value) == ("dead", key, value)
+    assert dict(record.headers) == {
+        "__connect.errors.topic": b"readings",
+        "__connect.errors.partition": b"3",
+        "__connect.errors.offset": b"17",
+        "__connect.errors.stage": b"decode",
+        "__connect.errors.exception.class.name": b"WrongType",
+        "__connect.errors.exception.message": "found 'heiß', expected a number".encode(),
+    }

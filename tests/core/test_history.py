@@ -1,0 +1,154 @@
+"""What of the past is kept for training, and what is left out."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitor.core.corpus import Corpus, join
+from monitor.core.history import History
+from monitor.core.records import Alert, Partition
+from tests.core.machines import ASSETS, CHANNELS, STEP, L, history, rows, windows
+
+
+def alert(start: int, end: int | None, asset: str = "a") -> Alert:
+    state = "firing" if end is None else "resolved"
+    place = (Partition("t", 0), 0, 0, 0)
+    return Alert("x", asset, state, start, end, start, "warning", 2.0, 1.0, 2.0, 2.0, (), "m", "d", *place)
+
+
+def spans(corpus: Corpus) -> set[tuple[str, int]]:
+    return {(corpus.assets[code], end) for code, end in zip(corpus.asset.tolist(), corpus.end.tolist(), strict=True)}
+
+
+def test_blocks_do_not_overlap_and_cover_all() -> None:
+    """Of every window length of steps exactly one block per asset is kept, holding exactly those readings."""
+    values = rows(4 * L)
+    kept = history(values).normal()
+    assert spans(kept) == {(name, (n * L - 1) * STEP) for name in ASSETS for n in range(1, 5)}
+    for code, end, block in zip(kept.asset.tolist(), kept.end.tolist(), kept.values, strict=True):
+        asset, last = ASSETS.index(kept.assets[code]), end // STEP
+        assert np.array_equal(block, values[asset, last - L + 1 : last + 1].T)
+
+
+@given(cuts=st.lists(st.integers(1, 200), max_size=8))
+@settings(deadline=None, max_examples=20)
+def test_the_cut_into_batches_does_not_matter(cuts: list[int]) -> None:
+    """However windows come in batches, and however often again, the same blocks are kept."""
+    values = rows(10 * L)
+    whole, parts = history(values), History(budget=1000, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=0)
+    batch = windows(values)
+    bounds = sorted({0, len(batch), *(cut for cut in cuts if cut < len(batch))})
+    for begin, end in pairwise(bounds):
+        parts.add(batch.take(np.arange(begin, end)), ASSETS, CHANNELS)
+        parts.add(batch.take(np.arange(begin, end)), ASSETS, CHANNELS)  # as a replay does
+    assert spans(parts.normal()) == spans(whole.normal())
+    assert parts.steps_seen().tolist() == whole.steps_seen().tolist() == [10 * L, 10 * L]
+
+
+def test_a_full_history_is_thinned_not_forgotten() -> None:
+    """Beyond the budget every second block goes, so that the first and the last hour are both still there."""
+    kept = history(rows(64 * L), budget=40)
+    assert 16 <= len(kept) <= 40
+    ends = kept.normal().end
+    assert ends.min() < 8 * L * STEP
+    assert ends.max() > 56 * L * STEP
+    assert kept.steps_seen().tolist() == [64 * L, 64 * L]
+
+
+def test_the_budget_holds_with_more_assets_than_room() -> None:
+    """With more assets than the budget has room for, the newest blocks stay."""
+    kept = History(budget=3, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=0)
+    batch = windows(rows(L))
+    for number in range(5):
+        kept.add(batch.take(np.array([0])), [f"asset-{number}"], CHANNELS)
+    assert len(kept) == 3
+    assert kept.normal().assets == ("asset-2", "asset-3", "asset-4")
+
+
+def test_what_is_older_than_the_horizon_goes_first() -> None:
+    """A full history drops what lies beyond the horizon before it thins out the rest."""
+    kept = History(budget=10, length=L, step_ms=STEP, horizon_ms=4 * L * STEP, guard_ms=0)
+    kept.add(windows(rows(8 * L)), ASSETS, CHANNELS)
+    assert spans(kept.normal()) == {(name, (n * L - 1) * STEP) for name in ASSETS for n in range(4, 9)}
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "left_out"),
+    [
+        (2 * L, 3 * L - 1, {3}),
+        (2 * L, 2 * L, {3}),
+        (2 * L - 1, 2 * L, {2, 3}),
+        (3 * L, None, {4, 5, 6}),
+        (100 * L, None, set()),
+    ],
+)
+def test_alerts_are_not_learned(start: int, end: int | None, left_out: set[int]) -> None:
+    """Blocks that touch an alert of their asset are left out, also while it is firing; other assets keep theirs."""
+    made = history(rows(6 * L))
+    made.note([alert(start * STEP, None)])
+    if end is not None:
+        made.note([alert(start * STEP, end * STEP)])
+    numbers = {(name, (at // STEP + 1) // L) for name, at in spans(made.normal())}
+    assert numbers == {("a", n) for n in range(1, 7) if n not in left_out} | {("b", n) for n in range(1, 7)}
+
+
+def test_the_guard_band_reaches_beyond_the_alert() -> None:
+    """Blocks within the guard band before and after an alert are left out, too."""
+    made = history(rows(6 * L), guard_ms=L * STEP)
+    made.note([alert(3 * L * STEP, (3 * L + 1) * STEP)])
+    assert {(at // STEP + 1) // L for name, at in spans(made.normal()) if name == "a"} == {1, 2, 6}
+
+
+def test_load_state_continues_identically() -> None:
+    """A history that was saved and loaded keeps, thins and leaves out the same blocks as one that never stopped."""
+    batch = windows(rows(40 * L))
+    one = History(budget=30, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=L * STEP)
+    half = np.arange(len(batch) // 2)
+    one.add(batch.take(half), ASSETS, CHANNELS)
+    one.note([alert(5 * L * STEP, 6 * L * STEP), alert(30 * L * STEP, None, "b")])
+    two = History(budget=30, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=L * STEP)
+    two.load_state(one.save_state())
+    for each in (one, two):
+        each.add(batch, ASSETS, CHANNELS)
+    assert spans(one.normal()) == spans(two.normal())
+    assert np.array_equal(one.normal().values, two.normal().values, equal_nan=True)
+    assert one.steps_seen().tolist() == two.steps_seen().tolist()
+
+
+def test_a_state_that_does_not_fit_is_refused() -> None:
+    """Loading the state of another window length, or one with a part missing, raises ValueError and changes nothing."""
+    made = history(rows(6 * L))
+    other = History(budget=30, length=2 * L, step_ms=STEP, horizon_ms=10**9, guard_ms=0)
+    with pytest.raises(ValueError, match="window length"):
+        other.load_state(made.save_state())
+    state = made.save_state()
+    for name in state:
+        with pytest.raises(ValueError, match="history"):
+            made.load_state({key: value for key, value in state.items() if key != name})
+    assert len(made) == 12
+
+
+def test_joining_brings_channels_together() -> None:
+    """Joined parts have the channels of all; a channel a part does not know was not observed in it."""
+    one = history(rows(4 * L)).normal()
+    made = History(budget=30, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=0)
+    made.add(windows(rows(4 * L, 1)[:, :, :2]), ("b", "c"), ("pressure", "speed"))
+    whole = join([one, made.normal()])
+    assert whole.channels == (*CHANNELS, "speed")
+    assert whole.assets == ("a", "b", "c")
+    assert len(whole) == 16
+    speed = whole.observed[:, 3].all(1)
+    assert speed.tolist() == [False] * 8 + [True] * 8
+    assert np.isnan(whole.values[:8, 3]).all()
+
+
+def test_a_corpus_survives_packing() -> None:
+    """What is packed for the training process comes back the same."""
+    made = history(rows(4 * L)).normal()
+    again = Corpus.unpack(made.pack())
+    assert again.channels == made.channels
+    assert spans(again) == spans(made)
+    assert np.array_equal(again.values, made.values)

@@ -1,0 +1,259 @@
+"""The rules of `Threshold`, each by hand on short rings."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from monitor.core.detector import LEVELS
+from monitor.core.records import Floats, ThresholdBatch
+from monitor.core.threshold import FLOOR, Threshold
+
+CALIBRATION: Floats = np.linspace(0, 1.4, len(LEVELS)).astype(np.float32)
+
+
+def threshold(**changes: Any) -> Threshold:
+    """A stage whose limit is the median of the last 8 scores, computed anew before each score."""
+    settings = {"percentile": 50, "margin": 1.0, "memory": 8, "warm": 3, "clip": 2.0, "refresh": 1}
+    return Threshold(**settings | changes)
+
+
+def feed(stage: Threshold, scores: npt.ArrayLike, *, assets: npt.ArrayLike = 0) -> ThresholdBatch:
+    """Scores of one asset, or of one each."""
+    score = np.asarray(scores, np.float32)
+    return stage.update(np.broadcast_to(np.asarray(assets, np.int32), score.shape), score, CALIBRATION)
+
+
+def test_limit_is_borrowed_until_warm() -> None:
+    """Before `warm` scores the limit is the model's own quantile, from then on the asset's percentile."""
+    part = feed(threshold(percentile=75), [0.1, 0.2, 0.3, 0.4])
+    assert part.threshold.tolist() == pytest.approx([0.6, 0.6, 0.6, 0.25])
+    assert part.warm.tolist() == [False, False, False, True]
+
+
+def test_borrowed_limit_lies_between_two_levels() -> None:
+    """A percentile between two calibrated levels is borrowed by interpolation."""
+    between = feed(threshold(percentile=100 * (LEVELS[7] + LEVELS[8]) / 2), [0.0]).threshold[0]
+    assert between == pytest.approx((CALIBRATION[7] + CALIBRATION[8]) / 2)
+
+
+def test_margin_lifts_the_limit() -> None:
+    """The limit is `margin` times the base, borrowed or own."""
+    assert feed(threshold(margin=1.5), [0.1, 0.2, 0.3, 0.4]).threshold.tolist() == pytest.approx([0.75] * 3 + [0.3])
+
+
+def test_only_scores_above_the_limit_are_anomalous() -> None:
+    """A score equal to its limit is not anomalous, the next larger float is."""
+    limit = feed(threshold(), [0.0]).threshold[0]
+    part = feed(threshold(), [limit, np.nextafter(limit, np.float32(9))])
+    assert part.anomalous.tolist() == [False, True]
+
+
+def test_a_score_is_held_against_the_limit_before_it_entered() -> None:
+    """The limit given with a score knows only the scores before it."""
+    part = feed(threshold(percentile=100), [0.1, 0.1, 0.1, 0.15, 0.1])
+    assert part.threshold[3:].tolist() == pytest.approx([0.1, 0.15])
+
+
+def test_scores_enter_clipped() -> None:
+    """A score above `clip` times the base counts as that much, own base or borrowed."""
+    stage = threshold(percentile=100)
+    part = feed(stage, [100, 0.1, 0.1, 100, 0.1])
+    assert part.threshold.tolist() == pytest.approx([1.4, 1.4, 1.4, 2.8, 5.6])
+    assert part.anomalous.tolist() == [True, False, False, True, False]
+
+
+def test_ring_forgets_what_is_older_than_memory() -> None:
+    """Only the last `memory` scores count."""
+    part = feed(threshold(percentile=100, memory=3), [0.9, 0.1, 0.1, 0.1, 0.2])
+    assert part.threshold[3:].tolist() == pytest.approx([0.9, 0.1])
+
+
+def test_base_stands_until_it_is_due() -> None:
+    """Between two multiples of `refresh` the last base stands."""
+    part = feed(threshold(percentile=100, refresh=4), [0.1, 0.1, 0.1, 0.15, 0.2, 0.1, 0.1, 0.1, 0.1])
+    assert part.threshold[3:].tolist() == pytest.approx([0.1, 0.15, 0.15, 0.15, 0.15, 0.2])
+
+
+def test_base_is_numpys_percentile_to_the_last_bit() -> None:
+    """Interpolation between two scores rounds as `np.percentile` does in float64."""
+    stage = threshold(percentile=97.3, memory=200, clip=100)
+    for score in np.random.default_rng(1).gamma(2, 0.3, 300):
+        feed(stage, [score])
+        state = stage.save_state()
+        if state["count"][0] >= 3:
+            assert state["base"][0] == np.percentile(state["ring"][0].astype(np.float64), 97.3)
+
+
+def test_refreshes_of_neighbours_do_not_coincide() -> None:
+    """Assets with equal streams renew their base one after another by row, the first time all at `warm`."""
+    stage = threshold(percentile=100, refresh=4, memory=100)
+    assets = np.arange(4)
+    steps = [feed(stage, np.full(4, 0.1 * (turn + 1)), assets=assets).threshold for turn in range(9)]
+    changed = [np.flatnonzero(after != before).tolist() for before, after in itertools.pairwise(steps)]
+    assert changed == [[], [], [0, 1, 2, 3], [0], [1], [2], [3], [0]]
+
+
+def test_base_never_falls_to_zero() -> None:
+    """An asset whose scores are all zero keeps a positive limit, so that a ratio is finite."""
+    stage = threshold()
+    part = feed(stage, np.zeros(9))
+    assert part.threshold[-1] == np.float32(FLOOR)
+    assert feed(stage, [0.5]).anomalous.tolist() == [True]
+    borrowed = stage.update(np.array([1], np.int32), np.zeros(1, np.float32), np.zeros(len(LEVELS), np.float32))
+    assert borrowed.threshold.tolist() == [np.float32(FLOOR)]
+
+
+def test_huge_scores_stay_finite() -> None:
+    """Scores near the float32 limit, or beyond it, neither overflow nor enter the ring as infinity."""
+    stage = threshold()
+    with np.errstate(all="raise"):
+        part = feed(stage, [np.inf] * 400)
+    assert np.isfinite(part.threshold).all()
+    assert np.isfinite(stage.save_state()["ring"]).all()
+
+
+def test_assets_do_not_share_a_ring() -> None:
+    """Interleaved assets each have their own limit, in the order the scores were given."""
+    part = feed(threshold(percentile=100), [1, 3, 1, 3, 1, 3, 1, 3], assets=[0, 1] * 4)
+    assert part.threshold[6:].tolist() == pytest.approx([1, 2.8])  # 3 enters as twice the borrowed 1.4
+
+
+def test_an_empty_batch_changes_nothing() -> None:
+    """No scores give no limits and leave no trace."""
+    stage = threshold()
+    part = feed(stage, [])
+    assert (len(part.threshold), len(part.anomalous), len(part.warm)) == (0, 0, 0)
+    assert [str(a.dtype) for a in (part.threshold, part.anomalous, part.warm)] == ["float32", "bool", "bool"]
+    assert stage.warm_up().tolist() == []
+
+
+def test_warm_up_counts_down() -> None:
+    """`warm_up` says how many scores each asset still needs, up to the largest row seen."""
+    stage = threshold()
+    feed(stage, [0.1, 0.1, 0.1, 0.1, 0.1], assets=[2, 0, 2, 2, 2])
+    assert stage.warm_up().tolist() == [2, 3, 0]
+
+
+def test_rings_grow_with_what_they_hold() -> None:
+    """A ring begins small, doubles as it fills, and never exceeds `memory`."""
+    stage = threshold(memory=3000, refresh=500)
+    widths = []
+    for _ in range(8):
+        feed(stage, np.full(500, 0.3))
+        widths.append(stage._ring.shape[1])
+    assert widths == [512, 1024, 2048, 2048, 3000, 3000, 3000, 3000]
+
+
+def test_rebase_maps_by_quantiles() -> None:
+    """Scores between calibrated quantiles are mapped linearly, those outside in proportion to the nearest."""
+    stage = threshold(memory=5, warm=5, percentile=100)
+    feed(stage, [0.5, 1.0, 1.5, 2.0, 2.7])
+    old = np.linspace(1, 2, len(LEVELS)).astype(np.float32)
+    new = np.linspace(10, 40, len(LEVELS)).astype(np.float32)
+    stage.rebase(old, new)
+    assert stage.save_state()["ring"][0].tolist() == pytest.approx([5, 10, 25, 40, 54])
+    assert feed(stage, [0.0]).threshold[0] == pytest.approx(54)
+
+
+def test_rebase_leaves_assets_in_warm_up_borrowing() -> None:
+    """After a change of models a cold asset borrows the new model's limit and its scores are on the new scale."""
+    stage = threshold(warm=3)
+    feed(stage, [0.7])
+    stage.rebase(CALIBRATION, 10 * CALIBRATION)
+    part = stage.update(np.zeros(2, np.int32), np.array([7, 7], np.float32), 10 * CALIBRATION)
+    assert part.threshold.tolist() == pytest.approx([5, 5])
+    assert feed(stage, [0.0]).threshold[0] == pytest.approx(7)
+
+
+def test_rebase_takes_the_higher_of_two_candidates() -> None:
+    """A score at or below several equal old quantiles is carried over by the largest of their counterparts."""
+    stage = threshold(memory=2, warm=2)
+    feed(stage, [0.5, 0.25])
+    stage.rebase(np.full(len(LEVELS), 0.5, np.float32), CALIBRATION)
+    assert stage.save_state()["ring"].tolist() == [[CALIBRATION[-1], CALIBRATION[-1] / 2]]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (np.zeros(len(LEVELS)), np.ones(len(LEVELS))),
+        (np.ones(len(LEVELS)), np.zeros(len(LEVELS))),
+        (CALIBRATION[::-1], CALIBRATION),
+        (np.r_[CALIBRATION[:5], np.full(len(LEVELS) - 5, 0.4)], CALIBRATION),
+    ],
+)
+def test_rebase_survives_quantiles_that_do_not_ascend(old: Floats, new: Floats) -> None:
+    """Equal, falling or zero quantiles leave finite scores in their old order and a positive limit."""
+    stage = threshold(percentile=90)
+    feed(stage, np.linspace(0, 0.7, 8))
+    with np.errstate(all="raise", under="ignore"):
+        stage.rebase(old.astype(np.float32), new.astype(np.float32))
+    ring = stage.save_state()["ring"][0]
+    assert np.isfinite(ring).all()
+    assert (np.diff(ring) >= 0).all()
+    assert feed(stage, [0.0]).threshold[0] > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"percentile": 100.1}, "percentile"),
+        ({"percentile": float("nan")}, "percentile"),
+        ({"margin": 0}, "margin"),
+        ({"memory": 0}, "memory"),
+        ({"warm": 9}, "warm"),
+        ({"warm": 0}, "warm"),
+        ({"clip": 1.0}, "clip"),
+        ({"refresh": 0}, "refresh"),
+        ({"refresh": 9}, "refresh"),
+    ],
+)
+def test_settings_out_of_range_are_refused(change: dict[str, Any], name: str) -> None:
+    """A setting out of range raises ValueError that names it."""
+    with pytest.raises(ValueError, match=f"{name} must lie between"):
+        threshold(**change)
+
+
+def test_state_is_a_copy() -> None:
+    """Neither going on nor another stage that loaded it changes a saved state."""
+    stage = threshold()
+    feed(stage, [0.1, 0.2, 0.3, 0.4])
+    state = stage.save_state()
+    before = {name: array.copy() for name, array in state.items()}
+    other = threshold()
+    other.load_state(state)
+    for each in (stage, other):
+        feed(each, np.full(20, 0.5), assets=[0, 1] * 10)
+        each.rebase(CALIBRATION, 2 * CALIBRATION)
+    assert all(state[name].tobytes() == array.tobytes() for name, array in before.items())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"base": None}, r"lacks \['base'\]"),
+        ({"more": np.zeros(1)}, r"unexpected \['more'\]"),
+        ({"count": np.array([4.0, 1.0])}, "count is float64"),
+        ({"count": np.array([[4], [1]])}, r"count is int64 \(2, 1\), expected int64 \(2,\)"),
+        ({"count": np.array([4, -1])}, "negative"),
+        ({"count": np.array([4, 2])}, "do not hold as many scores"),
+        ({"ring": np.zeros((2, 3), np.float32)}, "ring is"),
+        ({"ring": np.full((2, 4), np.nan, np.float32)}, "do not hold as many scores"),
+        ({"base": np.array([np.nan, np.nan])}, "not a positive number"),
+        ({"base": np.array([0.0, np.nan])}, "not a positive number"),
+        ({"base": np.array([np.inf, np.nan])}, "not a positive number"),
+        ({"memory": np.array([9])}, "memory of 9 scores, expected 8"),
+    ],
+)
+def test_state_that_does_not_fit_is_refused_whole(change: dict[str, Any], message: str) -> None:
+    """A wrong state raises ValueError that says what is wrong, and the stage stays as it was."""
+    full = threshold()
+    feed(full, [0.1, 0.2, 0.3, 0.4, 0.5], assets=[0, 0, 0, 0, 1])
+    state = {name: array for name, array in (full.save_state() | change).items() if array is not None}
+    stage = threshold()
+    with pytest.raises(ValueError, match=message):
+        stage.load_state(state)
+    assert stage.warm_up().tolist() == []

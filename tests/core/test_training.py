@@ -1,0 +1,193 @@
+"""Fitting, calibration and the gate."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from monitor.core.corpus import Corpus, cut, held_out
+from monitor.core.detector import LEVELS, Detector, Model
+from monitor.core.gate import refusal
+from monitor.core.training import CHECK_STEPS, LIMIT, fit
+from tests.core.machines import ASSETS, CHANNELS, FAST, STEP, L, corpus, model, rows, windows
+
+
+def silent(*_: float) -> None:
+    """Progress nobody watches."""
+
+
+def test_windows_are_cut_from_neighbouring_blocks_only() -> None:
+    """A window begins at every row of a run of blocks and never reaches over a hole or into another asset."""
+    whole = corpus(8 * L)
+    holey = whole.take(~((whole.asset == 0) & (whole.end == (4 * L - 1) * STEP)))
+    made = cut(holey)
+    values, _, asset = made.take(np.arange(len(made)))
+    assert len(made) == (3 - 1) * L + 1 + (4 - 1) * L + 1 + (8 - 1) * L + 1
+    truth = rows(8 * L)
+    wanted = {
+        (code, truth[code, begin : begin + L].T.tobytes())
+        for code, begins in ((0, [*range(2 * L + 1), *range(4 * L, 7 * L + 1)]), (1, range(7 * L + 1)))
+        for begin in begins
+    }
+    assert {(code, window.tobytes()) for code, window in zip(asset.tolist(), values, strict=True)} == wanted
+
+
+def test_a_fifth_is_held_out_in_neighbouring_pairs() -> None:
+    """Two neighbours of every ten blocks of an asset are held out."""
+    whole = corpus(40 * L)
+    number = (whole.end // STEP + 1) // L
+    assert sorted(set(number[held_out(whole)].tolist())) == [8, 9, 18, 19, 28, 29, 38, 39]
+
+
+def test_training_is_repeatable() -> None:
+    """The same corpus and recipe give the same weights, another seed others; torch's own is not touched."""
+    short = replace(FAST, steps=2 * CHECK_STEPS)
+    before = torch.get_rng_state()
+    one, two = (fit(corpus(), short, None, silent).model for _ in range(2))
+    other = fit(corpus(), replace(short, seed=1), None, silent).model
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(np.array_equal(one.weights[name], two.weights[name]) for name in one.weights)
+    assert not all(np.array_equal(one.weights[name], other.weights[name]) for name in one.weights)
+
+
+def test_progress_tells_steps_and_a_falling_loss() -> None:
+    """Progress is told the steps done, those planned, and a held-out loss that falls."""
+    told: list[tuple[int, int, float]] = []
+    fitted = fit(corpus(), FAST, None, lambda *each: told.append(each))
+    assert [step for step, _, _ in told] == list(range(CHECK_STEPS, FAST.steps + 1, CHECK_STEPS))
+    assert {steps for _, steps, _ in told} == {FAST.steps}
+    assert told[-1][2] < told[0][2] - 0.3
+    assert fitted.loss == min(loss for _, _, loss in told)
+
+
+def test_training_stops_when_nothing_improves() -> None:
+    """Without improvement on the held-out part training stops early and keeps the best weights."""
+    fitted = fit(corpus(), replace(FAST, learning_rate=0.1, steps=4000, patience=3), None, silent)
+    assert fitted.steps < 4000
+
+
+def test_clean_windows_reach_the_edge_rarely() -> None:
+    """On fresh normal data few windows exceed 1.0, and the quantiles of the calibration are what scores show."""
+    made = model()
+    fresh = Detector(made).score(windows(rows(1600, seed=5)), ASSETS)
+    assert np.mean(fresh.score > 1.0) < 10 * (1 - LIMIT)
+    assert np.all(np.diff(made.calibration.scores) >= 0)
+    expected = np.quantile(fresh.score, 0.5)
+    assert abs(np.interp(0.5, LEVELS, made.calibration.scores) - expected) < 0.15
+
+
+def test_faults_stand_out_and_are_explained() -> None:
+    """A shift of one channel scores far beyond the edge, and that channel leads the ranking with its values."""
+    values = rows(200, seed=6)
+    values[1, 150:, 1] += 20.0
+    scores = Detector(model()).score(windows(values), ASSETS)
+    batch = windows(values)
+    late = np.flatnonzero((batch.assets == 1) & (batch.ends == 154 * STEP))
+    assert scores.score[late] > 2.0
+    ranked = Detector(model()).explain(batch.take(late), ASSETS)
+    assert ranked[0].channel == "pressure"
+    assert ranked[0].observed is not None
+    assert ranked[0].observed > ranked[0].high
+    assert abs(sum(share.contribution for share in ranked) - 1) < 1e-5
+
+
+def test_scores_do_not_depend_on_the_batch() -> None:
+    """A window has the same score, bit for bit, alone and among any others."""
+    batch = windows(rows(120, seed=7))
+    detector = Detector(model())
+    whole = detector.score(batch, ASSETS)
+    for begin, end in ((0, 1), (5, 38), (100, len(batch))):
+        part = detector.score(batch.take(np.arange(begin, end)), ASSETS)
+        assert np.array_equal(part.score, whole.score[begin:end])
+        assert np.array_equal(part.by_channel, whole.by_channel[begin:end])
+
+
+def test_no_window_no_score() -> None:
+    """A batch without windows gives a batch without scores."""
+    scores = Detector(model()).score(windows(rows(L)).take(np.arange(0)), ASSETS)
+    assert len(scores.score) == 0
+
+
+def test_a_model_survives_packing() -> None:
+    """A model that was packed and unpacked scores the same."""
+    made = model()
+    again = Model.unpack(made.version, *made.pack())
+    batch = windows(rows(60, seed=8))
+    assert np.array_equal(Detector(made).score(batch, ASSETS).score, Detector(again).score(batch, ASSETS).score)
+
+
+def test_channels_hardly_measured_are_left_out() -> None:
+    """A channel seen in less than a twentieth of the steps does not become part of the model."""
+    whole = corpus()
+    values, observed = whole.values.copy(), whole.observed.copy()
+    values[1:, 2], observed[1:, 2] = np.nan, False
+    part = replace(whole, values=values, observed=observed)
+    assert fit(part, replace(FAST, steps=CHECK_STEPS), None, silent).model.channels == CHANNELS[:2]
+
+
+@pytest.mark.parametrize("steps", [0, L, 6 * L])
+def test_too_little_history_is_refused(steps: int) -> None:
+    """History that gives no window to fit on or none to hold out raises ValueError."""
+    few = corpus(10 * L)
+    with pytest.raises(ValueError, match="blocks of history"):
+        fit(few.take(few.end < steps * STEP), FAST, None, silent)
+
+
+def test_retraining_keeps_the_ruler_and_adds_new_assets() -> None:
+    """With an incumbent its scaling stays for the assets it knows, and a new asset gets statistics of its own."""
+    made, whole = model(), corpus(1600, seed=3)
+    renamed = Corpus(whole.channels, ("a", "c"), whole.step_ms, whole.asset, whole.end, whole.values, whole.observed)
+    again = fit(renamed, FAST, made, silent).model
+    assert again.scaling.assets == ("a", "b", "c")
+    assert np.array_equal(again.scaling.center[[0, 1, 3]], made.scaling.center)
+    assert abs(again.scaling.scale[2] / again.scaling.scale[1] - 1).max() < 0.2
+    assert refusal(again, made, renamed, 0.05) == ""
+
+
+def test_what_the_incumbent_finds_anomalous_is_not_learned() -> None:
+    """Blocks that the incumbent scores far beyond the edge do not reach the new model; without it they would."""
+    whole = corpus(1600, seed=3)
+    values = whole.values.copy()
+    values[10, 1] += 50.0
+    spoiled = replace(whole, values=values)
+    again = fit(spoiled, replace(FAST, worst=0.0), model(), silent).model
+    fresh = fit(spoiled, FAST, None, silent).model
+    assert again.calibration.scores[-1] < 2
+    assert fresh.calibration.scores[-1] > 2 * again.calibration.scores[-1]
+
+
+def test_the_worst_share_is_not_learned() -> None:
+    """Of the blocks of assets it knows, the share that the incumbent scores highest is left out."""
+    whole = corpus(1600, seed=3)
+    all_of_it = fit(whole, replace(FAST, worst=0.0, steps=CHECK_STEPS), model(), silent)
+    less = fit(whole, replace(FAST, worst=0.2, steps=CHECK_STEPS), model(), silent)
+    assert less.windows < 0.75 * all_of_it.windows
+
+
+def broken(made: Model) -> Model:
+    weights = {name: np.full_like(value, np.nan) for name, value in made.weights.items()}
+    return replace(made, weights=weights)
+
+
+def untrained(made: Model) -> Model:
+    return fit(corpus(), replace(FAST, steps=1, learning_rate=1e-6), None, silent).model
+
+
+def blind(made: Model) -> Model:
+    return replace(made, calibration=replace(made.calibration, limits=made.calibration.limits * 100))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"), [(broken, "not finite"), (untrained, "held-out loss"), (blind, "synthetic faults")]
+)
+def test_the_gate_refuses(spoil: object, reason: str) -> None:
+    """A candidate with NaN, one that reconstructs worse and one that sees no faults are refused with the reason."""
+    assert callable(spoil)
+    assert reason in refusal(spoil(model()), model(), corpus(800, seed=4), 0.05)
+
+
+def test_the_gate_lets_pass() -> None:
+    """A first model, and one as good as the incumbent, pass."""
+    assert refusal(model(), None, corpus(800, seed=4), 0.05) == ""
+    assert refusal(model(), model(), corpus(800, seed=4), 0.05) == ""

@@ -1,0 +1,119 @@
+"""A worker on the in-process broker with the small machines of tests/core/machines.py, and ways to look at it."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from monitor.connectors.memory import MemoryBroker
+from monitor.core.detector import Model
+from monitor.core.records import Record
+from monitor.service.configuration import load
+from monitor.service.running import Service
+from monitor.service.settings import Settings
+from monitor.store.files import open_blobs
+from monitor.store.models import Models
+from tests.core.machines import ASSETS, CHANNELS, STEP, L, model
+
+ORIGIN = 1_700_000_000_000 // (L * STEP) * L * STEP  # ms UTC of step 0, on the grid of blocks
+PATIENCE_S = 30.0
+SMALL: Mapping[str, object] = {
+    "name": "test",
+    "source.kind": "memory",
+    "source.topics": ["readings"],
+    "source.poll_s": 0.02,
+    "outputs.kind": "memory",
+    "windows.length": L,
+    "windows.max_gap": 8,
+    "model.hidden": 8,
+    "model.latent": 3,
+    "model.layers": 2,
+    "model.kernel": 3,
+    "training.guard_s": 16.0,
+    "training.steps": 300,
+    "training.learning_rate": 5e-3,
+    "training.interval_s": 0.0,
+    "threshold.warm": 200,
+    "alerting.off_delay_s": 5.0,
+    "delivery.checkpoint_s": 0.05,
+    "health.enabled": False,
+}
+
+
+def settings(store: Path, **overrides: object) -> Settings:
+    """Settings of a small worker; `windows__length=32` for windows.length."""
+    given = {key.replace("__", "."): value for key, value in overrides.items()}
+    return load(None, {}, {**SMALL, "store.url": str(store), **given})
+
+
+def put_model(store: Path, made: Model | None = None) -> str:
+    """Store a model, make it current and return its version."""
+    models = Models(open_blobs(str(store)), lambda _: None)
+    version = models.put(*(made or model()).pack(), ORIGIN)
+    models.set_current(version)
+    return version
+
+
+def values(batch: np.ndarray, first: int = 0) -> list[tuple[bytes, bytes, int]]:
+    """Rows (A, T, C) as json_wide messages: key, value, time; NaN is left out."""
+    sent = []
+    for step in range(batch.shape[1]):
+        at = ORIGIN + (first + step) * STEP
+        for asset, name in enumerate(ASSETS):
+            row = {c: float(v) for c, v in zip(CHANNELS, batch[asset, step].tolist(), strict=True) if v == v}  # noqa: PLR0124
+            body = json.dumps({"asset": name, "timestamp": at, "values": row})
+            sent.append((name.encode(), body.encode(), at))
+    return sent
+
+
+def feed(broker: MemoryBroker, sent: Sequence[tuple[bytes, bytes | None, int]], topic: str = "readings") -> None:
+    for key, value, at in sent:
+        broker.append(Record(topic, key, value), timestamp=at)
+
+
+def published(broker: MemoryBroker, topic: str) -> list[dict[str, Any]]:
+    """The JSON bodies in a topic, partition by partition."""
+    records = [stored.record for part in broker.partitions(topic) for stored in broker.read(part)]
+    return [json.loads(record.value or b"null") for record in records]
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait until it holds."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {PATIENCE_S} s"
+        time.sleep(0.01)
+
+
+@contextmanager
+def running(wanted: Settings, broker: MemoryBroker) -> Iterator[Service]:
+    """A worker in a thread, stopped kindly at the end; what it raised is raised."""
+    service, stop = Service(wanted, broker), threading.Event()
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            service.run(stop)
+        except BaseException as failure:  # noqa: BLE001 - raised below
+            failures.append(failure)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield service
+    finally:
+        stop.set()
+        thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+    if failures:
+        raise failures[0]
+
+
+def committed(broker: MemoryBroker) -> int:
+    """Messages of the readings that the group has committed."""
+    return sum(offset for part, offset in broker.committed("monitor").items() if part.topic == "readings")

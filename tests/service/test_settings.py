@@ -1,0 +1,158 @@
+"""The tree of settings and what it makes of itself for the stages and clients."""
+
+import math
+from typing import Any, get_origin
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from monitor.core.decode_format import Format
+from monitor.core.threshold import Threshold
+from monitor.core.training import Recipe
+from monitor.core.vae import Architecture
+from monitor.core.windows import Windows
+from monitor.service.settings import Settings, fields, sections
+from monitor.service.settings_base import MASK, Section, about, expected, literal, shown
+from monitor.service.settings_learning import ModelSection, ThresholdSection, TrainingSection
+from monitor.service.settings_servers import KafkaSection
+from monitor.service.settings_stages import FormatSection, WindowsSection
+
+FIELDS = fields()
+
+
+def ends(section: type[Section]) -> list[tuple[str, float]]:
+    """The smallest and the largest value of every number of a section."""
+    ranges = {name: about(field) for name, field in section.model_fields.items()}
+    return [(name, said[end]) for name, said in ranges.items() for end in ("low", "high") if said[end] is not None]
+
+
+def test_a_tree_made_by_hand_ignores_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables of the process do not reach settings that are built directly."""
+    monkeypatch.setenv("MONITOR_NAME", "from-outside")
+    monkeypatch.setenv("MONITOR_WINDOWS__LENGTH", "128")
+    assert Settings() == Settings(name="monitor")
+    assert Settings().windows.length == 64
+
+
+@pytest.mark.parametrize(("key", "value"), [("name", "x"), ("windows.length", 32), ("kafka.sasl_username", "x")])
+def test_settings_do_not_change(key: str, value: object) -> None:
+    """A setting cannot be assigned to."""
+    settings = Settings()
+    part, _, leaf = key.rpartition(".")
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(getattr(settings, part) if part else settings, leaf, value)
+
+
+@pytest.mark.parametrize("key", FIELDS)
+def test_every_field_says_what_it_is(key: str) -> None:
+    """Every setting has a meaning in a whole sentence, and a range or a form unless any text or truth value will do."""
+    field = FIELDS[key]
+    assert field.description is not None
+    assert field.description.endswith(".")
+    assert expected(field)
+    if field.annotation in (int, float):
+        assert about(field)["low"] <= field.default <= about(field)["high"]
+    if key.endswith("_s"):
+        assert about(field)["unit"] == "s"
+
+
+@pytest.mark.parametrize("key", [key for key, field in FIELDS.items() if about(field)["low"] is not None])
+def test_every_range_ends_where_it_says(key: str) -> None:
+    """A number is accepted at both ends of its range and refused just beyond them; so are NaN and infinity."""
+    part, _, name = key.rpartition(".")
+    section, field = sections()[part], FIELDS[key]
+    low, high = about(field)["low"], about(field)["high"]
+    for value in (low, high):
+        assert getattr(section(**{name: value}), name) == value
+    step = 1 if field.annotation is int else 1e-9 * max(abs(low), abs(high))
+    for value in (low - step, high + step, math.nan, math.inf, True):
+        with pytest.raises(ValidationError):
+            section(**{name: value})
+
+
+@pytest.mark.parametrize(("name", "value"), ends(WindowsSection))
+def test_the_windows_accept_the_whole_range(name: str, value: float) -> None:
+    """Nothing that the section accepts is refused by the stage that gets it."""
+    Windows(**WindowsSection.model_validate({name: value}).arguments())
+
+
+@pytest.mark.parametrize(("name", "value"), [pair for pair in ends(ThresholdSection) if pair[0] != "warm"])
+def test_the_threshold_accepts_the_whole_range(name: str, value: float) -> None:
+    """Nothing that the section accepts is refused by the stage, with the other numbers small enough for it."""
+    least: dict[str, Any] = {"memory": 10_000, "warm": 1, "refresh": 1, name: value}
+    Threshold(**ThresholdSection(**least).arguments())
+
+
+@pytest.mark.parametrize(("name", "value"), ends(FormatSection))
+def test_the_decoder_accepts_the_whole_range(name: str, value: float) -> None:
+    """Nothing that the section accepts is refused by the decoder."""
+    FormatSection.model_validate({name: value}).build()
+
+
+def test_seconds_become_milliseconds() -> None:
+    """Times reach the stages in whole milliseconds, names and numbers unchanged."""
+    windows = WindowsSection(step_s=0.25, lateness_s=1.5, length=32).arguments()
+    assert (windows["step_ms"], windows["lateness_ms"], windows["length"]) == (250, 1500, 32)
+    assert FormatSection(max_future_s=1.5, kind="json_long").build() == Format("json_long", max_future_ms=1500)
+
+
+def test_the_recipe_takes_size_and_way_from_their_sections() -> None:
+    """The trainer's recipe has every number of model and training that it knows, and the defaults agree."""
+    assert TrainingSection().recipe(ModelSection()) == Recipe()
+    recipe = TrainingSection(steps=50, seed=7).recipe(ModelSection(hidden=16, latent=4))
+    assert recipe == Recipe(hidden=16, latent=4, steps=50, seed=7)
+    assert ModelSection(layers=2).architecture(3, 32) == Architecture(3, 32, layers=2)
+
+
+def test_the_client_gets_what_is_set() -> None:
+    """The client is told every setting that is not empty, the secrets in clear, and the options as they are."""
+    assert KafkaSection().client() == {"bootstrap.servers": "localhost:9092", "security.protocol": "plaintext"}
+    kafka = KafkaSection(
+        security_protocol="sasl_ssl",
+        sasl_mechanism="PLAIN",
+        sasl_username="monitor",
+        sasl_password=SecretStr("hunter2"),
+        ssl_ca_location="ca.pem",
+        options={"linger.ms": 5},
+    )
+    assert kafka.client() == {
+        "linger.ms": 5,
+        "bootstrap.servers": "localhost:9092",
+        "security.protocol": "sasl_ssl",
+        "sasl.mechanism": "PLAIN",
+        "sasl.username": "monitor",
+        "sasl.password": "hunter2",
+        "ssl.ca.location": "ca.pem",
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("kafka.sasl_password", "hunter2", f'"{MASK}"'),
+        ("kafka.sasl_password", 42, f'"{MASK}"'),
+        ("kafka.sasl_password", "", '""'),
+        ("kafka.options", {"ssl.key.pem": "hunter2"}, "{ ssl.key.pem }"),
+        ("recorder.url", "http://me:hunter2@db:8086", f'"http://{MASK}@db:8086"'),
+        ("windows.length", 64, "64"),
+        ("source.topics", ("a", "b"), '["a", "b"]'),
+        ("name", "x\n" * 200, '"' + "x\\n" * 39 + "x\\" + "…"),
+    ],
+)
+def test_messages_show_values_but_no_secrets(key: str, value: object, text: str) -> None:
+    """A value is shown as TOML, cut to a bound; of what may be a secret, nothing."""
+    assert shown(value, FIELDS[key]) == text
+
+
+def test_only_secrets_are_secret() -> None:
+    """The settings that hold passwords and tokens are of the masked type, and each can come from a file."""
+    secret = [key for key, field in FIELDS.items() if field.annotation is SecretStr]
+    assert secret == ["kafka.sasl_password", "kafka.ssl_key_password", "recorder.token"]
+    assert all(f"{key}_file" in FIELDS for key in secret)
+
+
+def test_lists_cannot_be_appended_to() -> None:
+    """What is a list in the file is a tuple in the tree."""
+    lists = [key for key, field in FIELDS.items() if get_origin(field.annotation) is tuple]
+    assert lists == ["source.topics", "source.paths", "source.ignore"]
+    assert literal(Settings().source.topics) == '["readings"]'

@@ -1,0 +1,147 @@
+"""Judging alerts against labels, by hand and against a twin that looks at every millisecond."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.core.encode import alert_record
+from monitor.core.records import Alert, ChannelShare, Partition
+from monitor.service.faults import Fault
+from monitor.service.verdict import AlertSpan, FaultRow, KindRow, judge, spans
+
+
+def fault(start: int, end: int, asset: str = "a", kind: str = "step") -> Fault:
+    return Fault(asset, kind, ("flow",), start, end)
+
+
+def span(start: int, end: int | None, asset: str = "a", channel: str | None = "flow", name: str = "x") -> AlertSpan:
+    return AlertSpan(name, asset, start, end, channel)
+
+
+def body(name: str, state: str, time: int, sequence: int, *channels: str) -> bytes:
+    """The value of an alert's record as it is published."""
+    shares = tuple(ChannelShare(channel, 0.5, 1.0, 0.0, -1.0, 1.0, 0) for channel in channels)
+    alert = Alert(
+        id=name,
+        asset="a",
+        state=state,
+        start=time - 7,
+        end=None if state == "firing" else time - 5,
+        time=time,
+        severity="warning",
+        score=2.0,
+        threshold=1.0,
+        ratio=2.0,
+        peak=2.0,
+        channels=shares,
+        model="m",
+        detector="d",
+        partition=Partition("readings", 0),
+        offset=3,
+        position=4,
+        sequence=sequence,
+    )
+    value = alert_record("alerts", alert).value
+    assert value is not None
+    return value
+
+
+def test_an_alert_within_the_fault_finds_it() -> None:
+    """A fault is found by the first alert to fire in it; the delay runs from the fault's start."""
+    verdict = judge([span(130, 140, name="late"), span(120, 125, channel="power", name="soon")], [fault(100, 150)], 0)
+    assert verdict.rows == (FaultRow(fault(100, 150), "soon", 20, already=False, named=False),)
+    assert verdict.rows[0].found
+    assert verdict.false == ()
+
+
+@pytest.mark.parametrize(("start", "found"), [(150, True), (160, True), (161, False)])
+def test_the_grace_follows_the_end(start: int, found: bool) -> None:
+    """An alert counts up to and including `grace` after the end of a fault, and is false from then on."""
+    verdict = judge([span(start, start + 1)], [fault(100, 150)], 10)
+    assert verdict.rows[0].found is found
+    assert bool(verdict.false) is not found
+
+
+def test_an_alert_before_the_fault_is_false() -> None:
+    """There is no grace before the start: an alert resolved by then is false."""
+    assert judge([span(10, 99)], [fault(100, 150)], 1000).false == (span(10, 99),)
+    assert judge([span(10, 100)], [fault(100, 150)], 0).false == ()
+
+
+def test_an_alert_left_open_is_marked() -> None:
+    """An alert that was firing before a fault began finds it at once, and the row says that it already was."""
+    verdict = judge([span(10, None)], [fault(100, 150), fault(300, 400)], 0)
+    assert [(row.delay_ms, row.already) for row in verdict.rows] == [(0, True), (0, True)]
+
+
+def test_assets_are_apart() -> None:
+    """An alert neither finds nor is excused by a fault of another asset."""
+    verdict = judge([span(120, 130, "b")], [fault(100, 150, "a")], 0)
+    assert not verdict.rows[0].found
+    assert verdict.false_by_asset() == {"b": 1}
+
+
+def test_kinds_are_counted() -> None:
+    """Per kind: faults, found, already firing, named by the right channel, and the median delay of those found."""
+    faults = [fault(100, 110), fault(200, 210), fault(300, 310, kind="noise"), fault(400, 410)]
+    alerts = [span(101, 102), span(205, 206, channel=None), span(405, 500, channel="power")]
+    kinds = judge(alerts, faults, 0).by_kind()
+    assert kinds == {"step": KindRow(3, 3, 0, 1, 5), "noise": KindRow(1, 0, 0, 0, None)}
+
+
+def test_spans_come_from_published_records() -> None:
+    """A span runs from the earliest firing record to the resolution, with the top channel at firing."""
+    bodies = [
+        body("two", "firing", 50, 0),
+        body("one", "resolved", 90, 2, "speed"),
+        body("one", "firing", 60, 1, "power", "flow"),
+        body("one", "firing", 40, 0, "flow", "power"),
+        body("one", "firing", 40, 0, "flow", "power"),
+        body("one", "resolved", 90, 2, "speed"),
+    ]
+    assert spans(bodies) == [span(40, 90, channel="flow", name="one"), span(50, None, channel=None, name="two")]
+
+
+def test_a_lost_firing_record_is_an_error() -> None:
+    """A resolution without a firing record means that records are missing, so no judgement would be right."""
+    with pytest.raises(ValueError, match="no firing record of alert one"):
+        spans([body("one", "resolved", 90, 1)])
+
+
+@pytest.mark.parametrize("value", [b"{", b'{"id":"x","asset":"a","state":"firing","time":"soon","channels":[]}'])
+def test_a_body_that_is_no_alert_is_an_error(value: bytes) -> None:
+    """What cannot be read as an alert is refused, not skipped."""
+    with pytest.raises(ValueError, match=r"malformed|truncated|Expected"):
+        spans([value])
+
+
+TIMES = st.integers(0, 30)
+ALERTS = st.lists(st.tuples(TIMES, st.none() | st.integers(0, 12), st.sampled_from("ab")), max_size=6)
+FAULTS = st.lists(st.tuples(TIMES, st.integers(1, 12), st.sampled_from("ab")), max_size=4)
+
+
+@given(alerts=ALERTS, faults=FAULTS, grace=st.integers(0, 4))
+def test_judging_matches_a_look_at_every_millisecond(
+    alerts: list[tuple[int, int | None, str]], faults: list[tuple[int, int, str]], grace: int
+) -> None:
+    """Found, delay, alert and false alerts are those seen by stepping through time and asking who fires."""
+    given_alerts = [
+        span(start, None if length is None else start + length, asset, name=str(number))
+        for number, (start, length, asset) in enumerate(alerts)
+    ]
+    given_faults = [fault(start, start + length, asset) for start, length, asset in faults]
+    verdict = judge(given_alerts, given_faults, grace)
+    excused: set[str] = set()
+    for row in verdict.rows:
+        first: tuple[str | None, int | None] = (None, None)
+        for now in range(row.fault.start, row.fault.end + grace + 1):
+            firing = [
+                alert.id
+                for alert in given_alerts
+                if alert.asset == row.fault.asset and alert.start <= now and (alert.end is None or now <= alert.end)
+            ]
+            if firing and first[0] is None:
+                first = (firing[0], now - row.fault.start)
+            excused |= set(firing)
+        assert (row.alert, row.delay_ms) == first
+    assert [alert.id for alert in verdict.false] == [alert.id for alert in given_alerts if alert.id not in excused]
