@@ -1,16 +1,28 @@
 """Labelled recordings for benchmarks: a folder of npz files with `x` (T, C), `label` (T,), `t` (T,) ms UTC.
 
-A `manifest.json` beside the folder names for each series its columns and where its training part ends. Nothing of it is
-part of the project; benchmarks take the folder as an argument.
+A `manifest.json` beside the folder names for each series its columns, its period, where its training part ends and,
+where known, which channels explain each labelled segment. Nothing of it is part of the project; benchmarks take the
+folder as an argument.
 """
 
+import csv
 import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A labelled segment of the test part and the channels that explain it."""
+
+    first: int  # row within the test part
+    last: int
+    channels: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,22 +35,40 @@ class Recording:
     values: npt.NDArray[np.float64]  # (T, C)
     label: npt.NDArray[np.bool_]  # (T,) True = anomalous
     train_end: int  # rows before it are normal and may be learned from
+    period_s: float | None = None  # of the rows; None = not known
+    explained: tuple[Explained, ...] = ()
 
 
 def load(folder: Path) -> list[Recording]:
     """All series of a set, by name. Raises FileNotFoundError, and KeyError if the manifest lacks the set."""
     about = json.loads((folder.parent / "manifest.json").read_text())[folder.name]["series"]
-    found = []
-    for path in sorted(folder.glob("*.npz")):
-        with np.load(path, allow_pickle=False) as file:
-            x, label = file["x"].astype(np.float64), file["label"] > 0
-            time = file["t"] if "t" in file else np.arange(len(x)) * 1000
-        columns = about[path.stem].get("columns") or [f"c{number:02d}" for number in range(x.shape[1])]
-        channels = tuple(re.sub(r"[^A-Za-z0-9._:/-]", "_", name) for name in columns)
-        found.append(Recording(path.stem, channels, time.astype(np.int64), x, label, about[path.stem]["train_end"]))
+    found = [_read(path, about[path.stem]) for path in sorted(folder.glob("*.npz"))]
     if not found:
         raise FileNotFoundError(f"no npz file in {folder}")
     return found
+
+
+def _read(path: Path, about: dict[str, Any]) -> Recording:
+    period = about.get("period_s")
+    with np.load(path, allow_pickle=False) as file:
+        x, label = file["x"].astype(np.float64), file["label"] > 0
+        time = file["t"] if "t" in file else np.arange(len(x)) * round(1000 * (period or 1))
+    columns = about.get("columns") or [f"c{number:02d}" for number in range(x.shape[1])]
+    channels = tuple(re.sub(r"[^A-Za-z0-9._:/-]", "_", name) for name in columns)
+    explained = tuple(
+        Explained(first, last, tuple(number - 1 for number in numbers))  # numbered from 1 by the publisher
+        for first, last, numbers in about.get("interpretation") or []
+    )
+    return Recording(path.stem, channels, time.astype(np.int64), x, label, about["train_end"], period, explained)
+
+
+def published(data: Path) -> dict[tuple[str, str], dict[str, str]]:
+    """Published figures by set and series, from `tsb_ad_m_published.csv`; empty if it is not there."""
+    path = data / "tsb_ad_m_published.csv"
+    if not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        return {(row["set"], row["series"]): row for row in csv.DictReader(file)}
 
 
 def save(recording: Recording, rows: slice, path: Path) -> None:

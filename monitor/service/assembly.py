@@ -79,7 +79,7 @@ def make_daemon(
 ) -> tuple[Daemon, Sink]:
     """The detecting worker and its sink, which is to be opened before and closed after it."""
     log = structlog.stdlib.get_logger("monitor")
-    library = Library(make_models(blobs, metrics), time.monotonic, log)
+    library = Library(make_models(blobs, metrics), settings.windows.length, time.monotonic, log)
     sink = make_sink(settings, metrics, broker)
     outputs = settings.outputs
     topics = Topics(

@@ -1,5 +1,6 @@
 """The command line. Exit codes: 0 done, 1 refused, 75 try again (EX_TEMPFAIL), 78 configuration error (EX_CONFIG)."""
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -64,7 +65,7 @@ def demo(
     """Watch a simulated plant being learned and monitored; needs nothing but this program."""
     from monitor.service.demo import run_demo  # noqa: PLC0415 - as in `run`
 
-    raise typer.Exit(run_demo(out, assets=assets, seed=seed, speed=speed))
+    raise typer.Exit(_or_exit(lambda: run_demo(out, assets=assets, seed=seed, speed=speed)))
 
 
 @app.command()
@@ -79,7 +80,7 @@ def train(
     overrides = list(set_ or [])
     if files:
         kind = files[0].suffix.lstrip(".").replace("json", "jsonl").replace("jsonll", "jsonl")
-        paths = "[" + ",".join(f'"{path}"' for path in files) + "]"
+        paths = json.dumps([str(path) for path in files])
         overrides += ["source.kind=files", f"source.paths={paths}", f"source.format={kind}", "source.speed=0"]
     settings = settings_or_exit(config, overrides)
     from monitor.service.train import train_now  # noqa: PLC0415 - as in `run`
@@ -156,10 +157,11 @@ def _or_exit(work: Callable[[], T]) -> T:
     """What `work` gives; what cannot be reached or used ends the process with a sentence."""
     from monitor.connectors.base import Unavailable  # noqa: PLC0415 - as in `run`
     from monitor.store.base import StoreUnavailable  # noqa: PLC0415 - as in `run`
+    from monitor.store.models import ModelInvalid  # noqa: PLC0415 - as in `run`
 
     try:
         return work()
-    except (Unavailable, StoreUnavailable, OSError, ValueError) as error:
+    except (Unavailable, StoreUnavailable, ModelInvalid, OSError, ValueError) as error:
         print(f"monitor: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
 

@@ -131,5 +131,5 @@ def summary(console: Console, verdict: Verdict, service: Service, folder: Path, 
     )
     readings = service.metrics.total("monitor_readings_total")
     busy = service.metrics.total("monitor_stage_seconds_total")
-    console.print(f"{readings:.0f} readings in {busy:.1f} s of work: {readings / busy:.0f} readings/s.")
+    console.print(f"{readings:.0f} readings in {busy:.1f} s of work: {readings / max(busy, 1e-3):.0f} readings/s.")
     console.print(f"Alerts, scores, model and log are in {folder}.")

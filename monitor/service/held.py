@@ -80,9 +80,12 @@ class Keeper:
 
     def take_over(self, partition: Partition, committed: int | None, snapshot_due: float) -> Held:
         """Rule 3. `snapshot_due` is monotonic seconds. Raises StoreUnavailable."""
-        snapshot = None if committed is None else self._snapshots.newest(partition, committed, self._settings)
+        # Where nothing was committed every snapshot is of a past that was given up, and is set aside.
+        at_most = -1 if committed is None else committed
+        snapshot = self._snapshots.newest(partition, at_most, self._settings)
         pipeline = None if snapshot is None else self._restored(snapshot)
-        start = snapshot.offset if snapshot is not None and pipeline is not None else committed
+        restored = pipeline is not None
+        start = snapshot.offset if snapshot is not None and restored else committed
         if pipeline is None:
             pipeline = self._pipeline(partition)
             if (detector := self._library.in_use()) is not None:
@@ -93,7 +96,7 @@ class Keeper:
             partition=partition.number,
             committed=committed,
             start=start,
-            restored=start is not None and snapshot is not None and start == snapshot.offset,
+            restored=restored,
             model=pipeline.model or None,
         )
         history = self._read_history(partition)

@@ -2,8 +2,9 @@
 
 A version is loaded once and shared by all partitions. The pointer to the current version is read again every
 RECHECK_S, so that a model adopted or rolled back by another process is found; reading it at every checkpoint would be a
-request per second and worker to an object store. A current model that is damaged is passed over for the newest sound
-one: to score with last week's model beats not to score.
+request per second and worker to an object store. While the store is away, what was in use stays in use. A current model
+that is damaged, or made for windows of another length, is passed over for the newest one that can be used: to score
+with last week's model beats not to score.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from structlog.stdlib import BoundLogger
 
 from monitor.core.detector import Detector, Model
+from monitor.store.base import StoreUnavailable
 from monitor.store.models import ModelInvalid, Models
 
 RECHECK_S = 10.0
@@ -19,8 +21,9 @@ RECHECK_S = 10.0
 class Library:
     """Detectors by version. Methods raise StoreUnavailable."""
 
-    def __init__(self, models: Models, now: Callable[[], float], log: BoundLogger) -> None:
+    def __init__(self, models: Models, length: int, now: Callable[[], float], log: BoundLogger) -> None:
         self._models = models
+        self._length = length  # of the windows, in steps
         self._now = now  # seconds, monotonic
         self._log = log
         self._detectors: dict[str, Detector] = {}
@@ -32,7 +35,12 @@ class Library:
     def in_use(self) -> Detector | None:
         """The detector to score with, as last known; None while there is no model."""
         if self._checked is None or self._now() - self._checked >= RECHECK_S:
-            self._in_use = self._look()
+            try:
+                self._in_use = self._look()
+            except StoreUnavailable as error:
+                if self._checked is None:  # nothing is known yet
+                    raise
+                self._log.warning("model in use not looked up", store=error.path, reason=error.reason)
             self._checked = self._now()
         return self._in_use
 
@@ -49,6 +57,9 @@ class Library:
                 model = Model.unpack(version, stored.manifest, stored.tensors)
             except ValueError as error:
                 raise ModelInvalid(str(error)) from error
+            if model.architecture.length != self._length:
+                found = f"windows of {model.architecture.length} steps"
+                raise ModelInvalid(f"{version} was made for {found}, here they have {self._length}")
             self._detectors[version] = Detector(model)
             self._created[version] = stored.created_ms
         return self._detectors[version]

@@ -5,7 +5,7 @@ by nobody: pass a time that was normal. The gate is the same as for scheduled tr
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from monitor.connectors.base import Committed, Source
 from monitor.core.corpus import Corpus, join
@@ -34,7 +34,7 @@ def collect(settings: Settings, source: Source, progress: Callable[[int, int], N
     source.open(on_assign, lambda _: None, lambda _: None)
     try:
         last = time.monotonic()
-        while not source.ended() and not (parts and read and not any(source.lag().values())):
+        while not source.ended() and not (read and _at_the_end(source.lag(), parts)):
             messages = source.poll(settings.source.batch_messages, settings.source.poll_s)
             for message_part in {message.partition for message in messages}:
                 _take(parts[message_part], [message for message in messages if message.partition == message_part])
@@ -52,6 +52,11 @@ def collect(settings: Settings, source: Source, progress: Callable[[int, int], N
             "check format and windows.step_s"
         )
     return join(corpora)
+
+
+def _at_the_end(lag: Mapping[Partition, int], parts: Mapping[Partition, Held]) -> bool:
+    """Whether every partition is known to be read to its end."""
+    return lag.keys() >= parts.keys() and not any(lag.values())
 
 
 def _take(held: Held, messages: list[Message]) -> None:

@@ -5,6 +5,7 @@ daemon reads nothing new, so at most the outputs of one poll wait. What the sink
 with its content if that can be written, else without it, since a dead letter may itself be too large.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -66,11 +67,12 @@ class Outbox:
 
     def settle(self, timeout: float) -> None:
         """Wait until everything handed over is acknowledged. Raises Unavailable; nothing is lost by that."""
+        deadline = time.monotonic() + timeout
         while True:
             try:
                 waiting, self._waiting = self._waiting, []
                 self._write(waiting)
-                self._sink.flush(timeout)
+                self._sink.flush(max(0.0, deadline - time.monotonic()))
             except Unavailable as error:
                 self._block(str(error))
                 raise
@@ -103,11 +105,12 @@ class Outbox:
         self._log.error("output refused for ever", topic=record.topic, size=len(record.value or b""), reason=reason)
         if record.topic == dead and record.value is None:
             return  # its content was given up before; the log line above is all that can be said
-        note = (("__connect.errors.stage", b"output"), ("__connect.errors.exception.message", reason.encode()))
         if record.topic == dead:
             self._write([Record(dead, record.key, None, (*record.headers, ("value", b"too large to be kept")))])
-        else:
-            self._write([Record(dead, record.key, record.value, (*note, ("topic", record.topic.encode())))])
+            return
+        note = {"topic": record.topic, "stage": "output", "exception.message": reason}
+        headers = ((f"__connect.errors.{name}", text.encode()) for name, text in note.items())
+        self._write([Record(dead, record.key, record.value, (*record.headers, *headers))])
 
     def _block(self, reason: str) -> None:
         if not self.blocked:

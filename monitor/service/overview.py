@@ -37,12 +37,14 @@ class Overview:
     model: str  # version; empty = none yet
     training: Status
     assets: tuple[Asset, ...]
+    partitions: int  # held
 
 
 def overview(parts: Sequence[Held], training: Status) -> Overview:
     """The picture of what is held."""
     models = [held.pipeline.model for held in parts if held.pipeline.model]
-    return Overview(models[-1] if models else "", training, tuple(asset for held in parts for asset in _assets(held)))
+    assets = tuple(asset for held in parts for asset in _assets(held))
+    return Overview(models[-1] if models else "", training, assets, len(parts))
 
 
 def _assets(held: Held) -> list[Asset]:
@@ -111,7 +113,7 @@ class Counter:
         self._metrics.clear("monitor_lag_messages")
         for part, messages in lag.items():
             self._metrics.set("monitor_lag_messages", messages, topic=part.topic, partition=str(part.number))
-        self._metrics.set("monitor_partitions_assigned", len(lag))
+        self._metrics.set("monitor_partitions_assigned", now.partitions)
         self._metrics.set("monitor_learning_ratio", 1.0 if now.model else now.training.share)
         self._metrics.set("monitor_training_running", int(now.training.running))
         if now.model:

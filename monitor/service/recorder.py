@@ -63,6 +63,7 @@ class Recorder:
         self._points.open()
         self._dead.open()
         self._source.open(self._on_assign, self._on_revoke, self._on_lost)
+        self._unblock()  # until there is something to write, nothing is wrong with the database
         try:
             while not stop.is_set() and not (self._source.ended() and not self._next):
                 self._turn(stop)
@@ -82,8 +83,9 @@ class Recorder:
             stop.wait(FIRST_S)
             messages = []
         self._take(messages)
-        full = self._waiting >= self._batch and not self._blocked
-        if self._next and (full or self._monotonic() >= self._due or self._source.ended()):
+        now = (self._waiting >= self._batch or self._source.ended()) and not self._blocked
+        # Blocked it is tried with nothing taken, too: what was taken may have gone to another owner meanwhile.
+        if (self._next or self._blocked) and (now or self._monotonic() >= self._due):
             self._settle(self._timeout_s)
         self._metrics.set("monitor_recorder_lag_messages", sum(self._source.lag().values()) + self._waiting)
 
@@ -100,8 +102,8 @@ class Recorder:
                 self._bury([dead_letter(self._dead_letters, message, "record", "Unreadable", str(error))])
             self._next[message.partition] = message.offset + 1
 
-    def _settle(self, timeout: float) -> bool:
-        """Write, then commit; whether both were done."""
+    def _settle(self, timeout: float) -> None:
+        """Write, then commit; or wait for a better time."""
         try:
             self._flush(timeout)
             self._source.commit(dict(self._next), timeout)
@@ -111,28 +113,24 @@ class Recorder:
             self._backoff_s = min(2 * self._backoff_s, MOST_S)
             self._due = self._monotonic() + wait
             self._block(str(error), wait)
-            return False
+            return
         self._next.clear()
         if self._blocked:
             self._log.info("recorder writes again")
             self._source.resume(list(self._assigned))
-        self._blocked, self._backoff_s = False, FIRST_S
-        self._health.set("recorder", ok=True)
-        self._metrics.set("monitor_recorder_blocked", 0)
-        return True
+        self._unblock()
 
     def _flush(self, timeout: float) -> None:
-        refused = 0
         try:
             self._points.flush(timeout)
         except Invalid as error:
-            refused = len(error.rejected)
+            self._waiting -= len(error.rejected)
             self._bury([self._letter(record, reason) for record, reason in error.rejected])
         try:
             self._dead.flush(timeout)
         except Invalid as error:  # too large even as a dead letter; the message itself stays in its topic
             self._log.error("dead letter refused for ever", letters=len(error.rejected), reason=str(error))
-        self._metrics.add("monitor_recorder_points_total", self._waiting - refused, result="written")
+        self._metrics.add("monitor_recorder_points_total", self._waiting, result="written")
         self._waiting = 0
 
     def _letter(self, record: Record, reason: str) -> Record:
@@ -150,6 +148,11 @@ class Recorder:
         self._blocked = True
         self._health.set("recorder", ok=False, reason=reason)
         self._metrics.set("monitor_recorder_blocked", 1)
+
+    def _unblock(self) -> None:
+        self._blocked, self._backoff_s = False, FIRST_S
+        self._health.set("recorder", ok=True)
+        self._metrics.set("monitor_recorder_blocked", 0)
 
     def _on_assign(self, committed: Committed) -> Mapping[Partition, int | None]:
         self._assigned |= committed.keys()

@@ -5,6 +5,8 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import accumulate, groupby
+from operator import itemgetter
 from pathlib import Path
 
 from monitor.core.records import Record
@@ -44,6 +46,16 @@ def stream(plant: Plant, kind: str, clean: int, steps: int) -> Iterator[tuple[li
         begin = end
 
 
+def _at_once(sent: list[Sent], speed: float) -> Iterator[tuple[int, list[Sent]]]:
+    """What is written together, and the newest time in it: a step after the other, or all if there is no rhythm."""
+    newest = list(accumulate((each.time for each in sent), max))
+    if not speed:
+        yield newest[-1], sent
+        return
+    for latest, group in groupby(zip(newest, sent, strict=True), key=itemgetter(0)):
+        yield latest, [each for _, each in group]
+
+
 def write(settings: Settings, simulation: Simulation, *, to_kafka: bool) -> int:
     """Write until the steps are done; the number of messages goes to standard error. Raises ValueError, Unavailable."""
     kind = settings.format.kind
@@ -58,21 +70,24 @@ def write(settings: Settings, simulation: Simulation, *, to_kafka: bool) -> int:
     sink = make_producer(settings, Metrics()) if to_kafka else None
     if sink is not None:
         sink.open()
+    if simulation.labels is not None:
+        simulation.labels.write_text("")
     begin, count = time.monotonic(), 0
-    for sent, faults in stream(plant, kind, simulation.clean, simulation.steps):
+    for made, faults in stream(plant, kind, simulation.clean, simulation.steps):
         if simulation.labels is not None:
             with simulation.labels.open("a") as file:
                 file.writelines(json.dumps(asdict(fault)) + "\n" for fault in faults)
-        if simulation.speed:
-            due = begin + (sent[-1].time - start) / 1000 / simulation.speed
-            time.sleep(max(0.0, due - time.monotonic()))
-        count += len(sent)
-        if sink is None:
-            sys.stdout.buffer.writelines(each.value + b"\n" for each in sent)
-            sys.stdout.flush()
-        else:
-            sink.write([Record(settings.source.topics[0], each.key, each.value) for each in sent])
-            sink.flush(settings.delivery.flush_timeout_s)
+        for latest, sent in _at_once(made, simulation.speed):
+            if simulation.speed:
+                due = begin + (latest - start) / 1000 / simulation.speed
+                time.sleep(max(0.0, due - time.monotonic()))
+            count += len(sent)
+            if sink is None:
+                sys.stdout.buffer.writelines(each.value + b"\n" for each in sent)
+                sys.stdout.flush()
+            else:
+                sink.write([Record(settings.source.topics[0], each.key, each.value) for each in sent])
+                sink.flush(settings.delivery.flush_timeout_s)
     if sink is not None:
         sink.close()
     print(f"{count} messages of {simulation.assets} assets", file=sys.stderr)

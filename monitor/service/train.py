@@ -4,10 +4,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import structlog
 import torch
 
 from monitor.core.training import Progress
 from monitor.service.build import make_blobs, make_models, make_source, wall_ms
+from monitor.service.library import Library
 from monitor.service.metrics import Metrics
 from monitor.service.offline import collect
 from monitor.service.settings import Settings
@@ -28,15 +30,20 @@ def train_now(settings: Settings, reading: Callable[[int, int], None], fitting: 
     metrics, blobs = Metrics(), make_blobs(settings)
     models = make_models(blobs, metrics)
     own = settings.model_copy(
-        update={"source": settings.source.model_copy(update={"group": f"{settings.source.group}-train"})}
+        update={
+            "source": settings.source.model_copy(
+                update={"group": f"{settings.source.group}-train", "reset": "earliest"}
+            )
+        }
     )
     corpus = collect(own, make_source(own, blobs, metrics, None, keep_offsets=False), reading)
+    current = Library(models, settings.windows.length, time.monotonic, structlog.stdlib.get_logger("monitor")).in_use()
     begin = time.monotonic()
     fitted, version, refused = train(
         corpus,
         settings.training.recipe(settings.model),
         models,
-        incumbent=models.current() or "",
+        incumbent="" if current is None else current.model.version,
         margin=settings.training.margin,
         progress=fitting,
         wall_ms=wall_ms(),

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from structlog.stdlib import BoundLogger
 
-from monitor.core.corpus import join
+from monitor.core.corpus import Corpus, join
 from monitor.core.history import History
 from monitor.core.training import Recipe
 from monitor.service.library import Library
@@ -31,7 +31,7 @@ from monitor.store.base import StoreUnavailable
 from monitor.store.models import ModelInvalid
 from monitor.store.tensors import pack
 
-RETRY_S = 60.0  # after a training that gave no first model: there is more history by then
+RETRY_S = 60.0  # after the end of a training that gave no first model: there is more history by then
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Trainer:
         self._library, self._metrics, self._log = library, metrics, log
         self._monotonic = monotonic
         self._child: subprocess.Popen[bytes] | None = None
-        self._folder = Path()
+        self._folder: Path | None = None  # of the child
         self._deadline = 0.0
         self._next = monotonic() + interval_s  # when to train again
         self._began: tuple[float, int] | None = None  # clock and steps when history was first seen
@@ -127,25 +127,32 @@ class Trainer:
 
     def _start(self, histories: Sequence[History], incumbent: str) -> None:
         parts = [part for history in histories if len(part := history.normal())]
-        self._next = self._monotonic() + (self._interval_s if incumbent else RETRY_S)
+        self._next = self._monotonic() + self._interval_s
         if not parts:
             self._finish("failed", "there is no normal history to train on")
             return
         corpus = join(parts)
-        self._folder = Path(tempfile.mkdtemp(prefix="monitor-training-"))
-        with (self._folder / "corpus.safetensors").open("wb") as file:
-            file.writelines(pack(corpus.pack(), {}))
-        job = replace(self._job, incumbent=incumbent)
-        (self._folder / "job.json").write_text(json.dumps(asdict(job)))
-        command = [sys.executable, "-m", "monitor.service.training_job", str(self._folder)]
-        with (self._folder / "errors").open("wb") as errors:
-            self._child = subprocess.Popen(  # noqa: S603 - our own program
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, env=_environment()
-            )
-        self._deadline = self._monotonic() + job.timeout_s
+        try:
+            self._child = self._spawn(corpus, replace(self._job, incumbent=incumbent))
+        except OSError as error:  # no room for the corpus, or for another process
+            self._finish("failed", f"it could not be started: {error}")
+            return
+        self._deadline = self._monotonic() + self._job.timeout_s
         self.first_running = not incumbent
         self.status = replace(self.status, running=True, progress=0.0)
         self._log.info("training started", blocks=len(corpus), assets=len(corpus.assets), incumbent=incumbent or None)
+
+    def _spawn(self, corpus: Corpus, job: Job) -> "subprocess.Popen[bytes]":
+        """The child, with all it is told in a folder of its own. Raises OSError."""
+        self._folder = Path(tempfile.mkdtemp(prefix="monitor-training-"))
+        with (self._folder / "corpus.safetensors").open("wb") as file:
+            file.writelines(pack(corpus.pack(), {}))
+        (self._folder / "job.json").write_text(json.dumps({**asdict(job), "parent": os.getpid()}))
+        command = [sys.executable, "-m", "monitor.service.training_job", str(self._folder)]
+        with (self._folder / "errors").open("wb") as errors:
+            return subprocess.Popen(  # noqa: S603 - our own program
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, env=_environment()
+            )
 
     def _watch(self, child: "subprocess.Popen[bytes]") -> None:
         progress = self._folder / "progress"
@@ -177,13 +184,15 @@ class Trainer:
         self._metrics.add("monitor_training_runs_total", result=result)
         level = self._log.info if result == "adopted" else self._log.warning
         level("training ended", result=result, about=about, **figures)
+        if self.learning and result != "adopted":
+            self._next = self._monotonic() + RETRY_S
         self._end()
         self.status = replace(self.status, running=False, progress=0.0, result=f"{result}: {about}")
 
     def _end(self) -> None:
-        if self._child is not None:
+        if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-        self._child = None
+        self._child = self._folder = None
         self.first_running = False
 
 

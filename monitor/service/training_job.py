@@ -3,12 +3,14 @@
     python -m monitor.service.training_job FOLDER
 
 FOLDER/job.json and FOLDER/corpus.safetensors are read; FOLDER/progress (a number from 0 to 1) and at the end
-FOLDER/result.json are written. A candidate that does not pass the gate is not stored. It ends when its parent does.
+FOLDER/result.json are written. A candidate that does not pass the gate is not stored. It ends when its parent does, and
+then removes the folder, as nobody else will.
 """
 
 import json
 import os
 import resource
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -71,7 +73,7 @@ def main(folder: Path) -> None:
         models,
         incumbent=job["incumbent"],
         margin=job["margin"],
-        progress=_reporter(folder, os.getppid()),
+        progress=_reporter(folder, job["parent"]),
         wall_ms=time.time_ns() // 1_000_000,
     )
     figures = {
@@ -87,6 +89,7 @@ def main(folder: Path) -> None:
 def _reporter(folder: Path, parent: int) -> Callable[[int, int, float], None]:
     def report(step: int, steps: int, _: float) -> None:
         if os.getppid() != parent:
+            shutil.rmtree(folder, ignore_errors=True)
             sys.exit("the process that asked for the training is gone")
         new = folder / "progress.new"
         new.write_text(f"{step / steps:.3f}")

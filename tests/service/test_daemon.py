@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 
 from monitor.connectors.memory import MemoryBroker
-from monitor.core.records import Partition
 from monitor.core.training import fit
 from monitor.store.files import open_blobs
 from monitor.store.models import Models
 from tests.core.machines import ASSETS, FAST, corpus, rows
-from tests.core.malformed import MALFORMED
 from tests.service.rig import committed, feed, published, put_model, running, settings, until, values
 
 
@@ -131,44 +129,6 @@ def test_a_later_model_is_adopted_and_named(tmp_path: Path) -> None:
     assert set(models) == {first, second}
     assert models == sorted(models, key=[first, second].index)
     assert len(scores(broker)) == 2 * 385
-
-
-def test_bad_messages_change_nothing_for_the_good(tmp_path: Path) -> None:
-    """Malformed messages end as dead letters, whole and explained, and the scores around them are as without them."""
-    bad = [(key, value) for _, form, key, value, _ in MALFORMED if form == "json_wide" or value in (None, b"")]
-    bad.append(
-        (
-            b"k",
-            b'{"asset":"a","timestamp":1700000000000,"values":{'
-            + b",".join(b'"c%d":1' % n for n in range(10_000))
-            + b"}}",
-        )
-    )
-    assert len(bad) >= 15
-    sent = values(faulty(260))
-    clean, dirty = MemoryBroker(), MemoryBroker()
-    mixed = [(key, value, at) for key, value, at in sent]
-    for place, (key, value) in enumerate(bad):
-        mixed.insert(40 + 30 * place, (key or b"", value or b"", sent[0][2]))
-    for store, broker, stream in (("clean", clean, sent), ("dirty", dirty, mixed)):
-        put_model(tmp_path / store)
-        feed(broker, stream)
-        run_through(tmp_path / store, broker, format__max_channels=4)
-    assert scores(dirty) == scores(clean)
-    assert [body["score"] for body in published(dirty, "monitor.alerts")] == [
-        body["score"] for body in published(clean, "monitor.alerts")
-    ]
-    letters = [stored.record for stored in dirty.read(Partition("monitor.dead-letters", 0))]
-    originals = {stored.offset: stored.record for stored in dirty.read(Partition("readings", 0))}
-    assert len(letters) == len(bad)
-    for letter in letters:
-        headers = dict(letter.headers)
-        original = originals[int(headers["__connect.errors.offset"])]
-        assert (letter.key, letter.value) == (original.key, original.value)
-        assert headers["__connect.errors.topic"] == b"readings"
-        assert headers["__connect.errors.stage"] == b"decode"
-        assert headers["__connect.errors.exception.class.name"]
-        assert headers["__connect.errors.exception.message"]
 
 
 def test_a_worker_that_joins_takes_over_with_state(tmp_path: Path) -> None:
