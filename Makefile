@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow chaos lint clean
 
 ## Set up and watch a simulated plant being learned and monitored; results in demo-output/
 demo: $(VENV)/run-ready
@@ -17,6 +17,10 @@ test: lint
 ## The tests that take longer: real brokers, processes that are killed, the demo
 test-slow: $(VENV)/test-ready
 	$(BIN)/pytest -q -m slow
+
+## Groups of workers in every fault: a row per scenario, and build/chaos.json; QUICK=1 for a part in under 3 minutes
+chaos: $(VENV)/test-ready
+	$(BIN)/python -m tests.crash.chaos $(if $(QUICK),--quick)
 
 lint: $(VENV)/test-ready
 	$(BIN)/ruff check .

@@ -40,7 +40,7 @@ def ewma(train: Doubles, _: np.random.Generator) -> Scorer:
 def pca(train: Doubles, _: np.random.Generator) -> Scorer:
     """Squared residual of a row outside the first principal components."""
     center = train.mean(0)
-    _, s, v = np.linalg.svd(train - center, full_matrices=False)
+    s, v = np.linalg.svd(train - center, full_matrices=False)[1:]
     share = np.cumsum(s**2) / max(float((s**2).sum()), 1e-12)
     basis = v[: min(int(np.searchsorted(share, EXPLAINED)) + 1, len(v))]
 
@@ -58,8 +58,7 @@ def window_pca(train: Doubles, _: np.random.Generator) -> Scorer:
     sample = _windows(train, LENGTH)
     sample = sample[np.linspace(0, len(sample) - 1, min(MOST, len(sample))).astype(int)].reshape(-1, sample[0].size)
     center = sample.mean(0)
-    _, _, v = np.linalg.svd(sample - center, full_matrices=False)
-    basis = v[:LATENT]
+    basis = np.linalg.svd(sample - center, full_matrices=False)[2][:LATENT]
 
     def squared(rows: Doubles) -> Doubles:
         """Mean over the window, per channel (T, C); NaN before the first window."""
@@ -150,4 +149,5 @@ def _ewma_residual(rows: Doubles) -> Doubles:
 def _distances(x: Doubles, centres: Doubles) -> Doubles:
     """Squared distance (n, K) of x (n, D) from centres (K, D)."""
     squared = (x**2).sum(1)[:, None] + (centres**2).sum(1) - 2 * x @ centres.T
-    return np.maximum(squared, 0)
+    positive: Doubles = np.maximum(squared, 0)
+    return positive

@@ -9,22 +9,23 @@ For each series:
    published figures had no more.
 2. The test part goes through windows, detector, threshold and alerting as `monitor run` would take it, from an empty
    state. A row's score is that of the window that ends with it. An alert is on from the row that made it fire.
-3. Score and alert of every row are written to OUT/SET/SERIES.npz, those of baselines to OUT/baselines/NAME/SET/.
+3. Score and alert of every row are written to OUT/SET/SERIES.npz, those of a baseline to OUT/baselines/NAME/SET/.
    With --baselines, each of `benchmarks.baselines` gets the same rows, scaling, threshold and alerting.
 
 The configuration is that of `monitor.service.configuration` without a file. Its delays are in seconds and meant for a
 reading a second; here the clock of every recording is scaled so that its period is a second, so that a delay is the
 same number of steps everywhere. The origin of the clock is put such that the last blocks of the training part are
-among those that training holds out, whatever its length. No label is read before a series is judged.
+among those that training holds out, whatever its length. No label is read before a series is judged. Seconds are those
+of the processor.
 """
 
 import argparse
-import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -32,48 +33,40 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from benchmarks.baselines import available
-from benchmarks.quality import Bools, Doubles
+from benchmarks.baselines import Fit, available
+from benchmarks.detection_table import PRODUCT, Outcome, Scored, outcome, report
+from benchmarks.quality import Bools
 from benchmarks.recordings import Recording, load, published
-from benchmarks.verdict import Outcome, outcome, report
-from monitor.core.alerting import Alerting
-from monitor.core.corpus import Corpus
-from monitor.core.detector import BATCH, LEVELS, Detector, Model
+from monitor.core.corpus import Corpus, held_out
+from monitor.core.detector import BATCH, LEVELS, Detector
 from monitor.core.pipeline import Pipeline
-from monitor.core.records import Alert, ChannelShare, Partition, ReadingBatch, ScoreBatch, WindowBatch
+from monitor.core.records import Alert, ChannelShare, Floats, Partition, ReadingBatch, ScoreBatch, WindowBatch
 from monitor.core.scaling import fit_scaling
-from monitor.core.threshold import Threshold
 from monitor.core.training import fit
 from monitor.service.assembly import make_history, make_pipeline
 from monitor.service.configuration import load as load_settings
 from monitor.service.settings import Settings
 
+SETS = ("SKAB", "TEP", "SMD", "JS2", "MSL", "SMAP", "NAB")
 STEP_MS = 1000
-TENTH = 10  # of so many blocks training holds out the last two
+PLACES = (9, 8)  # of blocks 0 to 9 training holds out 8 and 9; of a mere two blocks it must not be both
 PARTITION = Partition("readings", 0)
-PRODUCT = "product"
 Times = npt.NDArray[np.int64]
+Explain = Callable[[int], tuple[ChannelShare, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """A series to be judged."""
 
-    recording: Recording
     set: str
+    recording: Recording
     train: slice  # rows that may be learned from
     listed: bool  # in TSB-AD-M
 
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """What a detector says of the rows of a test part."""
-
-    score: Doubles  # (T,) NaN = not scored
-    firing: Bools  # (T,)
-    parts: Doubles | None  # (T, C) each channel's part, NaN = not scored
-    seconds: float = 0.0  # of scoring
-    windows: int = 0
+    @property
+    def test(self) -> slice:
+        return slice(self.recording.train_end, len(self.recording.time))
 
 
 def tasks(data: Path, name: str, every: int, offset: int) -> list[Task]:
@@ -84,22 +77,19 @@ def tasks(data: Path, name: str, every: int, offset: int) -> list[Task]:
         begin, row = recording.train_end, listed.get((name, recording.name))
         train = slice(begin, begin + int(row["train_rows"])) if row else slice(0, begin)
         if begin < len(recording.time):
-            found.append(Task(recording, name, train, row is not None))
+            found.append(Task(name, recording, train, row is not None))
     return found[offset::every]
 
 
-def clock(task: Task, length: int) -> Times:
-    """The time (T,) of each row in steps of a second, training ending with the last or last but one held-out block."""
-    recording = task.recording
-    step = np.floor(recording.time / (1000 * (recording.period_s or 1))).astype(np.int64)
-    first, last = step[task.train.start], step[task.train.stop - 1]
-    # Two blocks alone must not both be held out: with an end one block earlier only the second is.
-    place = TENTH - 1 if last - first + 1 >= 3 * length else TENTH - 2
-    return (step - last - 1 + length * (place + 100_000 * TENTH)) * STEP_MS
+def clock(task: Task, length: int, place: int = PLACES[0]) -> Times:
+    """The time (T,) of each row, a period being a second, such that training ends with block `place` of every ten."""
+    step = np.floor(task.recording.time / (1000 * (task.recording.period_s or 1))).astype(np.int64)
+    moved: Times = step - step[task.train.stop - 1] - 1 + length * (place + 1_000_000)
+    return moved * STEP_MS
 
 
 def readings(recording: Recording, when: Times, rows: slice) -> ReadingBatch:
-    """Rows as the decoder would hand them on, a message per row."""
+    """Rows as the decoder would hand them on, one message each."""
     values = recording.values[rows]
     row, channel = np.nonzero(np.isfinite(values))
     return ReadingBatch(
@@ -109,46 +99,162 @@ def readings(recording: Recording, when: Times, rows: slice) -> ReadingBatch:
         channel=channel.astype(np.int32),
         time=when[rows][row],
         value=values[row, channel],
-        offset=row + rows.start,
+        offset=(row + rows.start).astype(np.int64),
     )
 
 
-def chunks(rows: slice) -> list[slice]:
-    return [slice(begin, min(begin + BATCH, rows.stop)) for begin in range(rows.start, rows.stop, BATCH)]
+def windows_of(pipeline: Pipeline, task: Task, when: Times, rows: slice) -> Iterator[WindowBatch]:
+    """The windows that rows close, batch by batch."""
+    for begin in range(rows.start, rows.stop, BATCH):
+        part = slice(begin, min(begin + BATCH, rows.stop))
+        windows = pipeline.windows.push(readings(task.recording, when, part))
+        if len(windows):
+            yield windows
 
 
 def history(task: Task, when: Times, settings: Settings) -> Corpus:
     """The training part as the daemon keeps it."""
-    windows, kept = make_pipeline(settings, PARTITION).windows, make_history(settings)
-    windows.set_channels(task.recording.channels, frozen=True)
-    for rows in chunks(task.train):
-        kept.add(windows.push(readings(task.recording, when, rows)), windows.assets, windows.channels)
+    pipeline, kept = make_pipeline(settings, PARTITION), make_history(settings)
+    pipeline.windows.set_channels(task.recording.channels, frozen=True)
+    for windows in windows_of(pipeline, task, when, task.train):
+        kept.add(windows, pipeline.windows.assets, pipeline.windows.channels)
     return kept.normal()
 
 
-def stream(task: Task, when: Times, settings: Settings, model: Model) -> Scored:
-    """The test part through the stages of one partition."""
+def placed(task: Task, settings: Settings) -> tuple[Times, Corpus] | None:
+    """Clock and history with blocks to learn from and others to hold out; None if there is too little for both."""
+    for place in PLACES:
+        when = clock(task, settings.windows.length, place)
+        corpus = history(task, when, settings)
+        if set(held_out(corpus).tolist()) == {True, False}:
+            return when, corpus
+    return None
+
+
+def alerted(
+    pipeline: Pipeline, windows: WindowBatch, scores: ScoreBatch, calibration: Floats, explain: Explain
+) -> list[Alert]:
+    """The last two stages."""
+    names = pipeline.windows.assets or ["asset"]
+    thresholds = pipeline.threshold.update(windows.assets, scores.score, calibration)
+    return pipeline.alerting.update(windows, scores, thresholds, names, pipeline.model, explain)
+
+
+def firing(alerts: Sequence[Alert], rows: slice) -> Bools:
+    """Whether an alert is on at each of `rows`, as known at that row."""
+    change = np.zeros(rows.stop - rows.start + 1, np.int64)
+    for alert in alerts:
+        if alert.state == "resolved" or alert.sequence == 0:
+            change[alert.position - rows.start] += 1 if alert.sequence == 0 else -1
+    return np.cumsum(change)[:-1] > 0
+
+
+def product(task: Task, settings: Settings) -> Scored:
+    """Learn from the training part, then take the test part through the stages of one partition."""
+    T, found = task.test.stop - task.test.start, placed(task, settings)
+    if found is None:  # no model, so nothing is scored and no alert is raised
+        return Scored(np.zeros(T), np.zeros(T, np.bool_), None, 0.0, 0.0, 0)
+    when, corpus = found
+    begin = time.process_time()
+    model = fit(corpus, settings.training.recipe(settings.model), None, lambda *_: None).model
+    trained = time.process_time() - begin
     pipeline = make_pipeline(settings, PARTITION)
-    pipeline.use(Detector(model))
-    recording, begin = task.recording, task.recording.train_end
-    test = slice(begin, len(when))
-    ends, scores, parts, alerts, seconds = [], [], [], list[Alert](), 0.0
-    for rows in chunks(test):
-        windows = pipeline.windows.push(readings(recording, when, rows))
-        if not len(windows):
-            continue
-        before = time.perf_counter()
-        scored = Detector.score(_detector(pipeline), windows, pipeline.windows.assets)
-        seconds += time.perf_counter() - before
-        alerts += alerted(pipeline.threshold, pipeline.alerting, windows, scored, model, _explain(pipeline, windows))
-        ends.append(windows.ends)
-        scores.append(scored.score)
-        parts.append(scored.by_channel)
-    if not ends:
-        return Scored(np.full(len(when) - begin, np.nan), np.zeros(len(when) - begin, np.bool_), None)
-    end = np.concatenate(ends)
-    at = np.minimum(np.searchsorted(end, when[test]), len(end) - 1)
-    known = end[at] // STEP_MS == when[test] // STEP_MS
-    score = np.where(known, np.concatenate(scores)[at], np.nan)
-    shares = np.where(known[:, None], np.concatenate(parts)[at], np.nan) if recording.explained else None
-    return Scored(score, firing(alerts, begin, len(when)), shares, seconds, len(end))
+    pipeline.use(detector := Detector(model))
+    names, calibration = pipeline.windows.assets, model.calibration.scores
+    score, parts = np.full(T, np.nan), np.full((T, len(model.channels)), np.nan)
+    alerts, seconds, count = list[Alert](), 0.0, 0
+    for windows in windows_of(pipeline, task, when, task.test):
+        begin = time.process_time()
+        scores = detector.score(windows, names)
+        seconds, count = seconds + time.process_time() - begin, count + len(windows)
+        alerts += alerted(pipeline, windows, scores, calibration, _explain(detector, windows, names))
+        at = np.searchsorted(windows.ends, when[task.test])
+        known = np.flatnonzero(windows.ends[np.minimum(at, len(windows) - 1)] == when[task.test])
+        score[known], parts[known] = scores.score[at[known]], scores.by_channel[at[known]]
+    return Scored(score, firing(alerts, task.test), parts, trained, seconds, count)
+
+
+def _explain(detector: Detector, windows: WindowBatch, names: Sequence[str]) -> Explain:
+    return lambda place: detector.explain(windows.take(np.array([place], np.intp)), names)
+
+
+def baseline(task: Task, settings: Settings, method: Fit) -> Scored:
+    """The same with another detector, on rows in the product's scaling."""
+    rows, test = task.recording.values.astype(np.float32), task.test
+    scaling = fit_scaling({"asset": rows[task.train]}, 1)
+    scaled = scaling.forward(rows[:, :, None], np.zeros(len(rows), np.intp))[:, :, 0].astype(np.float64)
+    draw = np.random.default_rng(settings.training.seed)
+    begin = time.process_time()
+    scorer = method(scaled[task.train], draw)
+    trained = time.process_time() - begin
+    clean, _ = scorer(scaled[task.train])
+    calibration = np.nanquantile(clean, LEVELS).astype(np.float32)
+    begin = time.process_time()
+    score, parts = scorer(scaled[test])
+    seconds = time.process_time() - begin
+    known = np.flatnonzero(np.isfinite(score))
+    pipeline = make_pipeline(settings, PARTITION)
+    windows, scores = _bare(score[known], known + test.start, clock(task, settings.windows.length))
+    alerts = alerted(pipeline, windows, scores, calibration, lambda _: ())
+    return Scored(score, firing(alerts, test), parts, trained, seconds, len(known))
+
+
+def _bare(score: npt.NDArray[np.float64], position: Times, when: Times) -> tuple[WindowBatch, ScoreBatch]:
+    """Windows and scores with what threshold and alerting look at, and nothing else."""
+    B = len(score)
+    nothing = np.empty((B, 0), np.float32)
+    cells = np.empty((B, 0, 0), np.float32)
+    windows = WindowBatch(np.zeros(B, np.int32), when[position], cells, cells.astype(np.bool_), position)
+    return windows, ScoreBatch(score.astype(np.float32), nothing, nothing, nothing, nothing)
+
+
+def judge_series(task: Task, settings: Settings, folder: Path, baselines: bool) -> list[Outcome]:
+    """One series by the product and, if wanted, by every baseline."""
+    torch.set_num_threads(settings.model.threads)
+    methods: dict[str, Callable[[], Scored]] = {PRODUCT: partial(product, task, settings)}
+    if baselines:
+        methods |= {name: partial(baseline, task, settings, method) for name, method in available().items()}
+    outcomes = []
+    for name, method in methods.items():
+        scored = method()
+        place = folder if name == PRODUCT else folder / "baselines" / name.replace(" ", "-")
+        path = place / task.set / f"{task.recording.name}.npz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(path, score=scored.score, alert=scored.firing)
+        outcomes.append(outcome(name, task.set, task.recording, task.listed, scored))
+    print(f"{task.set} {task.recording.name}: trained for {outcomes[0].train_s:.1f} s", file=sys.stderr)
+    return outcomes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--scores", type=Path, required=True)
+    parser.add_argument("--sets", default=",".join(SETS))
+    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--offset", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--baselines", action="store_true")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    settings = load_settings(None, {}, {"training.seed": arguments.seed})
+    chosen = [
+        task
+        for name in arguments.sets.split(",")
+        for task in tasks(arguments.data, name, arguments.every, arguments.offset)
+    ]
+    one = partial(judge_series, settings=settings, folder=arguments.scores, baselines=arguments.baselines)
+    if arguments.jobs == 1:
+        judged = [one(task) for task in chosen]
+    else:
+        with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as pool:
+            judged = list(pool.map(one, chosen))
+    text, figures = report([each for outcomes in judged for each in outcomes])
+    print(text)
+    if arguments.json:
+        arguments.json.write_text(figures + "\n")
+
+
+if __name__ == "__main__":
+    main()

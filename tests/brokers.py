@@ -27,6 +27,7 @@ _READY_S = 30.0  # a broker that does not answer by then never will; the slowest
 _END_S = 10.0  # for a process to end, and for a request to be answered
 
 PRODUCE, FETCH, LIST_OFFSETS, OFFSET_COMMIT, OFFSET_FETCH, INIT_PRODUCER_ID = 0, 1, 2, 8, 9, 22  # API keys
+END_TXN, TXN_OFFSET_COMMIT = 26, 28
 
 
 class Broker:

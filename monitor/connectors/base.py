@@ -1,4 +1,4 @@
-"""The two seams to the outside: where messages come from and where records go.
+"""The seams to the outside: where messages come from, where records go, and who makes both final.
 
 Every call that may wait takes a timeout in seconds. One contract suite per protocol (tests/contracts) is run against
 every implementation. Exceptions say what the caller does next: `Unavailable` - wait and try again, nothing is lost;
@@ -88,3 +88,31 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Release resources; what was not flushed may be lost. A second close does nothing."""
+
+
+class Committer(Protocol):
+    """Makes final how far messages were processed, after the sink's `flush` has returned."""
+
+    once: bool  # whether what was flushed becomes final together with the offsets, and not before
+
+    def commit(self, offsets: Mapping[Partition, int], timeout: float) -> None:
+        """As `Source.commit`. Where `once` holds, the offsets are of all messages whose records were flushed."""
+
+    def discard(self) -> None:
+        """Where `once` holds, forget what is not final: it will be computed anew."""
+
+
+class BySource:
+    """At least once: the source commits, and what was flushed was final before."""
+
+    once = False
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def commit(self, offsets: Mapping[Partition, int], timeout: float) -> None:
+        """See `Source`."""
+        self._source.commit(offsets, timeout)
+
+    def discard(self) -> None:
+        """Nothing: what is computed anew is the same, and may be there twice."""

@@ -45,6 +45,7 @@ _FORCED: Config = {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
     "auto.offset.reset": "error",
+    "isolation.level": "read_committed",  # of offsets, too: those of a transaction that is not decided are waited for
 }
 
 
@@ -129,6 +130,10 @@ class KafkaSource:
         if foreign := [part for part in offsets if part not in self._positions]:
             raise self._trouble.unavailable(f"{name(foreign[0])} is not assigned to this member any more")
         self._commits.store(offsets, timeout)
+
+    def membership(self) -> object:
+        """See `Commits.membership`."""
+        return self._commits.membership()
 
     def lag(self) -> dict[Partition, int]:
         """See `base.Source`. As of the last fetch; a partition whose end nobody has told is left out."""

@@ -56,3 +56,13 @@ class Commits:
                 raise KafkaException(part.error)
             found[Partition(part.topic, part.partition)] = part.offset if part.offset >= 0 else None
         return found
+
+    def membership(self) -> object:
+        """What a transaction shows for its offsets to be accepted. Raises Unavailable if the group gave up this member.
+
+        A client that was given up has nothing to show, and offsets for which nothing is shown are taken from anyone.
+        """
+        shown = self._consumer.consumer_group_metadata()
+        if not self._consumer.memberid():  # asked afterwards: who was given up cannot come back during this call
+            raise self._trouble.unavailable("the group has given up this member")
+        return shown

@@ -22,17 +22,17 @@ from monitor.connectors.base import Invalid, Unavailable
 from monitor.connectors.kafka_client import QUIET, Config, Report, Trouble, kafka_error, report
 from monitor.core.records import Record
 
-_DEFAULTS: Config = {
+DEFAULTS: Config = {
     **QUIET,
     "message.max.bytes": 2_000_000,  # twice the brokers' default, so that they decide what is too large, not the client
     "partitioner": "murmur2_random",  # a key goes where Java clients put it, so that topics can be joined by asset
 }
-_FORCED: Config = {
+FORCED: Config = {
     "acks": "all",
     "enable.idempotence": True,
     "message.timeout.ms": 0,  # never: a record leaves acknowledged or refused, not because time has passed
 }
-_REFUSED = (
+REFUSED = (
     KafkaError.MSG_SIZE_TOO_LARGE,
     KafkaError.RECORD_LIST_TOO_LARGE,
     KafkaError.INVALID_RECORD,
@@ -67,7 +67,7 @@ class KafkaSink:
     def open(self) -> None:
         """Connect in the background. Raises ValueError if the client refuses the configuration."""
         try:
-            self._producer = Producer({**_DEFAULTS, **self._config, **_FORCED, "error_cb": self._trouble.heard})
+            self._producer = Producer({**DEFAULTS, **self._config, **FORCED, "error_cb": self._trouble.heard})
         except KafkaException as fault:
             raise ValueError(f"kafka configuration: {fault.args[0]}") from fault
 
@@ -122,7 +122,7 @@ class KafkaSink:
         except BufferError:  # its queue is full
             return False
         except KafkaException as fault:
-            if fault.args[0].code() in _REFUSED:
+            if fault.args[0].code() in REFUSED:
                 self._refuse(number, fault.args[0])
                 return True
             verdict = self._trouble.judge(fault.args[0], record.topic)
@@ -139,10 +139,10 @@ class KafkaSink:
             self._trouble.over()
         elif number not in self._held or error.code() == KafkaError._PURGE_QUEUE:  # noqa: SLF001 - librdkafka's name
             return
-        elif error.code() in _REFUSED and number < self._singly:
+        elif error.code() in REFUSED and number < self._singly:
             self._refuse(number, error)
         else:
-            if error.code() in _REFUSED:
+            if error.code() in REFUSED:
                 self._singly = max(self._singly, number + 1)
             self._failed = f"{self._held[number].topic}: {error.name()}: {error.str()}"
 

@@ -73,10 +73,15 @@ class Alerting:
         deadband: float,
         critical_ratio: float,
         update_ms: int,
+        gap_ms: int,
     ) -> None:
-        """Raises ValueError if a setting is out of range."""
-        if min(on_delay_ms, off_delay_ms, update_ms) < 0:
-            raise ValueError(f"delays must not be negative, got {(on_delay_ms, off_delay_ms, update_ms)}")
+        """Raises ValueError if a setting is out of range.
+
+        A pending alert is forgotten if its asset's next window comes more than `gap_ms` later: two lone anomalies with
+        a night between them are not one that lasted the night.
+        """
+        if min(on_delay_ms, off_delay_ms, update_ms, gap_ms) < 0:
+            raise ValueError(f"delays must not be negative, got {(on_delay_ms, off_delay_ms, update_ms, gap_ms)}")
         if not 0 <= deadband < 1:
             raise ValueError(f"deadband must be at least 0 and below 1, got {deadband}")
         if not critical_ratio >= 1:
@@ -88,6 +93,7 @@ class Alerting:
         self._deadband = deadband
         self._critical_ratio = critical_ratio
         self._update_ms = update_ms
+        self._gap_ms = gap_ms
         self._watches: dict[int, _Watch] = {}  # by asset row
 
     def update(  # noqa: PLR0917 - what the stages before it gave, in their order
@@ -103,8 +109,9 @@ class Alerting:
         alerts = []
         for window in self._relevant(windows, scores, thresholds):
             watch = self._watches.get(window.row)
-            if watch is None:
+            if watch is None or (watch.alert is None and window.end - watch.last > self._gap_ms):
                 if not window.anomalous:
+                    self._watches.pop(window.row, None)
                     continue
                 watch = self._watches[window.row] = self._open(window, names[window.row])
             alert = self._step(watch, window, model, explain)

@@ -4,13 +4,23 @@ A block is one window length of an asset's steps. Neighbouring blocks join into 
 every step; two neighbours of every ten blocks are held out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from monitor.core.records import Bools, Floats, State, Times, pack_names, unpack_names
+
+_DTYPES = {
+    "channels": "u1",
+    "assets": "u1",
+    "step_ms": "i8",
+    "asset": "i8",
+    "end": "i8",
+    "values": "f4",
+    "observed": "?",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +65,31 @@ class Corpus:
     @classmethod
     def unpack(cls, state: State) -> "Corpus":
         """The inverse of `pack`. Raises ValueError if the arrays do not fit together."""
+        check_dtypes(state, _DTYPES)
         try:
             channels, assets = tuple(unpack_names(state["channels"])), tuple(unpack_names(state["assets"]))
-            values, observed, asset, end = state["values"], state["observed"], state["asset"], state["end"]
-            step_ms = int(state["step_ms"][0])
-        except (KeyError, IndexError) as missing:
-            raise ValueError(f"history lacks {missing}") from missing
-        K = len(end)
+        except RecursionError as deep:
+            raise ValueError("history: names are nested deep") from deep
+        values, observed, asset, end = state["values"], state["observed"], state["asset"], state["end"]
+        if state["step_ms"].shape != (1,) or state["step_ms"][0] < 1:
+            raise ValueError(f"history: step_ms is {state['step_ms'].tolist()}, expected one number of at least 1")
+        if len(set(channels)) < len(channels) or len(set(assets)) < len(assets):
+            raise ValueError("history names an asset or a channel twice")
+        K = end.size
         if values.ndim != 3 or values.shape[:2] != (K, len(channels)) or observed.shape != values.shape:
             raise ValueError(f"history: values {values.shape}, observed {observed.shape}, expected ({K}, C, L)")
-        if asset.shape != (K,) or np.any((asset < 0) | (asset >= len(assets))):
+        if end.shape != (K,) or asset.shape != (K,) or np.any((asset < 0) | (asset >= len(assets))):
             raise ValueError("history: a block names an asset that is not there")
-        return cls(channels, assets, step_ms, asset, end, values, observed)
+        return cls(channels, assets, int(state["step_ms"][0]), asset, end, values, observed)
+
+
+def check_dtypes(state: State, dtypes: Mapping[str, str]) -> None:
+    """Raises ValueError unless all these arrays of a history are there and hold such numbers."""
+    for name, dtype in dtypes.items():
+        if name not in state:
+            raise ValueError(f"history lacks {name}")
+        if state[name].dtype != np.dtype(dtype):
+            raise ValueError(f"history: {name} is {state[name].dtype}, expected {np.dtype(dtype)}")
 
 
 def join(parts: Sequence[Corpus]) -> Corpus:

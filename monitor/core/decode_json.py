@@ -223,7 +223,10 @@ def _walk(value: bytes, steps: list[str | int], kind: Any) -> tuple[list[str], o
     raw: Any = value
     for step in steps:
         if isinstance(step, int) and step >= 0:
-            raw = msgspec.json.decode(raw, type=list[Raw])[step]
+            items = msgspec.json.decode(raw, type=list[Raw])
+            if step >= len(items):  # the array is given twice, and the later one is shorter
+                break
+            raw = items[step]
             names.append(f"[{step}]")
             continue
         entries = msgspec.json.decode(raw, type=dict[str, Raw])

@@ -23,6 +23,7 @@ from monitor.core.scaling import Scaling
 from monitor.core.vae import VAE, Architecture
 
 PAD = 16
+LARGEST_SIZE = 2**16  # of an architecture as it is read back; 2**12 windows of that length would fill a machine
 BATCH = 256  # windows per forward pass: 64 steps x 32 hidden channels x 256 stay within a core's cache
 LEVELS = np.array([0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0])
 
@@ -71,8 +72,12 @@ class Model:
     def unpack(cls, version: str, manifest: dict[str, Any], tensors: State) -> "Model":
         """The inverse of `pack`. Raises ValueError naming what is missing or does not fit."""
         try:
-            architecture = Architecture(**manifest["architecture"])
-            channels = tuple(manifest["channels"])
+            sizes = dict(manifest["architecture"])
+            if not all(type(size) is int and size <= LARGEST_SIZE for size in sizes.values()):
+                raise ValueError(f"model {version}: sizes are whole numbers up to {LARGEST_SIZE}, found {sizes}")
+            architecture, channels = Architecture(**sizes), tuple(manifest["channels"])
+            if not all(isinstance(name, str) for name in channels) or len(set(channels)) < len(channels):
+                raise ValueError(f"model {version}: channels are different names, found {channels}")
             assets = tuple(unpack_names(tensors["scaling.assets"]))
             model = cls(
                 architecture,
@@ -82,31 +87,39 @@ class Model:
                 {name.removeprefix("weights."): v for name, v in tensors.items() if name.startswith("weights.")},
                 version,
             )
-        except (KeyError, TypeError) as missing:
+        except (KeyError, TypeError, RecursionError) as missing:
             raise ValueError(f"model {version}: manifest or weights lack {missing}") from missing
         model.check()
         return model
 
     def check(self) -> None:
-        """Raises ValueError unless every array has the shape that the architecture asks for."""
+        """Raises ValueError unless the arrays have the architecture's shapes and divisors are above 0."""
         C, A = self.architecture.channels, len(self.scaling.assets)
         limits = len(horizons(self.architecture.length))
-        wanted = {"channels": (C,), "center": (A + 1, C), "scale": (A + 1, C), "error": (C,), "limits": (limits,)}
-        found = {
-            "channels": (len(self.channels),),
-            "center": self.scaling.center.shape,
-            "scale": self.scaling.scale.shape,
-            "error": self.calibration.error.shape,
-            "limits": self.calibration.limits.shape,
+        scaling, calibration = self.scaling, self.calibration
+        wanted = {
+            "channels": ((C,), "U"),
+            "center": ((A + 1, C), "f"),
+            "scale": ((A + 1, C), "f"),
+            "error": ((C,), "f"),
+            "limits": ((limits,), "f"),
+            "scores": (LEVELS.shape, "f"),
         }
+        arrays = (scaling.center, scaling.scale, calibration.error, calibration.limits, calibration.scores)
+        shapes = [((len(self.channels),), "U"), *((array.shape, array.dtype.kind) for array in arrays)]
+        found = dict(zip(wanted, shapes, strict=True))
         if wanted != found:
-            raise ValueError(f"model {self.version}: expected shapes {wanted}, found {found}")
+            raise ValueError(f"model {self.version}: expected shapes and kinds {wanted}, found {found}")
+        if not all((array > 0).all() for array in (scaling.scale, calibration.error, calibration.limits)):
+            raise ValueError(f"model {self.version}: a scale, an error or a limit is not above 0")
         self.network()
 
     def network(self) -> VAE:
-        """A network with these weights, in evaluation mode. Raises ValueError if a weight's shape is wrong."""
+        """A network with these weights, in evaluation mode. Raises ValueError if one is no float32 or misshapen."""
         with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
             network = VAE(self.architecture)
+        if not all(value.dtype == np.float32 for value in self.weights.values()):
+            raise ValueError(f"model {self.version}: weights are float32")
         try:
             tensors = {name: torch.from_numpy(np.array(value)) for name, value in self.weights.items()}
             network.load_state_dict(tensors, assign=True)

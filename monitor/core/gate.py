@@ -22,8 +22,9 @@ BLIND = 0.1  # share of the synthetic faults that may be lost
 def refusal(candidate: Model, incumbent: Model | None, corpus: Corpus, margin: float) -> str:
     """Why the candidate must not be adopted, as a sentence; empty if it may.
 
-    `margin` is the share by which its loss may exceed the incumbent's in amount. Raises ValueError if `corpus` holds
-    out no windows.
+    `corpus` is the one it was fitted on, as `training.prepare` gave it: judged on what was left out of the fit, a
+    candidate would be punished for not having learned anomalies. `margin` is the share by which its loss may exceed
+    the incumbent's in amount. Raises ValueError if `corpus` holds out no windows.
     """
     arrays = (*candidate.weights.values(), candidate.calibration.error, candidate.calibration.limits)
     if not all(np.isfinite(array).all() for array in arrays):

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monitor.core.corpus import Corpus, reorder
+from monitor.core.corpus import Corpus, check_dtypes, reorder
 from monitor.core.records import Alert, Bools, Floats, State, Times, WindowBatch, pack_names, unpack_names
 
 OPEN = 2**62  # end of a span that has none yet
+_DTYPES = {"spacing": "i8", "seen_assets": "u1", "seen": "i8", "span_assets": "u1", "spans": "i8"}  # beside the corpus
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +96,16 @@ class History:
     def load_state(self, state: State) -> None:
         """Go on from what `save_state` gave. Raises ValueError, and changes nothing, if it does not fit."""
         corpus = Corpus.unpack(state)
+        check_dtypes(state, _DTYPES)
         try:
-            names, counts = unpack_names(state["seen_assets"]), state["seen"].tolist()
-            owners, spans = unpack_names(state["span_assets"]), state["spans"].tolist()
-            spacing = int(state["spacing"][0])
-        except (KeyError, IndexError) as missing:
-            raise ValueError(f"history lacks {missing}") from missing
-        if corpus.step_ms != self._step_ms or corpus.values.shape[2] != self._length or spacing < 1:
+            names, owners = unpack_names(state["seen_assets"]), unpack_names(state["span_assets"])
+        except RecursionError as deep:
+            raise ValueError("history: names are nested deep") from deep
+        if corpus.step_ms != self._step_ms or corpus.values.shape[2] != self._length:
             raise ValueError("history was kept with another step or window length")
-        if len(names) != len(counts) or len(owners) != len(spans):
+        if state["spacing"].shape != (1,) or state["spacing"][0] < 1:
+            raise ValueError(f"history: spacing is {state['spacing'].tolist()}, expected one number of at least 1")
+        if state["seen"].shape != (len(names),) or state["spans"].shape != (len(owners), 2):
             raise ValueError("history: names and numbers differ in length")
         self._blocks = [
             _Block(corpus.assets[asset], end, corpus.channels, values, observed)
@@ -111,14 +113,14 @@ class History:
                 corpus.asset.tolist(), corpus.end.tolist(), corpus.values, corpus.observed, strict=True
             )
         ]
-        self._seen = dict(zip(names, counts, strict=True))
+        self._seen = dict(zip(names, state["seen"].tolist(), strict=True))
         self._latest = {}
         for block in self._blocks:
             self._latest[block.asset] = max(block.end, self._latest.get(block.asset, -OPEN))
         self._spans = {}
-        for owner, (start, end) in zip(owners, spans, strict=True):
+        for owner, (start, end) in zip(owners, state["spans"].tolist(), strict=True):
             self._spans.setdefault(owner, []).append((start, end))
-        self._spacing = spacing
+        self._spacing = int(state["spacing"][0])
 
     def _corpus(self, blocks: Sequence[_Block]) -> Corpus:
         channels = tuple(dict.fromkeys(name for block in blocks for name in block.channels))

@@ -203,6 +203,8 @@ def _check(state: State, memory: int, warm: int) -> None:
         missing, extra = sorted(names - state.keys()), sorted(state.keys() - names)
         raise ValueError(f"state of thresholds lacks {missing} and has unexpected {extra}")
     count: Times = state["count"]
+    if count.dtype != np.int64:
+        raise ValueError(f"state of thresholds: count is {count.dtype}, expected int64")
     A, columns = count.size, min(int(count.max(initial=0)), memory)
     shapes = {"memory": ("i8", (1,)), "count": ("i8", (A,)), "base": ("f8", (A,)), "ring": ("f4", (A, columns))}
     for name, (dtype, shape) in shapes.items():

@@ -76,9 +76,16 @@ class Fitted:
     loss: float  # on the held-out windows, per cell
 
 
+def prepare(corpus: Corpus, recipe: Recipe, incumbent: Model | None) -> Corpus:
+    """What of the corpus is fit to learn from and to judge the result by: step 1 above, no channel hardly measured.
+
+    Raises ValueError if nothing is left, or if it does not fit the incumbent.
+    """
+    return _measured(corpus) if incumbent is None else _normal(corpus, recipe, incumbent)
+
+
 def fit(corpus: Corpus, recipe: Recipe, incumbent: Model | None, progress: Progress) -> Fitted:
-    """A model of the corpus. Raises ValueError if the corpus does not suffice or does not fit the incumbent."""
-    corpus = _measured(corpus) if incumbent is None else _normal(corpus, recipe, incumbent)
+    """A model of a corpus that `prepare` gave. Raises ValueError if it does not suffice."""
     held = held_out(corpus)
     train, check = cut(corpus.take(~held)), cut(corpus.take(held))
     if not len(train) or not len(check):

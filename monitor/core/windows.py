@@ -230,16 +230,23 @@ def _check(state: State, step_ms: int, length: int) -> tuple[list[str], list[str
     if state.keys() != _SHAPES.keys():
         missing, extra = sorted(_SHAPES.keys() - state.keys()), sorted(state.keys() - _SHAPES.keys())
         raise ValueError(f"state of windows lacks {missing} and has unexpected {extra}")
-    assets, channels = unpack_names(state["assets"]), unpack_names(state["channels"])
+    for name, (dtype, _) in _SHAPES.items():
+        if state[name].dtype != np.dtype(dtype):
+            raise ValueError(f"state of windows: {name} is {state[name].dtype}, expected {np.dtype(dtype)}")
+    try:
+        assets, channels = unpack_names(state["assets"]), unpack_names(state["channels"])
+    except RecursionError as deep:
+        raise ValueError("state of windows: names are nested deep") from deep
     if len(set(assets)) < len(assets) or len(set(channels)) < len(channels):
         raise ValueError("state of windows names an asset or a channel twice")
     sizes = {"A": len(assets), "C": len(channels), "G": state["open_row"].size, "H": length - 1}
-    for name, (dtype, shape) in _SHAPES.items():
+    for name, (_, shape) in _SHAPES.items():
         array = state[name]
         expected = array.shape if shape == "*" else tuple(sizes[axis] if axis in sizes else int(axis) for axis in shape)
-        if array.dtype != np.dtype(dtype) or array.shape != expected:
-            found = f"{array.dtype} {array.shape}"
-            raise ValueError(f"state of windows: {name} is {found}, expected {np.dtype(dtype)} {expected}")
+        if array.shape != expected:
+            raise ValueError(
+                f"state of windows: {name} is {array.dtype} {array.shape}, expected {array.dtype} {expected}"
+            )
     if state["settings"][:2].tolist() != [step_ms, length]:
         raise ValueError(f"state has (step_ms, length) {state['settings'][:2].tolist()}, expected {[step_ms, length]}")
     if np.any((state["open_row"] < 0) | (state["open_row"] >= len(assets))):

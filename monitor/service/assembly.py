@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import time
 
 import structlog
@@ -16,6 +17,7 @@ from monitor.core.threshold import Threshold
 from monitor.core.windows import Windows
 from monitor.service.build import (
     make_models,
+    make_outputs,
     make_points,
     make_published,
     make_sink,
@@ -28,8 +30,10 @@ from monitor.service.health import Health
 from monitor.service.held import Keeper
 from monitor.service.library import Library
 from monitor.service.metrics import Metrics
+from monitor.service.notify import Notifier
 from monitor.service.outbox import Outbox, Topics
 from monitor.service.overview import Counter
+from monitor.service.poison import Poison
 from monitor.service.recorder import Recorder
 from monitor.service.settings import Settings
 from monitor.service.trainer import Job, Trainer
@@ -53,6 +57,7 @@ def make_pipeline(settings: Settings, partition: Partition) -> Pipeline:
             deadband=alerting.deadband,
             critical_ratio=alerting.critical_ratio,
             update_ms=round(alerting.update_s * 1000),
+            gap_ms=(settings.windows.max_gap + 1) * settings.windows.step_ms,
         ),
     )
 
@@ -80,17 +85,20 @@ def make_daemon(
     """The detecting worker and its sink, which is to be opened before and closed after it."""
     log = structlog.stdlib.get_logger("monitor")
     library = Library(make_models(blobs, metrics), settings.windows.length, time.monotonic, log)
-    sink = make_sink(settings, metrics, broker)
+    source = make_source(settings, blobs, metrics, broker)
+    sink, committer = make_outputs(settings, source, metrics, broker)
     outputs = settings.outputs
     topics = Topics(
         outputs.alerts, outputs.scores, outputs.dead_letters, outputs.scores_every, settings.windows.step_ms
     )
     daemon = Daemon(
-        source=make_source(settings, blobs, metrics, broker),
+        source=source,
+        committer=committer,
         outbox=Outbox(sink, topics, metrics, log, wall_ms),
         keeper=Keeper(
             pipeline=lambda partition: make_pipeline(settings, partition),
             history=lambda: make_history(settings),
+            poison=lambda: Poison(settings.delivery.dead_letters_in_a_row, settings.delivery.dead_letters_share),
             snapshots=make_snapshots(settings, blobs, metrics),
             blobs=blobs,
             library=library,
@@ -105,6 +113,7 @@ def make_daemon(
         counter=Counter(metrics),
         metrics=metrics,
         health=health,
+        notifier=Notifier(os.environ, time.monotonic),
         log=log,
         wall_ms=wall_ms,
         monotonic=time.monotonic,
@@ -173,5 +182,11 @@ def make_recorder(settings: Settings, metrics: Metrics, health: Health, broker: 
 
 def make_health(settings: Settings) -> Health:
     """The state that probes ask for."""
-    conditions = ("source", "partitions", "outputs", *(RECORDER_CONDITIONS if settings.recorder.enabled else ()))
+    conditions = (
+        "source",
+        "partitions",
+        "input",
+        "outputs",
+        *(RECORDER_CONDITIONS if settings.recorder.enabled else ()),
+    )
     return Health(settings.health.stalled_s, conditions)

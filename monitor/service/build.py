@@ -6,15 +6,17 @@ what is in it decides how the rest begins.
 
 import json
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
-from monitor.connectors.base import Sink, Source
+from monitor.connectors.base import BySource, Committer, Sink, Source
 from monitor.connectors.files import FileSink, FileSource
 from monitor.connectors.influx import InfluxSink
 from monitor.connectors.kafka import KafkaSource
 from monitor.connectors.kafka_sink import KafkaSink, create_topics
+from monitor.connectors.kafka_transactions import KafkaTransactions
 from monitor.connectors.memory import MemoryBroker, MemorySink, MemorySource
 from monitor.core.decode import decode
 from monitor.core.records import Message, Partition
@@ -25,6 +27,8 @@ from monitor.store.base import Blobs, Notice
 from monitor.store.files import open_blobs
 from monitor.store.models import Models
 from monitor.store.snapshots import Snapshots
+
+_SPARE_S = 10.0  # of a transaction, beyond the longest checkpoint: to end it is a request of its own
 
 
 def wall_ms() -> int:
@@ -83,6 +87,24 @@ def make_sink(settings: Settings, metrics: Metrics, broker: MemoryBroker | None)
         return FileSink(outputs.directory, fsync=outputs.fsync, on_notice=_complaint(metrics, "outputs"))
     assert broker is not None, "outputs in memory need the broker they go to"
     return MemorySink(broker)
+
+
+def make_outputs(
+    settings: Settings, source: Source, metrics: Metrics, broker: MemoryBroker | None
+) -> tuple[Sink, Committer]:
+    """Where outputs go, and who makes them and what was read of `source` final."""
+    if settings.delivery.mode == "at_least_once":
+        return make_sink(settings, metrics, broker), BySource(source)
+    assert isinstance(source, KafkaSource), "only Kafka's offsets can be part of a transaction"
+    instance = settings.kafka.options.get("group.instance.id", uuid.uuid4().hex)
+    transactions = KafkaTransactions(
+        settings.kafka.client(),
+        f"{settings.name}-{settings.source.group}-{instance}",
+        source.membership,
+        settings.delivery.revoke_timeout_s + _SPARE_S,
+        _complaint(metrics, "outputs"),
+    )
+    return transactions, transactions
 
 
 def make_published(settings: Settings, topics: Sequence[str], metrics: Metrics, broker: MemoryBroker | None) -> Source:

@@ -101,6 +101,15 @@ def train(
 
 
 @app.command()
+def rollback(config: Config = None, set_: Set = None) -> None:
+    """Put the model that was in use before the current one into use again; running workers follow within seconds."""
+    settings = settings_or_exit(config, set_)
+    from monitor.service.train import roll_back  # noqa: PLC0415 - as in `run`
+
+    print(f"{_or_exit(lambda: roll_back(settings))} in use")
+
+
+@app.command()
 def simulate(  # noqa: PLR0917 - one option each
     config: Config = None,
     set_: Set = None,

@@ -103,6 +103,13 @@ def _outputs(settings: Settings) -> Iterator[Problem]:
 
 def _delivery(settings: Settings) -> Iterator[Problem]:
     delivery = settings.delivery
+    if delivery.mode == "exactly_once" and {settings.source.kind, settings.outputs.kind} != {"kafka"}:
+        yield problem(
+            "only Kafka commits outputs and offsets together; after a crash alerts would come twice",
+            "delivery.mode",
+            "source.kind",
+            "outputs.kind",
+        )
     if delivery.flush_timeout_s > delivery.revoke_timeout_s:
         yield problem(
             "a partition would be taken away while its outputs are still waited for",

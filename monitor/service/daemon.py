@@ -6,9 +6,13 @@ What is guaranteed, and how (docs/delivery.md has the same numbers):
 2. A snapshot is written only after its offset was committed.
 3. On assignment a partition starts from its newest snapshot, with outputs below the committed offset muted.
 4. When that replay crosses the committed offset, every alert that is open is published again, with the same id.
-5. A model is adopted only at a checkpoint, together with a snapshot that names it.
+5. A model is adopted only at a checkpoint, together with a snapshot that names it, and not before everything is past
+   that an earlier owner may have published without having committed it.
 6. Revoked: checkpoint with snapshot, within one deadline, then the state is dropped. Lost: dropped, nothing written.
 7. One thread owns the source. A stop is a checkpoint with snapshots, then leaving the group.
+
+Exactly once (docs/decisions/0006-exactly-once.md) is the same with another committer: at 1 outputs and offsets become
+final together, so nothing is published again at 4, and what could not be committed is never published.
 
 While outputs are not acknowledged, or the first model is being trained, partitions are paused and polling goes on: the
 source is the buffer, the group keeps this worker, and nothing passes by unscored.
@@ -21,17 +25,19 @@ from threading import Event
 
 from structlog.stdlib import BoundLogger
 
-from monitor.connectors.base import Committed, Source, Unavailable
+from monitor.connectors.base import Committed, Committer, Source, Unavailable
 from monitor.core.records import Message, Partition
 from monitor.service.health import Health
 from monitor.service.held import Held, Keeper
 from monitor.service.library import Library
 from monitor.service.metrics import Metrics
+from monitor.service.notify import Notifier
 from monitor.service.outbox import Outbox
 from monitor.service.overview import Counter, Overview, overview
 from monitor.service.trainer import Trainer
 from monitor.store.base import StoreUnavailable
 
+SUMMARY_S = 60.0  # between two lines of log that say what goes on
 RETRY_S = 1.0  # between two tries of a source or sink that is away
 
 
@@ -56,6 +62,7 @@ class Daemon:
         self,
         *,
         source: Source,
+        committer: Committer,
         outbox: Outbox,
         keeper: Keeper,
         library: Library,
@@ -64,23 +71,26 @@ class Daemon:
         counter: Counter,
         metrics: Metrics,
         health: Health,
+        notifier: Notifier,
         log: BoundLogger,
         wall_ms: Callable[[], int],
         monotonic: Callable[[], float],
     ) -> None:
-        self._source, self._outbox, self._keeper, self._library = source, outbox, keeper, library
+        self._source, self._committer, self._outbox = source, committer, outbox
+        self._keeper, self._library = keeper, library
         self._trainer, self._pace, self._counter = trainer, pace, counter
-        self._metrics, self._health, self._log = metrics, health, log
+        self._metrics, self._health, self._notifier, self._log = metrics, health, notifier, log
         self._wall_ms, self._monotonic = wall_ms, monotonic
         self._jitter = random.Random()  # noqa: S311 - spreads snapshots of many workers over time
         self._held: dict[Partition, Held] = {}
         self._paused = False
-        self._checkpoint_at = self._history_at = 0.0  # monotonic seconds at which the next is due
-        self._unsettled = 0  # messages since the last checkpoint
+        self._checkpoint_at = self._history_at = self._summary_at = 0.0  # monotonic seconds at which the next is due
+        self._unsettled = 0  # messages since the last checkpoint that succeeded
         self.overview: Overview = overview((), self._trainer.status)  # read by other threads, replaced as a whole
 
     def open(self) -> None:
-        """Join the group. Raises ValueError if the client refuses the configuration, OSError for unreadable files."""
+        """Join the group. Raises ValueError if the client refuses its options, OSError for files, StoreUnavailable."""
+        self._library.in_use()  # takes a second, for which a rebalance, where it would be loaded else, should not wait
         self._source.open(self._on_assign, self._on_revoke, self._on_lost)
 
     def run(self, stop: Event) -> None:
@@ -91,12 +101,18 @@ class Daemon:
             while not stop.is_set() and not (self._source.ended() and self._finished()):
                 self._turn(stop)
             self._log.info("stopping", reason="asked to" if stop.is_set() else "the source has ended")
+        except BaseException:
+            self._held.clear()  # what was half done must be neither committed nor kept: the next start does it anew
+            self._committer.discard()
+            raise
         finally:
+            self._notifier.stopping()
             self._trainer.close()
             self._source.close()  # revokes what is held: rule 6 is rule 7's checkpoint
 
     def _turn(self, stop: Event) -> None:
         self._health.beat()
+        self._notifier.turned()
         self._hold_or_go()
         try:
             messages = self._source.poll(self._pace.batch, self._pace.poll_s)
@@ -107,18 +123,20 @@ class Daemon:
             stop.wait(RETRY_S)
             messages = []
         for partition, batch in _by_partition(messages).items():
-            if partition in self._held:
-                self._take(self._held[partition], batch)
+            held = self._held.get(partition)
+            if held is not None and not held.poisoned:
+                self._take(held, batch)
         self._unsettled += len(messages)
         if self._trainer.learning:  # after each poll: what passes by until the first model begins is never scored
             waited = self._trainer.first_running
-            self._trainer.tick([held.history for held in self._held.values()])
+            self._train()
             if waited and not self._trainer.first_running:
                 self._checkpoint_at = 0.0  # now, so that the model is adopted before the next poll
         now = self._monotonic()
         if now >= self._checkpoint_at or self._unsettled >= self._pace.checkpoint_messages:
-            self._checkpoint(list(self._held.values()), self._pace.flush_s, forced=False)
-            self._checkpoint_at, self._unsettled = self._monotonic() + self._pace.checkpoint_s, 0
+            if self._checkpoint(list(self._held.values()), self._pace.flush_s, forced=False):
+                self._unsettled = 0
+            self._checkpoint_at = self._monotonic() + self._pace.checkpoint_s
             self._look_around()
 
     def _finished(self) -> bool:
@@ -127,23 +145,29 @@ class Daemon:
 
     def _hold_or_go(self) -> None:
         """Pause while nothing may be read, and resume afterwards."""
-        hold = bool(self._outbox.blocked) or self._trainer.first_running
-        if hold:
-            self._source.pause(list(self._held))  # again each time: a partition may just have come
-        elif self._paused:
-            self._source.resume(list(self._held))
+        behind = self._unsettled >= self._pace.checkpoint_messages  # commits are refused; what is held must not grow
+        hold = bool(self._outbox.blocked) or self._trainer.first_running or behind
+        stopped = [part for part, held in self._held.items() if hold or held.poisoned]
+        if stopped:
+            self._source.pause(stopped)  # again each time: a partition may just have come
+        if self._paused and not hold:
+            self._source.resume([part for part in self._held if part not in stopped])
         self._paused = hold
 
     def _take(self, held: Held, batch: Sequence[Message]) -> None:
         """Process messages of one partition and hand over what they give, muted below the committed offset."""
+        held.first = batch[0].offset if held.first is None else held.first
         muted = [message for message in batch if message.offset < held.muted_below]
         for part, quiet in ((muted, True), (batch[len(muted) :], False)):
             if not part:
                 continue
-            if not quiet and not held.crossed:  # 4
+            if not quiet and not held.crossed and not self._committer.once:  # 4
                 self._outbox.repeat(held.pipeline.alerting.open_alerts())
                 held.crossed = True
             outputs = held.pipeline.process(part, self._wall_ms(), self._counter.stopwatch())
+            held.poisoned = held.poison.judge(part, outputs)
+            if held.poisoned:  # neither published nor committed: a restart reads it again
+                return
             held.take(outputs)
             held.next = part[-1].offset + 1
             if quiet:
@@ -155,10 +179,12 @@ class Daemon:
             self._metrics.add("monitor_stage_seconds_total", self._monotonic() - begin, stage="output")
 
     def _checkpoint(self, parts: Sequence[Held], timeout: float, *, forced: bool) -> bool:
-        """Rules 1, 2 and 5 for these partitions; True if they are committed."""
+        """Rule 1 for all partitions, 2 and 5 for these; True if they are committed."""
         begin = self._monotonic()
-        moved = {held.partition: held.next for held in parts if held.next is not None and held.next != held.committed}
-        offsets = {part: offset for part, offset in moved.items() if offset > (self._held[part].committed or 0)}
+        offsets = self._progress()
+        if offsets is None:
+            self._metrics.add("monitor_checkpoints_total", result="refused")
+            return False
         try:
             self._outbox.settle(timeout)  # 1
             self._health.set("outputs", ok=True)
@@ -167,7 +193,7 @@ class Daemon:
             self._metrics.add("monitor_checkpoints_total", result="unavailable")
             return False
         try:
-            self._source.commit(offsets, max(0.1, timeout - (self._monotonic() - begin)))
+            self._committer.commit(offsets, max(0.1, timeout - (self._monotonic() - begin)))
         except Unavailable as error:  # a rebalance under way, or no broker: the next checkpoint commits more
             self._metrics.add("monitor_checkpoints_total", result="refused")
             self._log.warning("commit refused", reason=str(error))
@@ -175,7 +201,7 @@ class Daemon:
         for part, offset in offsets.items():
             self._held[part].committed = offset
         for held in parts:
-            if held.replaying:
+            if held.replaying or held.poisoned or held.groundless:
                 continue
             self._adopt(held)  # 5
             if forced or self._monotonic() >= held.snapshot_due:
@@ -185,13 +211,25 @@ class Daemon:
         self._metrics.observe("monitor_checkpoint_seconds", self._monotonic() - begin)
         return True
 
+    def _progress(self) -> dict[Partition, int] | None:
+        """The offsets to commit: of all partitions, since the outputs of all are settled together.
+
+        What has no snapshot to go back to stays uncommitted for now; None = and so must everything else.
+        """
+        moved = {part: held.next for part, held in self._held.items() if held.next is not None}
+        offsets = {part: offset for part, offset in moved.items() if offset > (self._held[part].committed or 0)}
+        ready = {part: offset for part, offset in offsets.items() if self._keeper.ground(self._held[part])}
+        return None if self._committer.once and ready != offsets else ready
+
     def _adopt(self, held: Held) -> None:
         try:
             detector = self._library.in_use()
         except StoreUnavailable as error:
             self._log.warning("store not reached", store=error.path, reason=error.reason)
             return
-        if detector is not None and detector.model.version != held.pipeline.model:
+        if detector is None or detector.model.version == held.pipeline.model:
+            return
+        if self._committer.once or held.on_new_ground(self._source.lag().get(held.partition)):
             self._keeper.adopt(held, detector)
 
     def _look_around(self) -> None:
@@ -202,12 +240,25 @@ class Daemon:
                 self._keeper.save_history(held)
             self._history_at = self._monotonic() + self._pace.history_s
         if not self._trainer.learning:
-            self._trainer.tick([held.history for held in parts])
+            self._train()
         self.overview = overview(parts, self._trainer.status)
-        self._counter.show(self.overview, self._source.lag())
+        lag = self._source.lag()
+        self._counter.show(self.overview, lag)
+        if self._monotonic() >= self._summary_at:
+            self._log.info("summary", **self._counter.summary(self.overview, lag))
+            self._summary_at = self._monotonic() + SUMMARY_S
+        poisoned = [
+            f"{held.partition.topic}[{held.partition.number}]: {held.poisoned}" for held in parts if held.poisoned
+        ]
+        self._health.set("input", ok=not poisoned, reason="; ".join(poisoned))
         if self.overview.model:
             created = self._library.created_ms(self.overview.model)
             self._metrics.set("monitor_model_created_timestamp_seconds", created / 1000)
+
+    def _train(self) -> None:
+        lag, enough = self._source.lag(), self._trainer.enough
+        backlog = any(lag.get(part, 0) and not enough(held.history) for part, held in self._held.items())
+        self._trainer.tick([held.history for held in self._held.values()], backlog=backlog)
 
     def _on_assign(self, committed: Committed) -> Mapping[Partition, int | None]:
         now = self._monotonic()
@@ -227,11 +278,17 @@ class Daemon:
             self._keeper.save_history(held)
             del self._held[held.partition]
         self._log.info("partitions given up", partitions=len(parts), committed=done)
+        if not done and self._committer.once:
+            self._committer.discard()  # the next owner computes it anew
+            if self._held:  # what was discarded of these is not computed again by anyone but a new start
+                raise RuntimeError("partitions were taken away before their outputs could be committed")
 
     def _on_lost(self, partitions: Sequence[Partition]) -> None:
         """Rule 6, second half."""
         for part in partitions:
             self._held.pop(part, None)
+        if not self._held:  # else the partition itself is gone, a topic made anew, and nobody computes it again
+            self._committer.discard()
         self._log.warning("partitions lost", partitions=len(partitions))
 
 

@@ -74,7 +74,7 @@ class View:
             for line in file:
                 if line.endswith(b"\n"):
                     self._read += len(line)
-                    self._console.print(_sentence(json.loads(line)), highlight=False)
+                    self._console.print(_sentence(json.loads(line)), highlight=False, soft_wrap=True)
 
 
 def _sentence(alert: dict[str, Any]) -> Text:

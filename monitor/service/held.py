@@ -2,7 +2,8 @@
 
 3. On assignment the newest valid snapshot not beyond the committed offset is loaded, and reading starts at its offset.
    What is put out for offsets below the committed one was acknowledged before: it is muted.
-2. A snapshot is written only after its offset was committed; the caller sees to that.
+2. A snapshot is written only after its offset was committed; the caller sees to that. The one exception is the state
+   that a partition begins with: it is written before the first commit, so that there is always one to go back to.
 
 The history for training is kept beside the snapshots and less often: losing ten minutes of it changes no alert.
 """
@@ -19,6 +20,7 @@ from monitor.core.pipeline import Pipeline
 from monitor.core.records import Floats, Outputs, Partition, State
 from monitor.service.library import Library
 from monitor.service.metrics import Metrics
+from monitor.service.poison import Poison
 from monitor.store.base import Blobs, StoreUnavailable, quarantine
 from monitor.store.models import ModelInvalid
 from monitor.store.snapshots import Snapshot, Snapshots
@@ -32,18 +34,35 @@ class Held:
     partition: Partition
     pipeline: Pipeline
     history: History
+    poison: Poison
     next: int | None  # offset of the next message to process; None = nothing was read and nothing committed yet
     committed: int | None
     muted_below: int  # outputs of offsets below this were acknowledged before the last restart
     crossed: bool  # whether the replay is over and the open alerts were published again
     snapshot_due: float  # monotonic seconds
     snapshot_offset: int | None = None  # of the newest snapshot written
+    groundless: bool = False  # whether a restart would find no snapshot to go back to
+    first: int | None = None  # offset of the first message processed
+    read_before: int | None = None  # no earlier owner has read from here on; None = not known yet
+    poisoned: str = ""  # why nothing more of it is read or committed; empty = all is well
     ratios: Floats = field(default_factory=lambda: np.empty(0, np.float32))  # (A,) of each asset's last window
 
     @property
     def replaying(self) -> bool:
         """Whether it still reads what was read before the last restart."""
         return self.next is not None and self.next < self.muted_below
+
+    def on_new_ground(self, lag: int | None) -> bool:
+        """Whether everything is past that an earlier owner may have scored and published without having committed it.
+
+        It cannot have read on beyond the partition's end at the assignment. Computed anew with another model the same
+        windows would say something else, and an alert that only the first one raised would never be resolved.
+        """
+        if self.pipeline.detector is None:
+            return True
+        if self.read_before is None and self.next is not None and lag is not None:
+            self.read_before = self.next + lag
+        return self.read_before is not None and (self.next or 0) >= self.read_before
 
     def take(self, outputs: Outputs) -> None:
         """Remember what the pipeline gave, for training and for show."""
@@ -65,6 +84,7 @@ class Keeper:
         *,
         pipeline: Callable[[Partition], Pipeline],
         history: Callable[[], History],
+        poison: Callable[[], Poison],
         snapshots: Snapshots,
         blobs: Blobs,
         library: Library,
@@ -73,7 +93,7 @@ class Keeper:
         log: BoundLogger,
         wall_ms: Callable[[], int],
     ) -> None:
-        self._pipeline, self._history = pipeline, history
+        self._pipeline, self._history, self._poison = pipeline, history, poison
         self._snapshots, self._blobs, self._library = snapshots, blobs, library
         self._settings = settings  # fingerprint of what shapes the state
         self._metrics, self._log, self._wall_ms = metrics, log, wall_ms
@@ -101,7 +121,24 @@ class Keeper:
         )
         history = self._read_history(partition)
         crossed = start is None or snapshot is None
-        return Held(partition, pipeline, history, start, committed, committed or 0, crossed, snapshot_due)
+        held = Held(
+            partition, pipeline, history, self._poison(), start, committed, committed or 0, crossed, snapshot_due
+        )
+        held.groundless = not restored
+        held.read_before = 0 if committed is None else None
+        return held
+
+    def ground(self, held: Held) -> bool:
+        """Before a commit: make sure that there is a snapshot to go back to; if not, it must not be committed yet.
+
+        Killed between its first commit and its first snapshot, a partition would else begin anew at what was committed.
+        """
+        if held.groundless and held.first is not None:
+            pipeline = self._pipeline(held.partition)
+            if held.pipeline.detector is not None:
+                pipeline.use(held.pipeline.detector)
+            held.groundless = not self._write(held, held.first, pipeline)
+        return not held.groundless
 
     def snapshot(self, held: Held) -> None:
         """Rule 2: write the state at `held.next`, which must have been committed. A store that is away is noted."""
@@ -127,14 +164,17 @@ class Keeper:
     def _save(self, held: Held, pipeline: Pipeline) -> bool:
         assert held.next is not None, "a snapshot has an offset"
         assert held.next <= (held.committed or 0), "a snapshot comes after its commit"
-        state = Snapshot(held.partition, held.next, pipeline.model, pipeline.save_state(), self._settings)
+        return self._write(held, held.next, pipeline)
+
+    def _write(self, held: Held, offset: int, pipeline: Pipeline) -> bool:
+        state = Snapshot(held.partition, offset, pipeline.model, pipeline.save_state(), self._settings)
         try:
             size = self._snapshots.save(state)
         except StoreUnavailable as error:  # the older one is still there; a restart replays from it
             self._metrics.add("monitor_snapshots_total", result="unavailable")
             self._log.warning("snapshot not written", store=error.path, reason=error.reason)
             return False
-        held.snapshot_offset = held.next
+        held.snapshot_offset = offset
         self._metrics.add("monitor_snapshots_total", result="done")
         self._metrics.set("monitor_snapshot_bytes", size)
         self._metrics.set("monitor_snapshot_timestamp_seconds", self._wall_ms() / 1000)

@@ -5,17 +5,31 @@ by nobody: pass a time that was normal. The gate is the same as for scheduled tr
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from monitor.connectors.base import Committed, Source
 from monitor.core.corpus import Corpus, join
+from monitor.core.history import History
+from monitor.core.pipeline import Pipeline
 from monitor.core.records import Message, Partition
 from monitor.service.assembly import make_history, make_pipeline
 from monitor.service.build import wall_ms
-from monitor.service.held import Held
 from monitor.service.settings import Settings
 
 QUIET_S = 10.0  # without a message, when the source cannot say whether there is more
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """What a partition gives."""
+
+    pipeline: Pipeline
+    history: History
+
+    def take(self, messages: Sequence[Message]) -> None:
+        windows = self.pipeline.process(messages, wall_ms(), lambda _: None).windows
+        self.history.add(windows, self.pipeline.windows.assets, self.pipeline.windows.channels)
 
 
 def collect(settings: Settings, source: Source, progress: Callable[[int, int], None]) -> Corpus:
@@ -23,12 +37,12 @@ def collect(settings: Settings, source: Source, progress: Callable[[int, int], N
 
     Raises ValueError if that gives no window, Unavailable if the source cannot be reached.
     """
-    parts: dict[Partition, Held] = {}
+    parts: dict[Partition, _Reader] = {}
     read = 0
 
     def on_assign(committed: Committed) -> dict[Partition, int | None]:
         for part in committed:
-            parts[part] = Held(part, make_pipeline(settings, part), make_history(settings), None, None, 0, True, 0.0)
+            parts[part] = _Reader(make_pipeline(settings, part), make_history(settings))
         return dict.fromkeys(committed)  # from the beginning
 
     source.open(on_assign, lambda _: None, lambda _: None)
@@ -36,8 +50,8 @@ def collect(settings: Settings, source: Source, progress: Callable[[int, int], N
         last = time.monotonic()
         while not source.ended() and not (read and _at_the_end(source.lag(), parts)):
             messages = source.poll(settings.source.batch_messages, settings.source.poll_s)
-            for message_part in {message.partition for message in messages}:
-                _take(parts[message_part], [message for message in messages if message.partition == message_part])
+            for part in {message.partition for message in messages}:
+                parts[part].take([message for message in messages if message.partition == part])
             read += len(messages)
             last = time.monotonic() if messages else last
             if time.monotonic() - last > QUIET_S:
@@ -45,7 +59,7 @@ def collect(settings: Settings, source: Source, progress: Callable[[int, int], N
             progress(read, sum(source.lag().values()))
     finally:
         source.close()
-    corpora = [corpus for held in parts.values() if len(corpus := held.history.normal())]
+    corpora = [corpus for reader in parts.values() if len(corpus := reader.history.normal())]
     if not corpora:
         raise ValueError(
             f"{read} messages gave no window of {settings.windows.length} steps of {settings.windows.step_s:g} s; "
@@ -54,10 +68,6 @@ def collect(settings: Settings, source: Source, progress: Callable[[int, int], N
     return join(corpora)
 
 
-def _at_the_end(lag: Mapping[Partition, int], parts: Mapping[Partition, Held]) -> bool:
+def _at_the_end(lag: Mapping[Partition, int], parts: Mapping[Partition, object]) -> bool:
     """Whether every partition is known to be read to its end."""
     return lag.keys() >= parts.keys() and not any(lag.values())
-
-
-def _take(held: Held, messages: list[Message]) -> None:
-    held.take(held.pipeline.process(messages, wall_ms(), lambda _: None))

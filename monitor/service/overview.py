@@ -19,6 +19,15 @@ from monitor.service.trainer import Status
 STATES = ("learning", "warming", "normal", "pending", "firing")
 _DROPPED = ("late", "duplicate", "unknown_channel", "refused")
 _SKIPPED = ("warmup", "unobserved")
+_TOLD = {  # what a summary tells: key -> counter
+    "messages": "monitor_messages_total",
+    "rejected": "monitor_messages_rejected_total",
+    "readings": "monitor_readings_total",
+    "dropped": "monitor_readings_dropped_total",
+    "scored": "monitor_windows_scored_total",
+    "alerts": "monitor_alerts_total",
+    "checkpoints": "monitor_checkpoints_total",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +76,7 @@ class Counter:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._told = dict.fromkeys(_TOLD, 0.0)  # totals at the last summary
 
     def stopwatch(self) -> Mark:
         """A mark that adds the time since the last mark to the stage it is told."""
@@ -119,3 +129,21 @@ class Counter:
         if now.model:
             self._metrics.clear("monitor_model_info")
             self._metrics.set("monitor_model_info", 1, version=now.model)
+
+    def summary(self, now: Overview, lag: Mapping[Partition, int]) -> dict[str, object]:
+        """What happened since the last summary, and where things stand, for one line of log."""
+        totals = {key: self._metrics.total(name) for key, name in _TOLD.items()}
+        since = {key: round(total - self._told[key]) for key, total in totals.items()}
+        self._told = totals
+        standing: dict[str, object] = {
+            **since,
+            "lag": sum(lag.values()),
+            "assets": len(now.assets),
+            "firing": sum(asset.state == "firing" for asset in now.assets),
+            "model": now.model or None,
+        }
+        if now.model:
+            return standing
+        training = now.training
+        eta = None if training.eta_s is None else round(training.eta_s)
+        return {**standing, "learning": f"{training.steps} of {training.needed} steps", "learning_eta_s": eta}

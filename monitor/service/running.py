@@ -7,11 +7,11 @@ by that.
 
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from types import FrameType
 
 import structlog
 import torch
@@ -36,20 +36,20 @@ log = structlog.stdlib.get_logger("monitor")
 
 
 class Service:
-    """A worker with everything around it; `daemon.overview` and `metrics` may be read meanwhile."""
+    """A worker with everything around it; `daemon.overview`, `metrics` and `health` may be read meanwhile."""
 
     def __init__(self, settings: Settings, broker: MemoryBroker | None = None) -> None:
         self.settings = settings
         self.metrics = Metrics()
+        self.health = make_health(settings)
         self.daemon: Daemon | None = None
         self.failure: BaseException | None = None  # of the recorder's thread
         self._broker = broker
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set or the source has ended. Raises what no part can go on after."""
-        settings, metrics = self.settings, self.metrics
+        settings, metrics, health = self.settings, self.metrics, self.health
         torch.set_num_threads(settings.model.threads)
-        health = make_health(settings)
         metrics.set("monitor_start_timestamp_seconds", wall_ms() / 1000)
         with ExitStack() as stack:
             if settings.health.enabled:
@@ -111,23 +111,42 @@ def run_service(settings: Settings) -> int:
 
 @contextmanager
 def _signals(stop: threading.Event, grace_s: float) -> Iterator[None]:
-    """Signals set `stop`; a second one, or the end of the grace period, ends the process."""
+    """Signals set `stop`; a second one, or the end of the grace period, ends the process.
+
+    A thread hears of them through a socket that the interpreter writes to: a handler in Python would have to wait until
+    the main thread comes back from a client's call, and a broker that does not answer is when a second signal is sent.
+    """
+    ear, mouth = socket.socketpair()
+    mouth.setblocking(False)
+    numbers = (signal.SIGTERM, signal.SIGINT)
+
+    def listen() -> None:
+        told = False
+        while number := ear.recv(1):
+            if number[0] not in numbers:
+                continue
+            if told:
+                leave("a second signal")
+            told = True
+            stop.set()
+            timer = threading.Timer(grace_s, leave, ("the grace period is over",))
+            timer.daemon = True
+            timer.start()
 
     def leave(reason: str) -> None:
         print(f"monitor: leaving at once: {reason}", file=sys.stderr, flush=True)
         os._exit(AGAIN)
 
-    def heard(_: int, __: FrameType | None) -> None:
-        if stop.is_set():
-            leave("a second signal")
-        stop.set()
-        timer = threading.Timer(grace_s, leave, ("the grace period is over",))
-        timer.daemon = True
-        timer.start()
-
-    before = {number: signal.signal(number, heard) for number in (signal.SIGTERM, signal.SIGINT)}
+    thread = threading.Thread(target=listen, name="signals", daemon=True)
+    thread.start()
+    wakeup = signal.set_wakeup_fd(mouth.fileno())
+    before = {number: signal.signal(number, lambda *_: None) for number in numbers}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup)
+        mouth.close()
+        thread.join()
+        ear.close()

@@ -158,6 +158,13 @@ class StoreSection(Section):
 class DeliverySection(Section):
     """When what is done becomes final."""
 
+    mode: Literal["at_least_once", "exactly_once"] = setting(
+        "at_least_once",
+        "exactly_once: outputs and offsets are committed in one transaction of Kafka. Whoever reads only what is "
+        "committed gets each alert once, at the checkpoint. at_least_once: alerts come as soon as they are known, and "
+        "some twice after a crash, with equal ids.",
+        "it would be unknown whether alerts may come twice",
+    )
     checkpoint_s: float = setting(
         1.0,
         "Time between two checkpoints: outputs acknowledged, offsets committed.",
@@ -190,6 +197,22 @@ class DeliverySection(Section):
         unit="s",
         low=0.1,
         high=60,
+    )
+    dead_letters_in_a_row: int = setting(
+        1000,
+        "After more messages in a row that cannot be read, the partition is not read on and not committed: its format "
+        "has changed, or the field map is wrong. /readyz says so.",
+        "one bad message would stop everything, or a wrong field map turn a whole topic into dead letters",
+        unit="messages",
+        low=1,
+        high=1_000_000_000,
+    )
+    dead_letters_share: float = setting(
+        0.5,
+        "Likewise if more than this share of the last 10 000 messages cannot be read.",
+        "a few bad messages would stop everything, or half a topic end as dead letters",
+        low=0.001,
+        high=1,
     )
 
 

@@ -3,10 +3,10 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import accumulate, groupby
-from operator import itemgetter
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 from monitor.core.records import Record
@@ -46,14 +46,30 @@ def stream(plant: Plant, kind: str, clean: int, steps: int) -> Iterator[tuple[li
         begin = end
 
 
-def _at_once(sent: list[Sent], speed: float) -> Iterator[tuple[int, list[Sent]]]:
-    """What is written together, and the newest time in it: a step after the other, or all if there is no rhythm."""
-    newest = list(accumulate((each.time for each in sent), max))
+def _at_once(sent: list[Sent], speed: float) -> list[tuple[int, list[Sent]]]:
+    """What is written together, and when it was sent: a step after the other, or all if there is no rhythm."""
     if not speed:
-        yield newest[-1], sent
-        return
-    for latest, group in groupby(zip(newest, sent, strict=True), key=itemgetter(0)):
-        yield latest, [each for _, each in group]
+        return [(sent[-1].time, sent)]
+    return [(at, list(group)) for at, group in groupby(sent, key=attrgetter("time"))]
+
+
+def _way_out(settings: Settings, *, to_kafka: bool) -> tuple[Callable[[list[Sent]], None], Callable[[], None]]:
+    """Where messages go, and what is to be called at the end. Raises ValueError if the client refuses its options."""
+    if not to_kafka:
+
+        def to_stdout(sent: list[Sent]) -> None:
+            sys.stdout.buffer.writelines(each.value + b"\n" for each in sent)
+            sys.stdout.flush()
+
+        return to_stdout, lambda: None
+    sink = make_producer(settings, Metrics())
+    sink.open()
+
+    def to_topic(sent: list[Sent]) -> None:
+        sink.write([Record(settings.source.topics[0], each.key, each.value) for each in sent])
+        sink.flush(settings.delivery.flush_timeout_s)
+
+    return to_topic, sink.close
 
 
 def write(settings: Settings, simulation: Simulation, *, to_kafka: bool) -> int:
@@ -67,9 +83,7 @@ def write(settings: Settings, simulation: Simulation, *, to_kafka: bool) -> int:
     back = simulation.steps if simulation.speed != 1 else 0  # faster than the clock: end now, do not run ahead of it
     start = (wall_ms() // step_ms - back) * step_ms
     plant = Plant(PlantSettings(simulation.assets, step_ms, simulation.seed, start))
-    sink = make_producer(settings, Metrics()) if to_kafka else None
-    if sink is not None:
-        sink.open()
+    put, close = _way_out(settings, to_kafka=to_kafka)
     if simulation.labels is not None:
         simulation.labels.write_text("")
     begin, count = time.monotonic(), 0
@@ -77,18 +91,12 @@ def write(settings: Settings, simulation: Simulation, *, to_kafka: bool) -> int:
         if simulation.labels is not None:
             with simulation.labels.open("a") as file:
                 file.writelines(json.dumps(asdict(fault)) + "\n" for fault in faults)
-        for latest, sent in _at_once(made, simulation.speed):
+        for at, sent in _at_once(made, simulation.speed):
             if simulation.speed:
-                due = begin + (latest - start) / 1000 / simulation.speed
+                due = begin + (at - start) / 1000 / simulation.speed
                 time.sleep(max(0.0, due - time.monotonic()))
+            put(sent)
             count += len(sent)
-            if sink is None:
-                sys.stdout.buffer.writelines(each.value + b"\n" for each in sent)
-                sys.stdout.flush()
-            else:
-                sink.write([Record(settings.source.topics[0], each.key, each.value) for each in sent])
-                sink.flush(settings.delivery.flush_timeout_s)
-    if sink is not None:
-        sink.close()
+    close()
     print(f"{count} messages of {simulation.assets} assets", file=sys.stderr)
     return 0

@@ -1,4 +1,4 @@
-"""`monitor train`: history from the source, a model out of it, and into use if the gate lets it pass."""
+"""`monitor train` and `monitor rollback`: a model out of what the source holds, if the gate lets it pass; and back."""
 
 import time
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from monitor.service.metrics import Metrics
 from monitor.service.offline import collect
 from monitor.service.settings import Settings
 from monitor.service.training_job import train
+from monitor.store.models import ModelInvalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +57,11 @@ def train_now(settings: Settings, reading: Callable[[int, int], None], fitting: 
         return Outcome(False, f"refused: {refused} ({figures})")
     models.set_current(version)
     return Outcome(True, f"{version} in use ({figures})")
+
+
+def roll_back(settings: Settings) -> str:
+    """The version in use from now on. Raises ValueError if there is no earlier one, StoreUnavailable."""
+    try:
+        return make_models(make_blobs(settings), Metrics()).rollback()
+    except ModelInvalid as error:
+        raise ValueError(str(error)) from error

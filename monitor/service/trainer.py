@@ -89,8 +89,12 @@ class Trainer:
         self.first_running = False  # whether the first model is in the making
         self.status = Status(needed=first_steps)
 
-    def tick(self, histories: Sequence[History]) -> None:
-        """Look whether a training has ended or is due; about once a second."""
+    def tick(self, histories: Sequence[History], *, backlog: bool = False) -> None:
+        """Look whether a training has ended or is due; about once a second.
+
+        `backlog` says that there is a partition with more to read which has not given enough yet: the first model waits
+        for it, or it would know only the machines of the partitions that happen to be read first.
+        """
         if self._child is not None:
             self._watch(self._child)
             return
@@ -100,7 +104,11 @@ class Trainer:
         self.learning = incumbent is None
         if incumbent is None:
             self._learn(histories)
-            due = self.status.share >= 1 and self._monotonic() >= (self._next if self.status.result else 0)
+            due = (
+                self.status.share >= 1
+                and not backlog
+                and self._monotonic() >= (self._next if self.status.result else 0)
+            )
         else:
             due = bool(self._interval_s) and self._monotonic() >= self._next
         if due:
@@ -112,6 +120,11 @@ class Trainer:
             self._child.kill()
             self._child.wait()
             self._end()
+
+    def enough(self, history: History) -> bool:
+        """Whether a partition has given what the first model needs: its median asset `first_steps` steps."""
+        steps = history.steps_seen()
+        return len(steps) > 0 and bool(np.median(steps) >= self._first_steps)
 
     def _learn(self, histories: Sequence[History]) -> None:
         steps = np.concatenate([np.zeros(0, np.int64), *(history.steps_seen() for history in histories)])
@@ -144,17 +157,18 @@ class Trainer:
 
     def _spawn(self, corpus: Corpus, job: Job) -> "subprocess.Popen[bytes]":
         """The child, with all it is told in a folder of its own. Raises OSError."""
-        self._folder = Path(tempfile.mkdtemp(prefix="monitor-training-"))
-        with (self._folder / "corpus.safetensors").open("wb") as file:
+        folder = self._folder = Path(tempfile.mkdtemp(prefix="monitor-training-"))
+        with (folder / "corpus.safetensors").open("wb") as file:
             file.writelines(pack(corpus.pack(), {}))
-        (self._folder / "job.json").write_text(json.dumps({**asdict(job), "parent": os.getpid()}))
-        command = [sys.executable, "-m", "monitor.service.training_job", str(self._folder)]
-        with (self._folder / "errors").open("wb") as errors:
+        (folder / "job.json").write_text(json.dumps({**asdict(job), "parent": os.getpid()}))
+        command = [sys.executable, "-m", "monitor.service.training_job", str(folder)]
+        with (folder / "errors").open("wb") as errors:
             return subprocess.Popen(  # noqa: S603 - our own program
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, env=_environment()
             )
 
     def _watch(self, child: "subprocess.Popen[bytes]") -> None:
+        assert self._folder is not None, "a child has a folder"
         progress = self._folder / "progress"
         if progress.exists():
             self.status = replace(self.status, progress=float(progress.read_text() or 0))

@@ -22,7 +22,7 @@ import torch
 from monitor.core.corpus import Corpus
 from monitor.core.detector import Model
 from monitor.core.gate import refusal
-from monitor.core.training import Fitted, Progress, Recipe, fit
+from monitor.core.training import Fitted, Progress, Recipe, fit, prepare
 from monitor.store.files import open_blobs
 from monitor.store.models import Models
 from monitor.store.tensors import unpack
@@ -39,6 +39,7 @@ def train(
     if incumbent:
         stored = models.get(incumbent)
         old = Model.unpack(incumbent, stored.manifest, stored.tensors)
+    corpus = prepare(corpus, recipe, old)
     fitted = fit(corpus, recipe, old, progress)
     reason = refusal(fitted.model, old, corpus, margin)
     if reason:

@@ -28,6 +28,7 @@ def alerting(**changes: Any) -> Alerting:
         "deadband": 0.25,
         "critical_ratio": 4.0,
         "update_ms": 10_000,
+        "gap_ms": 60_000,
     }
     return Alerting(**settings | changes)
 
@@ -290,3 +291,20 @@ def test_settings_out_of_range_are_refused(change: dict[str, Any], message: str)
     """A setting out of range raises ValueError that names it."""
     with pytest.raises(ValueError, match=message):
         alerting(**change)
+
+
+def test_a_gap_forgets_what_was_pending() -> None:
+    """Two lone anomalies further apart than the gap are not one that lasted: the second begins anew."""
+    stage = alerting(gap_ms=5000)
+    assert feed(stage, [(0, 1, 2.0), (0, 7, 2.0)]) == []
+    assert stage.states() == {0: "pending"}
+    (fired,) = feed(stage, [(0, 9, 2.0)])
+    assert fired.start == 7000
+    assert feed(stage, [(0, 100, 2.0)]) == []
+    assert stage.states() == {0: "firing"}
+
+
+def test_windows_no_further_apart_than_the_gap_belong_together() -> None:
+    """Anomalies exactly the gap apart are one."""
+    (fired,) = feed(alerting(gap_ms=5000), [(0, 1, 2.0), (0, 6, 2.0)])
+    assert fired.start == 1000

@@ -28,11 +28,15 @@ class NaiveAlerting:
         self.on, self.off, self.update_s = (
             options[name] / 1000 for name in ("on_delay_ms", "off_delay_ms", "update_ms")
         )
+        self.gap = options["gap_ms"] / 1000
         self.deadband, self.critical = options["deadband"], options["critical_ratio"]
         self.running: dict[int, NaiveAlert] = {}
 
     def push(self, row: int, end: int, ratio: float) -> list[Published]:
         """Take one window; what it publishes, if anything."""
+        before = self.running.get(row)
+        if before is not None and not before.published and end - before.windows[-1][0] > self.gap:
+            del self.running[row]
         if row not in self.running:
             if ratio <= 1:
                 return []
@@ -107,6 +111,7 @@ OPTIONS = st.fixed_dictionaries(
         "deadband": st.sampled_from([0.0, 0.2, 0.5]),
         "critical_ratio": st.sampled_from([1.0, 2.0, 3.5, 100.0]),
         "update_ms": st.sampled_from([0, 2000, 6000]),
+        "gap_ms": st.sampled_from([0, 1000, 2000, 60_000]),
     }
 )
 CUTS = st.lists(st.sampled_from([1, 2, 3, 7, 20, 500]), min_size=1, max_size=4)  # sizes of the batches, repeated

@@ -12,7 +12,7 @@ import numpy as np
 
 from monitor.connectors.memory import MemoryBroker
 from monitor.core.detector import Model
-from monitor.core.records import Record
+from monitor.core.records import Message, Partition, Record
 from monitor.service.configuration import load
 from monitor.service.running import Service
 from monitor.service.settings import Settings
@@ -21,7 +21,8 @@ from monitor.store.models import Models
 from tests.core.machines import ASSETS, CHANNELS, STEP, L, model
 
 ORIGIN = 1_700_000_000_000 // (L * STEP) * L * STEP  # ms UTC of step 0, on the grid of blocks
-PATIENCE_S = 30.0
+READINGS = Partition("readings", 0)
+PATIENCE_S = 60.0
 SMALL: Mapping[str, object] = {
     "name": "test",
     "source.kind": "memory",
@@ -71,7 +72,7 @@ def values(batch: np.ndarray, first: int = 0) -> list[tuple[bytes, bytes, int]]:
     return sent
 
 
-def feed(broker: MemoryBroker, sent: Sequence[tuple[bytes, bytes | None, int]], topic: str = "readings") -> None:
+def feed(broker: MemoryBroker, sent: Sequence[tuple[bytes | None, bytes | None, int]], topic: str = "readings") -> None:
     for key, value, at in sent:
         broker.append(Record(topic, key, value), timestamp=at)
 
@@ -88,6 +89,35 @@ def until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not within {PATIENCE_S} s"
         time.sleep(0.01)
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def readings(batch: np.ndarray, first: int = 0, offset: int = 0) -> list[Message]:
+    """The messages of `values` as a source delivers them, from `offset` on."""
+    sent = enumerate(values(batch, first), offset)
+    return [Message(READINGS, place, key, value, at) for place, (key, value, at) in sent]
+
+
+@contextmanager
+def away(store: Path) -> Iterator[None]:
+    """Meanwhile nothing can be read or written there."""
+    aside = store.with_name(f"{store.name}-aside")
+    store.rename(aside)
+    store.write_text("where the directory was")
+    try:
+        yield
+    finally:
+        store.unlink()
+        aside.rename(store)
 
 
 @contextmanager
@@ -109,9 +139,9 @@ def running(wanted: Settings, broker: MemoryBroker) -> Iterator[Service]:
     finally:
         stop.set()
         thread.join(PATIENCE_S)
+        if failures:  # says more than what was waited for in vain
+            raise failures[0]
     assert not thread.is_alive()
-    if failures:
-        raise failures[0]
 
 
 def committed(broker: MemoryBroker) -> int:

@@ -149,3 +149,28 @@ def test_unknown_channels_are_counted_not_scored(tmp_path: Path) -> None:
         until(lambda: committed(broker) == len(more))
         assert b'monitor_readings_dropped_total{reason="unknown_channel"} 180.0' in service.metrics.render()
     assert outputs(broker) == outputs(clean)
+
+
+@pytest.mark.parametrize(
+    ("limits", "bad_from", "bad_every"),
+    [({"delivery__dead_letters_in_a_row": 50}, 100, 1), ({"delivery__dead_letters_share": 0.1}, 0, 5)],
+)
+def test_a_poisoned_partition_stops(
+    limits: dict[str, float], bad_from: int, bad_every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too many unreadable messages stop reading and committing; not ready says why, and a corrected worker goes on."""
+    monkeypatch.setattr("monitor.service.poison.SPAN", 100)
+    put_model(tmp_path)
+    broker = MemoryBroker()
+    sent = good("json_wide")
+    for place in range(bad_from, len(sent), bad_every):
+        sent[place] = (sent[place][0], b"{}", sent[place][2])
+    feed(broker, sent)
+    with running(settings(tmp_path, source__batch_messages=20, **limits), broker) as service:
+        until(lambda: service.daemon is not None and "could not be read" in service.health.ready()[1])
+        stopped_at = committed(broker)
+        assert "readings[0]" in service.health.ready()[1]
+        assert service.health.live()[0]
+    assert committed(broker) == stopped_at < len(sent)
+    with running(settings(tmp_path, delivery__dead_letters_in_a_row=10**6, delivery__dead_letters_share=1.0), broker):
+        until(lambda: committed(broker) == len(sent))

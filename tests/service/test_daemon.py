@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from monitor.connectors.memory import MemoryBroker
+from monitor.core.records import Record
 from monitor.core.training import fit
 from monitor.store.files import open_blobs
 from monitor.store.models import Models
@@ -114,6 +115,19 @@ def test_the_first_model_is_learned_from_the_stream(tmp_path: Path) -> None:
     assert not published(broker, "monitor.alerts")
 
 
+def test_the_first_model_knows_the_machines_of_every_partition(tmp_path: Path) -> None:
+    """With a backlog in several partitions the first model waits until each of them has given enough."""
+    broker = MemoryBroker({"readings": 2})
+    for asset in (0, 1):  # all of one machine in one partition, and far more than one poll takes
+        for key, value, at in values(rows(1700, seed=1))[asset::2]:
+            broker.append(Record("readings", key, value), asset, at)
+    wanted = settings(tmp_path, training__first_steps=1200, source__batch_messages=3000)
+    with running(wanted, broker) as service:
+        until(lambda: service.daemon is not None and service.daemon.overview.model)
+    models = Models(open_blobs(str(tmp_path)), lambda _: None)
+    assert models.get(str(models.current())).manifest["assets"] == 2
+
+
 def test_a_later_model_is_adopted_and_named(tmp_path: Path) -> None:
     """A model made current by somebody else is adopted at a checkpoint, and each score names the model it is from."""
     first = put_model(tmp_path)
@@ -122,8 +136,10 @@ def test_a_later_model_is_adopted_and_named(tmp_path: Path) -> None:
     run_through(tmp_path, broker)
 
     second = put_model(tmp_path, fit(corpus(seed=4), FAST, None, lambda *_: None).model)
-    feed(broker, sent[400:])
-    run_through(tmp_path, broker, source__batch_messages=50, delivery__checkpoint_messages=50)
+    with running(settings(tmp_path), broker) as service:
+        until(lambda: service.daemon is not None and service.daemon.overview.model == second)
+        feed(broker, sent[400:])
+        until(lambda: committed(broker) == 800)
     bodies = published(broker, "monitor.scores")
     models = [body["model"] for body in bodies if body["asset"] == "a"]
     assert set(models) == {first, second}

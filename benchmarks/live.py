@@ -1,0 +1,222 @@
+"""A plant that runs on while something is done to its monitor: feed at a pace, daemon as a process, what it publishes.
+
+The broker is librdkafka's mock cluster, over real TCP, or noida-db where members of a group are static, which the mock
+knows nothing of. The mock keeps at most 5 MB and 100 000 messages of a partition; hence lz4 on both sides, which makes
+readings and scores three to five times smaller, and enough partitions.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from benchmarks.footprint import make_model
+from benchmarks.replay import ALERTS, DEAD, SCORES, TOPIC
+from benchmarks.replay import configuration as replay_configuration
+from monitor.connectors.kafka_sink import create_topics
+from monitor.service.configuration import load, render
+from monitor.service.plant import Doubles, Plant, messages
+from tests.brokers import Broker, free_port, mock_broker, noida_broker
+
+PATIENCE_S = 300.0
+_ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("MONITOR_")}
+
+
+class _Seen(msgspec.Struct, gc=False):
+    time: int  # ms UTC, end of the window
+
+
+@contextmanager
+def a_broker(partitions: int, files: Path | None = None) -> Iterator[Broker]:
+    """A broker with every topic of the monitor: noida-db with its `files`, or the mock."""
+    topics = dict.fromkeys((TOPIC, ALERTS, SCORES, DEAD), partitions)
+    with mock_broker(topics) if files is None else noida_broker(files) as broker:
+        if files is not None:
+            create_topics({"bootstrap.servers": broker.bootstrap}, topics, PATIENCE_S)
+        yield broker
+
+
+def a_model(folder: Path) -> Path:
+    """A store that holds a model of the plant, trained here once for many runs."""
+    make_model(replay_configuration(folder))
+    return folder / "store"
+
+
+def ends(broker: Broker, topic: str, partitions: int) -> int:
+    """Messages in a topic of which the broker has dropped none; AssertionError if it has."""
+    consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "reader", "log_level": 0})
+    total = 0
+    for number in range(partitions):
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
+        assert low == 0, f"{topic}[{number}] begins at {low}"
+        total += high
+    consumer.close()
+    return total
+
+
+def published(broker: Broker, topic: str, partitions: int) -> list[dict[str, Any]]:
+    """The bodies of everything in a topic."""
+    total = ends(broker, topic, partitions)
+    found: list[dict[str, Any]] = []
+    consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "reader", "log_level": 0})
+    consumer.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
+    while len(found) < total:
+        found += [json.loads(message.value() or b"") for message in consumer.consume(total - len(found), 1.0)]
+    consumer.close()
+    return found
+
+
+class Feed:
+    """Writes what the plant reads, `values` (A, T, C) from step 0 on; `step` is the next one to be written."""
+
+    def __init__(self, broker: Broker, plant: Plant, values: Doubles, partitions: int) -> None:
+        self.step = 0
+        self.sent = 0  # messages
+        self._plant, self._values, self._partitions = plant, values, partitions
+        self._producer = Producer(
+            {"bootstrap.servers": broker.bootstrap, "linger.ms": 5, "compression.type": "lz4", "log_level": 0}
+        )
+        self._stop = threading.Event()
+
+    def at_once(self, steps: int) -> None:
+        """Write the next steps as fast as it goes, and wait until they are in the topic."""
+        self._write(steps)
+        assert self._producer.flush(PATIENCE_S) == 0
+
+    @contextmanager
+    def steadily(self, per_s: float) -> Iterator[None]:
+        """Write on meanwhile, in a thread, so many steps a second."""
+        thread = threading.Thread(target=self._go_on, args=(1 / per_s,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            thread.join()
+            assert self._producer.flush(PATIENCE_S) == 0
+
+    def wait_for(self, step: int) -> None:
+        """Until this step was written."""
+        until(lambda: self.step > step, f"step {step}")
+
+    def wait_for_end(self) -> None:
+        """Until the last step was written."""
+        self.wait_for(self._values.shape[1] - 1)
+
+    def _go_on(self, period_s: float) -> None:
+        due = time.monotonic()
+        while self.step < self._values.shape[1] and not self._stop.wait(max(0.0, due - time.monotonic())):
+            self._write(1)
+            due += period_s
+
+    def _write(self, steps: int) -> None:
+        for each in messages(self._plant, self.step, self._values[:, self.step : self.step + steps]):
+            number = int(each.key.decode().rpartition("-")[2]) % self._partitions
+            while True:
+                with suppress(BufferError):  # its queue is full
+                    self._producer.produce(TOPIC, each.value, each.key, number)
+                    break
+                self._producer.poll(0.1)
+            self.sent += 1
+        self._producer.poll(0)
+        self.step += steps
+
+
+class Tail:
+    """Reads the newest scores as they are published, in a thread; `newest` is the time of the last one by partition."""
+
+    def __init__(self, broker: Broker, partitions: int) -> None:
+        self.newest = dict.fromkeys(range(partitions), 0)  # ms UTC
+        self.seen: dict[int, float] = {}  # when that one came, seconds since the epoch
+        self._options = {"bootstrap.servers": broker.bootstrap, "group.id": "tail", "log_level": 0}
+        self._stop = threading.Event()
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        thread = threading.Thread(target=self._read, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            thread.join()
+
+    def _read(self) -> None:
+        decoder = msgspec.json.Decoder(_Seen)
+        consumer = Consumer({**self._options, "fetch.wait.max.ms": 20, "auto.offset.reset": "earliest"})
+        consumer.assign([TopicPartition(SCORES, number, 0) for number in self.newest])
+        while not self._stop.is_set():
+            batch = [*consumer.consume(1, 0.1), *consumer.consume(20_000, 0)]
+            now = time.time()
+            for message in batch:
+                number, value = message.partition(), message.value()
+                if message.error() is not None or number is None or value is None:
+                    continue
+                at = decoder.decode(value).time
+                if at > self.newest[number]:
+                    self.seen[number], self.newest[number] = now, at  # in this order: others read them meanwhile
+        consumer.close()
+
+
+class Daemon:
+    """`monitor run` as a process, which may be started again with what it left behind."""
+
+    def __init__(self, folder: Path, store: Path, settings: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+        self.port = free_port()
+        self.store = folder / "store"
+        self.began = 0.0  # seconds since the epoch
+        self._environment = {**_ENVIRONMENT, **environment}
+        self._config, self._log = folder / "live.toml", folder / "log"
+        shutil.copytree(store, self.store)
+        own = {"store.url": str(self.store), "health.port": self.port, "training.interval_s": 0.0, "log.format": "json"}
+        self._config.write_text(render(load(None, {}, {**settings, **own})))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.began = time.time()
+        command = [sys.executable, "-m", "monitor.service", "run", "-c", str(self._config)]
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment
+            )
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End it in this way. One that has ended before is left."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(60)
+
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        """What the running process has logged of this event; `at` is when, in seconds since the epoch."""
+        found = [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]
+        return [
+            {**line, "at": datetime.fromisoformat(line["timestamp"]).timestamp()}
+            for line in found
+            if line["event"] == event
+        ]
+
+    def alive(self) -> None:
+        """Raises AssertionError with the end of the log if it is not."""
+        assert self._process is not None
+        assert self._process.poll() is None, self._log.read_text()[-3000:]
+
+
+def until(condition: Any, what: str) -> float:
+    """Wait; returns the seconds it took."""
+    begin = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begin < PATIENCE_S, f"{what}: not within {PATIENCE_S} s"
+        time.sleep(0.02)
+    return time.monotonic() - begin

@@ -1,0 +1,223 @@
+"""What a chaos run should have published, and how what it did publish differs from that.
+
+The reference is the pipeline of each partition in one process, fed with what lies in the readings' topic in the end, in
+large batches and without ever being interrupted. The only thing taken from the run is the offset at which each
+partition went over to another model, since that moment is the workers' choice: it is the offset of the first window
+that a score names the new model for. Every window before it must name the old one, every later one the new one, and
+then all scores, thresholds and alerts are determined again.
+
+Records are compared byte by byte: the same messages and the same models give the same bits on one machine.
+
+Of a record that was published more than once, every copy is compared. How many copies may there be? While a process
+holds a partition it publishes each record at most once, beginning with those that its predecessor published after its
+last commit, and with the newest record of every alert that is open at that commit. So a record may have as many copies
+as processes took the partition over at an offset up to that of the alert's next record and lived when the first copy
+was published.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import msgspec
+
+from monitor.core.detector import Detector
+from monitor.core.encode import alert_record, score_records
+from monitor.core.records import Message, Partition
+from monitor.service.assembly import make_pipeline
+from monitor.service.settings import Settings
+from tests.crash.chaos_group import Tenure
+
+_BATCH = 700  # messages; unlike what workers read at once
+_LATER = 2**53  # ms UTC, beyond every timestamp: then the result depends on the messages alone
+Key = tuple[str, int]  # id and sequence of an alert's record, asset and time of a score
+_SLACK_S = 0.05  # between a log line and a message's timestamp, in ms both, and written by different threads
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A record as it was read back."""
+
+    value: bytes
+    timestamp: float  # seconds since the epoch, as the producer gave it
+
+
+@dataclass(slots=True)
+class Expected:
+    """What a partition should have given."""
+
+    values: dict[Key, bytes] = field(default_factory=dict)
+    place: dict[Key, tuple[int, int]] = field(default_factory=dict)  # partition, offset up to which it may be repeated
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Counts, and examples for people."""
+
+    expected: int
+    missing: int
+    unexpected: int
+    wrong: int
+    duplicates: int
+    excess: int  # of the duplicates, more than the protocol allows
+    examples: tuple[str, ...]
+
+    @property
+    def bad(self) -> int:
+        return self.missing + self.unexpected + self.wrong + self.excess
+
+
+def alert_key(value: bytes) -> Key:
+    body = msgspec.json.decode(value)
+    return body["id"], body["sequence"]
+
+
+def score_key(value: bytes) -> Key:
+    body = msgspec.json.decode(value)
+    return body["asset"], body["time"]
+
+
+def adoption_offsets(
+    readings: Mapping[int, Sequence[Message]], scores: Sequence[Found], version: str
+) -> tuple[dict[int, int], int]:
+    """Where each partition went over to model `version`, and how many scores name the other model beyond that."""
+    where = {}
+    for number, messages in readings.items():
+        for message in messages:
+            body = msgspec.json.decode(message.value or b"")
+            where[body["asset"], body["timestamp"]] = number, message.offset
+    places: list[tuple[int, int, bool]] = []
+    for found in scores:
+        body = msgspec.json.decode(found.value)
+        places.append((*where[body["asset"], body["time"]], body["model"] == version))
+    offsets = {
+        number: min(offset for part, offset, new in places if new and part == number)
+        for number in {part for part, _, new in places if new}
+    }
+    back = sum(not new and offset >= offsets[part] for part, offset, new in places if part in offsets)
+    return offsets, back
+
+
+def reference(
+    settings: Settings,
+    readings: Mapping[int, Sequence[Message]],
+    models: tuple[Detector, Detector],
+    adopted: Mapping[int, int],
+) -> tuple[Expected, Expected]:
+    """The alerts and scores that these readings give when each partition adopts the second model at an offset."""
+    alerts, scores = Expected(), Expected()
+    for number, messages in readings.items():
+        at = adopted.get(number, len(messages))
+        pipeline = make_pipeline(settings, Partition(settings.source.topics[0], number))
+        pipeline.use(models[0])
+        newest: dict[str, Key] = {}  # record of each alert that is open
+        cuts = [*range(0, at, _BATCH), *range(at, len(messages), _BATCH), len(messages)]
+        for begin, end in pairwise(cuts):
+            if begin == adopted.get(number):
+                pipeline.adopt(models[1])
+            outputs = pipeline.process(messages[begin:end], _LATER, lambda _: None)
+            for record in score_records(
+                settings.outputs.scores,
+                outputs,
+                names=pipeline.windows.assets,
+                channels=pipeline.windows.channels,
+                model=pipeline.model,
+                every_steps=settings.outputs.scores_every,
+                step_ms=settings.windows.step_ms,
+            ):
+                assert record.value is not None
+                scores.values[score_key(record.value)] = record.value
+            for alert in outputs.alerts:
+                key = alert.id, alert.sequence
+                alerts.values[key] = alert_record(settings.outputs.alerts, alert).value or b""
+                if (before := newest.pop(alert.id, None)) is not None:
+                    alerts.place[before] = number, alert.position
+                newest[alert.id] = key
+                if alert.state == "resolved":
+                    alerts.place[newest.pop(alert.id)] = number, alert.position
+        for key in newest.values():
+            alerts.place[key] = number, len(messages)
+    return alerts, scores
+
+
+def difference(expected: Expected, found: Mapping[Key, Sequence[Found]], tenures: Sequence[Tenure]) -> Difference:
+    """How what was found differs from what was expected."""
+    missing = [key for key in expected.values if key not in found]
+    unexpected = [key for key in found if key not in expected.values]
+    wrong = [
+        key
+        for key, copies in found.items()
+        if key in expected.values and any(copy.value != expected.values[key] for copy in copies)
+    ]
+    excess = {
+        key: over
+        for key in expected.place
+        if (over := len(found.get(key, ())) - _allowed(key, expected, found, tenures)) > 0
+    }
+    examples = [f"missing {key}" for key in missing[:3]]
+    examples += [f"unexpected {key}: {found[key][0].value!r}" for key in unexpected[:3]]
+    examples += [f"wrong {key}: {_unlike(expected.values[key], found[key])}" for key in wrong[:3]]
+    examples += [f"{len(found[key])} copies of {key}, {over} too many" for key, over in list(excess.items())[:3]]
+    return Difference(
+        len(expected.values),
+        len(missing),
+        len(unexpected),
+        len(wrong),
+        sum(len(copies) - 1 for copies in found.values()),
+        sum(excess.values()),
+        tuple(examples),
+    )
+
+
+def _allowed(key: Key, expected: Expected, found: Mapping[Key, Sequence[Found]], tenures: Sequence[Tenure]) -> int:
+    partition, until = expected.place[key]
+    first = min((copy.timestamp for copy in found.get(key, ())), default=0.0)
+    return sum(
+        tenure.partition == partition and tenure.committed <= until and tenure.end + _SLACK_S >= first
+        for tenure in tenures
+    )
+
+
+def _unlike(expected: bytes, copies: Sequence[Found]) -> str:
+    right = msgspec.json.decode(expected)
+    for copy in copies:
+        body = msgspec.json.decode(copy.value)
+        if other := {
+            key: (right.get(key), body.get(key))
+            for key in right.keys() | body.keys()
+            if right.get(key) != body.get(key)
+        }:
+            return f"expected and found: {other}"
+    return "other bytes of equal content"
+
+
+def open_alerts(alerts: Sequence[Found], at: Sequence[float]) -> list[int]:
+    """How many alerts were firing at each of these times, by what was published."""
+    begun: dict[str, float] = {}
+    over: dict[str, float] = {}
+    for found in sorted(alerts, key=lambda each: each.timestamp):
+        body = msgspec.json.decode(found.value)
+        (begun if body["state"] == "firing" else over).setdefault(body["id"], found.timestamp)
+    return [sum(begin < time < over.get(alert, time + 1) for alert, begin in begun.items()) for time in at]
+
+
+def recovery(
+    scores: Sequence[tuple[int, float]], tenures: Sequence[Tenure], kills: Sequence[tuple[int, float]]
+) -> list[float]:
+    """Seconds from each kill until all partitions of the killed worker gave new scores.
+
+    `scores` holds partition and time of each record, `kills` worker and time. Kills of a worker that held nothing, and
+    those after which nothing came any more, are left out.
+    """
+    times = []
+    for worker, at in kills:
+        gaps = []
+        for part in {tenure.partition for tenure in tenures}:
+            last = max(
+                (t for t in tenures if t.partition == part and t.begin <= at), key=lambda t: t.begin, default=None
+            )
+            if last is not None and last.worker == worker:
+                gaps.append(min((time - at for number, time in scores if number == part and time > at), default=None))
+        if gaps and None not in gaps:
+            times.append(max(gap for gap in gaps if gap is not None))
+    return times

@@ -1,0 +1,150 @@
+"""The worker processes of a chaos run, and what they tell of themselves in their logs.
+
+A worker is `python -m monitor.service run` with a configuration file of its own; all share a consumer group and a
+store. One that ends without having been told to is started again and counted: a supervisor would do the same.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from monitor.service.configuration import load, render
+
+ROOT = Path(__file__).parents[2]
+_ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("MONITOR_")}
+_LEAVE_S = 45.0  # for a worker told to stop: its last checkpoint, closing, and its own grace period
+
+
+@dataclass(frozen=True, slots=True)
+class Tenure:
+    """A worker process has taken over a partition."""
+
+    partition: int
+    committed: int  # offset from which on it publishes
+    begin: float  # seconds since the epoch
+    end: float  # when the process ended, at the latest; it may have given the partition up before
+    worker: int
+
+
+class Worker:
+    """One place in the group, filled by one process after another."""
+
+    def __init__(self, number: int, config: Path, log: Path) -> None:
+        self.number = number
+        self.frozen = False
+        self.surprises: list[int] = []  # exit codes of processes that ended by themselves
+        self._config, self._log = config, log
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lives: list[tuple[Path, float]] = []  # log and end of each process that has ended
+        self._file = log
+
+    def start(self) -> None:
+        """Start a process."""
+        self._file = self._log.with_name(f"{self._log.stem}-{len(self._lives):02d}.jsonl")
+        command = ["nice", "-n", "5", sys.executable, "-m", "monitor.service", "run", "-c", str(self._config)]
+        with self._file.open("wb") as log:
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, env=_ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    def ready(self) -> bool:
+        """Whether its process has taken over a partition at least once."""
+        return b"partition taken over" in self._file.read_bytes()
+
+    def kill(self) -> None:
+        self._opened().send_signal(signal.SIGKILL)
+        self._ended()
+
+    def stop(self) -> None:
+        """Ask it to leave and wait for that; another exit code than 0 is a surprise, unless it had hardly begun."""
+        begun = self._file.stat().st_size > 0
+        self._opened().send_signal(signal.SIGTERM)
+        code = self._ended()
+        if code != 0 and (begun or code != -signal.SIGTERM):
+            self.surprises.append(code)
+
+    def freeze(self) -> None:
+        self._opened().send_signal(signal.SIGSTOP)
+        self.frozen = True
+
+    def thaw(self) -> None:
+        self._opened().send_signal(signal.SIGCONT)
+        self.frozen = False
+
+    def watch(self) -> None:
+        """Start it again if it has ended."""
+        if self._process is not None and self._process.poll() is not None:
+            self.surprises.append(self._ended())
+            self.start()
+
+    def end(self) -> None:
+        """End the process if there is one."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def tenures(self) -> list[Tenure]:
+        """Of all its processes so far."""
+        now = time.time()
+        lives = [*self._lives, (self._file, now)] if self._process is not None else self._lives
+        return [
+            Tenure(line["partition"], line["committed"] or 0, seconds(line["timestamp"]), end, self.number)
+            for log, end in lives
+            for line in lines(log)
+            if line["event"] == "partition taken over"
+        ]
+
+    def logs(self) -> list[Path]:
+        return [log for log, _ in self._lives]
+
+    def _opened(self) -> "subprocess.Popen[bytes]":
+        assert self._process is not None, "start() comes first"
+        return self._process
+
+    def _ended(self) -> int:
+        """Wait until the process has ended; its exit code."""
+        process = self._opened()
+        try:
+            code = process.wait(_LEAVE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = process.wait()
+        self._lives.append((self._file, time.time()))
+        self._process = None
+        return code
+
+
+def lines(log: Path) -> list[dict[str, Any]]:
+    """The lines of a log; one that a kill has torn, and what is not ours, is left out."""
+    found = []
+    for line in log.read_text(errors="replace").splitlines():
+        try:
+            parsed = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(parsed, dict):
+            found.append(parsed)
+    return found
+
+
+def seconds(timestamp: str) -> float:
+    """Since the epoch, of a log line's time."""
+    return datetime.fromisoformat(timestamp).timestamp()
+
+
+def make_workers(folder: Path, settings: Mapping[str, Any], options: Sequence[Mapping[str, Any]]) -> list[Worker]:
+    """A worker for each of `options`, librdkafka's, with the same settings for all."""
+    made = []
+    for number, own in enumerate(options):
+        config = folder / f"worker-{number}.toml"
+        config.write_text(render(load(None, {}, {**settings, "kafka.options": own})))
+        made.append(Worker(number, config, folder / f"worker-{number}.jsonl"))
+    return made

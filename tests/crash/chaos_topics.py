@@ -1,0 +1,77 @@
+"""The outside world of a chaos run: feeds readings at a pace, and reads topics back as they are in the end."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from monitor.core.records import Message, Partition
+from tests.contracts.kafka_harness import FAST
+from tests.crash.chaos_plant import Reading
+
+_PATIENCE_S = 60.0
+_ROUND_S = 0.05  # between two handfuls of readings
+
+
+@contextmanager
+def feeding(bootstrap: str, topic: str, readings: Sequence[Reading], duration_s: float) -> Iterator[threading.Thread]:
+    """Produce the readings, spread over a time, in a thread."""
+    failures: list[str] = []
+    thread = threading.Thread(target=_feed, args=(bootstrap, topic, readings, duration_s, failures), daemon=True)
+    thread.start()
+    yield thread
+    thread.join(_PATIENCE_S)
+    assert not thread.is_alive(), "the readings could not be produced"
+    assert not failures, failures[:3]
+
+
+def _feed(bootstrap: str, topic: str, readings: Sequence[Reading], duration_s: float, failures: list[str]) -> None:
+    producer = Producer({"bootstrap.servers": bootstrap, **FAST, "enable.idempotence": True, "log_level": 0})
+    begin, sent = time.monotonic(), 0
+    while sent < len(readings):
+        due = min(len(readings), int((time.monotonic() - begin) / duration_s * len(readings)) + 1)
+        for reading in readings[sent:due]:
+            producer.produce(
+                topic,
+                reading.value,
+                reading.key,
+                reading.partition,
+                on_delivery=lambda error, _: failures.append(str(error)) if error is not None else None,
+            )
+        sent = due
+        producer.poll(_ROUND_S)
+    if left := producer.flush(_PATIENCE_S):
+        failures.append(f"{left} readings were not delivered")
+
+
+def read_topic(bootstrap: str, topic: str) -> list[Message]:
+    """All that is in a topic, partition by partition."""
+    options = {"bootstrap.servers": bootstrap, "group.id": "chaos-reader", **FAST, "log_level": 0}
+    found: list[Message] = []
+    with closing(Consumer({**options, "enable.partition.eof": True, "enable.auto.commit": False})) as consumer:
+        for number in sorted(consumer.list_topics(topic, _PATIENCE_S).topics[topic].partitions):
+            consumer.assign([TopicPartition(topic, number, 0)])
+            found += _read(consumer, Partition(topic, number))
+    return found
+
+
+def _read(consumer: Consumer, partition: Partition) -> Iterator[Message]:
+    deadline = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < deadline:
+        for message in consumer.consume(1000, 1.0):
+            if (error := message.error()) is not None:
+                assert error.name() == "_PARTITION_EOF", error
+                return
+            offset, timestamp = message.offset(), message.timestamp()[1]
+            assert offset is not None
+            yield Message(partition, offset, message.key(), message.value(), timestamp)
+    raise AssertionError(f"{partition} has no end")
+
+
+def committed(bootstrap: str, group: str, topic: str, partitions: int) -> dict[int, int]:
+    """What the group has committed, by partition; never = 0."""
+    with closing(Consumer({"bootstrap.servers": bootstrap, "group.id": group, **FAST, "log_level": 0})) as consumer:
+        asked = [TopicPartition(topic, number) for number in range(partitions)]
+        return {part.partition: max(0, part.offset) for part in consumer.committed(asked, timeout=_PATIENCE_S)}

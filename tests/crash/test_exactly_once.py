@@ -1,0 +1,127 @@
+"""Workers that deliver exactly once, killed and replaced while a reader of committed records looks on.
+
+noida keeps transactions, but never evicts a member that is silent. So members are static: a process that comes back, or
+a second one of the same name, takes over at once.
+"""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.core.detector import Detector
+from monitor.core.records import Message
+from monitor.service.configuration import load
+from monitor.store.files import open_blobs
+from monitor.store.models import Models
+from tests.brokers import Broker, noida_broker
+from tests.contracts.kafka_harness import make_topic
+from tests.crash import chaos
+from tests.crash import chaos_plant as plant
+from tests.crash.chaos import ALERTS, GROUP, SCORES, TOPIC
+from tests.crash.chaos_check import Expected, reference
+from tests.crash.chaos_group import Worker, lines, make_workers
+from tests.crash.chaos_scenarios import Scenario
+from tests.crash.chaos_topics import committed, feeding, read_topic
+
+OFTEN: Mapping[str, Any] = {  # a transaction is open a good part of the time
+    "delivery.mode": "exactly_once",
+    "source.poll_s": 0.02,
+    "delivery.checkpoint_s": 0.05,
+}
+OPTIONS: Mapping[str, Any] = {"partition.assignment.strategy": "range"}
+STEPS, FEED_S = 200, 25.0
+SESSION_S = 6.0  # the least that librdkafka's group protocol allows at a real broker
+PATIENCE_S = 90.0
+AGAIN = 75  # exit code: the supervisor starts it again
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_killed_workers_publish_everything_once(tmp_path: Path) -> None:
+    """Two workers are killed at odd moments; a reader of what is committed sees all alerts and scores, each once."""
+    scenario = Scenario(
+        "exactly-once", ("kill",), broker="noida", workers=2, every_s=8.0, static=True, options=OPTIONS, settings=OFTEN
+    )
+    row = chaos.run(scenario, seed=3, duration_s=45.0, folder=tmp_path)
+    assert not chaos.broken(row), row
+    assert row["duplicates"] == row["scores"]["duplicates"] == 0, row
+    assert row["expected"] >= 50
+    assert row["faults"] >= 4
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_worker_that_was_replaced_publishes_nothing(tmp_path: Path) -> None:
+    """A worker that sleeps while another one of its name takes over ends with 75 on waking; all is published once."""
+    with noida_broker(tmp_path / "broker") as broker, pair(broker, tmp_path) as (sleeper, successor):
+        with feeding(broker.bootstrap, TOPIC, list(plant.readings(STEPS, seed=4)), FEED_S):
+            sleeper.start()
+            until(lambda: progress(broker) > 0)
+            sleeper.freeze()
+            asleep = time.monotonic()
+            successor.start()
+            until(successor.ready)
+            before = progress(broker)
+            until(lambda: progress(broker) > before and time.monotonic() > asleep + SESSION_S)
+            sleeper.thaw()
+            process = sleeper._opened()
+            until(lambda: process.poll() is not None)
+        assert process.poll() == AGAIN
+        assert not [line for line in lines(sleeper._file) if line.get("committed") and line["event"] != TAKEN]
+        until(lambda: progress(broker) == STEPS * len(plant.ASSETS))
+        successor.stop()
+        assert successor.surprises == []
+        for topic, expected in zip((ALERTS, SCORES), wanted(broker, tmp_path), strict=True):
+            assert Counter(message.value for message in read_topic(broker.bootstrap, topic)) == Counter(
+                expected.values.values()
+            )
+
+
+TAKEN = "partition taken over"
+
+
+@contextmanager
+def pair(broker: Broker, folder: Path) -> Iterator[tuple[Worker, Worker]]:
+    """Two workers of the same name, not started, with topics and a model."""
+    for topic in (TOPIC, ALERTS, SCORES):
+        make_topic(broker, topic, plant.PARTITIONS)
+    models = Models(open_blobs(str(folder / "store")), lambda _: None)
+    models.set_current(models.put(*plant.models()[0].pack(), plant.ORIGIN))
+    places = {"kafka.bootstrap_servers": broker.bootstrap, "store.url": str(folder / "store")}
+    member = {**OPTIONS, "group.instance.id": "worker", "session.timeout.ms": round(SESSION_S * 1000)}
+    workers = make_workers(folder, {**chaos._SETTINGS, **OFTEN, **places}, [member, member])
+    try:
+        yield workers[0], workers[1]
+    finally:
+        for worker in workers:
+            worker.end()
+
+
+def wanted(broker: Broker, folder: Path) -> tuple[Expected, Expected]:
+    """The alerts and scores of one process that nothing happens to."""
+    readings: dict[int, list[Message]] = defaultdict(list)
+    for message in read_topic(broker.bootstrap, TOPIC):
+        readings[message.partition.number].append(message)
+    settings = load(folder / "worker-0.toml", {}, {})
+    version = Models(open_blobs(str(folder / "store")), lambda _: None).current()
+    assert version is not None
+    detector = Detector(replace(plant.models()[0], version=version))
+    return reference(settings, readings, (detector, detector), {})
+
+
+def progress(broker: Broker) -> int:
+    """Messages of the readings that the group has committed."""
+    return sum(committed(broker.bootstrap, GROUP, TOPIC, plant.PARTITIONS).values())
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {PATIENCE_S} s"
+        time.sleep(0.2)

@@ -1,0 +1,285 @@
+"""What is read back from the store, and what stages take over: targets as in `hostile_targets.py`."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from monitor.core.alerting import Alerting
+from monitor.core.corpus import Corpus
+from monitor.core.decode_format import Format
+from monitor.core.detector import Detector, Model
+from monitor.core.pipeline import Pipeline
+from monitor.core.records import Partition, State
+from monitor.core.threshold import Threshold
+from monitor.core.windows import Windows
+from monitor.store.atomic import Data
+from monitor.store.models import ModelInvalid, Models
+from monitor.store.snapshots import Snapshot, Snapshots
+from monitor.store.tensors import Damaged, pack, unpack
+from tests.core.machines import ASSETS, STEP, L, history, model, rows, windows
+from tests.core.malformed import NOW
+from tests.core.test_points import FIRING
+from tests.properties import hostile
+from tests.properties.hostile_targets import Alone, Target, demand
+from tests.service.rig import ORIGIN, READINGS, readings
+
+_START = b'{"__metadata__":{"sha256":"'
+_PLACE = {"topic": "readings", "partition": "0", "offset": "2"}
+_METADATA = {"format": "1", "model": "", "settings": "s", **_PLACE}
+
+
+class Stage(Alone):
+    """A stage's `load_state`: refused with ValueError and nothing changed, or taken and to be saved again."""
+
+    def __init__(self, name: str, stage: Any, wrong: type[Exception] = ValueError) -> None:
+        self.name = f"{name}.load_state"
+        self._stage, self._good, self._wrong = stage, stage.save_state(), wrong
+        self._before = _bytes(self._good)
+
+    def make(self, draw: Random) -> State:
+        return hostile.arrays(draw, self._good)
+
+    def judge(self, given: State) -> tuple[bool, Any]:
+        try:
+            self._stage.load_state(given)
+        except self._wrong:
+            demand(_bytes(self._stage.save_state()) == self._before, "a refused state has changed something")
+            return False, None
+        saved = self._stage.save_state()
+        self._stage.load_state(saved)
+        demand(
+            _bytes(self._stage.save_state()) == _bytes(saved), "a state is another one after it was saved and loaded"
+        )
+        self._stage.load_state(self._good)
+        return True, None
+
+
+class Packed(Alone):
+    """`Corpus.unpack`."""
+
+    name = "Corpus.unpack"
+
+    def __init__(self) -> None:
+        self._good = history(rows(6 * L)).normal().pack()
+
+    def make(self, draw: Random) -> State:
+        return hostile.arrays(draw, self._good)
+
+    def judge(self, given: State) -> tuple[bool, Any]:
+        try:
+            made = Corpus.unpack(given)
+        except ValueError:
+            return False, None
+        demand(_bytes(Corpus.unpack(made.pack()).pack()) == _bytes(made.pack()), "a corpus changes as it is packed")
+        return True, None
+
+
+class Tensors(Alone):
+    """`tensors.unpack`, with the checksum as it was and made anew."""
+
+    name = "tensors.unpack"
+
+    def __init__(self) -> None:
+        self._good = b"".join(pack(pipeline().save_state(), {"format": "1", "topic": "readings"}))
+
+    def make(self, draw: Random) -> tuple[bytes, bool]:
+        anew = draw.random() < 0.6
+        return _damaged(draw, self._good, anew=anew), anew
+
+    def judge(self, given: tuple[bytes, bool]) -> tuple[bool, Any]:
+        data, anew = given
+        try:
+            found, metadata = unpack(data)
+        except Damaged:
+            return False, None
+        demand(anew or data == self._good, "a changed file was taken")
+        demand(sum(array.nbytes for array in found.values()) <= len(data), "more numbers than bytes")
+        demand(all(isinstance(text, str) for text in metadata.values()), "metadata is not text")
+        return True, None
+
+
+class DictBlobs:
+    """Named bytes in a dict."""
+
+    def __init__(self, held: Mapping[str, bytes]) -> None:
+        self.held = dict(held)
+
+    def open(self) -> None: ...
+
+    def read(self, name: str) -> bytes:
+        if name not in self.held:
+            raise FileNotFoundError(name)
+        return self.held[name]
+
+    def write(self, name: str, data: Data) -> int:
+        self.held[name] = data if isinstance(data, bytes) else b"".join(data)
+        return len(self.held[name])
+
+    def names(self, prefix: str) -> list[str]:
+        return sorted(name for name in self.held if name.startswith(f"{prefix}/"))
+
+    def rename(self, old: str, new: str) -> None:
+        self.held[new] = self.held.pop(old)
+
+    def delete(self, name: str) -> None:
+        self.held.pop(name, None)
+
+
+class Kept(Alone):
+    """`Snapshots.newest`, and the state it gives on its way into a pipeline: the older snapshot serves, or this one."""
+
+    name = "Snapshots.newest"
+
+    def __init__(self) -> None:
+        self._state = pipeline().save_state()
+        blobs = DictBlobs({})
+        store = Snapshots(blobs, lambda _: None)
+        for offset in (1, 2):
+            store.save(Snapshot(READINGS, offset, "", self._state, "s"))
+        self._held = blobs.held
+        self._newest = max(self._held)
+        self._pipeline = pipeline()
+
+    def make(self, draw: Random) -> bytes:
+        if draw.random() < 0.5:
+            return b"".join(pack(hostile.arrays(draw, self._state), _METADATA))
+        return _damaged(draw, self._held[self._newest], anew=draw.random() < 0.6)
+
+    def judge(self, given: bytes) -> tuple[bool, Any]:
+        blobs = DictBlobs({**self._held, self._newest: given})
+        notices: list[Any] = []
+        found = Snapshots(blobs, notices.append).newest(READINGS, 100, "s")
+        demand(found is not None, "the older snapshot did not serve")
+        assert found is not None
+        if found.offset == 1:
+            demand(_bytes(found.state) == _bytes(self._state), "the older snapshot has changed")
+            demand([blobs.held[notice.quarantined] for notice in notices] == [given], "the newer one was not set aside")
+            return False, None
+        try:
+            self._pipeline.load_state(found.state)
+        except ValueError:
+            return False, None
+        return True, None
+
+
+class Stored(Alone):
+    """`Models.get`, `Models.current` and `Model.unpack`, up to scores."""
+
+    name = "Models.get, Model.unpack"
+
+    def __init__(self) -> None:
+        blobs = DictBlobs({})
+        models = Models(blobs, lambda _: None)
+        self._manifest, self._tensors = model().pack()
+        self._version = models.put(self._manifest, self._tensors, ORIGIN)
+        models.set_current(self._version)
+        self._held = blobs.held
+        self._windows = windows(rows(L + 3))
+
+    def make(self, draw: Random) -> tuple[dict[str, bytes], str]:
+        """Files, and the version to get."""
+        folder, held = f"models/{self._version}", dict(self._held)
+        if draw.random() < 0.2:
+            name = draw.choice(sorted(held))
+            held[name] = hostile.mangled(draw, held[name], list(self._held.values()))
+            return held, self._version
+        manifest = json.loads(held[f"{folder}/manifest.json"])
+        weights = held[f"{folder}/weights.safetensors"]
+        if draw.random() < 0.5:
+            tensors = hostile.arrays(draw, self._tensors)
+            weights = b"".join(pack(tensors, {"format": "1"}))
+            manifest["weights"]["sha256"] = hashlib.sha256(weights).hexdigest()
+            shapes = {name: {"dtype": str(t.dtype), "shape": list(t.shape)} for name, t in sorted(tensors.items())}
+            manifest["weights"]["tensors"] = shapes
+            text = json.dumps(manifest).encode()
+        else:
+            part = hostile.misshapen(draw, json.dumps(manifest["model"]).encode())
+            text = json.dumps({**manifest, "model": "HERE"}).encode().replace(b'"HERE"', part)
+        version = f"{self._version[:-8]}{hashlib.sha256(text).hexdigest()[:8]}"
+        return {f"models/{version}/manifest.json": text, f"models/{version}/weights.safetensors": weights}, version
+
+    def judge(self, given: tuple[dict[str, bytes], str]) -> tuple[bool, Any]:
+        held, version = given
+        models = Models(DictBlobs(held), lambda _: None)
+        models.current()
+        try:
+            stored = models.get(version)
+            made = Model.unpack(version, stored.manifest, stored.tensors)
+        except (ModelInvalid, ValueError):
+            return False, None
+        if made.architecture.length == L and len(made.channels) == self._windows.values.shape[1]:
+            with np.errstate(all="ignore"):  # numbers at the edge of their type
+                scored = Detector(made).score(self._windows, ASSETS)
+            demand(scored.score.shape == (len(self._windows),), "a window has no score")
+        return True, None
+
+
+@cache
+def _states() -> State:
+    """What a pipeline holds after a while, in the middle of an alert."""
+    made = _pipeline()
+    values = rows(230, seed=9)
+    values[1, 200:, 1] += 8.0
+    made.process(readings(values.astype(np.float64)), NOW * 2, lambda _: None)
+    assert made.alerting.open_alerts()
+    return made.save_state()
+
+
+def pipeline() -> Pipeline:
+    """A pipeline in that state."""
+    made = _pipeline()
+    made.load_state(_states())
+    return made
+
+
+def _pipeline() -> Pipeline:
+    delays = {"on_delay_ms": 2000, "off_delay_ms": 5000, "update_ms": 10_000, "gap_ms": 60_000}
+    holes = {"lateness_ms": 0, "max_gap": 8, "max_fill": 2, "idle": 30}
+    made = Pipeline(
+        Format("json_wide"),
+        Windows(step_ms=STEP, length=L, max_assets=100, max_channels=8, min_observed=0.5, **holes),
+        Threshold(percentile=99.0, margin=1.1, memory=500, warm=100, clip=1.2, refresh=8),
+        Alerting(detector="d", partition=Partition("readings", 0), deadband=0.05, critical_ratio=3.0, **delays),
+    )
+    made.use(Detector(model()))
+    return made
+
+
+def _bytes(state: State) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
+    return {name: (array.dtype.str, array.shape, array.tobytes()) for name, array in state.items()}
+
+
+def sealed(data: bytes) -> bytes:
+    """The file with the checksum that its bytes ask for, as a broken program or an attacker would write it."""
+    digits = 8 + len(_START)
+    if data[8:digits] != _START:
+        return data
+    blank = data[:digits] + b"0" * 64 + data[digits + 64 :]
+    return data[:digits] + hashlib.sha256(blank).hexdigest().encode() + data[digits + 64 :]
+
+
+def _damaged(draw: Random, good: bytes, *, anew: bool) -> bytes:
+    """A file of tensors with a blow to it; with the checksum made anew also to what its header says."""
+    if not anew:
+        return hostile.mangled(draw, good, [good])
+    size = int.from_bytes(good[:8], "little")
+    header = good[8 : 8 + size]
+    header = hostile.misshapen(draw, header) if draw.random() < 0.6 else hostile.mangled(draw, header, [header])
+    body = good[8 + size :] if draw.random() < 0.7 else hostile.mangled(draw, good[8 + size :], [good])
+    length = len(header) if draw.random() < 0.9 else draw.choice((0, 7, 2**20 + 1, 2**63, 2**64 - 1))
+    return sealed(length.to_bytes(8, "little") + header + body)
+
+
+def store_targets() -> list[Target]:
+    """One of each."""
+    made = pipeline()
+    past = history(rows(6 * L))
+    past.note([replace(FIRING, asset="a", start=0, end=None), replace(FIRING, asset="b", start=0, end=9)])
+    stages = {"Windows": made.windows, "Threshold": made.threshold, "Alerting": made.alerting, "History": past}
+    return [*(Stage(name, stage) for name, stage in stages.items()), Packed(), Tensors(), Kept(), Stored()]

@@ -1,0 +1,222 @@
+"""Everything that reads bytes or arrays from outside, each with the inputs it is given and what must hold for it.
+
+A target makes an input and judges it. Judging raises what must not be raised, or `Broken` if a promise is; else it says
+whether the input was taken. `together` looks at many inputs at once, for promises that are about neighbours.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from monitor.connectors.file_tables import csv_rows
+from monitor.core.decode import decode
+from monitor.core.decode_format import Format
+from monitor.core.encode import alert_record
+from monitor.core.points import alert_points, score_points
+from monitor.core.records import Message, Record, Rejected
+from monitor.service.configuration import ConfigurationError, load, render
+from monitor.service.settings import sections
+from tests.core.decoding import named
+from tests.core.malformed import FORMATS, GOOD, MALFORMED, NOW
+from tests.core.test_points import FIRING, _scores
+from tests.influx_server import parse
+from tests.properties import hostile
+from tests.service.rig import READINGS
+
+_ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
+_LONGEST = 1000  # characters of a reason
+
+
+class Broken(Exception):  # noqa: N818 - reads as the state it reports
+    """A promise was not kept."""
+
+
+class Target(Protocol):
+    """See the module."""
+
+    name: str
+
+    def make(self, draw: Random) -> Any: ...
+
+    def judge(self, given: Any) -> tuple[bool, Any]:
+        """Whether it was taken, and what came out of it."""
+
+    def together(self, given: Sequence[Any], came: Sequence[Any]) -> None: ...
+
+
+class Alone:
+    """A target whose inputs have nothing to do with one another."""
+
+    def together(self, given: Sequence[Any], came: Sequence[Any]) -> None:
+        """Nothing to look at."""
+
+
+def demand(holds: object, what: str) -> None:
+    """Raise `Broken` unless it holds."""
+    if not holds:
+        raise Broken(what)
+
+
+class Sent(NamedTuple):
+    key: bytes | None
+    value: bytes
+    timestamp: int
+
+
+class Decoder:
+    """A format: each message alone, and all of them as one batch between two good ones."""
+
+    def __init__(self, form: str) -> None:
+        self.name = f"decode {form}"
+        self._format: Format = FORMATS[form]
+        self._good = [Sent(key, value, NOW) for key, value in GOOD[form]]
+        self._corpus = [value for _, value in GOOD[form]]
+        self._corpus += [value for _, kind, _, value, _ in MALFORMED if kind == form and value is not None]
+        self._line = form.startswith("influx_line")
+
+    def make(self, draw: Random) -> Sent:
+        chosen = draw.choice(self._good)
+        key = chosen.key if draw.random() < 0.9 else hostile.mangled(draw, b"key", [b"\xff", b"a b"])
+        stamp = NOW if draw.random() < 0.9 else draw.choice((0, -1, 2**62, -(2**62)))
+        kind = draw.random()
+        if kind < 0.35:
+            value = hostile.lines(draw) if self._line else hostile.misshapen(draw, chosen.value)
+        elif kind < 0.97:
+            value = hostile.mangled(draw, draw.choice(self._corpus), self._corpus)
+        else:
+            value = draw.randbytes(draw.randrange(200))
+        return Sent(key, value, stamp)
+
+    def judge(self, given: Sent) -> tuple[bool, Any]:
+        came = self._decoded([given])
+        demand(bool(came[0]) != bool(came[1]), "a message is either taken or rejected")
+        return bool(came[0]), came
+
+    def together(self, given: Sequence[Sent], came: Sequence[Any]) -> None:
+        first, last = self._decoded([self._good[0]]), self._decoded([self._good[1]])
+        each = [first, *came, last]
+        wanted = [[part for one in each for part in one[side]] for side in (0, 1)]
+        demand(
+            list(self._decoded([self._good[0], *given, self._good[1]])) == wanted, "a batch differs from its messages"
+        )
+        demand(first[0] and last[0], "a good message was refused")
+
+    def _decoded(self, sent: Sequence[Sent]) -> tuple[list[Any], list[Any]]:
+        """Readings without offsets, and faults."""
+        messages = [Message(READINGS, at, key, value, stamp) for at, (key, value, stamp) in enumerate(sent)]
+        batch, rejected = decode(messages, self._format, NOW)
+        demand(np.isfinite(batch.value).all(), "a value is not finite")
+        demand(all(map(_ID.fullmatch, (*batch.assets, *batch.channels))), "an id has characters it may not have")
+        demand(batch.time.min(initial=NOW) >= self._format.oldest_ms, "a time is too old")
+        demand(batch.time.max(initial=NOW) <= NOW + self._format.max_future_ms, "a time lies in the future")
+        for each in rejected:
+            _check_words(each)
+        return [row[1:] for row in named(batch)], [(each.field, each.error, each.reason) for each in rejected]
+
+
+def _check_words(rejected: Rejected) -> None:
+    demand(re.fullmatch("[A-Z][A-Za-z0-9]+", rejected.error), f"error is {rejected.error!r}")
+    demand(rejected.reason.strip(), "there is no reason")
+    for text in (rejected.reason, rejected.field):
+        demand(text.isprintable() and len(text) <= _LONGEST, f"text is {text[:_LONGEST]!r}")
+
+
+class Published(Alone):
+    """What the recorder makes of a message in the topics of scores and alerts."""
+
+    def __init__(self, name: str, function: Callable[[Message], Record], good: Sequence[bytes]) -> None:
+        self.name = f"points of {name}"
+        self._function, self._good = function, good
+
+    def make(self, draw: Random) -> bytes:
+        chosen = draw.choice(self._good)
+        return hostile.misshapen(draw, chosen) if draw.random() < 0.5 else hostile.mangled(draw, chosen, self._good)
+
+    def judge(self, given: bytes) -> tuple[bool, Any]:
+        try:
+            record = self._function(Message(READINGS, 0, None, given, NOW))
+        except ValueError as error:
+            demand(str(error).isprintable() and 0 < len(str(error)) <= _LONGEST, f"text is {str(error)[:_LONGEST]!r}")
+            return False, None
+        for line in (record.value or b"").decode().split("\n"):
+            demand(not re.search(r"[\x00-\x1f\x7f]", line), "a point holds control characters")
+            parse(line)
+        return True, None
+
+
+class Table(Alone):
+    """A line of CSV, up to the decoder; now and then the header."""
+
+    name = "CSV rows"
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "table.csv"
+        self._header = b"time,flow,pressure"
+
+    def make(self, draw: Random) -> bytes:
+        header = self._header if draw.random() < 0.9 else hostile.mangled(draw, self._header, [b"datetime;x", b"\xff"])
+        return b"\n".join((header, hostile.cells(draw, 3), b"2023-11-14T22:13:20Z,1,2")) + b"\n"
+
+    def judge(self, given: bytes) -> tuple[bool, Any]:
+        self._path.write_bytes(given)
+        table = csv_rows(self._path, "a", (), "", lambda _: None)
+        try:
+            table.open()
+        except ValueError as error:
+            demand(str(error), "there is no reason")
+            return False, None
+        table.start(0)
+        found = list(iter(table.take, None))
+        table.close()
+        messages = [Message(READINGS, row.number, None, row.value, NOW) for row in found if row is not None]
+        _, rejected = decode(messages, FORMATS["json_wide"], NOW)
+        for each in rejected:
+            _check_words(each)
+        return len(rejected) < len(messages), None
+
+
+class Text(Alone):
+    """A configuration."""
+
+    name = "configuration"
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "monitor.toml"
+        shown = render(load(None, {}, {})).split("\n\n")
+        self._lines = shown[0].splitlines()
+        for part in shown[1:]:
+            title, *entries = part.splitlines()
+            self._lines += [f"{title[1:-1]}.{entry}" for entry in entries]
+        assert len(self._lines) > len(sections())
+
+    def make(self, draw: Random) -> bytes:
+        return hostile.toml(draw, self._lines)
+
+    def judge(self, given: bytes) -> tuple[bool, Any]:
+        self._path.write_bytes(given)
+        try:
+            load(self._path, {}, {})
+        except ConfigurationError as error:
+            demand(error.problems and all(error.problems), "there is no reason")
+            return False, None
+        return True, None
+
+
+def input_targets(folder: Path) -> list[Target]:
+    """One of each; `folder` is for the files that they read."""
+    shares = FIRING.channels[0], replace(FIRING.channels[1], observed=-1.5)
+    alerts = [FIRING, replace(FIRING, state="resolved", end=FIRING.time, sequence=3, channels=shares)]
+    published = [alert_record("alerts", alert).value or b"" for alert in alerts]
+    scores = [_scores((1.5, 2.0, 4.2, 1.0, 2.0, 0.5, 0.1, 0.2)).value or b""]
+    return [
+        *map(Decoder, FORMATS),
+        Published("alerts", alert_points, published),
+        Published("scores", score_points, scores),
+        Table(folder),
+        Text(folder),
+    ]

@@ -1,0 +1,159 @@
+"""The benchmark of detection itself: what it feeds the product with, and that nothing looks ahead."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.baselines import available
+from benchmarks.detection import Task, clock, firing, judge_series, placed, product, readings
+from benchmarks.detection_table import Scored, outcome, report
+from benchmarks.recordings import Explained, Recording
+from monitor.core.corpus import cut, held_out
+from monitor.core.records import Alert, Partition
+from monitor.service.configuration import load
+from monitor.service.settings import Settings
+
+TRAIN, TEST, C = 700, 400, 3
+
+
+def recording(period_s: float = 1.0) -> Recording:
+    """Three noisy waves; from row 250 of the test part the second one is far off for 40 rows."""
+    rows = TRAIN + TEST
+    draw = np.random.default_rng(0)
+    values = np.sin(np.arange(rows)[:, None] / np.array([5, 9, 13])) + 0.1 * draw.normal(size=(rows, C))
+    label = np.zeros(rows, np.bool_)
+    label[TRAIN + 250 : TRAIN + 290] = True
+    values[label, 1] += 4
+    time = 1_700_000_000_000 + np.arange(rows) * round(1000 * period_s)
+    explained = (Explained(250, 289, (1,)),)
+    return Recording("pump-1", ("a", "b", "c"), time, values, label, TRAIN, period_s, explained)
+
+
+def task(given: Recording, train: slice = slice(0, TRAIN)) -> Task:
+    return Task("set", given, train, listed=False)
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    return load(None, {}, {"training.steps": 60})
+
+
+@pytest.fixture(scope="module")
+def scored(settings: Settings) -> Scored:
+    return product(task(recording()), settings)
+
+
+def alert(position: int, sequence: int, state: str = "firing") -> Alert:
+    return Alert(
+        id="1",
+        asset="pump-1",
+        state=state,
+        start=0,
+        end=None,
+        time=0,
+        severity="warning",
+        score=1.0,
+        threshold=1.0,
+        ratio=1.0,
+        peak=1.0,
+        channels=(),
+        model="",
+        detector="d",
+        partition=Partition("readings", 0),
+        offset=0,
+        position=position,
+        sequence=sequence,
+    )
+
+
+@pytest.mark.parametrize("rows", [130, 192, 250, 400, 640, 700])
+def test_short_training_parts_are_split(settings: Settings, rows: int) -> None:
+    """However short the training part is, from two windows on some blocks are held out and some are not."""
+    found = placed(task(recording(), slice(0, rows)), settings)
+    assert found is not None
+    _, corpus = found
+    held = held_out(corpus)
+    assert len(cut(corpus.take(held)))
+    assert len(cut(corpus.take(~held)))
+
+
+@pytest.mark.parametrize("period_s", [1.0, 60.0, 1800.0])
+def test_a_period_is_a_second(settings: Settings, period_s: float) -> None:
+    """Whatever the period of the rows, each is one step of the product's grid after the one before."""
+    when = clock(task(recording(period_s)), settings.windows.length)
+    assert set(np.diff(when)) == {settings.windows.step_ms}
+
+
+def test_what_was_not_measured_is_no_reading() -> None:
+    """A NaN gives no reading, and every other cell gives one with its row as offset."""
+    given = recording()
+    given.values[5, 1] = np.nan
+    batch = readings(given, clock(task(given), 64), slice(4, 7))
+    assert batch.offset.tolist() == [4, 4, 4, 5, 5, 6, 6, 6]
+    assert batch.channel.tolist() == [0, 1, 2, 0, 2, 0, 1, 2]
+    assert batch.value.tolist() == given.values[4:7][np.isfinite(given.values[4:7])].tolist()
+
+
+def test_an_alert_is_on_from_firing_to_resolution() -> None:
+    """Rows between the message that fired an alert and the one that resolved it are on, updates change nothing."""
+    alerts = [alert(12, 0), alert(13, 1), alert(15, 2, "resolved"), alert(18, 0)]
+    assert np.flatnonzero(firing(alerts, slice(10, 20))).tolist() == [2, 3, 4, 8, 9]
+
+
+def test_the_product_does_not_look_ahead(settings: Settings, scored: Scored) -> None:
+    """Scores and alerts of the first rows are the same whatever the rows after them hold."""
+    given = recording()
+    changed = replace(given, values=np.where(np.arange(TRAIN + TEST)[:, None] < TRAIN + 300, given.values, 9.0))
+    other = product(task(changed), settings)
+    np.testing.assert_array_equal(scored.score[:300], other.score[:300])
+    np.testing.assert_array_equal(scored.firing[:300], other.firing[:300])
+    assert not np.array_equal(scored.score[300:], other.score[300:])
+
+
+def test_without_history_nothing_is_scored(settings: Settings) -> None:
+    """A training part of less than two blocks gives no model, an even score, and no alert."""
+    none = product(task(recording(), slice(0, 100)), settings)
+    assert none.windows == 0
+    assert not none.firing.any()
+    assert np.ptp(none.score) == 0
+
+
+def test_a_row_has_the_score_of_the_window_that_ends_with_it(scored: Scored) -> None:
+    """Rows before the first window have no score, all others have one, and it rises with the fault's first row."""
+    assert np.isnan(scored.score[:63]).all()
+    assert np.isfinite(scored.score[63:]).all()
+    assert np.argmax(scored.score > np.nanmax(scored.score[:250])) == 250
+
+
+def test_the_product_finds_a_plain_fault(scored: Scored) -> None:
+    """A channel far off is found by an alert without a false one, is named as the cause, and scores above chance."""
+    judged = outcome("product", "set", recording(), False, scored)
+    assert (judged.found.found, judged.found.false) == (1, 0)
+    assert judged.attributions[0].top_1 == 1
+    assert judged.vus is not None
+    assert judged.vus > 2 * 40 / TEST
+
+
+@pytest.mark.parametrize("name", available())
+def test_baselines_do_not_look_ahead(name: str) -> None:
+    """A baseline's scores of the first rows are the same whether or not more rows follow, and the fault stands out."""
+    rows = recording().values
+    scorer = available()[name](rows[:TRAIN], np.random.default_rng(0))
+    whole, _ = scorer(rows[TRAIN:])
+    part, _ = scorer(rows[TRAIN : TRAIN + 300])
+    np.testing.assert_allclose(whole[:300], part, rtol=1e-6, atol=1e-9)
+    assert np.nanmax(whole[250:290]) > np.nanmax(whole[:250])
+
+
+def test_every_method_leaves_a_score_file(settings: Settings, tmp_path: Path) -> None:
+    """Product and baselines each write score and alert of every row of the test part, and a line of the table."""
+    outcomes = judge_series(task(recording()), settings, tmp_path, True)
+    files = list(tmp_path.rglob("pump-1.npz"))
+    assert len(files) == len(outcomes) == 1 + len(available())
+    for path in files:
+        with np.load(path) as file:
+            assert {name: file[name].shape for name in file} == {"score": (TEST,), "alert": (TEST,)}
+    table, _ = report(outcomes)
+    assert all(each.method in table for each in outcomes)

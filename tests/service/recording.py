@@ -1,0 +1,110 @@
+"""A recorder on the in-process broker and the stand-in for the database, and what it is fed with."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+
+from monitor.connectors.influx import InfluxSink
+from monitor.connectors.memory import MemoryBroker, MemorySink, MemorySource
+from monitor.core.records import Record
+from monitor.service.health import Health
+from monitor.service.metrics import Metrics
+from monitor.service.recorder import Recorder
+from tests.influx_server import InfluxServer
+
+ALERTS, SCORES, DEAD = "monitor.alerts", "monitor.scores", "monitor.dead-letters"
+TIME = 1_700_000_000_000
+
+
+class Rig:
+    """A recorder on a broker and a server, to be run in a thread."""
+
+    def __init__(self, broker: MemoryBroker, server: InfluxServer, **given: Any) -> None:
+        self.metrics, self.broker = Metrics(), broker
+        self.health = Health(60, ("recorder source", "recorder"))
+        parts: dict[str, Any] = {
+            "source": MemorySource(broker, [ALERTS, SCORES], "recorder"),
+            "points": InfluxSink(server.url, lambda: server.token, server.org, server.bucket, timeout=5),
+            "dead": MemorySink(broker),
+            "batch": 100,
+            "poll_s": 0.01,
+            "timeout_s": 5.0,
+            "monotonic": time.monotonic,
+        }
+        self.recorder = Recorder(
+            alerts=ALERTS,
+            dead_letters=DEAD,
+            metrics=self.metrics,
+            health=self.health,
+            log=structlog.stdlib.get_logger("test"),
+            **{**parts, **given},
+        )
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Run it meanwhile; what it raised is raised."""
+        stop = threading.Event()
+        failures: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                self.recorder.run(stop)
+            except BaseException as failure:  # noqa: BLE001 - raised below
+                failures.append(failure)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join(30)
+            if failures:
+                raise failures[0]
+        assert not thread.is_alive()
+
+    def committed(self) -> int:
+        return sum(self.broker.committed("recorder").values())
+
+    def gauge(self, name: str) -> float:
+        line = self.metrics.render().decode().partition(f"\n{name} ")[2]
+        return float(line.partition("\n")[0] or -1)
+
+    def points(self, result: str) -> int:
+        line = self.metrics.render().decode().partition(f'monitor_recorder_points_total{{result="{result}"}} ')[2]
+        return int(float(line.partition("\n")[0]))
+
+    def turns(self) -> None:
+        """Let it go round a few times."""
+        time.sleep(0.15)
+
+
+def score(number: int, asset: str = "a") -> Record:
+    band = {"observed": 1.0, "expected": 1.0, "low": 0.5, "high": 1.5, "share": 1.0}
+    body: Mapping[str, object] = {
+        "asset": asset,
+        "time": TIME + 1000 * number,
+        "score": 0.5,
+        "threshold": 1.0,
+        "ratio": 0.5,
+        "anomalous": False,
+        "warm": True,
+        "model": "m",
+        "channels": {"flow": band},
+    }
+    return Record(SCORES, asset.encode(), json.dumps(body).encode())
+
+
+def send(broker: MemoryBroker, count: int, first: int = 0, asset: str = "a") -> None:
+    for number in range(first, first + count):
+        broker.append(score(number, asset))
+
+
+def times(server: InfluxServer, measurement: str = "monitor_scores") -> list[int]:
+    """Which of the scores stand in the database, in the order in which they came."""
+    return [(point.time - TIME) // 1000 for point in server.points.values() if point.measurement == measurement]

@@ -1,0 +1,192 @@
+"""When models are trained, and what follows from how it ended."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from monitor.core.history import History
+from monitor.core.records import Alert
+from monitor.service.trainer import RETRY_S
+from tests.core.machines import FAST, STEP, L, history, rows
+from tests.service.rig import READINGS, put_model, until
+from tests.service.training import INTERVAL_S, made_in, rig
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where the folders of children are made; at the end of each test none is left."""
+    where = tmp_path / "folders"
+    where.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(where))
+    yield where
+    assert not made_in(where)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+def incident() -> History:
+    """A history that lies within an alert from its beginning to its end."""
+    made = history(rows(400))
+    for asset in ("a", "b"):
+        made.note(
+            [
+                Alert(
+                    *("x", asset, "firing", 0, None, 0, "warning", 2.0, 1.0, 2.0, 2.0, ()),
+                    *("m", "d", READINGS, 0, 0, 0),
+                )
+            ]
+        )
+    return made
+
+
+@pytest.mark.parametrize(("needed", "due"), [(248, False), (240, True)])
+def test_the_first_training_waits_for_the_median_asset(store: Path, needed: int, due: bool) -> None:
+    """It begins once half of the assets, over all partitions, have given the steps that are needed."""
+    short, long = history(rows(80)), history(rows(400))
+    with rig(store, [short, long], first_steps=needed) as it:
+        it.tick()
+        assert (it.trainer.status.steps, it.trainer.status.needed) == ((80 + 400) // 2, needed)
+        assert it.trainer.status.share == min(1, 240 / needed)
+        assert it.running() is it.trainer.first_running is due
+
+
+def test_the_first_training_waits_for_partitions_that_are_behind(store: Path) -> None:
+    """While a partition has more to read and has not given enough itself, the first model waits for it."""
+    short, long = history(rows(80)), history(rows(400))
+    with rig(store, [short, long], first_steps=240) as it:
+        assert [
+            it.trainer.enough(each)
+            for each in (short, long, History(budget=9, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=0))
+        ] == [False, True, False]
+        it.trainer.tick(it.histories, backlog=True)
+        assert it.trainer.status.share == 1
+        assert not it.running()
+        it.tick()
+        assert it.running()
+
+
+def test_the_time_left_follows_the_pace(store: Path) -> None:
+    """How long the history still takes is told from the pace since it began, and not before there is one."""
+    with rig(store, [], first_steps=320) as it:
+        it.tick()
+        assert it.trainer.status.eta_s is None
+        it.histories = [history(rows(32))]
+        it.tick(5)
+        assert it.trainer.status.eta_s is None
+        it.histories = [history(rows(64))]
+        it.tick(8)
+        assert it.trainer.status.eta_s == pytest.approx((320 - 64) / 4)
+
+
+def test_a_candidate_that_passes_becomes_the_model_in_use(store: Path) -> None:
+    """The first model is stored with its origin and made current when the child ends; the next is an interval later."""
+    with rig(store, recipe=FAST) as it, structlog.testing.capture_logs() as lines:
+        it.tick()
+        assert (it.trainer.learning, it.trainer.first_running) == (True, True)
+        seen: set[float] = set()
+        until(lambda: it.tick() or seen.add(it.trainer.status.progress) or not it.running())  # type: ignore[func-returns-value]
+        version = it.models.current()
+        assert version is not None
+        assert it.trainer.status.result == f"adopted: {version}"
+        assert (it.runs("adopted"), it.trainer.first_running) == (1, False)
+        detector = it.library.in_use()
+        assert detector is not None
+        assert detector.model.version == version
+        assert {0.0} < seen <= {n / 1000 for n in range(1001)}
+        manifest = it.models.get(version).manifest
+        assert manifest["training"]["parent"] is None
+        assert manifest["training"]["to_ms"] == (400 - 1) * STEP
+        assert [line["windows"] for line in lines if line["event"] == "training ended"] == [
+            manifest["training"]["windows"]
+        ]
+        it.tick(INTERVAL_S - 1)
+        assert not it.trainer.learning
+        assert not it.running()
+        it.tick(1)
+        assert it.running()
+
+
+def test_a_later_training_comes_after_the_interval(store: Path) -> None:
+    """With a model in use nothing is trained before the interval is over, and then with that model as a start."""
+    version = put_model(store)
+    with rig(store) as it:
+        it.tick(INTERVAL_S - 1)
+        assert not it.trainer.learning
+        assert not it.running()
+        it.tick(1)
+        assert it.running()
+        assert not it.trainer.first_running
+        assert f'"incumbent": "{version}"' in next((store.parent / "folders").glob("*/job.json")).read_text()
+
+
+def test_with_an_interval_of_0_only_the_first_is_trained(store: Path) -> None:
+    """Without an interval a model in use is never trained anew."""
+    put_model(store)
+    with rig(store, interval_s=0.0) as it:
+        for _ in range(3):
+            it.tick(INTERVAL_S)
+            assert not it.running()
+
+
+def test_a_failed_first_training_is_tried_again(store: Path) -> None:
+    """Without normal history there is nothing to train on; RETRY_S later it is tried again."""
+    with rig(store, [incident()]) as it:
+        it.tick()
+        assert it.trainer.status.result == "failed: there is no normal history to train on"
+        it.tick(RETRY_S - 1)
+        assert it.runs("failed") == 1
+        it.tick(1)
+        assert it.runs("failed") == 2
+        it.histories = [history(rows(400))]
+        it.tick(RETRY_S)
+        assert it.running()
+
+
+def test_a_refused_candidate_changes_nothing(store: Path) -> None:
+    """A candidate that does not pass the gate is not stored and not adopted, and the reason is told."""
+    version = put_model(store)
+    with rig(store, margin=-10.0) as it:
+        it.tick(INTERVAL_S)
+        result = it.finish()
+        assert result.startswith("refused: held-out loss ")
+        assert it.runs("refused") == 1
+        assert it.models.versions() == [it.models.current()] == [version]
+        it.tick(INTERVAL_S - 1)
+        assert not it.running()
+
+
+def test_a_training_that_cannot_begin_has_failed(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without room for the history in the temporary folder the run has failed, and the loop goes on."""
+    with rig(store) as it:
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+        it.tick()
+        assert it.trainer.status.result.startswith("failed: it could not be started: ")
+        assert not it.trainer.first_running
+
+
+@pytest.mark.slow
+def test_a_model_that_cannot_be_made_current_is_a_failed_run(store: Path) -> None:
+    """If the store goes away while the child trains, the run has failed, and nothing else happens."""
+    with rig(store) as it:
+        it.tick()
+        until(lambda: it.trainer._child is None or it.trainer._child.poll() is not None)
+        for file in store.rglob("weights.safetensors"):
+            file.write_bytes(b"")
+        it.tick()
+        assert "could not be made current" in it.trainer.status.result
+        assert it.models.current() is None
+
+
+def test_nothing_is_trained_where_that_is_switched_off(store: Path) -> None:
+    """With training disabled there is no child, whatever the history, and no wait for a first model."""
+    with rig(store, enabled=False) as it:
+        for _ in range(3):
+            it.tick(INTERVAL_S)
+        assert not it.running()
+        assert not it.trainer.learning
