@@ -128,7 +128,7 @@ def _file(path: Path, findings: _Findings) -> Tree | None:
         findings.add(f"{path}: cannot be read ({error.strerror}); nothing it says would be in force")
     except UnicodeDecodeError as error:
         findings.add(f"{path}: not UTF-8 at byte {error.start}; nothing it says would be in force")
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # of numbers of 5000 digits and brackets as deep, too
         findings.add(f"{path}: not TOML ({error}); nothing it says would be in force")
     return None
 
