@@ -42,7 +42,7 @@ from monitor.core.detector import BATCH, LEVELS, Detector
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, ChannelShare, Floats, Partition, ReadingBatch, ScoreBatch, WindowBatch
 from monitor.core.scaling import fit_scaling
-from monitor.core.training import fit
+from monitor.core.training import fit, prepare
 from monitor.service.assembly import make_history, make_pipeline
 from monitor.service.configuration import load as load_settings
 from monitor.service.settings import Settings
@@ -156,7 +156,8 @@ def product(task: Task, settings: Settings) -> Scored:
         return Scored(np.zeros(T), np.zeros(T, np.bool_), None, 0.0, 0.0, 0)
     when, corpus = found
     begin = time.process_time()
-    model = fit(corpus, settings.training.recipe(settings.model), None, lambda *_: None).model
+    recipe = settings.training.recipe(settings.model)
+    model = fit(prepare(corpus, recipe, None), recipe, None, lambda *_: None).model
     trained = time.process_time() - begin
     pipeline = make_pipeline(settings, PARTITION)
     pipeline.use(detector := Detector(model))

@@ -26,12 +26,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
 
+import torch
+
 from tests.properties.hostile_stores import store_targets
 from tests.properties.hostile_targets import Broken, Target, input_targets
 
 BATCH = 64
 SLOWEST_S = 1.0  # of processor time for one input
-HANG_S = 300.0  # wall time of a batch, after which the stacks are printed and the process ends
+WATCHED = 16  # batches; a watch of its own for each would cost more than some of them
+HANG_S = 300.0  # wall time of so many, after which the stacks are printed and the process ends
 GROWTH_BYTES = 2**30
 SHARES = {
     "decode": 10.0,
@@ -86,7 +89,8 @@ def fuzz(targets: list[Target], inputs: int, seed: int, seconds: float) -> list[
         tally = tallies[target.name]
         if tally.failures:
             continue
-        faulthandler.dump_traceback_later(HANG_S, exit=True, file=2)  # standard error, whatever stands for it
+        if number % WATCHED == 0:
+            faulthandler.dump_traceback_later(HANG_S, exit=True, file=2)  # standard error, whatever stands for it
         try:
             run_batch(target, f"{seed}-{number}", count, tally)
         except Exception:  # noqa: BLE001 - whatever it is, it is what is looked for
@@ -128,6 +132,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     warnings.simplefilter("error")
+    torch.set_num_threads(1)  # the networks are small, and processor time is measured over all threads
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         targets = [*input_targets(Path(folder)), *store_targets()]

@@ -159,8 +159,8 @@ def _renamed(draw: Random, tree: Pairs, at: int) -> list[tuple[str, Any]]:
 
 
 def _flooded(draw: Random, tree: Pairs, at: int) -> list[tuple[str, Any]]:
-    many = draw.choice((5, 300, 3000))
-    value = tree[at][1] if many * len(_written(tree[at][1])) <= MOST else Raw("1")  # a flood of floods would drown us
+    many = draw.choice((5, 5, 5, 300, 300, 3000))
+    value = tree[at][1] if many * len(str(tree[at][1])) <= MOST else Raw("1")  # a flood of floods would drown us
     return [*tree, *((f"{tree[at][0]}{number}", value) for number in range(many))]
 
 
