@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -51,9 +52,9 @@ from tests.crash.chaos_scenarios import SCENARIOS, Scenario, open_broker
 from tests.crash.chaos_topics import committed, feeding, read_topic
 
 TOPIC, ALERTS, SCORES, GROUP = "readings", "monitor.alerts", "monitor.scores", "monitor"
-LONG_S, SHORT_S = 70.0, 30.0  # how long readings are fed
+LONG_S, SHORT_S = 60.0, 27.0  # how long readings are fed
 _STEPS_PER_S = 8  # of each machine
-_CALM_S = 8.0  # before the end of the feed without faults, so that the last one is recovered from, too
+_CALM_S = 6.0  # before the end of the feed without faults, so that the last one is recovered from, too
 _SETTLE_S = 90.0  # for the rest to be committed
 _SETTINGS: Mapping[str, Any] = {
     "name": "chaos",
@@ -95,8 +96,8 @@ def run(scenario: Scenario, seed: int, duration_s: float, folder: Path) -> dict[
         chaos = Chaos(draw, workers, broker, scenario.session_s, lambda: models.set_current(versions[1]))
         try:
             left = _disturb(scenario, chaos, broker, readings, duration_s)
-            for worker in workers:
-                worker.stop()
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(Worker.stop, workers))
         finally:
             for worker in workers:
                 worker.end()
