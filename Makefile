@@ -16,8 +16,7 @@ test: lint
 
 ## The tests that take longer: real brokers, processes that are killed, the demo
 test-slow: $(VENV)/test-ready
-	# test_recovery.py times kills over minutes: run it alone, on a quiet machine
-	$(BIN)/pytest -q -m slow --ignore tests/integration/test_recovery.py
+	$(BIN)/pytest -q -m slow
 
 ## Groups of workers in every fault: a row per scenario, and build/chaos.json; QUICK=1 for a part in under 3 minutes
 chaos: $(VENV)/test-ready

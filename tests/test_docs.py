@@ -14,7 +14,8 @@ from monitor.service.cli import app
 from monitor.service.settings import Settings, sections
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *(ROOT / f"docs/{name}.md" for name in ("walkthrough", "delivery", "model", "operations"))]
+NAMES = ("walkthrough", "delivery", "model", "operations", "security", "recovery")
+PAGES = [ROOT / "README.md", *(ROOT / f"docs/{name}.md" for name in NAMES)]
 TOLERANCE = 0.3  # of numbers that come from a trained model: another processor rounds, and so trains, differently
 _PATH = re.compile(r"(?:monitor|tests|docs|configs|benchmarks|deploy)/[\w./-]*")
 _FILE = re.compile(r"\.(md|py|toml|json|jsonl|conf|safetensors)$")
