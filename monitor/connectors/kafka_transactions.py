@@ -60,6 +60,7 @@ class KafkaTransactions:
         self._producer: Producer | None = None
         self._unanswered = ""  # the request that must succeed before anything else, by its name at the client
         self._begun = False
+        self._ending = False  # whether the broker was asked to commit, and may have done so without our knowing
         self._round = 0  # number of the transaction; reports on earlier ones mean nothing
         self._held: dict[int, Record] = {}  # by number, in order: written and not committed
         self._written = 0  # the number of the next record
@@ -79,11 +80,7 @@ class KafkaTransactions:
 
         Where the coordinator does not answer for now, the first flush asks again. Raises KafkaFatal if it refuses.
         """
-        try:
-            self._producer = Producer({**self._config, "error_cb": self._trouble.heard})
-        except KafkaException as fault:
-            raise ValueError(f"kafka configuration: {fault.args[0]}") from fault
-        self._unanswered = "init_transactions"
+        self._connect()
         with suppress(Unavailable):  # as the docstring says; the client has told its complaint
             self._conclude(time.monotonic() + _OPEN_S)
 
@@ -119,6 +116,7 @@ class KafkaTransactions:
             if offsets:
                 positions = [TopicPartition(*part, offset) for part, offset in offsets.items()]
                 self._opened().send_offsets_to_transaction(positions, self._membership(), _left(deadline))
+            self._ending = True
             self._opened().commit_transaction(_left(deadline))
         except (KafkaException, SystemError) as fault:
             verdict = self._judged(fault, "commit")
@@ -161,14 +159,33 @@ class KafkaTransactions:
         except KafkaException as fault:
             error = fault.args[0]
             verdict = self._trouble.judge(error, self._unanswered)
-            raise (verdict if error.retriable() else KafkaFatal(str(verdict))) from fault
+            stuck = self._unanswered == "abort_transaction" and error.code() == KafkaError._STATE  # noqa: SLF001 - as above
+            if stuck and not self._ending:
+                self._connect()
+            elif not error.retriable():
+                raise KafkaFatal(str(verdict)) from fault
+            raise verdict from fault
         self._unanswered = ""
+
+    def _connect(self) -> None:
+        """A client of this id, whose first request ends what an earlier one left open.
+
+        Also in place of a client whose abort timed out half way: librdkafka takes no second call in that state. Not if
+        a commit may have got through: then to send everything again could be to send it twice.
+        """
+        if self._producer is not None:
+            self._producer.purge(blocking=False)
+        try:
+            self._producer = Producer({**self._config, "error_cb": self._trouble.heard})
+        except KafkaException as fault:
+            raise ValueError(f"kafka configuration: {fault.args[0]}") from fault
+        self._unanswered = "init_transactions"
 
     def _begin(self) -> None:
         if not self._begun:
             self._round, self._accused, self._failed = self._round + 1, [], ""
             self._opened().begin_transaction()
-            self._begun = True
+            self._begun, self._ending = True, False
 
     def _abort(self) -> None:
         """End the transaction without a trace; all that is held is to be sent again."""

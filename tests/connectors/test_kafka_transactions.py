@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from monitor.connectors.base import Invalid, Unavailable
 from monitor.connectors.kafka import KafkaSource
@@ -112,6 +113,73 @@ class TestOnce:
             sink.commit({READINGS: 5}, PATIENCE_S)
         assert named == bad
         assert alerts(broker) == good
+
+
+class _Stuck:
+    """A client that takes no abort, as librdkafka's after one that timed out half way; rare, so it is put in here.
+
+    All else goes to the real one, but for a commit whose answer is lost if `lost` says so.
+    """
+
+    def __init__(self, client: Producer, *, lost: bool) -> None:
+        self._client, self._lost = client, lost
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def __len__(self) -> int:
+        return len(self._client)
+
+    def abort_transaction(self, _: float) -> None:
+        raise KafkaException(KafkaError(KafkaError._STATE, "Operation not valid in state BeginAbort"))
+
+    def commit_transaction(self, timeout: float) -> None:
+        self._client.commit_transaction(timeout)
+        if self._lost:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer", retriable=True))
+
+
+@pytest.mark.slow
+class TestStuck:
+    """A client whose abort cannot be asked for again, before a broker that keeps transactions."""
+
+    @pytest.fixture
+    def broker(self, tmp_path: Path) -> Iterator[Broker]:
+        with noida_broker(tmp_path) as broker:
+            make_topic(broker, "alerts", 1)
+            yield broker
+
+    def test_it_is_replaced_and_everything_comes_once(self, broker: Broker) -> None:
+        """Another client ends what it left open and sends everything anew; readers of what is committed see it once."""
+        refusals = [Unavailable("the group has given up this member")]
+
+        def membership() -> object:
+            if refusals:
+                raise refusals.pop()
+            return None
+
+        with transactions(broker, membership) as sink:
+            sink.write([ALERT])
+            sink.flush(PATIENCE_S)
+            assert sink._producer is not None
+            sink._producer = _Stuck(sink._producer, lost=False)  # type: ignore[assignment]
+            with pytest.raises(Unavailable, match="BeginAbort"):
+                sink.commit({READINGS: 5}, PATIENCE_S)
+            assert alerts(broker) == []
+            sink.flush(PATIENCE_S)
+            sink.commit({}, PATIENCE_S)
+            assert alerts(broker) == [ALERT]
+
+    def test_it_is_not_replaced_if_a_commit_may_have_got_through(self, broker: Broker) -> None:
+        """Where the answer to a commit was lost, nothing is sent again: KafkaFatal; the records are there once."""
+        with transactions(broker, lambda: None) as sink:
+            sink.write([ALERT])
+            sink.flush(PATIENCE_S)
+            assert sink._producer is not None
+            sink._producer = _Stuck(sink._producer, lost=True)  # type: ignore[assignment]
+            with pytest.raises(KafkaFatal, match="BeginAbort"):
+                sink.commit({}, PATIENCE_S)
+            assert alerts(broker) == [ALERT]
 
 
 class TestFaults:
