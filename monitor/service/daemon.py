@@ -200,6 +200,7 @@ class Daemon:
             return False
         for part, offset in offsets.items():
             self._held[part].committed = offset
+            self._keeper.confirm(self._held[part])
         for held in parts:
             if held.replaying or held.poisoned or held.groundless:
                 continue

@@ -8,7 +8,7 @@
 The history for training is kept beside the snapshots and less often: losing ten minutes of it changes no alert.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,6 +43,7 @@ class Held:
     snapshot_offset: int | None = None  # of the newest snapshot written
     groundless: bool = False  # whether a restart would find no snapshot to go back to
     first: int | None = None  # offset of the first message processed
+    beyond: Sequence[int] = ()  # offsets of snapshots that lay beyond the committed one when it was taken over
     read_before: int | None = None  # no earlier owner has read from here on; None = not known yet
     poisoned: str = ""  # why nothing more of it is read or committed; empty = all is well
     ratios: Floats = field(default_factory=lambda: np.empty(0, np.float32))  # (A,) of each asset's last window
@@ -100,7 +101,6 @@ class Keeper:
 
     def take_over(self, partition: Partition, committed: int | None, snapshot_due: float) -> Held:
         """Rule 3. `snapshot_due` is monotonic seconds. Raises StoreUnavailable."""
-        # Where nothing was committed every snapshot is of a past that was given up, and is set aside.
         at_most = -1 if committed is None else committed
         snapshot = self._snapshots.newest(partition, at_most, self._settings)
         pipeline = None if snapshot is None else self._restored(snapshot)
@@ -125,6 +125,7 @@ class Keeper:
             partition, pipeline, history, self._poison(), start, committed, committed or 0, crossed, snapshot_due
         )
         held.groundless = not restored
+        held.beyond = self._snapshots.beyond(partition, at_most)
         held.read_before = 0 if committed is None else None
         return held
 
@@ -139,6 +140,18 @@ class Keeper:
                 pipeline.use(held.pipeline.detector)
             held.groundless = not self._write(held, held.first, pipeline)
         return not held.groundless
+
+    def confirm(self, held: Held) -> None:
+        """After a commit, which shows that the partition is ours: set aside the snapshots of a past given up.
+
+        Not before: a worker that was frozen while it took over would set aside what the true owner has written since.
+        """
+        if held.beyond:
+            try:
+                self._snapshots.give_up(held.partition, held.beyond)
+                held.beyond = ()
+            except StoreUnavailable as error:  # after the next commit, then
+                self._log.warning("store not reached", store=error.path, reason=error.reason)
 
     def snapshot(self, held: Held) -> None:
         """Rule 2: write the state at `held.next`, which must have been committed. A store that is away is noted."""
@@ -175,6 +188,7 @@ class Keeper:
             self._log.warning("snapshot not written", store=error.path, reason=error.reason)
             return False
         held.snapshot_offset = offset
+        held.beyond = [each for each in held.beyond if each != offset]  # that one is of today
         self._metrics.add("monitor_snapshots_total", result="done")
         self._metrics.set("monitor_snapshot_bytes", size)
         self._metrics.set("monitor_snapshot_timestamp_seconds", self._wall_ms() / 1000)

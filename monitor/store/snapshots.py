@@ -9,7 +9,7 @@ A store serves one detector: two with different settings would set each other's 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from monitor.core.records import Partition, State
@@ -78,22 +78,39 @@ class Snapshots:
         """The newest usable snapshot with offset <= `at_most` (the committed offset), or None.
 
         To be called by the owner of the partition when it starts. Set aside, each with a notice, are files that are
-        damaged ("corrupt"), of a later program ("newer"), of other settings ("foreign"), or beyond `at_most`
-        ("beyond"): those belong to a past that was given up, since the topic was made anew or the group's offsets were
-        moved back, and would become wrong silently as soon as the committed offset passes them.
-        Raises StoreUnavailable; nothing is set aside because of that.
+        damaged ("corrupt"), of a later program ("newer") or of other settings ("foreign"). Those beyond `at_most` are
+        passed over: see `beyond`. Raises StoreUnavailable; nothing is set aside because of that.
         """
         for offset, name in self._newest_first(partition):
+            if offset > at_most:
+                continue
             try:
-                _check_reached(offset, at_most)
                 return _parse(self._blobs.read(name), partition, offset, settings)
             except FileNotFoundError:  # removed since it was listed
                 continue
             except _UnusableError as error:
-                moved = quarantine(self._blobs, name, error.kind)
-                if moved is not None:
-                    self._on_notice(Notice(error.kind, name, moved, str(error)))
+                self._set_aside(name, error.kind, str(error))
         return None
+
+    def beyond(self, partition: Partition, at_most: int) -> list[int]:
+        """Offsets of the snapshots beyond `at_most`, the committed offset.
+
+        Either they belong to a past that was given up, since the topic was made anew or the group's offsets were moved
+        back; or whoever asks was slow, and somebody else owns the partition by now. So they may be set aside only
+        after a commit has shown who is the owner; before long, since the committed offset may pass them.
+        """
+        return [offset for offset, _ in self._newest_first(partition) if offset > at_most]
+
+    def give_up(self, partition: Partition, offsets: Sequence[int]) -> None:
+        """Set these aside, with a notice each. Raises StoreUnavailable."""
+        for offset in offsets:
+            reason = f"offset {offset} lay beyond the committed offset when the partition was taken over"
+            self._set_aside(f"{_directory(partition)}/{offset:020d}.snap", "beyond", reason)
+
+    def _set_aside(self, name: str, kind: str, reason: str) -> None:
+        moved = quarantine(self._blobs, name, kind)
+        if moved is not None:
+            self._on_notice(Notice(kind, name, moved, reason))
 
     def _newest_first(self, partition: Partition) -> Iterator[tuple[int, str]]:
         directory = _directory(partition)
@@ -105,11 +122,6 @@ class Snapshots:
 
 def _directory(partition: Partition) -> str:
     return f"snapshots/{partition.topic}/{partition.number}"
-
-
-def _check_reached(offset: int, at_most: int) -> None:
-    if offset > at_most:
-        raise _UnusableError("beyond", f"offset {offset} lies beyond the committed offset {at_most}")
 
 
 def _parse(data: bytes, partition: Partition, offset: int, settings: str) -> Snapshot:

@@ -76,13 +76,15 @@ def test_without_a_snapshot_nothing_may_be_committed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("offset", [None, 39])
 def test_a_snapshot_of_a_past_that_was_given_up_is_set_aside(tmp_path: Path, offset: int | None) -> None:
-    """A snapshot beyond the committed offset, or where nothing is committed, is neither used nor left in the way."""
+    """A snapshot beyond the committed offset is not used, and set aside once a commit shows whose partition it is."""
     shelf = Shelf(tmp_path)
     held = process_and_keep(shelf)
     assert held.next == 40
     again = shelf.keeper.take_over(READINGS, offset, NEVER)
     assert again.next == offset
     assert not again.pipeline.windows.assets
+    assert len(shelf.snapshots()) == 1
+    shelf.keeper.confirm(again)
     assert not shelf.snapshots()
     assert len(shelf.blobs.names("quarantine")) == 1
 
