@@ -109,6 +109,7 @@ class KafkaSource:
         if self._fault is None:
             self._consume(limit, timeout)
             self._restart()
+            self._positions.look()
             if self._unplaced:
                 self._place()
         if self._fault is not None and not self._batch:
@@ -136,7 +137,7 @@ class KafkaSource:
         return self._commits.membership()
 
     def lag(self) -> dict[Partition, int]:
-        """See `base.Source`. As of the last fetch; a partition whose end nobody has told is left out."""
+        """See `base.Source`. As of the last fetch, 5 s ago if paused; a partition whose end nobody has told is left out."""
         return self._positions.lag()
 
     def ended(self) -> bool:

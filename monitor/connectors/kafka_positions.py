@@ -5,6 +5,7 @@ ahead of what a call returned. A group rebalances either cooperatively, where pa
 eagerly, where the client must be told the whole assignment each time; that difference ends in this module.
 """
 
+import time
 from collections.abc import Collection, Iterator
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
@@ -13,6 +14,7 @@ from monitor.connectors.kafka_client import KafkaFatal
 from monitor.core.records import Partition
 
 _END_S = 1.0  # a round trip if the broker is there
+_AGAIN_S = 5.0  # between two looks at the ends of what is paused
 
 
 class Positions:
@@ -23,7 +25,8 @@ class Positions:
         self._consumer = consumer
         self._cooperative = cooperative
         self._paused: set[Partition] = set()
-        self._ends: dict[Partition, int] = {}  # as of the assignment; the client hears of an end only as it fetches
+        self._ends: dict[Partition, int] = {}  # as last asked for; the client by itself hears of an end only as it fetches
+        self._look_at = 0.0  # monotonic seconds
 
     def __contains__(self, partition: object) -> bool:
         return partition in self.next
@@ -67,8 +70,14 @@ class Positions:
         self._consumer.resume([TopicPartition(*part) for part in mine])
         self._paused -= mine
 
+    def look(self) -> None:
+        """Ask for the ends of what is paused, and so is not fetched, every few seconds; else its lag would not grow."""
+        if self._paused and time.monotonic() >= self._look_at:
+            self._look_for_ends(self._paused)
+            self._look_at = time.monotonic() + _AGAIN_S
+
     def lag(self) -> dict[Partition, int]:
-        """Messages not delivered yet as of the last fetch; without the partitions whose end nobody has told."""
+        """Messages not delivered yet as of the last fetch or look; without the partitions whose end nobody has told."""
         lags = {}
         for part, position in self.next.items():
             low, high = self._consumer.get_watermark_offsets(TopicPartition(*part), cached=True)

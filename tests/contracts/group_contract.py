@@ -138,6 +138,16 @@ class GroupContract(SourceContract):
         until(lambda: first.assigned == set(parts), harness.patience, first)
         until(lambda: len(first.values(moved)) == 3, harness.patience, first)
 
+    def test_the_lag_of_a_paused_partition_grows(self, harness: GroupHarness, members: Callable[..., Member]) -> None:
+        """What is written to a partition while it is paused is seen in its lag before anything of it is read."""
+        (part,) = harness.partitions(1)
+        harness.fill(part, numbered(3))
+        member = members(harness.source([part], "g"))
+        until(lambda: len(member.messages) == 3, harness.patience, member)
+        member.pause(part)
+        harness.fill(part, numbered(7))
+        until(lambda: member.source.lag() == {part: 7}, harness.patience, member)
+
     def test_more_members_than_partitions(self, harness: GroupHarness, members: Callable[..., Member]) -> None:
         """A member that gets no partition waits, and takes over when the other leaves."""
         (partition,) = harness.partitions(1)
