@@ -137,7 +137,7 @@ class KafkaSource:
         return self._commits.membership()
 
     def lag(self) -> dict[Partition, int]:
-        """See `base.Source`. As of the last fetch, 5 s ago if paused; a partition whose end nobody has told is left out."""
+        """See `base.Source`. As of the last fetch, or 5 s ago if paused; without partitions whose end is not known."""
         return self._positions.lag()
 
     def ended(self) -> bool:

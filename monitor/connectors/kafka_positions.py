@@ -25,7 +25,9 @@ class Positions:
         self._consumer = consumer
         self._cooperative = cooperative
         self._paused: set[Partition] = set()
-        self._ends: dict[Partition, int] = {}  # as last asked for; the client by itself hears of an end only as it fetches
+        self._ends: dict[
+            Partition, int
+        ] = {}  # as last asked for; the client by itself hears of an end only as it fetches
         self._look_at = 0.0  # monotonic seconds
 
     def __contains__(self, partition: object) -> bool:

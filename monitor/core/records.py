@@ -180,3 +180,11 @@ def unpack_names(packed: npt.NDArray[Any]) -> list[str]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError("expected a JSON list of strings")
     return names
+
+
+def by_partition(messages: Sequence[Message]) -> dict[Partition, list[Message]]:
+    """The messages of each partition, in their order."""
+    parts: dict[Partition, list[Message]] = {}
+    for message in messages:
+        parts.setdefault(message.partition, []).append(message)
+    return parts

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Collection
 
 import structlog
 
@@ -28,6 +29,7 @@ from monitor.service.build import (
 from monitor.service.daemon import Daemon, Pace
 from monitor.service.health import Health
 from monitor.service.held import Keeper
+from monitor.service.histories import Histories
 from monitor.service.library import Library
 from monitor.service.metrics import Metrics
 from monitor.service.notify import Notifier
@@ -35,8 +37,10 @@ from monitor.service.outbox import Outbox, Topics
 from monitor.service.overview import Counter
 from monitor.service.poison import Poison
 from monitor.service.recorder import Recorder
-from monitor.service.settings import Settings
+from monitor.service.settings import Role, Settings
 from monitor.service.trainer import Job, Trainer
+from monitor.service.training_worker import CONDITION as TRAINING_CONDITION
+from monitor.service.training_worker import TrainingWorker
 from monitor.store.base import Blobs
 
 RECORDER_CONDITIONS = ("recorder source", "recorder")
@@ -80,11 +84,17 @@ def fingerprint(settings: Settings) -> str:
 
 
 def make_daemon(
-    settings: Settings, blobs: Blobs, metrics: Metrics, health: Health, broker: MemoryBroker | None = None
+    settings: Settings,
+    blobs: Blobs,
+    metrics: Metrics,
+    health: Health,
+    broker: MemoryBroker | None = None,
+    *,
+    role: Role = Role.ALL,
 ) -> tuple[Daemon, Sink]:
     """The detecting worker and its sink, which is to be opened before and closed after it."""
     log = structlog.stdlib.get_logger("monitor")
-    library = Library(make_models(blobs, metrics), settings.windows.length, time.monotonic, log)
+    library, histories = make_library(settings, blobs, metrics), make_histories(settings, blobs)
     source = make_source(settings, blobs, metrics, broker)
     sink, committer = make_outputs(settings, source, metrics, broker)
     outputs = settings.outputs
@@ -97,18 +107,18 @@ def make_daemon(
         outbox=Outbox(sink, topics, metrics, log, wall_ms),
         keeper=Keeper(
             pipeline=lambda partition: make_pipeline(settings, partition),
-            history=lambda: make_history(settings),
             poison=lambda: Poison(settings.delivery.dead_letters_in_a_row, settings.delivery.dead_letters_share),
             snapshots=make_snapshots(settings, blobs, metrics),
-            blobs=blobs,
+            histories=histories,
             library=library,
             settings=fingerprint(settings),
             metrics=metrics,
             log=log,
             wall_ms=wall_ms,
         ),
+        histories=histories,
         library=library,
-        trainer=make_trainer(settings, library, metrics),
+        trainer=make_trainer(settings, library, histories, metrics, role),
         pace=make_pace(settings),
         counter=Counter(metrics),
         metrics=metrics,
@@ -135,8 +145,25 @@ def make_pace(settings: Settings) -> Pace:
     )
 
 
-def make_trainer(settings: Settings, library: Library, metrics: Metrics) -> Trainer:
-    """The trainer of this process."""
+def make_library(settings: Settings, blobs: Blobs, metrics: Metrics) -> Library:
+    """The models of the store, as detectors."""
+    log = structlog.stdlib.get_logger("monitor")
+    return Library(make_models(blobs, metrics), settings.windows.length, time.monotonic, log)
+
+
+def make_histories(settings: Settings, blobs: Blobs) -> Histories:
+    """The histories in the store."""
+    log = structlog.stdlib.get_logger("monitor")
+    return Histories(blobs, settings.source.topics, lambda: make_history(settings), log)
+
+
+def make_trainer(settings: Settings, library: Library, histories: Histories, metrics: Metrics, role: Role) -> Trainer:
+    """The trainer of this process. Of a group that shares topics, the holder of the first partition trains."""
+    first = Partition(settings.source.topics[0], 0) if settings.source.kind != "files" else None
+
+    def leads(held: Collection[Partition]) -> bool:
+        return role is Role.TRAIN or (role is Role.ALL and (first is None or first in held))
+
     training = settings.training
     job = Job(
         store=settings.store.url,
@@ -150,6 +177,8 @@ def make_trainer(settings: Settings, library: Library, metrics: Metrics) -> Trai
     )
     return Trainer(
         enabled=training.enabled,
+        leads=leads,
+        elsewhere=histories.elsewhere,
         job=job,
         first_steps=training.first_steps,
         interval_s=training.interval_s,
@@ -160,8 +189,24 @@ def make_trainer(settings: Settings, library: Library, metrics: Metrics) -> Trai
     )
 
 
-def make_recorder(settings: Settings, metrics: Metrics, health: Health, broker: MemoryBroker | None = None) -> Recorder:
-    """The recording worker; reads what the outputs are written to."""
+def make_training_worker(settings: Settings, blobs: Blobs, metrics: Metrics, health: Health) -> TrainingWorker:
+    """The loop of a process that only trains."""
+    library = make_library(settings, blobs, metrics)
+    trainer = make_trainer(settings, library, make_histories(settings, blobs), metrics, Role.TRAIN)
+    return TrainingWorker(trainer, library, metrics, health, Notifier(os.environ, time.monotonic))
+
+
+def make_recorder(
+    settings: Settings, metrics: Metrics, health: Health, broker: MemoryBroker | None = None, role: Role = Role.ALL
+) -> Recorder:
+    """The recording worker; reads what the outputs are written to. Alone in its process, its loop is the heartbeat."""
+    notifier = Notifier(os.environ, time.monotonic)
+
+    def turned() -> None:
+        if role is Role.RECORD:
+            health.beat()
+            notifier.turned()
+
     recorder, outputs = settings.recorder, settings.outputs
     topics = [outputs.alerts, outputs.scores] if outputs.scores_every else [outputs.alerts]
     return Recorder(
@@ -177,16 +222,18 @@ def make_recorder(settings: Settings, metrics: Metrics, health: Health, broker: 
         health=health,
         log=structlog.stdlib.get_logger("monitor.recorder"),
         monotonic=time.monotonic,
+        turned=turned,
     )
 
 
-def make_health(settings: Settings) -> Health:
+def make_health(settings: Settings, role: Role = Role.ALL) -> Health:
     """The state that probes ask for."""
-    conditions = (
-        "source",
-        "partitions",
-        "input",
-        "outputs",
-        *(RECORDER_CONDITIONS if settings.recorder.enabled else ()),
-    )
-    return Health(settings.health.stalled_s, conditions)
+    detecting = ("source", "partitions", "input", "outputs")
+    recording = RECORDER_CONDITIONS if settings.recorder.enabled else ()
+    conditions = {
+        Role.ALL: (*detecting, *recording),
+        Role.DETECT: detecting,
+        Role.RECORD: recording,
+        Role.TRAIN: (TRAINING_CONDITION,),
+    }
+    return Health(settings.health.stalled_s, conditions[role])

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from monitor import __version__
 from monitor.service.configuration import ConfigurationError, load, render
-from monitor.service.settings import Settings
+from monitor.service.settings import Role, Settings
 
 BAD_CONFIGURATION = 78
 T = TypeVar("T")
@@ -39,14 +39,18 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
 
 
 @app.command()
-def run(config: Config = None, set_: Set = None) -> None:
+def run(
+    config: Config = None,
+    set_: Set = None,
+    role: Annotated[Role, typer.Option(help="What this process does of the work.")] = Role.ALL,
+) -> None:
     """Run the daemon: read, score, alert, learn, until it is told to stop."""
     settings = settings_or_exit(config, set_)
     from monitor.service.logs import configure  # noqa: PLC0415 - torch is loaded only by commands that compute
     from monitor.service.running import run_service  # noqa: PLC0415 - as above
 
     configure(settings.log.level, settings.log.format, sys.stderr)
-    raise typer.Exit(run_service(settings))
+    raise typer.Exit(run_service(settings, role))
 
 
 @app.command()

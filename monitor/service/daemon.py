@@ -26,9 +26,10 @@ from threading import Event
 from structlog.stdlib import BoundLogger
 
 from monitor.connectors.base import Committed, Committer, Source, Unavailable
-from monitor.core.records import Message, Partition
+from monitor.core.records import Message, Partition, by_partition
 from monitor.service.health import Health
 from monitor.service.held import Held, Keeper
+from monitor.service.histories import Histories
 from monitor.service.library import Library
 from monitor.service.metrics import Metrics
 from monitor.service.notify import Notifier
@@ -38,6 +39,7 @@ from monitor.service.trainer import Trainer
 from monitor.store.base import StoreUnavailable
 
 SUMMARY_S = 60.0  # between two lines of log that say what goes on
+LEARNING_S = 60.0  # between two writings of histories while the group's trainer may wait for them
 RETRY_S = 1.0  # between two tries of a source or sink that is away
 
 
@@ -65,6 +67,7 @@ class Daemon:
         committer: Committer,
         outbox: Outbox,
         keeper: Keeper,
+        histories: Histories,
         library: Library,
         trainer: Trainer,
         pace: Pace,
@@ -77,7 +80,7 @@ class Daemon:
         monotonic: Callable[[], float],
     ) -> None:
         self._source, self._committer, self._outbox = source, committer, outbox
-        self._keeper, self._library = keeper, library
+        self._keeper, self._histories, self._library = keeper, histories, library
         self._trainer, self._pace, self._counter = trainer, pace, counter
         self._metrics, self._health, self._notifier, self._log = metrics, health, notifier, log
         self._wall_ms, self._monotonic = wall_ms, monotonic
@@ -96,7 +99,7 @@ class Daemon:
     def run(self, stop: Event) -> None:
         """Work until `stop` is set or the source has ended, then leave cleanly."""
         self._checkpoint_at = self._monotonic() + self._pace.checkpoint_s
-        self._history_at = self._monotonic() + self._pace.history_s
+        self._history_at = self._monotonic() + min(LEARNING_S, self._pace.history_s)
         try:
             while not stop.is_set() and not (self._source.ended() and self._finished()):
                 self._turn(stop)
@@ -122,7 +125,7 @@ class Daemon:
             self._health.set("source", ok=False, reason=str(error))
             stop.wait(RETRY_S)
             messages = []
-        for partition, batch in _by_partition(messages).items():
+        for partition, batch in by_partition(messages).items():
             held = self._held.get(partition)
             if held is not None and not held.poisoned:
                 self._take(held, batch)
@@ -238,8 +241,9 @@ class Daemon:
         parts = list(self._held.values())
         if self._monotonic() >= self._history_at:
             for held in parts:
-                self._keeper.save_history(held)
-            self._history_at = self._monotonic() + self._pace.history_s
+                self._histories.write(held.partition, held.history)
+            pause = min(LEARNING_S, self._pace.history_s) if self._trainer.learning else self._pace.history_s
+            self._history_at = self._monotonic() + pause
         if not self._trainer.learning:
             self._train()
         self.overview = overview(parts, self._trainer.status)
@@ -259,7 +263,7 @@ class Daemon:
     def _train(self) -> None:
         lag, enough = self._source.lag(), self._trainer.enough
         backlog = any(lag.get(part, 0) and not enough(held.history) for part, held in self._held.items())
-        self._trainer.tick([held.history for held in self._held.values()], backlog=backlog)
+        self._trainer.tick({part: held.history for part, held in self._held.items()}, backlog=backlog)
 
     def _on_assign(self, committed: Committed) -> Mapping[Partition, int | None]:
         now = self._monotonic()
@@ -276,7 +280,7 @@ class Daemon:
         parts = [self._held[part] for part in partitions if part in self._held]
         done = self._checkpoint(parts, self._pace.revoke_s, forced=True)
         for held in parts:
-            self._keeper.save_history(held)
+            self._histories.write(held.partition, held.history)
             del self._held[held.partition]
         self._log.info("partitions given up", partitions=len(parts), committed=done)
         if not done and self._committer.once:
@@ -291,10 +295,3 @@ class Daemon:
         if not self._held:  # else the partition itself is gone, a topic made anew, and nobody computes it again
             self._committer.discard()
         self._log.warning("partitions lost", partitions=len(partitions))
-
-
-def _by_partition(messages: Sequence[Message]) -> dict[Partition, list[Message]]:
-    parts: dict[Partition, list[Message]] = {}
-    for message in messages:
-        parts.setdefault(message.partition, []).append(message)
-    return parts

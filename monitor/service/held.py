@@ -4,8 +4,6 @@
    What is put out for offsets below the committed one was acknowledged before: it is muted.
 2. A snapshot is written only after its offset was committed; the caller sees to that. The one exception is the state
    that a partition begins with: it is written before the first commit, so that there is always one to go back to.
-
-The history for training is kept beside the snapshots and less often: losing ten minutes of it changes no alert.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,14 +15,14 @@ from structlog.stdlib import BoundLogger
 from monitor.core.detector import Detector
 from monitor.core.history import History
 from monitor.core.pipeline import Pipeline
-from monitor.core.records import Floats, Outputs, Partition, State
+from monitor.core.records import Floats, Outputs, Partition
+from monitor.service.histories import Histories
 from monitor.service.library import Library
 from monitor.service.metrics import Metrics
 from monitor.service.poison import Poison
-from monitor.store.base import Blobs, StoreUnavailable, quarantine
+from monitor.store.base import StoreUnavailable
 from monitor.store.models import ModelInvalid
 from monitor.store.snapshots import Snapshot, Snapshots
-from monitor.store.tensors import Damaged, pack, unpack
 
 
 @dataclass(slots=True)
@@ -84,18 +82,17 @@ class Keeper:
         self,
         *,
         pipeline: Callable[[Partition], Pipeline],
-        history: Callable[[], History],
         poison: Callable[[], Poison],
         snapshots: Snapshots,
-        blobs: Blobs,
+        histories: Histories,
         library: Library,
         settings: str,
         metrics: Metrics,
         log: BoundLogger,
         wall_ms: Callable[[], int],
     ) -> None:
-        self._pipeline, self._history, self._poison = pipeline, history, poison
-        self._snapshots, self._blobs, self._library = snapshots, blobs, library
+        self._pipeline, self._poison = pipeline, poison
+        self._snapshots, self._histories, self._library = snapshots, histories, library
         self._settings = settings  # fingerprint of what shapes the state
         self._metrics, self._log, self._wall_ms = metrics, log, wall_ms
 
@@ -119,7 +116,7 @@ class Keeper:
             restored=restored,
             model=pipeline.model or None,
         )
-        history = self._read_history(partition)
+        history = self._histories.read(partition)
         crossed = start is None or snapshot is None
         held = Held(
             partition, pipeline, history, self._poison(), start, committed, committed or 0, crossed, snapshot_due
@@ -194,13 +191,6 @@ class Keeper:
         self._metrics.set("monitor_snapshot_timestamp_seconds", self._wall_ms() / 1000)
         return True
 
-    def save_history(self, held: Held) -> None:
-        """Keep the history. A store that is away is noted: the next time comes soon."""
-        try:
-            self._blobs.write(_history_name(held.partition), pack(held.history.save_state(), {}))
-        except StoreUnavailable as error:
-            self._log.warning("history not written", store=error.path, reason=error.reason)
-
     def _restored(self, snapshot: Snapshot) -> Pipeline | None:
         """The pipeline in the state of the snapshot; None if the state does not fit this program."""
         pipeline = self._pipeline(snapshot.partition)
@@ -219,21 +209,3 @@ class Keeper:
                     return None
                 pipeline.use(detector)
         return pipeline
-
-    def _read_history(self, partition: Partition) -> History:
-        history = self._history()
-        name = _history_name(partition)
-        try:
-            state: State = unpack(self._blobs.read(name))[0]
-            history.load_state(state)
-        except FileNotFoundError:
-            return history
-        except (Damaged, ValueError) as error:  # only a sample: begin anew
-            moved = quarantine(self._blobs, name, "corrupt")
-            self._log.warning("history set aside", partition=partition, moved=moved, reason=str(error))
-            return self._history()
-        return history
-
-
-def _history_name(partition: Partition) -> str:
-    return f"history/{partition.topic}/{partition.number}.safetensors"

@@ -12,7 +12,7 @@ from monitor.connectors.base import Committed, Source
 from monitor.core.corpus import Corpus, join
 from monitor.core.history import History
 from monitor.core.pipeline import Pipeline
-from monitor.core.records import Message, Partition
+from monitor.core.records import Message, Partition, by_partition
 from monitor.service.assembly import make_history, make_pipeline
 from monitor.service.build import wall_ms
 from monitor.service.settings import Settings
@@ -50,8 +50,8 @@ def collect(settings: Settings, source: Source, progress: Callable[[int, int], N
         last = time.monotonic()
         while not source.ended() and not (read and _at_the_end(source.lag(), parts)):
             messages = source.poll(settings.source.batch_messages, settings.source.poll_s)
-            for part in {message.partition for message in messages}:
-                parts[part].take([message for message in messages if message.partition == part])
+            for part, batch in by_partition(messages).items():
+                parts[part].take(batch)
             read += len(messages)
             last = time.monotonic() if messages else last
             if time.monotonic() - last > QUIET_S:

@@ -44,12 +44,14 @@ class Recorder:
         health: Health,
         log: BoundLogger,
         monotonic: Callable[[], float],
+        turned: Callable[[], None],
     ) -> None:
+        """`turned` is told each time the loop goes round."""
         self._source, self._points, self._dead = source, points, dead
         self._alerts, self._dead_letters = alerts, dead_letters  # topics
         self._batch, self._poll_s, self._timeout_s = batch, poll_s, timeout_s
         self._metrics, self._health, self._log = metrics, health, log
-        self._monotonic = monotonic
+        self._monotonic, self._turned = monotonic, turned
         self._random = random.Random()  # noqa: S311 - spreads the attempts of many recorders
         self._next: dict[Partition, int] = {}  # offset behind the last message taken
         self._assigned: set[Partition] = set()
@@ -73,6 +75,7 @@ class Recorder:
             self._dead.close()
 
     def _turn(self, stop: Event) -> None:
+        self._turned()
         if self._blocked:
             self._source.pause(list(self._assigned))
         try:

@@ -2,7 +2,8 @@
 
 A first SIGTERM or SIGINT asks the loop to stop: checkpoint, leave the group, close. A second one, or the end of the
 grace period, leaves at once: a client that hangs in `close` must not hold up a restart, and nothing committed is lost
-by that.
+by that. Should the client hang while it holds the interpreter's lock, as seen in a rebalance during `close`, no thread
+of ours can act: then the system's alarm ends the process, a second after the grace period.
 """
 
 import os
@@ -10,7 +11,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import structlog
@@ -18,18 +19,19 @@ import torch
 
 from monitor.connectors.base import Unavailable
 from monitor.connectors.memory import MemoryBroker
-from monitor.service.assembly import make_daemon, make_health, make_recorder
+from monitor.service.assembly import make_daemon, make_health, make_recorder, make_training_worker
 from monitor.service.build import make_blobs, wall_ms
 from monitor.service.configuration import ConfigurationError
 from monitor.service.daemon import Daemon
 from monitor.service.health import HealthServer
 from monitor.service.metrics import Metrics
 from monitor.service.recorder import Recorder
-from monitor.service.settings import Settings
+from monitor.service.settings import Role, Settings
 from monitor.store.base import StoreUnavailable
 
 AGAIN = 75  # EX_TEMPFAIL: the supervisor starts the process again
 BAD_CONFIGURATION = 78  # EX_CONFIG: starting it again would not help
+ALARM_S = 1.0  # beyond the grace period
 GRACE_S = 15.0  # beyond the checkpoint's own limit, for closing what may hang
 
 log = structlog.stdlib.get_logger("monitor")
@@ -38,10 +40,10 @@ log = structlog.stdlib.get_logger("monitor")
 class Service:
     """A worker with everything around it; `daemon.overview`, `metrics` and `health` may be read meanwhile."""
 
-    def __init__(self, settings: Settings, broker: MemoryBroker | None = None) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, broker: MemoryBroker | None = None, role: Role = Role.ALL) -> None:
+        self.settings, self.role = settings, role
         self.metrics = Metrics()
-        self.health = make_health(settings)
+        self.health = make_health(settings, role)
         self.daemon: Daemon | None = None
         self.failure: BaseException | None = None  # of the recorder's thread
         self._broker = broker
@@ -58,17 +60,32 @@ class Service:
                 stack.callback(server.close)
                 log.info("health", address=f"http://{settings.health.host}:{server.port}")
             try:
-                self.daemon, sink = make_daemon(settings, make_blobs(settings), metrics, health, self._broker)
-                sink.open()
-                stack.callback(sink.close)
-                self.daemon.open()
+                work = self._opened(stack, stop)
             except ValueError as error:  # of a client that refuses its options, a URL without a file system
                 raise ConfigurationError([str(error)]) from error
-            if settings.recorder.enabled:
-                stack.enter_context(self._recording(make_recorder(settings, metrics, health, self._broker), stop))
-            self.daemon.run(stop)
+            work(stop)
         if self.failure is not None:
             raise self.failure
+
+    def _opened(self, stack: ExitStack, stop: threading.Event) -> Callable[[threading.Event], None]:
+        """The work of this process, ready to run; what is opened for it is closed by `stack`. Raises ValueError."""
+        settings, metrics, health, role = self.settings, self.metrics, self.health, self.role
+        if role is Role.RECORD:
+            if not settings.recorder.enabled:
+                raise ValueError("there is nothing to do for the role record: recorder.enabled is false")
+            return make_recorder(settings, metrics, health, self._broker, role).run
+        blobs = make_blobs(settings)
+        if role is Role.TRAIN:
+            if not settings.training.enabled:
+                raise ValueError("there is nothing to do for the role train: training.enabled is false")
+            return make_training_worker(settings, blobs, metrics, health).run
+        self.daemon, sink = make_daemon(settings, blobs, metrics, health, self._broker, role=role)
+        sink.open()
+        stack.callback(sink.close)
+        self.daemon.open()
+        if role is Role.ALL and settings.recorder.enabled:
+            stack.enter_context(self._recording(make_recorder(settings, metrics, health, self._broker), stop))
+        return self.daemon.run
 
     @contextmanager
     def _recording(self, recorder: Recorder, stop: threading.Event) -> Iterator[None]:
@@ -91,12 +108,12 @@ class Service:
             thread.join(self.settings.recorder.timeout_s + GRACE_S)
 
 
-def run_service(settings: Settings) -> int:
+def run_service(settings: Settings, role: Role = Role.ALL) -> int:
     """Run until a signal comes or the source ends; the exit code."""
     stop = threading.Event()
     with _signals(stop, settings.delivery.revoke_timeout_s + GRACE_S):
         try:
-            Service(settings).run(stop)
+            Service(settings, role=role).run(stop)
         except ConfigurationError as error:
             log.error("configuration", problems=error.problems)  # noqa: TRY400 - the sentences say all
             return BAD_CONFIGURATION
@@ -128,6 +145,7 @@ def _signals(stop: threading.Event, grace_s: float) -> Iterator[None]:
             if told:
                 leave("a second signal")
             told = True
+            signal.setitimer(signal.ITIMER_REAL, grace_s + ALARM_S)
             stop.set()
             timer = threading.Timer(grace_s, leave, ("the grace period is over",))
             timer.daemon = True
@@ -147,6 +165,7 @@ def _signals(stop: threading.Event, grace_s: float) -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(wakeup)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         mouth.close()
         thread.join()
         ear.close()

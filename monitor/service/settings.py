@@ -4,6 +4,7 @@
 A tree built by hand (in a test) takes nothing from the environment.
 """
 
+from enum import StrEnum
 from typing import Any
 
 from pydantic.fields import FieldInfo
@@ -23,6 +24,15 @@ from monitor.service.settings_shell import (
 from monitor.service.settings_stages import FormatSection, WindowsSection
 
 PREFIX = "MONITOR_"
+
+
+class Role(StrEnum):
+    """What a process does of the work. Everything by default; on many machines each may have processes of its own."""
+
+    ALL = "all"
+    DETECT = "detect"  # read, score, alert
+    RECORD = "record"  # alerts and scores into the database
+    TRAIN = "train"  # make models of the histories that the detecting processes keep in the store
 
 
 class Settings(BaseSettings):

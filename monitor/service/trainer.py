@@ -5,17 +5,21 @@ later ones every `interval_s`, on the normal part of the history. The child gets
 own work (core/gate.py) and stores what passes; only then is the pointer moved here, and the loop adopts at its next
 checkpoint. A child that fails, is refused or runs out of time changes nothing.
 
+A group has one trainer: the worker that holds a certain partition, or a process of its own. It learns from what it
+holds and from the histories that the other workers keep in the store; they find the model there.
+
 The child is a process of its own, with less priority and a limit on memory and time: training must never cost the
 plant its monitoring, and a process can be ended, a thread cannot.
 """
 
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -24,6 +28,7 @@ from structlog.stdlib import BoundLogger
 
 from monitor.core.corpus import Corpus, join
 from monitor.core.history import History
+from monitor.core.records import Partition, Times
 from monitor.core.training import Recipe
 from monitor.service.library import Library
 from monitor.service.metrics import Metrics
@@ -31,6 +36,7 @@ from monitor.store.base import StoreUnavailable
 from monitor.store.models import ModelInvalid
 from monitor.store.tensors import pack
 
+LOOK_S = 60.0  # between two looks at the histories in the store while there is no model
 RETRY_S = 60.0  # after the end of a training that gave no first model: there is more history by then
 
 
@@ -68,6 +74,8 @@ class Trainer:
         self,
         *,
         enabled: bool,
+        leads: Callable[[Collection[Partition]], bool],
+        elsewhere: Callable[[Collection[Partition]], Iterator[History]],
         job: Job,
         first_steps: int,
         interval_s: float,
@@ -77,6 +85,10 @@ class Trainer:
         monotonic: Callable[[], float],
     ) -> None:
         self._enabled, self._job = enabled, job
+        self._leads = leads  # whether the one who holds these partitions is the trainer of the group
+        self._elsewhere = elsewhere  # histories of the other partitions
+        self._steps_elsewhere: list[Times] = []
+        self._look_at = 0.0  # monotonic seconds
         self._first_steps, self._interval_s = first_steps, interval_s
         self._library, self._metrics, self._log = library, metrics, log
         self._monotonic = monotonic
@@ -84,13 +96,14 @@ class Trainer:
         self._folder: Path | None = None  # of the child
         self._deadline = 0.0
         self._next = monotonic() + interval_s  # when to train again
+        self._known: str | None = None  # the model in use as of the last look; "" = there was none
         self._began: tuple[float, int] | None = None  # clock and steps when history was first seen
         self.learning = enabled  # whether there is no model yet, as far as is known
         self.first_running = False  # whether the first model is in the making
         self.status = Status(needed=first_steps)
 
-    def tick(self, histories: Sequence[History], *, backlog: bool = False) -> None:
-        """Look whether a training has ended or is due; about once a second.
+    def tick(self, histories: Mapping[Partition, History], *, backlog: bool = False) -> None:
+        """Look whether a training has ended or is due; about once a second. Raises StoreUnavailable at the first look.
 
         `backlog` says that there is a partition with more to read which has not given enough yet: the first model waits
         for it, or it would know only the machines of the partitions that happen to be read first.
@@ -102,8 +115,15 @@ class Trainer:
             return
         incumbent = self._library.in_use()
         self.learning = incumbent is None
+        version = "" if incumbent is None else incumbent.model.version
+        if self._known not in {None, version}:  # by whomever: the trainer may have been another worker until now
+            self._next = self._monotonic() + self._interval_s
+        self._known = version
+        leads = self._leads(histories.keys())
         if incumbent is None:
-            self._learn(histories)
+            if leads and self._monotonic() >= self._look_at:
+                self._look(histories.keys())
+            self._learn(histories.values())
             due = (
                 self.status.share >= 1
                 and not backlog
@@ -111,8 +131,8 @@ class Trainer:
             )
         else:
             due = bool(self._interval_s) and self._monotonic() >= self._next
-        if due:
-            self._start(histories, "" if incumbent is None else incumbent.model.version)
+        if due and leads:
+            self._start(histories, version)
 
     def close(self) -> None:
         """End the child if there is one."""
@@ -126,8 +146,17 @@ class Trainer:
         steps = history.steps_seen()
         return len(steps) > 0 and bool(np.median(steps) >= self._first_steps)
 
-    def _learn(self, histories: Sequence[History]) -> None:
-        steps = np.concatenate([np.zeros(0, np.int64), *(history.steps_seen() for history in histories)])
+    def _look(self, mine: Collection[Partition]) -> None:
+        """How much history there is elsewhere. While the store is away, as known before."""
+        try:
+            self._steps_elsewhere = [history.steps_seen() for history in self._elsewhere(mine)]
+        except StoreUnavailable as error:
+            self._log.warning("store not reached", store=error.path, reason=error.reason)
+        self._look_at = self._monotonic() + LOOK_S
+
+    def _learn(self, histories: Collection[History]) -> None:
+        own = [history.steps_seen() for history in histories]
+        steps = np.concatenate([np.zeros(0, np.int64), *own, *self._steps_elsewhere])
         median = int(np.median(steps)) if len(steps) else 0
         now = self._monotonic()
         if self._began is None and median:
@@ -138,9 +167,14 @@ class Trainer:
         share = min(1.0, median / self._first_steps)
         self.status = replace(self.status, share=share, steps=median, eta_s=eta)
 
-    def _start(self, histories: Sequence[History], incumbent: str) -> None:
-        parts = [part for history in histories if len(part := history.normal())]
+    def _start(self, histories: Mapping[Partition, History], incumbent: str) -> None:
         self._next = self._monotonic() + self._interval_s
+        try:
+            every = itertools.chain(histories.values(), self._elsewhere(histories.keys()))
+            parts = [part for history in every if len(part := history.normal())]
+        except StoreUnavailable as error:
+            self._finish("failed", f"the histories of other partitions could not be read: {error}")
+            return
         if not parts:
             self._finish("failed", "there is no normal history to train on")
             return
@@ -192,7 +226,8 @@ class Trainer:
         except (StoreUnavailable, ModelInvalid) as error:
             self._finish("failed", f"{answer['version']} could not be made current: {error}")
             return
-        self._finish("adopted", answer["version"], **answer["figures"])
+        version = self._known = answer["version"]
+        self._finish("adopted", version, **answer["figures"])
 
     def _finish(self, result: str, about: str, **figures: float) -> None:
         self._metrics.add("monitor_training_runs_total", result=result)

@@ -9,6 +9,7 @@ from monitor.connectors.memory import MemoryBroker
 from monitor.core.records import Message, Outputs, State
 from monitor.service.assembly import fingerprint, make_daemon, make_health
 from monitor.service.held import Held, Keeper
+from monitor.service.histories import Histories
 from monitor.service.metrics import Metrics
 from monitor.service.settings import Settings
 from monitor.store.files import LocalBlobs
@@ -26,9 +27,10 @@ class Shelf:
         self.path, self.settings, self.metrics = path, wanted or settings(path), Metrics()
         self.blobs = blobs or LocalBlobs(path)
         self.blobs.open()
-        self.keeper: Keeper = make_daemon(
-            self.settings, self.blobs, self.metrics, make_health(self.settings), MemoryBroker()
-        )[0]._keeper
+        health = make_health(self.settings)
+        daemon, _ = make_daemon(self.settings, self.blobs, self.metrics, health, MemoryBroker())
+        self.keeper: Keeper = daemon._keeper
+        self.histories: Histories = daemon._histories
 
     def snapshots(self) -> list[str]:
         return [name.rpartition("/")[2] for name in self.blobs.names("snapshots")]

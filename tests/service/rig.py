@@ -15,7 +15,7 @@ from monitor.core.detector import Model
 from monitor.core.records import Message, Partition, Record
 from monitor.service.configuration import load
 from monitor.service.running import Service
-from monitor.service.settings import Settings
+from monitor.service.settings import Role, Settings
 from monitor.store.files import open_blobs
 from monitor.store.models import Models
 from tests.core.machines import ASSETS, CHANNELS, STEP, L, model
@@ -121,9 +121,9 @@ def away(store: Path) -> Iterator[None]:
 
 
 @contextmanager
-def running(wanted: Settings, broker: MemoryBroker) -> Iterator[Service]:
+def running(wanted: Settings, broker: MemoryBroker, role: Role = Role.ALL) -> Iterator[Service]:
     """A worker in a thread, stopped kindly at the end; what it raised is raised."""
-    service, stop = Service(wanted, broker), threading.Event()
+    service, stop = Service(wanted, broker, role), threading.Event()
     failures: list[BaseException] = []
 
     def work() -> None:

@@ -124,7 +124,7 @@ def test_a_store_that_is_away_costs_no_more_than_the_snapshot(tmp_path: Path) ->
     process(held, readings(rows(20)))
     with away(path), structlog.testing.capture_logs() as lines:
         shelf.keeper.snapshot(committed(held))
-        shelf.keeper.save_history(held)
+        shelf.histories.write(held.partition, held.history)
     assert [line["event"] for line in lines] == ["snapshot not written", "history not written"]
     assert held.snapshot_offset is None
     assert b'monitor_snapshots_total{result="unavailable"} 1.0' in shelf.metrics.render()
@@ -241,7 +241,7 @@ def test_history_survives_a_restart(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path)
     held = shelf.keeper.take_over(READINGS, None, NEVER)
     process(held, readings(rows(170)))
-    shelf.keeper.save_history(held)
+    shelf.histories.write(held.partition, held.history)
     again = Shelf(tmp_path).keeper.take_over(READINGS, None, NEVER)
     assert len(again.history) == len(held.history) == 2 * 160 // L
     one, other = again.history.normal(), held.history.normal()
@@ -255,7 +255,7 @@ def test_a_damaged_history_is_set_aside(tmp_path: Path, damage: str) -> None:
     shelf = Shelf(tmp_path, settings(tmp_path, windows__length=2 * L) if damage != "torn" else None)
     held = shelf.keeper.take_over(READINGS, None, NEVER)
     process(held, readings(rows(160)))
-    shelf.keeper.save_history(held)
+    shelf.histories.write(held.partition, held.history)
     (name,) = shelf.blobs.names("history")
     if damage == "torn":
         shelf.blobs.write(name, shelf.blobs.read(name)[:-100])

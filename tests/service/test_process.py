@@ -165,3 +165,27 @@ def test_a_second_signal_ends_the_process_at_once(tmp_path: Path) -> None:
             finally:
                 os.kill(broker.pid, signal.SIGCONT)
     assert b"monitor: leaving at once: a second signal" in (tmp_path / "log").read_bytes()
+
+
+_HANGS = """
+import ctypes, threading
+from monitor.service import running
+stop = threading.Event()
+with running._signals(stop, 0.5):
+    print("ready", flush=True)
+    stop.wait()
+    ctypes.PyDLL(None).sleep(600)
+"""
+
+
+def test_a_client_that_hangs_with_the_interpreter_is_ended() -> None:
+    """A process whose client, on leaving, never gives back the interpreter's lock ends all the same."""
+    command = [sys.executable, "-c", _HANGS]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, env=environment()) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(END_S) == -signal.SIGALRM
+        finally:
+            process.kill()

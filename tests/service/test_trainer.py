@@ -1,16 +1,17 @@
 """When models are trained, and what follows from how it ended."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import structlog
 
 from monitor.core.history import History
-from monitor.core.records import Alert
-from monitor.service.trainer import RETRY_S
-from tests.core.machines import FAST, STEP, L, history, rows
+from monitor.core.records import Alert, Partition
+from monitor.service.trainer import LOOK_S, RETRY_S
+from tests.core.machines import FAST, STEP, L, history, model, rows
 from tests.service.rig import READINGS, put_model, until
 from tests.service.training import INTERVAL_S, made_in, rig
 
@@ -64,11 +65,60 @@ def test_the_first_training_waits_for_partitions_that_are_behind(store: Path) ->
             it.trainer.enough(each)
             for each in (short, long, History(budget=9, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=0))
         ] == [False, True, False]
-        it.trainer.tick(it.histories, backlog=True)
+        it.trainer.tick(it.held(), backlog=True)
         assert it.trainer.status.share == 1
         assert not it.running()
         it.tick()
         assert it.running()
+
+
+def test_a_follower_never_trains(store: Path) -> None:
+    """Whoever does not hold the group's first partition trains neither the first model nor a later one."""
+    with rig(store, leads=lambda held: Partition("other", 0) in held) as it:
+        it.tick()
+        assert (it.trainer.learning, it.trainer.status.share, it.running()) == (True, 1, False)
+        put_model(store)
+        it.tick(INTERVAL_S)
+        it.tick(INTERVAL_S)
+        assert (it.trainer.learning, it.running()) == (False, False)
+
+
+def test_a_new_leader_goes_by_the_model_of_the_last(store: Path) -> None:
+    """Who becomes the trainer after another has made a model trains an interval after that model, not at once."""
+    held: list[bool] = []
+    with rig(store, leads=lambda _: bool(held)) as it:
+        put_model(store)
+        it.tick()
+        put_model(store, replace(model(), channels=tuple(reversed(model().channels))))
+        it.tick(INTERVAL_S)
+        held.append(True)
+        it.tick(INTERVAL_S - 1)
+        assert not it.running()
+        it.tick(1)
+        assert it.running()
+
+
+def test_histories_of_other_partitions_count(store: Path) -> None:
+    """The first model waits for the history of the whole group, looked up once a minute, and learns from all of it."""
+    others: list[History] = [history(rows(80))]
+    asked: list[set[Partition]] = []
+
+    def elsewhere(mine: Collection[Partition]) -> Iterator[History]:
+        asked.append(set(mine))
+        return iter(others)
+
+    with rig(store, [history(rows(240))], first_steps=320, elsewhere=elsewhere) as it:
+        it.tick()
+        assert (it.trainer.status.steps, it.running()) == (160, False)
+        others[:] = [history(rows(480))]
+        it.tick(LOOK_S - 1)
+        assert it.trainer.status.steps == 160
+        with structlog.testing.capture_logs() as lines:
+            it.tick(1)
+        assert (it.trainer.status.steps, it.running()) == (360, True)
+        (begun,) = [line for line in lines if line["event"] == "training started"]
+        assert begun["blocks"] == sum(len(each.normal()) for each in [*it.histories, *others])
+        assert asked[0] == set(it.held())
 
 
 def test_the_time_left_follows_the_pace(store: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from monitor.core.history import History
+from monitor.core.records import Partition
 from monitor.service.library import Library
 from monitor.service.metrics import Metrics
 from monitor.service.trainer import Job, Trainer
@@ -31,9 +32,10 @@ class Rig:
         self.models = Models(open_blobs(str(store)), lambda _: None)
         log = structlog.stdlib.get_logger("test")
         self.library = Library(self.models, L, self.clock, log)
-        own = {"enabled", "first_steps", "interval_s"}
+        own = {"enabled", "first_steps", "interval_s", "leads", "elsewhere"}
         job = Job(str(store), QUICK, "", margin=0.05, threads=1, nice=0, memory_mb=65_536, timeout_s=1800)
-        arguments = {"enabled": True, "first_steps": 320, "interval_s": INTERVAL_S}
+        arguments: dict[str, Any] = {"enabled": True, "first_steps": 320, "interval_s": INTERVAL_S}
+        arguments |= {"leads": lambda _: True, "elsewhere": lambda _: iter(())}
         self.trainer = Trainer(
             job=replace(job, **{name: value for name, value in given.items() if name not in own}),
             library=self.library,
@@ -45,7 +47,10 @@ class Rig:
 
     def tick(self, seconds: float = 0.0) -> None:
         self.clock.now += seconds
-        self.trainer.tick(self.histories)
+        self.trainer.tick(self.held())
+
+    def held(self) -> dict[Partition, History]:
+        return {Partition("readings", number): each for number, each in enumerate(self.histories)}
 
     def finish(self) -> str:
         """Wait for the child, and give the result."""

@@ -1,0 +1,52 @@
+"""A process that only trains (`monitor run --role train`). It reads no topic.
+
+It learns from the histories that the detecting workers keep in the store, and puts the model there for all of them.
+"""
+
+from threading import Event
+
+from monitor.service.health import Health
+from monitor.service.library import Library
+from monitor.service.metrics import Metrics
+from monitor.service.notify import Notifier
+from monitor.service.trainer import Trainer
+from monitor.store.base import StoreUnavailable
+
+CONDITION = "store"
+_TURN_S = 1.0
+
+
+class TrainingWorker:
+    """The loop around a trainer that holds no partition."""
+
+    def __init__(
+        self, trainer: Trainer, library: Library, metrics: Metrics, health: Health, notifier: Notifier
+    ) -> None:
+        self._trainer, self._library = trainer, library
+        self._metrics, self._health, self._notifier = metrics, health, notifier
+
+    def run(self, stop: Event) -> None:
+        """Work until `stop` is set; a training that runs is ended then."""
+        try:
+            while not stop.wait(_TURN_S):
+                self._health.beat()
+                self._notifier.turned()
+                self._turn()
+        finally:
+            self._notifier.stopping()
+            self._trainer.close()
+
+    def _turn(self) -> None:
+        try:
+            self._trainer.tick({})
+            detector = self._library.in_use()
+        except StoreUnavailable as error:
+            self._health.set(CONDITION, ok=False, reason=str(error))
+            return
+        self._health.set(CONDITION, ok=True)
+        status = self._trainer.status
+        self._metrics.set("monitor_learning_ratio", status.share if self._trainer.learning else 1.0)
+        self._metrics.set("monitor_training_running", int(status.running))
+        if detector is not None:
+            created = self._library.created_ms(detector.model.version)
+            self._metrics.set("monitor_model_created_timestamp_seconds", created / 1000)
