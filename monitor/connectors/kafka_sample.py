@@ -7,8 +7,9 @@ with fewer messages than its part is read as a whole.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -103,7 +104,8 @@ def _read(consumer: Consumer, chosen: Mapping[Partition, Span], bound: _Bound, t
     consumer.assign([TopicPartition(*part, chosen[part][0]) for part in runs])
     last = time.monotonic()
     while left and not bound.cut:
-        for raw in consumer.consume(1000, 0.5):
+        polled: Iterable[Any] = consumer.consume(1000, 0.5)
+        for raw in polled:
             part = Partition(raw.topic(), raw.partition())
             if (error := raw.error()) is not None:
                 if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own codes begin so

@@ -120,12 +120,14 @@ def _telegraf(kind: str, points: Sequence[tuple[Message, Point]], now: int) -> t
         listed = f"tags: {', '.join(tags[:12])}" if tags else "there is no tag"
         raise Unrecognised(f"no tag and no key that nearly every point has could name its asset; {listed}")
     told = {"kind": f"each message is of Telegraf's form, {len(points)} points looked at"}
-    told["timestamp_unit"] = f"the first is {shown(stamps[0])}" if stamps else "no point has a time; the message's counts"
+    told["timestamp_unit"] = (
+        f"the first is {shown(stamps[0])}" if stamps else "no point has a time; the message's counts"
+    )
     return _tagged(kind, asset, unit or "ns", told)
 
 
 def _tagged(kind: str, asset: Choice, unit: str, told: Told) -> tuple[Format, Told]:
-    reason = f"{asset.count} different ones in the looked at; {asset.reason}"
+    reason = f"{asset.count} different ones among the points looked at; {asset.reason}"
     if asset.name == KEY:
         return Format(kind, asset_from="key", timestamp_unit=unit), told | {"asset_from": reason}
     form = Format(kind, asset_from="tag", asset_tag=asset.name, timestamp_unit=unit)

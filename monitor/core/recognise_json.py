@@ -15,7 +15,18 @@ from monitor.core.records import Message
 
 TIMES = ("timestamp", "time", "ts", "eventtime", "datetime", "date", "measuredat", "observedat", "created", "t")
 VALUES = ("value", "val", "reading", "v")
-TABLES = ("values", "readings", "channels", "data", "measurements", "fields", "sensors", "signals", "metrics", "payload")
+TABLES = (
+    "values",
+    "readings",
+    "channels",
+    "data",
+    "measurements",
+    "fields",
+    "sensors",
+    "signals",
+    "metrics",
+    "payload",
+)
 _OLDEST_S = 946_684_800  # 2000-01-01, as the decoder's oldest_ms
 _AHEAD_S = 86_400  # of now: a day covers every zone mistaken for another
 _PER_S = {"s": 1, "ms": 1000, "us": 10**6, "ns": 10**9}  # their ranges from 2000 to now do not overlap
@@ -79,12 +90,14 @@ def _apart(fields: dict[str, str]) -> dict[str, Any]:
 
 def _asset_told(asset: Choice) -> Told:
     return {
-        "asset_from" if asset.name == KEY else "asset": f"{asset.count} different ones in the looked at; {asset.reason}"
+        "asset_from"
+        if asset.name == KEY
+        else "asset": f"{asset.count} different ones among the messages looked at; {asset.reason}"
     }
 
 
 def _named(name: str, known: Sequence[str]) -> str:
-    return "it is called so" if rank(name, known) < len(known) else "there is no other"
+    return "its name says so" if rank(name, known) < len(known) else "there is no other"
 
 
 def labels_of(message: Message, texts: Mapping[str, str]) -> dict[str, str]:
@@ -97,13 +110,13 @@ def labels_of(message: Message, texts: Mapping[str, str]) -> dict[str, str]:
 
 
 def _wide(message: Message, item: dict[str, Any], time: str) -> Labelled:
-    texts = {name: text for name, text in item.items() if isinstance(text, str) and name != time}
+    texts = {name: text for name, text in item.items() if name and isinstance(text, str) and name != time}
     return Labelled(labels_of(message, texts), None, str(item.get(time)))
 
 
 def _long(message: Message, item: dict[str, Any], time: str, value: str) -> Labelled:
-    texts = {name: text for name, text in item.items() if isinstance(text, str) and name != time}
-    number = item.get(value)
+    texts = {name: text for name, text in item.items() if name and isinstance(text, str) and name != time}
+    number: Any = item.get(value)
     return Labelled(labels_of(message, texts), None, str(item.get(time)), number if _is_number(number) else 0.0)
 
 
@@ -115,7 +128,9 @@ def _time(objects: Sequence[dict[str, Any]], now: int) -> tuple[str, str, Told]:
         if unit is not None:
             found[name] = unit
     if not found:
-        raise Unrecognised(f"no field of these holds a time from the year 2000 to now: {_seen(objects)}{_almost(objects)}")
+        raise Unrecognised(
+            f"no field of these holds a time from the year 2000 to now: {_seen(objects)}{_almost(objects)}"
+        )
 
     def order(name: str) -> tuple[int, float]:
         times = [item[name] for item in objects if name in item]
@@ -124,7 +139,9 @@ def _time(objects: Sequence[dict[str, Any]], now: int) -> tuple[str, str, Told]:
 
     name = min(found, key=order)
     others = sorted(map(place, set(found) - {name}))
-    why = "it is called so" if rank(name, TIMES) < len(TIMES) else "it is the earlier" if others else "there is no other"
+    why = (
+        "its name says so" if rank(name, TIMES) < len(TIMES) else "it is the earlier" if others else "there is no other"
+    )
     beside = f", beside {', '.join(others)}" if others else ""
     first = shown(next(item[name] for item in objects if name in item))
     return name, found[name], {"timestamp": f"{why}{beside}", "timestamp_unit": f"the first is {first}"}
@@ -177,7 +194,7 @@ def _no_asset(objects: Sequence[dict[str, Any]]) -> str:
 def _fields(objects: Sequence[dict[str, Any]]) -> list[str]:
     """Fields that most messages have, in order of appearance."""
     count = Counter(name for item in objects for name in item)
-    return [name for name, times in count.items() if times >= PRESENT * len(objects)]
+    return [name for name, times in count.items() if name and times >= PRESENT * len(objects)]
 
 
 def _seen(objects: Sequence[dict[str, Any]]) -> str:

@@ -23,10 +23,23 @@ PRESENT = 0.9  # share of the points that must have a label
 COARSE = 0.05  # more points coincide than under the best label by this share: readings would be lost
 _ALIKE = 0.1  # of the variance explained; less is no difference
 
-ASSETS = ("asset", "machine", "equipment", "device", "pump", "compressor", "turbine", "motor", "robot", "plc", "node")
-ASSETS += ("thing", "station", "source", "host", "hostname", "site", "line")
-CHANNELS = ("channel", "sensor", "signal", "metric", "variable", "parameter", "measurement", "measure", "point", "tag")
-CHANNELS += ("name", "item", "field", "key", "quantity")
+_MACHINES = (
+    "asset",
+    "machine",
+    "equipment",
+    "device",
+    "pump",
+    "compressor",
+    "turbine",
+    "motor",
+    "robot",
+    "plc",
+    "node",
+)
+_PLACES = ("thing", "station", "source", "host", "hostname", "site", "line")
+ASSETS = (*_MACHINES, *_PLACES)  # the better first
+_SIGNALS = ("channel", "sensor", "signal", "metric", "variable", "parameter", "measurement", "measure", "point", "tag")
+CHANNELS = (*_SIGNALS, "name", "item", "field", "key", "quantity")
 _NEITHER = {"status", "state", "quality", "unit", "units", "uom", "type", "version", "severity", "mode", "level"}
 _NEITHER |= {"message", "batch", "event", "action", "schema", "format", "description", "comment", "q", "timezone"}
 _WORDS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+(?![a-z])")
@@ -133,7 +146,7 @@ def _why(name: str, found: dict[str, list[str]], known: Sequence[str], coarser: 
     if name == KEY:
         said.append("no field or tag serves as well")
     elif rank(name, known) < len(known):
-        said.append("it is called so")
+        said.append("its name says so")
     if name != KEY and found[name] == found.get(KEY):
         said.append("it equals the message's key")
     if coarser:

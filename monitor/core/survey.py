@@ -6,8 +6,8 @@ A sample is a set of runs. A run is contiguous in its partition, so that order o
 judged within a run only. The decoder reads it, as it will read the topic.
 
 The step is a period of the readings: for each asset and channel the mode of the differences between its times (the
-middle of the fullest interval of which the ends differ by a fifth), then over all of them the shortest at which MEASURED
-of the cells of the grid would hold a reading.
+middle of the fullest interval of which the ends differ by a fifth), then over all of them the one that MEASURED of them
+keep or beat: at the period of the slowest the others would lose readings, at that of the fastest the grid had holes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,11 +20,12 @@ from monitor.core.decode import PARSERS, decode
 from monitor.core.decode_format import Fault, Format
 from monitor.core.records import Message, ReadingBatch, Rejected, Times
 
-MEASURED = 0.75  # share of the grid's cells; the default setting does not score windows below a half
+MEASURED = 0.75  # of the channels; their cells are full then, and windows below a half are not scored by default
 LATE = 0.999  # quantile of the disorder that counts as usual; the rest are stragglers
 _MODE = 1.2  # the fullest interval [d, 1.2 d] of differences is the mode: timers jitter by less
-_NICE = (1, 2, 5, 10, 20, 25, 40, 50, 100, 200, 250, 500, 1000, 2000, 5000, 10_000, 15_000, 20_000, 30_000, 60_000)
-_NICE += (120_000, 300_000, 600_000, 900_000, 1_800_000, 3_600_000, 7_200_000, 21_600_000, 86_400_000)
+_SUBSECOND = (1, 2, 5, 10, 20, 25, 40, 50, 100, 200, 250, 500)
+_SECONDS = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 86_400)
+_NICE = (*_SUBSECOND, *(1000 * seconds for seconds in _SECONDS))  # ms
 _NO_VALUE = Fault("Empty", "", "no value")
 _NEAR = 0.05  # a measured period this close to a round one is that one
 
@@ -123,14 +124,16 @@ def _table(batches: Sequence[tuple[Sequence[Message], ReadingBatch]]) -> _Table:
     for number, (run, batch) in enumerate(batches):
         offsets = np.array([message.offset for message in run], np.int64)
         stamps = np.array([message.timestamp for message in run], np.int64)
-        columns.append([
-            np.full(len(batch), number),
-            np.array([asset_code[name] for name in batch.assets], np.int64)[batch.asset],
-            np.array([channel_code[name] for name in batch.channels], np.int64)[batch.channel],
-            batch.time,
-            batch.value,
-            stamps[np.searchsorted(offsets, batch.offset)],
-        ])
+        columns.append(
+            [
+                np.full(len(batch), number),
+                np.array([asset_code[name] for name in batch.assets], np.int64)[batch.asset],
+                np.array([channel_code[name] for name in batch.channels], np.int64)[batch.channel],
+                batch.time,
+                batch.value,
+                stamps[np.searchsorted(offsets, batch.offset)],
+            ]
+        )
     run_, asset, channel, time, value, stamp = (np.concatenate(parts) for parts in zip(*columns, strict=True))
     return _Table(assets, channels, run_, asset, channel, time, value, stamp)
 
@@ -145,7 +148,8 @@ def _unique(table: _Table) -> npt.NDArray[np.intp]:
     series = _series(table)
     order = np.lexsort((table.time, series))
     again = (np.diff(series[order]) == 0) & (np.diff(table.time[order]) == 0)
-    return order[np.append(True, ~again)[: len(order)]]
+    kept: npt.NDArray[np.intp] = order[np.append(True, ~again)[: len(order)]]
+    return kept
 
 
 def _periods(table: _Table, first: npt.NDArray[np.intp]) -> tuple[Doubles, float]:
@@ -174,14 +178,10 @@ def _mode(gaps: Doubles) -> float:
 
 
 def _step(periods: Doubles) -> int:
-    """The shortest period at which MEASURED of the cells would hold a reading, rounded."""
+    """The period that MEASURED of the series keep or beat: the middle of those about it, rounded."""
     known = periods[~np.isnan(periods)]
-    # Jitter makes every series' period differ a little: from each, the middle of those that are alike is taken.
-    for period in np.unique(known):
-        alike = np.median(known[(known >= period) & (known <= _MODE * period)])
-        if np.minimum(1.0, alike / known).mean() >= MEASURED:
-            return _rounded(float(alike))
-    return _rounded(float(known.max()))
+    slow = float(np.quantile(known, MEASURED, method="inverted_cdf"))
+    return _rounded(float(np.median(known[(known >= slow / _MODE) & (known <= _MODE * slow)])))
 
 
 def _rounded(period: float) -> int:
@@ -228,7 +228,9 @@ def _cells(
 ) -> tuple[dict[str, ChannelFigures], Doubles]:
     """Figures by channel, and the share (A,) of each asset's cells that hold a reading."""
     A, C = len(table.assets), len(table.channels)
-    step, run, asset, channel = (column[first] for column in (table.time // step_ms, table.run, table.asset, table.channel))
+    step, run, asset, channel = (
+        column[first] for column in (table.time // step_ms, table.run, table.asset, table.channel)
+    )
     lowest, highest = np.full((int(run.max()) + 1, A), 2**62), np.full((int(run.max()) + 1, A), -(2**62))
     np.minimum.at(lowest, (run, asset), step)
     np.maximum.at(highest, (run, asset), step)

@@ -147,9 +147,11 @@ def onboard(  # noqa: PLR0917 - one option each
     """Look at a topic, say what is in it and what it will cost, and write a configuration that monitors it."""
     if bool(topic) == bool(file):
         raise typer.BadParameter("give either --topic or --file")
-    overrides = [*(set_ or []), f"source.topics={json.dumps([topic])}"] if topic else list(set_ or [])
+    overrides = list(set_ or [])
     if file:
         overrides += ["source.kind=files", "outputs.kind=files", f"source.paths={json.dumps([str(file)])}"]
+    else:
+        overrides += ["source.kind=kafka", f"source.topics={json.dumps([topic])}"]
     overrides += [f"kafka.bootstrap_servers={bootstrap}"] if bootstrap else []
     settings = settings_or_exit(config, overrides)
     from monitor.service.onboard import onboard as look  # noqa: PLC0415 - as in `run`

@@ -50,7 +50,10 @@ def onboard(base: Settings, limit: int, out: Path, *, force: bool) -> int:
     try:
         settings = _write(base, chosen, out, _head(base, sample, figures))  # 3
     except ConfigurationError as error:
-        print("\n".join(f"monitor: what the sample shows cannot be set: {each}" for each in error.problems), file=sys.stderr)
+        print(
+            "\n".join(f"monitor: what the sample shows cannot be set: {each}" for each in error.problems),
+            file=sys.stderr,
+        )
         return 1
     measured = measure(settings, sample.runs, figures, now)  # 4
     rules.write_text(rules_text(settings, figures))  # 5
@@ -66,7 +69,9 @@ def _survey(sample: Sample, recognised: Recognised, now: int, limit: int) -> Sur
         return survey(sample.runs, recognised.format, now)
     except ValueError as error:
         more = f"wait for more messages, or look at more than --messages {limit}"
-        raise Unrecognised(f"the messages are {recognised.kind}, but {error}, so the step cannot be told: {more}") from error
+        raise Unrecognised(
+            f"the messages are {recognised.kind}, but {error}, so the step cannot be told: {more}"
+        ) from error
 
 
 def _refuse(sample: Sample, reason: str) -> None:
@@ -94,7 +99,7 @@ def _head(base: Settings, sample: Sample, figures: Survey) -> str:
     where = base.source.topics[0] if base.source.kind == "kafka" else ", ".join(base.source.paths)
     return (
         f"Made by monitor onboard for {where}: {figures.messages} of {sum(sample.held.values())} messages in "
-        f"{len(sample.held)} partitions showed {len(figures.assets)} assets and {len(figures.channels)} channels."
+        f"{len(sample.held)} partition(s) showed {len(figures.assets)} asset(s) and {len(figures.channels)} channel(s)."
     )
 
 
@@ -118,9 +123,9 @@ def _write(base: Settings, chosen: Mapping[str, Chosen], out: Path, head: str) -
 def rules_text(settings: Settings, figures: Survey) -> str:
     """Prometheus rules that hold the daemon's figures against what the sample showed."""
     job, assets = f'{{job="{settings.name}"}}', len(figures.assets)
-    windows = assets / settings.windows.step_s
+    windows, model = assets / settings.windows.step_s, f"max(monitor_model_info{job})"
     rows = (
-        ("AssetsMissing", f"sum(monitor_assets{job}) < {assets}", "{{ $value }} of %d assets are known." % assets),
+        ("AssetsMissing", f"sum(monitor_assets{job}) < {assets}", f"{{{{ $value }}}} of {assets} assets are known."),
         (
             "ReadingsMissing",
             f"sum(rate(monitor_readings_total{job}[15m])) < {figures.rate / 2:.6g}",
@@ -128,8 +133,7 @@ def rules_text(settings: Settings, figures: Survey) -> str:
         ),
         (
             "ScoresMissing",
-            f"sum(rate(monitor_windows_scored_total{job}[15m])) < {0.9 * windows:.6g} and "
-            f"max(monitor_learning_ratio{job}) >= 1",
+            f"sum(rate(monitor_windows_scored_total{job}[15m])) < {0.9 * windows:.6g} and {model} == 1",
             f"Fewer than nine tenths of the {windows:.4g} windows/s are scored: see monitor_windows_skipped_total.",
         ),
     )

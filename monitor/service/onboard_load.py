@@ -67,15 +67,15 @@ def peak_mb() -> float:
 def estimate(settings: Settings, figures: Survey, measured: Measured, held: int) -> Estimate:
     """Sums for a topic that holds `held` messages."""
     windows, training = settings.windows, settings.training
-    C, L, A = len(figures.channels), windows.length, len(figures.assets)
+    channels, assets = len(figures.channels), len(figures.assets)
     needed = training.first_steps * windows.step_s
     there = figures.span_ms / 1000
     backlog = held * figures.weight * min(1.0, needed / max(there, windows.step_s))
     return Estimate(
         measured,
         peak_mb(),
-        A * (4 * settings.threshold.memory + 2 * L * C * _CELL) / 2**20,
-        training.history_windows * L * C * _CELL / 2**20,
+        assets * (4 * settings.threshold.memory + 2 * windows.length * channels * _CELL) / 2**20,
+        training.history_windows * windows.length * channels * _CELL / 2**20,
         figures.rate / measured.readings_per_s,
         backlog / measured.readings_per_s,
         max(0.0, needed - there),
@@ -147,13 +147,13 @@ def _walk(settings: Settings, pipeline: Pipeline, detector: Detector, readings: 
 
 def untrained(settings: Settings, channels: tuple[str, ...]) -> Detector:
     """A detector of the settings' shape that has learned nothing and finds nothing."""
-    C, L = len(channels), settings.windows.length
-    architecture = settings.model.architecture(C, L)
+    count, length = len(channels), settings.windows.length
+    architecture = settings.model.architecture(count, length)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         weights = {name: tensor.numpy().copy() for name, tensor in VAE(architecture).state_dict().items()}
-    one, limits = np.ones((1, C)), np.full(len(horizons(L)), _QUIET, np.float32)
-    calibration = Calibration(np.ones(C, np.float32), limits, np.linspace(0.1, 1, len(LEVELS), dtype=np.float32))
+    one, limits = np.ones((1, count)), np.full(len(horizons(length)), _QUIET, np.float32)
+    calibration = Calibration(np.ones(count, np.float32), limits, np.linspace(0.1, 1, len(LEVELS), dtype=np.float32))
     return Detector(Model(architecture, channels, Scaling((), 0 * one, one), calibration, weights))
 
 

@@ -21,7 +21,7 @@ def report(
     """Lines about the topic."""
     held = sum(sample.held.values())
     cut = f" ({sample.cut})" if sample.cut else ""
-    yield f"read      {figures.messages} of {held} messages in {len(sample.held)} partitions{cut}"
+    yield f"read      {figures.messages} of {held} messages in {_count(len(sample.held), 'partition')}{cut}"
     form = recognised.format
     yield f"format    {form.kind}: {recognised.kind}; times in {form.timestamp_unit}"
     where = {"key": "the message's key", "tag": f"tag {place(form.asset_tag)}", "field": f"field {place(form.asset)}"}
@@ -36,7 +36,7 @@ def report(
     yield f"channels  {len(figures.channels)}"
     for name, each in list(figures.channels.items())[:_LISTED]:
         texts = f", {skipped[name]:.1%} no number" if name in skipped else ""
-        assets = f"{each.assets} assets" if each.assets > 1 else "1 asset"
+        assets = _count(each.assets, "asset")
         yield f"          {name}: {assets}, every {each.period_ms / 1000:g} s, {each.missing:.1%} missing{texts}"
     if len(figures.channels) > _LISTED:
         yield f"          … and {len(figures.channels) - _LISTED} more"
@@ -56,33 +56,33 @@ def remarks(settings: Settings, figures: Survey, skipped: Mapping[str, float], r
     texts = [place(name) for name in skipped if name not in figures.channels]
     if texts:
         more = ", …" if len(texts) > _FEW else ""
-        yield f"{len(texts)} fields never hold a number and are left out: {', '.join(texts[:_FEW])}{more}"
+        yield f"{_count(len(texts), 'field')} without a number, left out: {', '.join(texts[:_FEW])}{more}"
     step_ms = settings.windows.step_ms
     skewed = sorted((abs(skew), name) for name, skew in figures.skew_ms.items() if abs(skew) > step_ms)[::-1]
     if skewed:
         listed = ", ".join(f"{name} by {figures.skew_ms[name] / 1000:+g} s" for _, name in skewed[:_FEW])
-        yield f"clocks of {len(skewed)} assets are off from those of the others by more than a step: {listed}"
+        yield f"the clocks of {_count(len(skewed), 'asset')} are a step or more off those of the others: {listed}"
     if figures.regular < 0.5:
         yield "the readings have no steady period; the step is a guess, and many cells of the grid will be empty"
     sparse = [name for name, each in figures.channels.items() if each.missing > _LITTLE]
     if sparse:
         worst = max(sparse, key=lambda name: figures.channels[name].missing)
         yield (
-            f"{len(sparse)} channels lack readings for more than {_LITTLE:.0%} of the steps, {worst} for "
+            f"{_count(len(sparse), 'channel')} without readings for more than {_LITTLE:.0%} of the steps, {worst} for "
             f"{figures.channels[worst].missing:.0%}; they count as not observed"
         )
     partial = [name for name, each in figures.channels.items() if each.assets < len(figures.assets)]
     if partial:
         yield (
-            f"{len(partial)} of {len(figures.channels)} channels are not of all assets; if these are different kinds of "
-            "machine, a topic and a configuration for each kind finds more"
+            f"{len(partial)} of {len(figures.channels)} channels are not of all assets; if these are different "
+            "kinds of machine, a topic and a configuration for each kind finds more"
         )
 
 
 def _collision(recognised: Recognised) -> str:
     form = recognised.format
     if form.kind == "telegraf_json" and form.timestamp_unit == "s":
-        return "Telegraf's JSON has whole seconds: set json_timestamp_units = \"1ms\" in its output"
+        return 'Telegraf\'s JSON has whole seconds: set json_timestamp_units = "1ms" in its output'
     return "Perhaps a second label tells them apart: put it into the asset's name at the producer"
 
 
@@ -108,6 +108,10 @@ def costs(settings: Settings, sample: Sample, figures: Survey, sums: Estimate) -
         "Scores begin then"
     )
     yield f"          each asset has a limit of its own after {_long(sums.warm_s)} of scores, the model's until then"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def _long(seconds: float) -> str:

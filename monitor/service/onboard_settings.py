@@ -15,7 +15,17 @@ from monitor.service.configuration import SECRETS, variable
 from monitor.service.settings import Settings, fields, sections
 from monitor.service.settings_base import literal
 
-_FORMAT = ("kind", "asset", "channel", "timestamp", "value", "values", "asset_from", "asset_tag", "timestamp_unit")
+_FORMAT: tuple[str, ...] = (
+    "kind",
+    "asset",
+    "channel",
+    "timestamp",
+    "value",
+    "values",
+    "asset_from",
+    "asset_tag",
+    "timestamp_unit",
+)
 _FORMAT += ("max_message_bytes", "max_channels")
 _ROOM = 1.25  # for channels and assets that the sample did not show
 _SCARCE = 0.6  # of the cells of an asset hold a reading; the default refuses windows below a half
@@ -47,6 +57,7 @@ def _grid(base: Settings, figures: Survey) -> dict[str, Chosen]:
     chosen = {"windows.step_s": Chosen(step, f"the period of the readings; {regular}")}
     lateness, idle = base.windows.lateness_s, base.windows.idle
     behind = f"{figures.disorder:.2%} of the readings come late, 99.9 % at most by {figures.late_ms / 1000:g} s"
+    chosen["windows.lateness_s"] = Chosen(lateness, behind)
     if figures.late_ms / 1000 > lateness:
         lateness = math.ceil(figures.late_ms / figures.step_ms) * step
         chosen["windows.lateness_s"] = Chosen(round(lateness, 3), behind)
@@ -76,7 +87,9 @@ def _room(base: Settings, figures: Survey) -> dict[str, Chosen]:
     usual = float(sorted(figures.observed.tolist())[len(figures.observed) // 10])
     if usual < _SCARCE and base.windows.min_observed > _SCORED * usual:
         least = max(0.01, math.floor(100 * _SCORED * usual) / 100)
-        reason = f"nine assets of ten have at least {usual:.0%} of all cells measured; at the default few would be scored"
+        reason = (
+            f"nine assets of ten have at least {usual:.0%} of all cells measured; at the default few would be scored"
+        )
         chosen["windows.min_observed"] = Chosen(least, reason)
     full = int(base.training.memory_mb * 2**20 / (base.windows.length * channels * _CELL))
     if base.training.history_windows > full:
@@ -128,7 +141,9 @@ def _secrets(base: Settings, part: str) -> list[str]:
     for file_key, key in SECRETS.items():
         if key.startswith(f"{part}.") and base.value(key).get_secret_value() and not base.value(file_key):
             leaf = file_key.rpartition(".")[2]
-            lines += _comment(f"{key} is a secret and not copied: give it as {variable(key)}, or name its file as {leaf}.")
+            lines += _comment(
+                f"{key} is a secret and not copied: give it as {variable(key)}, or name its file as {leaf}."
+            )
     return lines
 
 

@@ -60,7 +60,9 @@ Sent = tuple[bytes | None, bytes, int]  # key, value, time
 def messages(kind: str, steps: int | None = None) -> Iterator[Sent]:
     """The messages of a topic, healthy all the time."""
     topic = TOPICS[kind]
-    plant = Plant(PlantSettings(assets=topic.assets, step_ms=topic.step_ms, start=START // topic.step_ms * topic.step_ms))
+    plant = Plant(
+        PlantSettings(assets=topic.assets, step_ms=topic.step_ms, start=START // topic.step_ms * topic.step_ms)
+    )
     rows = plant.rows(0, steps or topic.steps)
     for step in range(rows.shape[1]):
         at = plant.time(step)
@@ -80,7 +82,12 @@ def _line(names: tuple[str, ...], at: int, values: list[dict[str, float]]) -> It
 def _telegraf(names: tuple[str, ...], at: int, values: list[dict[str, float]]) -> Iterator[tuple[bytes | None, bytes]]:
     """Half of the messages hold one metric, the others two."""
     metrics = [
-        {"fields": {**row, "state": "run"}, "name": "opcua", "tags": {"host": "edge", "machine": name}, "timestamp": at // 1000}
+        {
+            "fields": {**row, "state": "run"},
+            "name": "opcua",
+            "tags": {"host": "edge", "machine": name},
+            "timestamp": at // 1000,
+        }
         for name, row in zip(names, values, strict=True)
     ]
     third = len(metrics) // 3
