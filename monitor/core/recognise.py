@@ -54,7 +54,10 @@ def recognise(runs: Sequence[Sequence[Message]], now: int) -> Recognised:
         listed = "; ".join(f"{times} of {len(look)} are {name}" for name, times in kinds.most_common(4))
         raise Unrecognised(f"expected {OBJECT} or {LINE}, all alike; of the messages looked at, {listed}")
     good = [message for message in look if kind_of(message.value or b"") == kind]
-    form, told, words = _lines(good, now) if kind == LINE else _json(good, now)  # 2
+    try:
+        form, told, words = _lines(good, now) if kind == LINE else _json(good, now)  # 2
+    except ValueError as error:
+        raise Unrecognised(f"the messages are {kind}, but cannot be described: {error}") from error
     form, told = _limits(form, told, look, now)
     _confirm(form, look, now)  # 3
     return Recognised(form, told, words)

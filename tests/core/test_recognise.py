@@ -43,7 +43,13 @@ def refused(values: Sequence[bytes | None], keys: Sequence[bytes | None] = ()) -
 def long(**more: Any) -> list[Body]:
     """Ten seconds of two machines with two sensors."""
     return [
-        {"machine": m, "sensor": s, "ts": NOW - 10_000 + 1000 * t, "value": (100.0 if s == "temp" else 1.0) + t / 10, **more}
+        {
+            "machine": m,
+            "sensor": s,
+            "ts": NOW - 10_000 + 1000 * t,
+            "value": (100.0 if s == "temp" else 1.0) + t / 10,
+            **more,
+        }
         for t in range(10)
         for m in ("m1", "m2")
         for s in ("temp", "flow")
@@ -168,8 +174,12 @@ REFUSALS: dict[str, tuple[list[bytes | None], str]] = {
     "broken json": ([b'{"a":1'], "broken JSON"),
     "no time": (bodies([{"asset": "a", "value": 1.5}]), "no field of these holds a time"),
     "no zone": (bodies([{"asset": "a", "at": "2024-05-01 12:00:00", "value": 1.5}]), "at has no zone"),
-    "time as text": (bodies([{"asset": "a", "time": "1700000000", "value": 1.5}]), "time is a number written as a text"),
+    "time as text": (
+        bodies([{"asset": "a", "time": "1700000000", "value": 1.5}]),
+        "time is a number written as a text",
+    ),
     "future": (bodies([{"asset": "a", "time": NOW + 10**9, "value": 1.5}]), "no field of these holds a time"),
+    "odd name": (bodies([{**PLAIN, 'a"b': {"a": 1.5}}]), "names with a quote"),
     "texts only": (bodies([{**PLAIN, "value": "on"}]), "no field holds a number"),
     "numbers as texts": (bodies([{**PLAIN, "value": "1.5"}]), "value is a number written as a text"),
     "flat": (bodies([{**PLAIN, "temp": 1.5, "flow": 2.5}]), "the channels stand beside the asset"),
@@ -186,7 +196,10 @@ REFUSALS: dict[str, tuple[list[bytes | None], str]] = {
     "lines of texts": ([f'cpu,host=a f="on" {NANOS}'.encode()], "NoNumericField"),
     "lines of another time": ([b"cpu,host=a f=1 17"], "no time from the year 2000"),
     "table of texts": (bodies([{**PLAIN, "values": {"a": 1.5, "b": 2.5, "c": "x"}}]), "WrongType at values.c"),
-    "time with a fraction": (bodies([{**PLAIN, "timestamp": NOW + 0.5, "values": {"a": 1.5}}]), "WrongType at timestamp"),
+    "time with a fraction": (
+        bodies([{**PLAIN, "timestamp": NOW + 0.5, "values": {"a": 1.5}}]),
+        "WrongType at timestamp",
+    ),
 }
 
 
@@ -204,7 +217,13 @@ def test_a_text_with_numbers_is_not_taken_for_protobuf() -> None:
 
 def test_an_example_is_short_and_harmless() -> None:
     """Control characters are escaped, secrets masked, and a long message is cut, in key and value alike."""
-    body = {"asset": "a\u001b[31m", "password": "hunter2", "api_key": "k3y", "url": "http://me:hunter2@x/", "fill": "z" * 900}
+    body = {
+        "asset": "a\u001b[31m",
+        "password": "hunter2",
+        "api_key": "k3y",
+        "url": "http://me:hunter2@x/",
+        "fill": "z" * 900,
+    }
     shown = example(Message(Partition("t", 3), 9, b"token=hunter2\x07", json.dumps(body).encode(), NOW))
     assert shown.startswith("t[3]@9 key='token=********")
     assert "hunter2" not in shown
