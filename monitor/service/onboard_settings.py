@@ -57,16 +57,19 @@ def _grid(base: Settings, figures: Survey) -> dict[str, Chosen]:
     chosen = {"windows.step_s": Chosen(step, f"the period of the readings; {regular}")}
     lateness, idle = base.windows.lateness_s, base.windows.idle
     behind = f"{figures.disorder:.2%} of the readings come late, 99.9 % at most by {figures.late_ms / 1000:g} s"
+    steps = math.ceil(figures.late_ms / figures.step_ms)
     chosen["windows.lateness_s"] = Chosen(lateness, behind)
     if figures.late_ms / 1000 > lateness:
-        lateness = math.ceil(figures.late_ms / figures.step_ms) * step
-        chosen["windows.lateness_s"] = Chosen(round(lateness, 3), behind)
+        lateness = steps * figures.step_ms / 1000
+        chosen["windows.lateness_s"] = Chosen(lateness, behind)
     elif idle * step < lateness and base.windows.lateness_s == fields()["windows.lateness_s"].default:
-        lateness = max(2 * step, math.ceil(figures.late_ms / figures.step_ms) * step)
-        chosen["windows.lateness_s"] = Chosen(round(lateness, 3), f"at this step less will do: {behind}")
+        lateness = max(2, steps) * figures.step_ms / 1000
+        chosen["windows.lateness_s"] = Chosen(lateness, f"at this step less will do: {behind}")
     if idle * step < lateness:
+        idle = math.ceil(lateness / step)
+        idle += idle * step < lateness  # of 0.009 s, six are less than 0.054 s
         reason = "an asset counts as silent only when nothing of it can still be accepted"
-        chosen["windows.idle"] = Chosen(math.ceil(round(lateness / step, 6)), reason)
+        chosen["windows.idle"] = Chosen(idle, reason)
     needed = base.training.first_steps * step
     if base.training.horizon_s < needed:
         reason = f"the first model needs {base.training.first_steps} steps, which take {needed:g} s"

@@ -155,7 +155,7 @@ def test_a_few_broken_messages_do_not_matter() -> None:
 
 AVRO = b"\x00" + struct.pack(">I", 42) + b"\x02\x06abc"
 PLAIN = {"asset": "a", "timestamp": NOW}
-REFUSALS: dict[str, tuple[list[bytes | None], str]] = {
+REFUSALS: dict[str, tuple[Sequence[bytes | None], str]] = {
     "nothing": ([], "not a single message"),
     "tombstones": ([None, b""], "only messages without a value"),
     "gzip": ([b"\x1f\x8b\x08\x00"], "gzip"),
@@ -207,7 +207,7 @@ REFUSALS: dict[str, tuple[list[bytes | None], str]] = {
 def test_what_cannot_be_read_is_refused_with_what_was_seen(name: str) -> None:
     """Of each kind of message that the monitor cannot read, the refusal says what it is, not that an error occurred."""
     values, reason = REFUSALS[name]
-    assert reason in refused(values if len(values) > 1 else values * 30)
+    assert reason in refused(values if len(values) > 1 else [*values] * 30)
 
 
 def test_a_text_with_numbers_is_not_taken_for_protobuf() -> None:

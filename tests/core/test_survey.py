@@ -169,22 +169,26 @@ def test_what_is_rejected_is_handed_on() -> None:
     assert (figures.messages, figures.readings, figures.weight) == (201, 200, 1)
 
 
+def wide(number: int) -> bytes:
+    values = {"x": number, "y": None if number % 4 else 1.0}
+    return json.dumps({"asset": "a", "timestamp": START, "values": values}).encode()
+
+
+def telegraf(number: int) -> bytes:
+    fields = {"x": number, "y": "t" if number % 4 else 1, "z": True}
+    return json.dumps({"name": "m", "tags": {"host": "a"}, "fields": fields, "timestamp": START}).encode()
+
+
+def line(number: int) -> bytes:
+    text = '"t"' if number % 4 else "1"
+    return f"m,host=a x={number},y={text},z=true {START}".encode()
+
+
 FIELDS: dict[str, tuple[Format, Callable[[int], bytes]]] = {
-    "json_wide": (
-        Format("json_wide"),
-        lambda n: json.dumps({"asset": "a", "timestamp": START, "values": {"x": n, "y": None if n % 4 else 1.0}}).encode(),
-    ),
-    "telegraf_json": (
-        Format("telegraf_json", asset_from="tag", timestamp_unit="ms"),
-        lambda n: json.dumps({
-            "name": "m", "tags": {"host": "a"}, "fields": {"x": n, "y": "t" if n % 4 else 1, "z": True}, "timestamp": START
-        }).encode(),
-    ),
-    "influx_line": (
-        Format("influx_line", asset_from="tag", timestamp_unit="ms"),
-        lambda n: f'm,host=a x={n},y={chr(34) + "t" + chr(34) if n % 4 else 1},z=true {START}'.encode(),
-    ),
-}  # fmt: skip
+    "json_wide": (Format("json_wide"), wide),
+    "telegraf_json": (Format("telegraf_json", asset_from="tag", timestamp_unit="ms"), telegraf),
+    "influx_line": (Format("influx_line", asset_from="tag", timestamp_unit="ms"), line),
+}
 
 
 @pytest.mark.parametrize("kind", sorted(FIELDS))
