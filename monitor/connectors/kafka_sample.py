@@ -18,6 +18,7 @@ from monitor.connectors.kafka_client import QUIET, Config, Trouble
 from monitor.core.records import Message, Partition
 
 _ANSWER_S = 10.0  # for the list of topics, and for the ends of a partition
+_POLL_S = 0.1  # a poll waits for a thousand messages, or so long
 _QUIET_S = 10.0  # without a message, what is still missing is not waited for
 _OLDER = 3  # runs beside the newest one
 _MOST_BYTES = 256 * 2**20  # of the sample; 50 000 messages of the largest size that brokers take would be 50 GB
@@ -104,7 +105,7 @@ def _read(consumer: Consumer, chosen: Mapping[Partition, Span], bound: _Bound, t
     consumer.assign([TopicPartition(*part, chosen[part][0]) for part in runs])
     last = time.monotonic()
     while left and not bound.cut:
-        polled: Iterable[Any] = consumer.consume(1000, 0.5)
+        polled: Iterable[Any] = consumer.consume(1000, _POLL_S)
         for raw in polled:
             part = Partition(raw.topic(), raw.partition())
             if (error := raw.error()) is not None:

@@ -87,10 +87,10 @@ def estimate(settings: Settings, figures: Survey, measured: Measured, held: int)
 def measure(settings: Settings, runs: Sequence[Sequence[Message]], figures: Survey, now: int) -> Measured:
     """Do the work for a while; `now` is ms UTC."""
     torch.set_num_threads(settings.model.threads)
-    run = max(runs, key=len)
+    form = settings.format.build()
+    run = max(runs, key=lambda each: len(decode(each, form, now)[0]))  # an old run may have had another format
     batch = settings.source.batch_messages
     parts = [run[begin : begin + batch] for begin in range(0, len(run), batch)]
-    form = settings.format.build()
     begin, decoded = time.process_time(), 0
     while time.process_time() - begin < RUN_S / 4:
         decoded += sum(len(decode(part, form, now)[0]) for part in parts)

@@ -105,7 +105,7 @@ def test_disorder_is_how_far_a_reading_lies_behind(delays: list[int], period: in
     figures = of(arrived)
     assert figures.latest_ms == max(behind)
     assert figures.disorder == pytest.approx(np.mean(np.array(behind) > 0))
-    assert figures.late_ms <= figures.latest_ms
+    assert figures.late_ms == np.quantile(behind, 0.999, method="higher")
 
 
 def test_runs_are_judged_by_themselves() -> None:
