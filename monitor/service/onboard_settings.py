@@ -13,7 +13,7 @@ from monitor.core.recognise import Recognised
 from monitor.core.survey import Survey
 from monitor.service.configuration import SECRETS, variable
 from monitor.service.settings import Settings, fields, sections
-from monitor.service.settings_base import literal
+from monitor.service.settings_base import about, literal
 
 _FORMAT: tuple[str, ...] = (
     "kind",
@@ -82,11 +82,11 @@ def _room(base: Settings, figures: Survey) -> dict[str, Chosen]:
     chosen: dict[str, Chosen] = {}
     channels = base.windows.max_channels
     if len(figures.channels) * _ROOM > channels:
-        channels = math.ceil(len(figures.channels) * _ROOM)
-        chosen["windows.max_channels"] = Chosen(channels, f"{len(figures.channels)} channels were seen; a quarter more")
+        channels = _more(len(figures.channels), "windows.max_channels")
+        chosen["windows.max_channels"] = Chosen(channels, f"{len(figures.channels)} channels were seen")
     if len(figures.assets) * _ROOM > base.windows.max_assets:
-        most = math.ceil(len(figures.assets) * _ROOM)
-        chosen["windows.max_assets"] = Chosen(most, f"{len(figures.assets)} assets were seen; a quarter more")
+        most = _more(len(figures.assets), "windows.max_assets")
+        chosen["windows.max_assets"] = Chosen(most, f"{len(figures.assets)} assets were seen")
     usual = float(sorted(figures.observed.tolist())[len(figures.observed) // 10])
     if usual < _SCARCE and base.windows.min_observed > _SCORED * usual:
         least = max(0.01, math.floor(100 * _SCORED * usual) / 100)
@@ -99,6 +99,11 @@ def _room(base: Settings, figures: Survey) -> dict[str, Chosen]:
         reason = f"{channels} channels: more would not fit into a training's {base.training.memory_mb} MiB"
         chosen["training.history_windows"] = Chosen(full, reason)
     return chosen
+
+
+def _more(seen: int, key: str) -> int:
+    """A quarter more than was seen, or as much as the setting takes."""
+    return max(seen, min(math.ceil(seen * _ROOM), int(about(fields()[key])["high"])))
 
 
 def merged(base: Settings, chosen: Mapping[str, Chosen]) -> dict[str, Any]:

@@ -323,8 +323,8 @@ def test_sparse_windows_are_scored(figures: Survey) -> None:
 @given(
     step_ms=st.integers(1, 15_000_000),
     late_ms=st.integers(0, 80_000_000),
-    channels=st.integers(1, 3000),
-    assets=st.integers(1, 40_000),
+    channels=st.integers(1, 4096),
+    assets=st.integers(1, 65_536),
     observed=st.floats(0.001, 1),
 )
 def test_whatever_is_found_loads(step_ms: int, late_ms: int, channels: int, assets: int, observed: float) -> None:
