@@ -6,6 +6,7 @@ every implementation. Exceptions say what the caller does next: `Unavailable` - 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from monitor.core.records import Message, Partition, Record
@@ -30,6 +31,15 @@ class Invalid(Exception):  # noqa: N818 - reads as the state it reports
 Committed = Mapping[Partition, int | None]  # next offset to read as committed by the group, None = never committed
 OnAssign = Callable[[Committed], Mapping[Partition, int | None]]  # offset to start from, None = the source's `reset`
 OnRevoke = Callable[[Sequence[Partition]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Some messages of a source, read without any trace in it."""
+
+    runs: tuple[tuple[Message, ...], ...]  # each of one partition and without a gap
+    held: Mapping[Partition, int]  # messages that each partition holds
+    cut: str  # why it is smaller than asked for; empty = it is not
 
 
 class Source(Protocol):

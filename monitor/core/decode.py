@@ -22,12 +22,12 @@ from monitor.core.decode_line import parse_line
 from monitor.core.decode_time import UNREADABLE, to_ms
 from monitor.core.records import Bools, Ints, Message, ReadingBatch, Rejected, Times
 
-__all__ = ["Format", "collisions", "decode"]
+__all__ = ["ID", "PARSERS", "Format", "collisions", "decode"]
 
-_ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}+")  # safe in Kafka keys, InfluxDB tags, file names, logs and JSON alike
-_IDS = re.compile(rf"(?:{_ID.pattern}\n)*+")
+ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}+")  # safe in Kafka keys, InfluxDB tags, file names, logs and JSON alike
+_IDS = re.compile(rf"(?:{ID.pattern}\n)*+")
 _ID_WORDS = "1 to 128 of the characters A-Z a-z 0-9 . _ : / -"
-_PARSERS: dict[str, Parser] = {
+PARSERS: dict[str, Parser] = {
     "json_long": parse_long,
     "json_wide": parse_wide,
     "influx_line": parse_line,
@@ -56,7 +56,7 @@ def decode(messages: Sequence[Message], format: Format, now: int) -> tuple[Readi
     The batch names only assets and channels that have a reading in it, in order of first appearance.
     """
     faults = _screen(messages, format)
-    columns = _columns(_PARSERS[format.kind](messages, format, faults), messages, format)
+    columns = _columns(PARSERS[format.kind](messages, format, faults), messages, format)
     _judge(columns, messages, format, now, faults)
     readings = _readings(columns, messages, faults)
     found = [(messages[row], faults[row]) for row in sorted(faults)]
@@ -185,7 +185,7 @@ def _bad_ids(names: list[str]) -> Bools:
     joined = "".join([f"{name}\n" for name in names])
     if _IDS.fullmatch(joined) and joined.count("\n") == len(names):  # all at once: six times as fast as one by one
         return np.zeros(len(names), np.bool_)
-    return np.array([_ID.fullmatch(name) is None for name in names], np.bool_)
+    return np.array([ID.fullmatch(name) is None for name in names], np.bool_)
 
 
 def _first(bad: Bools, row: Times, faults: dict[int, Fault]) -> list[int]:

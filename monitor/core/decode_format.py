@@ -4,6 +4,7 @@ A parser goes through the messages once and appends to `Points`; it judges synta
 times, how many channels) is judged afterwards on whole columns in `decode.py`, so each rule stands in one place.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 from monitor.core.records import Message
 
 KINDS = ("json_long", "json_wide", "influx_line", "telegraf_json")
+_UNNAMEABLE = re.compile(r'["\\\x00-\x1f]')  # what msgspec takes in no name of a Struct's field
 UNITS = ("ms", "s", "us", "ns", "iso")
 _OWN = (
     "json_long",
@@ -48,6 +50,11 @@ class Format:
             raise ValueError("timestamp_unit iso is not possible for influx_line, whose timestamps are integers")
         if self.kind in _OWN and len(set(self.mapped())) < len(self.mapped()):
             raise ValueError(f"the field map names one field twice: {', '.join(self.mapped())}")
+        names = self.mapped() if self.kind in _OWN else [self.asset_tag] if self.kind == "telegraf_json" else []
+        if any(map(_UNNAMEABLE.search, names)):
+            raise ValueError(
+                f"names with a quote, a backslash or a control character are not read: {shown(names, 200)}"
+            )
         if not self.asset_tag:
             raise ValueError("asset_tag must not be empty")
         if min(self.max_message_bytes, self.max_channels) < 1 or self.max_future_ms < 0:

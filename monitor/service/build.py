@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
-from monitor.connectors.base import BySource, Committer, Sink, Source
+from monitor.connectors.base import BySource, Committer, Sample, Sink, Source
 from monitor.connectors.files import FileSink, FileSource
 from monitor.connectors.influx import InfluxSink
 from monitor.connectors.kafka import KafkaSource
+from monitor.connectors.kafka_sample import sample_topic
 from monitor.connectors.kafka_sink import KafkaSink, create_topics
 from monitor.connectors.kafka_transactions import KafkaTransactions
 from monitor.connectors.memory import MemoryBroker, MemorySink, MemorySource
@@ -76,6 +77,29 @@ def make_source(
         )
     assert broker is not None, "a source in memory needs the broker it reads from"
     return MemorySource(broker, source.topics, source.group, source.reset)
+
+
+def make_sample(settings: Settings, limit: int, tell: Callable[[str], None]) -> Sample:
+    """About `limit` messages of the first topic, or the first ones of the files; `tell` hears what is odd about these.
+
+    Raises ValueError, Unavailable.
+    """
+    source = settings.source
+    if source.kind == "kafka":
+        return sample_topic(settings.kafka.client(), source.topics[0], f"{source.group}-onboard", limit)
+    files = FileSource(source.paths, source.format, on_notice=tell)
+    runs: dict[Partition, list[Message]] = {}
+    files.open(dict.fromkeys, lambda _: None, lambda _: None)
+    try:
+        while limit > 0 and not files.ended():
+            messages = files.poll(min(limit, source.batch_messages), source.poll_s)
+            limit -= len(messages)
+            for message in messages:
+                runs.setdefault(message.partition, []).append(message)
+        held = {part: len(run) + files.lag()[part] for part, run in runs.items()}
+    finally:
+        files.close()
+    return Sample(tuple(map(tuple, runs.values())), held, "")
 
 
 def make_sink(settings: Settings, metrics: Metrics, broker: MemoryBroker | None) -> Sink:

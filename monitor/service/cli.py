@@ -136,6 +136,34 @@ def simulate(  # noqa: PLR0917 - one option each
 
 
 @app.command()
+def onboard(  # noqa: PLR0917 - one option each
+    topic: Annotated[str, typer.Option(help="Topic to look at; nothing is committed, no group is joined.")] = "",
+    file: Annotated[Path | None, typer.Option(help="Look at a file of JSON lines instead.")] = None,
+    bootstrap: Annotated[str, typer.Option(help="Brokers, host:port; else as the configuration says.")] = "",
+    config: Config = None,
+    set_: Set = None,
+    messages: Annotated[int, typer.Option(min=10, max=5_000_000, help="About how many to look at.")] = 50_000,
+    out: Annotated[Path, typer.Option(help="Configuration to write; rules for Prometheus go beside it.")] = Path(
+        "monitor.toml"
+    ),
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+) -> None:
+    """Look at a topic, say what is in it and what it will cost, and write a configuration that monitors it."""
+    if bool(topic) == bool(file):
+        raise typer.BadParameter("give either --topic or --file")
+    overrides = list(set_ or [])
+    if file:
+        overrides += ["source.kind=files", "outputs.kind=files", f"source.paths={json.dumps([str(file)])}"]
+    else:
+        overrides += ["source.kind=kafka", f"source.topics={json.dumps([topic])}"]
+    overrides += [f"kafka.bootstrap_servers={bootstrap}"] if bootstrap else []
+    settings = settings_or_exit(config, overrides)
+    from monitor.service.onboard import onboard as look  # noqa: PLC0415 - as in `run`
+
+    raise typer.Exit(_or_exit(lambda: look(settings, messages, out, force=force)))
+
+
+@app.command()
 def topics(
     config: Config = None,
     set_: Set = None,

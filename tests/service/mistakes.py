@@ -67,6 +67,7 @@ _TABLE: list[tuple[dict[str, Any], list[str], str]] = [
     ({"source.poll_s": 5.0}, ["source.poll_s = 5.0", "delivery.checkpoint_s = 1.0"], "would come late"),
     ({"format.kind": "influx_line"}, ['kind = "influx_line"', 'asset_from = "field"'], "dead letter"),
     ({"format.channel": "asset", "format.kind": "json_long"}, ["asset, asset"], "dead letter"),
+    ({"format.asset": 'a"b'}, ["names with a quote"], "dead letter"),
     ({"windows.step_s": 1.0005}, ["windows.step_s = 1.0005"], "no whole number of ms"),
     ({"windows.max_gap": 64}, ["windows.max_gap = 64", "windows.length = 64"], "wholly in a hole"),
     ({"windows.idle": 1}, ["windows.idle = 1", "windows.lateness_s = 2.0"], "they would be late"),

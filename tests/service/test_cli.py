@@ -29,7 +29,7 @@ def test_without_a_command_the_help_is_shown() -> None:
     """Called with nothing it names its commands, and with --version its version."""
     shown = monitor()
     assert shown.exit_code in {0, 2}
-    for command in ("run", "check", "demo", "train", "simulate", "topics"):
+    for command in ("run", "check", "demo", "train", "simulate", "topics", "onboard"):
         assert command in shown.output
     version = monitor("--version")
     assert (version.exit_code, version.output) == (0, f"{__version__}\n")

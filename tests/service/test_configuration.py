@@ -192,7 +192,7 @@ def test_the_monitor_does_not_read_its_own_files(tmp_path: Path) -> None:
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)
 SOME = {
     "name": st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True),
-    "format.asset": TEXTS.filter(lambda text: text.strip() and "\n" not in text),
+    "format.asset": TEXTS.filter(lambda text: text.strip() and not re.search(r'["\\\x00-\x1f]', text)),
     "source.paths": st.lists(TEXTS, max_size=3),
     "windows.min_observed": st.floats(0, 1),
     "windows.max_assets": st.integers(1, 65_536),

@@ -1,0 +1,173 @@
+"""What format the messages of an unknown topic have, so that the decoder can read them; or why it cannot.
+
+    recognise(runs, now) -> Recognised, or Unrecognised is raised
+
+1. Each message is classed by its bytes (recognise_bytes.py). Nearly all must be of one class, one that is read.
+2. A format is proposed: for line protocol and Telegraf's JSON which tag names the asset; for other JSON the field map
+   (recognise_json.py, recognise_labels.py).
+3. The decoder itself reads the messages with it. Only if nearly all pass is the proposal accepted: whatever this
+   module believes, what counts is what the monitor will do.
+
+Pure: the time now is an argument. It looks at LOOK messages at most, in pieces that are contiguous in the topic, since
+which labels tell two readings of one time apart is seen among neighbours only.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from monitor.core.decode import decode
+from monitor.core.decode_format import Format, shown
+from monitor.core.decode_scanner import Bad
+from monitor.core.recognise_bytes import LINE, OBJECT, Point, kind_of, lines_of
+from monitor.core.recognise_json import Told, Unrecognised, field_map, labels_of, unit_of
+from monitor.core.recognise_labels import KEY, PRESENT, Choice, Labelled, choose_asset
+from monitor.core.records import Message, Rejected
+
+__all__ = ["LOOK", "Recognised", "Unrecognised", "reasons", "recognise"]
+
+LOOK = 6000  # messages; 0.2 s of work, and 60 of each of a hundred assets
+MOST_CHANNELS = 65_536  # that the setting takes
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """A format that reads the messages, and why each of its settings is as it is."""
+
+    format: Format
+    told: Told  # by name of the format's setting
+    kind: str  # in words
+
+
+def recognise(runs: Sequence[Sequence[Message]], now: int) -> Recognised:
+    """The format of the messages in `runs`, each contiguous in a partition; `now` is ms UTC. Raises Unrecognised."""
+    look = [message for run in runs for message in run[: -(-LOOK // max(1, len(runs)))] if message.value]
+    if not look:
+        some = any(runs)
+        raise Unrecognised("there are only messages without a value" if some else "there is not a single message")
+    kinds = Counter(kind_of(message.value or b"") for message in look)  # 1
+    kind, count = kinds.most_common(1)[0]
+    if kind not in {OBJECT, LINE} or count < PRESENT * len(look):
+        listed = "; ".join(f"{times} of {len(look)} are {name}" for name, times in kinds.most_common(4))
+        raise Unrecognised(f"expected {OBJECT} or {LINE}, all alike; of the messages looked at, {listed}")
+    good = [message for message in look if kind_of(message.value or b"") == kind]
+    try:
+        form, told, words = _lines(good, now) if kind == LINE else _json(good, now)  # 2
+    except ValueError as error:
+        raise Unrecognised(f"the messages are {kind}, but cannot be described: {error}") from error
+    form, told = _limits(form, told, look, now)
+    _confirm(form, look, now)  # 3
+    return Recognised(form, told, words)
+
+
+def _json(messages: Sequence[Message], now: int) -> tuple[Format, Told, str]:
+    objects: list[dict[str, Any]] = [msgspec.json.decode(message.value or b"") for message in messages]
+    metrics = [_metrics(item) for item in objects]
+    batched = sum("metrics" in item for item in objects)
+    if sum(map(bool, metrics)) < PRESENT * len(objects):
+        form, told = field_map(messages, objects, now)
+        return form, told, "JSON, a reading a message" if form.kind == "json_long" else "JSON, a table a message"
+    points = [(message, point) for message, found in zip(messages, metrics, strict=True) for point in found]
+    several = f", {batched} messages with several metrics" if batched else ""
+    form, told = _telegraf("telegraf_json", points, now)
+    return form, told, f"Telegraf's JSON{several}"
+
+
+def _metrics(item: dict[str, Any]) -> list[Point]:
+    """The metrics of a message if it is Telegraf's; else none."""
+    found = item["metrics"] if isinstance(item.get("metrics"), list) else [item]
+    points = []
+    for each in found:
+        if not isinstance(each, dict) or not isinstance(each.get("fields"), dict):
+            return []
+        name, tags, time = each.get("name"), each.get("tags", {}), each.get("timestamp")
+        if not isinstance(name, str) or not isinstance(tags, dict) or time is None:
+            return []
+        points.append(Point(name, {str(k): str(v) for k, v in tags.items()}, each["fields"], time))
+    return points
+
+
+def _lines(messages: Sequence[Message], now: int) -> tuple[Format, Told, str]:
+    points: list[tuple[Message, Point]] = []
+    for message in messages:
+        try:
+            points += [(message, point) for point in lines_of((message.value or b"").decode())]
+        except Bad:
+            continue  # kind_of strips white space, which may matter; the decoder counts it below
+    form, told = _telegraf("influx_line", points, now)
+    several = len(points) - len(messages)
+    return form, told, f"line protocol{', several lines in a message' if several else ''}"
+
+
+def _telegraf(kind: str, points: Sequence[tuple[Message, Point]], now: int) -> tuple[Format, Told]:
+    """Tag and unit of what Telegraf wrote. Raises Unrecognised."""
+    stamps = [point.time for _, point in points if point.time is not None]
+    unit = unit_of(stamps, now)
+    if stamps and unit is None:
+        found = shown(stamps[0])
+        raise Unrecognised(f"the timestamps are no time from the year 2000 to now in s, ms, us or ns: {found}")
+    labelled = [
+        Labelled(
+            labels_of(message, point.tags),
+            (point.measurement, *point.fields),
+            str(message.timestamp if point.time is None else point.time),
+        )
+        for message, point in points
+    ]
+    asset = choose_asset(labelled)
+    if asset is None:
+        tags = sorted({shown(name) for _, point in points for name in point.tags})
+        listed = f"tags: {', '.join(tags[:12])}" if tags else "there is no tag"
+        raise Unrecognised(f"no tag and no key that nearly every point has could name its asset; {listed}")
+    told = {"kind": f"each message is of Telegraf's form, {len(points)} points looked at"}
+    told["timestamp_unit"] = (
+        f"the first is {shown(stamps[0])}" if stamps else "no point has a time; the message's counts"
+    )
+    return _tagged(kind, asset, unit or "ns", told)
+
+
+def _tagged(kind: str, asset: Choice, unit: str, told: Told) -> tuple[Format, Told]:
+    reason = f"{asset.count} different ones among the points looked at; {asset.reason}"
+    if asset.name == KEY:
+        return Format(kind, asset_from="key", timestamp_unit=unit), told | {"asset_from": reason}
+    form = Format(kind, asset_from="tag", asset_tag=asset.name, timestamp_unit=unit)
+    return form, told | {"asset_from": "Telegraf's points have tags", "asset_tag": reason}
+
+
+def _limits(form: Format, told: Told, look: Sequence[Message], now: int) -> tuple[Format, Told]:
+    """Room for longer messages and for more channels in one, where there are some: twice what was seen."""
+    longest = max(len(message.value or b"") for message in look)
+    if longest > form.max_message_bytes:
+        form = replace(form, max_message_bytes=2 * longest)
+        told = told | {"max_message_bytes": f"the longest message looked at has {longest} bytes"}
+    roomy = replace(form, max_channels=MOST_CHANNELS)
+    some = look[:: max(1, len(look) // 100)]  # 100 of them tell
+    most = max(len(decode([message], roomy, now)[0].channels) for message in some)
+    if most <= form.max_channels:
+        return form, told
+    wider = replace(form, max_channels=min(2 * most, MOST_CHANNELS))
+    return wider, told | {"max_channels": f"a message has up to {most} channels"}
+
+
+def _confirm(form: Format, look: Sequence[Message], now: int) -> None:
+    """Raises Unrecognised unless the decoder takes nearly all messages and finds a reading in them."""
+    readings, rejected = decode(look, form, now)
+    if len(rejected) <= (1 - PRESENT) * len(look) and len(readings):
+        return
+    raise Unrecognised(
+        f"the messages look like {form.kind}, but {len(rejected)} of {len(look)} could not be read: "
+        + "; ".join(reasons(rejected, 3))
+    )
+
+
+def reasons(rejected: Sequence[Rejected], most: int) -> list[str]:
+    """The commonest reasons for which messages were rejected, with their numbers and the first example of each."""
+    count = Counter((each.error, each.field) for each in rejected)
+    first = {(each.error, each.field): each.reason for each in reversed(rejected)}
+    return [
+        f"{times} x {error} at {field or 'the message'}: {first[error, field]}"
+        for (error, field), times in count.most_common(most)
+    ]

@@ -1,0 +1,167 @@
+"""Which of the texts of a message names the asset, and which the channel.
+
+Three kinds of evidence, in this order:
+
+1. Repetition. Two readings of one channel of one asset at one time are the same reading. A label under which many
+   readings coincide that another label keeps apart is too coarse: the gateway, not the machine behind it.
+2. Names. "machine_id" says it; the lists below are what plants call things.
+3. Structure. The Kafka key is the asset's as a rule. Of a channel, the values are alike; of an asset, they are not.
+
+A guess is only made between labels that could be ids at all, and the words that come with it say what it rests on.
+"""
+
+import re
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from monitor.core.decode import ID
+
+KEY = ""  # stands for the message's key where a field or tag is named
+PRESENT = 0.9  # share of the points that must have a label
+COARSE = 0.05  # more points coincide than under the best label by this share: readings would be lost
+_ALIKE = 0.1  # of the variance explained; less is no difference
+
+_MACHINES = (
+    "asset",
+    "machine",
+    "equipment",
+    "device",
+    "pump",
+    "compressor",
+    "turbine",
+    "motor",
+    "robot",
+    "plc",
+    "node",
+)
+_PLACES = ("thing", "station", "source", "host", "hostname", "site", "line")
+ASSETS = (*_MACHINES, *_PLACES)  # the better first
+_SIGNALS = ("channel", "sensor", "signal", "metric", "variable", "parameter", "measurement", "measure", "point", "tag")
+CHANNELS = (*_SIGNALS, "name", "item", "field", "key", "quantity")
+_NEITHER = {"status", "state", "quality", "unit", "units", "uom", "type", "version", "severity", "mode", "level"}
+_NEITHER |= {"message", "batch", "event", "action", "schema", "format", "description", "comment", "q", "timezone"}
+_WORDS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+(?![a-z])")
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """One point with its labels; KEY among them if the message has a key that is text."""
+
+    labels: dict[str, str]
+    what: Hashable  # which channels it speaks of, as far as no label says that
+    time: Hashable
+    value: float = 0.0  # of a point that is one reading
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A label, and what speaks for it."""
+
+    name: str  # KEY = the message's key
+    reason: str
+    count: int  # different values
+
+
+def plain(name: str) -> str:
+    """`assetId`, `asset_name`, `Asset` -> `asset`."""
+    words = [word.lower() for word in _WORDS.findall(name)]
+    while len(words) > 1 and words[-1] in {"id", "name", "nr", "no", "number", "key", "code"}:
+        words.pop()
+    return "".join(words)
+
+
+def rank(name: str, known: Sequence[str]) -> int:
+    """Place of a name in a list of known ones; behind all of them if it is not there."""
+    return known.index(plain(name)) if name and plain(name) in known else len(known)
+
+
+def candidates(points: Sequence[Labelled], known: Sequence[str]) -> dict[str, list[str]]:
+    """Labels that could be ids, with the value of each point ("" = none): nearly always there, and they repeat."""
+    names = dict.fromkeys(name for point in points for name in point.labels)
+    found = {}
+    for name in names:
+        column = [point.labels.get(name, "") for point in points]
+        given = [text for text in column if ID.fullmatch(text)]
+        repeats = 2 * len(set(given)) <= len(given) or rank(name, known) < len(known)
+        if len(given) >= PRESENT * len(points) and repeats and plain(name) not in _NEITHER:
+            found[name] = column
+    return found
+
+
+def coinciding(points: Sequence[Labelled], *columns: Sequence[str]) -> float:
+    """Share of the points that tell of the same labels and the same time as an earlier one."""
+    told = {(point.what, point.time, *labels) for point, *labels in zip(points, *columns, strict=True)}
+    return 1 - len(told) / len(points)
+
+
+def choose_asset(points: Sequence[Labelled]) -> Choice | None:
+    """The label that names the asset of points of several channels; None if there is none."""
+    found = candidates(points, ASSETS)
+    if not found:
+        return None
+    share = {name: coinciding(points, column) for name, column in found.items()}
+    best = min(share.values())
+
+    def order(name: str) -> tuple[object, ...]:
+        same = name != KEY and found[name] == found.get(KEY)
+        return (share[name] > best + COARSE, rank(name, ASSETS), not same, name == KEY, -len(set(found[name])))
+
+    name = min(found, key=order)
+    coarser = [other for other in found if share[other] > share[name] + COARSE]
+    return Choice(name, _why(name, found, ASSETS, coarser), len(set(found[name]) - {""}))
+
+
+def choose_pair(points: Sequence[Labelled]) -> tuple[Choice, Choice] | None:
+    """The labels that name asset and channel of points that are one reading each; None if there are no two."""
+    assets, channels = candidates(points, ASSETS), candidates(points, CHANNELS)
+    channels.pop(KEY, None)
+    pairs = [(a, c) for a in assets for c in channels if a != c and assets[a] != channels[c]]
+    if not pairs:
+        return None
+    share = {(a, c): coinciding(points, assets[a], channels[c]) for a, c in pairs}
+    best = min(share.values())
+    alike = {name: _explained(points, column) for name, column in {**assets, **channels}.items()}
+
+    def order(pair: tuple[str, str]) -> tuple[object, ...]:
+        a, c = pair
+        named = (rank(a, ASSETS) == len(ASSETS)) + (rank(c, CHANNELS) == len(CHANNELS))
+        swapped = (rank(a, CHANNELS) < len(CHANNELS)) + (rank(c, ASSETS) < len(ASSETS))
+        same = a != KEY and assets[a] == assets.get(KEY)
+        told = round((alike[c] - alike[a]) / _ALIKE)
+        sizes = -len(set(assets[a])) * len(set(channels[c]))
+        ranks = rank(a, ASSETS) + rank(c, CHANNELS)
+        return (share[pair] > best + COARSE, named + swapped, not same, a == KEY, -told, sizes, ranks)
+
+    a, c = min(pairs, key=order)
+    told = f"{alike[c]:.0%} of the variance of the values lies between its names, {alike[a]:.0%} between the assets'"
+    channel = Choice(c, _why(c, channels, CHANNELS, []) + f"; {told}", len(set(channels[c]) - {""}))
+    return Choice(a, _why(a, assets, ASSETS, []), len(set(assets[a]) - {""})), channel
+
+
+def _why(name: str, found: dict[str, list[str]], known: Sequence[str], coarser: Sequence[str]) -> str:
+    others = sorted(set(found) - {name, KEY})
+    said = []
+    if name == KEY:
+        said.append("no field or tag serves as well")
+    elif rank(name, known) < len(known):
+        said.append("its name says so")
+    if name != KEY and found[name] == found.get(KEY):
+        said.append("it equals the message's key")
+    if coarser:
+        listed = ", ".join(each or "the key" for each in coarser)
+        said.append(f"readings at the same time would coincide under {listed}")
+    if others and not said:
+        said.append(f"chosen among {', '.join([name, *others])} by how the readings repeat: check it")
+    return "; ".join(said) or "the only label there is"
+
+
+def _explained(points: Sequence[Labelled], column: Sequence[str]) -> float:
+    """Share of the variance of the values' ranks that lies between the groups of a label, 0 to 1."""
+    ranks = np.argsort(np.argsort([point.value for point in points], kind="stable"), kind="stable").astype(np.float64)
+    _, group = np.unique(column, return_inverse=True)
+    count = np.bincount(group)
+    mean = np.bincount(group, ranks) / count
+    total = float(ranks.var())
+    return float((count * (mean - ranks.mean()) ** 2).sum() / len(ranks)) / total if total else 0.0

@@ -1,0 +1,175 @@
+"""What a topic will cost: a short run of the real stages on its own sample, and sums from the settings.
+
+1. The decoder reads the sample's longest run over and over.
+2. Windows, detector, threshold, alerting and the encoding of scores take its readings, lap after lap, each lap later in
+   time by the run's length. First without a watch until the windows are full, then for RUN_S of processor time. The
+   model is untrained and has the shape that the settings give it: a step costs the same whatever the weights are.
+3. A training's gradient steps are done a few times on noise of that shape.
+
+Not in it: the broker's client and the writing of outputs.
+"""
+
+import resource
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from monitor.core.decode import decode
+from monitor.core.detector import LEVELS, Calibration, Detector, Model, horizons
+from monitor.core.encode import score_records
+from monitor.core.pipeline import Pipeline
+from monitor.core.records import Message, Outputs, ReadingBatch
+from monitor.core.scaling import Scaling
+from monitor.core.survey import Survey
+from monitor.core.vae import VAE
+from monitor.service.assembly import make_pipeline
+from monitor.service.settings import Settings
+
+RUN_S = 1.0  # of processor time; laps of 0.1 s differ by a tenth
+_WALL_S = 30.0  # for filling the windows and for running; a run of one step needs `length` laps
+_TRAININGS = 5  # gradient steps that are timed, after one that is not
+_QUIET = 1e6  # limit of the untrained model: nothing it says is an anomaly
+_CELL = 5  # bytes of a float32 and its mark "observed"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the run showed, per core."""
+
+    readings_per_s: float
+    windows_per_s: float
+    training_step_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What it comes to."""
+
+    measured: Measured
+    base_mb: float  # the program at work: the most that this process, which holds the sample, has had
+    assets_mb: float  # windows and scores of the assets seen
+    history_mb: float  # per partition, when it is full
+    load: float  # cores that the topic keeps busy at the plant's pace
+    reading_s: float  # until what is there and needed for the first model is read
+    waiting_s: float  # until enough has come, if the topic does not hold enough
+    training_s: float  # at most, of the first model
+    warm_s: float  # from its first score until an asset is held against its own limit
+
+
+def peak_mb() -> float:
+    """The most memory this process has had so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def estimate(settings: Settings, figures: Survey, measured: Measured, held: int) -> Estimate:
+    """Sums for a topic that holds `held` messages."""
+    windows, training = settings.windows, settings.training
+    channels, assets = len(figures.channels), len(figures.assets)
+    needed = training.first_steps * windows.step_s
+    there = figures.span_ms / 1000
+    backlog = held * figures.weight * min(1.0, needed / max(there, windows.step_s))
+    return Estimate(
+        measured,
+        peak_mb(),
+        assets * (4 * settings.threshold.memory + 2 * windows.length * channels * _CELL) / 2**20,
+        training.history_windows * windows.length * channels * _CELL / 2**20,
+        figures.rate / measured.readings_per_s,
+        backlog / measured.readings_per_s,
+        max(0.0, needed - there),
+        training.steps * measured.training_step_s,
+        settings.threshold.warm * windows.step_s,
+    )
+
+
+def measure(settings: Settings, runs: Sequence[Sequence[Message]], figures: Survey, now: int) -> Measured:
+    """Do the work for a while; `now` is ms UTC."""
+    torch.set_num_threads(settings.model.threads)
+    form = settings.format.build()
+    run = max(runs, key=lambda each: len(decode(each, form, now)[0]))  # an old run may have had another format
+    batch = settings.source.batch_messages
+    parts = [run[begin : begin + batch] for begin in range(0, len(run), batch)]
+    begin, decoded = time.process_time(), 0
+    while time.process_time() - begin < RUN_S / 4:
+        decoded += sum(len(decode(part, form, now)[0]) for part in parts)
+    decoding = (time.process_time() - begin) / decoded  # s per reading
+    readings = [decode(part, form, now)[0] for part in parts]
+    pipeline = make_pipeline(settings, run[0].partition)
+    detector = untrained(settings, tuple(figures.channels)[: settings.windows.max_channels])
+    pipeline.use(detector)
+    stages, windows = _laps(settings, pipeline, detector, [each for each in readings if len(each)], len(run))
+    per_s = 1 / (decoding + stages)
+    return Measured(per_s, per_s * windows, _training_step(settings, len(detector.model.channels)))
+
+
+def _laps(
+    settings: Settings, pipeline: Pipeline, detector: Detector, readings: Sequence[ReadingBatch], messages: int
+) -> tuple[float, float]:
+    """Processor seconds, and windows, per reading once windows are full."""
+    step = settings.windows.step_ms
+    times = np.concatenate([each.time for each in readings])
+    span = (int(np.ptp(times)) // step + 1) * step
+    laps, done, scored, begin = 0, 0, 0, 0.0
+    filling = -(-(settings.windows.length + 1) * step // span)
+    deadline = time.monotonic() + _WALL_S
+    while not done or (time.process_time() - begin < RUN_S and time.monotonic() < deadline):
+        timed = laps > filling or time.monotonic() >= deadline
+        begin = begin or time.process_time() if timed else 0.0
+        for each in readings:
+            later = replace(each, time=each.time + laps * span, offset=each.offset + laps * messages)
+            count = _walk(settings, pipeline, detector, later)
+            done, scored = (done + len(each), scored + count) if timed else (0, 0)
+        laps += 1
+    return (time.process_time() - begin) / done, scored / done
+
+
+def _walk(settings: Settings, pipeline: Pipeline, detector: Detector, readings: ReadingBatch) -> int:
+    """The stages after decoding, as in core/pipeline.py, and the scores as records; how many there were."""
+    windows, names = pipeline.windows.push(readings), pipeline.windows.assets
+    scores = detector.score(windows, names)
+    thresholds = pipeline.threshold.update(windows.assets, scores.score, detector.model.calibration.scores)
+    pipeline.alerting.update(windows, scores, thresholds, names, "", lambda _: ())
+    outputs, topics = Outputs(windows, scores, thresholds, (), [], {}), settings.outputs
+    if topics.scores_every:
+        score_records(
+            topics.scores,
+            outputs,
+            names=names,
+            channels=detector.model.channels,
+            model="",
+            every_steps=topics.scores_every,
+            step_ms=settings.windows.step_ms,
+        )
+    return len(windows)
+
+
+def untrained(settings: Settings, channels: tuple[str, ...]) -> Detector:
+    """A detector of the settings' shape that has learned nothing and finds nothing."""
+    count, length = len(channels), settings.windows.length
+    architecture = settings.model.architecture(count, length)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        weights = {name: tensor.numpy().copy() for name, tensor in VAE(architecture).state_dict().items()}
+    one, limits = np.ones((1, count)), np.full(len(horizons(length)), _QUIET, np.float32)
+    calibration = Calibration(np.ones(count, np.float32), limits, np.linspace(0.1, 1, len(LEVELS), dtype=np.float32))
+    return Detector(Model(architecture, channels, Scaling((), 0 * one, one), calibration, weights))
+
+
+def _training_step(settings: Settings, channels: int) -> float:
+    """Seconds of one gradient step."""
+    architecture = settings.model.architecture(channels, settings.windows.length)
+    noise = torch.Generator().manual_seed(0)
+    x = torch.randn((settings.training.batch, channels, settings.windows.length), generator=noise)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = VAE(architecture)
+    optimizer = torch.optim.AdamW(network.parameters())
+    begin = 0.0
+    for count in range(_TRAININGS + 1):
+        optimizer.zero_grad()
+        network.loss(x, torch.ones_like(x, dtype=torch.bool), 1.0, noise).mean().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        begin = time.perf_counter() if not count else begin
+    return (time.perf_counter() - begin) / _TRAININGS

@@ -1,0 +1,121 @@
+"""What is told to the person who connects a topic: what was seen, what to look at, what it will cost."""
+
+from collections.abc import Iterator, Mapping
+
+from monitor.connectors.base import Sample
+from monitor.core.decode_format import place
+from monitor.core.recognise import Recognised, reasons
+from monitor.core.survey import Survey
+from monitor.service.onboard_load import Estimate
+from monitor.service.settings import Settings
+
+_LISTED = 20  # channels; the rest is counted
+_FEW = 5  # assets or fields named in a sentence
+_SHARE = 0.001  # from which something is worth a line
+_LITTLE = 0.02  # missing readings that are not
+
+
+def report(
+    settings: Settings, sample: Sample, recognised: Recognised, figures: Survey, skipped: Mapping[str, float]
+) -> Iterator[str]:
+    """Lines about the topic."""
+    held = sum(sample.held.values())
+    cut = f" ({sample.cut})" if sample.cut else ""
+    yield f"read      {figures.messages} of {held} messages in {_count(len(sample.held), 'partition')}{cut}"
+    form = recognised.format
+    yield f"format    {form.kind}: {recognised.kind}; times in {form.timestamp_unit}"
+    where = {"key": "the message's key", "tag": f"tag {place(form.asset_tag)}", "field": f"field {place(form.asset)}"}
+    reason = recognised.told.get({"key": "asset_from", "tag": "asset_tag"}.get(form.asset_from, "asset"), "")
+    yield f"asset     {where[form.asset_from]}: {reason}"
+    names = ", ".join(figures.assets[:_FEW]) + (", …" if len(figures.assets) > _FEW else "")
+    yield f"assets    {len(figures.assets)}: {names}"
+    yield f"step      {settings.windows.step_s:g} s; {figures.regular:.1%} of the readings in its rhythm"
+    late = f"{figures.disorder:.2%} of the readings behind a later one, 99.9 % by at most {figures.late_ms / 1000:g} s"
+    yield f"order     {late}, the latest by {figures.latest_ms / 1000:g} s"
+    yield f"pace      {figures.rate:.4g} readings/s of the plant's time, {figures.weight:.3g} a message"
+    yield f"channels  {len(figures.channels)}"
+    for name, each in list(figures.channels.items())[:_LISTED]:
+        texts = f", {skipped[name]:.1%} no number" if name in skipped else ""
+        assets = _count(each.assets, "asset")
+        yield f"          {name}: {assets}, every {each.period_ms / 1000:g} s, {each.missing:.1%} missing{texts}"
+    if len(figures.channels) > _LISTED:
+        yield f"          … and {len(figures.channels) - _LISTED} more"
+
+
+def remarks(settings: Settings, figures: Survey, skipped: Mapping[str, float], recognised: Recognised) -> Iterator[str]:
+    """What is odd about the topic, a sentence each; none if nothing is."""
+    for reason in reasons(figures.rejected, 3):
+        yield f"dead letters: {len(figures.rejected)} of {figures.messages} messages; {reason}"
+    if figures.colliding > _SHARE:
+        yield (
+            f"{figures.colliding:.1%} of the readings contradict another of the same asset, channel and time; of such "
+            f"the last counts. {_collision(recognised)}"
+        )
+    if figures.repeated > _SHARE:
+        yield f"{figures.repeated:.1%} of the readings are said twice; a producer repeats itself, which does no harm"
+    texts = [place(name) for name in skipped if name not in figures.channels]
+    if texts:
+        more = ", …" if len(texts) > _FEW else ""
+        yield f"{_count(len(texts), 'field')} without a number, left out: {', '.join(texts[:_FEW])}{more}"
+    step_ms = settings.windows.step_ms
+    skewed = sorted((abs(skew), name) for name, skew in figures.skew_ms.items() if abs(skew) > step_ms)[::-1]
+    if skewed:
+        listed = ", ".join(f"{name} by {figures.skew_ms[name] / 1000:+g} s" for _, name in skewed[:_FEW])
+        yield f"the clocks of {_count(len(skewed), 'asset')} are a step or more off those of the others: {listed}"
+    if figures.regular < 0.5:
+        yield "the readings have no steady period; the step is a guess, and many cells of the grid will be empty"
+    sparse = [name for name, each in figures.channels.items() if each.missing > _LITTLE]
+    if sparse:
+        worst = max(sparse, key=lambda name: figures.channels[name].missing)
+        yield (
+            f"{_count(len(sparse), 'channel')} without readings for more than {_LITTLE:.0%} of the steps, {worst} for "
+            f"{figures.channels[worst].missing:.0%}; they count as not observed"
+        )
+    partial = [name for name, each in figures.channels.items() if each.assets < len(figures.assets)]
+    if partial:
+        yield (
+            f"{len(partial)} of {len(figures.channels)} channels are not of all assets; if these are different "
+            "kinds of machine, a topic and a configuration for each kind finds more"
+        )
+
+
+def _collision(recognised: Recognised) -> str:
+    form = recognised.format
+    if form.kind == "telegraf_json" and form.timestamp_unit == "s":
+        return 'Telegraf\'s JSON has whole seconds: set json_timestamp_units = "1ms" in its output'
+    return "Perhaps a second label tells them apart: put it into the asset's name at the producer"
+
+
+def costs(settings: Settings, sample: Sample, figures: Survey, sums: Estimate) -> Iterator[str]:
+    """Lines about what it will take."""
+    measured, training = sums.measured, settings.training
+    yield (
+        f"load      {sums.load:.2%} of a core; measured on the sample: {measured.readings_per_s:,.0f} readings/s, "
+        f"{measured.windows_per_s:,.0f} windows/s per core, without the broker's client"
+    )
+    most = sums.base_mb + sums.assets_mb + len(sample.held) * sums.history_mb
+    yield (
+        f"memory    {most:.0f} MB at most: {sums.base_mb:.0f} the program at work, {sums.assets_mb:.1f} for "
+        f"{len(figures.assets)} assets, {sums.history_mb:.0f} of history per partition when full"
+    )
+    enough = f"{training.first_steps} steps of {settings.windows.step_s:g} s"
+    if sums.waiting_s:
+        have = f"the topic holds {figures.span_ms / 1000:,.0f} s of them, so {_long(sums.waiting_s)} more must pass"
+    else:
+        have = f"the topic holds them; reading takes {_long(sums.reading_s)}"
+    yield (
+        f"start     the first model needs {enough}: {have}; its training takes at most {_long(sums.training_s)}. "
+        "Scores begin then"
+    )
+    yield f"          each asset has a limit of its own after {_long(sums.warm_s)} of scores, the model's until then"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def _long(seconds: float) -> str:
+    for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 1 else "under a second"

@@ -1,0 +1,202 @@
+"""Figures of a sample: what was put in comes out."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitor.core.decode_format import Format
+from monitor.core.records import Message, Partition
+from monitor.core.survey import Survey, non_numeric, survey
+
+NOW = 1_780_000_000_000
+START = 1_700_000_000_000
+LONG = Format("json_long")
+Row = tuple[str, str, int, float]  # asset, channel, time, value
+
+
+def run(rows: Sequence[Row], lag: int = 0, first: int = 0, step: int = 1) -> list[Message]:
+    """A contiguous run of readings in that order of arrival; each message is stamped `lag` after its reading."""
+    made = []
+    for place, (asset, channel, at, value) in enumerate(rows):
+        body = json.dumps({"asset": asset, "channel": channel, "timestamp": at, "value": value}).encode()
+        made.append(Message(Partition("t", 0), first + step * place, None, body, at + lag))
+    return made
+
+
+def grid(
+    assets: Sequence[str] = ("a", "b"), channels: Sequence[str] = ("x", "y"), steps: int = 50, period: int = 1000
+) -> list[Row]:
+    return [(a, c, START + t * period, float(t)) for t in range(steps) for a in assets for c in channels]
+
+
+def of(*rows: Sequence[Row], **more: Any) -> Survey:
+    return survey([run(each, first=10_000 * n, **more) for n, each in enumerate(rows)], LONG, NOW)
+
+
+def test_a_tidy_sample_has_nothing_to_tell() -> None:
+    """Readings in order at one period give that period, no disorder, no repetition and full cells."""
+    figures = of(grid(), lag=5)
+    assert (figures.step_ms, figures.regular, figures.late_ms, figures.latest_ms) == (1000, 1.0, 0, 0)
+    assert (figures.disorder, figures.repeated, figures.colliding) == (0, 0, 0)
+    assert figures.observed.tolist() == [1, 1]
+    assert (figures.messages, figures.readings, figures.weight) == (200, 200, 1)
+    assert figures.rate == pytest.approx(4)
+    assert figures.span_ms == 49_000
+    assert figures.skew_ms == {"a": 0, "b": 0}
+    assert {name: (each.readings, each.assets, each.period_ms) for name, each in figures.channels.items()} == {
+        "x": (100, 2, 1000),
+        "y": (100, 2, 1000),
+    }
+
+
+def test_channels_of_a_step_may_come_one_after_the_other() -> None:
+    """The step is the period of each channel, not the distance between the channels of a step."""
+    rows = [(a, c, at + 30 * "xy".index(c), v) for a, c, at, v in grid()]
+    assert of(rows).step_ms == 1000
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([10, 100, 250, 1000, 5000, 60_000, 1234]),
+    st.floats(0, 0.04),
+    st.floats(0, 0.3),
+    st.integers(0, 10**6),
+)
+def test_jitter_and_holes_do_not_hide_the_step(period: int, jitter: float, lost: float, seed: int) -> None:
+    """With timers that jitter by 4 % and three tenths of the readings lost, the period is found."""
+    draw = np.random.default_rng(seed)
+    rows = [
+        (a, c, at + round(float(draw.uniform(-jitter, jitter)) * period), v)
+        for a, c, at, v in grid(steps=80, period=period)
+        if draw.random() >= lost
+    ]
+    assert of(rows).step_ms == pytest.approx(period, rel=0.05)
+
+
+def test_a_few_slow_or_fast_channels_do_not_set_the_step() -> None:
+    """Three quarters of the channels decide: a slow fifth one is missing often, a fast one is read too often."""
+    slow = [*grid(channels="abcd"), *grid(channels="s", steps=5, period=10_000)]
+    figures = of(sorted(slow, key=lambda row: row[2]))
+    assert figures.step_ms == 1000
+    assert figures.channels["s"].period_ms == 10_000
+    assert figures.channels["s"].missing == pytest.approx(0.9)
+    assert figures.channels["a"].missing == 0
+    fast = [*grid(channels="abcd"), *grid(channels="f", steps=250, period=200)]
+    assert of(sorted(fast, key=lambda row: row[2])).step_ms == 1000
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 30), min_size=100, max_size=100), st.integers(1, 5000))
+def test_disorder_is_how_far_a_reading_lies_behind(delays: list[int], period: int) -> None:
+    """Readings that arrive some steps late show it: the most, and the share, are those of a plain loop."""
+    rows = grid(("a", "b"), ("x",), 50, period)
+    order = sorted(range(len(rows)), key=lambda place: place + 2 * delays[place])
+    arrived = [rows[place] for place in order]
+    newest: dict[str, int] = {}
+    behind = []
+    for asset, _, at, _ in arrived:
+        newest[asset] = max(at, newest.get(asset, at))
+        behind.append(newest[asset] - at)
+    figures = of(arrived)
+    assert figures.latest_ms == max(behind)
+    assert figures.disorder == pytest.approx(np.mean(np.array(behind) > 0))
+    assert figures.late_ms == np.quantile(behind, 0.999, method="higher")
+
+
+def test_runs_are_judged_by_themselves() -> None:
+    """An older run behind a newer one is no disorder, and the gap between two runs is nothing missing."""
+    early, late = grid(steps=20), [(a, c, at + 10**7, v) for a, c, at, v in grid(steps=20)]
+    figures = of(late, early)
+    assert (figures.disorder, figures.step_ms) == (0, 1000)
+    assert figures.observed.tolist() == [1, 1]
+    assert figures.rate == pytest.approx(4)
+    assert figures.span_ms == 10**7 + 19_000
+
+
+def test_repetition_and_contradiction_are_told_apart() -> None:
+    """A reading sent twice is a repetition; another value for the same second is a collision."""
+    rows = grid(("a",), ("x",), 100)
+    assert of([*rows, *rows[:10]]).repeated == pytest.approx(10 / 110)
+    other = [(a, c, at, v + 1) for a, c, at, v in rows[:20]]
+    figures = of(sorted([*rows, *other], key=lambda row: row[2]))
+    assert figures.colliding == pytest.approx(20 / 120)
+    assert figures.repeated == 0
+
+
+def test_a_clock_that_is_off_is_named() -> None:
+    """An asset whose times lie ahead of its messages' by a minute more than the others' has that skew."""
+    rows = grid(("a", "b", "c"))
+    messages = [
+        Message(
+            each.partition,
+            each.offset,
+            None,
+            each.value,
+            each.timestamp - (60_000 if b'"c"' in (each.value or b"") else 0),
+        )
+        for each in run(rows, lag=100)
+    ]
+    assert survey([messages], LONG, NOW).skew_ms == {"a": 0, "b": 0, "c": 60_000}
+    blank = [Message(each.partition, each.offset, None, each.value, 0) for each in messages]
+    assert survey([blank], LONG, NOW).skew_ms == {}
+
+
+def test_assets_of_different_kinds_have_half_of_the_cells() -> None:
+    """Where two assets share no channel, each has half of the cells measured."""
+    rows = [*grid(("a",), ("x",)), *grid(("b",), ("y",))]
+    figures = of(sorted(rows, key=lambda row: row[2]))
+    assert figures.observed.tolist() == [0.5, 0.5]
+    assert [each.assets for each in figures.channels.values()] == [1, 1]
+    assert [each.missing for each in figures.channels.values()] == [0, 0]
+
+
+def test_too_little_is_no_survey() -> None:
+    """With one reading of each channel, nothing says how often they come."""
+    with pytest.raises(ValueError, match="at two different times"):
+        of(grid(steps=1))
+
+
+def test_what_is_rejected_is_handed_on() -> None:
+    """Messages that cannot be read are named, and the figures are of the others."""
+    bad = Message(Partition("t", 0), 10**6, None, b"{}", NOW)
+    figures = survey([[*run(grid()), bad]], LONG, NOW)
+    assert [each.message for each in figures.rejected] == [bad]
+    assert (figures.messages, figures.readings, figures.weight) == (201, 200, 1)
+
+
+def wide(number: int) -> bytes:
+    values = {"x": number, "y": None if number % 4 else 1.0}
+    return json.dumps({"asset": "a", "timestamp": START, "values": values}).encode()
+
+
+def telegraf(number: int) -> bytes:
+    fields = {"x": number, "y": "t" if number % 4 else 1, "z": True}
+    return json.dumps({"name": "m", "tags": {"host": "a"}, "fields": fields, "timestamp": START}).encode()
+
+
+def line(number: int) -> bytes:
+    text = '"t"' if number % 4 else "1"
+    return f"m,host=a x={number},y={text},z=true {START}".encode()
+
+
+FIELDS: dict[str, tuple[Format, Callable[[int], bytes]]] = {
+    "json_wide": (Format("json_wide"), wide),
+    "telegraf_json": (Format("telegraf_json", asset_from="tag", timestamp_unit="ms"), telegraf),
+    "influx_line": (Format("influx_line", asset_from="tag", timestamp_unit="ms"), line),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(FIELDS))
+def test_what_is_no_number_is_counted_by_field(kind: str) -> None:
+    """Nulls, texts and booleans are shares of their field; a field of numbers is not mentioned."""
+    form, write = FIELDS[kind]
+    messages = [Message(Partition("t", 0), n, None, write(n), NOW) for n in range(8)]
+    empty = Message(Partition("t", 0), 8, None, None, NOW)
+    got = non_numeric([*messages, empty], form)
+    assert {name.rpartition(".")[2]: share for name, share in got.items() if not name.endswith("z")} == {"y": 0.75}
+    assert [share for name, share in got.items() if name.endswith("z")] == ([] if kind == "json_wide" else [1.0])

@@ -1,0 +1,192 @@
+"""Whatever plants call their fields, in whatever order and unit they write, the map is found and reads everything."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitor.core.decode import decode
+from monitor.core.decode_format import UNITS
+from monitor.core.recognise import Unrecognised, recognise
+from monitor.core.recognise_json import TABLES, TIMES, VALUES
+from monitor.core.recognise_labels import _NEITHER, ASSETS, CHANNELS, plain
+from monitor.core.records import Message, Partition
+from monitor.core.survey import survey
+
+NOW = 1_780_000_000_000
+FIRST, LAST = 978_307_200_000, NOW - 3_600_000  # ms UTC: 2001, an hour ago
+KNOWN = {*ASSETS, *CHANNELS, *_NEITHER, *TIMES, *VALUES, *TABLES}  # names that say something would mislead on purpose
+NAMES = st.text("ABCdefgxyz_-.äß '#$[]=", min_size=1, max_size=10).filter(lambda name: plain(name) not in KNOWN)
+IDS = st.text("abcXYZ019._:/-", min_size=1, max_size=10)
+PER = {"s": 0.001, "ms": 1, "us": 1000, "ns": 10**6}
+
+
+def stamp(at: int, unit: str) -> Any:
+    if unit == "iso":
+        return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds")
+    return at // 1000 if unit == "s" else at * int(PER[unit])
+
+
+@st.composite
+def plants(draw: Callable[..., Any]) -> dict[str, Any]:
+    """Names of fields, assets and channels, a unit, a period, and an order for every message's fields."""
+    names = draw(st.lists(NAMES, min_size=6, max_size=6, unique_by=(plain, str)))
+    return {
+        "fields": dict(zip(("asset", "channel", "time", "value", "site", "sort"), names, strict=True)),
+        "assets": draw(st.lists(IDS, min_size=2, max_size=5, unique=True)),
+        "channels": draw(st.lists(IDS, min_size=3, max_size=5, unique=True)),
+        "unit": draw(st.sampled_from(UNITS)),
+        "start": draw(st.integers(FIRST // 1000, LAST // 1000)) * 1000,
+        "step": draw(st.sampled_from([1000, 5000, 60_000])),
+        "draw": draw(st.randoms(use_true_random=False)),
+    }
+
+
+def shuffled(body: dict[str, Any], plant: dict[str, Any]) -> bytes:
+    pairs = list(body.items())
+    plant["draw"].shuffle(pairs)
+    return json.dumps(dict(pairs), ensure_ascii=plant["draw"].random() < 0.5).encode()
+
+
+def value(plant: dict[str, Any], channel: str) -> float:
+    """Channels live on scales of their own, assets do not."""
+    return float(10.0 ** plant["channels"].index(channel) * (1 + plant["draw"].random() / 10))
+
+
+def sent(plant: dict[str, Any], body: Callable[[str, int], list[dict[str, Any]]]) -> list[Message]:
+    rows = [
+        shuffled(each, plant)
+        for step in range(6)
+        for asset in plant["assets"]
+        for each in body(asset, plant["start"] + step * plant["step"])
+    ]
+    return [Message(Partition("t", 0), n, None, row, 0) for n, row in enumerate(rows)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(plants())
+def test_long_messages_of_any_names_are_mapped(plant: dict[str, Any]) -> None:
+    """Of six fields with meaningless names, asset, channel, time, unit and value are told apart."""
+    f = plant["fields"]
+
+    def body(asset: str, at: int) -> list[dict[str, Any]]:
+        return [
+            {
+                f["asset"]: asset,
+                f["channel"]: channel,
+                f["time"]: stamp(at, plant["unit"]),
+                f["value"]: value(plant, channel),
+                f["site"]: "north",
+                f["sort"]: "ab"[place % 2],
+            }
+            for place, channel in enumerate(plant["channels"])
+        ]
+
+    messages = sent(plant, body)
+    got = recognise([messages], NOW).format
+    assert (got.kind, got.asset, got.channel) == ("json_long", f["asset"], f["channel"])
+    assert (got.timestamp, got.timestamp_unit, got.value) == (f["time"], plant["unit"], f["value"])
+    judge(plant, messages, got)
+
+
+@settings(max_examples=60, deadline=None)
+@given(plants(), st.booleans())
+def test_wide_messages_of_any_names_are_mapped(plant: dict[str, Any], by_key: bool) -> None:
+    """Asset, time and table are found whatever they are called, and so is the key where it names the asset."""
+    f = plant["fields"]
+
+    def body(asset: str, at: int) -> list[dict[str, Any]]:
+        table = {channel: value(plant, channel) for channel in plant["channels"]}
+        named = {} if by_key else {f["asset"]: asset}
+        return [{**named, f["time"]: stamp(at, plant["unit"]), f["value"]: table, f["site"]: "north"}]
+
+    messages = sent(plant, body)
+    if by_key:
+        keys = [asset.encode() for _ in range(6) for asset in plant["assets"]]
+        pairs = zip(messages, keys, strict=True)
+        messages = [Message(each.partition, each.offset, key, each.value, 0) for each, key in pairs]
+    got = recognise([messages], NOW).format
+    assert (got.kind, got.asset_from) == ("json_wide", "key" if by_key else "field")
+    assert by_key or got.asset == f["asset"]
+    assert (got.timestamp, got.timestamp_unit, got.values) == (f["time"], plant["unit"], f["value"])
+    judge(plant, messages, got)
+
+
+def judge(plant: dict[str, Any], messages: list[Message], got: Any) -> None:
+    """With the format found, every message is read, and the figures are the plant's."""
+    readings, rejected = decode(messages, got, NOW)
+    assert not rejected
+    assert set(readings.assets) == set(plant["assets"])
+    assert set(readings.channels) == set(plant["channels"])
+    figures = survey([messages], got, NOW)
+    assert figures.step_ms == plant["step"]
+    assert (figures.disorder, figures.repeated, figures.colliding) == (0, 0, 0)
+    assert np.allclose(figures.observed, 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(plants(), st.sampled_from(["influx_line", "telegraf_json"]), st.sampled_from(["s", "ms", "us", "ns"]))
+def test_tags_of_any_names_are_told_apart(plant: dict[str, Any], kind: str, unit: str) -> None:
+    """Of three tags, the one that keeps the readings of a time apart is the asset."""
+    tags = [plain(name) for name in plant["fields"].values()]
+
+    def body(asset: str, at: int) -> list[dict[str, Any]]:
+        fields = {channel: value(plant, channel) for channel in plant["channels"]}
+        given = {tags[0]: "gw", tags[1]: asset, tags[2]: "zone-1"}
+        return [{"name": "m", "tags": given, "fields": fields, "timestamp": stamp(at, unit)}]
+
+    messages = sent(plant, body)
+    if kind == "influx_line":
+        messages = [
+            Message(each.partition, each.offset, None, line(json.loads(each.value or b"")), 0) for each in messages
+        ]
+    if len({*tags[:3]}) < 3 or "" in tags[:3]:
+        return
+    got = recognise([messages], NOW).format
+    assert (got.kind, got.asset_tag, got.timestamp_unit) == (kind, tags[1], unit)
+
+
+def line(metric: dict[str, Any]) -> bytes:
+    """A metric as line protocol; none of the names needs an escape."""
+    tags = ",".join(f"{name}={text}" for name, text in metric["tags"].items())
+    fields = ",".join(f"{name}={number}" for name, number in metric["fields"].items())
+    return f"{metric['name']},{tags} {fields} {metric['timestamp']}\n".encode()
+
+
+def refusal(messages: list[Message]) -> str:
+    """Why the messages are not recognised; empty if they are."""
+    try:
+        recognise([messages], NOW)
+    except Unrecognised as error:
+        return str(error)
+    return ""
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.none() | st.binary(max_size=30), st.none() | st.binary(max_size=80)), max_size=30))
+def test_any_bytes_are_recognised_or_refused(pairs: list[tuple[bytes | None, bytes | None]]) -> None:
+    """No bytes make it fail in any other way than by a refusal."""
+    messages = [Message(Partition("t", 0), n, key, body, 0) for n, (key, body) in enumerate(pairs)]
+    assert refusal(messages).isprintable()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.integers(-(2**70), 2**70) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(["asset", "time", "values", "metrics", "fields", "tags", "name", "", "é\n"]), JSON),
+    st.none() | st.binary(max_size=4),
+)
+def test_any_object_is_recognised_or_refused(body: dict[str, Any], key: bytes | None) -> None:
+    """Nor does any JSON object, be it nested, empty, or almost Telegraf's."""
+    messages = [Message(Partition("t", 0), n, key, json.dumps(body).encode(), NOW) for n in range(3)]
+    assert refusal(messages).isprintable()
