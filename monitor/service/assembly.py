@@ -36,6 +36,7 @@ from monitor.service.overview import Counter
 from monitor.service.poison import Poison
 from monitor.service.recorder import Recorder
 from monitor.service.settings import Settings
+from monitor.service.trail import Trail
 from monitor.service.trainer import Job, Trainer
 from monitor.store.base import Blobs
 
@@ -99,6 +100,7 @@ def make_daemon(
             pipeline=lambda partition: make_pipeline(settings, partition),
             history=lambda: make_history(settings),
             poison=lambda: Poison(settings.delivery.dead_letters_in_a_row, settings.delivery.dead_letters_share),
+            trail=lambda: Trail(settings.windows.step_ms) if settings.health.paged else None,
             snapshots=make_snapshots(settings, blobs, metrics),
             blobs=blobs,
             library=library,

@@ -86,7 +86,7 @@ class Daemon:
         self._paused = False
         self._checkpoint_at = self._history_at = self._summary_at = 0.0  # monotonic seconds at which the next is due
         self._unsettled = 0  # messages since the last checkpoint that succeeded
-        self.overview: Overview = overview((), self._trainer.status)  # read by other threads, replaced as a whole
+        self.overview: Overview = overview((), self._trainer.status, {})  # read by other threads, replaced as a whole
 
     def open(self) -> None:
         """Join the group. Raises ValueError if the client refuses its options, OSError for files, StoreUnavailable."""
@@ -241,8 +241,8 @@ class Daemon:
             self._history_at = self._monotonic() + self._pace.history_s
         if not self._trainer.learning:
             self._train()
-        self.overview = overview(parts, self._trainer.status)
         lag = self._source.lag()
+        self.overview = overview(parts, self._trainer.status, lag)
         self._counter.show(self.overview, lag)
         if self._monotonic() >= self._summary_at:
             self._log.info("summary", **self._counter.summary(self.overview, lag))

@@ -21,6 +21,7 @@ from monitor.core.records import Floats, Outputs, Partition, State
 from monitor.service.library import Library
 from monitor.service.metrics import Metrics
 from monitor.service.poison import Poison
+from monitor.service.trail import Trail
 from monitor.store.base import Blobs, StoreUnavailable, quarantine
 from monitor.store.models import ModelInvalid
 from monitor.store.snapshots import Snapshot, Snapshots
@@ -45,6 +46,7 @@ class Held:
     first: int | None = None  # offset of the first message processed
     read_before: int | None = None  # no earlier owner has read from here on; None = not known yet
     poisoned: str = ""  # why nothing more of it is read or committed; empty = all is well
+    trail: Trail | None = None  # of what alerts look like; None = there is no page to show it
     ratios: Floats = field(default_factory=lambda: np.empty(0, np.float32))  # (A,) of each asset's last window
 
     @property
@@ -74,6 +76,8 @@ class Held:
             grown[: len(self.ratios)] = self.ratios
             grown[windows.assets] = outputs.scores.score / outputs.thresholds.threshold  # of several, the last stays
             self.ratios = grown
+        if self.trail is not None:
+            self.trail.take(self.pipeline, outputs)
 
 
 class Keeper:
@@ -85,6 +89,7 @@ class Keeper:
         pipeline: Callable[[Partition], Pipeline],
         history: Callable[[], History],
         poison: Callable[[], Poison],
+        trail: Callable[[], Trail | None],
         snapshots: Snapshots,
         blobs: Blobs,
         library: Library,
@@ -93,7 +98,7 @@ class Keeper:
         log: BoundLogger,
         wall_ms: Callable[[], int],
     ) -> None:
-        self._pipeline, self._history, self._poison = pipeline, history, poison
+        self._pipeline, self._history, self._poison, self._trail = pipeline, history, poison, trail
         self._snapshots, self._blobs, self._library = snapshots, blobs, library
         self._settings = settings  # fingerprint of what shapes the state
         self._metrics, self._log, self._wall_ms = metrics, log, wall_ms
@@ -125,6 +130,7 @@ class Keeper:
             partition, pipeline, history, self._poison(), start, committed, committed or 0, crossed, snapshot_due
         )
         held.groundless = not restored
+        held.trail = self._trail()
         held.read_before = 0 if committed is None else None
         return held
 

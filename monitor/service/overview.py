@@ -6,14 +6,15 @@ The picture is a frozen record, replaced as a whole about once a second by the l
 import time
 from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from monitor.core.pipeline import Mark
-from monitor.core.records import Message, Outputs, Partition
+from monitor.core.records import Alert, Message, Outputs, Partition
 from monitor.service.held import Held
 from monitor.service.metrics import Metrics
+from monitor.service.trail import Course
 from monitor.service.trainer import Status
 
 STATES = ("learning", "warming", "normal", "pending", "firing")
@@ -47,13 +48,25 @@ class Overview:
     training: Status
     assets: tuple[Asset, ...]
     partitions: int  # held
+    alerts: tuple[Alert, ...] = ()  # that are firing, each as published last
+    courses: Mapping[str, Course] = field(default_factory=dict)  # of some of their assets, by name
+    models: Mapping[str, int] = field(default_factory=dict)  # version -> partitions that score with it
+    lag: Mapping[Partition, int] = field(default_factory=dict)  # messages
 
 
-def overview(parts: Sequence[Held], training: Status) -> Overview:
+def overview(parts: Sequence[Held], training: Status, lag: Mapping[Partition, int]) -> Overview:
     """The picture of what is held."""
     models = [held.pipeline.model for held in parts if held.pipeline.model]
-    assets = tuple(asset for held in parts for asset in _assets(held))
-    return Overview(models[-1] if models else "", training, assets, len(parts))
+    return Overview(
+        model=models[-1] if models else "",
+        training=training,
+        assets=tuple(asset for held in parts for asset in _assets(held)),
+        partitions=len(parts),
+        alerts=tuple(alert for held in parts for alert in held.pipeline.alerting.open_alerts()),
+        courses={name: course for held in parts if held.trail for name, course in held.trail.courses.items()},
+        models=Tally(models),
+        lag=dict(lag),
+    )
 
 
 def _assets(held: Held) -> list[Asset]:

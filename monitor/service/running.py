@@ -24,6 +24,8 @@ from monitor.service.configuration import ConfigurationError
 from monitor.service.daemon import Daemon
 from monitor.service.health import HealthServer
 from monitor.service.metrics import Metrics
+from monitor.service.overview import Overview
+from monitor.service.page import Page
 from monitor.service.recorder import Recorder
 from monitor.service.settings import Settings
 from monitor.store.base import StoreUnavailable
@@ -43,6 +45,7 @@ class Service:
         self.metrics = Metrics()
         self.health = make_health(settings)
         self.daemon: Daemon | None = None
+        self.port: int | None = None  # of the HTTP server, once it listens
         self.failure: BaseException | None = None  # of the recorder's thread
         self._broker = broker
 
@@ -53,10 +56,7 @@ class Service:
         metrics.set("monitor_start_timestamp_seconds", wall_ms() / 1000)
         with ExitStack() as stack:
             if settings.health.enabled:
-                server = HealthServer(health, metrics, settings.health.host, settings.health.port)
-                server.open()
-                stack.callback(server.close)
-                log.info("health", address=f"http://{settings.health.host}:{server.port}")
+                self._serve(stack)
             try:
                 self.daemon, sink = make_daemon(settings, make_blobs(settings), metrics, health, self._broker)
                 sink.open()
@@ -69,6 +69,22 @@ class Service:
             self.daemon.run(stop)
         if self.failure is not None:
             raise self.failure
+
+    def _serve(self, stack: ExitStack) -> None:
+        """Answer probes, Prometheus, and whoever looks at the page."""
+        address, page = self.settings.health, None
+        if address.paged:
+            page = Page(self.settings.name, self._overview, self.health.ready, wall_ms)
+            page.open()
+            stack.callback(page.close)
+        server = HealthServer(self.health, self.metrics, address.host, address.port, page)
+        server.open()
+        stack.callback(server.close)
+        self.port = server.port
+        log.info("health", address=f"http://{address.host}:{server.port}")
+
+    def _overview(self) -> Overview | None:
+        return None if self.daemon is None else self.daemon.overview
 
     @contextmanager
     def _recording(self, recorder: Recorder, stop: threading.Event) -> Iterator[None]:
