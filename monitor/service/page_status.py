@@ -30,7 +30,7 @@ from monitor.core.threshold import Doubles
 from monitor.service.overview import STATES, Asset, Overview
 from monitor.service.trail import Course
 
-LIMIT = 1000  # assets in an answer at most: 350 kB
+LIMIT = 1000  # assets in an answer at most: 400 kB
 ALERTS = 10
 CHANNELS = 3
 PARTITIONS = 10
@@ -115,13 +115,14 @@ def _alerts(now: Overview) -> dict[str, Any]:
 
 def _alert(alert: Alert, ratio: float | None, courses: Mapping[str, Course]) -> dict[str, Any]:
     course = courses.get(alert.asset)
+    present = alert.ratio if ratio is None else ratio
     return {
         "id": alert.id,
         "asset": alert.asset,
         "severity": alert.severity,
         "start": alert.start,
-        "ratio": round(alert.ratio if ratio is None else ratio, 3),
-        "peak": round(alert.peak, 3),
+        "ratio": round(present, 3),
+        "peak": round(max(alert.peak, present), 3),  # the record is of when the alert was last published
         "times": [] if course is None else course.ends.tolist(),
         "channels": [_channel(share, course) for share in alert.channels[:CHANNELS]],
     }

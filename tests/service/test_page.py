@@ -113,7 +113,7 @@ def test_a_query_that_does_not_fit_is_refused(query: str) -> None:
 
 
 def test_an_alert_shows_its_channels() -> None:
-    """An alert has the present ratio of its asset, its first channels as published, and their course if there is one."""
+    """An alert has the present ratio of its asset, its first channels as published, and their course, if any."""
     made = page(picture([Asset("a", "firing", 1.25)], [alert("a")], {"a": course()}))
     (shown,) = ask(made)["alerts"]["shown"]
     assert (shown["asset"], shown["ratio"], shown["peak"], shown["start"]) == ("a", 1.25, 1.75, NOW)

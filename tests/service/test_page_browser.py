@@ -20,6 +20,11 @@ from tests.core.machines import rows
 from tests.service.rig import feed, put_model, running, settings, until, values
 from tests.service.test_page import HOSTILE, alert, course, picture
 
+WITNESS = """
+window.touched = [];
+new MutationObserver((list) => touched.push(...list.map((each) => each.target.className)))
+  .observe(document.getElementById("assets"), { childList: true, subtree: true, attributes: true });
+"""
 LOOKS = [(size, scheme) for size in (DESKTOP, PHONE) for scheme in ("light", "dark")]
 
 
@@ -93,7 +98,7 @@ def test_an_alert_is_seen(opened: Callable[[str], Tab], plant: str, size: tuple[
     page.until("document.querySelector('#assets .firing path.trail').getAttribute('d')")
     page.picture(f"alert-{size[0]}-{scheme}")
     seen = page.look("document.body.innerText")
-    for text in ("boiler-house", "ready", "2 assets, 1 firing", "m-20250101T000000-00000000", "0 messages"):
+    for text in ("boiler-house", "ready", "2 assets, 1 firing", "m-20231114T221320-", "0 messages"):
         assert text in seen
     assert page.look("document.title") == "(1) boiler-house"
     assert page.look("[...document.querySelectorAll('#assets .name')].map((each) => each.textContent)") == ["b", "a"]
@@ -142,7 +147,10 @@ def test_assets_are_filtered(opened: Callable[[str], Tab]) -> None:
     shown = Shown(picture([*(Asset(f"pump-{n}", "normal", 0.5) for n in range(30)), Asset("fan", "firing", 2.0)]))
     with shown.served() as address:
         page = opened(address)
-        change = "(({{id, value}}) => {{ const node = document.getElementById(id); node.value = value; node.dispatchEvent(new Event('input', {{bubbles: true}})); }})({{id: '{}', value: '{}'}})"
+        change = (
+            "document.getElementById('{0}').value = '{1}';"
+            "document.getElementById('{0}').dispatchEvent(new Event('input', {{bubbles: true}}))"
+        )
         count = "document.querySelectorAll('#assets li').length === {}"
         page.until(count.format(31))
         page.look(change.format("search", "PUMP-2"))
@@ -155,7 +163,7 @@ def test_assets_are_filtered(opened: Callable[[str], Tab]) -> None:
 
 
 def test_a_hostile_name_stays_a_text(opened: Callable[[str], Tab]) -> None:
-    """A name that is markup is shown letter by letter, makes no element, and runs nothing; the policy stops a script."""
+    """A name that is markup is shown letter by letter and makes no element; a script put in does not run."""
     shown = Shown(picture([Asset(HOSTILE, "firing", 2.0)], [replace(alert("x"), asset=HOSTILE)]))
     with shown.served() as address:
         page = opened(address)
@@ -192,14 +200,12 @@ def test_200_assets_fit_and_are_updated_in_one_go(opened: Callable[[str], Tab]) 
         page.until("document.querySelectorAll('#assets li').length === 200")
         assert page.look("document.querySelectorAll('.alert').length") == 10
         page.picture("200-assets")
-        page.look(
-            "new MutationObserver((list) => window.touched = (window.touched ?? []).concat(list.map((each) => each.target.id || each.target.className)))"
-            ".observe(document.getElementById('assets'), {childList: true, subtree: true, attributes: true, characterData: true})"
-        )
+        page.look(WITNESS)
         shown.show(picture([*assets[:-1], replace(assets[-1], ratio=0.25)], alerts, {}))
         page.until("document.querySelector('#assets li:last-child .state').textContent === 'normal 0.25'")
         touched = page.look("window.touched")
         took = page.look("performance.getEntriesByName('update')[0].duration")
     assert took > 0
     print(f"an update of 200 assets and 10 alerts took {took:.1f} ms")
-    assert "name" not in touched
+    assert "state" in touched
+    assert not {"name", "tile normal", "tile firing", "tiles"} & {each for each in touched if isinstance(each, str)}
