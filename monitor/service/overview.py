@@ -7,8 +7,8 @@ import time
 from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
+from math import isnan
+from typing import NamedTuple
 
 from monitor.core.pipeline import Mark
 from monitor.core.records import Alert, Message, Outputs, Partition
@@ -31,9 +31,8 @@ _TOLD = {  # what a summary tells: key -> counter
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Asset:
-    """An asset as of its last window."""
+class Asset(NamedTuple):
+    """An asset as of its last window; a tuple, since 10 000 are made at every look."""
 
     name: str
     state: str  # one of STATES; warming = its window or its threshold is not full yet
@@ -76,12 +75,12 @@ def _assets(held: Held) -> list[Asset]:
     left = pipeline.threshold.warm_up()
     warming[: len(left)] |= left > 0
     warming[len(left) :] = True
-    found = []
-    for row, name in enumerate(pipeline.windows.assets):
-        ratio = float(held.ratios[row]) if row < len(held.ratios) else np.nan
-        quiet = "learning" if pipeline.detector is None else "warming" if warming[row] else "normal"
-        found.append(Asset(name, states.get(row, quiet), None if np.isnan(ratio) else ratio))
-    return found
+    ratios: list[float | None] = [None if isnan(ratio) else ratio for ratio in held.ratios.tolist()]
+    ratios += [None] * (len(warming) - len(ratios))
+    learning = pipeline.detector is None
+    quiet = ["learning" if learning else "warming" if each else "normal" for each in warming.tolist()]
+    rows = enumerate(zip(pipeline.windows.assets, quiet, ratios, strict=True))
+    return [Asset(name, states.get(row, calm), ratio) for row, (name, calm, ratio) in rows]
 
 
 class Counter:

@@ -126,7 +126,7 @@ def test_what_changes_changes_in_place(opened: Callable[[str], Tab]) -> None:
             "document.querySelectorAll('#assets li').forEach((node) => node.mark = node.innerText.split('\\n')[0])"
         )
         assert page.look("document.getElementById('quiet').hidden") is False
-        worse = [replace(quiet[2], state="firing", ratio=2.5), quiet[0], Asset("d", "normal", 0.1)]
+        worse = [quiet[2]._replace(state="firing", ratio=2.5), quiet[0], Asset("d", "normal", 0.1)]
         shown.show(picture(worse, [alert("c")], {"c": course()}))
         page.until("document.querySelectorAll('.firing').length === 1")
         marks = page.look("[...document.querySelectorAll('#assets li')].map((node) => [node.mark, node.innerText])")
@@ -201,7 +201,7 @@ def test_200_assets_fit_and_are_updated_in_one_go(opened: Callable[[str], Tab]) 
         assert page.look("document.querySelectorAll('.alert').length") == 10
         page.picture("200-assets")
         page.look(WITNESS)
-        shown.show(picture([*assets[:-1], replace(assets[-1], ratio=0.25)], alerts, {}))
+        shown.show(picture([*assets[:-1], assets[-1]._replace(ratio=0.25)], alerts, {}))
         page.until("document.querySelector('#assets li:last-child .state').textContent === 'normal 0.25'")
         touched = page.look("window.touched")
         took = page.look("performance.getEntriesByName('update')[0].duration")
