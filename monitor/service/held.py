@@ -16,7 +16,7 @@ from structlog.stdlib import BoundLogger
 
 from monitor.core.detector import Detector
 from monitor.core.history import History
-from monitor.core.pipeline import Pipeline
+from monitor.core.pipeline import Dials, Pipeline, saved_dials
 from monitor.core.records import Floats, Outputs, Partition, State
 from monitor.service.library import Library
 from monitor.service.metrics import Metrics
@@ -86,7 +86,8 @@ class Keeper:
     def __init__(
         self,
         *,
-        pipeline: Callable[[Partition], Pipeline],
+        pipeline: Callable[[Partition, Dials], Pipeline],
+        dials: Callable[[], Dials],
         history: Callable[[], History],
         poison: Callable[[], Poison],
         trail: Callable[[], Trail | None],
@@ -98,6 +99,7 @@ class Keeper:
         log: BoundLogger,
         wall_ms: Callable[[], int],
     ) -> None:
+        self._dials = dials  # that all partitions are to have
         self._pipeline, self._history, self._poison, self._trail = pipeline, history, poison, trail
         self._snapshots, self._blobs, self._library = snapshots, blobs, library
         self._settings = settings  # fingerprint of what shapes the state
@@ -112,7 +114,7 @@ class Keeper:
         restored = pipeline is not None
         start = snapshot.offset if snapshot is not None and restored else committed
         if pipeline is None:
-            pipeline = self._pipeline(partition)
+            pipeline = self._pipeline(partition, self._dials())
             if (detector := self._library.in_use()) is not None:
                 pipeline.use(detector)
         self._log.info(
@@ -140,7 +142,7 @@ class Keeper:
         Killed between its first commit and its first snapshot, a partition would else begin anew at what was committed.
         """
         if held.groundless and held.first is not None:
-            pipeline = self._pipeline(held.partition)
+            pipeline = self._pipeline(held.partition, held.pipeline.dials)
             if held.pipeline.detector is not None:
                 pipeline.use(held.pipeline.detector)
             held.groundless = not self._write(held, held.first, pipeline)
@@ -151,21 +153,31 @@ class Keeper:
         if held.next is not None and held.next != held.snapshot_offset:
             self._save(held, held.pipeline)
 
-    def adopt(self, held: Held, detector: Detector) -> None:
-        """Rule 5: score with another model from here on, if a snapshot that names it can be written; else later.
+    def up_to_date(self, held: Held, detector: Detector | None) -> bool:
+        """Whether there is nothing to adopt, neither this model nor other dials."""
+        same = detector is None or detector.model.version == held.pipeline.model
+        return same and held.pipeline.dials == self._dials()
+
+    def adopt(self, held: Held, detector: Detector | None) -> None:
+        """Rule 5: another model or other dials from here on, if a snapshot that names them can be written; else later.
 
         Without the snapshot, a replay after a crash would score with the old model what was published with the new.
         """
-        pipeline = self._pipeline(held.partition)
+        pipeline = self._pipeline(held.partition, self._dials())
         pipeline.load_state(held.pipeline.save_state())
-        if held.pipeline.detector is None:
-            pipeline.use(detector)
-        else:
+        if held.pipeline.detector is not None:
             pipeline.use(held.pipeline.detector)
+        if detector is not None and detector.model.version != pipeline.model:
             pipeline.adopt(detector)
         if held.next is None or self._save(held, pipeline):
-            old, held.pipeline = held.pipeline.model, pipeline
-            self._log.info("model adopted", partition=held.partition, model=pipeline.model, before=old or None)
+            old, held.pipeline = held.pipeline, pipeline
+            turned = {key: value for key, value in pipeline.dials.items() if value != old.dials[key]}
+            if old.model != pipeline.model:
+                self._log.info(
+                    "model adopted", partition=held.partition, model=pipeline.model, before=old.model or None
+                )
+            if turned:
+                self._log.info("settings adopted", partition=held.partition, **turned)
 
     def _save(self, held: Held, pipeline: Pipeline) -> bool:
         assert held.next is not None, "a snapshot has an offset"
@@ -195,8 +207,8 @@ class Keeper:
 
     def _restored(self, snapshot: Snapshot) -> Pipeline | None:
         """The pipeline in the state of the snapshot; None if the state does not fit this program."""
-        pipeline = self._pipeline(snapshot.partition)
         try:
+            pipeline = self._pipeline(snapshot.partition, {**self._dials(), **saved_dials(snapshot.state)})
             pipeline.load_state(snapshot.state)
         except ValueError as error:
             self._log.error("snapshot does not fit", partition=snapshot.partition, reason=str(error))

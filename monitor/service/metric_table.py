@@ -201,6 +201,12 @@ TABLE = (
         "1 while InfluxDB does not accept points.",
         "Restore InfluxDB or its token before the topics' retention passes; detection goes on meanwhile.",
     ),
+    _counter(
+        "monitor_config_reloads_total",
+        "Times the configuration was read again on SIGHUP, by result.",
+        "invalid, refused: nothing was applied; the log names each setting and the reason. Correct it, or restart.",
+        result=("applied", "refused", "invalid"),
+    ),
     _gauge(
         "monitor_partitions_assigned",
         "Partitions that the group gave to this worker.",

@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import structlog
@@ -18,6 +18,7 @@ import torch
 
 from monitor.connectors.base import Unavailable
 from monitor.connectors.memory import MemoryBroker
+from monitor.core.pipeline import Dials
 from monitor.service.assembly import make_daemon, make_health, make_recorder
 from monitor.service.build import make_blobs, wall_ms
 from monitor.service.configuration import ConfigurationError
@@ -27,6 +28,7 @@ from monitor.service.metrics import Metrics
 from monitor.service.overview import Overview
 from monitor.service.page import Page
 from monitor.service.recorder import Recorder
+from monitor.service.reload import Reloader, dials
 from monitor.service.settings import Settings
 from monitor.store.base import StoreUnavailable
 
@@ -48,6 +50,7 @@ class Service:
         self.port: int | None = None  # of the HTTP server, once it listens
         self.failure: BaseException | None = None  # of the recorder's thread
         self._broker = broker
+        self._dials = dials(settings)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set or the source has ended. Raises what no part can go on after."""
@@ -58,7 +61,9 @@ class Service:
             if settings.health.enabled:
                 self._serve(stack)
             try:
-                self.daemon, sink = make_daemon(settings, make_blobs(settings), metrics, health, self._broker)
+                self.daemon, sink = make_daemon(
+                    settings, make_blobs(settings), metrics, health, self._broker, wanted=lambda: self._dials
+                )
                 sink.open()
                 stack.callback(sink.close)
                 self.daemon.open()
@@ -82,6 +87,10 @@ class Service:
         stack.callback(server.close)
         self.port = server.port
         log.info("health", address=f"http://{address.host}:{server.port}")
+
+    def turn(self, to: Dials) -> None:
+        """Set threshold and alerting anew, each partition at its next checkpoint; any thread may ask for it."""
+        self._dials = to
 
     def _overview(self) -> Overview | None:
         return None if self.daemon is None else self.daemon.overview
@@ -107,12 +116,13 @@ class Service:
             thread.join(self.settings.recorder.timeout_s + GRACE_S)
 
 
-def run_service(settings: Settings) -> int:
-    """Run until a signal comes or the source ends; the exit code."""
-    stop = threading.Event()
-    with _signals(stop, settings.delivery.revoke_timeout_s + GRACE_S):
+def run_service(settings: Settings, load: Callable[[], Settings]) -> int:
+    """Run until a signal comes or the source ends; the exit code. `load` gives the settings anew, for SIGHUP."""
+    stop, service = threading.Event(), Service(settings)
+    reloader = Reloader(settings, load, service.metrics, log)
+    with _signals(stop, settings.delivery.revoke_timeout_s + GRACE_S, lambda: reloader.reload(service.turn)):
         try:
-            Service(settings).run(stop)
+            service.run(stop)
         except ConfigurationError as error:
             log.error("configuration", problems=error.problems)  # noqa: TRY400 - the sentences say all
             return BAD_CONFIGURATION
@@ -126,20 +136,23 @@ def run_service(settings: Settings) -> int:
 
 
 @contextmanager
-def _signals(stop: threading.Event, grace_s: float) -> Iterator[None]:
-    """Signals set `stop`; a second one, or the end of the grace period, ends the process.
+def _signals(stop: threading.Event, grace_s: float, hung_up: Callable[[], None]) -> Iterator[None]:
+    """Signals set `stop`; a second one, or the end of the grace period, ends the process. SIGHUP calls `hung_up`.
 
     A thread hears of them through a socket that the interpreter writes to: a handler in Python would have to wait until
     the main thread comes back from a client's call, and a broker that does not answer is when a second signal is sent.
     """
     ear, mouth = socket.socketpair()
     mouth.setblocking(False)
-    numbers = (signal.SIGTERM, signal.SIGINT)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
     def listen() -> None:
         told = False
         while number := ear.recv(1):
             if number[0] not in numbers:
+                continue
+            if number[0] == signal.SIGHUP:  # in a thread of its own: a disk that hangs must not hold up a stop
+                threading.Thread(target=hung_up, name="reload", daemon=True).start()
                 continue
             if told:
                 leave("a second signal")
