@@ -46,12 +46,12 @@ class Pipeline:
 
     def process(self, messages: Sequence[Message], now: int, mark: Mark) -> Outputs:
         """Take messages of this partition in the order of their offsets; `now` is ms UTC."""
-        before = dict(self.windows.counts)
+        before = {**self.windows.counts, **self.alerting.suppressed}
         readings, rejected = decode(messages, self.format, now)
         mark("decode")
         windows = self.windows.push(readings)
         mark("windows")
-        counts = {name: count - before[name] for name, count in self.windows.counts.items()}
+        counts = _since(before, self.windows.counts)
         counts["readings"] = len(readings)
         if self.detector is None:
             return Outputs(windows, None, None, (), rejected, counts)
@@ -62,6 +62,7 @@ class Pipeline:
         mark("threshold")
         alerts = self.alerting.update(windows, scores, thresholds, names, self.model, self._explain(windows, names))
         mark("alerting")
+        counts |= _since(before, self.alerting.suppressed)
         return Outputs(windows, scores, thresholds, alerts, rejected, counts)
 
     def adopt(self, detector: Detector) -> None:
@@ -97,11 +98,18 @@ class Pipeline:
         return lambda place: detector.explain(windows.take(np.array([place], np.intp)), names)
 
 
+def _since(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
+    return {name: count - before[name] for name, count in now.items()}
+
+
 def saved_dials(state: State) -> Dials:
     """The dials that a saved state goes on with; none if it was saved before there were any. Raises ValueError."""
     if "dials" not in state:
         return {}
-    dials = json.loads(np.asarray(state["dials"], np.uint8).tobytes())
+    try:
+        dials = json.loads(np.asarray(state["dials"], np.uint8).tobytes())
+    except RecursionError as wrong:
+        raise ValueError(f"dials: {wrong}") from wrong
     if not isinstance(dials, dict) or not all(type(value) in {int, float} for value in dials.values()):
         raise ValueError("expected a JSON object of numbers as dials")
     return dials

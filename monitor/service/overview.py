@@ -19,6 +19,7 @@ from monitor.service.trainer import Status
 
 STATES = ("learning", "warming", "normal", "pending", "firing")
 _DROPPED = ("late", "duplicate", "unknown_channel", "refused")
+_SUPPRESSED = ("short", "gap")
 _SKIPPED = ("warmup", "unobserved")
 _TOLD = {  # what a summary tells: key -> counter
     "messages": "monitor_messages_total",
@@ -119,6 +120,8 @@ class Counter:
             add("monitor_windows_skipped_total", len(outputs.windows), reason="no_model")
         else:
             add("monitor_windows_scored_total", len(outputs.windows))
+            for reason in _SUPPRESSED:
+                add("monitor_alerts_suppressed_total", counts[f"suppressed_{reason}"], reason=reason)
         for alert in outputs.alerts:
             add("monitor_alerts_total", state=alert.state, severity=alert.severity)
 

@@ -182,3 +182,18 @@ def test_a_summary_tells_what_happened_since_the_last(held: Held) -> None:
     second = counter.summary(Overview("m1", Status(), (Asset("a", "firing", 2.0), Asset("b", "normal", 0.1)), 1), {})
     assert (second["messages"], second["assets"], second["firing"], second["model"]) == (0, 2, 1, "m1")
     assert "learning" not in second
+
+
+def test_alerts_that_came_to_nothing_are_counted(held: Held) -> None:
+    """A batch in which an asset is pending and then normal again adds one to the suppressed, and no alert."""
+    held.pipeline.use(Detector(model()))
+    metrics = Metrics()
+    batch = rows(400)
+    batch[1, 300:301, 1] += 8.0
+    push(held, batch[:, :300], 0)
+    held.pipeline.alerting._on_delay_ms = 60_000
+    Counter(metrics).count([], push(held, batch[:, 300:], 300))
+    suppressed = gauges(metrics, "monitor_alerts_suppressed_total")
+    assert suppressed['{reason="short"}'] >= 1
+    assert suppressed['{reason="gap"}'] == 0
+    assert metrics.total("monitor_alerts_total") == 0
