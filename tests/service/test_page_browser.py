@@ -15,6 +15,7 @@ from monitor.service.health import Health, HealthServer
 from monitor.service.metrics import Metrics
 from monitor.service.overview import Asset, Overview
 from monitor.service.page import Page
+from monitor.service.trainer import Status
 from tests.browser import DESKTOP, PHONE, Tab, tab
 from tests.core.machines import rows
 from tests.service.rig import feed, put_model, running, settings, until, values
@@ -140,6 +141,34 @@ def test_what_changes_changes_in_place(opened: Callable[[str], Tab]) -> None:
         shown.show(picture(quiet))
         page.until("document.querySelectorAll('.alert').length === 0")
         assert page.look("document.getElementById('quiet').hidden") is False
+
+
+def test_while_it_learns_the_page_begins_with_that(opened: Callable[[str], Tab]) -> None:
+    """Before there is a model, progress and what is left stand above everything else; afterwards below."""
+    learning = replace(picture([Asset("a", "learning", None)]), model="", models={})
+    shown = Shown(replace(learning, training=Status(share=0.25, steps=250, needed=1000, eta_s=750.0)))
+    top = "document.getElementById('{}').getBoundingClientRect().top"
+    above = f"{top.format('worker')} < {top.format('assets')}"
+    with shown.served() as address:
+        page = opened(address)
+        assert page.look(above)
+        assert page.look("document.getElementById('share').value") == 0.25
+        text = page.look("document.getElementById('learning').textContent")
+        assert text == "250 of 1000 steps of history, about 13 min to go"
+        shown.show(picture([Asset("a", "normal", 0.5)]))
+        page.until(f"!({above})")
+        assert page.look("document.getElementById('share').hidden")
+
+
+def test_what_is_not_ready_is_told_with_its_reason(opened: Callable[[str], Tab]) -> None:
+    """A worker that is not ready says so on top, with each condition that does not hold, as text."""
+    shown = Shown(picture([]))
+    shown.page._ready = lambda: (False, "source: <b>down</b>\npartitions: not known yet\n")
+    with shown.served() as address:
+        page = opened(address)
+        assert page.look("document.getElementById('ready').textContent") == "not ready"
+        reasons = page.look("[...document.querySelectorAll('#wrong li')].map((each) => each.textContent)")
+        assert reasons == ["source: <b>down</b>", "partitions: not known yet"]
 
 
 def test_assets_are_filtered(opened: Callable[[str], Tab]) -> None:
