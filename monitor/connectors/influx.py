@@ -44,6 +44,10 @@ def _no_notice(_: str) -> None:
     """What is said to nobody."""
 
 
+def _not_counted(_: int) -> None:
+    """What nobody counts."""
+
+
 class InfluxSink:
     """Points into a bucket; see the module."""
 
@@ -58,6 +62,7 @@ class InfluxSink:
         batch_bytes: int = 500_000,
         timeout: float = 10.0,
         on_notice: Callable[[str], None] = _no_notice,
+        on_answer: Callable[[int], None] = _not_counted,
     ) -> None:
         """See the module.
 
@@ -71,12 +76,13 @@ class InfluxSink:
                 the 1 MB that many a proxy stops at. A record is never divided.
             timeout: Seconds that one request may take, if the flush leaves it as many.
             on_notice: Told when batches are made smaller for good.
+            on_answer: Told the status of the answer to each request; 0 = none came.
         """
         self._url, self._token, self._org, self._bucket = url, token, org, bucket
         self._bound = bound
         self._batch_bytes = batch_bytes
         self._timeout = timeout
-        self._on_notice = on_notice
+        self._on_notice, self._on_answer = on_notice, on_answer
         self._held: list[Record] = []  # written and not acknowledged
         self._rejected: list[tuple[Record, str]] = []  # not yet told
         self._secret = ""  # the token in use
@@ -150,7 +156,7 @@ class InfluxSink:
         self._settle(batch[half:], deadline)
 
     def _post(self, body: bytes, deadline: float) -> _Answer:
-        """One request. Raises Unavailable if it gets no answer, or the time is up."""
+        """One request, counted. Raises Unavailable if it gets no answer, or the time is up."""
         left = min(self._timeout, deadline - time.monotonic())
         if left <= 0:
             raise Unavailable(f"{len(self._held)} records not acknowledged within the time of the flush")
@@ -160,10 +166,13 @@ class InfluxSink:
         try:
             self._writer.write(self._bucket, self._org, body, WritePrecision.MS)  # type: ignore[arg-type]  # a text
         except ApiException as error:
+            self._on_answer(error.status)
             words = str(error.message if error.status else error.reason)  # 0: TLS failed before any answer
             return _Answer(error.status, self._presentable(words), _seconds(error.retry_after))
         except (HTTPError, OSError, UnicodeDecodeError) as error:  # the last: an answer that is no text
+            self._on_answer(0)
             raise Unavailable(f"{self._url}: {self._presentable(str(error))}") from None
+        self._on_answer(client.api_client.last_response.status)
         return _Answer(client.api_client.last_response.status, "", None)
 
     def _unavailable(self, answer: _Answer) -> Unavailable:

@@ -95,6 +95,7 @@ class Alerting:
         self._update_ms = update_ms
         self._gap_ms = gap_ms
         self._watches: dict[int, _Watch] = {}  # by asset row
+        self.suppressed = {"suppressed_short": 0, "suppressed_gap": 0}  # times that pending came to nothing, and why
 
     def update(  # noqa: PLR0917 - what the stages before it gave, in their order
         self,
@@ -110,6 +111,7 @@ class Alerting:
         for window in self._relevant(windows, scores, thresholds):
             watch = self._watches.get(window.row)
             if watch is None or (watch.alert is None and window.end - watch.last > self._gap_ms):
+                self.suppressed["suppressed_gap"] += watch is not None
                 if not window.anomalous:
                     self._watches.pop(window.row, None)
                     continue
@@ -148,6 +150,7 @@ class Alerting:
         if watch.alert is None:
             if not window.anomalous:
                 del self._watches[watch.row]
+                self.suppressed["suppressed_short"] += 1
                 return None
             if window.end - watch.start < self._on_delay_ms:
                 return None

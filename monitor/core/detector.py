@@ -190,6 +190,15 @@ class Detector:
             newest=newest,
         )
 
+    def expected(self, windows: WindowBatch, names: Sequence[str]) -> Floats:
+        """What the model expects at every step of the windows (B, C, L), in each channel's own unit."""
+        rows = self.model.scaling.rows(names)[windows.assets]
+        x = self.model.scaling.forward(windows.values, rows)
+        reconstruction, _ = squared_errors(self.network, x, windows.observed)
+        B, C, L = x.shape
+        steps = reconstruction.transpose(0, 2, 1).reshape(B * L, C)
+        return self.model.scaling.inverse(steps, np.repeat(rows, L)).reshape(B, L, C).transpose(0, 2, 1)
+
     def explain(self, window: WindowBatch, names: Sequence[str]) -> tuple[ChannelShare, ...]:
         """Channels of ONE window ranked by their share of its score.
 

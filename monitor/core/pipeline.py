@@ -10,8 +10,9 @@ Everything it holds is a function of the messages so far and of which model was 
 that is what makes a replay from a snapshot exact. Without a model it decodes and cuts windows, and nothing is scored.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from monitor.core.records import ChannelShare, Message, Outputs, State, WindowBa
 from monitor.core.threshold import Threshold
 from monitor.core.windows import Windows
 
+Dials = Mapping[str, float]  # setting -> value, of those that may change between two messages
 Mark = Callable[[str], None]  # told the name of each stage as it is done
 
 
@@ -35,6 +37,7 @@ class Pipeline:
     threshold: Threshold
     alerting: Alerting
     detector: Detector | None = None
+    dials: Dials = field(default_factory=dict)  # that threshold and alerting were made with; a replay needs them
 
     @property
     def model(self) -> str:
@@ -43,12 +46,12 @@ class Pipeline:
 
     def process(self, messages: Sequence[Message], now: int, mark: Mark) -> Outputs:
         """Take messages of this partition in the order of their offsets; `now` is ms UTC."""
-        before = dict(self.windows.counts)
+        before = {**self.windows.counts, **self.alerting.suppressed}
         readings, rejected = decode(messages, self.format, now)
         mark("decode")
         windows = self.windows.push(readings)
         mark("windows")
-        counts = {name: count - before[name] for name, count in self.windows.counts.items()}
+        counts = _since(before, self.windows.counts)
         counts["readings"] = len(readings)
         if self.detector is None:
             return Outputs(windows, None, None, (), rejected, counts)
@@ -59,6 +62,7 @@ class Pipeline:
         mark("threshold")
         alerts = self.alerting.update(windows, scores, thresholds, names, self.model, self._explain(windows, names))
         mark("alerting")
+        counts |= _since(before, self.alerting.suppressed)
         return Outputs(windows, scores, thresholds, alerts, rejected, counts)
 
     def adopt(self, detector: Detector) -> None:
@@ -74,12 +78,10 @@ class Pipeline:
         self.detector = detector
 
     def save_state(self) -> State:
-        """The state of all stages as arrays, for `load_state`."""
-        return {
-            f"{name}.{key}": array
-            for name, stage in self._stages().items()
-            for key, array in stage.save_state().items()
-        }
+        """The state of all stages as arrays, for `load_state`, and the dials, for `saved_dials`."""
+        stages = self._stages().items()
+        state = {f"{name}.{key}": array for name, stage in stages for key, array in stage.save_state().items()}
+        return {**state, "dials": np.frombuffer(json.dumps(dict(self.dials)).encode(), np.uint8).copy()}
 
     def load_state(self, state: State) -> None:
         """Go on from what `save_state` gave. Raises ValueError if a stage refuses its part; then start anew."""
@@ -94,3 +96,20 @@ class Pipeline:
         detector = self.detector
         assert detector is not None, "there is a score to explain, so there is a detector"
         return lambda place: detector.explain(windows.take(np.array([place], np.intp)), names)
+
+
+def _since(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
+    return {name: count - before[name] for name, count in now.items()}
+
+
+def saved_dials(state: State) -> Dials:
+    """The dials that a saved state goes on with; none if it was saved before there were any. Raises ValueError."""
+    if "dials" not in state:
+        return {}
+    try:
+        dials = json.loads(np.asarray(state["dials"], np.uint8).tobytes())
+    except RecursionError as wrong:
+        raise ValueError(f"dials: {wrong}") from wrong
+    if not isinstance(dials, dict) or not all(type(value) in {int, float} for value in dials.values()):
+        raise ValueError("expected a JSON object of numbers as dials")
+    return dials

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import structlog
 
@@ -12,7 +12,7 @@ from monitor.connectors.base import Sink
 from monitor.connectors.memory import MemoryBroker
 from monitor.core.alerting import Alerting
 from monitor.core.history import History
-from monitor.core.pipeline import Pipeline
+from monitor.core.pipeline import Dials, Pipeline
 from monitor.core.records import Partition
 from monitor.core.threshold import Threshold
 from monitor.core.windows import Windows
@@ -37,7 +37,9 @@ from monitor.service.outbox import Outbox, Topics
 from monitor.service.overview import Counter
 from monitor.service.poison import Poison
 from monitor.service.recorder import Recorder
+from monitor.service.reload import dials, turned
 from monitor.service.settings import Role, Settings
+from monitor.service.trail import Trail
 from monitor.service.trainer import Job, Trainer
 from monitor.service.training_worker import CONDITION as TRAINING_CONDITION
 from monitor.service.training_worker import TrainingWorker
@@ -63,6 +65,7 @@ def make_pipeline(settings: Settings, partition: Partition) -> Pipeline:
             update_ms=round(alerting.update_s * 1000),
             gap_ms=(settings.windows.max_gap + 1) * settings.windows.step_ms,
         ),
+        dials=dials(settings),
     )
 
 
@@ -91,8 +94,12 @@ def make_daemon(
     broker: MemoryBroker | None = None,
     *,
     role: Role = Role.ALL,
+    wanted: Callable[[], Dials] | None = None,
 ) -> tuple[Daemon, Sink]:
-    """The detecting worker and its sink, which is to be opened before and closed after it."""
+    """The detecting worker and its sink, which is to be opened before and closed after it.
+
+    `wanted` tells where the dials are to stand, if that may change.
+    """
     log = structlog.stdlib.get_logger("monitor")
     library, histories = make_library(settings, blobs, metrics), make_histories(settings, blobs)
     source = make_source(settings, blobs, metrics, broker)
@@ -106,8 +113,10 @@ def make_daemon(
         committer=committer,
         outbox=Outbox(sink, topics, metrics, log, wall_ms),
         keeper=Keeper(
-            pipeline=lambda partition: make_pipeline(settings, partition),
+            pipeline=lambda partition, to: make_pipeline(turned(settings, to), partition),
+            dials=wanted or (lambda: dials(settings)),
             poison=lambda: Poison(settings.delivery.dead_letters_in_a_row, settings.delivery.dead_letters_share),
+            trail=lambda: Trail(settings.windows.step_ms) if settings.health.paged else None,
             snapshots=make_snapshots(settings, blobs, metrics),
             histories=histories,
             library=library,

@@ -150,6 +150,7 @@ def make_points(settings: Settings, metrics: Metrics) -> Sink:
         bound=4 * recorder.batch_points,
         timeout=recorder.timeout_s,
         on_notice=_complaint(metrics, "recorder"),
+        on_answer=lambda status: metrics.add("monitor_recorder_writes_total", code=str(status)),
     )
 
 

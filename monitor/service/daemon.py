@@ -6,8 +6,8 @@ What is guaranteed, and how (docs/delivery.md has the same numbers):
 2. A snapshot is written only after its offset was committed.
 3. On assignment a partition starts from its newest snapshot, with outputs below the committed offset muted.
 4. When that replay crosses the committed offset, every alert that is open is published again, with the same id.
-5. A model is adopted only at a checkpoint, together with a snapshot that names it, and not before everything is past
-   that an earlier owner may have published without having committed it.
+5. A model, or another setting of thresholds and alerting, is adopted only at a checkpoint, with a snapshot that names
+   it, and not before everything is past that an earlier owner may have published without having committed it.
 6. Revoked: checkpoint with snapshot, within one deadline, then the state is dropped. Lost: dropped, nothing written.
 7. One thread owns the source. A stop is a checkpoint with snapshots, then leaving the group.
 
@@ -89,7 +89,7 @@ class Daemon:
         self._paused = False
         self._checkpoint_at = self._history_at = self._summary_at = 0.0  # monotonic seconds at which the next is due
         self._unsettled = 0  # messages since the last checkpoint that succeeded
-        self.overview: Overview = overview((), self._trainer.status)  # read by other threads, replaced as a whole
+        self.overview: Overview = overview((), self._trainer.status, {})  # read by other threads, replaced as a whole
 
     def open(self) -> None:
         """Join the group. Raises ValueError if the client refuses its options, OSError for files, StoreUnavailable."""
@@ -231,7 +231,7 @@ class Daemon:
         except StoreUnavailable as error:
             self._log.warning("store not reached", store=error.path, reason=error.reason)
             return
-        if detector is None or detector.model.version == held.pipeline.model:
+        if self._keeper.up_to_date(held, detector):
             return
         if self._committer.once or held.on_new_ground(self._source.lag().get(held.partition)):
             self._keeper.adopt(held, detector)
@@ -246,8 +246,8 @@ class Daemon:
             self._history_at = self._monotonic() + pause
         if not self._trainer.learning:
             self._train()
-        self.overview = overview(parts, self._trainer.status)
         lag = self._source.lag()
+        self.overview = overview(parts, self._trainer.status, lag)
         self._counter.show(self.overview, lag)
         if self._monotonic() >= self._summary_at:
             self._log.info("summary", **self._counter.summary(self.overview, lag))

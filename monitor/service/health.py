@@ -3,6 +3,7 @@
     /livez     200 while the loop's last beat is younger than `stalled_s`, else 503: restart the process
     /readyz    200 while every condition holds, else 503 with a line for each that does not: do not restart, look there
     /metrics   what metrics.py renders
+    /, /status.json   the page for people, and what it shows (page.py), where it is not turned off
 
 A condition does not hold until somebody said so: what is unknown is not ready. The loop's beat begins with the process,
 so a start that hangs is seen, too.
@@ -26,6 +27,7 @@ from socketserver import TCPServer
 from typing import Any
 
 from monitor.service.metrics import CONTENT_TYPE, Metrics
+from monitor.service.page import HTML, POLICY, Page
 
 REQUEST_BYTES = 8192  # request line and headers; a browser with cookies sends 2,000
 PATIENCE_S = 5.0  # for the request to arrive, and again for the answer to be taken
@@ -78,15 +80,16 @@ class Health:
 class HealthServer:
     """The HTTP server, on a thread of its own. Port 0 = any that is free; `port` tells which one."""
 
-    def __init__(self, health: Health, metrics: Metrics, host: str, port: int) -> None:
+    def __init__(self, health: Health, metrics: Metrics, host: str, port: int, page: Page | None = None) -> None:
         self._health = health
         self._metrics = metrics
+        self._page = page
         self._host = host
         self.port = port
 
     def open(self) -> None:
         """Listen and answer. Raises OSError if the address cannot be bound."""
-        self._server = _Server(self._health, self._metrics, self._host, self.port)
+        self._server = _Server(self._health, self._metrics, self._page, self._host, self.port)
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(_CLOSE_S,), name="health", daemon=True)
         self._thread.start()
@@ -104,9 +107,10 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128  # clients that wait to be accepted; beyond it, a connection takes a second
 
-    def __init__(self, health: Health, metrics: Metrics, host: str, port: int) -> None:
+    def __init__(self, health: Health, metrics: Metrics, page: Page | None, host: str, port: int) -> None:
         self.health = health
         self.metrics = metrics
+        self.page = page
         self._lock = threading.Lock()
         self._connections: dict[socket.socket, None] = {}  # oldest first
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -159,16 +163,29 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.settimeout(PATIENCE_S)  # for the answer as a whole
 
     def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
+        path, _, query = self.path.partition("?")
         if path == "/metrics":
             self._answer(HTTPStatus.OK, self.server.metrics.render(), CONTENT_TYPE)
         elif path in {"/livez", "/readyz"}:
             ok, text = self.server.health.live() if path == "/livez" else self.server.health.ready()
             self._answer(HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE, text.encode())
+        elif self.server.page is not None and path in {"/", "/status.json"}:
+            self._show(self.server.page, path, query)
         else:
             self.send_error(HTTPStatus.NOT_FOUND)
 
     do_HEAD = do_GET  # noqa: N815 - the library's name
+
+    def _show(self, page: Page, path: str, query: str) -> None:
+        if path == "/":
+            self._answer(HTTPStatus.OK, HTML, "text/html; charset=utf-8")
+            return
+        try:
+            answer = page.answer(query)
+        except ValueError:
+            self.send_error(HTTPStatus.BAD_REQUEST)
+            return
+        self._answer(HTTPStatus.OK, answer, "application/json")
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
         """The bare status: nothing of the request is repeated to whoever sent it."""
@@ -184,6 +201,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")
+        self.send_header("Content-Security-Policy", POLICY)
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Referrer-Policy", "no-referrer")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)

@@ -14,12 +14,13 @@ from structlog.stdlib import BoundLogger
 
 from monitor.core.detector import Detector
 from monitor.core.history import History
-from monitor.core.pipeline import Pipeline
+from monitor.core.pipeline import Dials, Pipeline, saved_dials
 from monitor.core.records import Floats, Outputs, Partition
 from monitor.service.histories import Histories
 from monitor.service.library import Library
 from monitor.service.metrics import Metrics
 from monitor.service.poison import Poison
+from monitor.service.trail import Trail
 from monitor.store.base import StoreUnavailable
 from monitor.store.models import ModelInvalid
 from monitor.store.snapshots import Snapshot, Snapshots
@@ -44,6 +45,7 @@ class Held:
     beyond: Sequence[int] = ()  # offsets of snapshots that lay beyond the committed one when it was taken over
     read_before: int | None = None  # no earlier owner has read from here on; None = not known yet
     poisoned: str = ""  # why nothing more of it is read or committed; empty = all is well
+    trail: Trail | None = None  # of what alerts look like; None = there is no page to show it
     ratios: Floats = field(default_factory=lambda: np.empty(0, np.float32))  # (A,) of each asset's last window
 
     @property
@@ -73,6 +75,8 @@ class Held:
             grown[: len(self.ratios)] = self.ratios
             grown[windows.assets] = outputs.scores.score / outputs.thresholds.threshold  # of several, the last stays
             self.ratios = grown
+        if self.trail is not None:
+            self.trail.take(self.pipeline, outputs)
 
 
 class Keeper:
@@ -81,8 +85,10 @@ class Keeper:
     def __init__(
         self,
         *,
-        pipeline: Callable[[Partition], Pipeline],
+        pipeline: Callable[[Partition, Dials], Pipeline],
+        dials: Callable[[], Dials],
         poison: Callable[[], Poison],
+        trail: Callable[[], Trail | None],
         snapshots: Snapshots,
         histories: Histories,
         library: Library,
@@ -91,7 +97,8 @@ class Keeper:
         log: BoundLogger,
         wall_ms: Callable[[], int],
     ) -> None:
-        self._pipeline, self._poison = pipeline, poison
+        self._dials = dials  # that all partitions are to have
+        self._pipeline, self._poison, self._trail = pipeline, poison, trail
         self._snapshots, self._histories, self._library = snapshots, histories, library
         self._settings = settings  # fingerprint of what shapes the state
         self._metrics, self._log, self._wall_ms = metrics, log, wall_ms
@@ -104,7 +111,7 @@ class Keeper:
         restored = pipeline is not None
         start = snapshot.offset if snapshot is not None and restored else committed
         if pipeline is None:
-            pipeline = self._pipeline(partition)
+            pipeline = self._pipeline(partition, self._dials())
             if (detector := self._library.in_use()) is not None:
                 pipeline.use(detector)
         self._log.info(
@@ -123,6 +130,7 @@ class Keeper:
         )
         held.groundless = not restored
         held.beyond = self._snapshots.beyond(partition, at_most)
+        held.trail = self._trail()
         held.read_before = 0 if committed is None else None
         return held
 
@@ -132,7 +140,7 @@ class Keeper:
         Killed between its first commit and its first snapshot, a partition would else begin anew at what was committed.
         """
         if held.groundless and held.first is not None:
-            pipeline = self._pipeline(held.partition)
+            pipeline = self._pipeline(held.partition, held.pipeline.dials)
             if held.pipeline.detector is not None:
                 pipeline.use(held.pipeline.detector)
             held.groundless = not self._write(held, held.first, pipeline)
@@ -155,21 +163,31 @@ class Keeper:
         if held.next is not None and held.next != held.snapshot_offset:
             self._save(held, held.pipeline)
 
-    def adopt(self, held: Held, detector: Detector) -> None:
-        """Rule 5: score with another model from here on, if a snapshot that names it can be written; else later.
+    def up_to_date(self, held: Held, detector: Detector | None) -> bool:
+        """Whether there is nothing to adopt, neither this model nor other dials."""
+        same = detector is None or detector.model.version == held.pipeline.model
+        return same and held.pipeline.dials == self._dials()
+
+    def adopt(self, held: Held, detector: Detector | None) -> None:
+        """Rule 5: another model or other dials from here on, if a snapshot that names them can be written; else later.
 
         Without the snapshot, a replay after a crash would score with the old model what was published with the new.
         """
-        pipeline = self._pipeline(held.partition)
+        pipeline = self._pipeline(held.partition, self._dials())
         pipeline.load_state(held.pipeline.save_state())
-        if held.pipeline.detector is None:
-            pipeline.use(detector)
-        else:
+        if held.pipeline.detector is not None:
             pipeline.use(held.pipeline.detector)
+        if detector is not None and detector.model.version != pipeline.model:
             pipeline.adopt(detector)
         if held.next is None or self._save(held, pipeline):
-            old, held.pipeline = held.pipeline.model, pipeline
-            self._log.info("model adopted", partition=held.partition, model=pipeline.model, before=old or None)
+            old, held.pipeline = held.pipeline, pipeline
+            turned = {key: value for key, value in pipeline.dials.items() if value != old.dials[key]}
+            if old.model != pipeline.model:
+                self._log.info(
+                    "model adopted", partition=held.partition, model=pipeline.model, before=old.model or None
+                )
+            if turned:
+                self._log.info("settings adopted", partition=held.partition, **turned)
 
     def _save(self, held: Held, pipeline: Pipeline) -> bool:
         assert held.next is not None, "a snapshot has an offset"
@@ -193,8 +211,8 @@ class Keeper:
 
     def _restored(self, snapshot: Snapshot) -> Pipeline | None:
         """The pipeline in the state of the snapshot; None if the state does not fit this program."""
-        pipeline = self._pipeline(snapshot.partition)
         try:
+            pipeline = self._pipeline(snapshot.partition, {**self._dials(), **saved_dials(snapshot.state)})
             pipeline.load_state(snapshot.state)
         except ValueError as error:
             self._log.error("snapshot does not fit", partition=snapshot.partition, reason=str(error))

@@ -91,6 +91,13 @@ TABLE = (
         state=("firing", "resolved"),
         severity=("warning", "critical"),
     ),
+    _counter(
+        "monitor_alerts_suppressed_total",
+        "Times that an asset was pending and no alert came of it, by reason.",
+        "short: over before alerting.on_delay_s; if some were real faults, shorten it. gap: its windows stopped; find "
+        "out why.",
+        reason=("short", "gap"),
+    ),
     _histogram(
         "monitor_alert_delay_seconds",
         "From the timestamp of the message that caused an alert record until the record was acknowledged.",
@@ -191,6 +198,13 @@ TABLE = (
         "rejected: read the reason in the dead-letter topic; usually a field changed its type.",
         result=("written", "rejected"),
     ),
+    _counter(
+        "monitor_recorder_writes_total",
+        "Requests to InfluxDB by the HTTP status of the answer; 0 = none came.",
+        "204 is written. 401, 403, 404: check token, bucket and organisation. 429, 503: it is overloaded. "
+        "0: read the reason in /readyz.",
+        code=(),
+    ),
     _gauge(
         "monitor_recorder_lag_messages",
         "Alert and score records not delivered to the recorder yet.",
@@ -200,6 +214,12 @@ TABLE = (
         "monitor_recorder_blocked",
         "1 while InfluxDB does not accept points.",
         "Restore InfluxDB or its token before the topics' retention passes; detection goes on meanwhile.",
+    ),
+    _counter(
+        "monitor_config_reloads_total",
+        "Times the configuration was read again on SIGHUP, by result.",
+        "invalid, refused: nothing was applied; the log names each setting and the reason. Correct it, or restart.",
+        result=("applied", "refused", "invalid"),
     ),
     _gauge(
         "monitor_partitions_assigned",

@@ -6,18 +6,20 @@ The picture is a frozen record, replaced as a whole about once a second by the l
 import time
 from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from dataclasses import dataclass, field
+from math import isnan
+from typing import NamedTuple
 
 from monitor.core.pipeline import Mark
-from monitor.core.records import Message, Outputs, Partition
+from monitor.core.records import Alert, Message, Outputs, Partition
 from monitor.service.held import Held
 from monitor.service.metrics import Metrics
+from monitor.service.trail import Course
 from monitor.service.trainer import Status
 
 STATES = ("learning", "warming", "normal", "pending", "firing")
 _DROPPED = ("late", "duplicate", "unknown_channel", "refused")
+_SUPPRESSED = ("short", "gap")
 _SKIPPED = ("warmup", "unobserved")
 _TOLD = {  # what a summary tells: key -> counter
     "messages": "monitor_messages_total",
@@ -30,9 +32,8 @@ _TOLD = {  # what a summary tells: key -> counter
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Asset:
-    """An asset as of its last window."""
+class Asset(NamedTuple):
+    """An asset as of its last window; a tuple, since 10 000 are made at every look."""
 
     name: str
     state: str  # one of STATES; warming = its window or its threshold is not full yet
@@ -47,13 +48,25 @@ class Overview:
     training: Status
     assets: tuple[Asset, ...]
     partitions: int  # held
+    alerts: tuple[Alert, ...] = ()  # that are firing, each as published last
+    courses: Mapping[str, Course] = field(default_factory=dict)  # of some of their assets, by name
+    models: Mapping[str, int] = field(default_factory=dict)  # version -> partitions that score with it
+    lag: Mapping[Partition, int] = field(default_factory=dict)  # messages
 
 
-def overview(parts: Sequence[Held], training: Status) -> Overview:
+def overview(parts: Sequence[Held], training: Status, lag: Mapping[Partition, int]) -> Overview:
     """The picture of what is held."""
     models = [held.pipeline.model for held in parts if held.pipeline.model]
-    assets = tuple(asset for held in parts for asset in _assets(held))
-    return Overview(models[-1] if models else "", training, assets, len(parts))
+    return Overview(
+        model=models[-1] if models else "",
+        training=training,
+        assets=tuple(asset for held in parts for asset in _assets(held)),
+        partitions=len(parts),
+        alerts=tuple(alert for held in parts for alert in held.pipeline.alerting.open_alerts()),
+        courses={name: course for held in parts if held.trail for name, course in held.trail.courses.items()},
+        models=Tally(models),
+        lag=dict(lag),
+    )
 
 
 def _assets(held: Held) -> list[Asset]:
@@ -63,12 +76,12 @@ def _assets(held: Held) -> list[Asset]:
     left = pipeline.threshold.warm_up()
     warming[: len(left)] |= left > 0
     warming[len(left) :] = True
-    found = []
-    for row, name in enumerate(pipeline.windows.assets):
-        ratio = float(held.ratios[row]) if row < len(held.ratios) else np.nan
-        quiet = "learning" if pipeline.detector is None else "warming" if warming[row] else "normal"
-        found.append(Asset(name, states.get(row, quiet), None if np.isnan(ratio) else ratio))
-    return found
+    ratios: list[float | None] = [None if isnan(ratio) else ratio for ratio in held.ratios.tolist()]
+    ratios += [None] * (len(warming) - len(ratios))
+    learning = pipeline.detector is None
+    quiet = ["learning" if learning else "warming" if each else "normal" for each in warming.tolist()]
+    rows = enumerate(zip(pipeline.windows.assets, quiet, ratios, strict=True))
+    return [Asset(name, states.get(row, calm), ratio) for row, (name, calm, ratio) in rows]
 
 
 class Counter:
@@ -107,6 +120,8 @@ class Counter:
             add("monitor_windows_skipped_total", len(outputs.windows), reason="no_model")
         else:
             add("monitor_windows_scored_total", len(outputs.windows))
+            for reason in _SUPPRESSED:
+                add("monitor_alerts_suppressed_total", counts[f"suppressed_{reason}"], reason=reason)
         for alert in outputs.alerts:
             add("monitor_alerts_total", state=alert.state, severity=alert.severity)
 

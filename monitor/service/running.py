@@ -19,13 +19,17 @@ import torch
 
 from monitor.connectors.base import Unavailable
 from monitor.connectors.memory import MemoryBroker
+from monitor.core.pipeline import Dials
 from monitor.service.assembly import make_daemon, make_health, make_recorder, make_training_worker
 from monitor.service.build import make_blobs, wall_ms
 from monitor.service.configuration import ConfigurationError
 from monitor.service.daemon import Daemon
 from monitor.service.health import HealthServer
 from monitor.service.metrics import Metrics
+from monitor.service.overview import Overview
+from monitor.service.page import Page
 from monitor.service.recorder import Recorder
+from monitor.service.reload import Reloader, dials
 from monitor.service.settings import Role, Settings
 from monitor.store.base import StoreUnavailable
 
@@ -45,20 +49,19 @@ class Service:
         self.metrics = Metrics()
         self.health = make_health(settings, role)
         self.daemon: Daemon | None = None
+        self.port: int | None = None  # of the HTTP server, once it listens
         self.failure: BaseException | None = None  # of the recorder's thread
         self._broker = broker
+        self._dials = dials(settings)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set or the source has ended. Raises what no part can go on after."""
-        settings, metrics, health = self.settings, self.metrics, self.health
+        settings, metrics = self.settings, self.metrics
         torch.set_num_threads(settings.model.threads)
         metrics.set("monitor_start_timestamp_seconds", wall_ms() / 1000)
         with ExitStack() as stack:
             if settings.health.enabled:
-                server = HealthServer(health, metrics, settings.health.host, settings.health.port)
-                server.open()
-                stack.callback(server.close)
-                log.info("health", address=f"http://{settings.health.host}:{server.port}")
+                self._serve(stack)
             try:
                 work = self._opened(stack, stop)
             except ValueError as error:  # of a client that refuses its options, a URL without a file system
@@ -79,13 +82,35 @@ class Service:
             if not settings.training.enabled:
                 raise ValueError("there is nothing to do for the role train: training.enabled is false")
             return make_training_worker(settings, blobs, metrics, health).run
-        self.daemon, sink = make_daemon(settings, blobs, metrics, health, self._broker, role=role)
+        self.daemon, sink = make_daemon(
+            settings, blobs, metrics, health, self._broker, role=role, wanted=lambda: self._dials
+        )
         sink.open()
         stack.callback(sink.close)
         self.daemon.open()
         if role is Role.ALL and settings.recorder.enabled:
             stack.enter_context(self._recording(make_recorder(settings, metrics, health, self._broker), stop))
         return self.daemon.run
+
+    def _serve(self, stack: ExitStack) -> None:
+        """Answer probes, Prometheus, and whoever looks at the page."""
+        address, page = self.settings.health, None
+        if address.paged:
+            page = Page(self.settings.name, self._overview, self.health.ready, wall_ms)
+            page.open()
+            stack.callback(page.close)
+        server = HealthServer(self.health, self.metrics, address.host, address.port, page)
+        server.open()
+        stack.callback(server.close)
+        self.port = server.port
+        log.info("health", address=f"http://{address.host}:{server.port}")
+
+    def turn(self, to: Dials) -> None:
+        """Set threshold and alerting anew, each partition at its next checkpoint; any thread may ask for it."""
+        self._dials = to
+
+    def _overview(self) -> Overview | None:
+        return None if self.daemon is None else self.daemon.overview
 
     @contextmanager
     def _recording(self, recorder: Recorder, stop: threading.Event) -> Iterator[None]:
@@ -108,12 +133,13 @@ class Service:
             thread.join(self.settings.recorder.timeout_s + GRACE_S)
 
 
-def run_service(settings: Settings, role: Role = Role.ALL) -> int:
-    """Run until a signal comes or the source ends; the exit code."""
-    stop = threading.Event()
-    with _signals(stop, settings.delivery.revoke_timeout_s + GRACE_S):
+def run_service(settings: Settings, load: Callable[[], Settings], role: Role = Role.ALL) -> int:
+    """Run until a signal comes or the source ends; the exit code. `load` gives the settings anew, for SIGHUP."""
+    stop, service = threading.Event(), Service(settings, role=role)
+    reloader = Reloader(settings, load, service.metrics, log)
+    with _signals(stop, settings.delivery.revoke_timeout_s + GRACE_S, lambda: reloader.reload(service.turn)):
         try:
-            Service(settings, role=role).run(stop)
+            service.run(stop)
         except ConfigurationError as error:
             log.error("configuration", problems=error.problems)  # noqa: TRY400 - the sentences say all
             return BAD_CONFIGURATION
@@ -127,20 +153,23 @@ def run_service(settings: Settings, role: Role = Role.ALL) -> int:
 
 
 @contextmanager
-def _signals(stop: threading.Event, grace_s: float) -> Iterator[None]:
-    """Signals set `stop`; a second one, or the end of the grace period, ends the process.
+def _signals(stop: threading.Event, grace_s: float, hung_up: Callable[[], None]) -> Iterator[None]:
+    """Signals set `stop`; a second one, or the end of the grace period, ends the process. SIGHUP calls `hung_up`.
 
     A thread hears of them through a socket that the interpreter writes to: a handler in Python would have to wait until
     the main thread comes back from a client's call, and a broker that does not answer is when a second signal is sent.
     """
     ear, mouth = socket.socketpair()
     mouth.setblocking(False)
-    numbers = (signal.SIGTERM, signal.SIGINT)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
     def listen() -> None:
         told = False
         while number := ear.recv(1):
             if number[0] not in numbers:
+                continue
+            if number[0] == signal.SIGHUP:  # in a thread of its own: a disk that hangs must not hold up a stop
+                threading.Thread(target=hung_up, name="reload", daemon=True).start()
                 continue
             if told:
                 leave("a second signal")

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from monitor.service.reload import LIVE
 from monitor.service.settings import Settings, sections
 from monitor.service.settings_base import about, expected, literal
 
@@ -38,6 +39,8 @@ for one box, [`configs/fleet.toml`](../configs/fleet.toml) for Kubernetes, and
 - **Mistakes.** Unknown keys, unknown variables that begin with `MONITOR_`, values out of range and combinations that
   cannot work are all refused together before anything is started, with exit code 78. Each is one sentence that names
   the key, the value and what would have happened.
+- **Reload.** On SIGHUP the file is read again; {live} take effect without a restart. Any other change is refused, and
+  then nothing changes ([operations.md](operations.md)).
 - **Units.** Times are in seconds, keys for them end in `_s`. A step is one period of the grid, `windows.step_s`.
 """
 
@@ -54,7 +57,8 @@ def reference() -> str:
 
 def page() -> str:
     """The same as a page for people."""
-    lines = [_PAGE_HEAD, *_table({"name": Settings.model_fields["name"]})]
+    head = _PAGE_HEAD.replace("{live}", ", ".join(f"`{key}`" for key in LIVE))
+    lines = [head, *_table({"name": Settings.model_fields["name"]})]
     for part, kind in sections().items():
         lines += ["", f"## [{part}]", "", _about(kind), "", *_table(kind.model_fields)]
     return "\n".join(lines) + "\n"

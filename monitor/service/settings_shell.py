@@ -217,7 +217,7 @@ class DeliverySection(Section):
 
 
 class HealthSection(Section):
-    """The HTTP server of /livez, /readyz and /metrics."""
+    """The HTTP server of /livez, /readyz, /metrics and the status page."""
 
     enabled: bool = setting(True, "Whether there is one.", "")
     host: str = setting(
@@ -228,6 +228,11 @@ class HealthSection(Section):
         form="an address",
     )
     port: int = setting(9464, "Port it listens on; 0 = any that is free.", "nobody could ask", low=0, high=65_535)
+    page: bool = setting(
+        True,
+        "Whether / shows a page with assets, live alerts and their readings, for whoever reaches the port.",
+        "",
+    )
     stalled_s: float = setting(
         60.0,
         "Without a turn of the loop for so long, /livez fails and the supervisor restarts the process.",
@@ -236,6 +241,11 @@ class HealthSection(Section):
         low=1,
         high=3600,
     )
+
+    @property
+    def paged(self) -> bool:
+        """Whether anybody can look at the page."""
+        return self.enabled and self.page
 
 
 class LogSection(Section):

@@ -274,3 +274,18 @@ def test_a_failing_tls_handshake_is_held(server: InfluxServer, sinks: Sinks) -> 
     sink.write([_record(0)])
     with pytest.raises(Unavailable, match="SSL"):
         sink.flush(10)
+
+
+def test_every_answer_is_told(server: InfluxServer, sinks: Sinks) -> None:
+    """The status of each request is told: written, halved until the refused is found, and 0 where nobody answers."""
+    answers: list[int] = []
+    sink = sinks(on_answer=answers.append)
+    sink.write([_record(0), _record(1, "1x")])
+    with pytest.raises(Invalid):
+        sink.flush(10)
+    assert answers == [400, 204, 400]
+    sink.write([_record(2)])
+    server.down()
+    with pytest.raises(Unavailable):
+        sink.flush(10)
+    assert answers[3:] == [0]

@@ -304,6 +304,15 @@ def test_a_gap_forgets_what_was_pending() -> None:
     assert stage.states() == {0: "firing"}
 
 
+def test_what_came_to_nothing_is_counted() -> None:
+    """Each time that pending ends without an alert is counted under its reason, and an alert that fires is not."""
+    stage = alerting(gap_ms=5000)
+    assert feed(stage, [(0, 1, 2.0), (0, 2, 0.5), (1, 1, 2.0), (1, 9, 2.0), (0, 9, 2.0), (0, 10, 0.1)]) == []
+    assert stage.suppressed == {"suppressed_short": 2, "suppressed_gap": 1}
+    feed(stage, [(1, 11, 2.0), (1, 60, 0.1), (1, 100, 0.1)])
+    assert stage.suppressed == {"suppressed_short": 2, "suppressed_gap": 1}
+
+
 def test_windows_no_further_apart_than_the_gap_belong_together() -> None:
     """Anomalies exactly the gap apart are one."""
     (fired,) = feed(alerting(gap_ms=5000), [(0, 1, 2.0), (0, 6, 2.0)])

@@ -37,7 +37,7 @@ def push(held: Held, batch: np.ndarray, first: int) -> Outputs:
 
 
 def states(held: Held) -> dict[str, str]:
-    return {asset.name: asset.state for asset in overview([held], Status()).assets}
+    return {asset.name: asset.state for asset in overview([held], Status(), {}).assets}
 
 
 def gauges(metrics: Metrics, name: str) -> dict[str, float]:
@@ -48,7 +48,7 @@ def gauges(metrics: Metrics, name: str) -> dict[str, float]:
 
 def test_an_asset_goes_through_its_states(held: Held) -> None:
     """Without a model it learns, with one it warms up until window and threshold are full, and an alert shows."""
-    assert overview([held], Status()).assets == ()
+    assert overview([held], Status(), {}).assets == ()
     batch = rows(400)
     batch[1, 300:330, 1] += 8.0
     push(held, batch[:, :10], 0)
@@ -56,10 +56,10 @@ def test_an_asset_goes_through_its_states(held: Held) -> None:
 
     held.pipeline.use(Detector(model()))
     push(held, batch[:, 10:14], 10)
-    (first, _) = overview([held], Status()).assets
+    (first, _) = overview([held], Status(), {}).assets
     assert first == Asset("a", "warming", None)
     push(held, batch[:, 14:100], 14)
-    (first, _) = overview([held], Status()).assets
+    (first, _) = overview([held], Status(), {}).assets
     assert first.state == "warming"
     assert first.ratio == held.ratios[0]
     push(held, batch[:, 100:300], 100)
@@ -68,7 +68,7 @@ def test_an_asset_goes_through_its_states(held: Held) -> None:
     assert states(held) == {"a": "normal", "b": "pending"}
     push(held, batch[:, 301:310], 301)
     assert states(held) == {"a": "normal", "b": "firing"}
-    assert overview([held], Status()).assets[1].ratio == held.ratios[1] > 1
+    assert overview([held], Status(), {}).assets[1].ratio == held.ratios[1] > 1
     push(held, batch[:, 310:], 310)
     assert states(held) == {"a": "normal", "b": "normal"}
 
@@ -89,7 +89,7 @@ def test_an_asset_that_just_came_is_not_scored_yet(held: Held) -> None:
     held.take(held.pipeline.process(alone, ORIGIN + 10**9, lambda _: None))
     assert states(held) == {"a": "normal"}
     push(held, rows(241)[:, 240:], 240)
-    known = overview([held], Status()).assets
+    known = overview([held], Status(), {}).assets
     assert [(asset.name, asset.state) for asset in known] == [("a", "normal"), ("b", "warming")]
     assert known[0].ratio is not None
     assert known[1].ratio is None
@@ -100,10 +100,10 @@ def test_partitions_are_shown_together(held: Held) -> None:
     status = Status(steps=7)
     push(held, rows(10), 0)
     held.pipeline.use(Detector(model()))
-    picture = overview([held, held], status)
+    picture = overview([held, held], status, {})
     assert (picture.model, picture.training, picture.partitions) == (model().version, status, 2)
     assert [asset.name for asset in picture.assets] == ["a", "b", "a", "b"]
-    assert overview([], status) == Overview("", status, (), 0)
+    assert overview([], status, {}) == Overview("", status, (), 0)
 
 
 def test_gauges_follow_the_picture() -> None:
@@ -182,3 +182,18 @@ def test_a_summary_tells_what_happened_since_the_last(held: Held) -> None:
     second = counter.summary(Overview("m1", Status(), (Asset("a", "firing", 2.0), Asset("b", "normal", 0.1)), 1), {})
     assert (second["messages"], second["assets"], second["firing"], second["model"]) == (0, 2, 1, "m1")
     assert "learning" not in second
+
+
+def test_alerts_that_came_to_nothing_are_counted(held: Held) -> None:
+    """A batch in which an asset is pending and then normal again adds one to the suppressed, and no alert."""
+    held.pipeline.use(Detector(model()))
+    metrics = Metrics()
+    batch = rows(400)
+    batch[1, 300:301, 1] += 8.0
+    push(held, batch[:, :300], 0)
+    held.pipeline.alerting._on_delay_ms = 60_000
+    Counter(metrics).count([], push(held, batch[:, 300:], 300))
+    suppressed = gauges(metrics, "monitor_alerts_suppressed_total")
+    assert suppressed['{reason="short"}'] >= 1
+    assert suppressed['{reason="gap"}'] == 0
+    assert metrics.total("monitor_alerts_total") == 0

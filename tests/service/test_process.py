@@ -171,7 +171,7 @@ _HANGS = """
 import ctypes, threading
 from monitor.service import running
 stop = threading.Event()
-with running._signals(stop, 0.5):
+with running._signals(stop, 0.5, lambda: None):
     print("ready", flush=True)
     stop.wait()
     ctypes.PyDLL(None).sleep(600)

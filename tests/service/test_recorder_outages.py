@@ -10,8 +10,11 @@ import structlog
 from monitor.connectors.base import Unavailable
 from monitor.connectors.influx import InfluxSink
 from monitor.connectors.memory import MemoryBroker, MemorySink
-from monitor.core.records import Partition
+from monitor.core.records import Partition, Record
 from monitor.service import recorder as module
+from monitor.service.build import make_points
+from monitor.service.configuration import load
+from monitor.service.metrics import Metrics
 from monitor.service.recorder import PATIENCE_S
 from tests.influx_server import Answer, InfluxServer, influx_server
 from tests.service.recording import ALERTS, DEAD, SCORES, Rig, score, send, times
@@ -184,3 +187,15 @@ def test_a_recorder_that_cannot_begin_says_so(server: InfluxServer) -> None:
     broker.refuse("no broker")
     with pytest.raises(Unavailable, match="no broker"), Rig(broker, server).running():
         pass
+
+
+def test_requests_are_counted_by_status(server: InfluxServer) -> None:
+    """What the recorder of a worker writes is counted under the status of the answer."""
+    metrics = Metrics()
+    given = {"recorder.url": server.url, "recorder.org": "plant", "recorder.bucket": "monitor"}
+    points = make_points(load(None, {}, {**given, "recorder.token": "right-token"}), metrics)
+    points.open()
+    points.write([Record("m", b"k", b"m,key=k v=1i 1")])
+    points.flush(10)
+    points.close()
+    assert b'monitor_recorder_writes_total{code="204"} 1.0' in metrics.render()

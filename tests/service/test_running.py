@@ -166,7 +166,7 @@ def test_a_port_that_is_taken_is_tried_again(tmp_path: Path) -> None:
     threads = threading.active_count()
     try:
         with structlog.testing.capture_logs() as lines:
-            assert run_service(taken) == AGAIN
+            assert run_service(taken, lambda: taken) == AGAIN
     finally:
         server.close()
     assert lines[-1]["event"] == "stopped"

@@ -1,0 +1,115 @@
+"""Settings changed while the daemon runs: on SIGHUP the file is read again, and applied or refused as a whole.
+
+Live are the log's level and the dials: the numbers of threshold and alerting that a stage looks at anew with each
+window. A dial changes what is scored anomalous, so it is adopted as a model is (rule 5 in docs/delivery.md): at a
+checkpoint, with a snapshot that names it. A replay turns its dials to where they stood.
+
+Everything else was used up when the process started: clients are open, state has its shape, the trainer has its
+recipe. If any of it has changed, nothing is applied, and the log names each such setting and why.
+"""
+
+import threading
+from collections.abc import Callable
+
+from structlog.stdlib import BoundLogger
+
+from monitor.core.pipeline import Dials
+from monitor.service.configuration import ConfigurationError
+from monitor.service.logs import set_level
+from monitor.service.metrics import Metrics
+from monitor.service.settings import Settings, fields
+from monitor.service.settings_base import shown
+
+DIALS = (
+    "threshold.percentile",
+    "threshold.margin",
+    "threshold.clip",
+    "threshold.refresh",
+    "alerting.on_delay_s",
+    "alerting.off_delay_s",
+    "alerting.deadband",
+    "alerting.critical_ratio",
+    "alerting.update_s",
+)
+LIVE = (*DIALS, "log.level")
+_CLIENTS = "the clients were opened with it"
+_STATE = "the state in memory was built with it"
+_REASONS = {  # by section
+    "": "it is part of the ids of alerts that are open",
+    "source": _CLIENTS,
+    "kafka": _CLIENTS,
+    "outputs": _CLIENTS,
+    "recorder": _CLIENTS,
+    "format": "what was read before was read with it",
+    "windows": _STATE,
+    "threshold": _STATE,
+    "model": "the trainer was started with it",
+    "training": "the trainer was started with it",
+    "store": "the store was opened with it",
+    "delivery": "the loop was started with it",
+    "health": "the server was opened with it",
+    "log": "the log was opened with it",
+}
+
+
+def dials(settings: Settings) -> Dials:
+    """Where the dials stand."""
+    return {key: settings.value(key) for key in DIALS}
+
+
+def turned(settings: Settings, to: Dials) -> Settings:
+    """The settings with dials elsewhere; one that `to` does not name stays. Raises ValueError if out of range."""
+    new = {}
+    for part in ("threshold", "alerting"):
+        section = getattr(settings, part)
+        given = {key.removeprefix(f"{part}."): to[key] for key in DIALS if key.startswith(f"{part}.") and key in to}
+        new[part] = type(section).model_validate({**section.model_dump(), **given})
+    return settings.model_copy(update=new)
+
+
+def changes(old: Settings, new: Settings) -> tuple[list[str], list[str]]:
+    """Keys of live settings that differ, and for each other one that does why it cannot be applied."""
+    live, refused = [], []
+    for key, field in fields().items():
+        before, after = old.value(key), new.value(key)
+        if before == after or (key == "recorder.token" and new.recorder.token_file == old.recorder.token_file != ""):
+            continue  # the recorder reads its token file again by itself
+        if key in LIVE:
+            live.append(key)
+        else:
+            reason = _REASONS[key.rpartition(".")[0]]
+            refused.append(
+                f"{key}: {shown(before, field)} is in force, since {reason}; restart for {shown(after, field)}"
+            )
+    return live, refused
+
+
+class Reloader:
+    """Reads the configuration again when asked to; may be asked by any thread."""
+
+    def __init__(self, settings: Settings, load: Callable[[], Settings], metrics: Metrics, log: BoundLogger) -> None:
+        """`load` gives the settings as they are written now. Raises ConfigurationError."""
+        self._settings, self._load, self._metrics, self._log = settings, load, metrics, log
+        self._lock = threading.Lock()
+
+    def reload(self, turn: Callable[[Dials], None]) -> None:
+        """Apply what has changed, or nothing. `turn` is told the dials; partitions adopt them when it is safe."""
+        with self._lock:
+            try:
+                new = self._load()
+            except ConfigurationError as error:
+                self._refuse("invalid", error.problems)
+                return
+            live, refused = changes(self._settings, new)
+            if refused:
+                self._refuse("refused", refused)
+                return
+            set_level(new.log.level)
+            turn(dials(new))
+            self._settings = new
+            self._metrics.add("monitor_config_reloads_total", result="applied")
+            self._log.info("configuration reloaded", changed={key: new.value(key) for key in live})
+
+    def _refuse(self, result: str, problems: list[str]) -> None:
+        self._metrics.add("monitor_config_reloads_total", result=result)
+        self._log.error("configuration not reloaded", result=result, problems=problems)

@@ -1,0 +1,342 @@
+"""Settings that change while the worker runs: which, when, and what a replay makes of it."""
+
+import json
+import logging
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import structlog
+
+from monitor.connectors.memory import MemoryBroker
+from monitor.core.pipeline import Dials, saved_dials
+from monitor.service.assembly import fingerprint
+from monitor.service.configuration import ConfigurationError, load
+from monitor.service.held import Held
+from monitor.service.metrics import Metrics
+from monitor.service.reload import DIALS, LIVE, Reloader, changes, dials, turned
+from monitor.service.settings import Settings, fields
+from monitor.service.settings_base import literal
+from monitor.store.files import open_blobs
+from monitor.store.snapshots import Snapshot, Snapshots
+from tests.core.machines import rows
+from tests.service.keeping import NEVER, Shelf, committed, process, same
+from tests.service.rig import (
+    READINGS,
+    SMALL,
+    away,
+    feed,
+    published,
+    put_model,
+    readings,
+    running,
+    settings,
+    until,
+    values,
+)
+from tests.service.rig import committed as committed_offset
+from tests.service.test_process import ROOT, environment
+
+OTHER = {"threshold.margin": 30.0, "alerting.on_delay_s": 0.0}
+
+
+@pytest.fixture(autouse=True)
+def _level() -> Any:
+    """The level of the log as it was."""
+    loggers = logging.getLogger("monitor"), logging.getLogger()
+    before = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+
+
+def other(key: str) -> Any:
+    """A value that differs from the default and is of its type."""
+    default = fields()[key].default
+    return default + 1 if isinstance(default, int | float) and not isinstance(default, bool) else "changed"
+
+
+def altered(key: str) -> Settings:
+    """The defaults but for one setting; not checked, as it is only compared."""
+    part, _, leaf = key.rpartition(".")
+    defaults = load(None, {}, {})
+    if not part:
+        return defaults.model_copy(update={leaf: other(key)})
+    return defaults.model_copy(update={part: getattr(defaults, part).model_copy(update={leaf: other(key)})})
+
+
+@pytest.mark.parametrize("key", list(fields()))
+def test_every_setting_is_live_or_refused_with_a_reason(key: str) -> None:
+    """A setting that differs is either applied, or refused with its name, both values and why."""
+    live, refused = changes(load(None, {}, {}), altered(key))
+    assert (live, len(refused)) == (([key], 0) if key in LIVE else ([], 1))
+    assert all(text.startswith(f"{key}: ") and "restart" in text for text in refused)
+
+
+def test_a_token_that_was_replaced_is_no_change(tmp_path: Path) -> None:
+    """The recorder reads its token's file again by itself, so another token in it does not stop a reload."""
+    (tmp_path / "token").write_text("one")
+    old = load(None, {}, {"recorder.token_file": str(tmp_path / "token")})
+    (tmp_path / "token").write_text("two")
+    assert changes(old, load(None, {}, {"recorder.token_file": str(tmp_path / "token")})) == ([], [])
+    _, refused = changes(load(None, {}, {"recorder.token": "one"}), load(None, {}, {"recorder.token": "two"}))
+    assert "one" not in refused[0]
+    assert "two" not in refused[0].partition(": ")[2]
+
+
+class Desk:
+    """A reloader whose file a test writes."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.metrics, self.turns = file, Metrics(), list[Dials]()
+        self.write("")
+        self.reloader = Reloader(self.read(), self.read, self.metrics, structlog.stdlib.get_logger("monitor"))
+
+    def write(self, text: str) -> None:
+        self.file.write_text(text)
+
+    def read(self) -> Settings:
+        return load(self.file, {}, {})
+
+    def reload(self, text: str) -> dict[str, Any]:
+        """The line of log that a reload of this text leaves."""
+        self.write(text)
+        with structlog.testing.capture_logs() as lines:
+            self.reloader.reload(self.turns.append)
+        (line,) = lines
+        return dict(line)
+
+    def counted(self, result: str) -> bool:
+        return f'monitor_config_reloads_total{{result="{result}"}} 1.0' in self.metrics.render().decode()
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path / "monitor.toml")
+
+
+def test_what_is_live_is_applied(desk: Desk) -> None:
+    """Level and dials that differ are in force after a reload, and the log names them."""
+    line = desk.reload('[log]\nlevel = "error"\n[threshold]\nmargin = 2.5\n')
+    assert (line["event"], line["changed"]) == (
+        "configuration reloaded",
+        {"threshold.margin": 2.5, "log.level": "error"},
+    )
+    assert desk.turns == [{**dials(load(None, {}, {})), "threshold.margin": 2.5}]
+    assert logging.getLogger("monitor").level == logging.ERROR
+    assert desk.counted("applied")
+    assert desk.reload("")["changed"] == {"threshold.margin": 1.3, "log.level": "info"}
+
+
+def test_one_setting_that_cannot_change_holds_all_back(desk: Desk) -> None:
+    """If anything else differs nothing is applied, and the next reload is compared with what is in force."""
+    logging.getLogger("monitor").setLevel("INFO")
+    line = desk.reload('[log]\nlevel = "error"\n[threshold]\nmargin = 2.5\nmemory = 5000\nwarm = 900\n')
+    assert line["result"] == "refused"
+    assert [text.partition(":")[0] for text in line["problems"]] == ["threshold.memory", "threshold.warm"]
+    assert desk.turns == []
+    assert logging.getLogger("monitor").level == logging.INFO
+    assert desk.counted("refused")
+    assert desk.reload("[threshold]\nmargin = 2.5\n")["changed"] == {"threshold.margin": 2.5}
+
+
+@pytest.mark.parametrize("text", ["[threshold\n", "[threshold]\nmargin = 0.5\n", "[threshold]\nmragin = 2.5\n"])
+def test_a_broken_file_is_refused_as_check_refuses_it(desk: Desk, text: str) -> None:
+    """A file that cannot be used changes nothing, and the problems are those that `monitor check` names."""
+    line = desk.reload(text)
+    assert line["result"] == "invalid"
+    with pytest.raises(ConfigurationError) as refused:
+        desk.read()
+    assert line["problems"] == refused.value.problems
+    assert desk.turns == []
+    assert desk.counted("invalid")
+
+
+def test_dials_out_of_range_are_refused() -> None:
+    """Dials that a settings file could not say raise ValueError; unknown ones are left alone."""
+    defaults = load(None, {}, {})
+    assert turned(defaults, {"threshold.colour": 3.0}) == defaults
+    assert dials(turned(defaults, OTHER)) == {**dials(defaults), **OTHER}
+    with pytest.raises(ValueError, match="margin"):
+        turned(defaults, {"threshold.margin": 0.0})
+
+
+def shelf(path: Path, **overrides: object) -> Shelf:
+    return Shelf(path, settings(path, **overrides))
+
+
+def faulty() -> Any:
+    batch = rows(300)
+    batch[1, 220:, 1] += 8.0
+    return readings(batch)
+
+
+def in_force(held: Held) -> dict[str, float]:
+    return {key: value for key, value in held.pipeline.dials.items() if key in OTHER}
+
+
+def test_a_replay_turns_the_dials_to_where_they_stood(tmp_path: Path) -> None:
+    """What is read again after a restart gives the very same alerts, though other settings are in force by now."""
+    put_model(tmp_path)
+    sent = faulty()
+    before = shelf(tmp_path)
+    held = before.keeper.take_over(READINGS, None, NEVER)
+    process(held, sent[:400])
+    before.keeper.snapshot(committed(held))
+    whole = process(held, sent[400:])
+    assert [alert.state for alert in whole.alerts] == ["firing"]
+
+    after = shelf(tmp_path, threshold__margin=30.0, alerting__on_delay_s=0.0)
+    again = after.keeper.take_over(READINGS, 600, NEVER)
+    assert in_force(again) == {"threshold.margin": 1.3, "alerting.on_delay_s": 2.0}
+    assert same(process(again, sent[400:]), whole)
+    assert not after.keeper.up_to_date(again, None)
+
+
+def test_dials_are_adopted_with_a_snapshot_that_names_them(tmp_path: Path) -> None:
+    """At a checkpoint the dials change together with a snapshot; the state and the model stay as they were."""
+    version = put_model(tmp_path)
+    sent = faulty()
+    first = shelf(tmp_path)
+    held = first.keeper.take_over(READINGS, None, NEVER)
+    process(held, sent[:400])
+    first.keeper.snapshot(committed(held))
+    before = held.pipeline.save_state()
+
+    turned_to = shelf(tmp_path, threshold__margin=30.0, alerting__on_delay_s=0.0)
+    turned_to.keeper.adopt(held, held.pipeline.detector)
+    assert in_force(held) == OTHER
+    assert turned_to.newest() == (400, version)
+    after = held.pipeline.save_state()
+    assert saved_dials(after) == held.pipeline.dials
+    assert {name for name in before if before[name].tobytes() != after[name].tobytes()} == {"dials"}
+    whole = process(held, sent[400:])
+    assert whole.thresholds is not None
+
+    again = first.keeper.take_over(READINGS, 600, NEVER)  # another worker, not told yet
+    assert in_force(again) == OTHER
+    assert same(process(again, sent[400:]), whole)
+
+
+def test_no_dials_are_adopted_while_the_store_is_away(tmp_path: Path) -> None:
+    """Without its snapshot a change waits, and the dials stay where they are."""
+    path = tmp_path / "store"
+    put_model(path)
+    held = shelf(path).keeper.take_over(READINGS, None, NEVER)
+    process(held, faulty()[:100])
+    other_settings = shelf(path, threshold__margin=30.0)
+    with away(path):
+        other_settings.keeper.adopt(committed(held), None)
+    assert held.pipeline.dials["threshold.margin"] == 1.3
+    other_settings.keeper.adopt(held, None)
+    assert held.pipeline.dials["threshold.margin"] == 30.0
+
+
+@pytest.mark.parametrize("saved", [None, b'{"threshold.colour": 1}'])
+def test_a_snapshot_without_these_dials_fits(tmp_path: Path, saved: bytes | None) -> None:
+    """A state that another version of the program saved, without dials or with others, goes on with those in force."""
+    version = put_model(tmp_path)
+    first = shelf(tmp_path, threshold__margin=30.0)
+    held = first.keeper.take_over(READINGS, None, NEVER)
+    process(held, faulty()[:100])
+    state = held.pipeline.save_state()
+    assert set(saved_dials(state)) == set(DIALS)
+    del state["dials"]
+    if saved is not None:
+        state["dials"] = np.frombuffer(saved, np.uint8)
+    first.keeper._snapshots.save(Snapshot(READINGS, 100, version, state, fingerprint(first.settings)))
+    again = shelf(tmp_path, threshold__margin=20.0).keeper.take_over(READINGS, 100, NEVER)
+    assert again.next == 100
+    assert again.pipeline.dials["threshold.margin"] == 20.0
+
+
+@pytest.mark.parametrize("saved", [b"[1]", b'{"threshold.margin": true}', b'{"threshold.margin": 0}', b"{", b"\xff"])
+def test_senseless_dials_are_refused_with_their_snapshot(tmp_path: Path, saved: bytes) -> None:
+    """A snapshot whose dials are no dials is not used: the partition begins anew at what was committed."""
+    put_model(tmp_path)
+    first = shelf(tmp_path)
+    held = first.keeper.take_over(READINGS, None, NEVER)
+    process(held, faulty()[:100])
+    state = {**held.pipeline.save_state(), "dials": np.frombuffer(saved, np.uint8)}
+    first.keeper._snapshots.save(Snapshot(READINGS, 90, "", state, fingerprint(first.settings)))
+    again = first.keeper.take_over(READINGS, 100, NEVER)
+    assert again.next == 100
+    assert not again.pipeline.windows.assets
+
+
+def test_a_running_worker_is_turned(tmp_path: Path) -> None:
+    """What did not alert under the old margin does under the new one, and the newest snapshot names it."""
+    put_model(tmp_path)
+    broker = MemoryBroker()
+    batch = rows(500)
+    batch[1, 300:, 1] += 8.0
+    wanted = settings(tmp_path, threshold__margin=99.0)
+    with running(wanted, broker) as service:
+        feed(broker, values(batch[:, :400]))
+        until(lambda: committed_offset(broker) == 800)
+        assert published(broker, "monitor.alerts") == []
+        service.turn({**dials(wanted), "threshold.margin": 1.0})
+        until(lambda: snapshot_dials(tmp_path, wanted, 800).get("threshold.margin") == 1.0)
+        feed(broker, values(batch[:, 400:], 400))
+        until(lambda: published(broker, "monitor.alerts"))
+    assert published(broker, "monitor.alerts")[0]["asset"] == "b"
+
+
+def snapshot_dials(path: Path, wanted: Settings, at_most: int) -> Dials:
+    """Of the newest snapshot."""
+    found = Snapshots(open_blobs(str(path)), lambda _: None).newest(READINGS, at_most, fingerprint(wanted))
+    return {} if found is None else saved_dials(found.state)
+
+
+def test_a_signal_reloads_the_file(tmp_path: Path) -> None:
+    """SIGHUP applies what changed in the file to a running process, which goes on; a broken file changes nothing."""
+    (tmp_path / "in.jsonl").write_bytes(b"".join(value + b"\n" for _, value, _ in values(rows(2000))))
+    put_model(tmp_path / "store")
+    given = {
+        **SMALL,
+        "source.kind": "files",
+        "source.paths": [str(tmp_path / "in.jsonl")],
+        "source.speed": 1.0,
+        "outputs.kind": "files",
+        "outputs.directory": str(tmp_path / "out"),
+        "store.url": str(tmp_path / "store"),
+    }
+    file = tmp_path / "monitor.toml"
+
+    def write(**more: object) -> None:
+        every = {**given, **{key.replace("__", "."): value for key, value in more.items()}}
+        tops = [f"{key} = {literal(value)}" for key, value in every.items() if "." not in key]
+        file.write_text(
+            "\n".join([*tops, *(f"{key} = {literal(value)}" for key, value in every.items() if "." in key)])
+        )
+
+    def lines(event: str) -> list[dict[str, Any]]:
+        told = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+        return [line for line in told if line["event"] == event]
+
+    write()
+    command = [sys.executable, "-m", "monitor.service", "run", "-c", str(file)]
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=log) as worker,
+    ):
+        try:
+            until(lambda: lines("summary") or worker.poll() is not None)
+            write(threshold__margin=2.0)
+            worker.send_signal(signal.SIGHUP)
+            until(lambda: lines("settings adopted") or worker.poll() is not None)
+            write(threshold__margin=0.0)
+            worker.send_signal(signal.SIGHUP)
+            until(lambda: lines("configuration not reloaded") or worker.poll() is not None)
+            assert worker.poll() is None
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(60) == 0
+        finally:
+            worker.kill()
+    (line,) = lines("settings adopted")
+    assert line["threshold.margin"] == 2.0
+    assert lines("configuration not reloaded")[0]["result"] == "invalid"
