@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from monitor.core.readout import beyond_usual, by_horizon, horizons, moves, newest, over_channels
 from monitor.core.records import ChannelShare, Floats, ScoreBatch, State, WindowBatch, pack_names, unpack_names
 from monitor.core.scaling import Scaling
 from monitor.core.vae import VAE, Architecture
@@ -28,16 +29,12 @@ BATCH = 256  # windows per forward pass: 64 steps x 32 hidden channels x 256 sta
 LEVELS = np.array([0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0])
 
 
-def horizons(length: int) -> tuple[int, ...]:
-    """Numbers of newest steps over which errors are averaged: the whole window, a quarter, a sixteenth."""
-    return tuple(sorted({length, max(1, length // 4), max(1, length // 16)}, reverse=True))
-
-
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """What clean windows looked like to the model."""
 
     error: Floats  # (C,) mean squared error per channel, scaled units
+    move: Floats  # (C,) how far a channel usually moves: mean of `readout.moves`, scaled units squared
     limits: Floats  # (H,) per horizon: LIMIT quantile of the mean calibrated error
     scores: Floats  # (len(LEVELS),) quantiles of the score
 
@@ -65,7 +62,7 @@ class Model:
         tensors = {f"weights.{name}": value for name, value in self.weights.items()}
         tensors |= {"scaling.center": self.scaling.center, "scaling.scale": self.scaling.scale}
         tensors |= {"scaling.assets": pack_names(self.scaling.assets)}
-        tensors |= {"calibration.error": c.error, "calibration.limits": c.limits, "calibration.scores": c.scores}
+        tensors |= {f"calibration.{name}": getattr(c, name) for name in Calibration.__slots__}
         return manifest, tensors
 
     @classmethod
@@ -83,7 +80,7 @@ class Model:
                 architecture,
                 channels,
                 Scaling(assets, tensors["scaling.center"], tensors["scaling.scale"]),
-                Calibration(tensors["calibration.error"], tensors["calibration.limits"], tensors["calibration.scores"]),
+                Calibration(*(tensors[f"calibration.{name}"] for name in Calibration.__slots__)),
                 {name.removeprefix("weights."): v for name, v in tensors.items() if name.startswith("weights.")},
                 version,
             )
@@ -102,16 +99,18 @@ class Model:
             "center": ((A + 1, C), "f"),
             "scale": ((A + 1, C), "f"),
             "error": ((C,), "f"),
+            "move": ((C,), "f"),
             "limits": ((limits,), "f"),
             "scores": (LEVELS.shape, "f"),
         }
-        arrays = (scaling.center, scaling.scale, calibration.error, calibration.limits, calibration.scores)
+        divisors = (scaling.scale, calibration.error, calibration.move, calibration.limits)
+        arrays = (scaling.center, *divisors, calibration.scores)
         shapes = [((len(self.channels),), "U"), *((array.shape, array.dtype.kind) for array in arrays)]
         found = dict(zip(wanted, shapes, strict=True))
         if wanted != found:
             raise ValueError(f"model {self.version}: expected shapes and kinds {wanted}, found {found}")
-        if not all((array > 0).all() for array in (scaling.scale, calibration.error, calibration.limits)):
-            raise ValueError(f"model {self.version}: a scale, an error or a limit is not above 0")
+        if not all((array > 0).all() for array in divisors):
+            raise ValueError(f"model {self.version}: a scale, an error, a move or a limit is not above 0")
         self.network()
 
     def network(self) -> VAE:
@@ -146,23 +145,6 @@ def squared_errors(network: VAE, x: Floats, observed: npt.NDArray[np.bool_]) -> 
     return reconstruction, error
 
 
-def by_horizon(error: Floats, observed: npt.NDArray[np.bool_], calibration: Floats) -> Floats:
-    """Calibrated mean error per horizon and channel (B, H, C); 0 where a channel was not observed in the horizon."""
-    total = np.nan_to_num(error, nan=0.0)
-    H = [
-        total[:, :, -h:].sum(2) / np.maximum(1, observed[:, :, -h:].sum(2)) / calibration
-        for h in horizons(error.shape[2])
-    ]
-    return np.stack(H, 1).astype(np.float32)
-
-
-def over_channels(parts: Floats, observed: npt.NDArray[np.bool_]) -> Floats:
-    """Mean over the channels observed within each horizon: parts (B, H, C) -> (B, H)."""
-    seen = np.stack([observed[:, :, -h:].any(2).sum(1) for h in horizons(observed.shape[2])], 1)
-    result: Floats = parts.sum(2) / np.maximum(1, seen)
-    return result
-
-
 class Detector:
     """Scores windows with one model; holds no state of the assets."""
 
@@ -178,32 +160,34 @@ class Detector:
         reconstruction, error = squared_errors(self.network, x, windows.observed)
         parts = by_horizon(error, windows.observed, self.model.calibration.error)  # (B, H, C)
         levels = over_channels(parts, windows.observed) / self.model.calibration.limits  # (B, H)
-        winner = levels.argmax(1)
-        each = np.arange(len(windows))
-        newest = np.where(windows.observed[:, :, -1], windows.values[:, :, -1], np.nan).astype(np.float32)
+        newest_step = np.where(windows.observed[:, :, -1], windows.values[:, :, -1], np.nan).astype(np.float32)
         scaling = self.model.scaling
         return ScoreBatch(
-            score=levels[each, winner].astype(np.float32),
-            by_channel=parts[each, winner],
+            score=levels.max(1).astype(np.float32),
+            by_channel=beyond_usual(moves(x, windows.observed, 1), self.model.calibration.move),
             expected=scaling.inverse(reconstruction[:, :, -1], rows),
             spread=(self._deviation * scaling.scale[rows]).astype(np.float32),
-            newest=newest,
+            newest=newest_step,
         )
 
     def explain(self, window: WindowBatch, names: Sequence[str]) -> tuple[ChannelShare, ...]:
-        """Channels of ONE window ranked by their share of its score.
+        """Channels of ONE window ranked by how far they moved in its last steps, beyond what is usual for them.
 
-        Observed and expected are given at the step of the channel's largest error within the winning horizon: at the
-        newest step the cause may already be over.
+        Where none did, the fault is a slow one, and they are ranked by their part of the score instead. Observed and
+        expected are given at the step of the channel's largest error in the steps looked at: at the newest step the
+        cause may already be over.
         """
         rows = self.model.scaling.rows(names)[window.assets]
         x = self.model.scaling.forward(window.values, rows)
         reconstruction, error = squared_errors(self.network, x, window.observed)
-        parts = by_horizon(error, window.observed, self.model.calibration.error)
-        levels = over_channels(parts, window.observed) / self.model.calibration.limits
-        winner = int(levels[0].argmax())
-        share = parts[0, winner] / max(float(parts[0, winner].sum()), 1e-12)  # (C,)
-        h, L = horizons(window.values.shape[2])[winner], window.values.shape[2]
+        L = window.values.shape[2]
+        h = newest(L)
+        part = beyond_usual(moves(x, window.observed, h), self.model.calibration.move)[0]  # (C,)
+        if not part.any():
+            parts = by_horizon(error, window.observed, self.model.calibration.error)
+            winner = int((over_channels(parts, window.observed) / self.model.calibration.limits)[0].argmax())
+            part, h = parts[0, winner], horizons(L)[winner]
+        share = part / max(float(part.sum()), 1e-12)  # (C,)
         worst = L - h + np.nan_to_num(error[0, :, -h:], nan=-1.0).argmax(1)  # (C,) step within the window
         channel = np.arange(len(share))
         expected = self.model.scaling.inverse(reconstruction[:, channel, worst], rows)[0]

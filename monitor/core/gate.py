@@ -11,7 +11,8 @@ A first model has nobody to be compared with and must only be finite.
 import numpy as np
 
 from monitor.core.corpus import Corpus, Cut, cut, held_out, reorder
-from monitor.core.detector import Model, by_horizon, over_channels, squared_errors
+from monitor.core.detector import Model, squared_errors
+from monitor.core.readout import by_horizon, over_channels
 from monitor.core.records import Floats
 from monitor.core.training import MOST_CHECKED, held_out_loss
 

@@ -28,7 +28,8 @@ import torch
 from torch import nn
 
 from monitor.core.corpus import Corpus, Cut, cut, held_out, reorder
-from monitor.core.detector import LEVELS, Calibration, Model, by_horizon, over_channels, squared_errors
+from monitor.core.detector import LEVELS, Calibration, Model, squared_errors
+from monitor.core.readout import by_horizon, moves, newest, over_channels
 from monitor.core.records import Times
 from monitor.core.scaling import Scaling, fit_scaling
 from monitor.core.vae import VAE, Architecture
@@ -123,16 +124,17 @@ def scaled(windows: Cut, index: Times, scaling: Scaling, rows: Times) -> tuple[t
 
 
 def calibrate(network: VAE, windows: Cut, scaling: Scaling, rows: Times) -> Calibration:
-    """Mean error per channel, the edge of each horizon, and quantiles of the score, on clean windows."""
+    """Mean error and move per channel, the edge of each horizon, and quantiles of the score, on clean windows."""
     values, observed, asset = windows.take(windows.spread(MOST_CALIBRATED))
     x = scaling.forward(values, rows[asset])
     _, error = squared_errors(network, x, observed)
     cells = np.maximum(1, observed.sum((0, 2)))
     mean = np.maximum(np.nansum(error, (0, 2), dtype=np.float64) / cells, LEAST_ERROR).astype(np.float32)
+    move = np.maximum(moves(x, observed, newest(windows.length)).mean(0, dtype=np.float64), LEAST_ERROR)
     levels = over_channels(by_horizon(error, observed, mean), observed)  # (n, H)
     limits = np.maximum(np.quantile(levels, LIMIT, axis=0), 1e-6).astype(np.float32)
     scores = np.quantile((levels / limits).max(1), LEVELS).astype(np.float32)
-    return Calibration(mean, limits, scores)
+    return Calibration(mean, move.astype(np.float32), limits, scores)
 
 
 def _measured(corpus: Corpus) -> Corpus:

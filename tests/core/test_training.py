@@ -97,6 +97,19 @@ def test_faults_stand_out_and_are_explained() -> None:
     assert abs(sum(share.contribution for share in ranked) - 1) < 1e-5
 
 
+def test_a_slow_fault_is_explained_by_its_part_of_the_score() -> None:
+    """Where no channel has just moved, the one that is reconstructed worst leads the ranking, and parts sum to 1."""
+    values = rows(200, seed=6)
+    values[0, 100:, 2] = 0.9  # frozen: it does not move, yet does not follow the others
+    batch = windows(values)
+    late = batch.take(np.flatnonzero((batch.assets == 0) & (batch.ends == 160 * STEP)))
+    detector = Detector(model())
+    assert not detector.score(late, ASSETS).by_channel[0].any()
+    ranked = detector.explain(late, ASSETS)
+    assert ranked[0].channel == "temperature"
+    assert abs(sum(share.contribution for share in ranked) - 1) < 1e-5
+
+
 def test_scores_do_not_depend_on_the_batch() -> None:
     """A window has the same score, bit for bit, alone and among any others."""
     batch = windows(rows(120, seed=7))
