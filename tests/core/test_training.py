@@ -9,7 +9,7 @@ import torch
 from monitor.core.corpus import Corpus, cut, held_out
 from monitor.core.detector import LEVELS, Detector, Model
 from monitor.core.gate import refusal
-from monitor.core.training import CHECK_STEPS, LIMIT, Fitted, Recipe, fit, prepare
+from monitor.core.training import CHECK_STEPS, LIMIT, Fitted, Recipe, fit, held_out_error, prepare
 from tests.core.machines import ASSETS, CHANNELS, FAST, STEP, L, corpus, model, rows, windows
 
 
@@ -80,6 +80,17 @@ def test_clean_windows_reach_the_edge_rarely() -> None:
     assert np.all(np.diff(made.calibration.scores) >= 0)
     expected = np.quantile(fresh.score, 0.5)
     assert abs(np.interp(0.5, LEVELS, made.calibration.scores) - expected) < 0.15
+
+
+def test_a_usual_error_is_not_below_that_of_held_out_windows() -> None:
+    """What the network could not learn by heart counts: the calibration has the larger of both errors per channel."""
+    short = corpus(10 * L)
+    made = learn(short, replace(FAST, steps=2000, patience=1000)).model
+    rows_of = made.scaling.rows(short.assets)
+    held = held_out_error(made.network(), cut(short.take(held_out(short))), made.scaling, rows_of)
+    seen = held_out_error(made.network(), cut(short.take(~held_out(short))), made.scaling, rows_of)
+    assert (held > 1.5 * seen).any()
+    assert (made.calibration.error >= held).all()
 
 
 def test_faults_stand_out_and_are_explained() -> None:
