@@ -2,9 +2,10 @@
 
 Score of a window. Squared error per cell, divided by the channel's mean error on clean windows (a channel that is
 always hard to reconstruct must not outvote the others), averaged over observed cells of the last h steps and then over
-channels, for each horizon h. Each horizon is divided by its own limit on clean windows and the largest wins: short
-horizons see a spike at once, the whole window sees a slow drift, and neither hides the other. 1.0 is thus the edge of
-what clean windows showed, whatever the asset.
+channels, for each horizon h; beside them the level, the squared mean of each channel over the window, averaged over
+channels. Each is divided by its own limit on clean windows and the largest wins: short horizons see a spike at once,
+the whole window sees a slow drift, the level sees what lies far off yet is reconstructed well, and none hides the
+others. 1.0 is thus the edge of what clean windows showed, whatever the asset.
 
 Scores do not depend on which windows share a batch: batches are padded to a multiple of PAD, below which the matrix
 kernels round differently (measured: 9e-8), and replay after a crash needs the same bits.
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from monitor.core.readout import beyond_usual, by_horizon, horizons, moves, newest, over_channels
+from monitor.core.readout import beyond_usual, horizons, moves, newest, over_channels, read_out
 from monitor.core.records import ChannelShare, Floats, ScoreBatch, State, WindowBatch, pack_names, unpack_names
 from monitor.core.scaling import Scaling
 from monitor.core.vae import VAE, Architecture
@@ -35,7 +36,7 @@ class Calibration:
 
     error: Floats  # (C,) mean squared error per channel, scaled units
     move: Floats  # (C,) how far a channel usually moves: mean of `readout.moves`, scaled units squared
-    limits: Floats  # (H,) per horizon: LIMIT quantile of the mean calibrated error
+    limits: Floats  # (H + 1,) LIMIT quantile of `over_channels`, per horizon and, last, of the level
     scores: Floats  # (len(LEVELS),) quantiles of the score
 
 
@@ -92,7 +93,7 @@ class Model:
     def check(self) -> None:
         """Raises ValueError unless the arrays have the architecture's shapes and divisors are above 0."""
         C, A = self.architecture.channels, len(self.scaling.assets)
-        limits = len(horizons(self.architecture.length))
+        limits = len(horizons(self.architecture.length)) + 1
         scaling, calibration = self.scaling, self.calibration
         wanted = {
             "channels": ((C,), "U"),
@@ -158,12 +159,12 @@ class Detector:
         rows = self.model.scaling.rows(names)[windows.assets]
         x = self.model.scaling.forward(windows.values, rows)
         reconstruction, error = squared_errors(self.network, x, windows.observed)
-        parts = by_horizon(error, windows.observed, self.model.calibration.error)  # (B, H, C)
-        levels = over_channels(parts, windows.observed) / self.model.calibration.limits  # (B, H)
+        parts = read_out(x, error, windows.observed, self.model.calibration.error)  # (B, H + 1, C)
+        ratios = over_channels(parts, windows.observed) / self.model.calibration.limits  # (B, H + 1)
         newest_step = np.where(windows.observed[:, :, -1], windows.values[:, :, -1], np.nan).astype(np.float32)
         scaling = self.model.scaling
         return ScoreBatch(
-            score=levels.max(1).astype(np.float32),
+            score=ratios.max(1).astype(np.float32),
             by_channel=beyond_usual(moves(x, windows.observed, 1), self.model.calibration.move),
             expected=scaling.inverse(reconstruction[:, :, -1], rows),
             spread=(self._deviation * scaling.scale[rows]).astype(np.float32),
@@ -184,9 +185,9 @@ class Detector:
         h = newest(L)
         part = beyond_usual(moves(x, window.observed, h), self.model.calibration.move)[0]  # (C,)
         if not part.any():
-            parts = by_horizon(error, window.observed, self.model.calibration.error)
+            parts = read_out(x, error, window.observed, self.model.calibration.error)
             winner = int((over_channels(parts, window.observed) / self.model.calibration.limits)[0].argmax())
-            part, h = parts[0, winner], horizons(L)[winner]
+            part, h = parts[0, winner], (*horizons(L), L)[winner]
         share = part / max(float(part.sum()), 1e-12)  # (C,)
         worst = L - h + np.nan_to_num(error[0, :, -h:], nan=-1.0).argmax(1)  # (C,) step within the window
         channel = np.arange(len(share))

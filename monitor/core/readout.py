@@ -1,16 +1,17 @@
 """What is read off a window once it was reconstructed: how far each channel is from usual, over several horizons.
 
-Two questions have two answers. Whether a window is anomalous is judged by its reconstruction (`by_horizon`,
-`over_channels`). Which channel is the cause is told by how far each has just moved (`moves`): an error of
-reconstruction spreads over all channels, as they share one bottleneck, whereas the channel that moved is the one that
-moved. Measured on 175 explained incidents of servers: docs/detection.md.
+Two questions have two answers. Whether a window is anomalous (`read_out`, `over_channels`) is judged by its
+reconstruction and by its level: what is far from where it was in training, however well it is reconstructed. Which
+channel is the cause is told by how far each has just moved (`moves`): an error of reconstruction spreads over all
+channels, as they share one bottleneck, whereas the channel that moved is the one that moved. Both measured:
+docs/detection.md.
 
 Everything here is a function of one window, so a row does not depend on which windows share its batch.
 """
 
 import numpy as np
 
-from monitor.core.records import Bools, Floats
+from monitor.core.records import Bools, Floats, Times
 
 CHATTER = 3.0  # times its usual move, in squares: a healthy channel is beyond it in one step of twelve if Gaussian
 
@@ -25,16 +26,22 @@ def newest(length: int) -> int:
     return max(1, length // 16)
 
 
-def by_horizon(error: Floats, observed: Bools, usual: Floats) -> Floats:
-    """Mean error per horizon and channel (B, H, C) of `error` (B, C, L) over `usual` (C,); 0 where nothing was seen."""
-    total = np.nan_to_num(error, nan=0.0)
-    H = [total[:, :, -h:].sum(2) / np.maximum(1, observed[:, :, -h:].sum(2)) / usual for h in horizons(error.shape[2])]
-    return np.stack(H, 1).astype(np.float32)
+def read_out(x: Floats, error: Floats, observed: Bools, usual: Floats) -> Floats:
+    """Parts (B, H + 1, C) of each channel; x and `error` (B, C, L) in scaled units, the latter NaN where not observed.
+
+    For each horizon the mean error over the channel's `usual` (C,), and last the level: the squared mean of x over the
+    window. 0 where a channel was not observed in the horizon.
+    """
+    total, length = np.nan_to_num(error, nan=0.0), x.shape[2]
+    parts = [total[:, :, -h:].sum(2) / _cells(observed[:, :, -h:]) / usual for h in horizons(length)]
+    level = (np.where(observed, x, np.float32(0)).sum(2) / _cells(observed)) ** 2
+    return np.stack([*parts, level], 1).astype(np.float32)
 
 
 def over_channels(parts: Floats, observed: Bools) -> Floats:
-    """Mean over the channels observed within each horizon: parts (B, H, C) -> (B, H)."""
-    seen = np.stack([observed[:, :, -h:].any(2).sum(1) for h in horizons(observed.shape[2])], 1)
+    """Mean over the channels observed within each horizon, the window for the level: (B, H + 1, C) -> (B, H + 1)."""
+    length = observed.shape[2]
+    seen = np.stack([observed[:, :, -h:].any(2).sum(1) for h in (*horizons(length), length)], 1)
     result: Floats = parts.sum(2) / np.maximum(1, seen)
     return result
 
@@ -46,13 +53,19 @@ def moves(x: Floats, observed: Bools, steps: int) -> Floats:
     their mean.
     """
     seen = np.where(observed, x, np.float32(0))
-    before = seen[:, :, :-steps].sum(2) / np.maximum(1, observed[:, :, :-steps].sum(2))
+    before = seen[:, :, :-steps].sum(2) / _cells(observed[:, :, :-steps])
     squared = np.where(observed[:, :, -steps:], (x[:, :, -steps:] - before[:, :, None]) ** 2, np.float32(0))
-    result: Floats = squared.sum(2) / np.maximum(1, observed[:, :, -steps:].sum(2))
+    result: Floats = squared.sum(2) / _cells(observed[:, :, -steps:])
     return result.astype(np.float32)
 
 
 def beyond_usual(move: Floats, usual: Floats) -> Floats:
     """By how many times its usual (C,) each channel's move (B, C) exceeds CHATTER times that; 0 if it does not."""
     result: Floats = np.maximum(move / usual - np.float32(CHATTER), 0)
+    return result
+
+
+def _cells(observed: Bools) -> Times:
+    """Number of cells observed (B, C), at least 1."""
+    result: Times = np.maximum(1, observed.sum(2))
     return result

@@ -29,7 +29,7 @@ from torch import nn
 
 from monitor.core.corpus import Corpus, Cut, cut, held_out, reorder
 from monitor.core.detector import LEVELS, Calibration, Model, squared_errors
-from monitor.core.readout import by_horizon, moves, newest, over_channels
+from monitor.core.readout import moves, newest, over_channels, read_out
 from monitor.core.records import Bools, Floats, Times
 from monitor.core.scaling import Scaling, fit_scaling
 from monitor.core.vae import VAE, Architecture
@@ -124,7 +124,7 @@ def scaled(windows: Cut, index: Times, scaling: Scaling, rows: Times) -> tuple[t
 
 
 def calibrate(network: VAE, windows: Cut, check: Cut, scaling: Scaling, rows: Times) -> Calibration:
-    """Mean error and move per channel, the edge of each horizon, and quantiles of the score, on clean windows.
+    """What clean windows show: error and move per channel, edges of the horizons and the level, quantiles of the score.
 
     A channel's error is not below that of the held-out windows `check`: of a short history the network remembers what
     it was fitted on, and a channel whose usual error came out too small would outvote the others.
@@ -134,7 +134,7 @@ def calibrate(network: VAE, windows: Cut, check: Cut, scaling: Scaling, rows: Ti
     _, error = squared_errors(network, x, observed)
     mean = np.maximum(_mean_error(error, observed), held_out_error(network, check, scaling, rows))  # (C,)
     move = np.maximum(moves(x, observed, newest(windows.length)).mean(0, dtype=np.float64), LEAST_ERROR)
-    levels = over_channels(by_horizon(error, observed, mean), observed)  # (n, H)
+    levels = over_channels(read_out(x, error, observed, mean), observed)  # (n, H + 1)
     limits = np.maximum(np.quantile(levels, LIMIT, axis=0), 1e-6).astype(np.float32)
     scores = np.quantile((levels / limits).max(1), LEVELS).astype(np.float32)
     return Calibration(mean, move.astype(np.float32), limits, scores)
@@ -151,7 +151,8 @@ def _mean_error(error: Floats, observed: Bools) -> Floats:
     """Mean over windows and steps of `error` (n, C, L), NaN where not observed; at least LEAST_ERROR."""
     cells = np.maximum(1, observed.sum((0, 2)))
     mean = np.nansum(error, (0, 2), dtype=np.float64) / cells
-    return np.maximum(mean, LEAST_ERROR).astype(np.float32)
+    result: Floats = np.maximum(mean, LEAST_ERROR).astype(np.float32)
+    return result
 
 
 def _measured(corpus: Corpus) -> Corpus:
@@ -176,7 +177,7 @@ def _normal(corpus: Corpus, recipe: Recipe, incumbent: Model) -> Corpus:
     x = incumbent.scaling.forward(values, incumbent.scaling.rows(corpus.assets)[corpus.asset])
     _, error = squared_errors(incumbent.network(), x, observed)
     calibration = incumbent.calibration
-    score = (over_channels(by_horizon(error, observed, calibration.error), observed) / calibration.limits).max(1)
+    score = (over_channels(read_out(x, error, observed, calibration.error), observed) / calibration.limits).max(1)
     known = np.isin(corpus.assets, incumbent.scaling.assets)[corpus.asset]  # of the others it cannot judge
     limit = np.quantile(score[known], 1 - recipe.worst) if known.any() else ANOMALOUS
     return corpus.take(~known | (score <= min(ANOMALOUS, float(limit))))

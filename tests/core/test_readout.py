@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from monitor.core.readout import beyond_usual, by_horizon, horizons, moves, over_channels
+from monitor.core.readout import beyond_usual, horizons, moves, over_channels, read_out
 
 L, C = 32, 3
 
@@ -38,16 +38,27 @@ def test_a_channel_that_was_never_seen_has_not_moved() -> None:
 
 
 @pytest.mark.parametrize("seen", [1.0, 0.05])
-def test_a_level_is_the_mean_over_the_channels_seen(seen: float) -> None:
-    """Parts are mean errors of the cells seen in a horizon over the usual, levels their mean over channels seen."""
+def test_parts_are_errors_over_the_usual_and_a_level(seen: float) -> None:
+    """Parts are mean errors of the cells seen in a horizon over the usual, and last the squared mean of the window."""
     x, observed = batch(2, seen)
     error, usual = np.where(observed, x**2, np.nan).astype(np.float32), np.array([0.5, 1, 2], np.float32)
-    parts = by_horizon(error, observed, usual)
-    for (b, c), (number, h) in ((each, which) for each in np.ndindex(7, C) for which in enumerate(horizons(L))):
-        cells = seen_of(error[b, c], observed[b, c], slice(L - h, L))
-        assert parts[b, number, c] == pytest.approx(np.mean(cells) / usual[c] if cells else 0.0, rel=1e-4)
-    known = np.stack([observed[:, :, -h:].any(2).sum(1) for h in horizons(L)], 1)
-    np.testing.assert_allclose(over_channels(parts, observed), parts.sum(2) / np.maximum(known, 1), rtol=1e-6)
+    parts = read_out(x, error, observed, usual)
+    for b, c in np.ndindex(7, C):
+        for number, h in enumerate(horizons(L)):
+            cells = seen_of(error[b, c], observed[b, c], slice(L - h, L))
+            assert parts[b, number, c] == pytest.approx(np.mean(cells) / usual[c] if cells else 0.0, rel=1e-4)
+        cells = seen_of(x[b, c], observed[b, c], slice(0, L))
+        assert parts[b, -1, c] == pytest.approx(np.mean(cells) ** 2 if cells else 0.0, rel=1e-3, abs=1e-6)
+
+
+def test_only_channels_seen_in_a_horizon_count() -> None:
+    """The mean over channels leaves out those that were not observed in the horizon's steps."""
+    _, observed = batch(3, 0.05)
+    parts = np.ones((7, len(horizons(L)) + 1, C), np.float32)
+    for b in range(7):
+        known = [int(observed[b, :, -h:].any(1).sum()) for h in (*horizons(L), L)]
+        wanted = [C / max(1, count) for count in known]
+        np.testing.assert_allclose(over_channels(parts, observed)[b], wanted, rtol=1e-6)
 
 
 def test_chatter_is_no_cause() -> None:

@@ -108,6 +108,14 @@ def test_faults_stand_out_and_are_explained() -> None:
     assert abs(sum(share.contribution for share in ranked) - 1) < 1e-5
 
 
+def test_a_level_far_off_stands_out_though_it_is_reconstructed() -> None:
+    """Windows whose error is nought still score high where all channels lie away from where they were in training."""
+    made = model()
+    far = windows(rows(L + 20, seed=6) + 3 * made.scaling.scale[:2, None].astype(np.float32))
+    blind_to_error = replace(made.calibration, error=made.calibration.error * 1e6)
+    assert (Detector(replace(made, calibration=blind_to_error)).score(far, ASSETS).score > 2).all()
+
+
 def test_a_slow_fault_is_explained_by_its_part_of_the_score() -> None:
     """Where no channel has just moved, the one that is reconstructed worst leads the ranking, and parts sum to 1."""
     values = rows(200, seed=6)
