@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from monitor.core.readout import beyond_usual, horizons, moves, newest, over_channels, read_out
-from monitor.core.records import ChannelShare, Floats, ScoreBatch, State, WindowBatch, pack_names, unpack_names
+from monitor.core.readout import beyond_usual, channels_seen, horizons, moves, newest, over_channels, read_out
+from monitor.core.records import Bools, ChannelShare, Floats, ScoreBatch, State, WindowBatch, pack_names, unpack_names
 from monitor.core.scaling import Scaling
 from monitor.core.vae import VAE, Architecture
 
@@ -128,8 +127,8 @@ class Model:
         return network.eval()
 
 
-def squared_errors(network: VAE, x: Floats, observed: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Reconstruction (B, C, L) from the latent mean, and squared error per cell (B, C, L), NaN where not observed."""
+def squared_errors(network: VAE, x: Floats, observed: Bools) -> tuple[Floats, Floats]:
+    """Reconstruction (B, C, L) from the latent mean, and squared error per cell (B, C, L), 0 where not observed."""
     reconstruction = np.empty_like(x)
     with torch.inference_mode():
         for start in range(0, len(x), BATCH):
@@ -141,9 +140,17 @@ def squared_errors(network: VAE, x: Floats, observed: npt.NDArray[np.bool_]) -> 
             seen[:n] = observed[part]
             mu, _ = network.encode(torch.from_numpy(padded), torch.from_numpy(seen))
             reconstruction[part] = network.decode(mu)[:n].numpy()
-    error = (x - reconstruction) ** 2
-    error[~observed] = np.nan
+    error = x - reconstruction
+    error *= error
+    error *= observed
     return reconstruction, error
+
+
+def ratios(x: Floats, error: Floats, observed: Bools, calibration: Calibration) -> Floats:
+    """How near each horizon and, last, the level is to its limit (B, H + 1); x and `error` as `read_out` has them."""
+    parts = read_out(x, error, observed, calibration.error)
+    result: Floats = over_channels(parts, channels_seen(observed)) / calibration.limits
+    return result
 
 
 class Detector:
@@ -159,12 +166,11 @@ class Detector:
         rows = self.model.scaling.rows(names)[windows.assets]
         x = self.model.scaling.forward(windows.values, rows)
         reconstruction, error = squared_errors(self.network, x, windows.observed)
-        parts = read_out(x, error, windows.observed, self.model.calibration.error)  # (B, H + 1, C)
-        ratios = over_channels(parts, windows.observed) / self.model.calibration.limits  # (B, H + 1)
+        ratio = ratios(x, error, windows.observed, self.model.calibration)  # (B, H + 1)
         newest_step = np.where(windows.observed[:, :, -1], windows.values[:, :, -1], np.nan).astype(np.float32)
         scaling = self.model.scaling
         return ScoreBatch(
-            score=ratios.max(1).astype(np.float32),
+            score=ratio.max(1),
             by_channel=beyond_usual(moves(x, windows.observed, 1), self.model.calibration.move),
             expected=scaling.inverse(reconstruction[:, :, -1], rows),
             spread=(self._deviation * scaling.scale[rows]).astype(np.float32),
@@ -185,11 +191,11 @@ class Detector:
         h = newest(L)
         part = beyond_usual(moves(x, window.observed, h), self.model.calibration.move)[0]  # (C,)
         if not part.any():
+            winner = int(ratios(x, error, window.observed, self.model.calibration)[0].argmax())
             parts = read_out(x, error, window.observed, self.model.calibration.error)
-            winner = int((over_channels(parts, window.observed) / self.model.calibration.limits)[0].argmax())
             part, h = parts[0, winner], (*horizons(L), L)[winner]
         share = part / max(float(part.sum()), 1e-12)  # (C,)
-        worst = L - h + np.nan_to_num(error[0, :, -h:], nan=-1.0).argmax(1)  # (C,) step within the window
+        worst = L - h + np.where(window.observed[0], error[0], -1.0)[:, -h:].argmax(1)  # (C,) step within the window
         channel = np.arange(len(share))
         expected = self.model.scaling.inverse(reconstruction[:, channel, worst], rows)[0]
         spread = self._deviation * self.model.scaling.scale[rows[0]]

@@ -11,7 +11,7 @@ Everything here is a function of one window, so a row does not depend on which w
 
 import numpy as np
 
-from monitor.core.records import Bools, Floats, Times
+from monitor.core.records import Bools, Floats
 
 CHATTER = 3.0  # times its usual move, in squares: a healthy channel is beyond it in one step of twelve if Gaussian
 
@@ -27,22 +27,29 @@ def newest(length: int) -> int:
 
 
 def read_out(x: Floats, error: Floats, observed: Bools, usual: Floats) -> Floats:
-    """Parts (B, H + 1, C) of each channel; x and `error` (B, C, L) in scaled units, the latter NaN where not observed.
+    """Parts (B, H + 1, C) of each channel; x and `error` (B, C, L) in scaled units, the latter 0 where not observed.
 
     For each horizon the mean error over the channel's `usual` (C,), and last the level: the squared mean of x over the
     window. 0 where a channel was not observed in the horizon.
     """
-    total, length = np.nan_to_num(error, nan=0.0), x.shape[2]
-    parts = [total[:, :, -h:].sum(2) / _cells(observed[:, :, -h:]) / usual for h in horizons(length)]
-    level = (np.where(observed, x, np.float32(0)).sum(2) / _cells(observed)) ** 2
+    parts = [error[:, :, -h:].sum(2) / _cells(observed[:, :, -h:]) / usual for h in horizons(x.shape[2])]
+    level = (_seen(x, observed).sum(2) / _cells(observed)) ** 2
     return np.stack([*parts, level], 1).astype(np.float32)
 
 
-def over_channels(parts: Floats, observed: Bools) -> Floats:
-    """Mean over the channels observed within each horizon, the window for the level: (B, H + 1, C) -> (B, H + 1)."""
-    length = observed.shape[2]
-    seen = np.stack([observed[:, :, -h:].any(2).sum(1) for h in (*horizons(length), length)], 1)
-    result: Floats = parts.sum(2) / np.maximum(1, seen)
+def channels_seen(observed: Bools) -> Floats:
+    """Number of channels (B, H + 1) observed at all in each horizon and, for the level, in the window; at least 1."""
+    B, C, L = observed.shape
+    spans = (*horizons(L), L)
+    if observed.all():
+        return np.full((B, len(spans)), C, np.float32)
+    seen: Floats = np.stack([observed[:, :, -h:].any(2).sum(1) for h in spans], 1).astype(np.float32)
+    return np.maximum(1, seen)
+
+
+def over_channels(parts: Floats, seen: Floats) -> Floats:
+    """Mean of parts (B, H + 1, C) over the channels seen (B, H + 1)."""
+    result: Floats = parts.sum(2) / seen
     return result
 
 
@@ -52,10 +59,10 @@ def moves(x: Floats, observed: Bools, steps: int) -> Floats:
     Only observed cells count; 0 where the last steps hold none. Without any before them, 0, the center, stands for
     their mean.
     """
-    seen = np.where(observed, x, np.float32(0))
+    seen, last = _seen(x, observed), observed[:, :, -steps:]
     before = seen[:, :, :-steps].sum(2) / _cells(observed[:, :, :-steps])
-    squared = np.where(observed[:, :, -steps:], (x[:, :, -steps:] - before[:, :, None]) ** 2, np.float32(0))
-    result: Floats = squared.sum(2) / _cells(observed[:, :, -steps:])
+    squared = (seen[:, :, -steps:] - before[:, :, None]) ** 2 * last
+    result: Floats = squared.sum(2) / _cells(last)
     return result.astype(np.float32)
 
 
@@ -65,7 +72,15 @@ def beyond_usual(move: Floats, usual: Floats) -> Floats:
     return result
 
 
-def _cells(observed: Bools) -> Times:
-    """Number of cells observed (B, C), at least 1."""
-    result: Times = np.maximum(1, observed.sum(2))
+def _seen(x: Floats, observed: Bools) -> Floats:
+    """Values (B, C, L), 0 where not observed; `x` itself where all were, which is the rule and saves the copy."""
+    result: Floats = x if observed.all() else np.where(observed, x, np.float32(0))
     return result
+
+
+def _cells(observed: Bools) -> Floats:
+    """Number of cells observed (B, C), at least 1."""
+    if observed.all():
+        return np.full(observed.shape[:2], max(1, observed.shape[2]), np.float32)
+    cells: Floats = observed.sum(2).astype(np.float32)
+    return np.maximum(1, cells)

@@ -24,14 +24,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
 from monitor.core.corpus import Corpus, Cut, cut, held_out, reorder
-from monitor.core.detector import LEVELS, Calibration, Model, squared_errors
-from monitor.core.readout import moves, newest, over_channels, read_out
-from monitor.core.records import Bools, Floats, Times
-from monitor.core.scaling import Scaling, fit_scaling
+from monitor.core.detector import BATCH, LEVELS, Calibration, Model, ratios, squared_errors
+from monitor.core.readout import channels_seen, moves, newest, over_channels, read_out
+from monitor.core.records import Floats, Times
+from monitor.core.scaling import Doubles, Scaling, fit_scaling
 from monitor.core.vae import VAE, Architecture
 
 LIMIT = 0.995  # quantile of the clean windows' errors that counts as the edge, 1.0, of each horizon
@@ -41,7 +42,7 @@ LEAST_ERROR = 1e-4  # of the calibration, scaled units: a hundredth of a deviati
 MOST_CALIBRATED = 40_000  # windows; a second of forward passes, and 200 beyond the 99.5 % quantile
 ANOMALOUS = 2.0  # score by the incumbent: twice the edge of what its own clean windows showed
 CHECK_STEPS = 25  # between two looks at the held-out windows
-MOST_CHECKED = 2_000  # held-out windows looked at: enough to tell 1 % apart, a tenth of the fit's time
+MOST_CHECKED = 1_000  # held-out windows looked at, a tenth of the fit's time; neighbours tell nearly the same
 NOISE_RATE = 10  # times the rate of the weights: log variances go to -5, which is 2500 steps of 2e-3
 _EQUAL = 0.5
 _KL_RISE = 0.3
@@ -129,29 +130,38 @@ def calibrate(network: VAE, windows: Cut, check: Cut, scaling: Scaling, rows: Ti
     A channel's error is not below that of the held-out windows `check`: of a short history the network remembers what
     it was fitted on, and a channel whose usual error came out too small would outvote the others.
     """
-    values, observed, asset = windows.take(windows.spread(MOST_CALIBRATED))
-    x = scaling.forward(values, rows[asset])
-    _, error = squared_errors(network, x, observed)
-    mean = np.maximum(_mean_error(error, observed), held_out_error(network, check, scaling, rows))  # (C,)
-    move = np.maximum(moves(x, observed, newest(windows.length)).mean(0, dtype=np.float64), LEAST_ERROR)
-    levels = over_channels(read_out(x, error, observed, mean), observed)  # (n, H + 1)
+    index, one = windows.spread(MOST_CALIBRATED), np.ones(windows.rows.shape[1], np.float32)
+    parts, seen, moved = [], [], []
+    error, cells = np.zeros(len(one)), np.zeros(len(one))
+    for begin in range(0, len(index), BATCH):  # all at once they would not fit into a cache, nor always into memory
+        values, observed, asset = windows.take(index[begin : begin + BATCH])
+        x = scaling.forward(values, rows[asset])
+        _, squared = squared_errors(network, x, observed)
+        error += squared.sum((0, 2), dtype=np.float64)
+        cells += observed.sum((0, 2))
+        parts.append(read_out(x, squared, observed, one))
+        seen.append(channels_seen(observed))
+        moved.append(moves(x, observed, newest(windows.length)))
+    usual = np.maximum(_mean(error, cells), mean_error(network, check, scaling, rows))  # (C,)
+    move = np.maximum(np.concatenate(moved).mean(0, dtype=np.float64), LEAST_ERROR).astype(np.float32)
+    whole = np.concatenate(parts)
+    whole[:, :-1] /= usual  # all but the level
+    levels = over_channels(whole, np.concatenate(seen))  # (n, H + 1)
     limits = np.maximum(np.quantile(levels, LIMIT, axis=0), 1e-6).astype(np.float32)
     scores = np.quantile((levels / limits).max(1), LEVELS).astype(np.float32)
-    return Calibration(mean, move.astype(np.float32), limits, scores)
+    return Calibration(usual, move, limits, scores)
 
 
-def held_out_error(network: VAE, check: Cut, scaling: Scaling, rows: Times) -> Floats:
-    """Mean squared error per channel (C,) over at most MOST_CHECKED windows of `check`, scaled units."""
-    x, observed = scaled(check, check.spread(MOST_CHECKED), scaling, rows)
+def mean_error(network: VAE, windows: Cut, scaling: Scaling, rows: Times) -> Floats:
+    """Mean squared error per channel (C,) over at most MOST_CHECKED windows, scaled units."""
+    x, observed = scaled(windows, windows.spread(MOST_CHECKED), scaling, rows)
     _, error = squared_errors(network, x.numpy(), observed.numpy())
-    return _mean_error(error, observed.numpy())
+    return _mean(error.sum((0, 2), dtype=np.float64), observed.numpy().sum((0, 2)))
 
 
-def _mean_error(error: Floats, observed: Bools) -> Floats:
-    """Mean over windows and steps of `error` (n, C, L), NaN where not observed; at least LEAST_ERROR."""
-    cells = np.maximum(1, observed.sum((0, 2)))
-    mean = np.nansum(error, (0, 2), dtype=np.float64) / cells
-    result: Floats = np.maximum(mean, LEAST_ERROR).astype(np.float32)
+def _mean(error: Doubles, cells: npt.NDArray[np.number]) -> Floats:
+    """Mean error per channel (C,) of as many cells, at least LEAST_ERROR."""
+    result: Floats = np.maximum(error / np.maximum(1, cells), LEAST_ERROR).astype(np.float32)
     return result
 
 
@@ -176,8 +186,7 @@ def _normal(corpus: Corpus, recipe: Recipe, incumbent: Model) -> Corpus:
     corpus = Corpus(incumbent.channels, corpus.assets, corpus.step_ms, corpus.asset, corpus.end, values, observed)
     x = incumbent.scaling.forward(values, incumbent.scaling.rows(corpus.assets)[corpus.asset])
     _, error = squared_errors(incumbent.network(), x, observed)
-    calibration = incumbent.calibration
-    score = (over_channels(read_out(x, error, observed, calibration.error), observed) / calibration.limits).max(1)
+    score = ratios(x, error, observed, incumbent.calibration).max(1)
     known = np.isin(corpus.assets, incumbent.scaling.assets)[corpus.asset]  # of the others it cannot judge
     limit = np.quantile(score[known], 1 - recipe.worst) if known.any() else ANOMALOUS
     return corpus.take(~known | (score <= min(ANOMALOUS, float(limit))))
@@ -257,10 +266,8 @@ def _set_rates(optimizer: torch.optim.Optimizer, step: int, steps: int, equal: i
 
 def _measure_noise(network: VAE, train: Cut, scaling: Scaling, rows: Times) -> None:
     """Set the log variances to where the likelihood is highest for the reconstruction as it is: the mean error."""
-    x, observed = scaled(train, train.spread(MOST_CHECKED), scaling, rows)
-    _, error = squared_errors(network, x.numpy(), observed.numpy())
     with torch.no_grad():
-        network.noise.copy_(torch.from_numpy(np.log(_mean_error(error, observed.numpy()))))
+        network.noise.copy_(torch.from_numpy(np.log(mean_error(network, train, scaling, rows))))
 
 
 def _optimizer(network: VAE, rate: float) -> torch.optim.Optimizer:
@@ -270,7 +277,7 @@ def _optimizer(network: VAE, rate: float) -> torch.optim.Optimizer:
         {"params": weights, "rate": rate, "of_noise": False, "weight_decay": 1e-4},
         {"params": [network.noise], "rate": NOISE_RATE * rate, "of_noise": True, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups)
+    return torch.optim.AdamW(groups, fused=True)
 
 
 def _start(architecture: Architecture, seed: int) -> VAE:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from monitor.core.readout import beyond_usual, horizons, moves, over_channels, read_out
+from monitor.core.readout import beyond_usual, channels_seen, horizons, moves, over_channels, read_out
 
 L, C = 32, 3
 
@@ -41,7 +41,7 @@ def test_a_channel_that_was_never_seen_has_not_moved() -> None:
 def test_parts_are_errors_over_the_usual_and_a_level(seen: float) -> None:
     """Parts are mean errors of the cells seen in a horizon over the usual, and last the squared mean of the window."""
     x, observed = batch(2, seen)
-    error, usual = np.where(observed, x**2, np.nan).astype(np.float32), np.array([0.5, 1, 2], np.float32)
+    error, usual = np.where(observed, x**2, 0).astype(np.float32), np.array([0.5, 1, 2], np.float32)
     parts = read_out(x, error, observed, usual)
     for b, c in np.ndindex(7, C):
         for number, h in enumerate(horizons(L)):
@@ -58,7 +58,7 @@ def test_only_channels_seen_in_a_horizon_count() -> None:
     for b in range(7):
         known = [int(observed[b, :, -h:].any(1).sum()) for h in (*horizons(L), L)]
         wanted = [C / max(1, count) for count in known]
-        np.testing.assert_allclose(over_channels(parts, observed)[b], wanted, rtol=1e-6)
+        np.testing.assert_allclose(over_channels(parts, channels_seen(observed))[b], wanted, rtol=1e-6)
 
 
 def test_chatter_is_no_cause() -> None:

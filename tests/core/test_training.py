@@ -9,7 +9,7 @@ import torch
 from monitor.core.corpus import Corpus, cut, held_out
 from monitor.core.detector import LEVELS, Detector, Model
 from monitor.core.gate import refusal
-from monitor.core.training import CHECK_STEPS, LIMIT, Fitted, Recipe, fit, held_out_error, prepare
+from monitor.core.training import CHECK_STEPS, LIMIT, Fitted, Recipe, fit, mean_error, prepare
 from tests.core.machines import ASSETS, CHANNELS, FAST, STEP, L, corpus, model, rows, windows
 
 
@@ -87,8 +87,8 @@ def test_a_usual_error_is_not_below_that_of_held_out_windows() -> None:
     short = corpus(10 * L)
     made = learn(short, replace(FAST, steps=2000, patience=1000)).model
     rows_of = made.scaling.rows(short.assets)
-    held = held_out_error(made.network(), cut(short.take(held_out(short))), made.scaling, rows_of)
-    seen = held_out_error(made.network(), cut(short.take(~held_out(short))), made.scaling, rows_of)
+    held = mean_error(made.network(), cut(short.take(held_out(short))), made.scaling, rows_of)
+    seen = mean_error(made.network(), cut(short.take(~held_out(short))), made.scaling, rows_of)
     assert (held > 1.5 * seen).any()
     assert (made.calibration.error >= held).all()
 
