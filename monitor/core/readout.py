@@ -1,10 +1,8 @@
 """What is read off a window once it was reconstructed: how far each channel is from usual, over several horizons.
 
-Two questions have two answers. Whether a window is anomalous (`read_out`, `over_channels`) is judged by its
-reconstruction and by its level: what is far from where it was in training, however well it is reconstructed. Which
-channel is the cause is told by how far each has just moved (`moves`): an error of reconstruction spreads over all
-channels, as they share one bottleneck, whereas the channel that moved is the one that moved. Both measured:
-docs/detection.md.
+Whether a window is anomalous (`read_out`, `over_channels`) is judged by its reconstruction and by its level: what is
+far from where it was in training, however well it is reconstructed. How far a channel has just moved (`moves`) helps to
+tell which one is the cause: `monitor.core.detector.Detector` says when.
 
 Everything here is a function of one window, so a row does not depend on which windows share its batch.
 """

@@ -105,7 +105,7 @@ class ScoreBatch:
     """What the detector says of each window of a WindowBatch, row by row."""
 
     score: Floats  # (B,) higher = more anomalous; 1.0 is the edge of what the clean windows showed
-    by_channel: Floats  # (B, C) how far each channel has just moved beyond its usual, in units of that; 0 = not
+    by_channel: Floats  # (B, C) how much each channel is the cause of the score, in units of what is usual for it
     expected: Floats  # (B, C) reconstruction of the newest step, in the channel's own unit
     spread: Floats  # (B, C) one standard deviation of the reconstruction error, in the channel's own unit
     newest: Floats  # (B, C) the newest step as read, NaN = not measured
@@ -125,7 +125,7 @@ class ChannelShare:
     """One channel's part in an alert."""
 
     channel: str
-    contribution: float  # share of what all channels moved, 0..1
+    contribution: float  # share of the summed channel scores, 0..1
     observed: float | None  # at the step of the channel's largest error; None = not measured there
     expected: float
     low: float  # expected - 2 spreads

@@ -186,7 +186,8 @@ def _normal(corpus: Corpus, recipe: Recipe, incumbent: Model) -> Corpus:
     corpus = Corpus(incumbent.channels, corpus.assets, corpus.step_ms, corpus.asset, corpus.end, values, observed)
     x = incumbent.scaling.forward(values, incumbent.scaling.rows(corpus.assets)[corpus.asset])
     _, error = squared_errors(incumbent.network(), x, observed)
-    score = ratios(x, error, observed, incumbent.calibration).max(1)
+    parts = read_out(x, error, observed, incumbent.calibration.error)
+    score = ratios(parts, observed, incumbent.calibration).max(1)
     known = np.isin(corpus.assets, incumbent.scaling.assets)[corpus.asset]  # of the others it cannot judge
     limit = np.quantile(score[known], 1 - recipe.worst) if known.any() else ANOMALOUS
     return corpus.take(~known | (score <= min(ANOMALOUS, float(limit))))

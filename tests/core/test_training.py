@@ -116,15 +116,39 @@ def test_a_level_far_off_stands_out_though_it_is_reconstructed() -> None:
     assert (Detector(replace(made, calibration=blind_to_error)).score(far, ASSETS).score > 2).all()
 
 
-def test_a_slow_fault_is_explained_by_its_part_of_the_score() -> None:
-    """Where no channel has just moved, the one that is reconstructed worst leads the ranking, and parts sum to 1."""
+def blurred() -> Detector:
+    """With a model whose usual error is as large as a usual move, but for temperature, which outvotes the others."""
+    calibration = model().calibration
+    error = np.where(np.arange(len(CHANNELS)) == 2, np.float32(1e-4), calibration.move)
+    return Detector(replace(model(), calibration=replace(calibration, error=error)))
+
+
+def test_a_model_that_foresees_moves_names_what_it_reconstructs_wrongly() -> None:
+    """A frozen channel does not move, yet leads the ranking, as it does not follow the others."""
     values = rows(200, seed=6)
-    values[0, 100:, 2] = 0.9  # frozen: it does not move, yet does not follow the others
+    values[0, 100:, 2] = 0.9
     batch = windows(values)
     late = batch.take(np.flatnonzero((batch.assets == 0) & (batch.ends == 160 * STEP)))
-    detector = Detector(model())
-    assert not detector.score(late, ASSETS).by_channel[0].any()
-    ranked = detector.explain(late, ASSETS)
+    ranked = Detector(model()).explain(late, ASSETS)
+    assert ranked[0].channel == "temperature"
+    assert abs(sum(share.contribution for share in ranked) - 1) < 1e-5
+
+
+def test_a_model_that_does_not_names_what_moved() -> None:
+    """Where usual errors are as large as usual moves, the channel that just moved leads, not the one most in error."""
+    values = rows(200, seed=6)
+    values[1, 150:, 1] += 20.0
+    batch = windows(values)
+    late = batch.take(np.flatnonzero((batch.assets == 1) & (batch.ends == 150 * STEP)))
+    assert blurred().explain(late, ASSETS)[0].channel == "pressure"
+    assert blurred().score(late, ASSETS).by_channel[0].argmax() == 1
+
+
+def test_where_nothing_moved_the_part_of_the_score_names_the_channel() -> None:
+    """A fault too slow to move any channel in the last steps is named by the part of the score all the same."""
+    still = np.repeat(rows(1, seed=6), L, axis=1)
+    batch = windows(still)
+    ranked = blurred().explain(batch.take(np.array([0])), ASSETS)
     assert ranked[0].channel == "temperature"
     assert abs(sum(share.contribution for share in ranked) - 1) < 1e-5
 
