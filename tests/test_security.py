@@ -87,6 +87,8 @@ Change = Callable[[dict[str, Any], State], object]
 SPOILT: dict[str, Change] = {
     "a scale of 0": lambda _, tensors: tensors["scaling.scale"].fill(0),
     "a negative error": lambda _, tensors: tensors["calibration.error"].fill(-1),
+    "a move of 0": lambda _, tensors: tensors["calibration.move"].fill(0),
+    "no moves": lambda _, tensors: tensors.pop("calibration.move"),
     "too few quantiles": lambda _, tensors: tensors.update({"calibration.scores": np.zeros(3, np.float32)}),
     "a wrong scale": lambda _, tensors: tensors.update({"scaling.scale": np.ones((2, 2))}),
     "weights of float64": lambda _, tensors: tensors.update(

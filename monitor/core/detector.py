@@ -2,9 +2,10 @@
 
 Score of a window. Squared error per cell, divided by the channel's mean error on clean windows (a channel that is
 always hard to reconstruct must not outvote the others), averaged over observed cells of the last h steps and then over
-channels, for each horizon h. Each horizon is divided by its own limit on clean windows and the largest wins: short
-horizons see a spike at once, the whole window sees a slow drift, and neither hides the other. 1.0 is thus the edge of
-what clean windows showed, whatever the asset.
+channels, for each horizon h; beside them the level, the squared mean of each channel over the window, averaged over
+channels. Each is divided by its own limit on clean windows and the largest wins: short horizons see a spike at once,
+the whole window sees a slow drift, the level sees what lies far off yet is reconstructed well, and none hides the
+others. 1.0 is thus the edge of what clean windows showed, whatever the asset.
 
 Scores do not depend on which windows share a batch: batches are padded to a multiple of PAD, below which the matrix
 kernels round differently (measured: 9e-8), and replay after a crash needs the same bits.
@@ -18,19 +19,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from monitor.core.records import ChannelShare, Floats, ScoreBatch, State, WindowBatch, pack_names, unpack_names
+from monitor.core.readout import beyond_usual, channels_seen, horizons, moves, newest, over_channels, read_out
+from monitor.core.records import Bools, ChannelShare, Floats, ScoreBatch, State, WindowBatch, pack_names, unpack_names
 from monitor.core.scaling import Scaling
 from monitor.core.vae import VAE, Architecture
 
 PAD = 16
 LARGEST_SIZE = 2**16  # of an architecture as it is read back; 2**12 windows of that length would fill a machine
 BATCH = 256  # windows per forward pass: 64 steps x 32 hidden channels x 256 stay within a core's cache
+FORESEEN = 10.0  # times its usual error a channel usually moves: 70 to 79 on the simulated plant, 0.3 to 1.6 on servers
 LEVELS = np.array([0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0])
-
-
-def horizons(length: int) -> tuple[int, ...]:
-    """Numbers of newest steps over which errors are averaged: the whole window, a quarter, a sixteenth."""
-    return tuple(sorted({length, max(1, length // 4), max(1, length // 16)}, reverse=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +36,8 @@ class Calibration:
     """What clean windows looked like to the model."""
 
     error: Floats  # (C,) mean squared error per channel, scaled units
-    limits: Floats  # (H,) per horizon: LIMIT quantile of the mean calibrated error
+    move: Floats  # (C,) how far a channel usually moves: mean of `readout.moves`, scaled units squared
+    limits: Floats  # (H + 1,) LIMIT quantile of `over_channels`, per horizon and, last, of the level
     scores: Floats  # (len(LEVELS),) quantiles of the score
 
 
@@ -65,7 +64,7 @@ class Model:
         tensors = {f"weights.{name}": value for name, value in self.weights.items()}
         tensors |= {"scaling.center": self.scaling.center, "scaling.scale": self.scaling.scale}
         tensors |= {"scaling.assets": pack_names(self.scaling.assets)}
-        tensors |= {"calibration.error": c.error, "calibration.limits": c.limits, "calibration.scores": c.scores}
+        tensors |= {f"calibration.{name}": getattr(c, name) for name in Calibration.__slots__}
         return manifest, tensors
 
     @classmethod
@@ -83,7 +82,7 @@ class Model:
                 architecture,
                 channels,
                 Scaling(assets, tensors["scaling.center"], tensors["scaling.scale"]),
-                Calibration(tensors["calibration.error"], tensors["calibration.limits"], tensors["calibration.scores"]),
+                Calibration(*(tensors[f"calibration.{name}"] for name in Calibration.__slots__)),
                 {name.removeprefix("weights."): v for name, v in tensors.items() if name.startswith("weights.")},
                 version,
             )
@@ -95,23 +94,25 @@ class Model:
     def check(self) -> None:
         """Raises ValueError unless the arrays have the architecture's shapes and divisors are above 0."""
         C, A = self.architecture.channels, len(self.scaling.assets)
-        limits = len(horizons(self.architecture.length))
+        limits = len(horizons(self.architecture.length)) + 1
         scaling, calibration = self.scaling, self.calibration
         wanted = {
             "channels": ((C,), "U"),
             "center": ((A + 1, C), "f"),
             "scale": ((A + 1, C), "f"),
             "error": ((C,), "f"),
+            "move": ((C,), "f"),
             "limits": ((limits,), "f"),
             "scores": (LEVELS.shape, "f"),
         }
-        arrays = (scaling.center, scaling.scale, calibration.error, calibration.limits, calibration.scores)
+        divisors = (scaling.scale, calibration.error, calibration.move, calibration.limits)
+        arrays = (scaling.center, *divisors, calibration.scores)
         shapes = [((len(self.channels),), "U"), *((array.shape, array.dtype.kind) for array in arrays)]
         found = dict(zip(wanted, shapes, strict=True))
         if wanted != found:
             raise ValueError(f"model {self.version}: expected shapes and kinds {wanted}, found {found}")
-        if not all((array > 0).all() for array in (scaling.scale, calibration.error, calibration.limits)):
-            raise ValueError(f"model {self.version}: a scale, an error or a limit is not above 0")
+        if not all((array > 0).all() for array in divisors):
+            raise ValueError(f"model {self.version}: a scale, an error, a move or a limit is not above 0")
         self.network()
 
     def network(self) -> VAE:
@@ -128,8 +129,8 @@ class Model:
         return network.eval()
 
 
-def squared_errors(network: VAE, x: Floats, observed: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Reconstruction (B, C, L) from the latent mean, and squared error per cell (B, C, L), NaN where not observed."""
+def squared_errors(network: VAE, x: Floats, observed: Bools) -> tuple[Floats, Floats]:
+    """Reconstruction (B, C, L) from the latent mean, and squared error per cell (B, C, L), 0 where not observed."""
     reconstruction = np.empty_like(x)
     with torch.inference_mode():
         for start in range(0, len(x), BATCH):
@@ -141,25 +142,15 @@ def squared_errors(network: VAE, x: Floats, observed: npt.NDArray[np.bool_]) -> 
             seen[:n] = observed[part]
             mu, _ = network.encode(torch.from_numpy(padded), torch.from_numpy(seen))
             reconstruction[part] = network.decode(mu)[:n].numpy()
-    error = (x - reconstruction) ** 2
-    error[~observed] = np.nan
+    error = x - reconstruction
+    error *= error
+    error *= observed
     return reconstruction, error
 
 
-def by_horizon(error: Floats, observed: npt.NDArray[np.bool_], calibration: Floats) -> Floats:
-    """Calibrated mean error per horizon and channel (B, H, C); 0 where a channel was not observed in the horizon."""
-    total = np.nan_to_num(error, nan=0.0)
-    H = [
-        total[:, :, -h:].sum(2) / np.maximum(1, observed[:, :, -h:].sum(2)) / calibration
-        for h in horizons(error.shape[2])
-    ]
-    return np.stack(H, 1).astype(np.float32)
-
-
-def over_channels(parts: Floats, observed: npt.NDArray[np.bool_]) -> Floats:
-    """Mean over the channels observed within each horizon: parts (B, H, C) -> (B, H)."""
-    seen = np.stack([observed[:, :, -h:].any(2).sum(1) for h in horizons(observed.shape[2])], 1)
-    result: Floats = parts.sum(2) / np.maximum(1, seen)
+def ratios(parts: Floats, observed: Bools, calibration: Calibration) -> Floats:
+    """How near each horizon and, last, the level is to its limit (B, H + 1); parts (B, H + 1, C) of `read_out`."""
+    result: Floats = over_channels(parts, channels_seen(observed)) / calibration.limits
     return result
 
 
@@ -170,24 +161,23 @@ class Detector:
         self.model = model
         self.network = model.network()
         self._deviation = np.sqrt(model.calibration.error)  # (C,)
+        self._foresees = float(np.median(model.calibration.move / model.calibration.error)) >= FORESEEN
 
     def score(self, windows: WindowBatch, names: Sequence[str]) -> ScoreBatch:
         """Score windows whose `assets` index `names`. Their channels must be the model's, in its order."""
         rows = self.model.scaling.rows(names)[windows.assets]
         x = self.model.scaling.forward(windows.values, rows)
         reconstruction, error = squared_errors(self.network, x, windows.observed)
-        parts = by_horizon(error, windows.observed, self.model.calibration.error)  # (B, H, C)
-        levels = over_channels(parts, windows.observed) / self.model.calibration.limits  # (B, H)
-        winner = levels.argmax(1)
-        each = np.arange(len(windows))
-        newest = np.where(windows.observed[:, :, -1], windows.values[:, :, -1], np.nan).astype(np.float32)
+        parts = read_out(x, error, windows.observed, self.model.calibration.error)  # (B, H + 1, C)
+        ratio = ratios(parts, windows.observed, self.model.calibration)  # (B, H + 1)
+        newest_step = np.where(windows.observed[:, :, -1], windows.values[:, :, -1], np.nan).astype(np.float32)
         scaling = self.model.scaling
         return ScoreBatch(
-            score=levels[each, winner].astype(np.float32),
-            by_channel=parts[each, winner],
+            score=ratio.max(1),
+            by_channel=self._causes(x, windows.observed, parts, ratio.argmax(1), 1),
             expected=scaling.inverse(reconstruction[:, :, -1], rows),
             spread=(self._deviation * scaling.scale[rows]).astype(np.float32),
-            newest=newest,
+            newest=newest_step,
         )
 
     def expected(self, windows: WindowBatch, names: Sequence[str]) -> Floats:
@@ -200,7 +190,7 @@ class Detector:
         return self.model.scaling.inverse(steps, np.repeat(rows, L)).reshape(B, L, C).transpose(0, 2, 1)
 
     def explain(self, window: WindowBatch, names: Sequence[str]) -> tuple[ChannelShare, ...]:
-        """Channels of ONE window ranked by their share of its score.
+        """Channels of ONE window ranked by how much each is the cause of its score.
 
         Observed and expected are given at the step of the channel's largest error within the winning horizon: at the
         newest step the cause may already be over.
@@ -208,12 +198,13 @@ class Detector:
         rows = self.model.scaling.rows(names)[window.assets]
         x = self.model.scaling.forward(window.values, rows)
         reconstruction, error = squared_errors(self.network, x, window.observed)
-        parts = by_horizon(error, window.observed, self.model.calibration.error)
-        levels = over_channels(parts, window.observed) / self.model.calibration.limits
-        winner = int(levels[0].argmax())
-        share = parts[0, winner] / max(float(parts[0, winner].sum()), 1e-12)  # (C,)
-        h, L = horizons(window.values.shape[2])[winner], window.values.shape[2]
-        worst = L - h + np.nan_to_num(error[0, :, -h:], nan=-1.0).argmax(1)  # (C,) step within the window
+        parts = read_out(x, error, window.observed, self.model.calibration.error)
+        winner = ratios(parts, window.observed, self.model.calibration).argmax(1)
+        L = window.values.shape[2]
+        part = self._causes(x, window.observed, parts, winner, newest(L))[0]  # (C,)
+        share = part / max(float(part.sum()), 1e-12)
+        h = (*horizons(L), L)[winner[0]]
+        worst = L - h + np.where(window.observed[0], error[0], -1.0)[:, -h:].argmax(1)  # (C,) step within the window
         channel = np.arange(len(share))
         expected = self.model.scaling.inverse(reconstruction[:, channel, worst], rows)[0]
         spread = self._deviation * self.model.scaling.scale[rows[0]]
@@ -229,3 +220,18 @@ class Detector:
             )
             for c in np.argsort(-share, kind="stable")
         )
+
+    def _causes(self, x: Floats, observed: Bools, parts: Floats, winner: npt.NDArray[np.intp], steps: int) -> Floats:
+        """How much each channel is the cause (B, C), in units of what is usual for it.
+
+        By its part of the score in the horizon that won, if the network foresees how channels move: then a channel
+        that is reconstructed wrongly is one that does what the others do not explain. If it does not, an error says
+        little and spreads over all channels, and the cause is the one that has just moved; the part of the score
+        again where none has, as the fault is then a slow one.
+        """
+        part: Floats = np.take_along_axis(parts, winner[:, None, None], 1)[:, 0]
+        if self._foresees:
+            return part
+        moved = beyond_usual(moves(x, observed, steps), self.model.calibration.move)
+        result: Floats = np.where(moved.max(1, keepdims=True) > 0, moved, part)
+        return result

@@ -11,7 +11,8 @@ A first model has nobody to be compared with and must only be finite.
 import numpy as np
 
 from monitor.core.corpus import Corpus, Cut, cut, held_out, reorder
-from monitor.core.detector import Model, by_horizon, over_channels, squared_errors
+from monitor.core.detector import Model, ratios, squared_errors
+from monitor.core.readout import read_out
 from monitor.core.records import Floats
 from monitor.core.training import MOST_CHECKED, held_out_loss
 
@@ -62,6 +63,7 @@ def _seen(model: Model, check: Cut, corpus: Corpus) -> float:
     shifted: Floats = values.copy()
     begin = values.shape[2] * 3 // 4
     shifted[each, channel, begin:] += (sign * SHIFT * model.scaling.scale[rows, channel])[:, None]
-    _, error = squared_errors(model.network(), model.scaling.forward(shifted, rows), observed)
-    parts = by_horizon(error, observed, model.calibration.error)
-    return float(np.mean((over_channels(parts, observed) / model.calibration.limits).max(1) > 1.0))
+    x = model.scaling.forward(shifted, rows)
+    _, error = squared_errors(model.network(), x, observed)
+    parts = read_out(x, error, observed, model.calibration.error)
+    return float(np.mean(ratios(parts, observed, model.calibration).max(1) > 1.0))

@@ -105,7 +105,7 @@ class ScoreBatch:
     """What the detector says of each window of a WindowBatch, row by row."""
 
     score: Floats  # (B,) higher = more anomalous; 1.0 is the edge of what the clean windows showed
-    by_channel: Floats  # (B, C) each channel's part of the score before aggregation; 0 where nothing was observed
+    by_channel: Floats  # (B, C) how much each channel is the cause of the score, in units of what is usual for it
     expected: Floats  # (B, C) reconstruction of the newest step, in the channel's own unit
     spread: Floats  # (B, C) one standard deviation of the reconstruction error, in the channel's own unit
     newest: Floats  # (B, C) the newest step as read, NaN = not measured

@@ -40,9 +40,14 @@ class Scaling:
 
     def forward(self, values: npt.NDArray[np.floating], rows: npt.NDArray[np.intp]) -> Floats:
         """Values (B, C, L) of assets at `rows` (B,) in scaled units; NaN becomes 0, the center."""
-        z = (values - self.center[rows, :, None]) / self.scale[rows, :, None]
-        scaled: Doubles = np.nan_to_num(CLIP * np.tanh(z / CLIP), nan=0.0)
-        return scaled.astype(np.float32)
+        z = np.empty(values.shape, np.float32)
+        # Only the difference needs float64, where a level is large beside the scale; the rest is half as dear without.
+        np.subtract(values, self.center[rows, :, None], out=z, casting="same_kind")
+        z /= (CLIP * self.scale[rows, :, None]).astype(np.float32)
+        np.tanh(z, out=z)
+        z *= np.float32(CLIP)
+        z[np.isnan(z)] = 0
+        return z
 
     def inverse(self, z: npt.NDArray[np.floating], rows: npt.NDArray[np.intp]) -> Floats:
         """Scaled values (B, C) back in each channel's own unit; clipped a little inside the open interval of tanh."""

@@ -43,6 +43,38 @@ class Architecture:
             raise ValueError(f"kernel {self.kernel} is even; the output would be shifted by half a step")
 
 
+class Doubling(nn.Conv1d):
+    """Nearest-neighbour upsampling by 2, then a convolution (odd kernel): (B, L, hidden) -> (B, 2 L, hidden).
+
+    Every input step meets two neighbouring taps of the kernel, so that the even and the odd steps of the output are
+    each a convolution with about half as many taps over the input as it is. Both are done at once, with 0.6 of the
+    multiplications at a kernel of 5; with channels last, their outputs already lie in the order of the steps.
+    """
+
+    def __init__(self, hidden: int, kernel: int) -> None:
+        super().__init__(hidden, hidden, kernel)
+        half = kernel // 2
+        self.reach = (half + 1) // 2  # input steps before and after its own that an output step depends on
+        steps = range(-self.reach, self.reach + 1)
+        # Taps [first, last) of the kernel that meet input step `step` at an even (0) and at an odd (1) output step.
+        self.taps = [[_within(2 * step - odd + half, kernel) for step in steps] for odd in (0, 1)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The convolution of upsampled x, zeros beyond both ends."""
+        B, L, hidden = x.shape
+        phases = [torch.stack([self.weight[:, :, first:last].sum(2) for first, last in taps], 2) for taps in self.taps]
+        weight = torch.cat(phases)[:, :, None].contiguous(memory_format=torch.channels_last)  # (2 hidden, hidden, 1, T)
+        assert self.bias is not None, "made with one above"
+        image = x.view(B, 1, L, hidden).permute(0, 3, 1, 2)  # torch has channels last for images only: of height 1
+        both = nn.functional.conv2d(image, weight, self.bias.repeat(2), padding=(0, self.reach))
+        return both.permute(0, 2, 3, 1).reshape(B, 2 * L, hidden)
+
+
+def _within(first: int, kernel: int) -> tuple[int, int]:
+    """The part of the two taps from `first` on that lies in the kernel."""
+    return max(first, 0), max(min(first + 2, kernel), 0)
+
+
 class VAE(nn.Module):
     """1-D convolutional variational autoencoder; x (B, C, L) in scaled units, observed (B, C, L) bool."""
 
@@ -56,13 +88,13 @@ class VAE(nn.Module):
         up: list[nn.Module] = []
         for before, after in pairwise(widths):
             down += [nn.Conv1d(before, after, a.kernel, stride=2, padding=a.kernel // 2), nn.GELU()]
-            up += [nn.Upsample(scale_factor=2), nn.Conv1d(a.hidden, a.hidden, a.kernel, padding=a.kernel // 2)]
-            up += [nn.GELU()]
+            up += [Doubling(a.hidden, a.kernel), nn.GELU()]
         self.encoder = nn.Sequential(*down, nn.Flatten())
         self.mu = nn.Linear(a.hidden * self.shortest, a.latent)
         self.log_variance = nn.Linear(a.hidden * self.shortest, a.latent)
         self.widen = nn.Linear(a.latent, a.hidden * self.shortest)
-        self.decoder = nn.Sequential(*up, nn.Conv1d(a.hidden, a.channels, 1))
+        self.decoder = nn.Sequential(*up)
+        self.reading = nn.Conv1d(a.hidden, a.channels, 1)
         self.noise = nn.Parameter(torch.zeros(a.channels))  # log variance of each channel's likelihood
         for part in self.modules():
             # He et al. 2015 (arXiv:1502.01852). torch's default shrinks the signal by sqrt(3) in each layer; with it,
@@ -81,8 +113,11 @@ class VAE(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         """Reconstruction (B, C, L) of latent z (B, latent)."""
         features: Tensor = nn.functional.gelu(self.widen(z))
-        reconstruction: Tensor = self.decoder(features.view(-1, self.architecture.hidden, self.shortest))
-        return reconstruction
+        features = features.view(-1, self.architecture.hidden, self.shortest).transpose(1, 2).contiguous()
+        steps: Tensor = self.decoder(features)  # (B, L, hidden)
+        weight, bias = self.reading.weight[:, :, 0], self.reading.bias
+        assert bias is not None, "made with one above"
+        return torch.baddbmm(bias[None, :, None], weight.expand(len(z), -1, -1), steps.transpose(1, 2))
 
     def loss(self, x: Tensor, observed: Tensor, kl_weight: float, generator: torch.Generator) -> Tensor:
         """Negative masked evidence lower bound per cell and window, (B,).
@@ -93,9 +128,10 @@ class VAE(nn.Module):
         mu, log_variance = self.encode(x, observed)
         epsilon = torch.randn(mu.shape, generator=generator)
         reconstruction = self.decode(mu + epsilon * torch.exp(0.5 * log_variance))
-        noise = self.noise.clamp(-6, 3)[None, :, None]  # e-6: a constant channel must not swallow the whole loss
+        noise = self.noise.clamp(-6, 3)  # e-6: a constant channel must not swallow the whole loss
         seen = observed.to(x.dtype)
-        likelihood = 0.5 * ((x - reconstruction) ** 2 * torch.exp(-noise) + noise + math.log(2 * math.pi)) * seen
+        squared = ((x - reconstruction) ** 2 * seen).sum(2)  # (B, C); the noise is per channel, so it comes after steps
+        likelihood = 0.5 * (squared * torch.exp(-noise) + seen.sum(2) * (noise + math.log(2 * math.pi)))
         divergence = 0.5 * (mu**2 + log_variance.exp() - 1 - log_variance).sum(1)
         cells = x.shape[1] * x.shape[2]
-        return (likelihood.sum((1, 2)) + kl_weight * seen.mean((1, 2)) * divergence) / cells
+        return (likelihood.sum(1) + kl_weight * seen.mean((1, 2)) * divergence) / cells

@@ -9,7 +9,7 @@ import torch
 from monitor.core.corpus import Corpus, cut, held_out
 from monitor.core.detector import LEVELS, Detector, Model
 from monitor.core.gate import refusal
-from monitor.core.training import CHECK_STEPS, LIMIT, Fitted, Recipe, fit, prepare
+from monitor.core.training import CHECK_STEPS, LIMIT, Fitted, Recipe, fit, mean_error, prepare
 from tests.core.machines import ASSETS, CHANNELS, FAST, STEP, L, corpus, model, rows, windows
 
 
@@ -82,6 +82,17 @@ def test_clean_windows_reach_the_edge_rarely() -> None:
     assert abs(np.interp(0.5, LEVELS, made.calibration.scores) - expected) < 0.15
 
 
+def test_a_usual_error_is_not_below_that_of_held_out_windows() -> None:
+    """What the network could not learn by heart counts: the calibration has the larger of both errors per channel."""
+    short = corpus(10 * L)
+    made = learn(short, replace(FAST, steps=2000, patience=1000)).model
+    rows_of = made.scaling.rows(short.assets)
+    held = mean_error(made.network(), cut(short.take(held_out(short))), made.scaling, rows_of)
+    seen = mean_error(made.network(), cut(short.take(~held_out(short))), made.scaling, rows_of)
+    assert (held > 1.5 * seen).any()
+    assert (made.calibration.error >= held).all()
+
+
 def test_faults_stand_out_and_are_explained() -> None:
     """A shift of one channel scores far beyond the edge, and that channel leads the ranking with its values."""
     values = rows(200, seed=6)
@@ -94,6 +105,51 @@ def test_faults_stand_out_and_are_explained() -> None:
     assert ranked[0].channel == "pressure"
     assert ranked[0].observed is not None
     assert ranked[0].observed > ranked[0].high
+    assert abs(sum(share.contribution for share in ranked) - 1) < 1e-5
+
+
+def test_a_level_far_off_stands_out_though_it_is_reconstructed() -> None:
+    """Windows whose error is nought still score high where all channels lie away from where they were in training."""
+    made = model()
+    far = windows(rows(L + 20, seed=6) + 3 * made.scaling.scale[:2, None].astype(np.float32))
+    blind_to_error = replace(made.calibration, error=made.calibration.error * 1e6)
+    assert (Detector(replace(made, calibration=blind_to_error)).score(far, ASSETS).score > 2).all()
+
+
+def blurred() -> Detector:
+    """With a model whose usual error is as large as a usual move, but for temperature, which outvotes the others."""
+    calibration = model().calibration
+    error = np.where(np.arange(len(CHANNELS)) == 2, np.float32(1e-4), calibration.move)
+    return Detector(replace(model(), calibration=replace(calibration, error=error)))
+
+
+def test_a_model_that_foresees_moves_names_what_it_reconstructs_wrongly() -> None:
+    """A frozen channel does not move, yet leads the ranking, as it does not follow the others."""
+    values = rows(200, seed=6)
+    values[0, 100:, 2] = 0.9
+    batch = windows(values)
+    late = batch.take(np.flatnonzero((batch.assets == 0) & (batch.ends == 160 * STEP)))
+    ranked = Detector(model()).explain(late, ASSETS)
+    assert ranked[0].channel == "temperature"
+    assert abs(sum(share.contribution for share in ranked) - 1) < 1e-5
+
+
+def test_a_model_that_does_not_names_what_moved() -> None:
+    """Where usual errors are as large as usual moves, the channel that just moved leads, not the one most in error."""
+    values = rows(200, seed=6)
+    values[1, 150:, 1] += 20.0
+    batch = windows(values)
+    late = batch.take(np.flatnonzero((batch.assets == 1) & (batch.ends == 150 * STEP)))
+    assert blurred().explain(late, ASSETS)[0].channel == "pressure"
+    assert blurred().score(late, ASSETS).by_channel[0].argmax() == 1
+
+
+def test_where_nothing_moved_the_part_of_the_score_names_the_channel() -> None:
+    """A fault too slow to move any channel in the last steps is named by the part of the score all the same."""
+    still = np.repeat(rows(1, seed=6), L, axis=1)
+    batch = windows(still)
+    ranked = blurred().explain(batch.take(np.array([0])), ASSETS)
+    assert ranked[0].channel == "temperature"
     assert abs(sum(share.contribution for share in ranked) - 1) < 1e-5
 
 

@@ -84,7 +84,7 @@ _TABLE: list[tuple[dict[str, Any], list[str], str]] = [
         ["refresh = 1001", "memory = 1000"],
         "older than every score",
     ),
-    ({"threshold.percentile": 99.95}, ["percentile = 99.95", "warm = 1000"], "2000 scores are needed"),
+    ({"threshold.percentile": 99.95}, ["percentile = 99.95", "warm = 256"], "2000 scores are needed"),
     ({"delivery.mode": "at_most_once"}, ['mode = "at_most_once"', "exactly_once"], "come twice"),
     ({"delivery.mode": "exactly_once", "outputs.kind": "files"}, ['"exactly_once"', 'kind = "files"'], "come twice"),
     ({"delivery.mode": "exactly_once", **_FILES}, ['"exactly_once"', 'source.kind = "files"'], "come twice"),
