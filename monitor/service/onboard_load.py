@@ -18,9 +18,10 @@ import numpy as np
 import torch
 
 from monitor.core.decode import decode
-from monitor.core.detector import LEVELS, Calibration, Detector, Model, horizons
+from monitor.core.detector import LEVELS, Calibration, Detector, Model
 from monitor.core.encode import score_records
 from monitor.core.pipeline import Pipeline
+from monitor.core.readout import horizons
 from monitor.core.records import Message, Outputs, ReadingBatch
 from monitor.core.scaling import Scaling
 from monitor.core.survey import Survey
@@ -152,8 +153,9 @@ def untrained(settings: Settings, channels: tuple[str, ...]) -> Detector:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         weights = {name: tensor.numpy().copy() for name, tensor in VAE(architecture).state_dict().items()}
-    one, limits = np.ones((1, count)), np.full(len(horizons(length)), _QUIET, np.float32)
-    calibration = Calibration(np.ones(count, np.float32), limits, np.linspace(0.1, 1, len(LEVELS), dtype=np.float32))
+    one, usual = np.ones((1, count)), np.ones(count, np.float32)
+    limits = np.full(len(horizons(length)) + 1, _QUIET, np.float32)
+    calibration = Calibration(usual, usual, limits, np.linspace(0.1, 1, len(LEVELS), dtype=np.float32))
     return Detector(Model(architecture, channels, Scaling((), 0 * one, one), calibration, weights))
 
 

@@ -21,7 +21,7 @@ from monitor.service.page_status import ALERTS, CHANNELS, LIMIT, PARTITIONS
 from monitor.service.trail import Course
 from monitor.service.trainer import Status
 from tests.core.machines import L, rows
-from tests.service.rig import ORIGIN, feed, put_model, running, settings, until, values
+from tests.service.rig import ORIGIN, committed, feed, put_model, running, settings, until, values
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&\u2028"
 NOW = 1_700_000_000_000
@@ -256,28 +256,28 @@ def test_a_worker_shows_what_happens(tmp_path: Path) -> None:
     assert found["times"][0] <= found["start"]
 
 
-def test_a_course_leads_up_to_its_alert(tmp_path: Path) -> None:
-    """The course of an alert begins a window before it, on the grid, with what was read and what was expected then."""
+@pytest.mark.parametrize("messages", [2, 36, 5000], ids="{} at a time".format)
+def test_a_course_leads_up_to_its_alert(tmp_path: Path, messages: int) -> None:
+    """A course begins a window or more before its alert, on the grid, with what was read and was expected then."""
     put_model(tmp_path)
-    wanted = settings(
-        tmp_path, health__enabled=True, health__port=0, source__batch_messages=2, alerting__off_delay_s=500.0
-    )
+    more = {"source__batch_messages": messages, "alerting__off_delay_s": 500.0}
+    wanted = settings(tmp_path, health__enabled=True, health__port=0, **more)
     broker = MemoryBroker()
     batch = rows(304)
     batch[1, 300:, 1] += 8.0
     feed(broker, values(batch))
     with running(wanted, broker) as service:
+        until(lambda: committed(broker) == 608)
         until(lambda: service.daemon is not None and service.daemon.overview.courses)
         assert service.daemon is not None
-        until(lambda: service.daemon and not sum(service.daemon.overview.lag.values()))
         course = service.daemon.overview.courses["b"]
-    assert np.diff(course.ends).tolist() == [1000] * (len(course.ends) - 1)
-    assert course.ends[0] == ORIGIN + (300 - L + 1) * 1000
+    steps = (course.ends - ORIGIN) // 1000
+    assert steps.tolist() == list(range(steps[0], 304))
+    assert steps[0] <= 300 - (L - 1)
     pressure = course.channels.index("pressure")
-    healthy = slice(0, L - 1)
-    assert np.allclose(course.observed[healthy, pressure], batch[1, 300 - L + 1 : 300, 1], atol=1e-4)
-    off = np.abs(course.observed - course.expected)[healthy, pressure]
-    assert off.max() < 8 * course.spread[pressure]
+    assert np.allclose(course.observed[:, pressure], batch[1, steps, 1], atol=1e-4)
+    off = np.abs(course.observed - course.expected)[steps < 300, pressure]
+    assert off.max() < 8 * course.spread[pressure] < np.abs(course.observed - course.expected)[-1, pressure]
 
 
 @pytest.mark.parametrize("off", [{"health__page": False}, {"health__enabled": False}])
