@@ -31,7 +31,7 @@ def train_now(settings: Settings, reading: Callable[[int, int], None], fitting: 
     metrics, blobs = Metrics(), make_blobs(settings)
     models = make_models(blobs, metrics)
     own = alone(settings, "train")
-    corpus = collect(own, make_source(own, blobs, metrics, None, keep_offsets=False), reading)
+    corpus = collect(own, make_source(own, None, metrics, None), reading)
     current = Library(models, settings.windows.length, time.monotonic, structlog.stdlib.get_logger("monitor")).in_use()
     begin = time.monotonic()
     fitted, version, refused = train(
