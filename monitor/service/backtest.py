@@ -4,7 +4,7 @@ The store is only read, and only if a model of it is asked for. A model that is 
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,9 +116,10 @@ def _need_scores(made: Replay, judged: Judged) -> None:
 
 def _summary(here: Judged, compared: Compared | None, out: Path) -> str:
     made, verdict = here.replay, here.verdict
+    scored = sum(len(track.ends) for track in here.tracks)
+    seconds = f"{made.seconds:.1f} s, of which {made.training_s:.1f} s training"
     lines = [
-        f"{made.counts.get('readings', 0)} readings, {sum(len(track.ends) for track in here.tracks)} windows scored, "
-        f"{len(here.told)} alerts in {made.seconds:.1f} s, of which {made.training_s:.1f} s training"
+        f"{made.counts.get('readings', 0)} readings, {scored} windows scored, {len(here.told)} alerts in {seconds}"
     ]
     if verdict:
         found = sum(row.found for row in verdict.rows)

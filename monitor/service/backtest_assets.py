@@ -105,12 +105,14 @@ def _section(judged: Judged, track: Track, index: int) -> str:
     ratio = float((track.score / track.threshold).max())
     name = text(track.asset)
     score = score_chart(place, track.score, track.threshold, spans, f"score and threshold of {name}")
+    about = (
+        f'<p>score and threshold<br><span class="soft">logarithmic; at most {number(ratio)} times the limit</span></p>'
+    )
     parts = [
         f'<section class="card" id="{anchor(index)}" data-alerts="{len(own)}"><h3>{name}</h3>',
-        f'<div class="chart score"><p>score and threshold<br><span class="soft">logarithmic; at most {number(ratio)} × '
-        f"the limit</span></p><div>{score}</div></div>",
+        f'<div class="chart score">{about}<div>{score}</div></div>',
     ]
-    charts = [_channel(judged, track, c, place, spans) for c in _order(judged, track, own)]
+    charts = [_channel(judged, track, c, place, spans) for c in _order(judged, own)]
     middle = [at(begin + (end - begin) * part // 2) for part in range(3)]
     axis = (
         f'<div class="chart"><p></p><div class="axis">{"".join(f"<span>{when}</span>" for when in middle)}</div></div>'
@@ -126,7 +128,7 @@ def _spans(judged: Judged, track: Track, own: Sequence[Told], place: np.ndarray)
     return alerts + marks(labelled(track, judged.labels), place, "label", height=10)
 
 
-def _order(judged: Judged, track: Track, own: Sequence[Told]) -> list[int]:
+def _order(judged: Judged, own: Sequence[Told]) -> list[int]:
     """Channels by their part in the asset's alerts, the others after them as the model has them."""
     detector = judged.replay.detector
     names = detector.model.channels if detector else ()

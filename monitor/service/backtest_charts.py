@@ -60,7 +60,8 @@ def thin(place: Times, low: Floats, high: Floats) -> Thinned:
 def line(thinned: Thinned, axis: Axis, gap: int) -> str:
     """The path through least and greatest values; interrupted where more than `gap` stretches are empty."""
     low, high = axis.place(thinned.low).round().astype(int), axis.place(thinned.high).round().astype(int)
-    parts, before = [], -BINS
+    parts: list[str] = []
+    before = -BINS
     for at, bottom, top in zip(thinned.at.tolist(), low.tolist(), high.tolist(), strict=True):
         near, far = (bottom, top) if len(parts) % 2 else (top, bottom)
         parts.append(f"{'M' if at - before > gap else 'L'}{at} {near}" + (f"V{far}" if far != near else ""))
@@ -123,15 +124,14 @@ def score_chart(place: Times, score: Floats, threshold: Floats, spans: str, labe
     return box(spans + body, label)
 
 
-def curve(x: Doubles, y: Doubles, at: tuple[float, float] | None, label: str) -> str:
+def curve(x: Doubles, y: Doubles, at: tuple[float, float], label: str) -> str:
     """A curve within the unit square, thinned to what can be told apart, with a dot at one of its points."""
     xs, ys = (x * HIGH).round().astype(int), (HIGH - y * HIGH).round().astype(int)
     kept = np.flatnonzero(np.append(True, (np.diff(xs) != 0) | (np.diff(ys) != 0)))
     points = [f"{a} {b}" for a, b in zip(xs[kept].tolist(), ys[kept].tolist(), strict=True)]
-    dot = "" if at is None else f'<circle class="best" cx="{at[0] * HIGH:.0f}" cy="{HIGH - at[1] * HIGH:.0f}" r="5"/>'
-    return f'<svg viewBox="-4 -4 {HIGH + 8} {HIGH + 8}" role="img" aria-label="{label}">' + (
-        f'<path class="frame" d="M0 0H{HIGH}V{HIGH}H0Z"/><path class="seen" d="M{"L".join(points)}"/>{dot}</svg>'
-    )
+    dot = f'<circle class="best" cx="{at[0] * HIGH:.0f}" cy="{HIGH - at[1] * HIGH:.0f}" r="5"/>'
+    path = f'<path class="frame" d="M0 0H{HIGH}V{HIGH}H0Z"/><path class="seen" d="M{"L".join(points)}"/>{dot}'
+    return _square(path, label)
 
 
 def distribution(scores: Floats, on: Bools, thresholds: tuple[float, float, float], label: str) -> tuple[str, Axis]:
@@ -166,8 +166,12 @@ def dots(flat: Floats, groups: Sequence[tuple[str, Bools]], label: str) -> str:
         f'<g class="{name}">' + "".join(f'<circle cx="{x:.0f}" cy="{y:.0f}" r="1.6"/>' for x, y in inner[on]) + "</g>"
         for name, on in groups
     )
-    frame = f'<path class="frame" d="M0 0H{HIGH}V{HIGH}H0Z"/>'
-    return f'<svg viewBox="-4 -4 {HIGH + 8} {HIGH + 8}" role="img" aria-label="{label}">{frame}{body}</svg>'
+    return _square(f'<path class="frame" d="M0 0H{HIGH}V{HIGH}H0Z"/>{body}', label)
+
+
+def _square(inside: str, label: str) -> str:
+    """A chart as high as it is wide, with room at the edges for a dot."""
+    return f'<svg viewBox="-4 -4 {HIGH + 8} {HIGH + 8}" role="img" aria-label="{label}">{inside}</svg>'
 
 
 def _gap(place: Times) -> int:

@@ -157,13 +157,20 @@ class Pair:
     there: Told | None
 
     @property
+    def either(self) -> Told:
+        """The one here, or else the one there."""
+        found = self.here or self.there
+        assert found is not None, "at least one is there"
+        return found
+
+    @property
     def shift_ms(self) -> int | None:
         """How much later it fires here than there; negative = earlier; None if only one side has it."""
         return None if self.here is None or self.there is None else self.here.span.start - self.there.span.start
 
     @property
     def kind(self) -> str:
-        """gained (only here), lost (only there), earlier, later or same (time of firing here)."""
+        """One of: gained (only here), lost (only there), earlier, later or same (time of firing here)."""
         if self.here is None:
             return "lost"
         if self.shift_ms is None:
@@ -172,7 +179,7 @@ class Pair:
 
 
 def compare(here: Sequence[Told], there: Sequence[Told]) -> list[Pair]:
-    """Alerts of an asset that were on at the same time are the same alarm, each at most once; the rest has no partner."""
+    """Alerts of an asset that were on at the same time are the same alarm; each is taken once, the rest alone."""
     left = list(there)
     pairs = []
     for each in here:
@@ -181,7 +188,7 @@ def compare(here: Sequence[Told], there: Sequence[Told]) -> list[Pair]:
             left.remove(partner)
         pairs.append(Pair(each, partner))
     pairs += [Pair(None, other) for other in left]
-    return sorted(pairs, key=lambda pair: ((pair.here or pair.there).span.start, (pair.here or pair.there).span.asset))  # type: ignore[union-attr]
+    return sorted(pairs, key=lambda pair: (pair.either.span.start, pair.either.span.asset))
 
 
 def _overlap(one: Told, two: Told) -> bool:

@@ -2,8 +2,8 @@
 
 They come from a file of spans, from a column of CSV recordings, or from an array of npz recordings:
 
-- JSON lines, `{"asset": "pump-04", "start": 1750001962000, "end": 1750001964000}`, as `monitor simulate --labels` writes
-  them; `channels` and `kind` may be there, too.
+- JSON lines, `{"asset": "pump-04", "start": 1750001962000, "end": 1750001964000}`; `channels` and `kind` may be there,
+  too, as in what `monitor simulate --labels` writes.
 - CSV with the columns `asset`, `start`, `end`; times as in CSV recordings.
 - a CSV column that is 0 where all is well (`--label-column`; SKAB calls its own `anomaly`).
 - an npz array `label` (N,), or (A, N) where `values` has three axes; 0 where all is well.
@@ -31,10 +31,9 @@ def spans_in(path: Path) -> list[Fault]:
         rows: Iterator[Any] = (
             csv.DictReader(file) if path.suffix == ".csv" else map(json.loads, filter(str.strip, file))
         )
-        found = []
+        found: list[Fault] = []
         try:
-            for row in rows:
-                found.append(_span(row))
+            found.extend(map(_span, rows))  # keeps those before the faulty one, so that it can be counted
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}: label {len(found) + 1}: expected asset, start and end: {error}") from error
     return found

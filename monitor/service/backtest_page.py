@@ -1,17 +1,13 @@
 """The report of a backtest: one HTML file that needs nothing else, neither a network nor a script."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-import numpy as np
-
-from monitor.core.latent import flat_map
 from monitor.service.backtest_assets import assets_part
-from monitor.service.backtest_charts import curve, distribution, dots
-from monitor.service.backtest_judge import Judged, Pair, Told, firing, labelled
-from monitor.service.backtest_words import Html, at, key, lasting, number, table, text, tile
+from monitor.service.backtest_judge import Judged, Pair, Told
+from monitor.service.backtest_scores import scores_part
+from monitor.service.backtest_words import NONE, Html, at, lasting, number, table, text, tile
 from monitor.service.configuration import render
 from monitor.service.settings import Settings
 
@@ -33,7 +29,7 @@ def page(title: str, judged: Judged, against: Compared | None) -> str:
     parts = [_head(title, judged), _alerts(judged)]
     parts += [_verdict(judged)] if judged.verdict else []
     parts += [_comparison(against, judged)] if against else []
-    parts += [_scores(judged), assets_part(judged), _how(judged)]
+    parts += [scores_part(judged), assets_part(judged), _how(judged)]
     policy = "default-src 'none'; style-src 'unsafe-inline'"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -111,7 +107,7 @@ def _verdict(judged: Judged) -> str:
             at(row.fault.start),
             lasting(row.fault.end - row.fault.start),
             row.fault.asset,
-            row.fault.kind or "–",
+            row.fault.kind or NONE,
             Html('<span class="bad">missed</span>') if not row.found else "already firing" if row.already else "found",
             lasting(row.delay_ms),
         ]
@@ -132,11 +128,10 @@ def _comparison(against: Compared, judged: Judged) -> str:
     changed = [pair for pair in against.pairs if pair.kind != "same"]
     rows = []
     for pair in changed[:ROWS]:
-        each = pair.here or pair.there
-        assert each is not None, "one side is there"
-        shift = "–" if pair.shift_ms is None else lasting(pair.shift_ms)
+        each = pair.either
+        shift = NONE if pair.shift_ms is None else lasting(pair.shift_ms)
         rows.append(
-            [pair.kind, at(each.span.start), each.span.asset, shift, number(each.last.peak), each.span.channel or "–"]
+            [pair.kind, at(each.span.start), each.span.asset, shift, number(each.last.peak), each.span.channel or NONE]
         )
     sides = table(
         ["", "alerts", "per asset and day", "labels found", "false"],
@@ -147,17 +142,20 @@ def _comparison(against: Compared, judged: Judged) -> str:
     detail = (
         table(["", "fired", "asset", "by", "peak", "channel"], rows, ("", "time", "name", "", "", "")) if rows else ""
     )
+    about = (
+        "Gained: only here. Lost: only there. Earlier, later: fires so here. Alerts of an asset that were on at the same "
+        "time are taken as the same."
+    )
     return (
-        f"<h2>Against {text(against.name)}</h2><p class=soft>Gained: only here. Lost: only there. Earlier, later: fires so "
-        f'here. Alerts of an asset that were on at the same time are taken as the same.</p><div class="tiles">{tiles}</div>'
+        f'<h2>Against {text(against.name)}</h2><p class="soft">{about}</p><div class="tiles">{tiles}</div>'
         f"{sides}{_differences(judged.replay.settings, against.judged.replay.settings)}{more}{detail}"
     )
 
 
 def _side(name: str, judged: Judged) -> list[str]:
     verdict = judged.verdict
-    found = f"{sum(row.found for row in verdict.rows)} of {len(verdict.rows)}" if verdict else "–"
-    false = number(len(verdict.false)) if verdict else "–"
+    found = f"{sum(row.found for row in verdict.rows)} of {len(verdict.rows)}" if verdict else NONE
+    false = number(len(verdict.false)) if verdict else NONE
     return [name, number(len(judged.told)), number(judged.per_day), found, false]
 
 
@@ -177,83 +175,6 @@ def _lines(settings: Settings) -> list[tuple[str, str]]:
             name, _, value = line.partition(" = ")
             found.append((f"{section}.{name}", value))
     return found
-
-
-def _scores(judged: Judged) -> str:
-    tracks = judged.tracks
-    score = np.concatenate([track.score for track in tracks])
-    on = np.concatenate([labelled(track, judged.labels) for track in tracks])
-    limits = np.concatenate([track.threshold for track in tracks])
-    three = (float(limits.min()), float(np.median(limits)), float(limits.max()))
-    chart, axis = distribution(score, on, three, "distribution of scores")
-    ends = f'<div class="axis"><span>{number(10**axis.low)}</span><span>score, logarithmic</span><span>{number(10**axis.high)}</span></div>'
-    legend = [
-        ("seen", "windows"),
-        ("limit", f"threshold: {number(three[1])}, from {number(three[0])} to {number(three[2])}"),
-    ]
-    legend += [("label", "labelled windows")] if on.any() else []
-    below = f"{100 * float(np.mean(score <= limits)):.3f} % of all windows lie at or below their threshold."
-    return (
-        f'<h2>Scores</h2><div class="card wide-chart">{chart}{ends}{key(legend)}<p class="soft">{below} Bars grow with the '
-        f'square root of the number.</p></div><div class="square">{_curves(judged)}{_map(judged)}</div>'
-    )
-
-
-def _curves(judged: Judged) -> str:
-    found, best = judged.curves, judged.suggestion
-    if found is None or best is None:
-        return ""
-    place = found.best()
-    recall = curve(
-        found.recall,
-        found.precision,
-        (float(found.recall[place]), float(found.precision[place])),
-        "precision over recall",
-    )
-    roc = curve(
-        np.append(0, found.false_positive), np.append(0, found.recall),
-        (float(found.false_positive[place]), float(found.recall[place])), "true over false positive rate",
-    )  # fmt: skip
-    advice = (
-        f"The dot is the limit with the highest F1 ({best.f1:.2f}): a score of {number(best.level)}, which "
-        f"threshold.percentile = {best.percentile:.3f} gives here with threshold.margin = "
-        f"{number(judged.replay.settings.threshold.margin)}."
-    )
-    if not best.possible:
-        advice += " That lies outside of what threshold.percentile accepts, so turn threshold.margin instead."
-    return (
-        f'<div class="card"><h3>Precision over recall</h3>{recall}<p>Average precision {found.average_precision:.3f}.</p>'
-        f'<p class="soft suggestion">{text(advice)}</p></div>'
-        f'<div class="card"><h3>True over false positives (ROC)</h3>{roc}<p>Area {found.area:.3f}.</p><p class="soft">Each '
-        "window counts as one, with one limit for all. Alerts also wait for alerting.on_delay_s, and limits follow their "
-        "asset.</p></div>"
-    )
-
-
-def _map(judged: Judged) -> str:
-    places = judged.places
-    flat, shares = flat_map(places.means)
-    groups = _groups(judged)
-    picture = dots(flat, groups, "map of the latent space")
-    legend = [("seen", "windows"), ("alert", "while an alert was on")]
-    legend += [("label", "labelled, no alert")] if judged.labels else []
-    return (
-        f'<div class="card"><h3>Map of the latent space</h3>{picture}{key(legend)}<p class="soft">{len(flat)} windows by the '
-        f"model's mean, on the two axes along which they differ most: {shares[0]:.0%} and {shares[1]:.0%} of the variance."
-        "</p></div>"
-    )
-
-
-def _groups(judged: Judged) -> Sequence[tuple[str, np.ndarray]]:
-    """Sampled windows (S,) that were calm, labelled without an alert, and within an alert."""
-    fired = np.zeros(len(judged.places.ends), np.bool_)
-    known = np.zeros(len(fired), np.bool_)
-    for track in judged.tracks:
-        own = np.array([asset == track.asset for asset in judged.places.asset], np.bool_)
-        row = np.searchsorted(track.ends, judged.places.ends[own])
-        fired[own] = firing(track, judged.told)[row]
-        known[own] = labelled(track, judged.labels)[row]
-    return (("calm", ~fired & ~known), ("known", known & ~fired), ("fired", fired))
 
 
 def _how(judged: Judged) -> str:

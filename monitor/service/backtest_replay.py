@@ -100,7 +100,7 @@ class Learner:
         return self._known[key]
 
 
-def replay(
+def replay(  # noqa: PLR0917 - what it reads, scores with and tells, one each
     settings: Settings,
     source: Source,
     detector: Detector | None,

@@ -133,4 +133,4 @@ def _track(name: str, parts: list[tuple[_Chunk, np.ndarray]], spread: Floats) ->
         return joined
 
     keys = ("ends", "score", "threshold", "anomalous", "newest", "expected")
-    return Track(name, *map(column, keys), spread)
+    return Track(asset=name, spread=spread, **{key: column(key) for key in keys})

@@ -14,6 +14,9 @@ class Html(str):
     __slots__ = ()
 
 
+NONE = "\u2013"  # stands where there is no number
+
+
 def at(time: int) -> str:
     """A time (ms UTC) to the second; a place on the axis if the calendar has no such year."""
     try:
@@ -25,7 +28,7 @@ def at(time: int) -> str:
 def lasting(ms: float | None) -> str:
     """A duration in the unit that suits it; a dash if there is none."""
     if ms is None:
-        return "–"
+        return NONE
     seconds = abs(ms) / 1000
     for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:
@@ -36,7 +39,7 @@ def lasting(ms: float | None) -> str:
 def number(value: float | None, digits: int = 3) -> str:
     """A number to so many significant digits; a dash if there is none."""
     if value is None or not math.isfinite(value):
-        return "–"
+        return NONE
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value):,}".replace(",", "\u202f")
     return f"{value:.{digits}g}" if 1e-4 <= abs(value) < 10**digits else f"{value:,.0f}".replace(",", "\u202f")

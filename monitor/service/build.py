@@ -54,7 +54,7 @@ def make_snapshots(settings: Settings, blobs: Blobs, metrics: Metrics) -> Snapsh
 
 
 def make_source(settings: Settings, blobs: Blobs | None, metrics: Metrics, broker: MemoryBroker | None) -> Source:
-    """Where readings come from. Offsets of files are kept in the store if it is given, those of topics by the broker."""
+    """Where readings come from. Offsets of files are kept in the store, if one is given, of topics by the broker."""
     source = settings.source
     if source.kind == "kafka":
         return KafkaSource(
