@@ -143,8 +143,8 @@ def _comparison(against: Compared, judged: Judged) -> str:
         table(["", "fired", "asset", "by", "peak", "channel"], rows, ("", "time", "name", "", "", "")) if rows else ""
     )
     about = (
-        "Gained: only here. Lost: only there. Earlier, later: fires so here. Alerts of an asset that were on at the same "
-        "time are taken as the same."
+        "Gained: only here. Lost: only there. Earlier, later: fires so here. Alerts of an asset that were on at the "
+        "same time are taken as the same."
     )
     return (
         f'<h2>Against {text(against.name)}</h2><p class="soft">{about}</p><div class="tiles">{tiles}</div>'

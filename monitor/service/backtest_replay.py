@@ -4,7 +4,8 @@ The stages are the daemon's (assembly.make_pipeline), and so is their order: pol
 Without a model, the first one is learned as the daemon with an empty store does it: after the poll with which the
 median asset has given `training.first_steps` steps and no partition with a backlog has given less, on the history up to
 there (trainer.Trainer.tick). All partitions score with it from their next message on. A partition that would stop as
-poisoned stops here too.
+poisoned stops here too. Until there is a model, FEW messages are read at a time, as they come on a live topic: a daemon
+that reads 5000 at a time from a file would learn up to as many messages later.
 
 What it leaves out: later retrainings, which come by the clock and not by the recording.
 """
@@ -31,6 +32,8 @@ from monitor.service.build import wall_ms
 from monitor.service.offline import Progress, polls
 from monitor.service.poison import Poison
 from monitor.service.settings import Settings
+
+FEW = 100  # messages per poll while learning
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,11 @@ def replay(  # noqa: PLR0917 - what it reads, scores with and tells, one each
         if detector is not None:
             part.pipeline.use(detector)
 
-    for batches in polls(settings, source, begin, progress):
+    def limit() -> int:
+        most = settings.source.batch_messages
+        return min(most, FEW) if result.detector is None else most
+
+    for batches in polls(settings, source, begin, progress, limit):
         for partition, batch in batches.items():
             if (messages := span.within(batch)) and not parts[partition].poisoned:
                 _take(result, partition, parts[partition], messages)

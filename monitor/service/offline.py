@@ -41,10 +41,15 @@ def alone(settings: Settings, purpose: str) -> Settings:
 
 
 def polls(
-    settings: Settings, source: Source, begin: Callable[[Partition], None], progress: Progress
+    settings: Settings,
+    source: Source,
+    begin: Callable[[Partition], None],
+    progress: Progress,
+    limit: Callable[[], int] | None = None,
 ) -> Iterator[dict[Partition, list[Message]]]:
     """What each poll gives, by partition, until everything the source holds now is read; `begin` hears of partitions.
 
+    `limit` says how many messages the next poll may give; without it, as the settings have it.
     Raises Unavailable if the source cannot be reached, OSError or ValueError for files that cannot be read.
     """
     known: dict[Partition, None] = {}
@@ -60,7 +65,8 @@ def polls(
     try:
         last = time.monotonic()
         while not source.ended() and not (read and _at_the_end(source.lag(), known)):
-            messages = source.poll(settings.source.batch_messages, settings.source.poll_s)
+            most = settings.source.batch_messages if limit is None else limit()
+            messages = source.poll(most, settings.source.poll_s)
             batches: dict[Partition, list[Message]] = {}
             for message in messages:
                 batches.setdefault(message.partition, []).append(message)
