@@ -172,7 +172,7 @@ def _row(number: int, line: bytes, asset: str, layout: _Layout) -> Row | None:
         cells = _cells(line.decode(), layout.delimiter)
         if len(cells) != layout.width:
             return Row(number, line, None)
-        time = _time(cells[layout.time].strip())
+        time = moment(cells[layout.time].strip())
         values = {name: _number(cells[column]) for column, name in layout.channels}
     except ValueError:  # of which UnicodeDecodeError is one
         return Row(number, line, None)
@@ -213,7 +213,7 @@ def _number(cell: str) -> float | None:
     return value
 
 
-def _time(cell: str) -> int:
+def moment(cell: str) -> int:
     """A time in ms UTC: ISO 8601, without a zone taken as UTC, or a number since 1970. Raises ValueError.
 
     The unit of a number follows from its size: up to 1e11 seconds (until the year 5138), then ms, µs and ns by

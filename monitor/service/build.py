@@ -8,10 +8,12 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import structlog
 
 from monitor.connectors.base import BySource, Committer, Sample, Sink, Source
+from monitor.connectors.file_tables import TIME_COLUMNS, legal, moment
 from monitor.connectors.files import FileSink, FileSource
 from monitor.connectors.influx import InfluxSink
 from monitor.connectors.kafka import KafkaSource
@@ -52,10 +54,8 @@ def make_snapshots(settings: Settings, blobs: Blobs, metrics: Metrics) -> Snapsh
     return Snapshots(blobs, _noticed(metrics), settings.store.keep)
 
 
-def make_source(
-    settings: Settings, blobs: Blobs, metrics: Metrics, broker: MemoryBroker | None, *, keep_offsets: bool = True
-) -> Source:
-    """Where readings come from. Offsets of files are kept in the store, those of topics by the broker."""
+def make_source(settings: Settings, blobs: Blobs | None, metrics: Metrics, broker: MemoryBroker | None) -> Source:
+    """Where readings come from. Offsets of files are kept in the store, if one is given, of topics by the broker."""
     source = settings.source
     if source.kind == "kafka":
         return KafkaSource(
@@ -71,8 +71,8 @@ def make_source(
             time_column=source.time_column,
             time_of=_time_of(settings),
             speed=source.speed,
-            committed=_read_offsets(blobs, offsets) if keep_offsets else None,
-            save=(lambda committed: _write_offsets(blobs, offsets, committed)) if keep_offsets else None,
+            committed=None if blobs is None else _read_offsets(blobs, offsets),
+            save=None if blobs is None else lambda committed: _write_offsets(blobs, offsets, committed),
             on_notice=_complaint(metrics, "source"),
         )
     assert broker is not None, "a source in memory needs the broker it reads from"
@@ -164,6 +164,21 @@ def make_topics(settings: Settings, partitions: int) -> dict[str, str]:
     outputs = settings.outputs
     names = [*settings.source.topics, outputs.alerts, outputs.scores, outputs.dead_letters]
     return create_topics(settings.kafka.client(), dict.fromkeys(names, partitions), settings.delivery.flush_timeout_s)
+
+
+def file_asset(asset: str, path: Path) -> str:
+    """What the rows of a csv or npz file without names of assets are called, as the source of files calls them."""
+    return legal(asset or path.stem)
+
+
+def file_time(text: str) -> int:
+    """A time as in csv files, in ms UTC. Raises ValueError."""
+    return moment(text.strip())
+
+
+def time_columns(time_column: str) -> tuple[str, ...]:
+    """What the time column of a csv file may be called."""
+    return (time_column,) if time_column else TIME_COLUMNS
 
 
 def _token(settings: Settings) -> str:

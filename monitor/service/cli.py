@@ -29,6 +29,8 @@ Set = Annotated[
     list[str] | None, typer.Option("--set", "-s", help="Overrides a setting: windows.length=32. Repeatable.")
 ]
 
+Files = Annotated[list[Path] | None, typer.Argument(help="jsonl, csv or npz; default: what the source holds.")]
+
 
 @app.callback(invoke_without_command=True)
 def version(show: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
@@ -75,34 +77,47 @@ def demo(
 
 @app.command()
 def train(
-    files: Annotated[
-        list[Path] | None, typer.Argument(help="jsonl, csv or npz; default: what the source holds.")
-    ] = None,
+    files: Files = None,
     config: Config = None,
     set_: Set = None,
 ) -> None:
     """Fit a model on normal history, from files or from the beginning of the topics, and put it into use."""
-    overrides = list(set_ or [])
-    if files:
-        kind = files[0].suffix.lstrip(".").replace("json", "jsonl").replace("jsonll", "jsonl")
-        paths = json.dumps([str(path) for path in files])
-        overrides += ["source.kind=files", f"source.paths={paths}", f"source.format={kind}", "source.speed=0"]
-    settings = settings_or_exit(config, overrides)
+    settings = settings_or_exit(config, [*(set_ or []), *_reading(files)])
     from monitor.service.train import train_now  # noqa: PLC0415 - as in `run`
 
     with _bar() as bar:
-        reading, fitting = bar.add_task("reading", total=None), bar.add_task("fitting", total=None, visible=False)
-
-        def read(done: int, left: int) -> None:
-            bar.update(reading, completed=done, total=done + left)
-
-        def fitted(step: int, steps: int, loss: float) -> None:
-            about = f"fitting, held-out loss {loss:.3f}"
-            bar.update(fitting, completed=step, total=steps, visible=True, description=about)
-
-        outcome = _or_exit(lambda: train_now(settings, read, fitted))
+        outcome = _or_exit(lambda: train_now(settings, *_steps(bar)))
     print(outcome.text)
     raise typer.Exit(0 if outcome.adopted else 1)
+
+
+@app.command()
+def backtest(  # noqa: PLR0917 - one option each
+    files: Files = None,
+    config: Config = None,
+    set_: Set = None,
+    out: Annotated[Path, typer.Option(help="The report to write.")] = Path("backtest.html"),
+    alerts: Annotated[Path | None, typer.Option(help="File for the alert records, one JSON object a line.")] = None,
+    model: Annotated[str, typer.Option(help="Version, or current; else learn one from the beginning.")] = "",
+    labels: Annotated[Path | None, typer.Option(help="Spans with asset, start, end: jsonl or csv.")] = None,
+    label_column: Annotated[str, typer.Option(help="Column of csv that is not 0 where something was wrong.")] = "",
+    from_: Annotated[str, typer.Option("--from", help="Messages from this time on, ISO 8601 or ms.")] = "",
+    to: Annotated[str, typer.Option("--to", help="Messages before this time.")] = "",
+    against: Annotated[str, typer.Option(help="Configuration file, or version of a model, to compare with.")] = "",
+) -> None:
+    """Replay a recording, or what the topics keep, as fast as it goes, and report what would have been alerted."""
+    ignore = [f"source.ignore={json.dumps([label_column])}"] if label_column else []
+    given = [*(set_ or []), *_reading(files), *ignore]
+    settings = settings_or_exit(config, given)
+    file = against.endswith(".toml")
+    other = settings_or_exit(Path(against), None) if file else None
+    from monitor.service.backtest import Wanted, backtest as work  # noqa: I001, PLC0415 - as in `run`
+
+    versus = (against, other, model if file else against) if against else None
+    wanted = Wanted(out, alerts, model, labels, label_column, from_, to, versus)
+    with _bar() as bar:
+        text = _or_exit(lambda: work(settings, wanted, *_steps(bar)))
+    print(text)
 
 
 @app.command()
@@ -206,6 +221,29 @@ def _or_exit(work: Callable[[], T]) -> T:
     except (Unavailable, StoreUnavailable, ModelInvalid, OSError, ValueError) as error:
         print(f"monitor: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
+
+
+def _reading(files: list[Path] | None) -> list[str]:
+    """The settings that read these files as fast as possible; none without files."""
+    if not files:
+        return []
+    kind = {".json": "jsonl"}.get(files[0].suffix, files[0].suffix.lstrip("."))
+    paths = json.dumps([str(path) for path in files])
+    return ["source.kind=files", f"source.paths={paths}", f"source.format={kind}", "source.speed=0"]
+
+
+def _steps(bar: Progress) -> tuple[Callable[[int, int], None], Callable[[int, int, float], None]]:
+    """What is told of reading and fitting, for the bar."""
+    reading, fitting = bar.add_task("reading", total=None), bar.add_task("fitting", total=None, visible=False)
+
+    def read(done: int, left: int) -> None:
+        bar.update(reading, completed=done, total=done + left)
+
+    def fitted(step: int, steps: int, loss: float) -> None:
+        about = f"fitting, held-out loss {loss:.3f}"
+        bar.update(fitting, completed=step, total=steps, visible=True, description=about)
+
+    return read, fitted
 
 
 def _bar() -> Progress:

@@ -11,7 +11,7 @@ from monitor.core.training import Progress
 from monitor.service.build import make_blobs, make_models, make_source, wall_ms
 from monitor.service.library import Library
 from monitor.service.metrics import Metrics
-from monitor.service.offline import collect
+from monitor.service.offline import alone, collect
 from monitor.service.settings import Settings
 from monitor.service.training_job import train
 from monitor.store.models import ModelInvalid
@@ -30,14 +30,8 @@ def train_now(settings: Settings, reading: Callable[[int, int], None], fitting: 
     torch.set_num_threads(settings.model.threads)
     metrics, blobs = Metrics(), make_blobs(settings)
     models = make_models(blobs, metrics)
-    own = settings.model_copy(
-        update={
-            "source": settings.source.model_copy(
-                update={"group": f"{settings.source.group}-train", "reset": "earliest"}
-            )
-        }
-    )
-    corpus = collect(own, make_source(own, blobs, metrics, None, keep_offsets=False), reading)
+    own = alone(settings, "train")
+    corpus = collect(own, make_source(own, None, metrics, None), reading)
     current = Library(models, settings.windows.length, time.monotonic, structlog.stdlib.get_logger("monitor")).in_use()
     begin = time.monotonic()
     fitted, version, refused = train(

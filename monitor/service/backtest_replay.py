@@ -1,0 +1,200 @@
+"""The daemon's way through a recording, as fast as it goes and with nothing published.
+
+The stages are the daemon's (assembly.make_pipeline), and so is their order: poll by poll, partition by partition.
+Without a model, the first one is learned as the daemon with an empty store does it: after the poll with which the
+median asset has given `training.first_steps` steps and no partition with a backlog has given less, on the history up to
+there (trainer.Trainer.tick). All partitions score with it from their next message on. A partition that would stop as
+poisoned stops here too. Until there is a model, FEW messages are read at a time, as they come on a live topic: a daemon
+that reads 5000 at a time from a file would learn up to as many messages later.
+
+What it leaves out: later retrainings, which come by the clock and not by the recording.
+"""
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from monitor.connectors.base import Source
+from monitor.core.corpus import Corpus, join
+from monitor.core.detector import Detector
+from monitor.core.gate import refusal
+from monitor.core.history import History
+from monitor.core.pipeline import Pipeline
+from monitor.core.records import Alert, Message, Partition
+from monitor.core.training import Progress as Fitting
+from monitor.core.training import fit, prepare
+from monitor.service.assembly import make_history, make_pipeline
+from monitor.service.backtest_tracks import Collector
+from monitor.service.build import wall_ms
+from monitor.service.offline import Progress, polls
+from monitor.service.poison import Poison
+from monitor.service.settings import Settings
+
+FEW = 100  # messages per poll while learning
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The time of messages to be read: from `begin` on and before `end`, ms UTC; None = no bound."""
+
+    begin: int | None = None
+    end: int | None = None
+
+    def within(self, messages: list[Message]) -> list[Message]:
+        """Those of the messages that lie in it, by the time their topic or file gives them."""
+        if self.begin is None and self.end is None:
+            return messages
+        low, high = self.begin or -(2**62), 2**62 if self.end is None else self.end
+        return [message for message in messages if low <= message.timestamp < high]
+
+
+@dataclass(slots=True)
+class _Part:
+    """What is held of a partition."""
+
+    pipeline: Pipeline
+    history: History
+    poison: Poison
+    poisoned: str = ""
+
+
+@dataclass(slots=True)
+class Replay:
+    """What came of it."""
+
+    settings: Settings
+    collector: Collector
+    detector: Detector | None
+    alerts: list[Alert] = field(default_factory=list)  # records, in the order in which they would be published
+    messages: int = 0
+    rejected: int = 0
+    reason: str = ""  # of the first rejection
+    counts: dict[str, int] = field(default_factory=dict)  # as Outputs.counts, summed
+    poisoned: dict[Partition, str] = field(default_factory=dict)
+    learned: str = ""  # how the model came about, if here; a sentence
+    training_s: float = 0.0
+    seconds: float = 0.0  # of the whole, training included
+
+
+class Learner:
+    """Fits a first model; the same history with the same recipe gives the one that is there already."""
+
+    def __init__(self, fitting: Fitting) -> None:
+        self._fitting = fitting
+        self._known: dict[str, tuple[Detector, str]] = {}
+
+    def learn(self, settings: Settings, corpus: Corpus) -> tuple[Detector, str]:
+        """The detector, and what it was learned from. Raises ValueError if the history does not suffice."""
+        recipe = settings.training.recipe(settings.model)
+        digest = hashlib.sha256(repr((recipe, corpus.channels, corpus.assets, corpus.step_ms)).encode())
+        for array in (corpus.asset, corpus.end, corpus.values, corpus.observed):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        key = digest.hexdigest()
+        if key not in self._known:
+            prepared = prepare(corpus, recipe, None)
+            fitted = fit(prepared, recipe, None, self._fitting)
+            if refused := refusal(fitted.model, None, prepared, settings.training.margin):
+                raise ValueError(f"the model that was learned would be refused: {refused}")
+            text = f"learned here from {fitted.windows} windows, held-out loss {fitted.loss:.3f}"
+            self._known[key] = Detector(fitted.model), text
+        return self._known[key]
+
+
+def replay(  # noqa: PLR0917 - what it reads, scores with and tells, one each
+    settings: Settings,
+    source: Source,
+    detector: Detector | None,
+    learner: Learner,
+    span: Span,
+    progress: Progress,
+) -> Replay:
+    """Read everything, and say what the daemon would have said.
+
+    Raises ValueError if there is too little to learn from or files cannot be understood, Unavailable, OSError.
+    """
+    result = Replay(settings, Collector(settings.windows.step_ms), detector)
+    parts: dict[Partition, _Part] = {}
+    began = time.monotonic()
+
+    def begin(partition: Partition) -> None:
+        delivery = settings.delivery
+        parts[partition] = part = _Part(
+            make_pipeline(settings, partition),
+            make_history(settings),
+            Poison(delivery.dead_letters_in_a_row, delivery.dead_letters_share),
+        )
+        if detector is not None:
+            part.pipeline.use(detector)
+
+    def limit() -> int:
+        most = settings.source.batch_messages
+        return min(most, FEW) if result.detector is None else most
+
+    for batches in polls(settings, source, begin, progress, limit):
+        for partition, batch in batches.items():
+            if (messages := span.within(batch)) and not parts[partition].poisoned:
+                _take(result, partition, parts[partition], messages)
+        if result.detector is None and _enough(settings, list(parts.values()), source.lag(), parts):
+            _learn(result, list(parts.values()), learner)
+    result.seconds = time.monotonic() - began
+    if result.detector is None:
+        raise ValueError(_too_little(settings, result, list(parts.values())))
+    return result
+
+
+def _take(result: Replay, partition: Partition, part: _Part, messages: Sequence[Message]) -> None:
+    pipeline = part.pipeline
+    outputs = pipeline.process(messages, wall_ms(), lambda _: None)
+    part.poisoned = part.poison.judge(messages, outputs)
+    if part.poisoned:
+        result.poisoned[partition] = part.poisoned
+        return
+    result.messages += len(messages)
+    result.rejected += len(outputs.rejected)
+    if outputs.rejected and not result.reason:
+        result.reason = outputs.rejected[0].reason
+    for name, count in outputs.counts.items():
+        result.counts[name] = result.counts.get(name, 0) + count
+    if pipeline.detector is None:
+        part.history.add(outputs.windows, pipeline.windows.assets, pipeline.windows.channels)
+        return
+    result.alerts += outputs.alerts
+    result.collector.take(pipeline.windows.assets, pipeline.detector, outputs)
+
+
+def _enough(
+    settings: Settings, parts: Sequence[_Part], lag: Mapping[Partition, int], by_partition: Mapping[Partition, _Part]
+) -> bool:
+    """Whether the daemon would train its first model now: see trainer.Trainer.tick, and daemon.Daemon._train."""
+    first = settings.training.first_steps
+
+    def median(steps: Sequence[np.ndarray]) -> float:
+        seen = np.concatenate([np.zeros(0, np.int64), *steps])
+        return float(np.median(seen)) if len(seen) else 0.0
+
+    if int(median([part.history.steps_seen() for part in parts])) < first:
+        return False
+    return not any(lag.get(at, 0) and median([part.history.steps_seen()]) < first for at, part in by_partition.items())
+
+
+def _learn(result: Replay, parts: Sequence[_Part], learner: Learner) -> None:
+    began = time.monotonic()
+    corpus = join([normal for part in parts if len(normal := part.history.normal())])
+    detector, result.learned = learner.learn(result.settings, corpus)
+    result.detector = detector
+    for part in parts:
+        part.pipeline.use(detector)
+    result.training_s = time.monotonic() - began
+
+
+def _too_little(settings: Settings, result: Replay, parts: Sequence[_Part]) -> str:
+    steps = int(max((int(part.history.steps_seen().max(initial=0)) for part in parts), default=0))
+    said = f"; {result.rejected} messages could not be read, the first: {result.reason}" if result.rejected else ""
+    stopped = "".join(f"; {part.topic}: {reason}" for part, reason in result.poisoned.items())
+    return (
+        f"{result.messages} messages gave at most {steps} steps of history for an asset, and the first model needs "
+        f"training.first_steps = {settings.training.first_steps}; lower it, or name a model with --model{said}{stopped}"
+    )
