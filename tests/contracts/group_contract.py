@@ -152,11 +152,12 @@ class GroupContract(SourceContract):
         """A member that gets no partition waits, and takes over when the other leaves."""
         (partition,) = harness.partitions(1)
         harness.fill(partition, numbered(3))
-        first = members(harness.source([partition], "g"), commit_when_revoked=True)
+        first = members(harness.source([partition], "g"))
         until(lambda: len(first.messages) == 3, harness.patience, first)
-        second = members(harness.source([partition], "g"), commit_when_revoked=True)
+        second = members(harness.source([partition], "g"))
         until(lambda: second.poll() == [] and len(first.assigned | second.assigned) == 1, harness.patience, first)
         holder, waiting = (first, second) if first.assigned else (second, first)
+        commit(holder, {partition: 3}, harness.patience)  # tried again while the group rebalances
         holder.close()
         until(lambda: waiting.assigned == {partition}, harness.patience, waiting)
         assert waiting.committed == {partition: 3}

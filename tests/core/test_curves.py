@@ -10,7 +10,7 @@ from tests.core.machines import ASSETS, model, rows, windows
 
 
 def test_a_score_that_separates_has_full_areas() -> None:
-    """Where every labelled window scores above all others, both areas are 1 and the best limit is the lowest of them."""
+    """Where labelled windows score above all others, both areas are 1 and the best limit is the lowest of them."""
     score, label = np.array([0.1, 0.2, 5, 0.3, 4], np.float32), np.array([0, 0, 1, 0, 1], np.bool_)
     found = curves(score, label)
     assert (found.average_precision, found.area) == (1.0, 1.0)

@@ -125,7 +125,7 @@ def test_a_tighter_limit_gains_alarms(tmp_path: Path, store: Path) -> None:
     done = with_model(npz(tmp_path), store, "--against", other)
     assert "other.toml: 2 gained, 0 lost, 0 earlier, 0 later, 0 same" in done.stdout, done.output
     page = (tmp_path / "backtest.html").read_text()
-    assert "<td>threshold.margin</td><td>1.3</td><td>90.0</td>" in page
+    assert "<td>threshold.margin</td><td>1.6</td><td>90.0</td>" in page
     back = monitor("backtest", *npz(tmp_path), "-c", other, "--model", "current", "--against", plain(tmp_path, store))
     assert "0 gained, 2 lost" in back.stdout, back.output
 
