@@ -20,7 +20,7 @@ from monitor.service.settings import Settings
 from monitor.store.files import open_blobs
 from tests.core.machines import L, rows
 from tests.influx_server import Answer, influx_server
-from tests.service.rig import committed, feed, published, put_model, running, settings, until, values
+from tests.service.rig import away, committed, feed, published, put_model, running, settings, until, values
 
 ROOT = Path(__file__).parents[2]
 
@@ -174,3 +174,32 @@ def test_a_port_that_is_taken_is_tried_again(tmp_path: Path) -> None:
     assert "exc_info" not in lines[-1]
     assert threading.active_count() == threads - 1
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_store_that_is_away_at_the_start_is_tried_again(tmp_path: Path) -> None:
+    """Without its store a worker does not begin: it ends with 75, for the supervisor to start it again."""
+    put_model(tmp_path / "store")
+    wanted = settings(tmp_path / "store")
+    with away(tmp_path / "store"), structlog.testing.capture_logs() as lines:
+        assert run_service(wanted, lambda: wanted) == AGAIN
+    assert [line["event"] for line in lines] == ["stopped"]
+
+
+def test_a_store_that_is_away_delays_a_take_over(tmp_path: Path) -> None:
+    """A partition assigned while the store is away is not read before it can be restored; then nothing is missing."""
+    store = tmp_path / "store"
+    put_model(store)
+    broker, sent = MemoryBroker(), values(rows(140))
+    feed(broker, sent[:200])
+    with running(settings(store), broker) as service:
+        until(lambda: committed(broker) == 200)
+        with away(store):
+            for member in list(broker._groups["monitor"].members):
+                broker.kick("monitor", member)
+            until(lambda: "source: " in service.health.ready()[1])
+            feed(broker, sent[200:])
+            assert str(store) in service.health.ready()[1]
+            assert committed(broker) == 200
+        until(lambda: committed(broker) == 280)
+    records = {(score["asset"], score["time"]) for score in published(broker, "monitor.scores")}
+    assert len(records) == 2 * (140 - L + 1)
