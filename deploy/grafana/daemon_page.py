@@ -1,0 +1,232 @@
+"""The dashboard of the daemon itself, from Prometheus: every metric of monitor/service/metric_table.py has a place."""
+
+from grafana_foundation_sdk.builders import dashboard
+
+from deploy.grafana.panels import PROMETHEUS, Panel, asks, figure, page, rows, series, stacked, variable
+
+_ONE = '{job=~"$job", instance=~"$instance"}'
+
+
+def _sum(name: str, *by: str, more: str = "") -> str:
+    """The rate of a counter, summed over what is not in `by`."""
+    chosen = _ONE[:-1] + more + "}"
+    grouped = f" by ({', '.join(by)})" if by else ""
+    return f"sum{grouped} (rate({name}{chosen}[$__rate_interval]))"
+
+
+def _p(quantile: float, histogram: str) -> str:
+    return f"histogram_quantile({quantile}, {_sum(histogram + '_bucket', 'le')})"
+
+
+def _curves(title: str, about: str, unit: str, **questions: str) -> Panel:
+    """Curves by legend; an underscore in the legend is a space, and `of_x` the value of the label x."""
+    legends = {name: f"{{{{{name[3:]}}}}}" if name.startswith("of_") else name.replace("_", " ") for name in questions}
+    return series(title, about, unit, PROMETHEUS, *(asks(expr, legends[name]) for name, expr in questions.items()))
+
+
+def daemon() -> dashboard.Dashboard:
+    """Whether the monitor itself is well, and what it is busy with."""
+    about = "Whether the monitor itself is well: what it reads, what comes out, what it waits for."
+    made = page("The monitor itself", "monitor-daemon", about, ["monitor"], "now-6h")
+    started = "monitor_start_timestamp_seconds"
+    made.with_variable(variable("job", "Detector", PROMETHEUS, f"label_values({started}, job)", many=True))
+    query = f'label_values({started}{{job=~"$job"}}, instance)'
+    made.with_variable(variable("instance", "Worker", PROMETHEUS, query, many=True))
+    sections = {
+        "Now": (4, 5, _now()),
+        "Watching": (6, 8, _watching()),
+        "Input": (6, 8, _input()),
+        "Alerts": (6, 8, _alerts()),
+        "Work": (6, 8, _work()),
+        "State and models": (6, 8, _state()),
+        "InfluxDB": (8, 8, _recorder()),
+    }
+    for title, (width, height, panels) in sections.items():
+        made.with_row(dashboard.Row(title))
+        for panel in panels:
+            made.with_panel(panel.span(width).height(height))
+    return made
+
+
+def _now() -> list[Panel]:
+    age = f"time() - max(monitor_model_created_timestamp_seconds{_ONE})"
+    return [
+        figure(
+            "Workers",
+            "That answer.",
+            "none",
+            PROMETHEUS,
+            asks(f"count(monitor_start_timestamp_seconds{_ONE})", now=True),
+        ),
+        figure("Assets", "Of all states.", "none", PROMETHEUS, asks(f"sum(monitor_assets{_ONE})", now=True)),
+        figure(
+            "Learned",
+            "Of the first model.",
+            "percentunit",
+            PROMETHEUS,
+            asks(f"max(monitor_learning_ratio{_ONE})", now=True),
+        ),
+        figure(
+            "Outputs blocked",
+            "Workers that wait.",
+            "none",
+            PROMETHEUS,
+            asks(f"sum(monitor_output_blocked{_ONE})", now=True),
+            bad=1,
+        ),
+        figure("Age of the model", "Since it was trained.", "s", PROMETHEUS, asks(age, now=True)),
+        figure(
+            "Trains",
+            "Whether a model is being made.",
+            "none",
+            PROMETHEUS,
+            asks(f"max(monitor_training_running{_ONE})", now=True),
+        ),
+    ]
+
+
+def _watching() -> list[Panel]:
+    readings, windows = _sum("monitor_readings_total"), _sum("monitor_windows_scored_total")
+    lag = f"sum by (topic, partition) (monitor_lag_messages{_ONE})"
+    return [
+        _curves(
+            "Read and scored",
+            "Per second.",
+            "ops",
+            messages=_sum("monitor_messages_total"),
+            readings=readings,
+            windows_scored=windows,
+        ),
+        _curves("Lag", "Messages not delivered yet, by partition.", "none", of_partition=lag),
+        stacked(
+            _curves("Assets by state", "Of all workers.", "none", of_state=f"sum by (state) (monitor_assets{_ONE})")
+        ),
+        _curves(
+            "Partitions", "By worker.", "none", of_instance=f"sum by (instance) (monitor_partitions_assigned{_ONE})"
+        ),
+    ]
+
+
+def _input() -> list[Panel]:
+    return [
+        _curves(
+            "Messages rejected",
+            "Per second, by fault.",
+            "ops",
+            of_error=_sum("monitor_messages_rejected_total", "error"),
+        ),
+        _curves(
+            "Readings dropped",
+            "Per second, by reason.",
+            "ops",
+            of_reason=_sum("monitor_readings_dropped_total", "reason"),
+        ),
+        _curves(
+            "Windows skipped",
+            "Per second, by reason.",
+            "ops",
+            of_reason=_sum("monitor_windows_skipped_total", "reason"),
+        ),
+        _curves(
+            "Steps, gaps, errors",
+            "Per second.",
+            "ops",
+            steps_closed=_sum("monitor_steps_closed_total"),
+            gaps=_sum("monitor_gaps_total"),
+            source_errors=_sum("monitor_source_errors_total"),
+        ),
+    ]
+
+
+def _alerts() -> list[Panel]:
+    delay = "monitor_alert_delay_seconds"
+    firing = _sum("monitor_alerts_total", "severity", more=', state="firing"')
+    resolved = _sum("monitor_alerts_total", more=', state="resolved"')
+    return [
+        _curves("Firing", "Records an hour, by severity.", "none", of_severity=f"3600 * {firing}"),
+        _curves("Resolved", "Records an hour.", "none", resolved=f"3600 * {resolved}"),
+        _curves(
+            "Came to nothing",
+            "Pending without an alert, an hour.",
+            "none",
+            of_reason=f"3600 * {_sum('monitor_alerts_suppressed_total', 'reason')}",
+        ),
+        _curves(
+            "From message to alert",
+            "Until it was acknowledged.",
+            "s",
+            median=_p(0.5, delay),
+            one_in_a_hundred=_p(0.99, delay),
+        ),
+    ]
+
+
+def _work() -> list[Panel]:
+    checkpoint = "monitor_checkpoint_seconds"
+    return [
+        stacked(
+            _curves(
+                "Time by stage",
+                "Seconds per second; 1 is a core.",
+                "none",
+                of_stage=_sum("monitor_stage_seconds_total", "stage"),
+            )
+        ),
+        _curves("Checkpoints", "Per second, by result.", "ops", of_result=_sum("monitor_checkpoints_total", "result")),
+        _curves(
+            "A checkpoint takes",
+            "Flush, commit, snapshot if due.",
+            "s",
+            median=_p(0.5, checkpoint),
+            one_in_a_hundred=_p(0.99, checkpoint),
+        ),
+        _curves("Memory", "By worker.", "bytes", of_instance=f"process_resident_memory_bytes{_ONE}"),
+    ]
+
+
+def _state() -> list[Panel]:
+    day = "increase(monitor_training_runs_total" + _ONE + "[1d])"
+    model = asks(f"sum by (version) (monitor_model_info{_ONE})", now=True)
+    events = {
+        "set_aside": f"sum(increase(monitor_store_notices_total{_ONE}[1h]))",
+        "starts": f"sum(changes(monitor_start_timestamp_seconds{_ONE}[1h]))",
+        "reloads": f"sum(increase(monitor_config_reloads_total{_ONE}[1h]))",
+        "muted": f"sum(increase(monitor_muted_records_total{_ONE}[1h]))",
+    }
+    return [
+        _curves(
+            "Age of the newest snapshot",
+            "By worker.",
+            "s",
+            of_instance=f"time() - monitor_snapshot_timestamp_seconds{_ONE}",
+        ),
+        _curves(
+            "Snapshots",
+            "Size of the newest, and how many an hour.",
+            "none",
+            bytes=f"max(monitor_snapshot_bytes{_ONE})",
+            an_hour=f"3600 * {_sum('monitor_snapshots_total')}",
+        ),
+        _curves("Training runs", "Of the last day, by result.", "none", of_result=f"sum by (result) ({day})"),
+        _curves("Starts and repairs", "Of the last hour.", "none", **events),
+        rows("Model versions", "How many workers use which.", PROMETHEUS, model),
+    ]
+
+
+def _recorder() -> list[Panel]:
+    return [
+        _curves("Points", "Per second, by result.", "ops", of_result=_sum("monitor_recorder_points_total", "result")),
+        _curves(
+            "Answers",
+            "Requests per second by HTTP status; 0 = none came.",
+            "ops",
+            of_code=_sum("monitor_recorder_writes_total", "code"),
+        ),
+        _curves(
+            "Waiting",
+            "Records, and 1 while nothing is accepted.",
+            "none",
+            records=f"sum(monitor_recorder_lag_messages{_ONE})",
+            blocked=f"max(monitor_recorder_blocked{_ONE})",
+        ),
+    ]

@@ -1,0 +1,150 @@
+"""The questions to InfluxDB, each in both languages. Measurements, tags and fields are those of monitor/core/points.py.
+
+`$asset` and `$channel` are the dashboards' variables. Flux answers as columns, one per series, so that a series is
+called like its column; InfluxQL names its series by an alias.
+"""
+
+from deploy.grafana.panels import Influx, Language
+from monitor.core.points import ALERTS, CHANNELS, SCORES
+
+BAND = ("observed", "expected", "low", "high")
+SHOWN = ("text", "ratio", "peak", "channel", "model", "id")  # of an alert, beside its tags
+_RANGE = "range(start: v.timeRangeStart, stop: v.timeRangeStop)"
+
+
+def _flux(measurement: str, test: str, *stages: str) -> str:
+    parts = [
+        "from(bucket: v.defaultBucket)",
+        _RANGE,
+        f'filter(fn: (r) => r._measurement == "{measurement}" and {test})',
+        *stages,
+    ]
+    return "\n  |> ".join(parts)
+
+
+def _fields(names: tuple[str, ...]) -> str:
+    return "(" + " or ".join(f'r._field == "{name}"' for name in names) + ")"
+
+
+def _columns(*, by: str) -> tuple[str, ...]:
+    return (
+        "group()",
+        f'pivot(rowKey: ["_time"], columnKey: ["{by}"], valueColumn: "_value")',
+        'sort(columns: ["_time"])',
+    )
+
+
+def _average(function: str = "mean") -> str:
+    return f"aggregateWindow(every: v.windowPeriod, fn: {function}, createEmpty: false)"
+
+
+def _mean(names: tuple[str, ...], function: str = "mean") -> str:
+    return ", ".join(f'{function}("{name}") AS "{name}"' for name in names)
+
+
+def curves(language: Language, names: tuple[str, ...]) -> Influx:
+    """Fields of an asset's scores over time."""
+    if language == "flux":
+        test = f'r.asset == "${{asset}}" and {_fields(names)}'
+        return Influx(language, _flux(SCORES, test, _average(), *_columns(by="_field")))
+    where = '"asset" =~ /^$asset$/ AND $timeFilter GROUP BY time($__interval) fill(null)'
+    return Influx(language, f'SELECT {_mean(names)} FROM "{SCORES}" WHERE {where}', "$col")
+
+
+def band(language: Language) -> Influx:
+    """What a channel of an asset read, what was expected, and the band around it."""
+    if language == "flux":
+        test = f'r.asset == "${{asset}}" and r.channel == "${{channel}}" and {_fields(BAND)}'
+        return Influx(language, _flux(CHANNELS, test, _average(), *_columns(by="_field")))
+    where = '"asset" =~ /^$asset$/ AND "channel" =~ /^$channel$/ AND $timeFilter GROUP BY time($__interval) fill(null)'
+    return Influx(language, f'SELECT {_mean(BAND)} FROM "{CHANNELS}" WHERE {where}', "$col")
+
+
+def shares(language: Language) -> Influx:
+    """What each channel contributes to an asset's score."""
+    if language == "flux":
+        test = f'r.asset == "${{asset}}" and {_fields(("share",))}'
+        return Influx(language, _flux(CHANNELS, test, _average(), *_columns(by="channel")))
+    where = '"asset" =~ /^$asset$/ AND $timeFilter GROUP BY time($__interval), "channel" fill(null)'
+    return Influx(language, f'SELECT mean("share") FROM "{CHANNELS}" WHERE {where}', "$tag_channel")
+
+
+def ratios(language: Language) -> Influx:
+    """The largest ratio in each interval, by asset."""
+    if language == "flux":
+        test = f"r.asset =~ /^${{asset:regex}}$/ and {_fields(('ratio',))}"
+        return Influx(language, _flux(SCORES, test, _average("max"), *_columns(by="asset")))
+    where = '"asset" =~ /^$asset$/ AND $timeFilter GROUP BY time($__interval), "asset" fill(none)'
+    return Influx(language, f'SELECT max("ratio") FROM "{SCORES}" WHERE {where}', "$tag_asset")
+
+
+def firing(language: Language) -> Influx:
+    """1 from an alert's first record to its resolution, by asset."""
+    if language == "flux":
+        test = f"r.asset =~ /^${{asset:regex}}$/ and {_fields(('firing',))}"
+        last = "aggregateWindow(every: v.windowPeriod, fn: last, createEmpty: true)"
+        stages = ('group(columns: ["asset"])', 'sort(columns: ["_time"])', last, "fill(usePrevious: true)")
+        return Influx(language, _flux(ALERTS, test, *stages, *_columns(by="asset")))
+    where = '"asset" =~ /^$asset$/ AND $timeFilter GROUP BY time($__interval), "asset" fill(previous)'
+    return Influx(language, f'SELECT last("firing") FROM "{ALERTS}" WHERE {where}', "$tag_asset")
+
+
+def firing_now(language: Language) -> Influx:
+    """How many assets have an alert whose last record in the time range says firing."""
+    if language == "flux":
+        stages = ('group(columns: ["asset"])', 'sort(columns: ["_time"])', "last()", "group()", "sum()")
+        return Influx(language, _flux(ALERTS, _fields(("firing",)), *stages))
+    inner = f'SELECT last("firing") AS "firing" FROM "{ALERTS}" WHERE $timeFilter GROUP BY "asset"'
+    return Influx(language, f'SELECT sum("firing") FROM ({inner})', "firing")
+
+
+def scored_now(language: Language) -> Influx:
+    """How many assets have a score in the time range."""
+    if language == "flux":
+        stages = ('group(columns: ["asset"])', "last()", "group()", "count()")
+        return Influx(language, _flux(SCORES, _fields(("ratio",)), *stages))
+    inner = f'SELECT last("ratio") AS "ratio" FROM "{SCORES}" WHERE $timeFilter GROUP BY "asset"'
+    return Influx(language, f'SELECT count("ratio") FROM ({inner})', "assets")
+
+
+def alert_rows(language: Language) -> Influx:
+    """The newest 200 alert records."""
+    if language == "flux":
+        columns = ", ".join(f'"{name}"' for name in ("_time", "asset", "state", "severity", *SHOWN))
+        stages = (
+            "schema.fieldsAsCols()",
+            "group()",
+            'sort(columns: ["_time"], desc: true)',
+            "limit(n: 200)",
+            f"keep(columns: [{columns}])",
+        )
+        query = _flux(ALERTS, "r.asset =~ /^${asset:regex}$/", *stages)
+        return Influx(language, f'import "influxdata/influxdb/schema"\n{query}', shape="table")
+    names = ", ".join(f'"{name}"' for name in ("asset", "state", "severity", *SHOWN))
+    where = '"asset" =~ /^$asset$/ AND $timeFilter ORDER BY time DESC LIMIT 200'
+    return Influx(language, f'SELECT {names} FROM "{ALERTS}" WHERE {where}', shape="table")
+
+
+def marks(language: Language) -> str:
+    """Firings of an asset with the sentence of their first channel, as annotations."""
+    if language == "flux":
+        test = 'r.asset == "${asset}" and r.state == "firing" and r._field == "text"'
+        stages = (
+            "group()",
+            'rename(columns: {_time: "time", _value: "text"})',
+            'keep(columns: ["time", "text", "severity"])',
+        )
+        return _flux(ALERTS, test, *stages)
+    where = '"asset" =~ /^$asset$/ AND "state" = \'firing\' AND $timeFilter'
+    return f'SELECT "text", "severity" FROM "{ALERTS}" WHERE {where}'
+
+
+def values(language: Language, tag: str) -> str:
+    """The values of a tag for a variable; of channels, those of the asset."""
+    measurement = CHANNELS if tag == "channel" else SCORES
+    if language == "flux":
+        test = f'r._measurement == "{measurement}"' + (' and r.asset == "${asset}"' if tag == "channel" else "")
+        where = f"predicate: (r) => {test}, start: v.timeRangeStart"
+        return f'import "influxdata/influxdb/schema"\nschema.tagValues(bucket: v.defaultBucket, tag: "{tag}", {where})'
+    where = ' WHERE "asset" =~ /^$asset$/' if tag == "channel" else ""
+    return f'SHOW TAG VALUES FROM "{measurement}" WITH KEY = "{tag}"{where}'
