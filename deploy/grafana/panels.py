@@ -61,6 +61,9 @@ class Influx(Dataquery, Builder[Dataquery]):
         return {**common_part, "rawQuery": True, "resultFormat": self.shape, "alias": self.alias}
 
 
+_COLUMNS = {"textColumn": "text", "tagsColumn": "severity"}  # read for InfluxQL; in Flux the columns' names say it
+
+
 class InfluxAnnotations(AnnotationTarget):
     """What an annotation asks of InfluxDB; the SDK's own knows Grafana's database only."""
 
@@ -69,8 +72,8 @@ class InfluxAnnotations(AnnotationTarget):
         self._query = Influx(language, query, shape="table")
 
     def to_json(self) -> dict[str, object]:
-        """As Grafana stores it; the columns are those of docs/decisions/0007-dashboards.md."""
-        return {**self._query.to_json(), "refId": "Anno", "textColumn": "text", "tagsColumn": "severity"}
+        """As Grafana stores it."""
+        return {**self._query.to_json(), "refId": "Anno", "fromAnnotations": True, **_COLUMNS}
 
 
 def asks(expr: str, legend: str = "", *, now: bool = False) -> Builder[Any]:

@@ -1,0 +1,87 @@
+"""The files of deploy/, and the tools that judge them."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+DOCKER, GRAFANA, KUBERNETES, PROMETHEUS = (DEPLOY / n for n in ("docker", "grafana", "kubernetes", "prometheus"))
+RUNBOOK = ROOT / "docs" / "operations.md"
+
+
+def read(path: Path) -> Any:
+    """A YAML file with one document."""
+    return yaml.safe_load(path.read_text())
+
+
+def tool(name: str, package: str) -> str:
+    """Where a program is. Without it the test is skipped, but fails where CI=true: there, everything is installed."""
+    found = shutil.which(name)
+    if found is None and os.environ.get("CI") != "true":
+        pytest.skip(f"{name} is not installed (Debian: {package})")
+    assert found is not None, f"{name} is missing in CI"
+    return found
+
+
+def headings() -> set[str]:
+    """The anchors in docs/operations.md."""
+    found = re.findall(r"^#+ (.+)$", RUNBOOK.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in found}
+
+
+def dashboards() -> dict[str, Any]:
+    """The committed dashboards by their path below deploy/grafana/dashboards."""
+    folder = GRAFANA / "dashboards"
+    return {str(path.relative_to(folder)): json.loads(path.read_text()) for path in sorted(folder.rglob("*.json"))}
+
+
+def alerting() -> dict[str, Any]:
+    """Grafana's alert rules in both languages."""
+    paths = {"flux": GRAFANA / "provisioning/alerting/monitor.yaml", "influxql": GRAFANA / "influxql/alerting.yaml"}
+    return {language: read(path) for language, path in paths.items()}
+
+
+def parts(tree: Any) -> Iterator[dict[str, Any]]:
+    """Every object inside a JSON document, at any depth."""
+    if isinstance(tree, dict):
+        yield tree
+        for value in tree.values():
+            yield from parts(value)
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from parts(value)
+
+
+def rules() -> list[dict[str, Any]]:
+    """Every recording and alerting rule of Prometheus."""
+    return [rule for group in read(PROMETHEUS / "rules.yml")["groups"] for rule in group["rules"]]
+
+
+def panel_expressions() -> list[str]:
+    """Every PromQL expression of a panel, with Grafana's variables filled in."""
+    filled = {"$__rate_interval": "2m", "$job": ".*", "$instance": ".*"}
+    found = [part["expr"] for each in dashboards().values() for part in parts(each) if "expr" in part]
+    return [_filled(expr, filled) for expr in found]
+
+
+def _filled(text: str, values: dict[str, str]) -> str:
+    for name, value in values.items():
+        text = text.replace(name, value)
+    return text
+
+
+def metrics_in(expr: str) -> set[tuple[str, frozenset[str]]]:
+    """The metrics that PromQL selects, without a histogram's suffix, each with the labels it selects by."""
+    found = set()
+    for name, selector in re.findall(r"(?<![:\w])((?:monitor_|process_|up\b)\w*)(?:\{([^}]*)\})?", expr):
+        labels = frozenset(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", selector or ""))
+        found.add((re.sub(r"_(bucket|sum|count)$", "", name), labels))
+    return found
