@@ -36,7 +36,9 @@ def test_the_rules_fire_when_they_should() -> None:
 
 def test_each_alert_is_tested() -> None:
     """Every alert of the rules has a story in which it fires, with its labels and annotations."""
-    stories = [each for test in read(PROMETHEUS / "rules_test.yml")["tests"] for each in test.get("alert_rule_test", [])]
+    stories = [
+        each for test in read(PROMETHEUS / "rules_test.yml")["tests"] for each in test.get("alert_rule_test", [])
+    ]
     assert {each["alertname"] for each in stories if each.get("exp_alerts")} == {rule["alert"] for rule in ALERTS}
 
 
@@ -98,4 +100,6 @@ def test_scrapes_name_what_is_deployed() -> None:
     assert job["static_configs"][0]["labels"] == {"service": "monitor"}
     (fleet,) = read(PROMETHEUS / "kubernetes.yml")["scrape_configs"]
     assert {"target_label": "service", "replacement": "monitor"} in fleet["relabel_configs"]
-    assert re.search(rf'^name = "{fleet["job_name"]}"', (DEPLOY / "kubernetes/base/monitor.toml").read_text(), re.M)
+    assert re.search(
+        rf'^name = "{fleet["job_name"]}"', (DEPLOY / "kubernetes/base/monitor.toml").read_text(), re.MULTILINE
+    )

@@ -1,0 +1,125 @@
+"""Dashboards and alert rules: that they are what the generator makes, and that what they point at is there.
+
+Neither Grafana nor InfluxDB is run here. That every measurement, tag and field they ask for is written, and that
+Prometheus' panels answer, is shown in tests/deploy/test_real_run.py.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from deploy.grafana.generate import dashboards as generated
+from tests.deploy.files import GRAFANA, alerting, dashboards, headings, parts, read
+
+PAGES = dashboards()
+SOURCES = {each["uid"]: each["type"] for each in read(GRAFANA / "provisioning/datasources/monitor.yaml")["datasources"]}
+RULES = {
+    (language, rule["title"]): rule
+    for language, said in alerting().items()
+    for group in said["groups"]
+    for rule in group["rules"]
+}
+
+pages = pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+
+
+def test_the_dashboards_are_what_the_generator_makes() -> None:
+    """Every committed dashboard is, byte by byte, what deploy/grafana/generate.py makes, and there is no other."""
+    folder = GRAFANA / "dashboards"
+    assert {path: (folder / path).read_text() for path in PAGES} == generated()
+
+
+def test_uids_are_unique() -> None:
+    """No two dashboards, and no two rules, have the same identity."""
+    for identities in ([page["uid"] for page in PAGES.values()], [rule["uid"] for rule in RULES.values()]):
+        assert len(set(identities)) == len(identities)
+
+
+@pages
+def test_every_panel_asks_a_source_that_is_provisioned(page: Mapping[str, Any]) -> None:
+    """Each panel has a title, a sentence and a question to a provisioned data source of the right kind."""
+    panels = [panel for panel in page["panels"] if panel["type"] != "row"]
+    assert len(panels) >= 3
+    for panel in panels:
+        assert panel["title"]
+        assert panel["description"].endswith(".")
+        assert panel["targets"]
+        assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
+    named = [part["datasource"] for part in parts(page) if isinstance(part.get("datasource"), dict)]
+    assert all(SOURCES[each["uid"]] == each["type"] for each in named)
+
+
+@pages
+def test_panels_do_not_overlap(page: Mapping[str, Any]) -> None:
+    """Panels lie within the 24 columns of a page, and no two on one another."""
+    taken: set[tuple[int, int]] = set()
+    for place in (panel["gridPos"] for panel in page["panels"]):
+        cells = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
+        assert max(x for x, _ in cells) < 24
+        assert not cells & taken
+        taken |= cells
+
+
+@pages
+def test_links_lead_to_dashboards(page: Mapping[str, Any]) -> None:
+    """Every link to a dashboard leads to one that is there, and sets a variable that it has."""
+    known = {each["uid"]: {v["name"] for v in each["templating"]["list"]} for each in PAGES.values()}
+    for url in (part["url"] for part in parts(page) if str(part.get("url", "")).startswith("/d/")):
+        uid, _, query = url.removeprefix("/d/").partition("?")
+        assert set(re.findall(r"var-(\w+)=", query)) <= known[uid]
+
+
+@pages
+def test_variables_are_there(page: Mapping[str, Any]) -> None:
+    """Each variable in a question or a title is one of the dashboard's or of Grafana's own."""
+    own = {each["name"] for each in page["templating"]["list"]}
+    text = json.dumps([page["panels"], page["annotations"]])
+    used = set(re.findall(r"\$\{?([A-Za-z_]\w*)", text))
+    assert used - own <= {"__rate_interval", "__interval", "__data", "timeFilter", "col", "tag_asset", "tag_channel"}
+
+
+def test_what_the_pages_must_show_is_there() -> None:
+    """The fleet has timelines and a table; the asset repeats its channels, and marks alerts on the curves."""
+    for language in ("flux", "influxql"):
+        fleet, asset = PAGES[f"{language}/fleet.json"], PAGES[f"{language}/asset.json"]
+        assert [panel["type"] for panel in fleet["panels"]].count("state-timeline") == 2
+        assert "table" in {panel["type"] for panel in fleet["panels"]}
+        assert [panel["repeat"] for panel in asset["panels"] if "repeat" in panel] == ["channel"]
+        (marks,) = asset["annotations"]["list"]
+        assert marks["enable"]
+        assert "monitor_alerts" in marks["target"]["query"]
+        (band,) = [panel for panel in asset["panels"] if panel["title"] == "$channel"]
+        filled = [each["value"] for each in parts(band) if each.get("id") == "custom.fillBelowTo"]
+        assert filled == ["low"]
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=lambda rule: str(rule["uid"]))
+def test_rules_are_whole(rule: Mapping[str, Any]) -> None:
+    """A rule asks a provisioned source, decides by a query it has, and names dashboard and runbook that are there."""
+    queries = {each["refId"]: each for each in rule["data"]}
+    assert rule["condition"] in queries
+    assert {each["datasourceUid"] for each in queries.values()} - {"__expr__"} <= SOURCES.keys()
+    for name, each in queries.items():
+        assert each["model"]["refId"] == name
+        assert each["model"].get("expression", "A") in queries
+    assert rule["annotations"]["__dashboardUid__"] in {page["uid"] for page in PAGES.values()}
+    page, _, anchor = rule["annotations"]["runbook"].partition("#")
+    assert page == "docs/operations.md"
+    assert anchor in headings()
+
+
+@pytest.mark.parametrize("language", ["flux", "influxql"])
+def test_silence_is_no_anomaly_but_an_alarm_of_its_own(language: str) -> None:
+    """No alert record leaves the anomaly rule at rest, as it should; no scores is what the other rule is for."""
+    assert {title for spoken, title in RULES if spoken == language} == {"Asset in alert", "No scores"}
+    assert RULES[language, "Asset in alert"]["noDataState"] == "OK"
+    silence = RULES[language, "No scores"]
+    assert (silence["noDataState"], silence["execErrState"]) == ("Alerting", "Alerting")
+
+
+def test_one_set_of_rules_is_provisioned() -> None:
+    """Grafana loads the rules of one language: both would call twice."""
+    assert [path.name for path in (GRAFANA / "provisioning/alerting").iterdir()] == ["monitor.yaml"]
