@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
+from kubernetes_validate.utils import ValidationError, validate
 
 from monitor.service.configuration import load
 from monitor.service.settings import Role, Settings
@@ -69,14 +69,14 @@ def test_the_manifests_are_valid(overlay: str) -> None:
     judged = [each for each in objects(overlay) if not each["apiVersion"].startswith("keda.sh/")]
     assert len(judged) >= 12
     for each in judged:
-        kubernetes_validate.validate(each, VERSION, strict=True)
+        validate(each, VERSION, strict=True)
 
 
 def test_a_misspelt_field_is_found() -> None:
     """The strict schema refuses a field that Kubernetes would ignore in silence."""
     wrong = {**one("fleet", "PodDisruptionBudget", "detect"), "spec": {"maxUnavailabel": 1}}
-    with pytest.raises(kubernetes_validate.ValidationError):
-        kubernetes_validate.validate(wrong, VERSION, strict=True)
+    with pytest.raises(ValidationError):
+        validate(wrong, VERSION, strict=True)
 
 
 def test_the_reader_merges_as_kustomize_does() -> None:
