@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from monitor.connectors.base import OnAssign, OnRevoke, Unavailable
-from monitor.connectors.file_rows import PipeRows, Row, Rows, TimeOf, json_lines
+from monitor.connectors.file_rows import PipeRows, Row, Rows, TimesOf, json_lines
 from monitor.connectors.file_sink import FileSink
 from monitor.connectors.file_tables import csv_rows, legal, npz_rows
 from monitor.core.records import Message, Partition
@@ -77,7 +77,7 @@ class FileSource:
         asset: The asset of the rows of csv and npz; empty = called after the file.
         ignore: Columns of csv that are no channels.
         time_column: The time column of csv; empty = the one called datetime, timestamp or time.
-        time_of: The time (ms UTC) a line of jsonl tells of; needed for `speed`. csv and npz know theirs.
+        times_of: The times (ms UTC) lines of jsonl tell of; needed for `speed`. csv and npz know theirs.
         speed: 0 = as fast as possible, 1 = as recorded, 60 = a minute per second.
         committed: Offsets committed before.
         save: Makes all committed offsets durable; an OSError is taken as "not for now". None = kept in memory.
@@ -98,7 +98,7 @@ class FileSource:
         asset: str = "",
         ignore: Sequence[str] = (),
         time_column: str = "",
-        time_of: TimeOf | None = None,
+        times_of: TimesOf | None = None,
         speed: float = 0.0,
         committed: Mapping[Partition, int] | None = None,
         save: Save | None = None,
@@ -109,14 +109,14 @@ class FileSource:
     ) -> None:
         if format not in FORMATS:
             raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
-        if speed and format == "jsonl" and time_of is None:
-            raise ValueError("speed needs to know the time of a line: give time_of, or set speed to 0")
+        if speed and format == "jsonl" and times_of is None:
+            raise ValueError("speed needs to know the time of a line: give times_of, or set speed to 0")
         if speed < 0:
             raise ValueError(f"speed must not be negative, got {speed}")
         if "-" in map(str, paths) and (format != "jsonl" or len(paths) > 1):
             raise ValueError("standard input (-) must be jsonl and the only path")
         self._paths, self._format, self._asset, self._ignore = tuple(paths), format, asset, tuple(ignore)
-        self._time_column, self._time_of, self._speed = time_column, time_of, speed
+        self._time_column, self._times_of, self._speed = time_column, times_of, speed
         self._committed, self._save = dict(committed or {}), save
         self._on_notice, self._now, self._wait, self._stdin = on_notice, now, wait, stdin
         self._readers: dict[Partition, _Reader] = {}
@@ -186,13 +186,13 @@ class FileSource:
 
     def _reader(self, number: int, path: str) -> _Reader:
         if path == "-":
-            return _Reader(Partition("stdin", number), PipeRows(self._stdin, self._time_of))
+            return _Reader(Partition("stdin", number), PipeRows(self._stdin, self._times_of))
         file = Path(path)
         topic = re.sub(r"[^A-Za-z0-9._-]", "_", file.stem)[:249]  # as Kafka would have it
         asset = legal(self._asset or file.stem)
         rows: Rows
         if self._format == "jsonl":
-            rows = json_lines(file, self._time_of)
+            rows = json_lines(file, self._times_of)
         elif self._format == "csv":
             rows = csv_rows(file, asset, self._ignore, self._time_column, self._on_notice)
         else:

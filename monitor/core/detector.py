@@ -202,6 +202,8 @@ class Detector:
         winner = ratios(parts, window.observed, self.model.calibration).argmax(1)
         L = window.values.shape[2]
         part = self._causes(x, window.observed, parts, winner, newest(L))[0]  # (C,)
+        if not part.any():  # nothing moved: a slow fault
+            part = parts[0, winner[0]]
         share = part / max(float(part.sum()), 1e-12)
         h = (*horizons(L), L)[winner[0]]
         worst = L - h + np.where(window.observed[0], error[0], -1.0)[:, -h:].argmax(1)  # (C,) step within the window
@@ -226,12 +228,9 @@ class Detector:
 
         By its part of the score in the horizon that won, if the network foresees how channels move: then a channel
         that is reconstructed wrongly is one that does what the others do not explain. If it does not, an error says
-        little and spreads over all channels, and the cause is the one that has just moved; the part of the score
-        again where none has, as the fault is then a slow one.
+        little and spreads over all channels, and the cause is the one that has just moved: 0 for those that have not.
         """
-        part: Floats = np.take_along_axis(parts, winner[:, None, None], 1)[:, 0]
         if self._foresees:
+            part: Floats = np.take_along_axis(parts, winner[:, None, None], 1)[:, 0]
             return part
-        moved = beyond_usual(moves(x, observed, steps), self.model.calibration.move)
-        result: Floats = np.where(moved.max(1, keepdims=True) > 0, moved, part)
-        return result
+        return beyond_usual(moves(x, observed, steps), self.model.calibration.move)

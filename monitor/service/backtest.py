@@ -124,8 +124,11 @@ def _summary(here: Judged, compared: Compared | None, out: Path) -> str:
     if verdict:
         found = sum(row.found for row in verdict.rows)
         lines.append(f"labels: {found} of {len(verdict.rows)} found, {len(verdict.false)} false alerts")
-    if here.suggestion is not None:
+    if here.suggestion is not None and here.suggestion.possible:
         lines.append(f"the labels suggest threshold.percentile = {here.suggestion.percentile:.3f}")
+    elif here.suggestion is not None:
+        way = "lower" if here.suggestion.percentile < 50 else "higher"
+        lines.append(f"the labels suggest a {way} threshold.margin: no threshold.percentile gives the best limit")
     if compared is not None:
         kinds = [pair.kind for pair in compared.pairs]
         told = ", ".join(f"{kinds.count(kind)} {kind}" for kind in ("gained", "lost", "earlier", "later", "same"))

@@ -104,7 +104,7 @@ def judge_replay(replay: Replay, labels: Sequence[Fault] | None) -> Judged:
         len(labels or ()) - len(counted),
         verdict,
         found,
-        None if found is None else _suggest(found, tracks, replay.settings.threshold.margin),
+        None if found is None else _suggest(found, tracks, counted, replay.settings.threshold.margin),
     )
 
 
@@ -140,12 +140,15 @@ def _within(label: Fault, reach: dict[str, tuple[int, int]]) -> bool:
     return label.asset in reach and label.end > reach[label.asset][0] and label.start <= reach[label.asset][1]
 
 
-def _suggest(found: Curves, tracks: Sequence[Track], margin: float) -> Suggestion:
-    """The best limit of all, as the percentile of all scores that gives it when the margin is put on it."""
+def _suggest(found: Curves, tracks: Sequence[Track], labels: Sequence[Fault], margin: float) -> Suggestion:
+    """The best limit of all, as the percentile of the scores without a label that gives it with the margin put on it.
+
+    A recording of faults has many more of them than the plant will have, and those enter an asset's memory clipped.
+    """
     best = found.best()
     level = float(found.level[best])
-    scores = np.concatenate([track.score for track in tracks])
-    percentile = 100 * float(np.mean(scores < level / margin))
+    normal = np.concatenate([track.score[~labelled(track, labels)] for track in tracks])
+    percentile = 100 * float(np.mean(normal < level / margin))
     return Suggestion(level, float(found.f1[best]), percentile, 50 <= percentile <= 99.999)
 
 

@@ -183,7 +183,10 @@ def _enough(
 def _learn(result: Replay, parts: Sequence[_Part], learner: Learner) -> None:
     began = time.monotonic()
     corpus = join([normal for part in parts if len(normal := part.history.normal())])
-    detector, result.learned = learner.learn(result.settings, corpus)
+    try:
+        detector, result.learned = learner.learn(result.settings, corpus)
+    except ValueError as error:  # the daemon would try again with more history after a minute of the clock
+        raise ValueError(f"{error}; raise training.first_steps, or lower windows.length") from error
     result.detector = detector
     for part in parts:
         part.pipeline.use(detector)

@@ -45,7 +45,7 @@ def _curves(judged: Judged) -> str:
     )
     advice = (
         f"The dot is the limit with the highest F1 ({best.f1:.2f}): a score of {number(best.level)}, which "
-        f"threshold.percentile = {best.percentile:.3f} gives here with threshold.margin = "
+        f"threshold.percentile = {best.percentile:.3f} gives with threshold.margin = "
         f"{number(judged.replay.settings.threshold.margin)}."
     )
     if not best.possible:

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import structlog
 
 from monitor.connectors.base import BySource, Committer, Sample, Sink, Source
@@ -69,7 +70,7 @@ def make_source(settings: Settings, blobs: Blobs | None, metrics: Metrics, broke
             asset=source.asset,
             ignore=source.ignore,
             time_column=source.time_column,
-            time_of=_time_of(settings),
+            times_of=_times_of(settings),
             speed=source.speed,
             committed=None if blobs is None else _read_offsets(blobs, offsets),
             save=None if blobs is None else lambda committed: _write_offsets(blobs, offsets, committed),
@@ -187,15 +188,18 @@ def _token(settings: Settings) -> str:
     return (read_secret(path) if path else settings.recorder.token).get_secret_value()
 
 
-def _time_of(settings: Settings) -> Callable[[bytes], int | None]:
-    """The time the first reading of a line tells of."""
-    form, nowhere = settings.format.build(), Partition("line", 0)
+def _times_of(settings: Settings) -> Callable[[Sequence[bytes]], list[int | None]]:
+    """The times the first readings of lines tell of."""
+    form, nowhere = settings.format.build(), Partition("lines", 0)
 
-    def time_of(line: bytes) -> int | None:
-        readings, _ = decode([Message(nowhere, 0, None, line, 0)], form, wall_ms())
-        return int(readings.time[0]) if len(readings) else None
+    def times_of(lines: Sequence[bytes]) -> list[int | None]:
+        messages = [Message(nowhere, number, None, line, 0) for number, line in enumerate(lines)]
+        readings, _ = decode(messages, form, wall_ms())
+        numbers, first = np.unique(readings.offset, return_index=True)
+        times = dict(zip(numbers.tolist(), readings.time[first].tolist(), strict=True))
+        return [times.get(number) for number in range(len(lines))]
 
-    return time_of
+    return times_of
 
 
 def _read_offsets(blobs: Blobs, name: str) -> dict[Partition, int]:

@@ -47,6 +47,10 @@ class _Clock:
         self.time += seconds
 
 
+def _times_of(lines: Sequence[bytes]) -> list[int | None]:
+    return list(map(_time_of, lines))
+
+
 def _time_of(line: bytes) -> int | None:
     return int(line) if line.isdigit() else None
 
@@ -57,7 +61,7 @@ def test_replay_keeps_the_rhythm(tmp_path: Path, speed: float) -> None:
     one = _write(tmp_path / "one.jsonl", "5000", "65000", "65000", "185000")
     two = _write(tmp_path / "two.jsonl", "35000", "125000")
     clock = _Clock()
-    source = FileSource([one, two], speed=speed, time_of=_time_of, now=clock.now, wait=clock.wait)
+    source = FileSource([one, two], speed=speed, times_of=_times_of, now=clock.now, wait=clock.wait)
     member = Member(source).open()
     arrived = []
     while not source.ended():
@@ -69,7 +73,7 @@ def test_waiting_for_a_row_ends_with_the_timeout(tmp_path: Path) -> None:
     """A poll returns empty after its timeout when the next row is due later; a row without a time is due at once."""
     path = _write(tmp_path / "a.jsonl", "0", "100000", "{}")
     clock = _Clock()
-    source = FileSource([path], speed=1, time_of=_time_of, now=clock.now, wait=clock.wait)
+    source = FileSource([path], speed=1, times_of=_times_of, now=clock.now, wait=clock.wait)
     member = Member(source).open()
     assert len(member.poll(timeout=30)) == 1
     assert member.poll(timeout=30) == []
@@ -83,7 +87,7 @@ def test_replay_starts_at_the_row_it_goes_on_with(tmp_path: Path) -> None:
     path = _write(tmp_path / "a.jsonl", "0", "1000000", "1001000")
     clock = _Clock()
     committed = {Partition("a", 0): 1}
-    source = FileSource([path], speed=1, time_of=_time_of, committed=committed, now=clock.now, wait=clock.wait)
+    source = FileSource([path], speed=1, times_of=_times_of, committed=committed, now=clock.now, wait=clock.wait)
     assert [message.offset for message in Member(source).open().poll(timeout=0)] == [1]
 
 
@@ -192,7 +196,7 @@ def test_contradicting_arguments_are_refused() -> None:
     """Formats nobody knows, speed without times, and standard input among others are refused at once."""
     with pytest.raises(ValueError, match="format must be"):
         FileSource(["a"], "xml")
-    with pytest.raises(ValueError, match="time_of"):
+    with pytest.raises(ValueError, match="times_of"):
         FileSource(["a"], speed=1)
     with pytest.raises(ValueError, match="negative"):
         FileSource(["a"], "csv", speed=-1)
@@ -232,7 +236,7 @@ def test_standard_input_can_be_paced_and_started_late(pipe: tuple[int, int]) -> 
     reading, writing = pipe
     os.write(writing, b"1000\n2000\n5000\n")
     clock = _Clock()
-    source = FileSource(["-"], speed=1, time_of=_time_of, now=clock.now, wait=clock.wait, stdin=reading)
+    source = FileSource(["-"], speed=1, times_of=_times_of, now=clock.now, wait=clock.wait, stdin=reading)
     member = Member(source, lambda _: {Partition("stdin", 0): 1}).open()
     assert [message.value for message in member.poll(timeout=10)] == [b"2000"]
     assert [message.value for message in member.poll(timeout=10)] == [b"5000"]

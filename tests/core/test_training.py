@@ -148,7 +148,9 @@ def test_where_nothing_moved_the_part_of_the_score_names_the_channel() -> None:
     """A fault too slow to move any channel in the last steps is named by the part of the score all the same."""
     still = np.repeat(rows(1, seed=6), L, axis=1)
     batch = windows(still)
-    ranked = blurred().explain(batch.take(np.array([0])), ASSETS)
+    first = batch.take(np.array([0]))
+    ranked = blurred().explain(first, ASSETS)
+    assert not blurred().score(first, ASSETS).by_channel.any()
     assert ranked[0].channel == "temperature"
     assert abs(sum(share.contribution for share in ranked) - 1) < 1e-5
 

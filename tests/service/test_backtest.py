@@ -113,32 +113,42 @@ def test_the_store_is_left_alone(tmp_path: Path, store: Path) -> None:
     assert held() == before
 
 
-def test_a_tighter_limit_gains_alarms(tmp_path: Path, store: Path) -> None:
-    """Against a configuration with a margin that finds nothing, both alarms are gained; the other way round, lost."""
-    pairs = [f"{key.rpartition('.')[2]} = {json.dumps(value)}" for key, value in SHAPE.items() if "." not in key]
-    for part in ("windows", "model", "training", "threshold", "alerting"):
-        own = {key.partition(".")[2]: v for key, v in SHAPE.items() if key.startswith(f"{part}.")}
-        own |= {"margin": 90.0} if part == "threshold" else {}
-        pairs += [f"[{part}]", *(f"{key} = {json.dumps(value)}" for key, value in own.items())]
-    other = tmp_path / "other.toml"
-    other.write_text("\n".join([*pairs, "[store]", f"url = {json.dumps(str(store))}"]) + "\n")
-    done = with_model(npz(tmp_path), store, "--against", other)
-    assert "other.toml: 2 gained, 0 lost, 0 earlier, 0 later, 0 same" in done.stdout, done.output
-    page = (tmp_path / "backtest.html").read_text()
-    assert "<td>threshold.margin</td><td>1.6</td><td>90.0</td>" in page
-    back = monitor("backtest", *npz(tmp_path), "-c", other, "--model", "current", "--against", plain(tmp_path, store))
-    assert "0 gained, 2 lost" in back.stdout, back.output
-
-
-def plain(folder: Path, store: Path) -> Path:
-    """The settings of the small machines as a file."""
-    path = folder / "plain.toml"
-    path.write_text((folder / "other.toml").read_text().replace("margin = 90.0\n", ""))
+def as_file(path: Path, store: Path, **given: object) -> Path:
+    """The settings of the small machines as a file, but for what is given."""
+    texts = {**SHAPE, "store.url": str(store), **{key.replace("__", "."): value for key, value in given.items()}}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in texts.items() if "." not in key]
+    for part in dict.fromkeys(key.partition(".")[0] for key in texts if "." in key):
+        own = {key.partition(".")[2]: value for key, value in texts.items() if key.startswith(f"{part}.")}
+        lines += [f"[{part}]", *(f"{key} = {json.dumps(value)}" for key, value in own.items())]
+    path.write_text("\n".join(lines) + "\n")
     return path
 
 
+def test_a_tighter_limit_gains_alarms(tmp_path: Path, store: Path) -> None:
+    """Against a margin that finds nothing, both alarms are gained; the other way round, lost."""
+    blunt = as_file(tmp_path / "blunt.toml", store, threshold__margin=90.0)
+    plain = as_file(tmp_path / "plain.toml", store)
+    done = with_model(npz(tmp_path), store, "--against", blunt)
+    assert "blunt.toml: 2 gained, 0 lost, 0 earlier, 0 later, 0 same" in done.stdout, done.output
+    page = (tmp_path / "backtest.html").read_text()
+    assert "<td>threshold.margin</td><td>1.6</td><td>90.0</td>" in page
+    back = monitor("backtest", *npz(tmp_path), "-c", blunt, "--model", "current", "--against", plain)
+    assert "0 gained, 2 lost" in back.stdout, back.output
+
+
 def test_a_longer_delay_comes_later(tmp_path: Path, store: Path) -> None:
-    """Against a model version, the same model changes nothing; what waits longer fires later by as much."""
+    """What waits longer fires later, by as much."""
+    plain = as_file(tmp_path / "plain.toml", store, alerting__on_delay_s=2.0)
+    done = with_model(npz(tmp_path), store, "--against", plain, alerting__on_delay_s=5.0)
+    assert "0 gained, 0 lost, 0 earlier, 2 later, 0 same" in done.stdout, done.output
+    page = (tmp_path / "backtest.html").read_text()
+    assert page.count("<td>3 s</td>") == 2  # 5 s instead of 2
+    other = with_model(npz(tmp_path), store, "--against", plain, alerting__on_delay_s=1.0)
+    assert "2 earlier, 0 later" in other.stdout
+
+
+def test_a_model_is_compared_with_itself(tmp_path: Path, store: Path) -> None:
+    """Against its own version, every alarm is the same."""
     version = next(path.name for path in (store / "models").iterdir() if path.is_dir())
     done = with_model(npz(tmp_path), store, "--against", version)
     assert "0 gained, 0 lost, 0 earlier, 0 later, 2 same" in done.stdout, done.output

@@ -55,7 +55,7 @@ def test_a_plant_is_as_the_daemon_has_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "shape"),
     [
-        ("SKAB", "valve1_1", {"training.first_steps": 384}),
+        ("SKAB", "valve1_1", {"training.first_steps": 384, "windows.length": 32}),
         (
             "SMD",
             "machine-1-6",

@@ -171,7 +171,7 @@ def shelf(path: Path, **overrides: object) -> Shelf:
 
 def faulty() -> Any:
     batch = rows(300)
-    batch[1, 220:, 1] += 8.0
+    batch[1, 260:, 1] += 8.0
     return readings(batch)
 
 
@@ -203,23 +203,23 @@ def test_dials_are_adopted_with_a_snapshot_that_names_them(tmp_path: Path) -> No
     sent = faulty()
     first = shelf(tmp_path)
     held = first.keeper.take_over(READINGS, None, NEVER)
-    process(held, sent[:420])  # scores came since a percentile was computed: one computed too early would show
+    process(held, sent[:460])  # scores came since a percentile was computed: one computed too early would show
     first.keeper.snapshot(committed(held))
     before = held.pipeline.save_state()
 
     turned_to = shelf(tmp_path, threshold__margin=30.0, alerting__on_delay_s=0.0)
     turned_to.keeper.adopt(held, held.pipeline.detector)
     assert in_force(held) == OTHER
-    assert turned_to.newest() == (420, version)
+    assert turned_to.newest() == (460, version)
     after = held.pipeline.save_state()
     assert saved_dials(after) == held.pipeline.dials
     assert {name for name in before if before[name].tobytes() != after[name].tobytes()} == {"dials"}
-    whole = process(held, sent[420:])
+    whole = process(held, sent[460:])
     assert whole.thresholds is not None
 
     again = first.keeper.take_over(READINGS, 600, NEVER)  # another worker, not told yet
     assert in_force(again) == OTHER
-    assert same(process(again, sent[420:]), whole)
+    assert same(process(again, sent[460:]), whole)
 
 
 def test_no_dials_are_adopted_while_the_store_is_away(tmp_path: Path) -> None:
