@@ -31,6 +31,8 @@ from grafana_foundation_sdk.models.dashboard import (
 Language = Literal["flux", "influxql"]
 LANGUAGES: tuple[Language, ...] = ("flux", "influxql")
 PROMETHEUS = DataSourceRef("prometheus", "monitor-prometheus")
+LEAST = "10s"  # interval of timelines: of outputs.scores_every in configs/fleet.toml, or there would be a gap in each
+SPANNED_MS = 60_000  # gaps in curves up to here are drawn through, for scores that are not published at every step
 NORMAL, WARNING, CRITICAL = "green", "orange", "red"
 Panel = Any  # panels of every kind have the same methods and no common type
 
@@ -87,6 +89,7 @@ def series(title: str, about: str, unit: str, source: DataSourceRef, *queries: B
     panel = timeseries.Panel().title(title).description(about).unit(unit).datasource(source).line_width(1)
     panel.legend(common.VizLegendOptions().display_mode(shapes.LegendDisplayMode.LIST).show_legend(True))
     panel.tooltip(common.VizTooltipOptions().mode(shapes.TooltipDisplayMode.MULTI))
+    panel.span_nulls(SPANNED_MS)
     for number, query in enumerate(queries):
         panel.with_target(_lettered(query, number))
     return panel
@@ -107,7 +110,7 @@ def figure(title: str, about: str, unit: str, source: DataSourceRef, query: Buil
 def timeline(title: str, about: str, source: DataSourceRef, query: Builder[Any]) -> Panel:
     """Coloured bars over time, one per series, 25 on a page; where nothing is known there is no bar."""
     panel = statetimeline.Panel().title(title).description(about).datasource(source).with_target(query)
-    panel.show_value(shapes.VisibilityMode.NEVER).row_height(0.8).per_page(25).merge_values(True)
+    panel.show_value(shapes.VisibilityMode.NEVER).row_height(0.8).per_page(25).interval(LEAST).merge_values(True)
     panel.color_scheme(dashboard.FieldColor().mode(FieldColorModeId.THRESHOLDS)).fill_opacity(80).line_width(0)
     return panel.legend(common.VizLegendOptions().display_mode(shapes.LegendDisplayMode.LIST).show_legend(True))
 

@@ -47,9 +47,9 @@ def fleet(language: Language) -> dashboard.Dashboard:
         source,
         queries.firing(language),
     )
-    alerts.mappings([words(_0=("resolved", NORMAL), _1=("firing", CRITICAL))]).thresholds(
-        steps((None, NORMAL), (1, CRITICAL))
-    )
+    alerts.display_name("${__field.labels.asset}").mappings(
+        [words(_0=("resolved", NORMAL), _1=("firing", CRITICAL))]
+    ).thresholds(steps((None, NORMAL), (1, CRITICAL)))
     made.with_panel(alerts.span(16).height(8))
     state = timeline(
         "Score against threshold",

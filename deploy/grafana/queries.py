@@ -70,23 +70,22 @@ def shares(language: Language) -> Influx:
 
 
 def ratios(language: Language) -> Influx:
-    """The largest ratio in each interval, by asset."""
+    """The largest ratio in each interval, by asset; null where an asset has none, so that a bar ends there."""
     if language == "flux":
         test = f"r.asset =~ /^${{asset:regex}}$/ and {_fields(('ratio',))}"
         return Influx(language, _flux(SCORES, test, _average("max"), *_columns(by="asset")))
-    where = '"asset" =~ /^$asset$/ AND $timeFilter GROUP BY time($__interval), "asset" fill(none)'
+    where = '"asset" =~ /^$asset$/ AND $timeFilter GROUP BY time($__interval), "asset" fill(null)'
     return Influx(language, f'SELECT max("ratio") FROM "{SCORES}" WHERE {where}', "$tag_asset")
 
 
 def firing(language: Language) -> Influx:
-    """1 from an alert's first record to its resolution, by asset."""
+    """Each alert record as 1 or 0 (resolved), a table per asset: a bar lasts until the asset's next record."""
     if language == "flux":
         test = f"r.asset =~ /^${{asset:regex}}$/ and {_fields(('firing',))}"
-        last = "aggregateWindow(every: v.windowPeriod, fn: last, createEmpty: true)"
-        stages = ('group(columns: ["asset"])', 'sort(columns: ["_time"])', last, "fill(usePrevious: true)")
-        return Influx(language, _flux(ALERTS, test, *stages, *_columns(by="asset")))
-    where = '"asset" =~ /^$asset$/ AND $timeFilter GROUP BY time($__interval), "asset" fill(previous)'
-    return Influx(language, f'SELECT last("firing") FROM "{ALERTS}" WHERE {where}', "$tag_asset")
+        kept = 'keep(columns: ["_time", "_value", "asset"])'
+        return Influx(language, _flux(ALERTS, test, kept, 'group(columns: ["asset"])', 'sort(columns: ["_time"])'))
+    where = '"asset" =~ /^$asset$/ AND $timeFilter GROUP BY "asset"'
+    return Influx(language, f'SELECT "firing" FROM "{ALERTS}" WHERE {where}', "$tag_asset")
 
 
 def firing_now(language: Language) -> Influx:

@@ -78,7 +78,8 @@ def test_variables_are_there(page: Mapping[str, Any]) -> None:
     own = {each["name"] for each in page["templating"]["list"]}
     text = json.dumps([page["panels"], page["annotations"]])
     used = set(re.findall(r"\$\{?([A-Za-z_]\w*)", text))
-    assert used - own <= {"__rate_interval", "__interval", "__data", "timeFilter", "col", "tag_asset", "tag_channel"}
+    grafana = {"__rate_interval", "__interval", "__data", "__field", "timeFilter", "col", "tag_asset", "tag_channel"}
+    assert used - own <= grafana
 
 
 def test_what_the_pages_must_show_is_there() -> None:
