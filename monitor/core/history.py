@@ -158,3 +158,9 @@ class History:
             begin <= end + self._guard_ms and block.end >= start - self._guard_ms
             for start, end in spans.get(block.asset, ())
         )
+
+
+def median_steps(seen: Iterable[Times]) -> int:
+    """Whole steps of history that the median asset has given; `seen` as by `History.steps_seen`. 0 without assets."""
+    steps = np.concatenate([np.zeros(0, np.int64), *seen])
+    return int(np.median(steps)) if len(steps) else 0

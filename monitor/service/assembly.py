@@ -44,6 +44,7 @@ from monitor.service.trainer import Job, Trainer
 from monitor.service.training_worker import CONDITION as TRAINING_CONDITION
 from monitor.service.training_worker import TrainingWorker
 from monitor.store.base import Blobs
+from monitor.store.snapshots import Snapshots
 
 RECORDER_CONDITIONS = ("recorder source", "recorder")
 
@@ -112,19 +113,7 @@ def make_daemon(
         source=source,
         committer=committer,
         outbox=Outbox(sink, topics, metrics, log, wall_ms),
-        keeper=Keeper(
-            pipeline=lambda partition, to: make_pipeline(turned(settings, to), partition),
-            dials=wanted or (lambda: dials(settings)),
-            poison=lambda: Poison(settings.delivery.dead_letters_in_a_row, settings.delivery.dead_letters_share),
-            trail=lambda: Trail(settings.windows.step_ms) if settings.health.paged else None,
-            snapshots=make_snapshots(settings, blobs, metrics),
-            histories=histories,
-            library=library,
-            settings=fingerprint(settings),
-            metrics=metrics,
-            log=log,
-            wall_ms=wall_ms,
-        ),
+        keeper=make_keeper(settings, make_snapshots(settings, blobs, metrics), histories, library, metrics, wanted),
         histories=histories,
         library=library,
         trainer=make_trainer(settings, library, histories, metrics, role),
@@ -138,6 +127,31 @@ def make_daemon(
         monotonic=time.monotonic,
     )
     return daemon, sink
+
+
+def make_keeper(  # noqa: PLR0917 - what it keeps with, one each
+    settings: Settings,
+    snapshots: Snapshots,
+    histories: Histories,
+    library: Library,
+    metrics: Metrics,
+    wanted: Callable[[], Dials] | None,
+) -> Keeper:
+    """Who begins, restores and saves partitions; `wanted` as in `make_daemon`."""
+    delivery = settings.delivery
+    return Keeper(
+        pipeline=lambda partition, to: make_pipeline(turned(settings, to), partition),
+        dials=wanted or (lambda: dials(settings)),
+        poison=lambda: Poison(delivery.dead_letters_in_a_row, delivery.dead_letters_share),
+        trail=lambda: Trail(settings.windows.step_ms) if settings.health.paged else None,
+        snapshots=snapshots,
+        histories=histories,
+        library=library,
+        settings=fingerprint(settings),
+        metrics=metrics,
+        log=structlog.stdlib.get_logger("monitor"),
+        wall_ms=wall_ms,
+    )
 
 
 def make_pace(settings: Settings) -> Pace:

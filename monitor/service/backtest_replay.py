@@ -21,7 +21,7 @@ from monitor.connectors.base import Source
 from monitor.core.corpus import Corpus, join
 from monitor.core.detector import Detector
 from monitor.core.gate import refusal
-from monitor.core.history import History
+from monitor.core.history import History, median_steps
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Message, Partition
 from monitor.core.training import Progress as Fitting
@@ -170,14 +170,11 @@ def _enough(
 ) -> bool:
     """Whether the daemon would train its first model now: see trainer.Trainer.tick, and daemon.Daemon._train."""
     first = settings.training.first_steps
-
-    def median(steps: Sequence[np.ndarray]) -> float:
-        seen = np.concatenate([np.zeros(0, np.int64), *steps])
-        return float(np.median(seen)) if len(seen) else 0.0
-
-    if int(median([part.history.steps_seen() for part in parts])) < first:
+    if median_steps(part.history.steps_seen() for part in parts) < first:
         return False
-    return not any(lag.get(at, 0) and median([part.history.steps_seen()]) < first for at, part in by_partition.items())
+    return not any(
+        lag.get(at, 0) and median_steps([part.history.steps_seen()]) < first for at, part in by_partition.items()
+    )
 
 
 def _learn(result: Replay, parts: Sequence[_Part], learner: Learner) -> None:

@@ -39,7 +39,7 @@ from monitor.service.trainer import Trainer
 from monitor.store.base import StoreUnavailable
 
 SUMMARY_S = 60.0  # between two lines of log that say what goes on
-LEARNING_S = 60.0  # between two writings of histories while the group's trainer may wait for them
+LEARNING_S = 60.0  # between two writings of histories while there is no model
 RETRY_S = 1.0  # between two tries of a source or sink that is away
 
 
@@ -99,7 +99,7 @@ class Daemon:
     def run(self, stop: Event) -> None:
         """Work until `stop` is set or the source has ended, then leave cleanly."""
         self._checkpoint_at = self._monotonic() + self._pace.checkpoint_s
-        self._history_at = self._monotonic() + min(LEARNING_S, self._pace.history_s)
+        self._history_at = self._monotonic() + self._history_s()
         try:
             while not stop.is_set() and not (self._source.ended() and self._finished()):
                 self._turn(stop)
@@ -242,8 +242,7 @@ class Daemon:
         if self._monotonic() >= self._history_at:
             for held in parts:
                 self._histories.write(held.partition, held.history)
-            pause = min(LEARNING_S, self._pace.history_s) if self._trainer.learning else self._pace.history_s
-            self._history_at = self._monotonic() + pause
+            self._history_at = self._monotonic() + self._history_s()
         if not self._trainer.learning:
             self._train()
         lag = self._source.lag()
@@ -259,6 +258,10 @@ class Daemon:
         if self.overview.model:
             created = self._library.created_ms(self.overview.model)
             self._metrics.set("monitor_model_created_timestamp_seconds", created / 1000)
+
+    def _history_s(self) -> float:
+        """Until histories are kept again: soon while the group's trainer may wait for them."""
+        return min(LEARNING_S, self._pace.history_s) if self._trainer.learning else self._pace.history_s
 
     def _train(self) -> None:
         lag, enough = self._source.lag(), self._trainer.enough

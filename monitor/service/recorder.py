@@ -10,6 +10,7 @@ doubles up to `MOST_S` and is drawn at random below that (full jitter), or as lo
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from threading import Event
 
 from structlog.stdlib import BoundLogger
@@ -60,11 +61,17 @@ class Recorder:
         self._backoff_s = FIRST_S
         self._due = 0.0  # monotonic seconds at which what was taken is to be written
 
+    def open(self) -> None:
+        """Join the group. Raises ValueError if a client refuses its options; then nothing stays open."""
+        with ExitStack() as undo:
+            for sink in (self._points, self._dead):
+                sink.open()
+                undo.callback(sink.close)
+            self._source.open(self._on_assign, self._on_revoke, self._on_lost)
+            undo.pop_all()
+
     def run(self, stop: Event) -> None:
         """Work until `stop` is set or the source has ended and all is written, then leave cleanly."""
-        self._points.open()
-        self._dead.open()
-        self._source.open(self._on_assign, self._on_revoke, self._on_lost)
         self._unblock()  # until there is something to write, nothing is wrong with the database
         try:
             while not stop.is_set() and not (self._source.ended() and not self._next):

@@ -76,7 +76,9 @@ class Service:
         if role is Role.RECORD:
             if not settings.recorder.enabled:
                 raise ValueError("there is nothing to do for the role record: recorder.enabled is false")
-            return make_recorder(settings, metrics, health, self._broker, role).run
+            recorder = make_recorder(settings, metrics, health, self._broker, role)
+            recorder.open()
+            return recorder.run
         blobs = make_blobs(settings)
         if role is Role.TRAIN:
             if not settings.training.enabled:
@@ -119,6 +121,7 @@ class Service:
 
         def work() -> None:
             try:
+                recorder.open()
                 recorder.run(leave)
             except BaseException as failure:  # noqa: BLE001 - raised by run
                 self.failure = failure

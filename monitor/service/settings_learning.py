@@ -185,7 +185,7 @@ class ThresholdSection(Section):
     )
     margin: float = setting(
         1.6,
-        "Factor on the percentile. 1.3 finds a few faults more, at up to seven times the false alerts.",
+        "Factor on the percentile. A lower one finds more faults and gives more false alerts.",
         "normal windows would be flagged, or no fault found",
         low=1,
         high=100,

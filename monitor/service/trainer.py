@@ -23,11 +23,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import numpy as np
 from structlog.stdlib import BoundLogger
 
 from monitor.core.corpus import Corpus, join
-from monitor.core.history import History
+from monitor.core.history import History, median_steps
 from monitor.core.records import Partition, Times
 from monitor.core.training import Recipe
 from monitor.service.library import Library
@@ -143,8 +142,7 @@ class Trainer:
 
     def enough(self, history: History) -> bool:
         """Whether a partition has given what the first model needs: its median asset `first_steps` steps."""
-        steps = history.steps_seen()
-        return len(steps) > 0 and bool(np.median(steps) >= self._first_steps)
+        return median_steps([history.steps_seen()]) >= self._first_steps
 
     def _look(self, mine: Collection[Partition]) -> None:
         """How much history there is elsewhere. While the store is away, as known before."""
@@ -155,9 +153,7 @@ class Trainer:
         self._look_at = self._monotonic() + LOOK_S
 
     def _learn(self, histories: Collection[History]) -> None:
-        own = [history.steps_seen() for history in histories]
-        steps = np.concatenate([np.zeros(0, np.int64), *own, *self._steps_elsewhere])
-        median = int(np.median(steps)) if len(steps) else 0
+        median = median_steps([*(history.steps_seen() for history in histories), *self._steps_elsewhere])
         now = self._monotonic()
         if self._began is None and median:
             self._began = now, median

@@ -54,6 +54,7 @@ class Rig:
 
         def work() -> None:
             try:
+                self.recorder.open()
                 self.recorder.run(stop)
             except BaseException as failure:  # noqa: BLE001 - raised below
                 failures.append(failure)

@@ -164,3 +164,19 @@ def test_a_worker_that_joins_takes_over_with_state(tmp_path: Path) -> None:
     assert scores(shared) == scores(alone)
     assert sorted(set(alerts(shared))) == sorted(alerts(alone))
     assert {asset for asset, _ in scores(shared)} == set(ASSETS)
+
+
+def test_snapshots_of_a_topic_made_anew_are_set_aside_with_the_first_commit(tmp_path: Path) -> None:
+    """Once the new topic's offsets pass those of the old one, no snapshot of the old is left that could be taken."""
+    put_model(tmp_path)
+    old = MemoryBroker()
+    feed(old, values(rows(60)))
+    with running(settings(tmp_path), old):
+        until(lambda: committed(old) == 120)
+    new = MemoryBroker()
+    feed(new, values(rows(20)))
+    with running(settings(tmp_path), new) as service:
+        until(lambda: committed(new) == 40)
+        until(lambda: service.metrics.total("monitor_store_notices_total"))
+    names = [Path(name).stem for name in open_blobs(str(tmp_path)).names("snapshots")]
+    assert max(map(int, names)) == 40

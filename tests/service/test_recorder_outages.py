@@ -139,6 +139,7 @@ def test_waits_grow_and_have_a_bound(server: InfluxServer, monkeypatch: pytest.M
     points = _Watched(server, clock)
     rig = Rig(MemoryBroker(), server, points=points, monotonic=monotonic, poll_s=0.0001)
     send(rig.broker, 1)
+    rig.recorder.open()
     rig.recorder.run(stop)
     gaps = [later - earlier for earlier, later in pairwise(points.attempts[:-1])]
     assert max(gaps) <= 31

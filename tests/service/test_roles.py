@@ -10,8 +10,8 @@ import pytest
 
 from monitor.connectors.memory import MemoryBroker
 from monitor.core.records import Record
-from monitor.service import trainer
-from monitor.service.configuration import ConfigurationError
+from monitor.service import daemon, trainer
+from monitor.service.configuration import ConfigurationError, load
 from monitor.service.running import Service
 from monitor.service.settings import Role, Settings
 from monitor.store.files import open_blobs
@@ -64,8 +64,10 @@ def test_one_worker_trains_for_the_group(tmp_path: Path) -> None:
 def test_who_only_detects_gets_its_model_from_who_only_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A training process without a topic learns what the detecting one kept in the store, which then scores with it."""
     monkeypatch.setattr(trainer, "LOOK_S", 1.0)
+    monkeypatch.setattr(daemon, "LEARNING_S", 1.0)  # much less than store.history_s: the trainer waits for it
     broker = plant(400)
-    with group(settings(tmp_path, **LEARNING), broker, Role.DETECT, Role.TRAIN) as (detecting, training):
+    learning = {**LEARNING, "store__history_s": 600.0}
+    with group(settings(tmp_path, **learning), broker, Role.DETECT, Role.TRAIN) as (detecting, training):
         until(lambda: trainings(training) == 1)
         until(lambda: detecting.daemon and detecting.daemon.overview.model)
         assert trainings(detecting) == 0
@@ -73,6 +75,8 @@ def test_who_only_detects_gets_its_model_from_who_only_trains(tmp_path: Path, mo
         until(lambda: len({score["asset"] for score in published(broker, "monitor.scores")}) == 2 * len(ASSETS))
         assert training.daemon is None
         until(lambda: training.health.ready()[0])
+        until(lambda: training.metrics.total("monitor_model_created_timestamp_seconds"))
+        assert training.metrics.total("monitor_learning_ratio") == 1
     assert broker._groups.keys() == {"monitor"}, "the training process joined no group"
 
 
@@ -87,7 +91,8 @@ def test_who_only_records_feeds_the_database(tmp_path: Path) -> None:
             until(lambda: recorder.metrics.total("monitor_recorder_points_total"))
             assert detecting.metrics.total("monitor_recorder_points_total") == 0
             until(lambda: recorder.health.ready()[0])
-            assert recorder.health.live()[0]
+            beat = recorder.health._beat
+            until(lambda: recorder.health._beat > beat)
 
 
 @pytest.mark.parametrize(("role", "setting"), [(Role.RECORD, "recorder.enabled"), (Role.TRAIN, "training.enabled")])
@@ -96,3 +101,13 @@ def test_a_role_that_the_settings_switch_off_is_a_mistake(tmp_path: Path, role: 
     wanted = settings(tmp_path, training__enabled=False)
     with pytest.raises(ConfigurationError, match=f"role {role.value}: {setting} is false"):
         Service(wanted, MemoryBroker(), role).run(threading.Event())
+
+
+def test_an_option_that_the_client_refuses_is_a_mistake_of_a_recording_process_too(tmp_path: Path) -> None:
+    """A process that only records ends as one that detects does, not to be started again, and leaves nothing open."""
+    url = "http://127.0.0.1:9"
+    given = {"recorder.enabled": True, "recorder.url": url, "recorder.org": "o", "recorder.bucket": "b"}
+    kafka = {"source.kind": "kafka", "outputs.kind": "kafka", "kafka.options": {"no.such.option": 1}}
+    wanted = load(None, {}, {"store.url": str(tmp_path), "health.enabled": False, **given, **kafka})
+    with pytest.raises(ConfigurationError, match=r"no\.such\.option"):
+        Service(wanted, role=Role.RECORD).run(threading.Event())
