@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from monitor.connectors.influx import InfluxSink
 from monitor.connectors.memory import MemoryBroker
 from monitor.core.records import Record
 from monitor.service import daemon, trainer
@@ -103,11 +104,16 @@ def test_a_role_that_the_settings_switch_off_is_a_mistake(tmp_path: Path, role: 
         Service(wanted, MemoryBroker(), role).run(threading.Event())
 
 
-def test_an_option_that_the_client_refuses_is_a_mistake_of_a_recording_process_too(tmp_path: Path) -> None:
+def test_an_option_that_the_client_refuses_is_a_mistake_of_a_recording_process_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A process that only records ends as one that detects does, not to be started again, and leaves nothing open."""
     url = "http://127.0.0.1:9"
     given = {"recorder.enabled": True, "recorder.url": url, "recorder.org": "o", "recorder.bucket": "b"}
     kafka = {"source.kind": "kafka", "outputs.kind": "kafka", "kafka.options": {"no.such.option": 1}}
     wanted = load(None, {}, {"store.url": str(tmp_path), "health.enabled": False, **given, **kafka})
+    closed: list[InfluxSink] = []
+    monkeypatch.setattr(InfluxSink, "close", closed.append)
     with pytest.raises(ConfigurationError, match=r"no\.such\.option"):
         Service(wanted, role=Role.RECORD).run(threading.Event())
+    assert len(closed) == 1
