@@ -113,7 +113,13 @@ def test_an_option_that_the_client_refuses_is_a_mistake_of_a_recording_process_t
     kafka = {"source.kind": "kafka", "outputs.kind": "kafka", "kafka.options": {"no.such.option": 1}}
     wanted = load(None, {}, {"store.url": str(tmp_path), "health.enabled": False, **given, **kafka})
     closed: list[InfluxSink] = []
-    monkeypatch.setattr(InfluxSink, "close", closed.append)
+    close = InfluxSink.close
+
+    def closing(sink: InfluxSink) -> None:
+        closed.append(sink)
+        close(sink)
+
+    monkeypatch.setattr(InfluxSink, "close", closing)
     with pytest.raises(ConfigurationError, match=r"no\.such\.option"):
         Service(wanted, role=Role.RECORD).run(threading.Event())
     assert len(closed) == 1
