@@ -121,7 +121,8 @@ class Grid:
         # An asset is silent from an arrival until its next one: `until` is the place of that, or the batch's end.
         until = np.append(index[1:], len(clock))[: len(index)]
         until[heads[1:] - 1] = len(clock)
-        waiting = self.open.row[first_of_run(self.open.row)]
+        # Also those whose open steps a change of channels emptied: else how the stream is cut into batches would tell.
+        waiting = np.flatnonzero((self.frontier != NEVER) & (self.frontier <= self.newest // self.step_ms))
         first = np.full(len(self.frontier), len(clock))
         first[row[heads]] = index[heads]
         rows = np.concatenate((row, waiting))

@@ -1,5 +1,6 @@
 """The rules of `Windows`, each by hand on a grid of 10 ms steps."""
 
+import itertools
 import math
 from typing import Any
 
@@ -406,3 +407,15 @@ def test_state_with_more_channels_than_allowed_is_refused() -> None:
     _, state = filled_state()
     with pytest.raises(ValueError, match="more than max_channels 1"):
         windows(length=3, max_channels=1).load_state(state)
+
+
+@pytest.mark.parametrize("cuts", [(), (1,), (2,), (1, 2)])
+def test_silence_counts_though_a_change_of_channels_left_nothing_open(cuts: tuple[int, ...]) -> None:
+    """An asset whose open steps were forgotten is passed by silence as any other is, however the stream is cut."""
+    stage = windows(idle=1)
+    stage.push(readings((0, "a", "x", 0, 1.0), (1, "b", "x", 0, 1.0)))
+    stage.set_channels([], frozen=False)
+    late, other, again = (2, "b", "y", -6, 1.0), (3, "a", "y", 20, 1.0), (4, "b", "y", 0, 1.0)
+    for begin, end in itertools.pairwise((0, *cuts, 3)):
+        stage.push(readings(*(late, other, again)[begin:end]))
+    assert counted(stage) == {"readings_late": 2}

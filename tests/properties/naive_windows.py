@@ -144,7 +144,8 @@ class NaiveWindows:
             if cells is not None:
                 self.close(asset, asset.frontier, asset.open.pop(asset.frontier), offset)
             asset.frontier += 1
-        asset.frontier = max(asset.frontier, (asset.newest - self.lateness_ms) // self.step_ms)
+        reached = (asset.newest - self.lateness_ms) // self.step_ms
+        asset.frontier = max(asset.frontier, asset.newest // self.step_ms + 1 if silent else reached)
 
     def close(self, asset: NaiveAsset, step: int, cells: dict[str, tuple[int, float]], offset: int) -> None:
         """Append the step, and the hole before it, to the asset's rows; cut a window if there is one."""
