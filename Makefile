@@ -18,9 +18,9 @@ test: lint
 test-slow: $(VENV)/test-ready
 	$(BIN)/pytest -q -m slow
 
-## Groups of workers in every fault: a row per scenario, and build/chaos.json; QUICK=1 for a part in under 3 minutes
+## Groups of workers in every fault: a row per scenario, and build/chaos.json; QUICK=1 for a part in under 3 minutes, SEED=N for others
 chaos: $(VENV)/test-ready
-	$(BIN)/python -m tests.crash.chaos $(if $(QUICK),--quick)
+	$(BIN)/python -m tests.crash.chaos $(if $(QUICK),--quick) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/test-ready
 	$(BIN)/ruff check .

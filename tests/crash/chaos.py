@@ -182,6 +182,7 @@ def _judge(scenario: Scenario, chaos: Chaos, broker: Broker, folder: Path, versi
         "back": back,
         "exits": [code for worker in chaos.workers for code in worker.surprises],
         "takeovers": len(tenures),
+        "once": scenario.once,
     }
 
 
@@ -209,7 +210,8 @@ def _counts(of: Difference) -> dict[str, int]:
 def broken(row: Mapping[str, Any]) -> bool:
     """Whether a row tells of a broken promise."""
     counts = [row[name] + row["scores"][name] for name in ("missing", "unexpected", "wrong")]
-    return bool(any(counts) or row["left"] or row["excess"] or row["back"])
+    twice = row["once"] and row["duplicates"] + row["scores"]["duplicates"]
+    return bool(any(counts) or row["left"] or row["excess"] or row["back"] or twice)
 
 
 def main(arguments: Sequence[str]) -> int:

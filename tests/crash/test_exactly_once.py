@@ -6,11 +6,10 @@ a second one of the same name, takes over at once.
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -26,15 +25,9 @@ from tests.crash import chaos_plant as plant
 from tests.crash.chaos import ALERTS, GROUP, SCORES, TOPIC
 from tests.crash.chaos_check import Expected, reference
 from tests.crash.chaos_group import Worker, lines, make_workers
-from tests.crash.chaos_scenarios import Scenario
+from tests.crash.chaos_scenarios import ONCE, RANGE, SCENARIOS
 from tests.crash.chaos_topics import committed, feeding, read_topic
 
-OFTEN: Mapping[str, Any] = {  # a transaction is open a good part of the time
-    "delivery.mode": "exactly_once",
-    "source.poll_s": 0.02,
-    "delivery.checkpoint_s": 0.05,
-}
-OPTIONS: Mapping[str, Any] = {"partition.assignment.strategy": "range"}
 STEPS, FEED_S = 200, 25.0
 SESSION_S = 6.0  # the least that librdkafka's group protocol allows at a real broker
 PATIENCE_S = 90.0
@@ -44,13 +37,10 @@ AGAIN = 75  # exit code: the supervisor starts it again
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_killed_workers_publish_everything_once(tmp_path: Path) -> None:
-    """Two workers are killed at odd moments; a reader of what is committed sees all alerts and scores, each once."""
-    scenario = Scenario(
-        "exactly-once", ("kill",), broker="noida", workers=2, every_s=8.0, static=True, options=OPTIONS, settings=OFTEN
-    )
+    """Workers are killed and stopped at odd moments; a reader of what is committed sees each alert and score once."""
+    (scenario,) = (each for each in SCENARIOS if each.once)
     row = chaos.run(scenario, seed=3, duration_s=45.0, folder=tmp_path)
     assert not chaos.broken(row), row
-    assert row["duplicates"] == row["scores"]["duplicates"] == 0, row
     assert row["expected"] >= 50
     assert row["faults"] >= 4
 
@@ -94,8 +84,8 @@ def pair(broker: Broker, folder: Path) -> Iterator[tuple[Worker, Worker]]:
     models = Models(open_blobs(str(folder / "store")), lambda _: None)
     models.set_current(models.put(*plant.models()[0].pack(), plant.ORIGIN))
     places = {"kafka.bootstrap_servers": broker.bootstrap, "store.url": str(folder / "store")}
-    member = {**OPTIONS, "group.instance.id": "worker", "session.timeout.ms": round(SESSION_S * 1000)}
-    workers = make_workers(folder, {**chaos._SETTINGS, **OFTEN, **places}, [member, member])
+    member = {**RANGE, "group.instance.id": "worker", "session.timeout.ms": round(SESSION_S * 1000)}
+    workers = make_workers(folder, {**chaos._SETTINGS, **ONCE, **places}, [member, member])
     try:
         yield workers[0], workers[1]
     finally:
