@@ -183,6 +183,7 @@ def _judge(scenario: Scenario, chaos: Chaos, broker: Broker, folder: Path, versi
         "exits": [code for worker in chaos.workers for code in worker.surprises],
         "takeovers": len(tenures),
         "once": scenario.once,
+        "hollow": scenario.adopts and not adopted,
     }
 
 
@@ -208,10 +209,10 @@ def _counts(of: Difference) -> dict[str, int]:
 
 
 def broken(row: Mapping[str, Any]) -> bool:
-    """Whether a row tells of a broken promise."""
+    """Whether a row tells of a broken promise, or of a model that was to be adopted and never was."""
     counts = [row[name] + row["scores"][name] for name in ("missing", "unexpected", "wrong")]
     twice = row["once"] and row["duplicates"] + row["scores"]["duplicates"]
-    return bool(any(counts) or row["left"] or row["excess"] or row["back"] or twice)
+    return bool(any(counts) or row["left"] or row["excess"] or row["back"] or twice or row["hollow"])
 
 
 def main(arguments: Sequence[str]) -> int:
