@@ -4,7 +4,7 @@ Ranges are never wider than those the stages in monitor/core accept; what depend
 configuration_checks.py.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from monitor.core.training import Recipe
 from monitor.core.vae import Architecture
@@ -172,9 +172,15 @@ class TrainingSection(Section):
 class ThresholdSection(Section):
     """The limit of each asset: a percentile of its own recent scores, times a margin.
 
-    After a change of memory, snapshots no longer fit, and all state starts anew.
+    After a change of kind or memory, snapshots no longer fit, and all state starts anew.
     """
 
+    kind: Literal["ring", "histogram"] = setting(
+        "ring",
+        "How the asset's last scores are kept. ring: all of them, the percentile exact. histogram: counted in buckets, "
+        "3 kB per asset however many there are, the percentile within 1.22 %; for thousands of assets per process.",
+        "no scores would be kept",
+    )
     percentile: float = setting(
         99.5,
         "Of the asset's last scores. By itself it would flag 0.5 % of all windows, hence the margin.",
@@ -192,7 +198,8 @@ class ThresholdSection(Section):
     )
     memory: int = setting(
         10_000,
-        "Scores kept per asset: 2.8 hours at one a second. 40 kB each.",
+        "Scores kept per asset: 2.8 hours at one a second. A ring of 10 000 takes 40 kB per asset; a histogram keeps "
+        "between 7/8 of them and all.",
         "the percentile would rest on nothing, or the memory would not suffice",
         unit="scores",
         low=100,
