@@ -174,7 +174,7 @@ def make_pace(settings: Settings) -> Pace:
 def make_library(settings: Settings, blobs: Blobs, metrics: Metrics) -> Library:
     """The models of the store, as detectors."""
     log = structlog.stdlib.get_logger("monitor")
-    return Library(make_models(blobs, metrics), settings.windows.length, time.monotonic, log)
+    return Library(make_models(blobs, metrics), settings.windows.length, time.monotonic, log, settings.model.processor)
 
 
 def make_histories(settings: Settings, blobs: Blobs) -> Histories:

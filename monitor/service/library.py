@@ -21,9 +21,12 @@ RECHECK_S = 10.0
 class Library:
     """Detectors by version. Methods raise StoreUnavailable."""
 
-    def __init__(self, models: Models, length: int, now: Callable[[], float], log: BoundLogger) -> None:
+    def __init__(
+        self, models: Models, length: int, now: Callable[[], float], log: BoundLogger, device: str = "cpu"
+    ) -> None:
         self._models = models
         self._length = length  # of the windows, in steps
+        self._device = device  # that detectors score on
         self._now = now  # seconds, monotonic
         self._log = log
         self._detectors: dict[str, Detector] = {}
@@ -60,7 +63,7 @@ class Library:
             if model.architecture.length != self._length:
                 found = f"windows of {model.architecture.length} steps"
                 raise ModelInvalid(f"{version} was made for {found}, here they have {self._length}")
-            self._detectors[version] = Detector(model)
+            self._detectors[version] = Detector(model, self._device)
             self._created[version] = stored.created_ms
         return self._detectors[version]
 

@@ -55,7 +55,9 @@ def test_a_model_and_dials_are_adopted_with_the_scores_carried_over(tmp_path: Pa
     first.keeper.snapshot(committed(held))
     calm = limits(process(first.keeper.take_over(READINGS, 500, NEVER), sent[500:502]))
     made = model()
-    calibration = replace(made.calibration, limits=made.calibration.limits / 3, scores=made.calibration.scores * 3)
+    calibration = replace(
+        made.calibration, limits=made.calibration.limits / np.float32(3), scores=made.calibration.scores * 3
+    )
     turned = shelf(tmp_path, kind, threshold__margin=3.2)  # instead of 1.6
     turned.keeper.adopt(held, Detector(replace(made, calibration=calibration, version=NEWER)))
     assert turned.newest() == (500, NEWER)
