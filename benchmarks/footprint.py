@@ -33,7 +33,7 @@ PARTITIONS = 3  # of the topics that replay makes
 PATIENCE_S = 300.0
 
 
-def memory_mb(pid: int, name: str = "VmRSS") -> float:
+def memory_mb(pid: int | str, name: str = "VmRSS") -> float:
     """Resident memory of a process now, or at most so far (VmHWM)."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(f"{name}:"):

@@ -1,6 +1,7 @@
 """The models of the store as detectors ready to score, and which one the fleet uses.
 
-A version is loaded once and shared by all partitions. The pointer to the current version is read again every
+A version is loaded once and shared by all partitions; only the KEPT asked for last are kept, since a worker that runs
+for a year meets hundreds. The pointer to the current version is read again every
 RECHECK_S, so that a model adopted or rolled back by another process is found; reading it at every checkpoint would be a
 request per second and worker to an object store. While the store is away, what was in use stays in use. A current model
 that is damaged, or made for windows of another length, is passed over for the newest one that can be used: to score
@@ -16,6 +17,7 @@ from monitor.store.base import StoreUnavailable
 from monitor.store.models import ModelInvalid, Models
 
 RECHECK_S = 10.0
+KEPT = 4  # the one in use, the one before, and what snapshots of partitions just taken over may name
 
 
 class Library:
@@ -65,7 +67,10 @@ class Library:
                 raise ModelInvalid(f"{version} was made for {found}, here they have {self._length}")
             self._detectors[version] = Detector(model, self._device)
             self._created[version] = stored.created_ms
-        return self._detectors[version]
+        self._detectors[version] = detector = self._detectors.pop(version)  # to the end: asked for last
+        while len(self._detectors) > KEPT:
+            del self._detectors[next(iter(self._detectors))]
+        return detector
 
     def created_ms(self, version: str) -> int:
         """When a version was trained, ms UTC; it must have been loaded."""
