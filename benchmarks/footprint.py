@@ -59,7 +59,7 @@ def until(port: int, daemon: "subprocess.Popen[bytes]", condition: str) -> float
         except HTTPError as answer:
             if f"{condition}:" not in answer.read().decode():
                 return time.monotonic() - begin
-        except (URLError, ConnectionError):  # it does not listen yet
+        except (URLError, ConnectionError, TimeoutError):  # it does not listen yet, or is too busy to answer
             pass
         time.sleep(0.02)
     raise TimeoutError(f"{condition} did not hold")

@@ -1,7 +1,7 @@
 """What an asset takes of memory, with its last scores kept in a ring and in a histogram; and whether a worker grows.
 
     python -m benchmarks.memory [--assets 1000 5000] [--scores 10000] [--json FILE]
-    python -m benchmarks.memory --soak MINUTES [--assets 200] [--scores 2000] [--kind ring|histogram] [--json FILE]
+    python -m benchmarks.memory --soak MINUTES [--assets 200] [--scores 2000] [--kind ring|histogram] [--rate 1000]
 
 Each row of the first table is a process of its own. It makes the stages of one partition (8 channels, L = 64), notes
 its resident memory, lets every asset give readings until all windows and memories of scores are full, and notes it
@@ -159,6 +159,7 @@ def main() -> None:
     parser.add_argument("--scores", type=int)
     parser.add_argument("--kind", choices=("ring", "histogram"), default="ring")
     parser.add_argument("--soak", type=float, metavar="MINUTES")
+    parser.add_argument("--rate", type=float, default=1000, help="messages/s of the soak; a core does some 10 000")
     parser.add_argument("--one", choices=("ring", "histogram", "history"), help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
@@ -169,7 +170,7 @@ def main() -> None:
         print(json.dumps(measure(given.one, given.assets[0], given.scores)))
         return
     if given.soak:
-        result = soak(given.soak, (given.assets or [200])[0], given.scores or 2000, given.kind)
+        result = soak(given.soak, given.rate, (given.assets or [200])[0], given.scores or 2000, given.kind)
     else:
         result = table(given.assets or [1000, 5000], given.scores or 10_000)
     if given.json:

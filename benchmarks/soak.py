@@ -2,7 +2,7 @@
 
 A Kafka-compatible broker (Tansu) and `monitor run` run as processes of their own; this one plays the plant. It first
 writes as many steps as fill every window, every memory of scores and the sample for training. From then on it writes at
-a steady RATE, and everything goes on that goes on in a plant: scores of every window, alerts, checkpoints, snapshots
+a steady rate, and everything goes on that goes on in a plant: scores of every window, alerts, checkpoints, snapshots
 every 5 s, a retraining in a child process and the adoption of its model every 90 s, Prometheus and the status page
 asked every 5 s. One message in a thousand cannot be read, and one comes from an asset beyond `windows.max_assets`, each
 by another name.
@@ -29,7 +29,6 @@ from benchmarks.replay import make_topics
 from monitor.service.plant import Plant, PlantSettings, Sent, messages
 from tests.brokers import free_port, tansu_broker
 
-RATE = 1500  # messages/s: a fifth of what one core does, so that the worker keeps up beside other work
 MINUTE, RETRAIN_S = 60, 90
 MORE = 128  # steps beyond the scores that are kept: windows fill first, and the slowest asset is a little behind
 LOOK_S = 5.0
@@ -120,14 +119,14 @@ def caught_up(port: int, writer: Writer, daemon: "subprocess.Popen[bytes]") -> N
         time.sleep(0.2)
 
 
-def run_steadily(minutes: float, writer: Writer, pid: int, port: int) -> tuple[list[float], int, int]:
+def run_steadily(minutes: float, rate: float, writer: Writer, pid: int, port: int) -> tuple[list[float], int, int]:
     """Resident memory (MB) minute by minute at a steady rate, and the number of series at the begin and at the end."""
     begin, medians, samples = time.monotonic(), list[float](), list[float]()
     first = series = look(port)
     written, next_look = writer.sent, begin + LOOK_S
     while len(medians) < minutes:
         elapsed = time.monotonic() - begin
-        writer.write(max(0, written + int(RATE * elapsed) - writer.sent))
+        writer.write(max(0, written + int(rate * elapsed) - writer.sent))
         if time.monotonic() >= next_look:
             next_look += LOOK_S
             series = look(port)
@@ -155,7 +154,7 @@ def slope(minutes: list[float]) -> tuple[float, float]:
     return float(fitted[0]), float(np.sqrt(scatter / np.sum((x - x.mean()) ** 2)))
 
 
-def soak(minutes: float, assets: int, scores: int, kind: str) -> dict[str, Any]:
+def soak(minutes: float, rate: float, assets: int, scores: int, kind: str) -> dict[str, Any]:
     """Run it, print it, and return the figures."""
     plant = Plant(PlantSettings(assets=assets))
     with tempfile.TemporaryDirectory() as name, tansu_broker() as broker:
@@ -176,7 +175,7 @@ def soak(minutes: float, assets: int, scores: int, kind: str) -> dict[str, Any]:
                 caught_up(port, writer, daemon)
                 seconds, full = time.monotonic() - begin, memory_mb(daemon.pid)
                 print(f"filled: {writer.sent} messages in {seconds:.0f} s, {full:.1f} MB", flush=True)
-                by_minute, first, last = run_steadily(minutes, writer, daemon.pid, port)
+                by_minute, first, last = run_steadily(minutes, rate, writer, daemon.pid, port)
                 figures = {
                     count: counter(port, f"monitor_{count}_total")
                     for count in ("alerts", "dead_letters", "training_runs", "snapshots", "windows_scored")

@@ -192,7 +192,7 @@ class ThresholdSection(Section):
     kind: Literal["ring", "histogram"] = setting(
         "ring",
         "How the asset's last scores are kept. ring: all of them, the percentile exact. histogram: counted in buckets, "
-        "3 kB per asset however many there are, the percentile within 1.22 %; for thousands of assets per process.",
+        "2.6 kB per asset however many there are, the percentile within 1.22 %; for thousands of assets per process.",
         "no scores would be kept",
     )
     percentile: float = setting(
