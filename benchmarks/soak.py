@@ -1,4 +1,4 @@
-"""Whether a worker's memory stays where it is: hours of the stream's life in minutes, over a real broker.
+"""Whether a worker's memory stays where it is once everything that has a bound is full.
 
 A Kafka-compatible broker (Tansu) and `monitor run` run as processes of their own; this one plays the plant. It first
 writes as many steps as fill every window, every memory of scores and the sample for training. From then on it writes at
@@ -105,9 +105,9 @@ snapshot_s = 5
 
 def look(port: int) -> int:
     """Ask for the metrics and the page as others would; how many series there are."""
-    with urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+    with urlopen(f"http://127.0.0.1:{port}/", timeout=60) as answer:
         answer.read()
-    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
         return sum(not line.startswith(b"#") for line in answer.read().splitlines())
 
 
@@ -178,7 +178,14 @@ def soak(minutes: float, rate: float, assets: int, scores: int, kind: str) -> di
                 by_minute, first, last = run_steadily(minutes, rate, writer, daemon.pid, port)
                 figures = {
                     count: counter(port, f"monitor_{count}_total")
-                    for count in ("alerts", "dead_letters", "training_runs", "snapshots", "windows_scored")
+                    for count in (
+                        "alerts",
+                        "messages_rejected",
+                        "readings_dropped",
+                        "training_runs",
+                        "snapshots",
+                        "windows_scored",
+                    )
                 }
             finally:
                 daemon.send_signal(signal.SIGTERM)

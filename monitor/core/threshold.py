@@ -13,11 +13,13 @@ cut into batches nor the other assets matter, and assets that started together d
 
 Measured with 1000 full rings of 10 000 scores and a refresh of 32, on one core: 2.7 µs per window, whether a batch has
 1 or 4 windows of each asset, nearly all of it for partitioning a ring (85 µs, once in 32 windows); 4.3 µs where 5000
-windows of one asset come at once. Such a ring takes 40 kB; rows and columns double as they fill, and for that moment
-the matrix exists twice.
+windows of one asset come at once. Such a ring takes 40 kB; columns double as they fill, and for that moment the matrix
+exists twice.
 
 It does not know names, forget assets or judge how long a limit was exceeded: see `windows` and `alerting`.
 """
+
+from typing import Literal
 
 import numpy as np
 
@@ -34,9 +36,17 @@ class Threshold:
     """The limits of all assets of one partition."""
 
     def __init__(
-        self, *, percentile: float, margin: float, memory: int, warm: int, clip: float, refresh: int, kind: str = "ring"
+        self,
+        *,
+        percentile: float,
+        margin: float,
+        memory: int,
+        warm: int,
+        clip: float,
+        refresh: int,
+        kind: Literal["ring", "histogram"] = "ring",
     ) -> None:
-        """`kind` is "ring" or "histogram". Raises ValueError if a setting is out of range."""
+        """Raises ValueError if a setting is out of range."""
         least_clip = LEAST_CLIP if kind == "histogram" else 1.01
         limits: dict[str, tuple[float, float, float]] = {
             "percentile": (percentile, 0, 100),
