@@ -172,10 +172,7 @@ def test_limits_match_the_twin(chosen: dict[str, Any], first: Stream, second: St
 @settings(max_examples=300, deadline=None)
 @given(options(), st.lists(SCORES, max_size=120), st.integers(0, 3))
 def test_without_pause_the_base_is_numpys_percentile(chosen: dict[str, Any], scores: list[float], asset: int) -> None:
-    """With a refresh of 1 the base is `np.percentile` of the last scores: to the last bit, or within the error.
-
-    Of a histogram it is that of scores none of which counts as less than 1 / REACH of the largest, nor than FLOOR.
-    """
+    """With a refresh of 1 the base is `np.percentile` of the last scores: to the last bit, or within the error."""
     stage, kept = Threshold(**chosen | {"refresh": 1, "margin": 1.0}), list[float]()
     for number, score in enumerate(scores):
         before = stage.save_state()["base"]
@@ -186,7 +183,7 @@ def test_without_pause_the_base_is_numpys_percentile(chosen: dict[str, Any], sco
             exact = max(float(np.percentile(held, chosen["percentile"])), FLOOR)
             if chosen["kind"] == "ring":
                 assert base == exact
-            else:
+            else:  # no score counts as less than 1 / REACH of the largest, nor than FLOOR
                 least = np.percentile(np.maximum(held, max(held.max() / REACH, FLOOR)), chosen["percentile"])
                 assert exact * (1 - ERROR) <= base * (1 + 1e-9)
                 assert base <= float(least) * (1 + ERROR) * (1 + 1e-9)
