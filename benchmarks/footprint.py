@@ -33,7 +33,7 @@ PARTITIONS = 3  # of the topics that replay makes
 PATIENCE_S = 300.0
 
 
-def memory_mb(pid: int, name: str = "VmRSS") -> float:
+def memory_mb(pid: int | str, name: str = "VmRSS") -> float:
     """Resident memory of a process now, or at most so far (VmHWM)."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
@@ -59,7 +59,7 @@ def until(port: int, daemon: "subprocess.Popen[bytes]", condition: str) -> float
         except HTTPError as answer:
             if f"{condition}:" not in answer.read().decode():
                 return time.monotonic() - begin
-        except (URLError, ConnectionError):  # it does not listen yet
+        except (URLError, ConnectionError, TimeoutError):  # it does not listen yet, or is too busy to answer
             pass
         time.sleep(0.02)
     raise TimeoutError(f"{condition} did not hold")

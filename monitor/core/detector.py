@@ -24,7 +24,7 @@ from monitor.core.records import Bools, ChannelShare, Floats, ScoreBatch, State,
 from monitor.core.scaling import Scaling
 from monitor.core.vae import VAE, Architecture
 
-PAD = 16
+PAD = 16  # on the CPU; on a GPU the kernel hangs on the size of the batch, so that all are padded to BATCH
 LARGEST_SIZE = 2**16  # of an architecture as it is read back; 2**12 windows of that length would fill a machine
 BATCH = 256  # windows per forward pass: 64 steps x 32 hidden channels x 256 stay within a core's cache
 FORESEEN = 10.0  # times its usual error a channel usually moves: 70 to 79 on the simulated plant, 0.3 to 1.6 on servers
@@ -115,8 +115,11 @@ class Model:
             raise ValueError(f"model {self.version}: a scale, an error, a move or a limit is not above 0")
         self.network()
 
-    def network(self) -> VAE:
-        """A network with these weights, in evaluation mode. Raises ValueError if one is no float32 or misshapen."""
+    def network(self, device: str = "cpu") -> VAE:
+        """A network with these weights on a device, in evaluation mode.
+
+        Raises ValueError if a weight is no float32 or misshapen.
+        """
         with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
             network = VAE(self.architecture)
         if not all(value.dtype == np.float32 for value in self.weights.values()):
@@ -126,22 +129,24 @@ class Model:
             network.load_state_dict(tensors, assign=True)
         except RuntimeError as wrong:
             raise ValueError(f"model {self.version}: {wrong}") from wrong
-        return network.eval()
+        return network.eval().to(device)
 
 
 def squared_errors(network: VAE, x: Floats, observed: Bools) -> tuple[Floats, Floats]:
     """Reconstruction (B, C, L) from the latent mean, and squared error per cell (B, C, L), 0 where not observed."""
-    reconstruction = np.empty_like(x)
-    with torch.inference_mode():
+    reconstruction, device = np.empty_like(x), network.noise.device
+    pad = PAD if device.type == "cpu" else BATCH
+    exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)  # nothing on the CPU
+    with torch.inference_mode(), exact:
         for start in range(0, len(x), BATCH):
             part = slice(start, start + BATCH)
             n = len(x[part])
-            padded = np.zeros((-(-n // PAD) * PAD, *x.shape[1:]), np.float32)
+            padded = np.zeros((-(-n // pad) * pad, *x.shape[1:]), np.float32)
             padded[:n] = x[part]
             seen = np.zeros(padded.shape, np.bool_)
             seen[:n] = observed[part]
-            mu, _ = network.encode(torch.from_numpy(padded), torch.from_numpy(seen))
-            reconstruction[part] = network.decode(mu)[:n].numpy()
+            mu, _ = network.encode(torch.from_numpy(padded).to(device), torch.from_numpy(seen).to(device))
+            reconstruction[part] = network.decode(mu)[:n].cpu().numpy()
     error = x - reconstruction
     error *= error
     error *= observed
@@ -157,9 +162,9 @@ def ratios(parts: Floats, observed: Bools, calibration: Calibration) -> Floats:
 class Detector:
     """Scores windows with one model; holds no state of the assets."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, device: str = "cpu") -> None:
         self.model = model
-        self.network = model.network()
+        self.network = model.network(device)
         self._deviation = np.sqrt(model.calibration.error)  # (C,)
         self._foresees = float(np.median(model.calibration.move / model.calibration.error)) >= FORESEEN
 

@@ -245,10 +245,14 @@ def run_max(run: npt.NDArray[np.integer], x: Times) -> Times:
 
 
 def extend(array: npt.NDArray[Scalar], rows: int, fill: float) -> npt.NDArray[Scalar]:
-    """`array` with room for at least `rows` rows, new ones set to `fill`; grows by doubling."""
+    """`array` with room for at least `rows` rows, new ones set to `fill`.
+
+    It grows by an eighth: 5000 assets that come one by one have each row copied 9 times, and at most an eighth of what
+    is kept of an asset lies idle. Doubling copies once, and up to half of the memory is for assets that never come.
+    """
     if rows <= len(array):
         return array
-    grown = np.full((max(rows, 2 * len(array)), *array.shape[1:]), fill, array.dtype)
+    grown = np.full((max(rows, len(array) + len(array) // 8), *array.shape[1:]), fill, array.dtype)
     grown[: len(array)] = array
     return grown
 

@@ -1,8 +1,8 @@
 """Keeps the last steps of every asset and cuts a window at each step that closed.
 
-A ring is a plain buffer of 2L columns per asset, written from left to right; when it is full its last L - 1 columns
-move to the front. So every window is one contiguous slice, up to L + 1 steps of an asset are written at once, and each
-column is copied about once more than it must be.
+A ring is a plain buffer of 3L/2 columns per asset, written from left to right; when it is full its last L - 1 columns
+move to the front. So every window is one contiguous slice, up to L/2 + 1 steps of an asset are written at once, and
+each column is copied about twice more than it must be. 2L would save one of the copies and cost a third more memory.
 
 Empty steps between two steps with readings become rows without an observed cell, unless there are more than `max_gap`
 of them: then the asset's window restarts. They are written when the step after them closes, as only then is the hole's
@@ -52,13 +52,14 @@ class Rings:
         self, *, length: int, max_gap: int, max_fill: int, min_observed: float, step_ms: int, counts: dict[str, int]
     ) -> None:
         self.length = length
+        self._columns = length + length // 2
         self.max_gap = max_gap
         self.max_fill = max_fill
         self.min_observed = min_observed
         self.step_ms = step_ms
         self._counts = counts
-        self._values: Floats = np.empty((0, 0, 2 * length), np.float32)  # (A, C, 2L)
-        self._observed: Bools = np.empty((0, 0, 2 * length), np.bool_)  # (A, C, 2L)
+        self._values: Floats = np.empty((0, 0, self._columns), np.float32)  # (A, C, 3L/2)
+        self._observed: Bools = np.empty((0, 0, self._columns), np.bool_)  # (A, C, 3L/2)
         self._cursor: Times = np.empty(0, np.int64)  # (A,) column the next step is written to
         self._newest: Times = np.empty(0, np.int64)  # (A,) step written last; NEVER = none
         self._carried: Floats = np.empty((0, 0), np.float32)  # (A, C) value observed last
@@ -91,7 +92,7 @@ class Rings:
         warm = rows.filled >= self.length
         ending = np.zeros(len(rows.row), np.bool_)
         ending[rows.ends] = warm[rows.ends]
-        block = self.length + 1
+        block = self._columns - self.length + 1
         batches = []
         for begin in range(0, int(rows.ordinal.max(initial=0)) + 1, block):
             part = np.flatnonzero((rows.ordinal >= begin) & (rows.ordinal < begin + block))
@@ -125,10 +126,10 @@ class Rings:
         return np.where(fresh, source, np.float32(np.nan)), observed
 
     def _append(self, row: Times, ordinal: Times, values: Floats, observed: Bools) -> Times:
-        """Write at most L + 1 rows of each asset; the column (n,) each was written to."""
+        """Write at most L/2 + 1 rows of each asset; the column (n,) each was written to."""
         last = np.flatnonzero(last_of_run(row))
         assets, more = row[last], ordinal[last] + 1
-        full = assets[self._cursor[assets] + more > 2 * self.length]
+        full = assets[self._cursor[assets] + more > self._columns]
         kept = self.length - 1
         if kept and len(full):
             begin = self._cursor[full] - kept
@@ -172,8 +173,8 @@ class Rings:
         """Take over what `save` gave."""
         kept = self.length - 1
         A, C, _ = state["values"].shape
-        self._values = np.full((A, C, 2 * self.length), np.nan, np.float32)
-        self._observed = np.zeros((A, C, 2 * self.length), np.bool_)
+        self._values = np.full((A, C, self._columns), np.nan, np.float32)
+        self._observed = np.zeros((A, C, self._columns), np.bool_)
         self._values[:, :, :kept], self._observed[:, :, :kept] = state["values"], state["observed"]
         self._cursor = np.full(A, kept)
         self._newest, self.filled = state["newest_step"].copy(), state["filled"].copy()

@@ -1,10 +1,11 @@
 """The limit each asset's scores are held against: a rolling percentile of its own recent scores, times a margin.
 
-Each asset has a ring of its last `memory` scores; `base` is the percentile of what the ring holds. A score enters the
-ring as at most `clip` times the base: letting flagged scores in whole blinds the monitor after an incident, leaving
-them out runs away under drift (measured: 4 times the false alarms at equal recall). The clip also bounds how fast a
-lasting shift is accepted: by a factor `clip` for each (1 - percentile) share of the ring it fills. Until an asset has
-entered `warm` scores, its base is borrowed from the quantiles of the model's calibration.
+Each asset's last `memory` scores are kept, as they are (`Ring`) or counted in buckets (`histogram.Histogram`); `base`
+is the percentile of what is kept. A score enters as at most `clip` times the base: letting flagged scores in whole
+blinds the monitor after an incident, leaving them out runs away under drift (measured: 4 times the false alarms at
+equal recall). The clip also bounds how fast a lasting shift is accepted: by a factor `clip` for each (1 - percentile)
+share of the memory it fills. Until an asset has entered `warm` scores, its base is borrowed from the quantiles of the
+model's calibration.
 
 Guaranteed: an asset's limits are a function of its scores alone. The base is computed anew when the number of scores
 the asset has ever entered reaches `warm` and whenever it then equals the asset's row modulo `refresh`, so neither the
@@ -12,38 +13,47 @@ cut into batches nor the other assets matter, and assets that started together d
 
 Measured with 1000 full rings of 10 000 scores and a refresh of 32, on one core: 2.7 µs per window, whether a batch has
 1 or 4 windows of each asset, nearly all of it for partitioning a ring (85 µs, once in 32 windows); 4.3 µs where 5000
-windows of one asset come at once. Such a ring takes 40 kB; rows and columns double as they fill, and for that moment
-the matrix exists twice.
+windows of one asset come at once. Such a ring takes 40 kB; columns double as they fill, and for that moment the matrix
+exists twice.
 
 It does not know names, forget assets or judge how long a limit was exceeded: see `windows` and `alerting`.
 """
 
+from typing import Literal
+
 import numpy as np
-import numpy.typing as npt
 
 from monitor.core.detector import LEVELS
 from monitor.core.grid import LARGEST, Index, extend, first_of_run
+from monitor.core.histogram import LEAST_CLIP, Histogram
 from monitor.core.records import Bools, Floats, Ints, State, ThresholdBatch, Times
+from monitor.core.scores import Doubles, Ring, Scores, check_arrays, ordinals
 
 FLOOR = 1e-9  # a base is never 0, so that score / threshold is finite
-FIRST_COLUMNS = 512  # of a ring; few enough that a small plant stays small
-BLOCK = 64  # rings partitioned together: at 10 000 scores 2.5 MB, which stay within a core's cache
-EMPTY = np.inf  # fills the unused cells of a ring, so that a partition leaves them at its end
-
-Doubles = npt.NDArray[np.float64]
 
 
 class Threshold:
     """The limits of all assets of one partition."""
 
-    def __init__(self, *, percentile: float, margin: float, memory: int, warm: int, clip: float, refresh: int) -> None:
+    def __init__(
+        self,
+        *,
+        percentile: float,
+        margin: float,
+        memory: int,
+        warm: int,
+        clip: float,
+        refresh: int,
+        kind: Literal["ring", "histogram"] = "ring",
+    ) -> None:
         """Raises ValueError if a setting is out of range."""
+        least_clip = LEAST_CLIP if kind == "histogram" else 1.01
         limits: dict[str, tuple[float, float, float]] = {
             "percentile": (percentile, 0, 100),
             "margin": (margin, 0.001, 1000),
             "memory": (memory, 1, 2**24),
             "warm": (warm, 1, memory),  # an own percentile over more scores than the ring holds cannot be
-            "clip": (clip, 1.01, 1000),  # at 1 the base could never rise, and a lasting shift never be accepted
+            "clip": (clip, least_clip, 1000),  # at 1 the base could never rise, and a lasting shift never be accepted
             "refresh": (refresh, 1, memory),
         }
         for name, (value, low, high) in limits.items():
@@ -56,7 +66,7 @@ class Threshold:
         self._clip = clip
         self._refresh = refresh
         self._assets = 0  # rows in use, A
-        self._ring: Floats = np.empty((0, 0), np.float32)  # (>= A, up to memory); score n stands in column n % memory
+        self._scores: Scores = Histogram(memory) if kind == "histogram" else Ring(memory)
         self._count: Times = np.empty(0, np.int64)  # (>= A,) scores ever entered
         self._base: Doubles = np.empty(0)  # (>= A,) NaN until warm
 
@@ -71,14 +81,14 @@ class Threshold:
         at = np.flatnonzero(first_of_run(run))
         ends = np.append(at[1:], len(run))[: len(at)]
         rows = run[at].astype(np.int64)
-        self._reserve(rows, ends - at)
+        self._reserve(int(run[-1]) + 1 if len(run) else 0)  # rows ascend
         base, warm = np.empty(len(run)), np.empty(len(run), np.bool_)
         while len(rows):  # a round takes each asset to where its base changes
-            stop = np.minimum(at + self._until_renewal(rows), ends)
+            stop = np.minimum(at + self._at_once(rows), ends)
             own = self._count[rows] >= self._warm
             held = np.where(own, self._base[rows], borrowed)
             which = np.repeat(np.arange(len(rows)), stop - at)
-            place = at[which] + _ordinals(stop - at)
+            place = at[which] + ordinals(stop - at)
             base[place], warm[place] = held[which], own[which]
             self._enter(rows, stop - at, np.minimum(entering[place], _narrow(self._clip * held)[which]))
             going = stop < ends
@@ -89,14 +99,11 @@ class Threshold:
         return ThresholdBatch(threshold, score > threshold, warm[back])
 
     def rebase(self, old: Floats, new: Floats) -> None:
-        """Carry the rings over to another model, whose score has quantiles `new` at LEVELS where `old` were before.
+        """Carry the scores over to another model, whose score has quantiles `new` at LEVELS where `old` were before.
 
         Between two quantiles scores are mapped linearly, beyond the largest and below the smallest in proportion.
         """
-        for begin in range(0, self._assets, BLOCK):
-            part = self._ring[begin : min(begin + BLOCK, self._assets)]
-            held = part < EMPTY
-            part[held] = _carry_over(part[held], old, new)
+        self._scores.rebase(self._assets, lambda scores: _carry_over(scores, old, new))
         own = np.flatnonzero(self._count[: self._assets] >= self._warm)
         self._base[own] = self._percentiles(own)
 
@@ -104,17 +111,16 @@ class Threshold:
         """Scores (A,) each asset still needs before its own percentile is used; A = largest row seen + 1."""
         return np.maximum(self._warm - self._count[: self._assets], 0)
 
-    def _until_renewal(self, rows: Index) -> Times:
-        """How many scores each row takes until its base is computed anew, at least 1."""
+    def _at_once(self, rows: Index) -> Times:
+        """How many scores each row takes until its base is computed anew or there is no more room, at least 1."""
         count = self._count[rows]
         regular = self._refresh - (count - rows) % self._refresh
-        return np.where(count < self._warm, self._warm - count, regular)
+        renewal = np.where(count < self._warm, self._warm - count, regular)
+        return np.minimum(renewal, self._scores.room(count))
 
     def _enter(self, rows: Index, numbers: Times, scores: Floats) -> None:
-        """Write `numbers[i]` scores to the ring of `rows[i]`, at most up to its next renewal, and renew what is due."""
-        which = np.repeat(np.arange(len(rows)), numbers)
-        column = (self._count[rows][which] + _ordinals(numbers)) % self._memory
-        self._ring[rows[which], column] = scores
+        """Enter `numbers[i]` scores of `rows[i]`, at most up to its next renewal, and renew what is due."""
+        self._scores.enter(rows, numbers, self._count[rows], scores)
         self._count[rows] += numbers
         count = self._count[rows]
         regular = (count > self._warm) & ((count - rows) % self._refresh == 0)
@@ -122,63 +128,32 @@ class Threshold:
         self._base[due] = self._percentiles(due)
 
     def _percentiles(self, rows: Index) -> Doubles:
-        """The percentile of each row's ring, as `np.percentile` has it in float64, at least FLOOR."""
-        held = np.minimum(self._count[rows], self._memory)
-        result = np.empty(len(rows))
-        order = np.argsort(held)  # rings of like fill share a block, and with it the places to partition at
-        for begin in range(0, len(rows), BLOCK):
-            part = order[begin : begin + BLOCK]
-            position = (held[part] - 1) * (self._percentile / 100)
-            low = np.floor(position).astype(np.int64)
-            high = np.minimum(low + 1, held[part] - 1)
-            scores = self._ring[rows[part], : held[part[-1]]]
-            scores.partition(np.unique(np.concatenate((low, high))), axis=1)
-            each = np.arange(len(part))
-            below, above = scores[each, low].astype(np.float64), scores[each, high].astype(np.float64)
-            share = position - low
-            # The nearer end is the starting point, as in NumPy: the result then never leaves the interval by rounding.
-            nearer = np.where(share < 0.5, below + (above - below) * share, above - (above - below) * (1 - share))
-            result[part] = np.maximum(nearer, FLOOR)
-        return result
+        """The percentile of each row's scores, at least FLOOR."""
+        return np.maximum(self._scores.percentiles(rows, self._count[rows], self._percentile), FLOOR)
 
-    def _reserve(self, rows: Index, numbers: Times) -> None:
-        """Make room for `numbers[i]` more scores of `rows[i]`."""
-        if not len(rows):
-            return
-        self._assets = max(self._assets, int(rows[-1]) + 1)  # rows ascend
+    def _reserve(self, assets: int) -> None:
+        """Make room for rows below `assets`."""
+        self._assets = max(self._assets, assets)
         self._count = extend(self._count, self._assets, 0)
         self._base = extend(self._base, self._assets, np.nan)
-        self._ring = extend(self._ring, self._assets, EMPTY)
-        columns = self._ring.shape[1]
-        needed = min(int((self._count[rows] + numbers).max()), self._memory)
-        if needed > columns:
-            wider = min(max(needed, 2 * columns, FIRST_COLUMNS), self._memory)
-            ring = np.full((len(self._ring), wider), EMPTY, np.float32)
-            ring[:, :columns] = self._ring
-            self._ring = ring
+        self._scores.reserve(self._assets)
 
     def save_state(self) -> State:
         """Everything a later `load_state` needs to go on exactly from here, as arrays."""
         A = self._assets
-        columns = min(int(self._count[:A].max(initial=0)), self._memory)
         return {
             "memory": np.array([self._memory], np.int64),
             "count": self._count[:A].copy(),
             "base": self._base[:A].copy(),
-            "ring": self._ring[:A, :columns].copy(),
+            **self._scores.save(self._count[:A]),
         }
 
     def load_state(self, state: State) -> None:
         """Go on from what `save_state` gave. Raises ValueError, and changes nothing, if it does not fit."""
-        _check(state, self._memory, self._warm)
+        _check(state, self._memory, self._warm, self._scores)
         self._assets = len(state["count"])
-        self._count, self._base, self._ring = (state[name].copy() for name in ("count", "base", "ring"))
-
-
-def _ordinals(numbers: Times) -> Times:
-    """0, 1, … numbers[i] - 1 for each i, one after another."""
-    before = np.cumsum(numbers) - numbers
-    return np.arange(int(numbers.sum())) - np.repeat(before, numbers)
+        self._count, self._base = state["count"].copy(), state["base"].copy()
+        self._scores.load(state)
 
 
 def _narrow(values: Doubles) -> Floats:
@@ -196,22 +171,17 @@ def _carry_over(scores: Floats, old: Floats, new: Floats) -> Floats:
     return _narrow(np.where(scores < x[0], scores * (y[0] / x[0]), mapped))
 
 
-def _check(state: State, memory: int, warm: int) -> None:
+def _check(state: State, memory: int, warm: int, scores: Scores) -> None:
     """Raises ValueError that says what is missing, too much, misshapen or not a score in a saved state."""
-    names = {"memory", "count", "base", "ring"}
+    names = {"memory", "count", "base", *scores.save(np.empty(0, np.int64))}
     if state.keys() != names:
         missing, extra = sorted(names - state.keys()), sorted(state.keys() - names)
         raise ValueError(f"state of thresholds lacks {missing} and has unexpected {extra}")
     count: Times = state["count"]
     if count.dtype != np.int64:
         raise ValueError(f"state of thresholds: count is {count.dtype}, expected int64")
-    A, columns = count.size, min(int(count.max(initial=0)), memory)
-    shapes = {"memory": ("i8", (1,)), "count": ("i8", (A,)), "base": ("f8", (A,)), "ring": ("f4", (A, columns))}
-    for name, (dtype, shape) in shapes.items():
-        array = state[name]
-        if array.dtype != np.dtype(dtype) or array.shape != shape:
-            found = f"{array.dtype} {array.shape}"
-            raise ValueError(f"state of thresholds: {name} is {found}, expected {np.dtype(dtype)} {shape}")
+    A = count.size
+    check_arrays(state, {"memory": ("i8", (1,)), "count": ("i8", (A,)), "base": ("f8", (A,))})
     if state["memory"][0] != memory:
         raise ValueError(f"state of thresholds has a memory of {state['memory'][0]} scores, expected {memory}")
     if np.any(count < 0):
@@ -220,6 +190,4 @@ def _check(state: State, memory: int, warm: int) -> None:
     base = state["base"][own]
     if not np.all((base >= FLOOR) & (base < np.inf)):
         raise ValueError("state of thresholds: a base is not a positive number")
-    held = np.arange(columns) < count[:, None]
-    if not np.array_equal(np.isfinite(state["ring"]), held):
-        raise ValueError("state of thresholds: the rings do not hold as many scores as were entered")
+    scores.check(state, count)

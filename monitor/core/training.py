@@ -65,6 +65,7 @@ class Recipe:
     patience: int = 8  # looks at the held-out windows without improvement before it stops
     worst: float = 0.02  # share of blocks left out that the incumbent scores highest
     seed: int = 0
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def fit(corpus: Corpus, recipe: Recipe, incumbent: Model | None, progress: Progr
     network, steps, loss = _optimise(train, check, scaling, rows, architecture, recipe, incumbent, progress)
     network.eval()
     calibration = calibrate(network, cut(corpus), check, scaling, rows)
-    weights = {name: tensor.numpy().copy() for name, tensor in network.state_dict().items()}
+    weights = {name: tensor.cpu().numpy().copy() for name, tensor in network.state_dict().items()}
     model = Model(architecture, corpus.channels, scaling, calibration, weights)
     model.check()
     return Fitted(model, len(train), len(check), steps, loss)
@@ -112,7 +113,8 @@ def held_out_loss(network: VAE, check: Cut, scaling: Scaling, rows: Times) -> fl
     network.eval()
     with torch.inference_mode():
         for begin in range(0, len(index), 256):
-            x, observed = scaled(check, index[begin : begin + 256], scaling, rows)
+            part = scaled(check, index[begin : begin + 256], scaling, rows)
+            x, observed = (tensor.to(network.noise.device) for tensor in part)
             total += float(network.loss(x, observed, 1.0, noise).sum())
     network.train()
     return total / len(index)
@@ -226,6 +228,7 @@ def _optimise(  # noqa: PLR0917 - one call, in the order of the text above
 ) -> tuple[VAE, int, float]:
     """The network at its best on the held-out windows, the steps done, and that loss."""
     network = _start(architecture, recipe.seed) if incumbent is None else incumbent.network().train()
+    network = network.to(recipe.device)
     steps = recipe.steps if incumbent is None else max(1, recipe.steps // _FEWER_STEPS)
     equal = int(_EQUAL * steps) if incumbent is None else 0
     optimizer = _optimizer(network, recipe.learning_rate / (1 if incumbent is None else _LOWER_RATE))
@@ -233,7 +236,8 @@ def _optimise(  # noqa: PLR0917 - one call, in the order of the text above
     best, lowest, since = network.state_dict(), math.inf, 0
     for step in range(1, steps + 1):
         _set_rates(optimizer, step, steps, equal)
-        x, observed = scaled(train, draw.integers(len(train), size=recipe.batch), scaling, rows)
+        part = scaled(train, draw.integers(len(train), size=recipe.batch), scaling, rows)
+        x, observed = (tensor.to(recipe.device) for tensor in part)
         weight = 1.0 if incumbent is not None else min(1.0, step / (_KL_RISE * steps))
         optimizer.zero_grad()
         network.loss(x, observed, weight, noise).mean().backward()  # type: ignore[no-untyped-call]

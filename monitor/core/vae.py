@@ -126,7 +126,7 @@ class VAE(nn.Module):
         (Kingma & Welling 2014, appendix B), scaled by the share of cells observed (Donut, equation 3).
         """
         mu, log_variance = self.encode(x, observed)
-        epsilon = torch.randn(mu.shape, generator=generator)
+        epsilon = torch.randn(mu.shape, generator=generator).to(mu.device)
         reconstruction = self.decode(mu + epsilon * torch.exp(0.5 * log_variance))
         noise = self.noise.clamp(-6, 3)  # e-6: a constant channel must not swallow the whole loss
         seen = observed.to(x.dtype)

@@ -83,7 +83,10 @@ def make_history(settings: Settings) -> History:
 
 def fingerprint(settings: Settings) -> str:
     """Of the settings that decide the shape of a state; a change of any other leaves snapshots usable."""
-    shape = [settings.windows.step_ms, settings.windows.length, settings.threshold.memory]
+    threshold = settings.threshold
+    shape: list[int | str] = [settings.windows.step_ms, settings.windows.length, threshold.memory]
+    if threshold.kind != "ring":  # snapshots from when there were only rings stay usable
+        shape.append(threshold.kind)
     return hashlib.sha256(json.dumps(shape).encode()).hexdigest()[:16]
 
 
@@ -171,7 +174,7 @@ def make_pace(settings: Settings) -> Pace:
 def make_library(settings: Settings, blobs: Blobs, metrics: Metrics) -> Library:
     """The models of the store, as detectors."""
     log = structlog.stdlib.get_logger("monitor")
-    return Library(make_models(blobs, metrics), settings.windows.length, time.monotonic, log)
+    return Library(make_models(blobs, metrics), settings.windows.length, time.monotonic, log, settings.model.processor)
 
 
 def make_histories(settings: Settings, blobs: Blobs) -> Histories:

@@ -7,7 +7,9 @@ unusual passes.
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from monitor.core.histogram import LEAST_CLIP, MOST_SCORES
 from monitor.service.settings import Settings
+from monitor.service.settings_learning import ThresholdSection
 
 _CELL = 5  # bytes of a float32 and its mark "observed"
 _COPIES = 2  # of the history during a training: as kept, and scaled
@@ -68,6 +70,8 @@ def _model(settings: Settings) -> Iterator[Problem]:
         settings.model.architecture(channels=1, length=settings.windows.length)
     except ValueError as error:
         yield problem(f"{error}; no model could be built", "model.layers", "model.kernel", "windows.length")
+    if settings.model.device == "cuda" and settings.model.processor != "cuda":
+        yield problem("torch finds no GPU on this machine, so nothing could be scored or trained", "model.device")
 
 
 def _training(settings: Settings) -> Iterator[Problem]:
@@ -120,7 +124,25 @@ def _threshold(settings: Settings) -> Iterator[Problem]:
         yield problem(
             "the percentile would be older than every score it should rest on", "threshold.refresh", "threshold.memory"
         )
+    if threshold.kind == "histogram":
+        yield from _histogram(threshold)
     for name in ("memory", "warm"):
         if getattr(threshold, name) * tail < 1 - 1e-9:  # 1 - 0.999 is a little less than 0.001
             consequence = f"the percentile would be the largest score; at least {1 / tail:.0f} scores are needed"
             yield problem(consequence, "threshold.percentile", f"threshold.{name}")
+
+
+def _histogram(threshold: ThresholdSection) -> Iterator[Problem]:
+    if threshold.clip < LEAST_CLIP:
+        yield problem(
+            "a clipped score would stay in the percentile's own bucket, and a lasting shift never be accepted; "
+            f"at least {LEAST_CLIP} is needed",
+            "threshold.kind",
+            "threshold.clip",
+        )
+    if threshold.memory > MOST_SCORES:
+        yield problem(
+            f"a histogram counts up to {MOST_SCORES} scores; beyond, its counts would run over",
+            "threshold.kind",
+            "threshold.memory",
+        )

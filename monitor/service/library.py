@@ -1,6 +1,7 @@
 """The models of the store as detectors ready to score, and which one the fleet uses.
 
-A version is loaded once and shared by all partitions. The pointer to the current version is read again every
+A version is loaded once and shared by all partitions; only the KEPT asked for last are kept, since a worker that runs
+for a year meets hundreds. The pointer to the current version is read again every
 RECHECK_S, so that a model adopted or rolled back by another process is found; reading it at every checkpoint would be a
 request per second and worker to an object store. While the store is away, what was in use stays in use. A current model
 that is damaged, or made for windows of another length, is passed over for the newest one that can be used: to score
@@ -16,14 +17,18 @@ from monitor.store.base import StoreUnavailable
 from monitor.store.models import ModelInvalid, Models
 
 RECHECK_S = 10.0
+KEPT = 4  # the one in use, the one before, and what snapshots of partitions just taken over may name
 
 
 class Library:
     """Detectors by version. Methods raise StoreUnavailable."""
 
-    def __init__(self, models: Models, length: int, now: Callable[[], float], log: BoundLogger) -> None:
+    def __init__(
+        self, models: Models, length: int, now: Callable[[], float], log: BoundLogger, device: str = "cpu"
+    ) -> None:
         self._models = models
         self._length = length  # of the windows, in steps
+        self._device = device  # that detectors score on
         self._now = now  # seconds, monotonic
         self._log = log
         self._detectors: dict[str, Detector] = {}
@@ -60,9 +65,12 @@ class Library:
             if model.architecture.length != self._length:
                 found = f"windows of {model.architecture.length} steps"
                 raise ModelInvalid(f"{version} was made for {found}, here they have {self._length}")
-            self._detectors[version] = Detector(model)
+            self._detectors[version] = Detector(model, self._device)
             self._created[version] = stored.created_ms
-        return self._detectors[version]
+        self._detectors[version] = detector = self._detectors.pop(version)  # to the end: asked for last
+        while len(self._detectors) > KEPT:
+            del self._detectors[next(iter(self._detectors))]
+        return detector
 
     def created_ms(self, version: str) -> int:
         """When a version was trained, ms UTC; it must have been loaded."""

@@ -26,7 +26,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from monitor.core.records import Alert, ChannelShare
-from monitor.core.threshold import Doubles
+from monitor.core.scores import Doubles
 from monitor.service.overview import STATES, Asset, Overview
 from monitor.service.trail import Course
 

@@ -4,7 +4,9 @@ Ranges are never wider than those the stages in monitor/core accept; what depend
 configuration_checks.py.
 """
 
-from typing import Any
+from typing import Any, Literal
+
+import torch
 
 from monitor.core.training import Recipe
 from monitor.core.vae import Architecture
@@ -41,6 +43,18 @@ class ModelSection(Section):
         low=1,
         high=64,
     )
+
+    device: Literal["auto", "cpu", "cuda"] = setting(
+        "cpu",
+        "What scores and trains. auto: an Nvidia GPU if torch finds one. The default is the CPU, for which all figures "
+        "were measured; nothing here was ever run on a GPU.",
+        "nothing could be computed",
+    )
+
+    @property
+    def processor(self) -> str:
+        """The device of this machine that is meant, by torch's name for it."""
+        return "cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu"
 
     def architecture(self, channels: int, length: int) -> Architecture:
         """The model's shape. Raises ValueError where the numbers do not fit together."""
@@ -164,17 +178,23 @@ class TrainingSection(Section):
 
     def recipe(self, model: ModelSection) -> Recipe:
         """How to fit a model of that size."""
-        size = model.model_dump(exclude={"threads"})
+        size = model.model_dump(exclude={"threads", "device"})
         how = self.model_dump(include={"steps", "batch", "learning_rate", "patience", "worst", "seed"})
-        return Recipe(**size, **how)
+        return Recipe(**size, **how, device=model.processor)
 
 
 class ThresholdSection(Section):
     """The limit of each asset: a percentile of its own recent scores, times a margin.
 
-    After a change of memory, snapshots no longer fit, and all state starts anew.
+    After a change of kind or memory, snapshots no longer fit, and all state starts anew.
     """
 
+    kind: Literal["ring", "histogram"] = setting(
+        "ring",
+        "How the asset's last scores are kept. ring: all of them, the percentile exact. histogram: counted in buckets, "
+        "2.6 kB per asset however many there are, the percentile within 1.22 %; for thousands of assets per process.",
+        "no scores would be kept",
+    )
     percentile: float = setting(
         99.5,
         "Of the asset's last scores. By itself it would flag 0.5 % of all windows, hence the margin.",
@@ -192,7 +212,8 @@ class ThresholdSection(Section):
     )
     memory: int = setting(
         10_000,
-        "Scores kept per asset: 2.8 hours at one a second. 40 kB each.",
+        "Scores kept per asset: 2.8 hours at one a second. A ring of 10 000 takes 40 kB per asset; a histogram keeps "
+        "between 7/8 of them and all.",
         "the percentile would rest on nothing, or the memory would not suffice",
         unit="scores",
         low=100,

@@ -24,7 +24,7 @@ _START = b'{"__metadata__":{"sha256":"'
 _BLANK = b"0" * 64
 _DIGEST = 8 + len(_START)  # where in the file the 64 hexadecimal digits begin
 _NAMES = {
-    "<f8": "F64", "<i8": "I64", "<f4": "F32", "<i4": "I32", "|u1": "U8", "|b1": "BOOL",
+    "<f8": "F64", "<i8": "I64", "<f4": "F32", "<i4": "I32", "<u2": "U16", "|u1": "U8", "|b1": "BOOL",
 }  # fmt: skip
 _DTYPES = {name: np.dtype(code) for code, name in _NAMES.items()}
 
@@ -37,7 +37,7 @@ def pack(tensors: State, metadata: Mapping[str, str]) -> list[bytes | memoryview
     """The file as parts to be written one after another; the arrays are not copied unless they have holes.
 
     The same arrays and metadata give the same bytes. Raises ValueError for a dtype other than float64, int64, float32,
-    int32, uint8 and bool, and for names that are not Unicode text.
+    int32, uint16, uint8 and bool, and for names that are not Unicode text.
     """
     if "__metadata__" in tensors or "sha256" in metadata:
         raise ValueError("the names __metadata__ and sha256 belong to the format")

@@ -1,7 +1,7 @@
-"""`Threshold` against a plain twin, one score at a time, over any cut into batches."""
+"""`Threshold` of both kinds against a plain twin, one score at a time, over any cut into batches."""
 
 import itertools
-from collections import deque
+from bisect import bisect_left
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.core.detector import LEVELS
+from monitor.core.histogram import BLOCKS, BUCKETS, ENDS, ERROR, LEAST_CLIP, REACH, VALUES
 from monitor.core.records import Floats
 from monitor.core.threshold import FLOOR, Threshold
 
@@ -20,19 +21,66 @@ Row = tuple[np.float32, bool, bool]  # threshold, anomalous, warm
 Stream = list[tuple[int, float]]  # asset row, score
 
 
+class NaiveRing:
+    """All scores of an asset that still count, newest last."""
+
+    def __init__(self, memory: int) -> None:
+        self.memory, self.scores = memory, list[float]()
+
+    def enter(self, score: float) -> None:
+        """Take one in."""
+        self.scores = [*self.scores, score][-self.memory :]
+
+    def held(self) -> list[float]:
+        """What a percentile is taken of."""
+        return self.scores
+
+    def rebase(self, old: Floats, new: Floats) -> None:
+        """Carry over every score."""
+        self.scores = [float(np.float32(carried_over(score, old, new))) for score in self.scores]
+
+
+class NaiveHistogram:
+    """Bucket by bucket: the place in VALUES of each score that still counts, in blocks, newest last."""
+
+    def __init__(self, memory: int) -> None:
+        self.size, self.blocks = memory // BLOCKS, list[list[int]]()
+
+    def enter(self, score: float) -> None:
+        """Begin a block where one is full, and forget the oldest."""
+        if not self.blocks or len(self.blocks[-1]) == self.size:
+            self.blocks = [*self.blocks, []][-BLOCKS:]
+        self.blocks[-1].append(bisect_left(ENDS, score))
+
+    def held(self) -> list[float]:
+        """As values, none below the lowest bucket that is told apart beside the highest."""
+        places = list(itertools.chain(*self.blocks))
+        return [float(VALUES[max(place, max(places) - BUCKETS + 1)]) for place in places]
+
+    def rebase(self, old: Floats, new: Floats) -> None:
+        """Carry over every bucket; a block has none below its own lowest."""
+        for block in self.blocks:
+            lowest = max(block) - BUCKETS + 1
+            values = [float(np.float32(VALUES[max(place, lowest)])) for place in block]
+            block[:] = [bisect_left(ENDS, np.float32(carried_over(value, old, new))) for value in values]
+
+
 class NaiveThreshold:
     """Same settings and meaning as `Threshold`."""
 
-    def __init__(self, *, percentile: float, margin: float, memory: int, warm: int, clip: float, refresh: int) -> None:
-        self.percentile, self.margin, self.memory = percentile, margin, memory
+    def __init__(
+        self, *, percentile: float, margin: float, memory: int, warm: int, clip: float, refresh: int, kind: str
+    ) -> None:
+        self.percentile, self.margin, self.memory, self.kind = percentile, margin, memory, kind
         self.warm, self.clip, self.refresh = warm, clip, refresh
-        self.rings: dict[int, deque[float]] = {}
+        self.scores: dict[int, NaiveRing | NaiveHistogram] = {}
         self.entered: dict[int, int] = {}
         self.base: dict[int, float] = {}
 
     def update(self, asset: int, score: np.float32, calibration: Floats) -> Row:
         """Judge one score, then enter it."""
-        ring = self.rings.setdefault(asset, deque(maxlen=self.memory))
+        if asset not in self.scores:
+            self.scores[asset] = (NaiveRing if self.kind == "ring" else NaiveHistogram)(self.memory)
         entered = self.entered.setdefault(asset, 0)
         warm = entered >= self.warm
         if entered == self.warm or (warm and (entered - asset) % self.refresh == 0):
@@ -40,19 +88,18 @@ class NaiveThreshold:
         borrowed = max(float(np.interp(self.percentile / 100, LEVELS, calibration)), FLOOR)
         base = self.base[asset] if warm else borrowed
         limit = np.float32(self.margin * base)
-        ring.append(float(min(score, np.float32(self.clip * base))))
+        self.scores[asset].enter(float(min(score, np.float32(self.clip * base))))
         self.entered[asset] += 1
         return limit, bool(score > limit), warm
 
     def renew(self, asset: int) -> None:
         """Compute the base of an asset anew."""
-        self.base[asset] = max(float(np.percentile(np.array(self.rings[asset]), self.percentile)), FLOOR)
+        self.base[asset] = max(float(np.percentile(np.array(self.scores[asset].held()), self.percentile)), FLOOR)
 
     def rebase(self, old: Floats, new: Floats) -> None:
         """Carry over every score, for quantiles that ascend."""
-        for asset, ring in self.rings.items():
-            carried = [carried_over(score, old.astype(float), new.astype(float)) for score in ring]
-            self.rings[asset] = deque((float(np.float32(score)) for score in carried), self.memory)
+        for asset, scores in self.scores.items():
+            scores.rebase(old.astype(float), new.astype(float))
             if self.entered[asset] >= self.warm:
                 self.renew(asset)
 
@@ -68,14 +115,16 @@ def carried_over(score: float, old: Floats, new: Floats) -> float:
 
 @st.composite
 def options(draw: st.DrawFn) -> dict[str, Any]:
-    """Settings in range, with rings so short that they wrap."""
-    memory = draw(st.integers(1, 20))
+    """Settings in range, with memories so short that they wrap."""
+    kind = draw(st.sampled_from(["ring", "histogram"]))
+    memory = draw(st.integers(1, 20) if kind == "ring" else st.integers(BLOCKS, 40))
     return {
+        "kind": kind,
         "percentile": draw(st.sampled_from([0, 10, 50, 90, 99.5, 100]) | st.floats(0, 100)),
         "margin": draw(st.sampled_from([0.5, 1.0, 1.3])),
         "memory": memory,
         "warm": draw(st.integers(1, memory)),
-        "clip": draw(st.sampled_from([1.01, 1.5, 50])),
+        "clip": draw(st.sampled_from([1.01 if kind == "ring" else LEAST_CLIP, 1.5, 50])),
         "refresh": draw(st.integers(1, memory)),
     }
 
@@ -120,19 +169,41 @@ def test_limits_match_the_twin(chosen: dict[str, Any], first: Stream, second: St
     assert stage.warm_up().tolist() == [max(0, chosen["warm"] - count) for count in entered]
 
 
-@settings(max_examples=200, deadline=None)
-@given(options(), st.lists(SCORES, max_size=60), st.integers(0, 3))
+@settings(max_examples=300, deadline=None)
+@given(options(), st.lists(SCORES, max_size=120), st.integers(0, 3))
 def test_without_pause_the_base_is_numpys_percentile(chosen: dict[str, Any], scores: list[float], asset: int) -> None:
-    """With a refresh of 1 the limit before each score is `np.percentile` of what the ring holds, to the last bit."""
-    stage = Threshold(**chosen | {"refresh": 1, "margin": 1.0})
-    for score in scores:
-        state = stage.save_state()
+    """With a refresh of 1 the base is `np.percentile` of the last scores: to the last bit, or within the error."""
+    stage, kept = Threshold(**chosen | {"refresh": 1, "margin": 1.0}), list[float]()
+    for number, score in enumerate(scores):
+        before = stage.save_state()["base"]
         ((limit, _, warm),) = push(stage, [(asset, score)], CALIBRATION)
         if warm:
-            held = state["ring"][asset].astype(np.float64)
-            base = max(np.percentile(held, chosen["percentile"]), FLOOR)
-            assert state["base"][asset] == base
+            base, held = float(before[asset]), np.array(kept[-still_counting(chosen, number) :])
             assert limit == np.float32(base)
+            exact = max(float(np.percentile(held, chosen["percentile"])), FLOOR)
+            if chosen["kind"] == "ring":
+                assert base == exact
+            else:  # no score counts as less than 1 / REACH of the largest, nor than FLOOR
+                least = np.percentile(np.maximum(held, max(held.max() / REACH, FLOOR)), chosen["percentile"])
+                assert exact * (1 - ERROR) <= base * (1 + 1e-9)
+                assert base <= float(least) * (1 + ERROR) * (1 + 1e-9)
+            kept.append(float(min(np.float32(score), np.float32(chosen["clip"] * base))))
+        else:
+            kept.append(float(min(np.float32(score), np.float32(chosen["clip"] * float(borrowed(chosen))))))
+
+
+def still_counting(chosen: dict[str, Any], entered: int) -> int:
+    """How many of the scores entered the percentile is of: the last ones, of a histogram in whole blocks."""
+    if chosen["kind"] == "ring":
+        return min(entered, int(chosen["memory"]))
+    size = chosen["memory"] // BLOCKS
+    blocks = [size] * (entered // size) + [entered % size] * (entered % size > 0)
+    return sum(blocks[-BLOCKS:])
+
+
+def borrowed(chosen: dict[str, Any]) -> float:
+    """The base of an asset in warm-up."""
+    return max(float(np.interp(chosen["percentile"] / 100, LEVELS, CALIBRATION)), FLOOR)
 
 
 @settings(max_examples=200, deadline=None)
@@ -151,11 +222,13 @@ def test_state_does_not_depend_on_cuts_or_on_moving(chosen: dict[str, Any], stre
     assert bytes_of(moving) == bytes_of(whole)
 
 
+@pytest.mark.parametrize("kind", ["ring", "histogram"])
 @pytest.mark.parametrize("seed", range(3))
-def test_many_assets_of_any_age_match_the_twin(seed: int) -> None:
-    """Rings of very different fill that come due together, more than one block of them, match the twin."""
+def test_many_assets_of_any_age_match_the_twin(seed: int, kind: str) -> None:
+    """Memories of very different fill that come due together, more than one block of them, match the twin."""
     random = np.random.default_rng(seed)
     chosen: dict[str, Any] = {"percentile": 97.5, "margin": 1.1, "memory": 90, "warm": 12, "clip": 1.5, "refresh": 7}
+    chosen["kind"] = kind
     twin, stage = NaiveThreshold(**chosen), Threshold(**chosen)
     for turn in range(6):
         if turn == 3:

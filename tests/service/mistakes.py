@@ -84,6 +84,8 @@ _TABLE: list[tuple[dict[str, Any], list[str], str]] = [
         ["refresh = 1001", "memory = 1000"],
         "older than every score",
     ),
+    ({"threshold.kind": "histogram", "threshold.clip": 1.01}, ['"histogram"', "clip = 1.01"], "never be accepted"),
+    ({"threshold.kind": "histogram", "threshold.memory": 600_000}, ['"histogram"', "= 600000"], "run over"),
     ({"threshold.percentile": 99.95}, ["percentile = 99.95", "warm = 256"], "2000 scores are needed"),
     ({"delivery.mode": "at_most_once"}, ['mode = "at_most_once"', "exactly_once"], "come twice"),
     ({"delivery.mode": "exactly_once", "outputs.kind": "files"}, ['"exactly_once"', 'kind = "files"'], "come twice"),

@@ -3,12 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import structlog
 
 from monitor.core.detector import Model
 from monitor.core.training import fit
-from monitor.service.library import RECHECK_S, Library
+from monitor.service.library import KEPT, RECHECK_S, Library
 from monitor.store.base import StoreUnavailable
 from monitor.store.files import LocalBlobs
 from monitor.store.models import ModelInvalid, Models
@@ -168,3 +169,17 @@ def test_a_version_is_loaded_once(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path)
     assert shelf.library.detector(version) is shelf.library.in_use()
     assert shelf.library.created_ms(version) == shelf.models.get(version).created_ms
+
+
+def test_a_year_of_models_is_not_kept(tmp_path: Path) -> None:
+    """Of many versions the KEPT asked for last stay in memory; an older one is loaded again when asked for."""
+    shelf = Shelf(tmp_path)
+    versions = []
+    for number in range(KEPT + 3):
+        limits = model().calibration.limits * np.float32(number + 1)
+        made = replace(model(), calibration=replace(model().calibration, limits=limits))
+        versions.append(put_model(tmp_path, made))
+        shelf.library.set_current(versions[-1])
+        shelf.library.detector(versions[0])
+    assert list(shelf.library._detectors) == [*versions[-KEPT + 1 :], versions[0]]
+    assert shelf.library.detector(versions[1]).model.version == versions[1]

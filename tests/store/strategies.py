@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from monitor.core.records import State
 
-DTYPES = [np.dtype(name) for name in ("float64", "int64", "float32", "int32", "uint8", "bool")]
+DTYPES = [np.dtype(name) for name in ("float64", "int64", "float32", "int32", "uint16", "uint8", "bool")]
 
 ARRAYS: st.SearchStrategy[Any] = st.sampled_from(DTYPES).flatmap(
     lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
