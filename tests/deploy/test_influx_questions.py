@@ -17,7 +17,7 @@ from monitor.core.encode import alert_record
 from monitor.core.points import ALERTS, CHANNELS, SCORES, alert_points
 from monitor.core.records import ChannelShare, Message, Partition
 from tests.core.test_points import FIRING
-from tests.deploy.files import alerting, dashboards, parts
+from tests.deploy.files import alerting, dashboards, onboarded, parts
 from tests.deploy.real_run import Run
 from tests.flux import compiles
 from tests.influxd import Influxd, influxd
@@ -37,7 +37,7 @@ def spoken(queries: list[str]) -> tuple[list[str], list[str]]:
     return [text for text in queries if "FROM" in text], [text for text in queries if "FROM" not in text]
 
 
-EVERY = questions([*dashboards().values(), *alerting().values()])
+EVERY = questions([*dashboards().values(), *onboarded().values(), *alerting().values()])
 INFLUXQL, FLUX = spoken(EVERY)
 
 
@@ -60,7 +60,7 @@ def influxql(query: str, run: Run, asset: str, channel: str) -> str:
     """A question as Grafana sends it, for the time of the run."""
     times = [point.time for point in run.points]
     filled = {"$timeFilter": f"time >= {min(times)}ms and time <= {max(times)}ms", "$__interval": INTERVAL}
-    return _filled(query, {**filled, "$asset": asset, "$channel": channel})
+    return _filled(query, {**filled, "$assets": asset, "$asset": asset, "$channel": channel})
 
 
 def flux(query: str) -> str:
@@ -71,7 +71,8 @@ def flux(query: str) -> str:
         "v.windowPeriod": INTERVAL,
         "v.defaultBucket": '"monitor"',
     }
-    return _filled(query, {**filled, "${asset:regex}": "(pump-1|pump-2)", "${asset}": "pump-1", "${channel}": "flow"})
+    several = dict.fromkeys(("${asset:regex}", "${assets:regex}"), "(pump-1|pump-2)")
+    return _filled(query, {**filled, **several, "${asset}": "pump-1", "${channel}": "flow"})
 
 
 def _filled(text: str, values: dict[str, str]) -> str:
@@ -129,14 +130,15 @@ def test_the_figures_are_those_of_the_alerts(run: Run, database: Influxd) -> Non
     asked_for = {query: database.ask(influxql(query, run, ".*", ".*")) for query in INFLUXQL}
     (firing_now,) = [answer for query, answer in asked_for.items() if 'sum("firing")' in query]
     (scored_now,) = [answer for query, answer in asked_for.items() if 'count("ratio") FROM (' in query]
-    (timeline,) = [answer for query, answer in asked_for.items() if query.startswith('SELECT "firing"')]
+    timelines = [answer for query, answer in asked_for.items() if query.startswith('SELECT "firing"')]
     records = sorted((p.time, p.tags["asset"], p.fields["firing"]) for p in run.points if p.measurement == ALERTS)
     assert {asset for _, asset, _ in records} == {"b"}
     assert columns(firing_now, "sum") == [records[-1][2]] == [0]
     assert columns(scored_now, "count") == [2]
-    (bars,) = timeline
-    assert bars["tags"] == {"asset": "b"}
-    assert [tuple(row) for row in bars["values"]] == [(time, firing) for time, _, firing in records]
+    assert len(timelines) == 2  # of the fleet, and of what onboard writes
+    for (bars,) in timelines:
+        assert bars["tags"] == {"asset": "b"}
+        assert [tuple(row) for row in bars["values"]] == [(time, firing) for time, _, firing in records]
 
 
 def test_what_was_not_written_has_no_answer(run: Run, database: Influxd) -> None:
@@ -183,9 +185,10 @@ def test_the_search_for_names_finds_them() -> None:
 
 def test_both_languages_ask_the_same() -> None:
     """Each dashboard of InfluxDB asks for the same measurements, tags and fields in Flux as in InfluxQL."""
-    for name in ("fleet", "asset"):
-        told = {}
+    pages = {**dashboards(), **{f"{language}/onboarded.json": page for language, page in onboarded().items()}}
+    for name in ("fleet", "asset", "onboarded"):
+        told = []
         for language in ("flux", "influxql"):
-            found = [asked(text) for text in questions(dashboards()[f"{language}/{name}.json"])]
-            told[language] = {(measurement, field) for measurement, names in found for field in names - TAGS}
-        assert told["flux"] == told["influxql"]
+            found = [asked(text) for text in questions(pages[f"{language}/{name}.json"])]
+            told.append({(measurement, field) for measurement, names in found for field in names - TAGS})
+        assert told[0] == told[1] != set()

@@ -1,7 +1,7 @@
 """Everything that Prometheus' panels and rules ask for, asked of what a real run of the daemon exposed.
 
-Its scrapes (tests/deploy/real_run.py) are stored in VictoriaMetrics, which answers PromQL. What InfluxDB is asked for is
-in test_influx_questions.py.
+Its scrapes (tests/deploy/real_run.py) are stored in VictoriaMetrics, which answers PromQL. What InfluxDB is asked for
+is in test_influx_questions.py.
 """
 
 import json
