@@ -54,7 +54,7 @@ def run(
     from monitor.service.running import run_service  # noqa: PLC0415 - as above
 
     configure(settings.log.level, settings.log.format, sys.stderr)
-    raise typer.Exit(run_service(settings, lambda: load(config, os.environ, overrides), role))
+    raise typer.Exit(run_service(settings, lambda: load(config, os.environ, overrides), role, config))
 
 
 @app.command()

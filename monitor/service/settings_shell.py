@@ -248,6 +248,16 @@ class HealthSection(Section):
         return self.enabled and self.page
 
 
+class ReloadSection(Section):
+    """When the settings are read again while the process runs, beside SIGHUP."""
+
+    on_change: bool = setting(
+        True,
+        "Whether a change of the file takes effect by itself, within two seconds. Off: at the next SIGHUP.",
+        "",
+    )
+
+
 class LogSection(Section):
     """What is logged, to standard error."""
 
