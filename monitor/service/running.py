@@ -146,8 +146,8 @@ def run_service(
     `load` gives the settings anew, on SIGHUP and when `file` changes. A pipe, which can be read once, is not looked at.
     """
     stop, service = threading.Event(), Service(settings, role=role)
-    look = file is not None and file.is_file()
-    reloader = Reloader(settings, load, service.metrics, log, partial(content, file) if look else None)
+    seen = partial(content, file) if file is not None and file.is_file() else None
+    reloader = Reloader(settings, load, service.metrics, log, seen)
     grace_s, hung_up = settings.delivery.revoke_timeout_s + GRACE_S, lambda: reloader.reload(service.turn)
     with _signals(stop, grace_s, hung_up), reloader.looking(service.turn):
         try:
