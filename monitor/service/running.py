@@ -103,7 +103,7 @@ class Service:
             page = Page(self.settings.name, self._overview, self.health.ready, wall_ms)
             page.open()
             stack.callback(page.close)
-        server = HealthServer(self.health, self.metrics, address.host, address.port, page)
+        server = HealthServer(self.health, self.metrics, address.host, address.port, page, names=address.names)
         server.open()
         stack.callback(server.close)
         self.port = server.port
