@@ -33,6 +33,7 @@ from monitor.service.configuration import load
 from monitor.service.demo import CLEAN, CONFIG, PARTITIONS, TAIL
 from monitor.service.faults import ROUND, fault_schedule, faulty_rows
 from monitor.service.health import HealthServer
+from monitor.service.overview import Overview
 from monitor.service.page import Page
 from monitor.service.plant import Plant, PlantSettings, Sent, messages
 from monitor.service.running import Service
@@ -42,7 +43,7 @@ OUT = Path("docs/pictures")
 ASSETS, ROUNDS = 8, 2
 FIRING = 3  # a row of alerts on a desktop
 WELL_S = 10  # of the plant's time, in which an alert's chart has come to show something
-SHOWN = "pump-05"  # in the report: a sensor that froze, and one that read more than it should
+SHOWN = "pump-05"  # in the report: its speed sensor froze
 README = (1280, 800, 1)  # CSS pixels, and pixels of the screen for each
 STEP_S = 0.05  # between two looks of ours; the loop takes less for a second of eight pumps
 SETTLED_S = 0.7  # until what a new size or scheme changes is drawn
@@ -72,40 +73,36 @@ def at_work(stand: Stand, folder: Path) -> Iterator[str]:
     settings = load(CONFIG, {}, given)
     topic, broker = settings.source.topics[0], MemoryBroker({"readings": PARTITIONS}, bound=None)
     service, stop = Service(settings, broker), threading.Event()
-    page = Page("pumps", lambda: service.daemon.overview if service.daemon else None, service.health.ready, wall_ms)
+
+    def look() -> Overview | None:
+        return None if service.daemon is None else service.daemon.overview
+
+    page = Page("pumps", look, service.health.ready, wall_ms)
     server = HealthServer(service.health, service.metrics, "127.0.0.1", 0, page)
     thread = threading.Thread(target=service.run, args=(stop,))
     thread.start()
     try:
-        while service.daemon is None:
-            time.sleep(STEP_S)
-        _play(stand, service, broker, topic, page)
+        for at, group in groupby(stand.sent(), key=attrgetter("time")):
+            before = look()
+            for each in group:
+                broker.append(Record(topic, each.key, each.value), timestamp=each.time)
+            if stand.plant.step(at) < CLEAN:  # at once, up to what the first model is learned from
+                continue
+            while (seen := look()) is None or seen is before or not seen.model or any(seen.lag.values()):
+                assert thread.is_alive()
+                time.sleep(STEP_S / 2)
+            page.look()
+            begun = {alert.asset: alert.start for alert in seen.alerts}
+            if len([start for start in begun.values() if at - start >= 1000 * WELL_S]) >= FIRING:
+                break
         server.open()
-        yield f"http://127.0.0.1:{server.port}/"
-        server.close()
+        try:
+            yield f"http://127.0.0.1:{server.port}/"
+        finally:
+            server.close()
     finally:
         stop.set()
         thread.join()
-
-
-def _play(stand: Stand, service: Service, broker: MemoryBroker, topic: str, page: Page) -> None:
-    """Feed the clean part at once, then second by second, until FIRING alerts are well under way."""
-    assert service.daemon is not None
-    for at, group in groupby(stand.sent(), key=attrgetter("time")):
-        before = service.daemon.overview
-        for each in group:
-            broker.append(Record(topic, each.key, each.value), timestamp=each.time)
-        if stand.plant.step(at) < CLEAN:
-            continue
-        seen = before
-        while seen is before or not seen.model or sum(seen.lag.values()):
-            time.sleep(STEP_S / 2)
-            seen = service.daemon.overview
-        page.look()
-        begun = {alert.asset: alert.start for alert in seen.alerts}
-        if len([start for start in begun.values() if at - start >= 1000 * WELL_S]) >= FIRING:
-            return
-    raise AssertionError(f"no {FIRING} assets were in alert at a time")
 
 
 def report(stand: Stand, folder: Path) -> str:
