@@ -71,7 +71,7 @@ def asset(language: Language) -> dashboard.Dashboard:
 def plant(language: Language) -> dashboard.Dashboard:
     """What `monitor onboard` fills in: the choices of assets, and the last panel once for each channel."""
     about = "The assets and channels that monitor onboard found: who is in trouble, and why."
-    made = page("Plant", f"monitor-plant-{language}", about, ["monitor", language], "now-1h")
+    made = page("Plant", f"plant-{language}", about, ["monitor", language], "now-1h")
     made.with_variable(dashboard.CustomVariable("assets").label("Assets").multi(True).include_all(True))
     made.with_variable(dashboard.CustomVariable("asset").label("Asset below"))
     made.link(leads_to("The fleet", f"/d/monitor-fleet-{language}"))

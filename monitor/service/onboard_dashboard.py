@@ -67,9 +67,9 @@ def dashboard_text(name: str, assets: Sequence[str], channels: Sequence[str], la
 
 
 def _uid(name: str, language: Language) -> str:
-    """Of letters, digits and hyphens only; what had to be changed or cut is told apart by a hash."""
-    uid = re.sub(r"[^A-Za-z0-9-]", "-", f"monitor-{name}-{language}")
-    if uid == f"monitor-{name}-{language}" and len(uid) <= _UID:
+    """Of letters, digits and hyphens only, and none of deploy/grafana's; what had to be changed or cut gets a hash."""
+    uid = re.sub(r"[^A-Za-z0-9-]", "-", f"plant-{name}-{language}")
+    if uid == f"plant-{name}-{language}" and len(uid) <= _UID:
         return uid
     return f"{uid[: _UID - 9]}-{hashlib.sha256(f'{name} {language}'.encode()).hexdigest()[:8]}"
 

@@ -94,7 +94,7 @@ def test_a_dashboard_comes_with_it(language: str) -> None:
     assert result.exit_code == 0, result.output
     assert "written   hall.toml, hall.rules.yml, hall.dashboard.json" in result.stdout
     page = json.loads(Path("hall.dashboard.json").read_text())
-    assert (page["title"], page["uid"]) == ("hall-3", f"monitor-hall-3-{language}")
+    assert (page["title"], page["uid"]) == ("hall-3", f"plant-hall-3-{language}")
     assert page["templating"]["list"][1]["query"] == "pump-01,pump-02,pump-03"
     seen = survey([kept("json_long")], recognise([kept("json_long")], NOW).format, NOW)
     assert [panel["title"] for panel in page["panels"][4:]] == list(seen.channels)
