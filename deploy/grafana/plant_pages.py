@@ -1,4 +1,4 @@
-"""The dashboards of the plant, from InfluxDB: the fleet, and one asset."""
+"""The dashboards of the plant, from InfluxDB: the fleet, one asset, and the one that `monitor onboard` fills in."""
 
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models.common import LineStyle, StackingMode
@@ -10,6 +10,7 @@ from deploy.grafana.panels import (
     WARNING,
     InfluxAnnotations,
     Language,
+    Panel,
     figure,
     influx,
     leads_to,
@@ -41,23 +42,8 @@ def fleet(language: Language) -> dashboard.Dashboard:
     )
     scored = queries.scored_now(language)
     made.with_panel(figure("Assets with scores", "In the time range.", "none", source, scored).span(4).height(4))
-    alerts = timeline(
-        "Alerts",
-        "From first record to resolution. What began before the time range shows from its next record.",
-        source,
-        queries.firing(language),
-    )
-    alerts.display_name("${__field.labels.asset}").mappings(
-        [words(_0=("resolved", NORMAL), _1=("firing", CRITICAL))]
-    ).thresholds(steps((None, NORMAL), (1, CRITICAL)))
-    made.with_panel(alerts.span(16).height(8))
-    state = timeline(
-        "Score against threshold",
-        "Ratio 1 is the asset's limit, 2 is critical (alerting.critical_ratio). No bar: no score.",
-        source,
-        queries.ratios(language),
-    )
-    made.with_panel(state.thresholds(steps((None, NORMAL), (1, WARNING), (2, CRITICAL))).span(24).height(12))
+    made.with_panel(_alerts(language).span(16).height(8))
+    made.with_panel(_states(language).span(24).height(12))
     table = rows("Alert records", "The newest 200. Click an asset to see why.", source, queries.alert_rows(language))
     table.override_by_name("asset", settings(links=[to_asset.build()]))
     table.override_by_name(
@@ -76,40 +62,82 @@ def asset(language: Language) -> dashboard.Dashboard:
     made.with_variable(variable("asset", "Asset", source, queries.values(language, "asset"), many=False))
     made.with_variable(variable("channel", "Channel", source, queries.values(language, "channel"), many=True))
     made.link(leads_to("The fleet", f"/d/monitor-fleet-{language}"))
+    made.annotation(_marks(language))
+    made.with_panel(_score(language).span(12).height(9)).with_panel(_shares(language).span(12).height(9))
+    channel = _channel(language).repeat("channel").repeat_direction("h").max_per_row(2)
+    return made.with_panel(channel.span(12).height(8))
+
+
+def plant(language: Language) -> dashboard.Dashboard:
+    """What `monitor onboard` fills in: the choices of assets, and the last panel once for each channel."""
+    about = "The assets and channels that monitor onboard found: who is in trouble, and why."
+    made = page("Plant", f"plant-{language}", about, ["monitor", language], "now-1h")
+    made.with_variable(dashboard.CustomVariable("assets").label("Assets").multi(True).include_all(True))
+    made.with_variable(dashboard.CustomVariable("asset").label("Asset below"))
+    made.link(leads_to("The fleet", f"/d/monitor-fleet-{language}"))
+    made.annotation(_marks(language))
+    for timeline_panel in (_alerts(language, "assets"), _states(language, "assets")):
+        made.with_panel(timeline_panel.span(12).height(10))
+    made.with_panel(_score(language).span(12).height(9)).with_panel(_shares(language).span(12).height(9))
+    return made.with_panel(_channel(language).span(12).height(8))
+
+
+def _alerts(language: Language, chosen: str = "asset") -> Panel:
+    made = timeline(
+        "Alerts",
+        "From first record to resolution. What began before the time range shows from its next record.",
+        influx(language),
+        queries.firing(language, chosen),
+    )
+    made.display_name("${__field.labels.asset}").mappings([words(_0=("resolved", NORMAL), _1=("firing", CRITICAL))])
+    return made.thresholds(steps((None, NORMAL), (1, CRITICAL)))
+
+
+def _states(language: Language, chosen: str = "asset") -> Panel:
+    made = timeline(
+        "Score against threshold",
+        "Ratio 1 is the asset's limit, 2 is critical (alerting.critical_ratio). No bar: no score.",
+        influx(language),
+        queries.ratios(language, chosen),
+    )
+    return made.thresholds(steps((None, NORMAL), (1, WARNING), (2, CRITICAL)))
+
+
+def _marks(language: Language) -> dashboard.AnnotationQuery:
+    """Alerts of the asset on all curves."""
+    made = dashboard.AnnotationQuery().name("Alerts").datasource(influx(language)).enable(True).icon_color(CRITICAL)
     target = InfluxAnnotations(language, queries.marks(language))
-    marks = dashboard.AnnotationQuery().name("Alerts").datasource(source).enable(True).icon_color(CRITICAL)
-    marks._internal.target = target  # noqa: SLF001 - the builder takes only a builder of the SDK's own target
-    made.annotation(marks)
-    score = series(
-        "Score and threshold",
-        "Higher is more anomalous.",
-        "none",
-        source,
-        queries.curves(language, ("score", "threshold")),
-    )
-    score.override_by_name(
-        "threshold", settings(color={"mode": "fixed", "fixedColor": CRITICAL}, custom__lineStyle=DASHED)
-    )
-    made.with_panel(score.span(12).height(9))
-    parts = series(
-        "Contributions", "What each channel has in the score.", "percentunit", source, queries.shares(language)
-    )
-    made.with_panel(stacked(parts, StackingMode.PERCENT).span(12).height(9))
-    channel = series(
+    made._internal.target = target  # noqa: SLF001 - the builder takes only a builder of the SDK's own target
+    return made
+
+
+def _score(language: Language) -> Panel:
+    questions = queries.curves(language, ("score", "threshold"))
+    made = series("Score and threshold", "Higher is more anomalous.", "none", influx(language), questions)
+    red = {"mode": "fixed", "fixedColor": CRITICAL}
+    return made.override_by_name("threshold", settings(color=red, custom__lineStyle=DASHED))
+
+
+def _shares(language: Language) -> Panel:
+    about = "What each channel has in the score."
+    made = series("Contributions", about, "percentunit", influx(language), queries.shares(language))
+    return stacked(made, StackingMode.PERCENT)
+
+
+def _channel(language: Language) -> Panel:
+    """What the channel chosen by the variable read, and what was expected of it."""
+    made = series(
         "$channel",
         "The band is what the model takes for normal: expected, two deviations up and down.",
         "none",
-        source,
+        influx(language),
         queries.band(language),
     )
     grey = {"color": {"mode": "fixed", "fixedColor": "semi-dark-blue"}, "custom__lineWidth": 0}
-    channel.override_by_name("high", settings(**grey, custom__fillBelowTo="low", custom__fillOpacity=20))
-    channel.override_by_name("low", settings(**grey))
-    channel.override_by_name(
-        "expected", settings(color={"mode": "fixed", "fixedColor": "blue"}, custom__lineStyle=DASHED)
-    )
-    channel.override_by_name("observed", settings(color={"mode": "fixed", "fixedColor": "text"}))
-    return made.with_panel(channel.repeat("channel").repeat_direction("h").max_per_row(2).span(12).height(8))
+    made.override_by_name("high", settings(**grey, custom__fillBelowTo="low", custom__fillOpacity=20))
+    made.override_by_name("low", settings(**grey))
+    made.override_by_name("expected", settings(color={"mode": "fixed", "fixedColor": "blue"}, custom__lineStyle=DASHED))
+    return made.override_by_name("observed", settings(color={"mode": "fixed", "fixedColor": "text"}))
 
 
 DASHED = LineStyle("dash", [6.0, 4.0])

@@ -69,22 +69,25 @@ def shares(language: Language) -> Influx:
     return Influx(language, f'SELECT mean("share") FROM "{CHANNELS}" WHERE {where}', "$tag_channel")
 
 
-def ratios(language: Language) -> Influx:
-    """The largest ratio in each interval, by asset; null where an asset has none, so that a bar ends there."""
+def ratios(language: Language, chosen: str = "asset") -> Influx:
+    """The largest ratio in each interval, by asset; null where an asset has none, so that a bar ends there.
+
+    `chosen` is the variable that says which assets.
+    """
     if language == "flux":
-        test = f"r.asset =~ /^${{asset:regex}}$/ and {_fields(('ratio',))}"
+        test = f"r.asset =~ /^${{{chosen}:regex}}$/ and {_fields(('ratio',))}"
         return Influx(language, _flux(SCORES, test, _average("max"), *_columns(by="asset")))
-    where = '"asset" =~ /^$asset$/ AND $timeFilter GROUP BY time($__interval), "asset" fill(null)'
+    where = f'"asset" =~ /^${chosen}$/ AND $timeFilter GROUP BY time($__interval), "asset" fill(null)'
     return Influx(language, f'SELECT max("ratio") FROM "{SCORES}" WHERE {where}', "$tag_asset")
 
 
-def firing(language: Language) -> Influx:
+def firing(language: Language, chosen: str = "asset") -> Influx:
     """Each alert record as 1 or 0 (resolved), a table per asset: a bar lasts until the asset's next record."""
     if language == "flux":
-        test = f"r.asset =~ /^${{asset:regex}}$/ and {_fields(('firing',))}"
+        test = f"r.asset =~ /^${{{chosen}:regex}}$/ and {_fields(('firing',))}"
         kept = 'keep(columns: ["_time", "_value", "asset"])'
         return Influx(language, _flux(ALERTS, test, kept, 'group(columns: ["asset"])', 'sort(columns: ["_time"])'))
-    where = '"asset" =~ /^$asset$/ AND $timeFilter GROUP BY "asset"'
+    where = f'"asset" =~ /^${chosen}$/ AND $timeFilter GROUP BY "asset"'
     return Influx(language, f'SELECT "firing" FROM "{ALERTS}" WHERE {where}', "$tag_asset")
 
 

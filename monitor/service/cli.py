@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from monitor import __version__
 from monitor.service.configuration import ConfigurationError, load, render
+from monitor.service.onboard_dashboard import Language
 from monitor.service.settings import Role, Settings
 
 BAD_CONFIGURATION = 78
@@ -53,7 +54,7 @@ def run(
     from monitor.service.running import run_service  # noqa: PLC0415 - as above
 
     configure(settings.log.level, settings.log.format, sys.stderr)
-    raise typer.Exit(run_service(settings, lambda: load(config, os.environ, overrides), role))
+    raise typer.Exit(run_service(settings, lambda: load(config, os.environ, overrides), role, config))
 
 
 @app.command()
@@ -159,9 +160,10 @@ def onboard(  # noqa: PLR0917 - one option each
     config: Config = None,
     set_: Set = None,
     messages: Annotated[int, typer.Option(min=10, max=5_000_000, help="About how many to look at.")] = 50_000,
-    out: Annotated[Path, typer.Option(help="Configuration to write; rules for Prometheus go beside it.")] = Path(
+    out: Annotated[Path, typer.Option(help="Configuration to write; rules and dashboard go beside it.")] = Path(
         "monitor.toml"
     ),
+    grafana: Annotated[Language, typer.Option(help="What the dashboard asks InfluxDB in.")] = Language.FLUX,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
     """Look at a topic, say what is in it and what it will cost, and write a configuration that monitors it."""
@@ -176,7 +178,7 @@ def onboard(  # noqa: PLR0917 - one option each
     settings = settings_or_exit(config, overrides)
     from monitor.service.onboard import onboard as look  # noqa: PLC0415 - as in `run`
 
-    raise typer.Exit(_or_exit(lambda: look(settings, messages, out, force=force)))
+    raise typer.Exit(_or_exit(lambda: look(settings, messages, out, grafana, force=force)))
 
 
 @app.command()

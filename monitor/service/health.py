@@ -11,20 +11,26 @@ so a start that hangs is seen, too.
 The server faces whoever reaches the port, so a client gets one short request, a few seconds, and one answer. When
 clients hold all connections, the oldest is hung up on: a scrape takes milliseconds, so it is never the oldest one.
 It has no TLS and asks nobody who he is; nothing secret is told here. Bind it to an address that only operators reach.
+
+A page of somebody else's, open in an operator's browser, can have its own name resolved to our address and then read
+what we answer. The browser sends that name as Host, so names that we are not known by are answered 421. An address, and
+a name without a dot, nobody can have resolved to where he wants.
 """
 
+import ipaddress
 import logging
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from socketserver import TCPServer
 from typing import Any
+from urllib.parse import urlsplit
 
 from monitor.service.metrics import CONTENT_TYPE, Metrics
 from monitor.service.page import HTML, POLICY, Page
@@ -33,6 +39,7 @@ REQUEST_BYTES = 8192  # request line and headers; a browser with cookies sends 2
 PATIENCE_S = 5.0  # for the request to arrive, and again for the answer to be taken
 CONNECTIONS = 32  # at a time, a thread each; probes and two Prometheus servers take 4
 REASON_CHARS = 500  # of a condition's reason; librdkafka's longest complaints have 300
+_MISDIRECTED = b"not known by this name: ask by address, or add it to health.names\n"
 _CLOSE_S = 0.1  # how long closing may take to be noticed
 
 _log = logging.getLogger(__name__)
@@ -80,16 +87,26 @@ class Health:
 class HealthServer:
     """The HTTP server, on a thread of its own. Port 0 = any that is free; `port` tells which one."""
 
-    def __init__(self, health: Health, metrics: Metrics, host: str, port: int, page: Page | None = None) -> None:
+    def __init__(
+        self,
+        health: Health,
+        metrics: Metrics,
+        host: str,
+        port: int,
+        page: Page | None = None,
+        *,
+        names: Iterable[str] = (),
+    ) -> None:
         self._health = health
         self._metrics = metrics
         self._page = page
         self._host = host
+        self._names = frozenset(name.lower() for name in (*names, host, socket.gethostname()))
         self.port = port
 
     def open(self) -> None:
         """Listen and answer. Raises OSError if the address cannot be bound."""
-        self._server = _Server(self._health, self._metrics, self._page, self._host, self.port)
+        self._server = _Server(self._health, self._metrics, self._page, self._host, self.port, names=self._names)
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(_CLOSE_S,), name="health", daemon=True)
         self._thread.start()
@@ -107,10 +124,13 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128  # clients that wait to be accepted; beyond it, a connection takes a second
 
-    def __init__(self, health: Health, metrics: Metrics, page: Page | None, host: str, port: int) -> None:
+    def __init__(
+        self, health: Health, metrics: Metrics, page: Page | None, host: str, port: int, *, names: Collection[str]
+    ) -> None:
         self.health = health
         self.metrics = metrics
         self.page = page
+        self.names = names
         self._lock = threading.Lock()
         self._connections: dict[socket.socket, None] = {}  # oldest first
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -164,7 +184,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?")
-        if path == "/metrics":
+        if not all(_known(host, self.server.names) for host in self.headers.get_all("Host", ())):
+            self._answer(HTTPStatus.MISDIRECTED_REQUEST, _MISDIRECTED)
+        elif path == "/metrics":
             self._answer(HTTPStatus.OK, self.server.metrics.render(), CONTENT_TYPE)
         elif path in {"/livez", "/readyz"}:
             ok, text = self.server.health.live() if path == "/livez" else self.server.health.ready()
@@ -226,6 +248,18 @@ def _request(connection: socket.socket) -> bytes:
         if not received or len(head) > REQUEST_BYTES:
             return b""
     return head
+
+
+def _known(host: str, names: Collection[str]) -> bool:
+    """Whether a Host header is an address, a name without a dot, or one of `names`."""
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+        if "." not in name or name in names:
+            return True
+        ipaddress.ip_address(name)
+    except ValueError:  # no address, or no host at all
+        return False
+    return True
 
 
 def _clean(reason: str) -> str:

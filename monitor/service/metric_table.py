@@ -217,7 +217,7 @@ TABLE = (
     ),
     _counter(
         "monitor_config_reloads_total",
-        "Times the configuration was read again on SIGHUP, by result.",
+        "Times the configuration was read again, on SIGHUP or a change of the file, by result.",
         "invalid, refused: nothing was applied; the log names each setting and the reason. Correct it, or restart.",
         result=("applied", "refused", "invalid"),
     ),

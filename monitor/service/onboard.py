@@ -5,7 +5,8 @@
    refused, with what was seen and three messages.
 3. Settings follow from that (onboard_settings.py). They are written only after they have loaded again.
 4. The stages run on the sample for a while, to say what the topic will cost (onboard_load.py).
-5. Beside the configuration come Prometheus rules that know how many assets and readings there should be.
+5. Beside the configuration come Prometheus rules that know how many assets and readings there should be, and a
+   dashboard of these assets and channels (onboard_dashboard.py).
 
 It goes by the sample: an asset or a field that is not in it is not known of.
 """
@@ -20,6 +21,7 @@ from monitor.core.recognise_bytes import example
 from monitor.core.survey import Survey, non_numeric, survey
 from monitor.service.build import make_sample, wall_ms
 from monitor.service.configuration import SECRETS, ConfigurationError, load
+from monitor.service.onboard_dashboard import Language, dashboard_text
 from monitor.service.onboard_load import estimate, measure
 from monitor.service.onboard_report import costs, remarks, report
 from monitor.service.onboard_settings import Chosen, decide, written
@@ -28,13 +30,13 @@ from monitor.service.settings import Settings
 _SHOWN = 3  # messages with a refusal
 
 
-def onboard(base: Settings, limit: int, out: Path, *, force: bool) -> int:
-    """Write `out` and the rules beside it from about `limit` messages; 1 if the topic is not understood.
+def onboard(base: Settings, limit: int, out: Path, language: Language, *, force: bool) -> int:
+    """Write `out`, rules and dashboard from about `limit` messages; 1 if the topic is not understood.
 
     Raises ValueError if `out` is there already, OSError if it cannot be written, and what `build.make_sample` raises.
     """
-    rules = out.with_suffix(".rules.yml")
-    for path in (out, rules):
+    files = [out, out.with_suffix(".rules.yml"), out.with_suffix(".dashboard.json")]
+    for path in files:
         if path.exists() and not force:
             raise ValueError(f"{path} is there already; --force replaces it")
     now = wall_ms()
@@ -56,11 +58,12 @@ def onboard(base: Settings, limit: int, out: Path, *, force: bool) -> int:
         )
         return 1
     measured = measure(settings, sample.runs, figures, now)  # 4
-    rules.write_text(rules_text(settings, figures))  # 5
+    files[1].write_text(rules_text(settings, figures))  # 5
+    files[2].write_text(dashboard_text(settings.name, figures.assets, list(figures.channels), language))
     sums = estimate(settings, figures, measured, sum(sample.held.values()))
     lines = [*report(settings, sample, recognised, figures, skipped), *costs(settings, sample, figures, sums)]
     lines += [f"look at   {remark}" for remark in remarks(settings, figures, skipped, recognised)]
-    print("\n".join([*lines, *_next(base, out, rules)]))
+    print("\n".join([*lines, *_next(base, out, files)]))
     return 0
 
 
@@ -145,11 +148,11 @@ def rules_text(settings: Settings, figures: Survey) -> str:
     return text
 
 
-def _next(base: Settings, out: Path, rules: Path) -> Sequence[str]:
+def _next(base: Settings, out: Path, files: Sequence[Path]) -> Sequence[str]:
     """What to do now."""
     topics = ["          monitor topics -c " + str(out)] if base.source.kind == "kafka" else []
     return [
-        f"written   {out}, {rules}",
+        f"written   {', '.join(map(str, files))}",
         f"next      monitor check -c {out}",
         *topics,
         f"          monitor run -c {out}",

@@ -6,6 +6,7 @@ from monitor.connectors.base import Sample
 from monitor.core.decode_format import place
 from monitor.core.recognise import Recognised, reasons
 from monitor.core.survey import Survey
+from monitor.service.onboard_dashboard import unit
 from monitor.service.onboard_load import Estimate
 from monitor.service.settings import Settings
 
@@ -40,10 +41,15 @@ def report(
         yield f"          {name}: {assets}, every {each.period_ms / 1000:g} s, {each.missing:.1%} missing{texts}"
     if len(figures.channels) > _LISTED:
         yield f"          … and {len(figures.channels) - _LISTED} more"
+    units = sum(unit(name) != "none" for name in figures.channels)
+    yield f"dashboard of these {_count(len(figures.assets), 'asset')} and {_count(len(figures.channels), 'channel')}"
+    yield f"          {units} of the channels have the unit that their name ends with"
 
 
 def remarks(settings: Settings, figures: Survey, skipped: Mapping[str, float], recognised: Recognised) -> Iterator[str]:
-    """What is odd about the topic, a sentence each; none if nothing is."""
+    """What is odd about the topic or still to be done, a sentence each; none if nothing is."""
+    if not settings.recorder.enabled:
+        yield "the dashboard shows what the recorder writes, which is not enabled: see [recorder] in configs/plant.toml"
     for reason in reasons(figures.rejected, 3):
         yield f"dead letters: {len(figures.rejected)} of {figures.messages} messages; {reason}"
     if figures.colliding > _SHARE:
@@ -115,7 +121,7 @@ def _count(number: int, word: str) -> str:
 
 
 def _long(seconds: float) -> str:
-    for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+    for name, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
+            return f"{seconds / size:.1f} {name}"
     return f"{seconds:.0f} s" if seconds >= 1 else "under a second"

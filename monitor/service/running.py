@@ -13,6 +13,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
 
 import structlog
 import torch
@@ -29,7 +31,7 @@ from monitor.service.metrics import Metrics
 from monitor.service.overview import Overview
 from monitor.service.page import Page
 from monitor.service.recorder import Recorder
-from monitor.service.reload import Reloader, dials
+from monitor.service.reload import Reloader, content, dials
 from monitor.service.settings import Role, Settings
 from monitor.store.base import StoreUnavailable
 
@@ -101,7 +103,7 @@ class Service:
             page = Page(self.settings.name, self._overview, self.health.ready, wall_ms)
             page.open()
             stack.callback(page.close)
-        server = HealthServer(self.health, self.metrics, address.host, address.port, page)
+        server = HealthServer(self.health, self.metrics, address.host, address.port, page, names=address.names)
         server.open()
         stack.callback(server.close)
         self.port = server.port
@@ -136,11 +138,18 @@ class Service:
             thread.join(self.settings.recorder.timeout_s + GRACE_S)
 
 
-def run_service(settings: Settings, load: Callable[[], Settings], role: Role = Role.ALL) -> int:
-    """Run until a signal comes or the source ends; the exit code. `load` gives the settings anew, for SIGHUP."""
+def run_service(
+    settings: Settings, load: Callable[[], Settings], role: Role = Role.ALL, file: Path | None = None
+) -> int:
+    """Run until a signal comes or the source ends; the exit code.
+
+    `load` gives the settings anew, on SIGHUP and when `file` changes. A pipe, which can be read once, is not looked at.
+    """
     stop, service = threading.Event(), Service(settings, role=role)
-    reloader = Reloader(settings, load, service.metrics, log)
-    with _signals(stop, settings.delivery.revoke_timeout_s + GRACE_S, lambda: reloader.reload(service.turn)):
+    seen = partial(content, file) if file is not None and file.is_file() else None
+    reloader = Reloader(settings, load, service.metrics, log, seen)
+    grace_s, hung_up = settings.delivery.revoke_timeout_s + GRACE_S, lambda: reloader.reload(service.turn)
+    with _signals(stop, grace_s, hung_up), reloader.looking(service.turn):
         try:
             service.run(stop)
         except ConfigurationError as error:

@@ -18,6 +18,7 @@ from monitor.service.settings_shell import (
     HealthSection,
     LogSection,
     OutputsSection,
+    ReloadSection,
     SourceSection,
     StoreSection,
 )
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
     delivery: DeliverySection = DeliverySection()
     health: HealthSection = HealthSection()
     log: LogSection = LogSection()
+    reload: ReloadSection = ReloadSection()
 
     @classmethod
     def settings_customise_sources(

@@ -39,8 +39,8 @@ for one box, [`configs/fleet.toml`](../configs/fleet.toml) for Kubernetes, and
 - **Mistakes.** Unknown keys, unknown variables that begin with `MONITOR_`, values out of range and combinations that
   cannot work are all refused together before anything is started, with exit code 78. Each is one sentence that names
   the key, the value and what would have happened.
-- **Reload.** On SIGHUP the file is read again; {live} take effect without a restart. Any other change is refused, and
-  then nothing changes ([operations.md](operations.md)).
+- **Reload.** On SIGHUP, or within two seconds of its change, the file is read again; {live} take effect without a
+  restart. Any other change is refused, and then nothing changes ([operations.md](operations.md)).
 - **Units.** Times are in seconds, keys for them end in `_s`. A step is one period of the grid, `windows.step_s`.
 """
 

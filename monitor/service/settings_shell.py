@@ -9,6 +9,7 @@ from pydantic import StringConstraints
 
 from monitor.service.settings_base import TOPIC, TOPIC_FORM, Section, setting
 
+HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")]
 Topic = Annotated[str, StringConstraints(pattern=TOPIC)]
 
 _NAME = r"^[A-Za-z0-9._-]{1,200}$"
@@ -228,6 +229,13 @@ class HealthSection(Section):
         form="an address",
     )
     port: int = setting(9464, "Port it listens on; 0 = any that is free.", "nobody could ask", low=0, high=65_535)
+    names: tuple[HostName, ...] = setting(
+        (),
+        "Names by which it is asked, beside addresses, names without a dot and the machine's own; others are answered "
+        "421, as a browser would send them that was lured here.",
+        "whoever asks by such a name would be refused",
+        form="a list of host names, without ports",
+    )
     page: bool = setting(
         True,
         "Whether / shows a page with assets, live alerts and their readings, for whoever reaches the port.",
@@ -246,6 +254,16 @@ class HealthSection(Section):
     def paged(self) -> bool:
         """Whether anybody can look at the page."""
         return self.enabled and self.page
+
+
+class ReloadSection(Section):
+    """When the settings are read again while the process runs, beside SIGHUP."""
+
+    on_change: bool = setting(
+        True,
+        "Whether a change of the file takes effect by itself, within two seconds. Off: at the next SIGHUP.",
+        "",
+    )
 
 
 class LogSection(Section):

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
+from monitor.service.onboard_dashboard import Language, dashboard_text
+from tests.core.machines import ASSETS, CHANNELS
+
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 DOCKER, GRAFANA, KUBERNETES, PROMETHEUS = (DEPLOY / n for n in ("docker", "grafana", "kubernetes", "prometheus"))
@@ -41,6 +44,11 @@ def dashboards() -> dict[str, Any]:
     """The committed dashboards by their path below deploy/grafana/dashboards."""
     folder = GRAFANA / "dashboards"
     return {str(path.relative_to(folder)): json.loads(path.read_text()) for path in sorted(folder.rglob("*.json"))}
+
+
+def onboarded() -> dict[str, Any]:
+    """What `monitor onboard` makes of the machines of tests/core/machines.py, by language."""
+    return {each: json.loads(dashboard_text("plant.1", ASSETS, CHANNELS, each)) for each in Language}
 
 
 def alerting() -> dict[str, Any]:

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from deploy.grafana.generate import dashboards as generated
-from tests.deploy.files import GRAFANA, alerting, dashboards, headings, parts, read
+from monitor.service.onboard_dashboard import Language, dashboard_text
+from tests.deploy.files import GRAFANA, alerting, dashboards, headings, onboarded, parts, read
 
-PAGES = dashboards()
+PAGES = {**dashboards(), **{f"onboard/{language}.json": page for language, page in onboarded().items()}}
 SOURCES = {each["uid"]: each["type"] for each in read(GRAFANA / "provisioning/datasources/monitor.yaml")["datasources"]}
 RULES = {
     (language, rule["title"]): rule
@@ -28,8 +29,9 @@ pages = pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 
 def test_the_dashboards_are_what_the_generator_makes() -> None:
     """Every committed dashboard is, byte by byte, what deploy/grafana/generate.py makes, and there is no other."""
-    folder = GRAFANA / "dashboards"
-    assert {path: (folder / path).read_text() for path in PAGES} == generated()
+    made = generated()
+    assert {path: path.read_text() for path in made} == made
+    assert set((GRAFANA / "dashboards").rglob("*.json")) < set(made)
 
 
 def test_uids_are_unique() -> None:
@@ -124,3 +126,28 @@ def test_silence_is_no_anomaly_but_an_alarm_of_its_own(language: str) -> None:
 def test_one_set_of_rules_is_provisioned() -> None:
     """Grafana loads the rules of one language: both would call twice."""
     assert [path.name for path in (GRAFANA / "provisioning/alerting").iterdir()] == ["monitor.yaml"]
+
+
+def test_an_onboarded_page_is_of_what_was_found() -> None:
+    """It offers the assets that were found, has a panel for each channel with its unit, and leaves no channel open."""
+    text = dashboard_text("hall 3", ("p/1", "p.2"), ("oil.celsius", "flow", "a/b_rpm"), Language.INFLUXQL)
+    page = json.loads(text)
+    several, one = page["templating"]["list"]
+    assert [each["value"] for each in several["options"]] == ["$__all", "p/1", "p.2"]
+    assert (one["query"], one["current"]["value"]) == ("p/1,p.2", "p/1")
+    oil, flow, speed = page["panels"][-3:]
+    assert [panel["title"] for panel in (oil, flow, speed)] == ["oil.celsius", "flow", "a/b_rpm"]
+    assert [panel["fieldConfig"]["defaults"]["unit"] for panel in (oil, flow, speed)] == ["celsius", "none", "rotrpm"]
+    assert r'"channel" =~ /^oil\.celsius$/' in oil["targets"][0]["query"]
+    assert r'"channel" =~ /^a\/b_rpm$/' in speed["targets"][0]["query"]
+    assert "$channel" not in text
+    flux = dashboard_text("hall 3", ("p/1",), ("oil.celsius",), Language.FLUX)
+    assert r"r.channel == \"oil.celsius\"" in flux
+
+
+@pytest.mark.parametrize("name", ["fleet", "plant.1", "plant_1", "x" * 64])
+def test_the_identity_of_an_onboarded_page_is_one_that_grafana_takes(name: str) -> None:
+    """Every name of a detector gives an identity of at most 40 letters, digits and hyphens, and its own."""
+    found = [json.loads(dashboard_text(each, ("a",), ("c",), Language.FLUX))["uid"] for each in (name, name + "-")]
+    assert all(re.fullmatch(r"[A-Za-z0-9-]{1,40}", uid) for uid in found)
+    assert len({*found, *(page["uid"] for page in dashboards().values())}) == 2 + len(dashboards())

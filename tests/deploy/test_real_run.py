@@ -1,75 +1,27 @@
-"""A real run of the daemon, and everything that dashboards and rules ask for held against what it wrote.
+"""Everything that Prometheus' panels and rules ask for, asked of what a real run of the daemon exposed.
 
-The daemon scores, alerts, rejects, records into the stand-in for InfluxDB and answers /metrics. Its metrics are stored
-in VictoriaMetrics, which answers PromQL: every expression of panels and rules is asked there. Of InfluxDB's languages
-none can be run here: InfluxDB 2 is not to be had, and VictoriaMetrics knows no Flux and answers InfluxQL's SELECT with
-its list of databases. So of these only the names are compared: measurements, tags and fields with those written.
+Its scrapes (tests/deploy/real_run.py) are stored in VictoriaMetrics, which answers PromQL. What InfluxDB is asked for
+is in test_influx_questions.py.
 """
 
 import json
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from pydantic import SecretStr
 
-from monitor.connectors.memory import MemoryBroker
-from monitor.core.points import ALERTS, CHANNELS, SCORES
+from monitor.core.points import ALERTS
 from monitor.service.build import wall_ms
-from monitor.service.running import Service
 from tests.core.machines import rows
-from tests.deploy.files import alerting, dashboards, metrics_in, panel_expressions, parts, rules
-from tests.influx_server import influx_server
-from tests.service.rig import committed, feed, put_model, running, settings, until, values
-from tests.service.test_daemon import faulty
-from tests.service.test_running import recording, with_health
+from tests.deploy.files import metrics_in, panel_expressions, rules
+from tests.deploy.real_run import Run
 from tests.victoria import VictoriaMetrics, victoria_metrics
 
-MINUTE = 60_000
-SCRAPES = 5  # stored a minute apart, so that rates over minutes have something to go by; the run takes seconds
+MINUTE = 60_000  # between two scrapes as they are stored, so that rates over minutes have something to go by
 NOW = wall_ms()  # of the last: ages are counted from here, and the database refuses the future
-TAGS = {"asset", "channel", "detector", "severity", "state"}
-
-
-class Run(NamedTuple):
-    scrapes: list[str]  # /metrics, in the order of time
-    written: Mapping[str, set[str]]  # measurement -> its tags and fields
-
-
-def scrape_at(service: Service, broker: MemoryBroker, offset: int) -> str:
-    """/metrics when everything below the offset is read and recorded."""
-    until(lambda: committed(broker) == offset)
-    until(lambda: b"monitor_recorder_lag_messages 0.0" in service.metrics.render())
-    return service.metrics.render().decode()
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A worker with a model, fed a fault and messages that cannot be read, in pieces with a scrape after each."""
-    folder = tmp_path_factory.mktemp("run")
-    put_model(folder / "store")
-    broker, sent, texts = MemoryBroker(), values(faulty()), []
-    written: dict[str, set[str]] = defaultdict(set)
-    with influx_server() as server:
-        wanted = settings(folder / "store", store__snapshot_s=1.0, recorder__batch_points=50)
-        wanted = with_health(recording(wanted, server.url))
-        place = {"org": server.org, "bucket": server.bucket, "token": SecretStr(server.token)}
-        wanted = wanted.model_copy(update={"recorder": wanted.recorder.model_copy(update=place)})
-        with running(wanted, broker) as service:
-            until(lambda: service.metrics.total("monitor_checkpoints_total"))
-            size = -(-len(sent) // SCRAPES)
-            for begin in range(0, len(sent), size):
-                feed(broker, [*sent[begin : begin + size], (b"a", b"{}", sent[begin][2])])
-                due = min(begin + size, len(sent)) + begin // size + 1
-                texts.append(scrape_at(service, broker, due))
-            until(lambda: {ALERTS, CHANNELS, SCORES} <= {point.measurement for point in server.points.values()})
-        for point in server.points.values():
-            written[point.measurement] |= {*point.tags, *point.fields}
-    return Run(texts, written)
 
 
 @pytest.fixture(scope="module")
@@ -120,60 +72,6 @@ def test_every_rule_of_prometheus_has_data(database: VictoriaMetrics, rule: Mapp
 def test_nothing_is_answered_that_was_not_written(database: VictoriaMetrics) -> None:
     """A metric that the daemon does not have has no data, so that the two tests above can fail."""
     assert ask(database, "sum(rate(monitor_nothing_total[5m]))") == []
-
-
-def test_the_database_that_answers_promql_does_not_answer_influxql(database: VictoriaMetrics) -> None:
-    """VictoriaMetrics gives its list of databases as answer to any SELECT; if that changes, ask it all of ours."""
-    answer = json.loads(database.get("/query", db="monitor", q='SELECT * FROM "monitor_messages_total"'))
-    assert [series["name"] for result in answer["results"] for series in result["series"]] == ["databases"]
-
-
-def influx_questions() -> list[str]:
-    """Every question to InfluxDB in panels, variables, annotations and rules."""
-    found = [part["query"] for page in dashboards().values() for part in parts(page) if "query" in part]
-    found += [part["query"] for rules in alerting().values() for part in parts(rules) if "query" in part]
-    return sorted({text for text in found if isinstance(text, str) and ("_measurement" in text or "FROM" in text)})
-
-
-def asked(query: str) -> tuple[str, set[str]]:
-    """The measurement of a question, and the tags and fields it names."""
-    if "_measurement" in query:
-        (measurement,) = re.findall(r'_measurement == "(\w+)"', query)
-        names = set(re.findall(r"\br\.([a-z]\w*)", query)) | set(re.findall(r'_field == "(\w+)"', query))
-        for columns in re.findall(r"columns?(?:Key)?: \[([^\]]*)\]", query):
-            names |= set(re.findall(r'"([a-z]\w*)"', columns))
-        return measurement, (names | set(re.findall(r'tag: "(\w+)"', query))) - {"time"}  # renamed for annotations
-    (measurement,) = re.findall(r'FROM "(\w+)"', query)
-    aliases = set(re.findall(r'AS "(\w+)"', query))
-    names = set(re.findall(r'"(\w+)"', query)) - {measurement}
-    raw = set(re.findall(r'\w+\("(\w+)"\)', query))
-    return measurement, (names - aliases) | raw
-
-
-@pytest.mark.parametrize("query", influx_questions())
-def test_what_influxdb_is_asked_for_is_written(run: Run, query: str) -> None:
-    """The measurement of each question was written by the run, with every tag and field that the question names."""
-    measurement, names = asked(query)
-    assert names
-    assert names - run.written[measurement] == set()
-
-
-def test_the_search_for_names_finds_them() -> None:
-    """Measurement, tags and fields are found in both languages; aliases and Flux's own columns are none."""
-    flux = 'from(bucket: b) |> filter(fn: (r) => r._measurement == "m" and r.asset == "x" and r._field == "f")'
-    assert asked(f'{flux} |> keep(columns: ["_time", "state"])') == ("m", {"asset", "f", "state"})
-    assert asked('SELECT mean("f") AS "g" FROM "m" WHERE "asset" =~ /^$asset$/') == ("m", {"f", "asset"})
-
-
-def test_both_languages_ask_the_same() -> None:
-    """Each dashboard of InfluxDB asks for the same measurements, tags and fields in Flux as in InfluxQL."""
-    for name in ("fleet", "asset"):
-        told = {}
-        for language in ("flux", "influxql"):
-            found = [part["query"] for part in parts(dashboards()[f"{language}/{name}.json"]) if "query" in part]
-            questions = [asked(text) for text in found if isinstance(text, str)]
-            told[language] = {(measurement, field) for measurement, names in questions for field in names - TAGS}
-        assert told["flux"] == told["influxql"]
 
 
 def test_the_run_had_everything_in_it(run: Run) -> None:

@@ -85,6 +85,22 @@ def test_a_file_becomes_a_configuration(kind: str) -> None:
     assert "more must pass" in result.stdout
 
 
+@pytest.mark.parametrize("language", ["flux", "influxql"])
+def test_a_dashboard_comes_with_it(language: str) -> None:
+    """It is named in the report, valid JSON in the language asked for, and of the assets and channels of the sample."""
+    result = monitor(
+        "onboard", "--file", lines("json_long"), "--out", "hall.toml", "-s", "name=hall-3", "--grafana", language
+    )
+    assert result.exit_code == 0, result.output
+    assert "written   hall.toml, hall.rules.yml, hall.dashboard.json" in result.stdout
+    page = json.loads(Path("hall.dashboard.json").read_text())
+    assert (page["title"], page["uid"]) == ("hall-3", f"plant-hall-3-{language}")
+    assert page["templating"]["list"][1]["query"] == "pump-01,pump-02,pump-03"
+    seen = survey([kept("json_long")], recognise([kept("json_long")], NOW).format, NOW)
+    assert [panel["title"] for panel in page["panels"][4:]] == list(seen.channels)
+    assert {panel["datasource"]["uid"] for panel in page["panels"]} == {f"monitor-{language}"}
+
+
 def test_every_line_has_its_reason() -> None:
     """Above each setting that was found stands a comment, with the figure it rests on."""
     assert monitor("onboard", "--file", lines("influx_line")).exit_code == 0
@@ -123,7 +139,7 @@ def test_secrets_in_files_stay_there() -> None:
 
 
 def test_nothing_is_overwritten_unasked() -> None:
-    """A file that is there stays, and is named; with --force both are replaced."""
+    """A file that is there stays, and is named; with --force all are replaced."""
     file = lines("json_long")
     Path("monitor.toml").write_text("mine")
     result = monitor("onboard", "--file", file)
@@ -398,8 +414,9 @@ def test_the_start_is_reckoned_from_what_is_there(figures: Survey) -> None:
 def test_what_is_odd_is_remarked(figures: Survey) -> None:
     """Collisions, skewed clocks, texts, missing readings and different machines are told; a tidy topic has none."""
     form = Recognised(Format("telegraf_json", asset_from="tag", timestamp_unit="s"), {}, "")
-    base = load(None, {}, {})
+    base = load(None, {}, {"recorder.enabled": True})
     assert list(remarks(base, figures, {}, form)) == []
+    assert "[recorder]" in "".join(remarks(load(None, {}, {}), figures, {}, form))
     channels = {"x": ChannelFigures(9, 1, 1000, 0.3), "y": ChannelFigures(9, 3, 1000, 0.0)}
     odd = replace(figures, colliding=0.2, repeated=0.1, skew_ms={"a": 90_000, "b": 0}, regular=0.2, channels=channels)
     text = "\n".join(remarks(base, odd, {"state": 1.0, "y": 0.1}, form))

@@ -1,10 +1,7 @@
 """Settings that change while the worker runs: which, when, and what a replay makes of it."""
 
-import json
 import logging
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +17,13 @@ from monitor.service.held import Held
 from monitor.service.metrics import Metrics
 from monitor.service.reload import DIALS, LIVE, Reloader, changes, dials, turned
 from monitor.service.settings import Settings, fields
-from monitor.service.settings_base import literal
 from monitor.store.files import open_blobs
 from monitor.store.snapshots import Snapshot, Snapshots
 from tests.core.machines import rows
 from tests.service.keeping import NEVER, Shelf, committed, process, same
-from tests.service.rig import (
-    READINGS,
-    SMALL,
-    away,
-    feed,
-    published,
-    put_model,
-    readings,
-    running,
-    settings,
-    until,
-    values,
-)
+from tests.service.reloading import Site
+from tests.service.rig import READINGS, away, feed, published, put_model, readings, running, settings, until, values
 from tests.service.rig import committed as committed_offset
-from tests.service.test_process import ROOT, environment
 
 OTHER = {"threshold.margin": 30.0, "alerting.on_delay_s": 0.0}
 
@@ -294,49 +278,15 @@ def snapshot_dials(path: Path, wanted: Settings, at_most: int) -> Dials:
 
 def test_a_signal_reloads_the_file(tmp_path: Path) -> None:
     """SIGHUP applies what changed in the file to a running process, which goes on; a broken file changes nothing."""
-    (tmp_path / "in.jsonl").write_bytes(b"".join(value + b"\n" for _, value, _ in values(rows(2000))))
-    put_model(tmp_path / "store")
-    given = {
-        **SMALL,
-        "source.kind": "files",
-        "source.paths": [str(tmp_path / "in.jsonl")],
-        "source.speed": 1.0,
-        "outputs.kind": "files",
-        "outputs.directory": str(tmp_path / "out"),
-        "store.url": str(tmp_path / "store"),
-    }
-    file = tmp_path / "monitor.toml"
-
-    def write(**more: object) -> None:
-        every = {**given, **{key.replace("__", "."): value for key, value in more.items()}}
-        tops = [f"{key} = {literal(value)}" for key, value in every.items() if "." not in key]
-        file.write_text(
-            "\n".join([*tops, *(f"{key} = {literal(value)}" for key, value in every.items() if "." in key)])
-        )
-
-    def lines(event: str) -> list[dict[str, Any]]:
-        told = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
-        return [line for line in told if line["event"] == event]
-
-    write()
-    command = [sys.executable, "-m", "monitor.service", "run", "-c", str(file)]
-    with (
-        (tmp_path / "log").open("wb") as log,
-        subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=log) as worker,
-    ):
-        try:
-            until(lambda: lines("summary") or worker.poll() is not None)
-            write(threshold__margin=2.0)
-            worker.send_signal(signal.SIGHUP)
-            until(lambda: lines("settings adopted") or worker.poll() is not None)
-            write(threshold__margin=0.0)
-            worker.send_signal(signal.SIGHUP)
-            until(lambda: lines("configuration not reloaded") or worker.poll() is not None)
-            assert worker.poll() is None
-            worker.send_signal(signal.SIGTERM)
-            assert worker.wait(60) == 0
-        finally:
-            worker.kill()
-    (line,) = lines("settings adopted")
-    assert line["threshold.margin"] == 2.0
-    assert lines("configuration not reloaded")[0]["result"] == "invalid"
+    site = Site(tmp_path)
+    site.file.write_text(site.text(reload__on_change=False))
+    with site.worker() as worker:
+        site.file.write_text(site.text(reload__on_change=False, threshold__margin=2.0))
+        worker.send_signal(signal.SIGHUP)
+        assert site.wait(worker, "settings adopted", 1)["threshold.margin"] == 2.0
+        site.file.write_text(site.text(reload__on_change=False, threshold__margin=0.0))
+        worker.send_signal(signal.SIGHUP)
+        assert site.wait(worker, "configuration not reloaded", 1)["result"] == "invalid"
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(60) == 0
+    assert len(site.lines("settings adopted")) == 1

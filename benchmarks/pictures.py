@@ -1,0 +1,151 @@
+"""The pictures of the README: the status page and a backtest's report, as a browser shows them on the demo's plant.
+
+    python -m benchmarks.pictures [--all]
+
+1. The demo's plant runs through the unchanged daemon, a second of the plant after the other, so that the page's trails
+   are those of a plant at work. It is held when FIRING assets have been in alert for WELL_S.
+2. Chromium opens the page: docs/pictures/status.png.
+3. The same readings go through `monitor backtest` with that model and the simulator's labels, and Chromium opens the
+   report at one asset: docs/pictures/report.png.
+
+`--all` makes each picture in light and dark, on a desktop and a telephone, below build/pictures, to be looked at.
+Needs Debian's chromium and pngquant, which leaves a fifth of the bytes and no difference that one sees.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+
+from monitor.connectors.memory import MemoryBroker
+from monitor.core.records import Record
+from monitor.service.build import wall_ms
+from monitor.service.configuration import load
+from monitor.service.demo import CLEAN, CONFIG, PARTITIONS, TAIL
+from monitor.service.faults import ROUND, fault_schedule, faulty_rows
+from monitor.service.health import HealthServer
+from monitor.service.overview import Overview
+from monitor.service.page import Page
+from monitor.service.plant import Plant, PlantSettings, Sent, messages
+from monitor.service.running import Service
+from tests.browser import DESKTOP, PHONE, Tab, tab
+
+OUT = Path("docs/pictures")
+ASSETS, ROUNDS = 8, 2
+FIRING = 3  # a row of alerts on a desktop
+WELL_S = 10  # of the plant's time, in which an alert's chart has come to show something
+SHOWN = "pump-05"  # in the report: its speed sensor froze
+README = (1280, 800, 1)  # CSS pixels, and pixels of the screen for each
+STEP_S = 0.05  # between two looks of ours; the loop takes less for a second of eight pumps
+SETTLED_S = 0.7  # until what a new size or scheme changes is drawn
+
+
+class Stand:
+    """The demo's plant, its faults and its readings."""
+
+    def __init__(self) -> None:
+        self.plant = Plant(PlantSettings(ASSETS, 1000, 0))
+        self.faults = fault_schedule(self.plant, CLEAN, ROUNDS)
+        self.rows = faulty_rows(self.plant, self.faults, 0, CLEAN + ROUNDS * ROUND + TAIL)
+
+    def sent(self) -> list[Sent]:
+        return list(messages(self.plant, 0, self.rows))
+
+
+@contextmanager
+def at_work(stand: Stand, folder: Path) -> Iterator[str]:
+    """The address of the page at that second."""
+    given = {
+        "outputs.directory": str(folder / "out"),
+        "store.url": str(folder / "store"),
+        "delivery.checkpoint_s": STEP_S,
+        "source.poll_s": STEP_S / 2,
+    }
+    settings = load(CONFIG, {}, given)
+    topic, broker = settings.source.topics[0], MemoryBroker({"readings": PARTITIONS}, bound=None)
+    service, stop = Service(settings, broker), threading.Event()
+
+    def look() -> Overview | None:
+        return None if service.daemon is None else service.daemon.overview
+
+    page = Page("pumps", look, service.health.ready, wall_ms)
+    server = HealthServer(service.health, service.metrics, "127.0.0.1", 0, page)
+    thread = threading.Thread(target=service.run, args=(stop,))
+    thread.start()
+    try:
+        for at, group in groupby(stand.sent(), key=attrgetter("time")):
+            before = look()
+            for each in group:
+                broker.append(Record(topic, each.key, each.value), timestamp=each.time)
+            if stand.plant.step(at) < CLEAN:  # at once, up to what the first model is learned from
+                continue
+            while (seen := look()) is None or seen is before or not seen.model or any(seen.lag.values()):
+                assert thread.is_alive()
+                time.sleep(STEP_S / 2)
+            page.look()
+            begun = {alert.asset: alert.start for alert in seen.alerts}
+            if len([start for start in begun.values() if at - start >= 1000 * WELL_S]) >= FIRING:
+                break
+        server.open()
+        try:
+            yield f"http://127.0.0.1:{server.port}/"
+        finally:
+            server.close()
+    finally:
+        stop.set()
+        thread.join()
+
+
+def report(stand: Stand, folder: Path) -> str:
+    """The address of the report of a backtest with the model that the daemon has learned."""
+    recording, labels, out = (folder / name for name in ("plant.jsonl", "labels.jsonl", "report.html"))
+    recording.write_bytes(b"".join(sent.value + b"\n" for sent in stand.sent()))
+    labels.write_text("".join(json.dumps(asdict(fault)) + "\n" for fault in stand.faults))
+    command = [sys.executable, "-m", "monitor.service", "backtest", str(recording), "--labels", str(labels)]
+    given = ["-s", "source.kind=files", "-s", f"store.url={folder / 'store'}"]
+    subprocess.run([*command, *given, "--model", "current", "--out", str(out)], check=True)
+    return out.as_uri()
+
+
+def pictures(browser: Tab, name: str, top: str, *, every: bool) -> None:
+    """Of what the browser shows, by `name`, from the element `top` on."""
+    browser.call("Emulation.setScrollbarsHidden", hidden=True)
+    for size in (DESKTOP, PHONE) if every else (README,):
+        for scheme in ("light", "dark") if every else ("light",):
+            browser.screen(size, scheme)
+            browser.look(f"{top}.scrollIntoView()")
+            time.sleep(SETTLED_S)
+            path = browser.picture(f"{name}-{size[0]}-{scheme}" if every else name)
+            path = path if every else path.replace(OUT / path.name)
+            subprocess.run(["pngquant", "--force", "--strip", "--output", path, "256", path], check=True)
+            print(path, path.stat().st_size)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--all", action="store_true")
+    every = parser.parse_args().all
+    stand = Stand()
+    with tempfile.TemporaryDirectory() as name, tab(Path(name, "profile")) as browser:
+        folder = Path(name)
+        with at_work(stand, folder) as address:
+            browser.call("Page.navigate", url=address)
+            browser.until(f"document.querySelectorAll('.alert').length === {FIRING}")
+            pictures(browser, "status", "document.body", every=every)
+        browser.call("Page.navigate", url=report(stand, folder))
+        browser.until("document.readyState === 'complete'")
+        head = f"[...document.querySelectorAll('h3')].find((each) => each.textContent === '{SHOWN}')"
+        pictures(browser, "report", f"{head}.parentElement", every=every)
+
+
+if __name__ == "__main__":
+    main()

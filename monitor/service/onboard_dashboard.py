@@ -1,0 +1,100 @@
+"""The dashboard of what `monitor onboard` found: exactly these assets and channels, with a unit where a name says it.
+
+Panels and questions are those of deploy/grafana, whose generator writes the template beside this file, one for each
+language of InfluxDB. Here only names are filled in: the choices of assets, and the last panel once for each channel.
+"""
+
+import copy
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+_UID = 40  # characters that Grafana takes
+_WIDTH = 24  # of a page
+_UNITS = {  # last part of a channel's name -> Grafana's name of the unit
+    "amps": "amp",
+    "bar": "pressurebar",
+    "celsius": "celsius",
+    "degc": "celsius",
+    "degf": "fahrenheit",
+    "fahrenheit": "fahrenheit",
+    "hz": "hertz",
+    "kelvin": "kelvin",
+    "kpa": "pressurekpa",
+    "kw": "kwatt",
+    "kwh": "kwatth",
+    "lpm": "flowlpm",
+    "mbar": "pressurembar",
+    "pct": "percent",
+    "percent": "percent",
+    "psi": "pressurepsi",
+    "rpm": "rotrpm",
+    "volts": "volt",
+    "watts": "watt",
+}
+
+
+class Language(StrEnum):
+    """What the dashboard asks InfluxDB in."""
+
+    FLUX = "flux"
+    INFLUXQL = "influxql"
+
+
+def template(language: Language) -> Path:
+    """The dashboard that is filled in."""
+    return Path(__file__).with_name(f"onboard_{language}.json")
+
+
+def unit(channel: str) -> str:
+    """Grafana's name of the unit that a channel's name ends with, such as `oil_celsius`; none = no unit is said."""
+    return _UNITS.get(re.split(r"[._:/-]", channel)[-1].lower(), "none")
+
+
+def dashboard_text(name: str, assets: Sequence[str], channels: Sequence[str], language: Language) -> str:
+    """The dashboard of a detector by name, as JSON to be imported or provisioned."""
+    page: dict[str, Any] = json.loads(template(language).read_text())
+    page |= {"title": name, "uid": _uid(name, language)}
+    choices = page["templating"]
+    choices["list"] = [{**each, **_choices(assets, several=each["multi"])} for each in choices["list"]]
+    *panels, channel = page["panels"]
+    page["panels"] = panels + [_panel(channel, each, place) for place, each in enumerate(channels)]
+    return json.dumps(page, indent=1, sort_keys=True) + "\n"
+
+
+def _uid(name: str, language: Language) -> str:
+    """Of letters, digits and hyphens only, and none of deploy/grafana's; what had to be changed or cut gets a hash."""
+    uid = re.sub(r"[^A-Za-z0-9-]", "-", f"plant-{name}-{language}")
+    if uid == f"plant-{name}-{language}" and len(uid) <= _UID:
+        return uid
+    return f"{uid[: _UID - 9]}-{hashlib.sha256(f'{name} {language}'.encode()).hexdigest()[:8]}"
+
+
+def _choices(assets: Sequence[str], *, several: bool) -> dict[str, Any]:
+    """Of a variable: these assets, all of them or the first one chosen."""
+    every = {"text": "All", "value": "$__all"}
+    options = ([every] if several else []) + [{"text": name, "value": name} for name in assets]
+    chosen = {"text": ["All"], "value": ["$__all"]} if several else options[0]
+    return {
+        "query": ",".join(assets),
+        "options": [{**option, "selected": number == 0} for number, option in enumerate(options)],
+        "current": {**chosen, "selected": True},
+    }
+
+
+def _panel(channel: dict[str, Any], name: str, place: int) -> dict[str, Any]:
+    """The panel of a channel. Its name needs no escape but in a regular expression: a decoder takes no other signs."""
+    made: dict[str, Any] = copy.deepcopy(channel)
+    made["title"] = name
+    made["fieldConfig"]["defaults"]["unit"] = unit(name)
+    pattern = name.replace(".", r"\.").replace("/", r"\/")
+    for target in made["targets"]:
+        target["query"] = target["query"].replace("${channel}", name).replace("$channel", pattern)
+    box = made["gridPos"]
+    row, x = divmod(place * box["w"], _WIDTH)
+    box |= {"x": x, "y": box["y"] + row * box["h"]}
+    return made

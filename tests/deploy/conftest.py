@@ -1,0 +1,11 @@
+"""What several files of this folder look at, made once."""
+
+import pytest
+
+from tests.deploy.real_run import Run, real_run
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A real run of the daemon."""
+    return real_run(tmp_path_factory.mktemp("run"))

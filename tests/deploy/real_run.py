@@ -1,0 +1,58 @@
+"""A real run of the daemon, for all that dashboards and rules ask for.
+
+The daemon scores, alerts, rejects, records into the stand-in for InfluxDB and answers /metrics.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import SecretStr
+
+from monitor.connectors.memory import MemoryBroker
+from monitor.core.points import ALERTS, CHANNELS, SCORES
+from monitor.service.running import Service
+from tests.influx_server import Point, influx_server
+from tests.service.rig import committed, feed, put_model, running, settings, until, values
+from tests.service.test_daemon import faulty
+from tests.service.test_running import recording, with_health
+
+SCRAPES = 5
+
+
+class Run(NamedTuple):
+    scrapes: list[str]  # /metrics, in the order of time
+    written: Mapping[str, set[str]]  # measurement -> its tags and fields
+    points: Sequence[Point]
+    lines: bytes  # the same, as the recorder wrote them
+
+
+def scrape_at(service: Service, broker: MemoryBroker, offset: int) -> str:
+    """/metrics when everything below the offset is read and recorded."""
+    until(lambda: committed(broker) == offset)
+    until(lambda: b"monitor_recorder_lag_messages 0.0" in service.metrics.render())
+    return service.metrics.render().decode()
+
+
+def real_run(folder: Path) -> Run:
+    """A worker with a model, fed a fault and messages that cannot be read, in pieces with a scrape after each."""
+    put_model(folder / "store")
+    broker, sent, texts = MemoryBroker(), values(faulty()), []
+    written: dict[str, set[str]] = defaultdict(set)
+    with influx_server() as server:
+        wanted = settings(folder / "store", store__snapshot_s=1.0, recorder__batch_points=50)
+        wanted = with_health(recording(wanted, server.url))
+        place = {"org": server.org, "bucket": server.bucket, "token": SecretStr(server.token)}
+        wanted = wanted.model_copy(update={"recorder": wanted.recorder.model_copy(update=place)})
+        with running(wanted, broker) as service:
+            until(lambda: service.metrics.total("monitor_checkpoints_total"))
+            size = -(-len(sent) // SCRAPES)
+            for begin in range(0, len(sent), size):
+                feed(broker, [*sent[begin : begin + size], (b"a", b"{}", sent[begin][2])])
+                due = min(begin + size, len(sent)) + begin // size + 1
+                texts.append(scrape_at(service, broker, due))
+            until(lambda: {ALERTS, CHANNELS, SCORES} <= {point.measurement for point in server.points.values()})
+        for point in server.points.values():
+            written[point.measurement] |= {*point.tags, *point.fields}
+    return Run(texts, written, list(server.points.values()), b"\n".join(server.lines.values()))

@@ -1,0 +1,194 @@
+"""Everything that dashboards and Grafana's rules ask InfluxDB for, held against what a real run of the daemon wrote.
+
+- InfluxQL is asked of a real InfluxDB 1 (tests/influxd.py), which holds the lines as the recorder wrote them.
+- Flux is judged by its own compiler (tests/flux.py), with Grafana's variables filled in, and not run: InfluxDB 2 is not
+  to be had here. That it asks for the same as InfluxQL is told by the names of measurements, tags and fields.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.core.encode import alert_record
+from monitor.core.points import ALERTS, CHANNELS, SCORES, alert_points
+from monitor.core.records import ChannelShare, Message, Partition
+from tests.core.test_points import FIRING
+from tests.deploy.files import alerting, dashboards, onboarded, parts
+from tests.deploy.real_run import Run
+from tests.flux import compiles
+from tests.influxd import Influxd, influxd
+
+TAGS = {"asset", "channel", "detector", "severity", "state"}
+INTERVAL = "10s"  # between two points of a curve; Grafana computes it from the time range and the panel's width
+
+
+def questions(tree: Any) -> list[str]:
+    """Every question to InfluxDB in panels, variables, annotations and rules."""
+    found = {part["query"] for part in parts(tree) if isinstance(part.get("query"), str)}
+    return sorted(text for text in found if "_measurement" in text or "FROM" in text)
+
+
+def spoken(queries: list[str]) -> tuple[list[str], list[str]]:
+    """Those in InfluxQL, and those in Flux."""
+    return [text for text in queries if "FROM" in text], [text for text in queries if "FROM" not in text]
+
+
+EVERY = questions([*dashboards().values(), *onboarded().values(), *alerting().values()])
+INFLUXQL, FLUX = spoken(EVERY)
+
+
+def asked(query: str) -> tuple[str, set[str]]:
+    """The measurement of a question, and the tags and fields it names."""
+    if "_measurement" in query:
+        (measurement,) = re.findall(r'_measurement == "(\w+)"', query)
+        names = set(re.findall(r"\br\.([a-z]\w*)", query)) | set(re.findall(r'_field == "(\w+)"', query))
+        for columns in re.findall(r"columns?(?:Key)?: \[([^\]]*)\]", query):
+            names |= set(re.findall(r'"([a-z]\w*)"', columns))
+        return measurement, (names | set(re.findall(r'tag: "(\w+)"', query))) - {"time"}  # renamed for annotations
+    (measurement,) = re.findall(r'FROM "(\w+)"', query)
+    aliases = set(re.findall(r'AS "(\w+)"', query))
+    names = set(re.findall(r'"(\w+)"', query)) - {measurement}
+    raw = set(re.findall(r'\w+\("(\w+)"\)', query))
+    return measurement, (names - aliases) | raw
+
+
+def influxql(query: str, run: Run, asset: str, channel: str) -> str:
+    """A question as Grafana sends it, for the time of the run."""
+    times = [point.time for point in run.points]
+    filled = {"$timeFilter": f"time >= {min(times)}ms and time <= {max(times)}ms", "$__interval": INTERVAL}
+    return _filled(query, {**filled, "$assets": asset, "$asset": asset, "$channel": channel})
+
+
+def flux(query: str) -> str:
+    """A question as Grafana sends it: its variables and Flux's `v` are replaced in the text."""
+    filled = {
+        "v.timeRangeStart": "2026-01-01T00:00:00Z",
+        "v.timeRangeStop": "2026-01-01T01:00:00Z",
+        "v.windowPeriod": INTERVAL,
+        "v.defaultBucket": '"monitor"',
+    }
+    several = dict.fromkeys(("${asset:regex}", "${assets:regex}"), "(pump-1|pump-2)")
+    return _filled(query, {**filled, **several, "${asset}": "pump-1", "${channel}": "flow"})
+
+
+def _filled(text: str, values: dict[str, str]) -> str:
+    for name, value in values.items():
+        text = text.replace(name, value)
+    assert "$" not in text.replace("$/", "")  # the end of a regular expression
+    return text
+
+
+def columns(series: list[dict[str, Any]], name: str) -> list[Any]:
+    """The values of a column in all series of an answer, without those that are null."""
+    found = [row[each["columns"].index(name)] for each in series for row in each["values"]]
+    return [value for value in found if value is not None]
+
+
+@pytest.fixture(scope="module")
+def database(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Influxd]:
+    """InfluxDB with every line of the run."""
+    with influxd(tmp_path_factory.mktemp("influxd")) as made:
+        made.write(run.lines)
+        yield made
+
+
+@pytest.mark.parametrize("query", EVERY)
+def test_what_influxdb_is_asked_for_is_written(run: Run, query: str) -> None:
+    """The measurement of each question was written by the run, with every tag and field that the question names."""
+    measurement, names = asked(query)
+    assert names
+    assert names - run.written[measurement] == set()
+
+
+@pytest.mark.parametrize("asset", ["b", ".*"])
+@pytest.mark.parametrize("query", INFLUXQL)
+def test_influxdb_answers_every_question(run: Run, database: Influxd, query: str, asset: str) -> None:
+    """Each question in InfluxQL, of one asset and of all, has an answer, with a value in each of its columns."""
+    series = database.ask(influxql(query, run, asset, "flow"))
+    assert series
+    for name in series[0]["columns"]:
+        assert columns(series, name), name
+
+
+def test_influxdb_keeps_what_was_recorded(run: Run, database: Influxd) -> None:
+    """Every point is in the database with all its tags and fields at its time, and nothing else is."""
+    for measurement in (ALERTS, CHANNELS, SCORES):
+        kept = set()
+        for each in database.ask(f'SELECT * FROM "{measurement}"'):
+            rows = [dict(zip(each["columns"], row, strict=True)) for row in each["values"]]
+            kept |= {frozenset((name, value) for name, value in row.items() if value is not None) for row in rows}
+        points = [point for point in run.points if point.measurement == measurement]
+        assert kept == {frozenset({"time": p.time, **p.tags, **p.fields}.items()) for p in points}
+
+
+def test_the_figures_are_those_of_the_alerts(run: Run, database: Influxd) -> None:
+    """The fleet's figures and its timeline say what the alert records say: who fired, what is over, who is scored."""
+    asked_for = {query: database.ask(influxql(query, run, ".*", ".*")) for query in INFLUXQL}
+    (firing_now,) = [answer for query, answer in asked_for.items() if 'sum("firing")' in query]
+    (scored_now,) = [answer for query, answer in asked_for.items() if 'count("ratio") FROM (' in query]
+    timelines = [answer for query, answer in asked_for.items() if query.startswith('SELECT "firing"')]
+    records = sorted((p.time, p.tags["asset"], p.fields["firing"]) for p in run.points if p.measurement == ALERTS)
+    assert {asset for _, asset, _ in records} == {"b"}
+    assert columns(firing_now, "sum") == [records[-1][2]] == [0]
+    assert columns(scored_now, "count") == [2]
+    assert len(timelines) == 2  # of the fleet, and of what onboard writes
+    for (bars,) in timelines:
+        assert bars["tags"] == {"asset": "b"}
+        assert [tuple(row) for row in bars["values"]] == [(time, firing) for time, _, firing in records]
+
+
+def test_what_was_not_written_has_no_answer(run: Run, database: Influxd) -> None:
+    """A field or an asset that is not there gives no series, so that the tests above can fail."""
+    for query in ('SELECT mean("colour") FROM "monitor_scores" WHERE $timeFilter', INFLUXQL[0]):
+        assert database.ask(influxql(query, run, "nobody", "nothing")) == []
+
+
+def test_odd_names_arrive_as_they_are(tmp_path: Path) -> None:
+    """Spaces, commas, equals signs, quotes and accents in names come back from the database as they were published."""
+    odd = ChannelShare('öl "A", p=1 \\ 2', 0.75, observed=4.2, expected=2.45, low=2.0, high=2.9, steps_ago=3)
+    alert = replace(FIRING, asset="halle 3, pumpe=ü", detector='"x"', channels=(odd,), model="a\\")
+    record = alert_record("alerts", alert)
+    line = alert_points(Message(Partition("alerts", 0), 0, record.key, record.value, alert.time)).value
+    with influxd(tmp_path) as made:
+        made.write(line or b"")
+        (series,) = made.ask(f'SELECT * FROM "{ALERTS}"')
+    kept = dict(zip(series["columns"], series["values"][0], strict=True))
+    assert (kept["asset"], kept["detector"], kept["model"]) == (alert.asset, alert.detector, alert.model)
+    assert kept["channel"] == odd.channel
+    assert kept["text"] == f"{odd.channel} 4.2, expected 2 to 2.9"
+
+
+def test_flux_compiles() -> None:
+    """Each question in Flux is one: its syntax, its functions, their parameters and the types that meet in it."""
+    verdicts = dict(zip(FLUX, compiles([flux(query) for query in FLUX]), strict=True))
+    assert len(verdicts) >= 10
+    assert [query for query, fine in verdicts.items() if not fine] == []
+
+
+def test_the_compiler_refuses_what_is_no_flux() -> None:
+    """A bracket too few, a function or parameter that is not there, and a wrong type are each refused."""
+    start = 'from(bucket: "b") |> range(start: -1h)'
+    wrong = ("limit(n: 3", "limits(n: 3)", "limit(m: 3)", 'limit(n: "3")')
+    assert compiles([f"{start} |> {more}" for more in ("limit(n: 3)", *wrong)]) == [True, *(False for _ in wrong)]
+
+
+def test_the_search_for_names_finds_them() -> None:
+    """Measurement, tags and fields are found in both languages; aliases and Flux's own columns are none."""
+    text = 'from(bucket: b) |> filter(fn: (r) => r._measurement == "m" and r.asset == "x" and r._field == "f")'
+    assert asked(f'{text} |> keep(columns: ["_time", "state"])') == ("m", {"asset", "f", "state"})
+    assert asked('SELECT mean("f") AS "g" FROM "m" WHERE "asset" =~ /^$asset$/') == ("m", {"f", "asset"})
+
+
+def test_both_languages_ask_the_same() -> None:
+    """Each dashboard of InfluxDB asks for the same measurements, tags and fields in Flux as in InfluxQL."""
+    pages = {**dashboards(), **{f"{language}/onboarded.json": page for language, page in onboarded().items()}}
+    for name in ("fleet", "asset", "onboarded"):
+        told = []
+        for language in ("flux", "influxql"):
+            found = [asked(text) for text in questions(pages[f"{language}/{name}.json"])]
+            told.append({(measurement, field) for measurement, names in found for field in names - TAGS})
+        assert told[0] == told[1] != set()
