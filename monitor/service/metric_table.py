@@ -46,6 +46,11 @@ TABLE = (
         error=(),
     ),
     _counter(
+        "monitor_messages_lost_total",
+        "Messages that the broker had deleted before they were read.",
+        "The worker was away, or behind, for longer than the topic keeps messages: lengthen retention, or add workers.",
+    ),
+    _counter(
         "monitor_readings_total",
         "Readings decoded from messages.",
         "Compare with what the plant should send; a lasting drop means silent assets or channels.",
