@@ -54,9 +54,8 @@ class KafkaSource:
     """Messages of the topics that the group gives to this member.
 
     `config` holds librdkafka's options by their own names; see `kafka_options.check_options` for those it must not.
-    `on_error` is told in a sentence of every complaint of the client, and of messages that were deleted before they
-    could be read; `on_deleted` is told their number. Both run inside the other calls, during `close` perhaps on
-    another thread.
+    `on_error` is told of each complaint of the client, and of messages deleted before they were read, `on_deleted` the
+    number of these. Both run inside the other calls, during `close` perhaps on another thread.
     """
 
     def __init__(
@@ -66,6 +65,7 @@ class KafkaSource:
         group: str,
         reset: Literal["earliest", "latest"],
         on_error: Report = report,
+        *,
         on_deleted: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._config, self._topics, self._group = dict(config), list(topics), group

@@ -119,7 +119,7 @@ def make_daemon(
         library=library,
         trainer=make_trainer(settings, library, histories, metrics, role),
         pace=make_pace(settings),
-        counter=Counter(metrics),
+        counter=Counter(metrics, log),
         metrics=metrics,
         health=health,
         notifier=Notifier(os.environ, time.monotonic),

@@ -80,7 +80,7 @@ def make_source(settings: Settings, blobs: Blobs | None, metrics: Metrics, broke
             source.group,
             source.reset,
             _complaint(metrics, "source"),
-            lambda number: metrics.add("monitor_messages_lost_total", number),
+            on_deleted=lambda number: metrics.add("monitor_messages_lost_total", number),
         )
     if source.kind == "files":
         offsets = f"offsets/{source.group}.json"
