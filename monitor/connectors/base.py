@@ -73,6 +73,9 @@ class Source(Protocol):
     def lag(self) -> dict[Partition, int]:
         """Messages not yet delivered per assigned partition, as last known; never waits."""
 
+    def held_up(self) -> str:
+        """Why something it holds is not delivered for now although `poll` succeeds; empty = nothing is known."""
+
     def ended(self) -> bool:
         """True when no message will ever come again (the files are read to their ends)."""
 

@@ -169,6 +169,10 @@ class FileSource:
     def lag(self) -> dict[Partition, int]:
         return {part: reader.left() for part, reader in self._readers.items() if self._assigned}
 
+    def held_up(self) -> str:
+        """See `base.Source`: never, a file that cannot be read is raised."""
+        return ""
+
     def ended(self) -> bool:
         return self._assigned and all(reader.ended() for reader in self._readers.values())
 

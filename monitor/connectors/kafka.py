@@ -11,7 +11,7 @@ failed is offered again at every poll until it succeeds, and delivers nothing be
 One thread uses a source. Only `close` of the client, which can hang, runs in another one, so that it can be left alone.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
@@ -29,6 +29,7 @@ from monitor.connectors.kafka_client import (
     within,
 )
 from monitor.connectors.kafka_commits import Commits
+from monitor.connectors.kafka_holdups import Holdups
 from monitor.connectors.kafka_positions import Positions
 from monitor.core.records import Message, Partition
 
@@ -53,8 +54,8 @@ class KafkaSource:
     """Messages of the topics that the group gives to this member.
 
     `config` holds librdkafka's options by their own names; see `kafka_options.check_options` for those it must not.
-    `on_error` is told in a sentence of every complaint of the client and of every message that was lost before it
-    could be read. It runs inside the other calls; during `close` it may run on another thread.
+    `on_error` is told of each complaint of the client, and of messages deleted before they were read, `on_deleted` the
+    number of these. Both run inside the other calls, during `close` perhaps on another thread.
     """
 
     def __init__(
@@ -64,23 +65,21 @@ class KafkaSource:
         group: str,
         reset: Literal["earliest", "latest"],
         on_error: Report = report,
+        *,
+        on_deleted: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._config, self._topics, self._group = dict(config), list(topics), group
         self._default = OFFSET_BEGINNING if reset == "earliest" else OFFSET_END
-        self._tell = on_error
+        self._tell, self._deleted = on_error, on_deleted
         self._trouble = Trouble(on_error)
         self._consumer: Consumer | None = None
+        self._commits: Commits
         self._unplaced: set[Partition] = set()  # assigned by the group, not yet answered by on_assign
         self._recreated: set[Partition] = set()  # of those: whatever is committed belongs to an earlier topic
         self._gone: set[Partition] = set()  # where the next offset does not exist
         self._batch: list[Message] = []  # what the running poll will return
         self._fault: BaseException | None = None  # to be raised when there is no message left to return
         self._fatal = False
-
-    @property
-    def last_error(self) -> str | None:
-        """The client's last complaint; None since a broker has answered."""
-        return self._trouble.last
 
     def open(self, on_assign: OnAssign, on_revoke: OnRevoke, on_lost: OnRevoke) -> None:
         """Join the group, in the background. Raises ValueError if the client refuses the configuration."""
@@ -90,10 +89,11 @@ class KafkaSource:
             settings.setdefault("partition.assignment.strategy", "cooperative-sticky")
         strategy = settings.get("partition.assignment.strategy", "cooperative-sticky")
         try:
-            calls = {"error_cb": self._trouble.heard, "on_commit": self._answered}
-            consumer = Consumer({**settings, **calls})
+            answered = lambda *said: self._commits.answered(*said)  # noqa: E731, PLW0108 - made after the consumer
+            consumer = Consumer({**settings, "error_cb": self._trouble.heard, "on_commit": answered})
             self._positions = Positions(consumer, cooperative=strategy == "cooperative-sticky")
-            self._commits = Commits(consumer, self._trouble)
+            self._holdups = Holdups(consumer, self._positions)
+            self._commits = Commits(consumer, self._trouble, self._tell)
             self._consumer = consumer
             consumer.subscribe(
                 self._topics,
@@ -110,6 +110,7 @@ class KafkaSource:
             self._consume(limit, timeout)
             self._restart()
             self._positions.look()
+            self._holdups.look()
             if self._unplaced:
                 self._place()
         if self._fault is not None and not self._batch:
@@ -140,6 +141,10 @@ class KafkaSource:
         """See `base.Source`. As of the last fetch, or 5 s ago if paused; without partitions whose end is not known."""
         return self._positions.lag()
 
+    def held_up(self) -> str:
+        """See `base.Source`."""
+        return self._holdups.text()
+
     def ended(self) -> bool:
         """Never: a topic that was read to its end may go on at any time."""
         return False
@@ -160,11 +165,6 @@ class KafkaSource:
             self._tell(f"the consumer did not leave the group within {_CLOSE_S:g} s and was abandoned")
         if self._fault is not None:
             raise self._fault
-
-    def _answered(self, error: KafkaError | None, _: list[TopicPartition]) -> None:
-        """To a commit that was sent a while ago."""
-        if error is not None:
-            self._tell(f"commit: {error.name()}: {error.str()}")
 
     def _opened(self) -> Consumer:
         assert self._consumer is not None, "open() comes first"
@@ -199,6 +199,7 @@ class KafkaSource:
                 offset = each.offset()
                 append(Message(part, offset, each.key(), each.value(), each.timestamp()[1]))
                 following[part] = offset + 1
+        self._holdups.arrived(self._batch)
         if self._batch and not self._trouble.cut_off:  # what was fetched before an outage is no sign that it is over
             self._trouble.over()
 
@@ -206,7 +207,10 @@ class KafkaSource:
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - librdkafka's own codes begin so
             self._gone |= {part} & self._positions.next.keys()
         elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - as above
-            self._blame(self._trouble.judge(error, "poll" if part.topic is None else name(part)))
+            fault = self._trouble.judge(error, "poll" if part.topic is None else name(part))
+            if part.topic is not None:
+                self._holdups.note(part, str(fault))
+            self._blame(fault)
 
     def _take_over(self, parts: Iterable[TopicPartition]) -> None:
         """The group has given these partitions to this member."""
@@ -278,6 +282,7 @@ class KafkaSource:
                     self._tell(
                         f"{name(part)}: {lost} messages from offset {wanted} on were deleted before they were read"
                     )
+                    self._deleted(lost)
                 self._positions.move(part, wanted + lost)
                 self._gone.discard(part)
             except (KafkaException, KafkaFatal) as fault:  # asked again at the next poll

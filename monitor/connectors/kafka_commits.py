@@ -12,10 +12,10 @@ which is safe: a member that was not called back still owns its partitions, and 
 import time
 from collections.abc import Mapping, Sequence
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from monitor.connectors.base import Unavailable
-from monitor.connectors.kafka_client import Trouble
+from monitor.connectors.kafka_client import Report, Trouble
 from monitor.core.records import Partition
 
 _ATTEMPTS = 5  # the phases of a rebalance are three
@@ -25,9 +25,18 @@ _AGAIN_S = 0.1  # a phase that waits for nobody takes a few round trips
 class Commits:
     """What the consumer's group has committed."""
 
-    def __init__(self, consumer: Consumer, trouble: Trouble) -> None:
+    def __init__(self, consumer: Consumer, trouble: Trouble, tell: Report) -> None:
         self._consumer = consumer
         self._trouble = trouble
+        self._tell = tell
+        self._refused = ""  # the broker's last word on a commit; empty = the last one was accepted
+
+    def answered(self, error: KafkaError | None, _: list[TopicPartition]) -> None:
+        """To a commit that was sent a while ago; told once for as long as it stays the same."""
+        said = "" if error is None else f"{error.name()}: {error.str()}"
+        if said and said != self._refused:
+            self._tell(f"commit: {said}")
+        self._refused = said
 
     def store(self, offsets: Mapping[Partition, int], timeout: float) -> None:
         """Commit; returning means durable. Raises Unavailable or KafkaFatal."""
@@ -45,7 +54,8 @@ class Commits:
             if time.monotonic() + _AGAIN_S > deadline:
                 raise self._trouble.unavailable(f"no answer to the commit within {timeout:g} s")
             time.sleep(_AGAIN_S)
-        raise self._trouble.unavailable("the commit was refused: the group is rebalancing or has given up this member")
+        why = self._refused or "the group is rebalancing or has given up this member"
+        raise self._trouble.unavailable(f"the commit was refused: {why}")
 
     def stored(self, partitions: Sequence[Partition], timeout: float) -> dict[Partition, int | None]:
         """The next offset to read of each; None = never committed. Raises KafkaException."""

@@ -59,11 +59,6 @@ class KafkaSink:
         self._failed: str | None = None  # why the client gave a record back; None = it did not
         self._rejected: list[tuple[Record, str]] = []
 
-    @property
-    def last_error(self) -> str | None:
-        """The client's last complaint; None since a record was acknowledged."""
-        return self._trouble.last
-
     def open(self) -> None:
         """Connect in the background. Raises ValueError if the client refuses the configuration."""
         try:

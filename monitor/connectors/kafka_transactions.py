@@ -70,11 +70,6 @@ class KafkaTransactions:
         self._rejected: list[tuple[Record, str]] = []
         self._failed = ""  # why this transaction cannot succeed
 
-    @property
-    def last_error(self) -> str | None:
-        """The client's last complaint; None since a record was acknowledged."""
-        return self._trouble.last
-
     def open(self) -> None:
         """End what an earlier process of this id left open. Raises ValueError if the client refuses the configuration.
 

@@ -55,6 +55,10 @@ class MemorySource:
     def lag(self) -> dict[Partition, int]:
         return {part: self._end(part) - position for part, position in self._positions.items()}
 
+    def held_up(self) -> str:
+        """See `base.Source`: never, a fault of the broker is raised."""
+        return ""
+
     def ended(self) -> bool:
         """Whether `MemoryBroker.finish` was called and all that this member shall read is delivered.
 

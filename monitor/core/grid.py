@@ -85,6 +85,12 @@ class Grid:
         self.seen = extend(self.seen, assets, NEVER)
         self.frontier = extend(self.frontier, assets, NEVER)
 
+    def forget(self, row: int) -> None:
+        """As if this row had never had a reading."""
+        self.newest[row] = self.seen[row] = self.frontier[row] = NEVER
+        keep = self.open.row != row
+        self.open = Open(self.open.row[keep], self.open.step[keep], self.open.offset[keep], self.open.values[keep])
+
     def remap(self, source: Index) -> None:
         """Take column `source[c]` (-1 = a new, empty one) as column c. Steps left without a reading are forgotten."""
         offset, values = pick_columns(self.open.offset, source, -1), pick_columns(self.open.values, source, np.nan)

@@ -73,6 +73,12 @@ class History:
             spans[:] = [span for span in spans if span[0] != alert.start]
             spans.append((alert.start, OPEN if alert.end is None else alert.end))
 
+    def forget(self, assets: Iterable[str]) -> None:
+        """These were given up for others: they count no more. Their blocks stay until they are too old."""
+        for asset in assets:
+            self._seen.pop(asset, None)
+            self._latest.pop(asset, None)
+
     def steps_seen(self) -> Times:
         """Steps (A,) of history that each asset has given so far, thinned out since or not."""
         return np.array(list(self._seen.values()), np.int64) * self._length

@@ -8,11 +8,14 @@
 
 Everything it holds is a function of the messages so far and of which model was adopted between which two messages:
 that is what makes a replay from a snapshot exact. Without a model it decodes and cuts windows, and nothing is scored.
+
+Where an asset gives way to a new one, the batch is cut: all stages are done with what came before, then its row is
+cleared in each. That happens at most as often as `Admission` lets one in, and only when there is no room left.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,7 +23,8 @@ from monitor.core.alerting import Alerting
 from monitor.core.decode import decode
 from monitor.core.decode_format import Format
 from monitor.core.detector import Detector
-from monitor.core.records import ChannelShare, Message, Outputs, State, WindowBatch
+from monitor.core.outputs import joined
+from monitor.core.records import ChannelShare, Message, Outputs, ReadingBatch, State, WindowBatch
 from monitor.core.threshold import Threshold
 from monitor.core.windows import Windows
 
@@ -48,22 +52,48 @@ class Pipeline:
         """Take messages of this partition in the order of their offsets; `now` is ms UTC."""
         before = {**self.windows.counts, **self.alerting.suppressed}
         readings, rejected = decode(messages, self.format, now)
+        total = len(readings)
         mark("decode")
+        parts: list[Outputs] = []
+        while len(readings) or not parts:
+            kept = self.alerting.states()
+            forgotten: Sequence[tuple[int, str]] = ()
+            count = self.windows.room(readings, kept)
+            if not count and len(readings):
+                forgotten, count = self._forget(kept), 1
+            parts.append(replace(self._walk(readings.part(0, count), mark), forgotten=forgotten))
+            readings = readings.part(count, len(readings))
+        outputs = parts[0] if len(parts) == 1 else joined(parts)
+        counts = _since(before, {**self.windows.counts, **self.alerting.suppressed})
+        refused = counts["readings_refused"] + counts["readings_flood"]
+        return replace(
+            outputs,
+            rejected=rejected,
+            counts={**counts, "readings": total},
+            stranger=self.windows.stranger if refused else "",
+        )
+
+    def _walk(self, readings: ReadingBatch, mark: Mark) -> Outputs:
+        """All stages but the first for readings among which no asset gives way."""
         windows = self.windows.push(readings)
         mark("windows")
-        counts = _since(before, self.windows.counts)
-        counts["readings"] = len(readings)
-        if self.detector is None:
-            return Outputs(windows, None, None, (), rejected, counts)
         names = self.windows.assets
+        if self.detector is None:
+            return Outputs(windows, None, None, names=names)
         scores = self.detector.score(windows, names)
         mark("score")
         thresholds = self.threshold.update(windows.assets, scores.score, self.detector.model.calibration.scores)
         mark("threshold")
         alerts = self.alerting.update(windows, scores, thresholds, names, self.model, self._explain(windows, names))
         mark("alerting")
-        counts |= _since(before, self.alerting.suppressed)
-        return Outputs(windows, scores, thresholds, alerts, rejected, counts)
+        return Outputs(windows, scores, thresholds, alerts, names=names)
+
+    def _forget(self, kept: Collection[int]) -> tuple[tuple[int, str], ...]:
+        """Clear a row for the next reading's asset. One that is not normal keeps its row, or its alert had no end."""
+        names = self.windows.assets
+        row = self.windows.forget(kept)
+        self.threshold.forget(row)
+        return ((row, names[row]),)
 
     def adopt(self, detector: Detector) -> None:
         """Score with another model from the next message on; what the old one's scores had taught is carried over."""

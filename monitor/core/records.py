@@ -65,6 +65,12 @@ class ReadingBatch:
     def __len__(self) -> int:
         return len(self.time)
 
+    def part(self, begin: int, end: int) -> "ReadingBatch":
+        """The readings from `begin` to before `end`; the names stay."""
+        at = slice(begin, end)
+        names = self.assets, self.channels
+        return ReadingBatch(*names, self.asset[at], self.channel[at], self.time[at], self.value[at], self.offset[at])
+
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
@@ -167,6 +173,11 @@ class Outputs:
     alerts: Sequence[Alert] = ()
     rejected: Sequence[Rejected] = ()
     counts: dict[str, int] = field(default_factory=dict)
+    names: Sequence[
+        str
+    ] = ()  # of the rows that `windows.assets` tells; those beyond the stage's own were given up since
+    forgotten: Sequence[tuple[int, str]] = ()  # rows that are another asset's now, and whose they were
+    stranger: str = ""  # an asset that was refused; empty = none was
 
 
 def pack_names(names: Sequence[str]) -> npt.NDArray[np.uint8]:

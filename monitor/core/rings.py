@@ -76,6 +76,12 @@ class Rings:
         self._carried_step = extend(self._carried_step, assets, NEVER)
         self.filled = extend(self.filled, assets, 0)
 
+    def forget(self, row: int) -> None:
+        """As if this row had never had a step."""
+        self._values[row], self._observed[row], self._cursor[row] = np.nan, False, self.length - 1
+        self._newest[row], self.filled[row] = NEVER, 0
+        self._carried[row], self._carried_step[row] = np.nan, NEVER
+
     def remap(self, source: Index) -> None:
         """Take column `source[c]` (-1 = a new, unobserved one) as channel c."""
         self._values = pick_columns(self._values, source, np.nan)

@@ -16,7 +16,7 @@ Measured with 1000 full rings of 10 000 scores and a refresh of 32, on one core:
 windows of one asset come at once. Such a ring takes 40 kB; columns double as they fill, and for that moment the matrix
 exists twice.
 
-It does not know names, forget assets or judge how long a limit was exceeded: see `windows` and `alerting`.
+It does not know names, choose whom to forget or judge how long a limit was exceeded: see `windows` and `alerting`.
 """
 
 from typing import Literal
@@ -97,6 +97,11 @@ class Threshold:
         back[order] = np.arange(len(order))
         threshold = _narrow(self._margin * base)[back]
         return ThresholdBatch(threshold, score > threshold, warm[back])
+
+    def forget(self, row: int) -> None:
+        """As if this row had never had a score: it is another asset's now."""
+        if row < self._assets:
+            self._ring[row], self._count[row], self._base[row] = EMPTY, 0, np.nan
 
     def rebase(self, old: Floats, new: Floats) -> None:
         """Carry the scores over to another model, whose score has quantiles `new` at LEVELS where `old` were before.

@@ -17,6 +17,7 @@ from monitor.core.records import Partition
 from monitor.core.threshold import Threshold
 from monitor.core.windows import Windows
 from monitor.service.build import (
+    Forward,
     make_models,
     make_outputs,
     make_points,
@@ -121,12 +122,12 @@ def make_daemon(
         library=library,
         trainer=make_trainer(settings, library, histories, metrics, role),
         pace=make_pace(settings),
-        counter=Counter(metrics),
+        counter=Counter(metrics, log),
         metrics=metrics,
         health=health,
         notifier=Notifier(os.environ, time.monotonic),
         log=log,
-        wall_ms=wall_ms,
+        wall_ms=Forward(wall_ms),
         monotonic=time.monotonic,
     )
     return daemon, sink

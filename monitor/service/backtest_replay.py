@@ -159,10 +159,10 @@ def _take(result: Replay, partition: Partition, part: _Part, messages: Sequence[
     for name, count in outputs.counts.items():
         result.counts[name] = result.counts.get(name, 0) + count
     if pipeline.detector is None:
-        part.history.add(outputs.windows, pipeline.windows.assets, pipeline.windows.channels)
+        part.history.add(outputs.windows, outputs.names, pipeline.windows.channels)
         return
     result.alerts += outputs.alerts
-    result.collector.take(pipeline.windows.assets, pipeline.detector, outputs)
+    result.collector.take(outputs.names, pipeline.detector, outputs)
 
 
 def _enough(

@@ -40,6 +40,21 @@ def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+class Forward:
+    """The wall clock of a process that a step back, or a start of the clock anew, does not set back.
+
+    A reading far ahead of the clock is refused; a clock set back by a day would else refuse all that is read that day.
+    """
+
+    def __init__(self, clock: Callable[[], int] = wall_ms) -> None:
+        self._clock, self._latest = clock, 0
+
+    def __call__(self) -> int:
+        """Ms UTC, the latest that the clock has shown."""
+        self._latest = max(self._latest, self._clock())
+        return self._latest
+
+
 def make_blobs(settings: Settings) -> Blobs:
     """The opened store. Raises ValueError or StoreUnavailable."""
     return open_blobs(settings.store.url)
@@ -60,7 +75,12 @@ def make_source(settings: Settings, blobs: Blobs | None, metrics: Metrics, broke
     source = settings.source
     if source.kind == "kafka":
         return KafkaSource(
-            settings.kafka.client(), source.topics, source.group, source.reset, _complaint(metrics, "source")
+            settings.kafka.client(),
+            source.topics,
+            source.group,
+            source.reset,
+            _complaint(metrics, "source"),
+            on_deleted=lambda number: metrics.add("monitor_messages_lost_total", number),
         )
     if source.kind == "files":
         offsets = f"offsets/{source.group}.json"

@@ -119,7 +119,7 @@ class Daemon:
         self._hold_or_go()
         try:
             messages = self._source.poll(self._pace.batch, self._pace.poll_s)
-            self._health.set("source", ok=True)
+            self._health.set("source", ok=not self._source.held_up(), reason=self._source.held_up())
         except (Unavailable, StoreUnavailable) as error:
             self._metrics.add("monitor_source_errors_total")
             self._health.set("source", ok=False, reason=str(error))
@@ -190,7 +190,6 @@ class Daemon:
             return False
         try:
             self._outbox.settle(timeout)  # 1
-            self._health.set("outputs", ok=True)
         except Unavailable as error:
             self._health.set("outputs", ok=False, reason=str(error))
             self._metrics.add("monitor_checkpoints_total", result="unavailable")
@@ -200,7 +199,9 @@ class Daemon:
         except Unavailable as error:  # a rebalance under way, or no broker: the next checkpoint commits more
             self._metrics.add("monitor_checkpoints_total", result="refused")
             self._log.warning("commit refused", reason=str(error))
+            self._health.set("outputs", ok=False, reason=str(error))
             return False
+        self._health.set("outputs", ok=True)
         for part, offset in offsets.items():
             self._held[part].committed = offset
             self._keeper.confirm(self._held[part])
@@ -293,8 +294,7 @@ class Daemon:
 
     def _on_lost(self, partitions: Sequence[Partition]) -> None:
         """Rule 6, second half."""
-        for part in partitions:
-            self._held.pop(part, None)
+        self._held = {part: held for part, held in self._held.items() if part not in partitions}
         if not self._held:  # else the partition itself is gone, a topic made anew, and nobody computes it again
             self._committer.discard()
         self._log.warning("partitions lost", partitions=len(partitions))

@@ -67,14 +67,16 @@ class Held:
 
     def take(self, outputs: Outputs) -> None:
         """Remember what the pipeline gave, for training and for show."""
-        names, windows = self.pipeline.windows.assets, outputs.windows
+        names, windows = outputs.names, outputs.windows
         self.history.add(windows, names, self.pipeline.windows.channels)
         self.history.note(outputs.alerts)
+        self.history.forget([name for _, name in outputs.forgotten])
         if outputs.scores is not None and outputs.thresholds is not None:
             grown = np.full(len(names), np.nan, np.float32)
             grown[: len(self.ratios)] = self.ratios
+            grown[[row for row, _ in outputs.forgotten]] = np.nan
             grown[windows.assets] = outputs.scores.score / outputs.thresholds.threshold  # of several, the last stays
-            self.ratios = grown
+            self.ratios = grown[: len(self.pipeline.windows.assets)]
         if self.trail is not None:
             self.trail.take(self.pipeline, outputs)
 

@@ -46,6 +46,11 @@ TABLE = (
         error=(),
     ),
     _counter(
+        "monitor_messages_lost_total",
+        "Messages that the broker had deleted before they were read.",
+        "The worker was away, or behind, for longer than the topic keeps messages: lengthen retention, or add workers.",
+    ),
+    _counter(
         "monitor_readings_total",
         "Readings decoded from messages.",
         "Compare with what the plant should send; a lasting drop means silent assets or channels.",
@@ -54,8 +59,14 @@ TABLE = (
         "monitor_readings_dropped_total",
         "Readings that entered no window, by reason.",
         "late: raise the lateness or repair clocks. duplicate: look for a producer that repeats itself. "
-        "unknown_channel, refused: compare names and numbers of assets and channels with the settings.",
-        reason=("late", "duplicate", "unknown_channel", "refused"),
+        "unknown_channel, refused: compare names and numbers of assets and channels with the settings. flood: more new "
+        "assets a minute than windows.new_assets; the log names one a minute.",
+        reason=("late", "duplicate", "unknown_channel", "refused", "flood"),
+    ),
+    _counter(
+        "monitor_assets_forgotten_total",
+        "Assets that were silent for windows.forget_s and gave way to new ones, as there was no room left.",
+        "If the plant has not changed, somebody invents names: see readings dropped as flood. Else raise max_assets.",
     ),
     _counter(
         "monitor_steps_closed_total",

@@ -30,8 +30,8 @@ class _Reader:
     history: History
 
     def take(self, messages: Sequence[Message]) -> None:
-        windows = self.pipeline.process(messages, wall_ms(), lambda _: None).windows
-        self.history.add(windows, self.pipeline.windows.assets, self.pipeline.windows.channels)
+        outputs = self.pipeline.process(messages, wall_ms(), lambda _: None)
+        self.history.add(outputs.windows, outputs.names, self.pipeline.windows.channels)
 
 
 def alone(settings: Settings, purpose: str) -> Settings:

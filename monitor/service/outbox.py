@@ -49,7 +49,7 @@ class Outbox:
             records += score_records(
                 topics.scores,
                 outputs,
-                names=pipeline.windows.assets,
+                names=outputs.names,
                 channels=pipeline.windows.channels,
                 model=pipeline.model,
                 every_steps=topics.scores_every,

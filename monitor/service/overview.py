@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from math import isnan
 from typing import NamedTuple
 
+from structlog.stdlib import BoundLogger
+
 from monitor.core.pipeline import Mark
 from monitor.core.records import Alert, Message, Outputs, Partition
 from monitor.service.held import Held
@@ -18,7 +20,7 @@ from monitor.service.trail import Course
 from monitor.service.trainer import Status
 
 STATES = ("learning", "warming", "normal", "pending", "firing")
-_DROPPED = ("late", "duplicate", "unknown_channel", "refused")
+_DROPPED = ("late", "duplicate", "unknown_channel", "refused", "flood")
 _SUPPRESSED = ("short", "gap")
 _SKIPPED = ("warmup", "unobserved")
 _TOLD = {  # what a summary tells: key -> counter
@@ -87,8 +89,9 @@ def _assets(held: Held) -> list[Asset]:
 class Counter:
     """Turns what passes by into metrics."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+    def __init__(self, metrics: Metrics, log: BoundLogger) -> None:
+        self._metrics, self._log = metrics, log
+        self._stranger, self._strange = "", 0  # an asset that was refused since the last summary, and readings of such
         self._told = dict.fromkeys(_TOLD, 0.0)  # totals at the last summary
 
     def stopwatch(self) -> Mark:
@@ -110,6 +113,9 @@ class Counter:
         add("monitor_readings_total", counts["readings"])
         add("monitor_steps_closed_total", counts["steps_closed"])
         add("monitor_gaps_total", counts["gaps"])
+        add("monitor_assets_forgotten_total", counts["assets_forgotten"])
+        self._stranger = outputs.stranger or self._stranger
+        self._strange += counts["readings_refused"] + counts["readings_flood"]
         for reason in _DROPPED:
             add("monitor_readings_dropped_total", counts[f"readings_{reason}"], reason=reason)
         for reason in _SKIPPED:
@@ -150,6 +156,9 @@ class Counter:
         totals = {key: self._metrics.total(name) for key, name in _TOLD.items()}
         since = {key: round(total - self._told[key]) for key, total in totals.items()}
         self._told = totals
+        if self._stranger:
+            self._log.warning("new assets refused", readings=self._strange, example=self._stranger)
+            self._stranger, self._strange = "", 0
         standing: dict[str, object] = {
             **since,
             "lag": sum(lag.values()),

@@ -137,7 +137,8 @@ class WindowsSection(Section):
     )
     max_assets: int = setting(
         10_000,
-        "Assets per partition; readings of more are counted and dropped. Guards the memory against a flood of names.",
+        "Assets per partition; beyond it one that was silent for `forget_s` gives way, or readings are counted and "
+        "dropped. Guards the memory against a flood of names.",
         "every reading would be dropped, or the memory would have no bound",
         low=1,
         high=65_536,
@@ -149,6 +150,25 @@ class WindowsSection(Section):
         low=1,
         high=4096,
     )
+    new_assets: int = setting(
+        600,
+        "New assets a minute, per partition and by the time of its readings; readings of more are counted and dropped "
+        "meanwhile. Until the first `length` steps are over, as many as `max_assets` come in at once. 600: 10 000 "
+        "machines that are switched on later, one by one, are in after 17 minutes; a flood takes as long to fill the "
+        "room.",
+        "no asset would be let in, or a flood of names take all the room at once",
+        low=1,
+        high=65_536,
+    )
+    forget_s: float = setting(
+        86_400.0,
+        "When there are `max_assets`, the one silent longest gives way to a new one if it was silent for so long, and "
+        "for `idle` steps. A day: machines that rest overnight keep their place. One with an alert never gives way.",
+        "machines that rest would give way to every new name",
+        unit="s",
+        low=1,
+        high=31_536_000,
+    )
 
     @property
     def step_ms(self) -> int:
@@ -157,5 +177,7 @@ class WindowsSection(Section):
 
     def arguments(self) -> dict[str, Any]:
         """What `monitor.core.windows.Windows` is made from."""
-        same = self.model_dump(exclude={"step_s", "lateness_s"})
-        return {**same, "step_ms": self.step_ms, "lateness_ms": round(self.lateness_s * 1000)}
+        same = self.model_dump(exclude={"step_s", "lateness_s", "forget_s"})
+        forget_ms = max(round(self.forget_s * 1000), self.idle * self.step_ms)  # before, its last steps are still open
+        spans = {"lateness_ms": round(self.lateness_s * 1000), "forget_ms": forget_ms}
+        return {**same, **spans, "step_ms": self.step_ms}

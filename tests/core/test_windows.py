@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from monitor.core.records import ReadingBatch, WindowBatch
-from monitor.core.windows import COUNTS, Windows
+from monitor.core.windows import Windows
+from monitor.core.windows_state import COUNTS
 
 Row = tuple[int, str, str, int, float]  # offset, asset, channel, time, value
 NAN = math.nan
@@ -41,6 +42,8 @@ def windows(*channels: str, **changes: Any) -> Windows:
         "idle": 1000,
         "max_assets": 10,
         "max_channels": 10,
+        "new_assets": 2**16,
+        "forget_ms": 2**45,
     }
     stage = Windows(**settings | changes)
     if channels:
@@ -387,6 +390,7 @@ def test_state_holds_every_count() -> None:
         ({"values": np.zeros((2, 2, 3), np.float32)}, "values is"),
         ({"filled": np.zeros(2)}, "filled is float64"),
         ({"settings": np.array([20, 3, 1])}, r"\[20, 3\], expected \[10, 3\]"),
+        ({"admission": np.array([0, -1])}, "admission is 0, -1"),
         ({"open_row": np.array([2])}, "open_row names an asset that is not there"),
         ({"assets": np.frombuffer(b'["a","a"]', np.uint8)}, "twice"),
         ({"channels": np.frombuffer(b"[", np.uint8)}, "Expecting value"),

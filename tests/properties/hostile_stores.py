@@ -241,9 +241,10 @@ def pipeline() -> Pipeline:
 def _pipeline() -> Pipeline:
     delays = {"on_delay_ms": 2000, "off_delay_ms": 5000, "update_ms": 10_000, "gap_ms": 60_000}
     holes = {"lateness_ms": 0, "max_gap": 8, "max_fill": 2, "idle": 30}
+    most = {"max_assets": 100, "max_channels": 8, "new_assets": 100, "forget_ms": 3_600_000}
     made = Pipeline(
         Format("json_wide"),
-        Windows(step_ms=STEP, length=L, max_assets=100, max_channels=8, min_observed=0.5, **holes),
+        Windows(step_ms=STEP, length=L, min_observed=0.5, **most, **holes),
         Threshold(percentile=99.0, margin=1.1, memory=500, warm=100, clip=1.2, refresh=8),
         Alerting(detector="d", partition=Partition("readings", 0), deadband=0.05, critical_ratio=3.0, **delays),
     )

@@ -1,6 +1,8 @@
 """What `Windows` must do, one reading at a time, in plain Python: the twin its property tests compare it with."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -56,10 +58,16 @@ class NaiveWindows:
         idle: int,
         max_assets: int,
         max_channels: int,
+        new_assets: int,
+        forget_ms: int,
+        kept: Collection[int] = (),
     ) -> None:
         self.step_ms, self.length, self.lateness_ms, self.idle = step_ms, length, lateness_ms, idle
         self.max_gap, self.max_fill, self.min_observed = max_gap, max_fill, min_observed
         self.max_assets, self.max_channels = max_assets, max_channels
+        self.new_assets, self.forget_ms, self.kept = new_assets, forget_ms, kept
+        self.level = Fraction(new_assets)  # assets that may be let in
+        self.since: int | None = None  # the time the level is of
         self.channels: list[str] = []
         self.frozen = False
         self.assets: dict[str, NaiveAsset] = {}
@@ -72,9 +80,11 @@ class NaiveWindows:
                 "readings_duplicate",
                 "readings_unknown_channel",
                 "readings_refused",
+                "readings_flood",
                 "windows_skipped_warmup",
                 "windows_skipped_unobserved",
                 "gaps",
+                "assets_forgotten",
             ],
             0,
         )
@@ -92,27 +102,56 @@ class NaiveWindows:
 
     def push(self, reading: Reading) -> None:
         """Take one reading, then close whatever it made ready."""
-        self.clock = reading.time if self.clock is None else max(self.clock, reading.time)
-        if self.admit(reading):
+        before, self.clock = self.clock, reading.time if self.clock is None else max(self.clock, reading.time)
+        if self.since is None:
+            self.since = reading.time + self.length * self.step_ms
+        if self.admit(reading, before):
             self.place(reading)
         for asset in self.assets.values():
             self.close_ready(asset, reading.offset)
 
-    def admit(self, reading: Reading) -> bool:
+    def admit(self, reading: Reading, before: int | None) -> bool:
         """Whether the reading's channel and asset are known now; learns them where that is allowed."""
         new_channel = reading.channel not in self.channels
         if new_channel and (self.frozen or len(self.channels) == self.max_channels):
             self.counts["readings_unknown_channel"] += 1
             return False
         if reading.asset not in self.assets:
-            if len(self.assets) == self.max_assets:
-                self.counts["readings_refused"] += 1
+            row = self.let_in(before)
+            if row is None:
                 return False
             first_step = reading.time // self.step_ms
-            self.assets[reading.asset] = NaiveAsset(len(self.assets), first_step, reading.time)
+            self.assets[reading.asset] = NaiveAsset(row, first_step, reading.time)
         if new_channel:
             self.channels.append(reading.channel)
         return True
+
+    def let_in(self, before: int | None) -> int | None:
+        """The row of a new asset, at the partition's time `before`; None if it is refused."""
+        assert self.since is not None
+        opening = before is None or before < self.since
+        if before is not None and not opening:
+            gained = Fraction((before - self.since) * self.new_assets, 60_000)
+            self.level, self.since = min(Fraction(self.new_assets), self.level + gained), before
+        if not opening and self.level < 1:
+            self.counts["readings_flood"] += 1
+            return None
+        row = len(self.assets)
+        if row == self.max_assets:
+            free = [(asset.seen, asset.row, name) for name, asset in self.assets.items() if asset.row not in self.kept]
+            if not free or before is None or before - min(free)[0] < self.forget_ms:
+                self.counts["readings_refused"] += 1
+                return None
+            _, row, name = min(free)
+            del self.assets[name]
+            self.counts["assets_forgotten"] += 1
+        if not opening:
+            self.level -= 1
+        return row
+
+    def names(self) -> list[str]:
+        """The assets by row."""
+        return sorted(self.assets, key=lambda name: self.assets[name].row)
 
     def place(self, reading: Reading) -> None:
         """Write the reading into its step, unless the step is closed or a later reading stands there."""

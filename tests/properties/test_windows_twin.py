@@ -1,7 +1,7 @@
 """`Windows` against its plain twin over streams with everything that goes wrong in a plant, cut into any batches."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from tests.properties.naive_windows import NaiveWindows, Reading
 
 STEP = 10  # ms
 CHANNELS = ("pressure", "flow", "speed", "level")
-ASSETS = ("pump-1", "pump-2", "press", "fan")
+ASSETS = ("pump-1", "pump-2", "press", "fan", "saw", "mill", "lathe")
 
 Switch = tuple[int, list[str], bool]  # before which reading the channels change, to what, frozen
 
@@ -65,8 +65,34 @@ SETTINGS = st.fixed_dictionaries(
         "idle": st.integers(1, 8),
         "max_assets": st.integers(1, 4),
         "max_channels": st.integers(1, 4),
+        "new_assets": st.sampled_from([1, 2, 60_000]),
+        "forget_ms": st.just(2**45),
     }
 )
+FLOODS = st.fixed_dictionaries(
+    {"new_assets": st.integers(1, 4), "forget_ms": st.sampled_from([80, 5000, 30_000]), "max_assets": st.integers(1, 4)}
+)
+
+
+@st.composite
+def floods(draw: st.DrawFn) -> list[Reading]:
+    """Messages of few or many assets, at once or with minutes between."""
+    message = st.tuples(
+        st.sampled_from([0, 0, 0, 1, 1, 2, 3, 4, 5, 6]),  # asset
+        st.sampled_from([0b01, 0b11, 0b100]),  # its channels, as bits
+        st.sampled_from([0, 0, 0, 10, 10, 20, 100, 5000, 15_000, 60_000]),  # ms the stream moves on
+        st.sampled_from([0, 0, 0, 10, 3000]),  # ms the message lags behind
+    )
+    start = 1_700_000_000_003
+    readings: list[Reading] = []
+    for offset, (asset, bits, ahead, behind) in enumerate(draw(st.lists(message, min_size=1, max_size=60))):
+        start += ahead
+        for place, channel in enumerate(CHANNELS):
+            if bits >> place & 1:
+                readings.append(Reading(ASSETS[asset], channel, start - behind, float(len(readings)), offset))
+    return readings
+
+
 CUTS = st.lists(st.sampled_from([1, 2, 3, 7, 20, 500]), min_size=1, max_size=4)  # sizes of the batches, repeated
 FROZEN = st.sampled_from([["pressure", "flow"], ["flow", "pressure", "speed"], ["pressure"], []])
 
@@ -78,7 +104,11 @@ def begins(size: int, cuts: Sequence[int], switches: Sequence[Switch] = ()) -> l
 
 
 def run(
-    windows: Windows, readings: list[Reading], cuts: list[int], switches: Sequence[Switch] = ()
+    windows: Windows,
+    readings: list[Reading],
+    cuts: list[int],
+    switches: Sequence[Switch] = (),
+    kept: Collection[int] = (),
 ) -> tuple[Windows, list[WindowBatch]]:
     """Push the readings in pieces: cut at `cuts`, and where a switch changes the channels."""
     places = begins(len(readings), cuts, switches)
@@ -87,8 +117,21 @@ def run(
         for place, names, frozen in switches:
             if place == begin:
                 windows.set_channels(names, frozen=frozen)
-        batches.append(windows.push(batch(readings[begin:end])))
+        batches += walk(windows, batch(readings[begin:end]), kept)
     return windows, batches
+
+
+def walk(windows: Windows, readings: ReadingBatch, kept: Collection[int]) -> list[WindowBatch]:
+    """Push the readings as a pipeline does: up to where an asset gives way to another."""
+    batches = []
+    while len(readings):
+        count = windows.room(readings, kept)
+        if not count:
+            windows.forget(kept)
+            count = 1
+        batches.append(windows.push(readings.part(0, count)))
+        readings = readings.part(count, len(readings))
+    return batches
 
 
 def rows_of(batches: list[WindowBatch], channels: int) -> list[tuple[Any, ...]]:
@@ -127,7 +170,7 @@ def test_learning_windows_match_the_twin(options: dict[str, Any], readings: list
         twin.push(reading)
     windows, batches = run(Windows(**options), readings, cuts)
     assert windows.counts == twin.counts
-    assert (windows.assets, list(windows.channels)) == (list(twin.assets), twin.channels)
+    assert (windows.assets, list(windows.channels)) == (twin.names(), twin.channels)
     assert rows_of(batches, len(twin.channels)) == twin_rows(twin)
 
 
@@ -213,3 +256,57 @@ def test_a_batch_is_ordered(options: dict[str, Any], readings: list[Reading], fr
     part = windows.push(batch(readings))
     keys = list(zip(part.position.tolist(), part.assets.tolist(), part.ends.tolist(), strict=True))
     assert keys == sorted(set(keys))
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    options=SETTINGS,
+    limits=FLOODS,
+    readings=floods(),
+    cuts=CUTS,
+    names=st.one_of(st.none(), FROZEN),
+    kept=st.sets(st.integers(0, 3), max_size=2),
+)
+def test_floods_of_assets_match_the_twin(
+    *,
+    options: dict[str, Any],
+    limits: dict[str, int],
+    readings: list[Reading],
+    cuts: list[int],
+    names: list[str] | None,
+    kept: set[int],
+) -> None:
+    """Who is let in, who is refused and why, and who gives way is the twin's, however the stream is cut."""
+    options = options | limits | {"max_channels": 4}
+    twin = NaiveWindows(**options, kept=kept)
+    switches: list[Switch] = []
+    if names is not None:
+        twin.set_channels(names, frozen=True)
+        switches = [(0, names, True)]
+    for reading in readings:
+        twin.push(reading)
+    kept_rows = {row for row in kept if row < options["max_assets"]}
+    windows, batches = run(Windows(**options), readings, cuts, switches, kept_rows)
+    assert windows.counts == twin.counts
+    assert windows.assets == twin.names()
+    assert rows_of(batches, len(twin.channels)) == twin_rows(twin)
+
+
+@settings(max_examples=200, deadline=None)
+@given(options=SETTINGS, limits=FLOODS, readings=floods(), cuts=CUTS, frozen=st.booleans())
+def test_the_state_in_a_flood_does_not_depend_on_cuts_or_on_moving(
+    options: dict[str, Any], limits: dict[str, int], readings: list[Reading], cuts: list[int], frozen: bool
+) -> None:
+    """The bucket and the rows that were given away are saved: any cuts and moves end in the same state, bit by bit."""
+    options = options | limits | {"max_channels": 4}
+    names = list(CHANNELS[:2]) if frozen else []
+    whole, _ = run(Windows(**options), readings, [500], [(0, names, frozen)])
+    moving = Windows(**options)
+    moving.set_channels(names, frozen=frozen)
+    for begin, end in itertools.pairwise([*begins(len(readings), cuts), len(readings)]):
+        walk(moving, batch(readings[begin:end]), ())
+        loaded = Windows(**options)
+        loaded.load_state(moving.save_state())
+        moving = loaded
+    assert bytes_of(moving) == bytes_of(whole)
+    assert moving.assets == whole.assets

@@ -121,7 +121,7 @@ def away(store: Path) -> Iterator[None]:
 
 
 @contextmanager
-def running(wanted: Settings, broker: MemoryBroker, role: Role = Role.ALL) -> Iterator[Service]:
+def running(wanted: Settings, broker: MemoryBroker | None, role: Role = Role.ALL) -> Iterator[Service]:
     """A worker in a thread, stopped kindly at the end; what it raised is raised."""
     service, stop = Service(wanted, broker, role), threading.Event()
     failures: list[BaseException] = []

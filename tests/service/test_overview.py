@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import structlog
 
 from monitor.connectors.memory import MemoryBroker
 from monitor.core.detector import Detector
@@ -18,6 +19,7 @@ from monitor.store.files import open_blobs
 from tests.core.machines import STEP, L, model, rows
 from tests.service.rig import ORIGIN, READINGS, readings, settings
 
+LOG = structlog.stdlib.get_logger("test")
 NOTHING = Overview("", Status(needed=100), (), 0)
 
 
@@ -109,7 +111,7 @@ def test_partitions_are_shown_together(held: Held) -> None:
 def test_gauges_follow_the_picture() -> None:
     """Assets by state, partitions, lag, learning, training and model are as the latest picture says, and no older."""
     metrics = Metrics()
-    counter = Counter(metrics)
+    counter = Counter(metrics, LOG)
     learning = replace(NOTHING, training=Status(share=0.25, running=True), partitions=3)
     counter.show(learning, {Partition("r", 0): 5, Partition("r", 1): 0})
     assert gauges(metrics, "monitor_learning_ratio") == {"": 0.25}
@@ -136,7 +138,7 @@ def test_gauges_follow_the_picture() -> None:
 def test_what_passes_by_is_counted(held: Held) -> None:
     """Messages, readings, windows and rejections of a batch are added up under their reasons."""
     metrics = Metrics()
-    counter = Counter(metrics)
+    counter = Counter(metrics, LOG)
     bad = Message(READINGS, 999, b"a", b"{", ORIGIN)
     sent = [*readings(rows(20)), bad]
     outputs = held.pipeline.process(sent, ORIGIN + 10**9, counter.stopwatch())
@@ -164,7 +166,7 @@ def test_what_is_muted_is_not_counted_as_new(held: Held) -> None:
     metrics = Metrics()
     held.pipeline.use(Detector(model()))
     outputs = push(held, rows(20), 0)
-    Counter(metrics).muted(outputs)
+    Counter(metrics, LOG).muted(outputs)
     assert metrics.total("monitor_muted_records_total") == len(outputs.windows) == 2 * (20 - L + 1)
     assert metrics.total("monitor_windows_scored_total") == 0
 
@@ -172,7 +174,7 @@ def test_what_is_muted_is_not_counted_as_new(held: Held) -> None:
 def test_a_summary_tells_what_happened_since_the_last(held: Held) -> None:
     """Counts are those since the summary before; while there is no model it tells how far learning is."""
     metrics = Metrics()
-    counter = Counter(metrics)
+    counter = Counter(metrics, LOG)
     sent = readings(rows(20))
     counter.count(sent, held.pipeline.process(sent, ORIGIN + STEP, counter.stopwatch()))
     learning = replace(NOTHING, training=Status(steps=20, needed=100, eta_s=79.6))
@@ -192,7 +194,7 @@ def test_alerts_that_came_to_nothing_are_counted(held: Held) -> None:
     batch[1, 300:301, 1] += 8.0
     push(held, batch[:, :300], 0)
     held.pipeline.alerting._on_delay_ms = 60_000
-    Counter(metrics).count([], push(held, batch[:, 300:], 300))
+    Counter(metrics, LOG).count([], push(held, batch[:, 300:], 300))
     suppressed = gauges(metrics, "monitor_alerts_suppressed_total")
     assert suppressed['{reason="short"}'] >= 1
     assert suppressed['{reason="gap"}'] == 0

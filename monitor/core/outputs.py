@@ -1,0 +1,45 @@
+"""Joins what the parts of a batch gave, where the batch was cut because an asset gave way to another."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from monitor.core.records import Outputs, ScoreBatch, ThresholdBatch, WindowBatch
+
+_WINDOWS = ("assets", "ends", "values", "observed", "position")
+_SCORES = ("score", "by_channel", "expected", "spread", "newest")
+_THRESHOLDS = ("threshold", "anomalous", "warm")
+
+
+def joined(parts: Sequence[Outputs]) -> Outputs:
+    """The parts as one. What an asset gave before it was forgotten stands at a row of its own, beyond all others."""
+    names = list(parts[-1].names)
+    windows: list[WindowBatch] = []
+    moved: dict[int, int] = {}  # rows that are another asset's in later parts -> where the earlier ones find them
+    for part in reversed(parts):
+        rows = np.array([moved.get(row, row) for row in part.windows.assets.tolist()], np.int32)
+        windows.append(WindowBatch(rows, *(getattr(part.windows, name) for name in _WINDOWS[1:])))
+        for row, name in part.forgotten:
+            moved[row] = len(names)
+            names.append(name)
+    widest = parts[-1].windows.values.shape[1]
+    windows = [_widened(each, widest) for each in reversed(windows)]
+    scores = [part.scores for part in parts if part.scores is not None]
+    thresholds = [part.thresholds for part in parts if part.thresholds is not None]
+    return Outputs(
+        WindowBatch(*(np.concatenate([getattr(each, name) for each in windows]) for name in _WINDOWS)),
+        ScoreBatch(*(np.concatenate([getattr(each, name) for each in scores]) for name in _SCORES)) if scores else None,
+        ThresholdBatch(*(np.concatenate([getattr(each, name) for each in thresholds]) for name in _THRESHOLDS))
+        if thresholds
+        else None,
+        [alert for part in parts for alert in part.alerts],
+        names=names,
+        forgotten=[pair for part in parts for pair in part.forgotten],
+    )
+
+
+def _widened(windows: WindowBatch, channels: int) -> WindowBatch:
+    """With the channels that were learned later, not observed."""
+    missing = ((0, 0), (0, channels - windows.values.shape[1]), (0, 0))
+    values = np.pad(windows.values, missing, constant_values=np.nan)
+    return WindowBatch(windows.assets, windows.ends, values, np.pad(windows.observed, missing), windows.position)
