@@ -1,6 +1,7 @@
 """Where the time goes: processor time of each stage per window, on one core, for a plant that is not there.
 
-    python -m benchmarks.stages [--assets 1250] [--steps 1] [--channels 8] [--kind json_wide] [--rounds 20] [--json FILE]
+    python -m benchmarks.stages [--assets 1250] [--steps 1] [--channels 8] [--kind json_wide] [--rounds 20]
+                                [--json FILE]
 
 Readings of simulated pumps go through what a worker does with them between its source and its sink: pipeline, what is
 held of a partition, and the records that are published, a score of every window with all its channels among them. All
@@ -173,13 +174,11 @@ def measure(assets: int, channels: int, kind: str, per_batch: int, rounds: int) 
 def floor(model: Model) -> float:
     """Microseconds that the network's multiplications for a window take at the rate of a large product of matrices."""
     a = model.architecture
-    steps = [a.length >> layer for layer in range(a.layers + 1)]  # on the time axis before each layer and after the last
-    down = sum(after * a.hidden * a.kernel for after in steps[1:]) * a.hidden + steps[1] * a.hidden * a.kernel * (
-        a.channels + 1 - a.hidden
-    )
-    taps = len(Doubling(1, a.kernel).taps[0])
-    up = sum(before * 2 * a.hidden * a.hidden * taps for before in steps[1:])
-    rest = 2 * a.latent * a.hidden * steps[-1] + a.length * a.hidden * a.channels
+    shorter = [a.length >> layer for layer in range(1, a.layers + 1)]  # steps after each layer of the encoder
+    widths = [a.channels + 1, *[a.hidden] * (a.layers - 1)]  # before it
+    down = sum(steps * a.hidden * width * a.kernel for steps, width in zip(shorter, widths, strict=True))
+    up = sum(steps * 2 * a.hidden**2 * len(Doubling(1, a.kernel).taps[0]) for steps in shorter)
+    rest = 2 * a.latent * a.hidden * shorter[-1] + a.length * a.hidden * a.channels
     square = torch.ones(1024, 1024)
     seconds = []
     for _ in range(20):

@@ -28,7 +28,7 @@ Doubles = npt.NDArray[np.float64]
 
 _JSON = (("content-type", b"application/json"),)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_TEN = np.array([float(f"1e{power}") for power in range(309)])  # exact, or the nearest: 10.0**n is neither
+_TEN = 10.0 ** np.arange(23)  # the powers of ten that float64 holds exactly
 _encoder = msgspec.json.Encoder()
 
 
@@ -99,10 +99,8 @@ def score_records(
     wanted = np.flatnonzero((outputs.windows.ends // step_ms) % every_steps == 0)
     if not len(wanted):
         return []
-    numbers = np.hstack((
-        _judged(outputs.scores.score[wanted], outputs.thresholds.threshold[wanted]),
-        _bands(outputs.scores, wanted).reshape(len(wanted), -1),
-    ))
+    judged = _judged(outputs.scores.score[wanted], outputs.thresholds.threshold[wanted])
+    numbers = np.hstack((judged, _bands(outputs.scores, wanted).reshape(len(wanted), -1)))
     columns = (outputs.windows.ends, outputs.thresholds.anomalous, outputs.thresholds.warm)
     times, anomalous, warm = (_cells(column[wanted]) for column in columns)
     cells, width = _cells(_rounded(numbers)), numbers.shape[1]
@@ -141,12 +139,17 @@ def _bands(scores: ScoreBatch, wanted: Index) -> Doubles:
 
 
 def _rounded(x: Doubles) -> Doubles:
-    """As `_number` has it, for many at once; NaN where a number is not finite."""
+    """As `_number` has it, for many (K, n) at once; NaN where a number is not finite."""
     size = np.abs(x)
     plain = (size > 0) & (size < np.inf)
     power = np.floor(np.log10(np.where(plain, size, 1.0))).astype(np.int64) - 6  # of ten, of the seventh digit
-    above, below = _TEN[np.maximum(power, 0)], _TEN[np.maximum(-power, 0)]
-    return np.where(plain, np.rint(np.where(plain, x, 0.0) / above * below) / below * above, np.where(size == 0, 0.0, np.nan))
+    exact = plain & (np.abs(power) < len(_TEN))
+    above, below = (_TEN[np.where(exact, np.maximum(sign * power, 0), 0)] for sign in (1, -1))
+    result: Doubles = np.rint(np.where(exact, x, 0.0) / above * below) / below * above
+    result[~(size < np.inf)] = np.nan
+    for place in zip(*np.nonzero(plain & ~exact), strict=True):
+        result[place] = float(f"{x[place]:.7g}")
+    return result
 
 
 def _cells(column: npt.NDArray[Any]) -> list[bytes]:
