@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from monitor.core.reconstruct import BATCH, Reconstruction
+from monitor.core.reconstruct import BATCH, FUSED, Reconstruction
 from monitor.core.vae import VAE, Architecture
 
 SHAPES = [
@@ -37,22 +37,24 @@ def windows(architecture: Architecture, count: int, missing: float = 0.1) -> tup
 
 @pytest.mark.parametrize("architecture", SHAPES)
 @pytest.mark.parametrize("missing", [0.0, 0.1])
-def test_it_is_the_network_at_the_mean_of_the_latent(architecture: Architecture, missing: float) -> None:
+@pytest.mark.parametrize("fused", {False, FUSED})
+def test_it_is_the_network_at_the_mean_of_the_latent(architecture: Architecture, missing: float, fused: bool) -> None:
     """Scoring reconstructs what the module does from the latent's mean, to 1e-5, for any architecture."""
     made = network(architecture)
     x, observed = windows(architecture, 50, missing)
     with torch.inference_mode():
         mu, _ = made.encode(torch.from_numpy(x), torch.from_numpy(observed))
         expected = made.decode(mu).numpy()
-    found = Reconstruction.of(made).reconstruct(x, observed)
+    found = Reconstruction.of(made, fused=fused).reconstruct(x, observed)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
     assert np.abs(expected).max() > 0.1
 
 
 @pytest.mark.parametrize("architecture", SHAPES)
-def test_a_window_is_reconstructed_the_same_in_any_company(architecture: Architecture) -> None:
+@pytest.mark.parametrize("fused", {False, FUSED})
+def test_a_window_is_reconstructed_the_same_in_any_company(architecture: Architecture, fused: bool) -> None:
     """Bit for bit, whatever the size of the batch and wherever in it the window stands."""
-    made = Reconstruction.of(network(architecture))
+    made = Reconstruction.of(network(architecture), fused=fused)
     x, observed = windows(architecture, 2 * BATCH + 90)
     whole = made.reconstruct(x, observed)
     for begin, end in ((0, 1), (7, 40), (100, 316), (BATCH - 3, len(x)), (len(x) - 1, len(x))):
