@@ -38,8 +38,9 @@ from benchmarks.detection_table import PRODUCT, Outcome, Scored, outcome, report
 from benchmarks.quality import Bools
 from benchmarks.recordings import Recording, load, published
 from monitor.core.corpus import Corpus, held_out
-from monitor.core.detector import BATCH, LEVELS, Detector
+from monitor.core.detector import LEVELS, Detector
 from monitor.core.pipeline import Pipeline
+from monitor.core.reconstruct import BATCH
 from monitor.core.records import Alert, ChannelShare, Floats, Partition, ReadingBatch, ScoreBatch, WindowBatch
 from monitor.core.scaling import fit_scaling
 from monitor.core.training import fit, prepare

@@ -7,8 +7,7 @@ channels. Each is divided by its own limit on clean windows and the largest wins
 the whole window sees a slow drift, the level sees what lies far off yet is reconstructed well, and none hides the
 others. 1.0 is thus the edge of what clean windows showed, whatever the asset.
 
-Scores do not depend on which windows share a batch: batches are padded to a multiple of PAD, below which the matrix
-kernels round differently (measured: 9e-8), and replay after a crash needs the same bits.
+Scores do not depend on which windows share a batch: see reconstruct.py.
 """
 
 from collections.abc import Sequence
@@ -20,13 +19,12 @@ import numpy.typing as npt
 import torch
 
 from monitor.core.readout import beyond_usual, channels_seen, horizons, moves, newest, over_channels, read_out
+from monitor.core.reconstruct import Reconstruction
 from monitor.core.records import Bools, ChannelShare, Floats, ScoreBatch, State, WindowBatch, pack_names, unpack_names
 from monitor.core.scaling import Scaling
 from monitor.core.vae import VAE, Architecture
 
-PAD = 16  # on the CPU; on a GPU the kernel hangs on the size of the batch, so that all are padded to BATCH
 LARGEST_SIZE = 2**16  # of an architecture as it is read back; 2**12 windows of that length would fill a machine
-BATCH = 256  # windows per forward pass: 64 steps x 32 hidden channels x 256 stay within a core's cache
 FORESEEN = 10.0  # times its usual error a channel usually moves: 70 to 79 on the simulated plant, 0.3 to 1.6 on servers
 LEVELS = np.array([0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0])
 
@@ -132,21 +130,9 @@ class Model:
         return network.eval().to(device)
 
 
-def squared_errors(network: VAE, x: Floats, observed: Bools) -> tuple[Floats, Floats]:
+def squared_errors(network: Reconstruction, x: Floats, observed: Bools) -> tuple[Floats, Floats]:
     """Reconstruction (B, C, L) from the latent mean, and squared error per cell (B, C, L), 0 where not observed."""
-    reconstruction, device = np.empty_like(x), network.noise.device
-    pad = PAD if device.type == "cpu" else BATCH
-    exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)  # nothing on the CPU
-    with torch.inference_mode(), exact:
-        for start in range(0, len(x), BATCH):
-            part = slice(start, start + BATCH)
-            n = len(x[part])
-            padded = np.zeros((-(-n // pad) * pad, *x.shape[1:]), np.float32)
-            padded[:n] = x[part]
-            seen = np.zeros(padded.shape, np.bool_)
-            seen[:n] = observed[part]
-            mu, _ = network.encode(torch.from_numpy(padded).to(device), torch.from_numpy(seen).to(device))
-            reconstruction[part] = network.decode(mu)[:n].cpu().numpy()
+    reconstruction = network.reconstruct(x, observed)
     error = x - reconstruction
     error *= error
     error *= observed
@@ -165,6 +151,7 @@ class Detector:
     def __init__(self, model: Model, device: str = "cpu") -> None:
         self.model = model
         self.network = model.network(device)
+        self._reconstruction = Reconstruction.of(self.network)
         self._deviation = np.sqrt(model.calibration.error)  # (C,)
         self._foresees = float(np.median(model.calibration.move / model.calibration.error)) >= FORESEEN
 
@@ -172,7 +159,7 @@ class Detector:
         """Score windows whose `assets` index `names`. Their channels must be the model's, in its order."""
         rows = self.model.scaling.rows(names)[windows.assets]
         x = self.model.scaling.forward(windows.values, rows)
-        reconstruction, error = squared_errors(self.network, x, windows.observed)
+        reconstruction, error = squared_errors(self._reconstruction, x, windows.observed)
         parts = read_out(x, error, windows.observed, self.model.calibration.error)  # (B, H + 1, C)
         ratio = ratios(parts, windows.observed, self.model.calibration)  # (B, H + 1)
         newest_step = np.where(windows.observed[:, :, -1], windows.values[:, :, -1], np.nan).astype(np.float32)
@@ -189,7 +176,7 @@ class Detector:
         """What the model expects at every step of the windows (B, C, L), in each channel's own unit."""
         rows = self.model.scaling.rows(names)[windows.assets]
         x = self.model.scaling.forward(windows.values, rows)
-        reconstruction, _ = squared_errors(self.network, x, windows.observed)
+        reconstruction, _ = squared_errors(self._reconstruction, x, windows.observed)
         B, C, L = x.shape
         steps = reconstruction.transpose(0, 2, 1).reshape(B * L, C)
         return self.model.scaling.inverse(steps, np.repeat(rows, L)).reshape(B, L, C).transpose(0, 2, 1)
@@ -202,7 +189,7 @@ class Detector:
         """
         rows = self.model.scaling.rows(names)[window.assets]
         x = self.model.scaling.forward(window.values, rows)
-        reconstruction, error = squared_errors(self.network, x, window.observed)
+        reconstruction, error = squared_errors(self._reconstruction, x, window.observed)
         parts = read_out(x, error, window.observed, self.model.calibration.error)
         winner = ratios(parts, window.observed, self.model.calibration).argmax(1)
         L = window.values.shape[2]

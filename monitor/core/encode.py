@@ -6,6 +6,10 @@ there is one per window. Dead letters carry the original key and value unchanged
 Kafka Connect uses, so that the tools which show and replay those work here too.
 
 JSON has no NaN: what was not measured is null. Times are integers, ms UTC.
+
+There is a score for every window, and its record is the dearest thing a window meets after the network. So all numbers
+of a batch are rounded and encoded at once and then laid between pieces of text that all records share: with 8 channels
+7 µs a record, against 35 µs with a dictionary each (`python -m benchmarks.stages`).
 """
 
 import math
@@ -15,12 +19,16 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from monitor.core.grid import Index
-from monitor.core.records import Alert, ChannelShare, Message, Outputs, Record, ScoreBatch, ThresholdBatch, WindowBatch
+from monitor.core.records import Alert, ChannelShare, Floats, Message, Outputs, Record, ScoreBatch
+
+Doubles = npt.NDArray[np.float64]
 
 _JSON = (("content-type", b"application/json"),)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TEN = 10.0 ** np.arange(23)  # the powers of ten that float64 holds exactly
 _encoder = msgspec.json.Encoder()
 
 
@@ -89,40 +97,64 @@ def score_records(
     if outputs.scores is None or outputs.thresholds is None:
         return []
     wanted = np.flatnonzero((outputs.windows.ends // step_ms) % every_steps == 0)
-    bodies = _score_bodies(outputs.windows, outputs.scores, outputs.thresholds, wanted)
-    by_channel = _channel_columns(outputs.scores, wanted)
+    if not len(wanted):
+        return []
+    judged = _judged(outputs.scores.score[wanted], outputs.thresholds.threshold[wanted])
+    numbers = np.hstack((judged, _bands(outputs.scores, wanted).reshape(len(wanted), -1)))
+    columns = (outputs.windows.ends, outputs.thresholds.anomalous, outputs.thresholds.warm)
+    times, anomalous, warm = (_cells(column[wanted]) for column in columns)
+    cells, width = _cells(_rounded(numbers)), numbers.shape[1]
+    text = [b""] * (2 * width + 9)  # pieces that all records share, and between them what fills the holes
+    text[::2] = _pieces(channels, model)
     records = []
-    for row, body, bands in zip(outputs.windows.assets[wanted].tolist(), bodies, by_channel, strict=True):
-        whole = {"asset": names[row], **body, "model": model, "channels": dict(zip(channels, bands, strict=True))}
-        records.append(Record(topic, names[row].encode(), _encoder.encode(whole), _JSON))
+    for place, row in enumerate(outputs.windows.assets[wanted].tolist()):
+        own = cells[place * width : (place + 1) * width]
+        head = [_encoder.encode(names[row]), times[place], *own[:3], anomalous[place], warm[place]]
+        text[1::2] = head + own[3:]
+        records.append(Record(topic, names[row].encode(), b"".join(text), _JSON))
     return records
 
 
-def _score_bodies(
-    windows: WindowBatch, scores: ScoreBatch, thresholds: ThresholdBatch, wanted: Index
-) -> list[dict[str, Any]]:
-    columns = (windows.ends, scores.score, thresholds.threshold, thresholds.anomalous, thresholds.warm)
-    return [
-        {
-            "time": time,
-            "score": _number(score),
-            "threshold": _number(threshold),
-            "ratio": _number(score / threshold),
-            "anomalous": anomalous,
-            "warm": warm,
-        }
-        for time, score, threshold, anomalous, warm in zip(*(c[wanted].tolist() for c in columns), strict=True)
-    ]
+def _pieces(channels: Sequence[str], model: str) -> list[bytes]:
+    """The text of a score's record around its holes; no name is a hole, as ids hold no control characters."""
+    hole = "\0"
+    labels = ("asset", "time", "score", "threshold", "ratio", "anomalous", "warm")
+    bands = {channel: dict.fromkeys(("observed", "expected", "low", "high", "share"), hole) for channel in channels}
+    whole = {**dict.fromkeys(labels, hole), "model": model, "channels": bands}
+    return _encoder.encode(whole).split(_encoder.encode(hole))
 
 
-def _channel_columns(scores: ScoreBatch, wanted: Index) -> list[list[dict[str, Any]]]:
-    """Per wanted window and channel: what was read at the newest step beside the model's band of two deviations."""
+def _judged(score: Floats, threshold: Floats) -> Doubles:
+    """Score, threshold and ratio (K, 3)."""
+    x, y = score.astype(np.float64), threshold.astype(np.float64)
+    return np.stack((x, y, x / y), 1)
+
+
+def _bands(scores: ScoreBatch, wanted: Index) -> Doubles:
+    """Per wanted window and channel (K, C, 5): the newest step, what was expected of it and within what, its share."""
     names = ("newest", "expected", "spread", "by_channel")
     newest, expected, spread, parts = (getattr(scores, name)[wanted].astype(np.float64) for name in names)
     share = parts / np.maximum(parts.sum(1, keepdims=True), 1e-12)  # (K, C)
-    stacked = np.stack([newest, expected, expected - 2 * spread, expected + 2 * spread, share], 2).tolist()  # (K, C, 5)
-    labels = ("observed", "expected", "low", "high", "share")
-    return [[dict(zip(labels, map(_number, cells), strict=True)) for cells in row] for row in stacked]
+    return np.stack((newest, expected, expected - 2 * spread, expected + 2 * spread, share), 2)
+
+
+def _rounded(x: Doubles) -> Doubles:
+    """As `_number` has it, for many (K, n) at once; NaN where a number is not finite."""
+    size = np.abs(x)
+    plain = (size > 0) & (size < np.inf)
+    power = np.floor(np.log10(np.where(plain, size, 1.0))).astype(np.int64) - 6  # of ten, of the seventh digit
+    exact = plain & (np.abs(power) < len(_TEN))
+    above, below = (_TEN[np.where(exact, np.maximum(sign * power, 0), 0)] for sign in (1, -1))
+    result: Doubles = np.rint(np.where(exact, x, 0.0) / above * below) / below * above
+    result[~(size < np.inf)] = np.nan
+    for place in zip(*np.nonzero(plain & ~exact), strict=True):
+        result[place] = float(f"{x[place]:.7g}")
+    return result
+
+
+def _cells(column: npt.NDArray[Any]) -> list[bytes]:
+    """Each number of an array as JSON, NaN as null."""
+    return _encoder.encode(column.ravel().tolist())[1:-1].split(b",")
 
 
 def dead_letter(topic: str, message: Message, stage: str, error: str, reason: str) -> Record:

@@ -76,7 +76,7 @@ class Histogram:
         place = np.maximum(bucket - top[which] + BUCKETS - 1, 0)
         np.add.at(self._counts, (rows[which], block[which], place), 1)
 
-    def percentiles(self, rows: Index, count: Times, percentile: float) -> Doubles:
+    def percentiles(self, rows: Index, count: Times, percentile: float, before: Doubles) -> Doubles:  # noqa: ARG002 - a hint that a ring needs
         gone = np.maximum((count - 1) // self._block - BLOCKS + 1, 0)  # blocks
         low, high, share = ranks(count - gone * self._block, percentile)
         result = np.empty(len(rows))
@@ -89,6 +89,9 @@ class Histogram:
             below, above = (VALUES[np.maximum(highest - BUCKETS + 1 + place, 0)] for place in places)
             result[part] = between(below, above, share[part])
         return result
+
+    def forget(self, row: int) -> None:
+        self._counts[row], self._top[row] = 0, 0
 
     def rebase(self, assets: int, carry: Callable[[Floats], Floats]) -> None:
         carried = np.searchsorted(ENDS, carry(np.minimum(VALUES, LARGEST).astype(np.float32)))

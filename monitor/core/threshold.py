@@ -11,10 +11,10 @@ Guaranteed: an asset's limits are a function of its scores alone. The base is co
 the asset has ever entered reaches `warm` and whenever it then equals the asset's row modulo `refresh`, so neither the
 cut into batches nor the other assets matter, and assets that started together do not all come due in one batch.
 
-Measured with 1000 full rings of 10 000 scores and a refresh of 32, on one core: 2.7 µs per window, whether a batch has
-1 or 4 windows of each asset, nearly all of it for partitioning a ring (85 µs, once in 32 windows); 4.3 µs where 5000
-windows of one asset come at once. Such a ring takes 40 kB; columns double as they fill, and for that moment the matrix
-exists twice.
+Measured with 1250 full rings of 10 000 scores and a refresh of 32, on one core: 1.1 µs per window (`python -m
+benchmarks.stages`), half of it for the percentile of a ring (14 µs, once in 32 windows; 75 µs if all its scores are
+partitioned, not only those near the base before). Such a ring takes 40 kB; rows and columns double as they fill, and
+for that moment the matrix exists twice.
 
 It does not know names, choose whom to forget or judge how long a limit was exceeded: see `windows` and `alerting`.
 """
@@ -101,7 +101,8 @@ class Threshold:
     def forget(self, row: int) -> None:
         """As if this row had never had a score: it is another asset's now."""
         if row < self._assets:
-            self._ring[row], self._count[row], self._base[row] = EMPTY, 0, np.nan
+            self._scores.forget(row)
+            self._count[row], self._base[row] = 0, np.nan
 
     def rebase(self, old: Floats, new: Floats) -> None:
         """Carry the scores over to another model, whose score has quantiles `new` at LEVELS where `old` were before.
@@ -134,7 +135,8 @@ class Threshold:
 
     def _percentiles(self, rows: Index) -> Doubles:
         """The percentile of each row's scores, at least FLOOR."""
-        return np.maximum(self._scores.percentiles(rows, self._count[rows], self._percentile), FLOOR)
+        found = self._scores.percentiles(rows, self._count[rows], self._percentile, self._base[rows])
+        return np.maximum(found, FLOOR)
 
     def _reserve(self, assets: int) -> None:
         """Make room for rows below `assets`."""

@@ -29,8 +29,9 @@ import torch
 from torch import nn
 
 from monitor.core.corpus import Corpus, Cut, cut, held_out, reorder
-from monitor.core.detector import BATCH, LEVELS, Calibration, Model, ratios, squared_errors
+from monitor.core.detector import LEVELS, Calibration, Model, ratios, squared_errors
 from monitor.core.readout import channels_seen, moves, newest, over_channels, read_out
+from monitor.core.reconstruct import BATCH, Reconstruction
 from monitor.core.records import Floats, Times
 from monitor.core.scaling import Doubles, Scaling, fit_scaling
 from monitor.core.vae import VAE, Architecture
@@ -134,11 +135,12 @@ def calibrate(network: VAE, windows: Cut, check: Cut, scaling: Scaling, rows: Ti
     """
     index, one = windows.spread(MOST_CALIBRATED), np.ones(windows.rows.shape[1], np.float32)
     parts, seen, moved = [], [], []
+    reconstruction = Reconstruction.of(network)
     error, cells = np.zeros(len(one)), np.zeros(len(one))
     for begin in range(0, len(index), BATCH):  # all at once they would not fit into a cache, nor always into memory
         values, observed, asset = windows.take(index[begin : begin + BATCH])
         x = scaling.forward(values, rows[asset])
-        _, squared = squared_errors(network, x, observed)
+        _, squared = squared_errors(reconstruction, x, observed)
         error += squared.sum((0, 2), dtype=np.float64)
         cells += observed.sum((0, 2))
         parts.append(read_out(x, squared, observed, one))
@@ -157,7 +159,7 @@ def calibrate(network: VAE, windows: Cut, check: Cut, scaling: Scaling, rows: Ti
 def mean_error(network: VAE, windows: Cut, scaling: Scaling, rows: Times) -> Floats:
     """Mean squared error per channel (C,) over at most MOST_CHECKED windows, scaled units."""
     x, observed = scaled(windows, windows.spread(MOST_CHECKED), scaling, rows)
-    _, error = squared_errors(network, x.numpy(), observed.numpy())
+    _, error = squared_errors(Reconstruction.of(network), x.numpy(), observed.numpy())
     return _mean(error.sum((0, 2), dtype=np.float64), observed.numpy().sum((0, 2)))
 
 
@@ -187,7 +189,7 @@ def _normal(corpus: Corpus, recipe: Recipe, incumbent: Model) -> Corpus:
     values, observed = reorder(corpus.values, corpus.observed, corpus.channels, incumbent.channels)
     corpus = Corpus(incumbent.channels, corpus.assets, corpus.step_ms, corpus.asset, corpus.end, values, observed)
     x = incumbent.scaling.forward(values, incumbent.scaling.rows(corpus.assets)[corpus.asset])
-    _, error = squared_errors(incumbent.network(), x, observed)
+    _, error = squared_errors(Reconstruction.of(incumbent.network()), x, observed)
     parts = read_out(x, error, observed, incumbent.calibration.error)
     score = ratios(parts, observed, incumbent.calibration).max(1)
     known = np.isin(corpus.assets, incumbent.scaling.assets)[corpus.asset]  # of the others it cannot judge

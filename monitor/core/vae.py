@@ -62,12 +62,16 @@ class Doubling(nn.Conv1d):
     def forward(self, x: Tensor) -> Tensor:
         """The convolution of upsampled x, zeros beyond both ends."""
         B, L, hidden = x.shape
-        phases = [torch.stack([self.weight[:, :, first:last].sum(2) for first, last in taps], 2) for taps in self.taps]
-        weight = torch.cat(phases)[:, :, None].contiguous(memory_format=torch.channels_last)  # (2 hidden, hidden, 1, T)
+        weight = self.both().contiguous(memory_format=torch.channels_last)
         assert self.bias is not None, "made with one above"
         image = x.view(B, 1, L, hidden).permute(0, 3, 1, 2)  # torch has channels last for images only: of height 1
         both = nn.functional.conv2d(image, weight, self.bias.repeat(2), padding=(0, self.reach))
         return both.permute(0, 2, 3, 1).reshape(B, 2 * L, hidden)
+
+    def both(self) -> Tensor:
+        """The weights of the even and of the odd steps (2 hidden, hidden, 1, taps)."""
+        phases = [torch.stack([self.weight[:, :, first:last].sum(2) for first, last in taps], 2) for taps in self.taps]
+        return torch.cat(phases)[:, :, None]
 
 
 def _within(first: int, kernel: int) -> tuple[int, int]:

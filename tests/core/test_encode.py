@@ -195,6 +195,17 @@ def test_a_score_record_says_score_limit_and_bands() -> None:
     }
 
 
+@given(st.lists(st.floats(width=32, allow_infinity=False, allow_nan=False), min_size=4, max_size=4))
+def test_a_score_record_has_seven_digits_of_each_number(numbers: list[float]) -> None:
+    """Many numbers rounded at once have seven digits each and are the nearest such numbers."""
+    rows = np.array(numbers, np.float32).reshape(2, 1, 2)
+    (record,) = published(outputs([0], newest=rows[0], expected=rows[1]))
+    channels = body(record)["channels"].values()
+    found = [band["observed"] for band in channels] + [band["expected"] for band in channels]
+    assert found == [float(f"{number:.7g}") for number in found]
+    assert found == pytest.approx(numbers, rel=5.1e-7, abs=0)
+
+
 @pytest.mark.parametrize(
     ("every", "ends"), [(1, [-1500, 0, 500, 1000, 1500, 3000]), (2, [0, 1000, 3000]), (3, [-1500, 0, 1500, 3000])]
 )

@@ -31,7 +31,7 @@ def filled(memory: int, scores: Floats) -> Histogram:
 
 
 def percentile(made: Histogram, count: int, at: float) -> float:
-    return float(made.percentiles(ROW, np.array([count]), at)[0])
+    return float(made.percentiles(ROW, np.array([count]), at, np.full(1, np.nan))[0])
 
 
 def test_no_score_is_further_from_its_bucket_than_the_error() -> None:

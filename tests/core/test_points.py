@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from monitor.core.encode import alert_record, score_records
 from monitor.core.points import alert_points, score_points
@@ -116,7 +117,7 @@ def test_what_was_not_measured_is_no_field() -> None:
     assert set(flow.fields) == {"share"}
     body = json.loads(message.value or b"")
     body["channels"]["flow"]["share"] = None
-    assert len(_points(score_points(replace(message, value=json.dumps(body).encode())))) == 2
+    assert len(_points(score_points(structs.replace(message, value=json.dumps(body).encode())))) == 2
 
 
 @given(st.tuples(numbers, st.floats(0.5, 8.0, width=32), *[st.floats(-1e6, 1e6, width=32)] * 6), names, names)
@@ -260,4 +261,4 @@ def test_a_newer_message_is_taken() -> None:
     """Fields that this version does not know change nothing."""
     for record, points in ((SCORE, score_points), (alert_record("alerts", FIRING), alert_points)):
         newer = json.dumps({**json.loads(record.value or b""), "added": {"later": 1}}).encode()
-        assert points(_message(replace(record, value=newer))) == points(_message(record))
+        assert points(_message(structs.replace(record, value=newer))) == points(_message(record))

@@ -1,0 +1,213 @@
+"""Where the time goes: processor time of each stage per window, on one core, for a plant that is not there.
+
+    python -m benchmarks.stages [--assets 1250] [--steps 1] [--channels 8] [--kind json_wide] [--rounds 20]
+                                [--json FILE]
+
+Readings of simulated pumps go through what a worker does with them between its source and its sink: pipeline, what is
+held of a partition, and the records that are published, a score of every window with all its channels among them. All
+windows are full and every asset's ring of scores holds 10 000, as after hours of work. The model is fitted for a moment
+only: how well it reconstructs takes no time. A batch has one step of each asset, as in a plant that runs;
+`--assets 8 --steps 600` is a backlog, many steps of few.
+
+Only this thread's processor time counts, and of all batches the quarter that took least: whatever else runs can only
+make a batch slower. `floor` is the time the network's multiplications alone would take at the rate of this core in a
+large product of matrices.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import structlog
+import torch
+
+from monitor.core.corpus import Corpus
+from monitor.core.detector import Detector, Model
+from monitor.core.records import Message, Partition, Record
+from monitor.core.scaling import fit_scaling
+from monitor.core.training import Recipe, fit
+from monitor.core.vae import Doubling
+from monitor.service.assembly import make_history, make_pipeline
+from monitor.service.configuration import load
+from monitor.service.demo import CONFIG
+from monitor.service.held import Held
+from monitor.service.metrics import Metrics
+from monitor.service.outbox import Outbox, Topics
+from monitor.service.overview import Counter
+from monitor.service.plant import NAMES, Doubles, Plant, PlantSettings
+from monitor.service.poison import Poison
+from monitor.service.settings import Settings
+from monitor.service.trail import Trail
+
+PARTITION = Partition("readings", 0)
+FITTED = 8  # assets whose history the model is fitted on
+LEARNED = 640  # steps of it
+SCORES = 10_000  # in each asset's ring
+STAGES = ("decode", "windows", "score", "threshold", "alerting", "hold", "output")
+
+
+class Nowhere:
+    """A sink that takes everything at once and keeps nothing; what a client library does is not part of this."""
+
+    def open(self) -> None: ...
+
+    def write(self, records: Sequence[Record]) -> None: ...
+
+    def flush(self, timeout: float) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Watch:
+    """Processor time of this thread by stage."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(STAGES, 0.0)
+        self._last = time.thread_time()
+
+    def mark(self, stage: str) -> None:
+        """The stage that ends now."""
+        now = time.thread_time()
+        self.seconds[stage] += now - self._last
+        self._last = now
+
+
+def readings(assets: int, channels: int, steps: int) -> tuple[list[str], list[str], Doubles]:
+    """Names of assets and channels, and rows (A, T, C): an asset with more than eight channels is several pumps."""
+    pumps = -(-channels // len(NAMES))
+    plant = Plant(PlantSettings(assets=assets * pumps))
+    rows = plant.rows(0, steps).reshape(assets, pumps, steps, len(NAMES))
+    names = [f"{name}.{pump}" if pumps > 1 else name for pump in range(pumps) for name in NAMES][:channels]
+    joined: Doubles = rows.transpose(0, 2, 1, 3).reshape(assets, steps, -1)[:, :, :channels]
+    return list(plant.names[:assets]), names, joined
+
+
+def make_model(settings: Settings, names: Sequence[str], channels: Sequence[str], rows: Doubles) -> Model:
+    """A model of these assets; the first few are fitted on, and every asset has a scale of its own."""
+    L, A = settings.windows.length, min(FITTED, len(rows))
+    blocks = LEARNED // L
+    values = rows[:A, : blocks * L].reshape(A * blocks, L, -1).transpose(0, 2, 1).astype(np.float32)
+    asset = np.repeat(np.arange(A), blocks)
+    end = np.tile((np.arange(blocks) + 1) * L * settings.windows.step_ms, A)
+    seen = np.ones(values.shape, np.bool_)
+    corpus = Corpus(tuple(channels), tuple(names[:A]), settings.windows.step_ms, asset, end, values, seen)
+    model = fit(corpus, Recipe(steps=50), None, lambda *_: None).model
+    scaling = fit_scaling({name: own.astype(np.float32) for name, own in zip(names, rows, strict=True)}, 1)
+    return replace(model, scaling=scaling, version="m-20250101T000000-00000000")
+
+
+def messages(kind: str, names: Sequence[str], channels: Sequence[str], rows: Doubles) -> Iterator[Message]:
+    """Rows (A, T, C) as messages, step by step."""
+    encode, start, offset = msgspec.json.encode, PlantSettings().start, 0
+    for step in range(rows.shape[1]):
+        stamp = start + 1000 * step
+        for name, row in zip(names, rows[:, step].tolist(), strict=True):
+            head = {"asset": name, "timestamp": stamp}
+            values = dict(zip(channels, row, strict=True))
+            long = [{**head, "channel": channel, "value": value} for channel, value in values.items()]
+            for body in [{**head, "values": values}] if kind == "json_wide" else long:
+                yield Message(PARTITION, offset, name.encode(), encode(body), stamp)
+                offset += 1
+
+
+def held(settings: Settings, model: Model, assets: int) -> Held:
+    """A partition whose every ring of scores is full."""
+    pipeline = make_pipeline(settings, PARTITION)
+    pipeline.use(Detector(model))
+    state = pipeline.threshold.save_state()
+    draw = np.random.default_rng(0)
+    state["count"] = np.full(assets, SCORES)
+    state["base"] = np.full(assets, 2.0)
+    state["ring"] = draw.gamma(9.0, 1 / 9, (assets, SCORES)).astype(np.float32)
+    pipeline.threshold.load_state(state)
+    trail = Trail(settings.windows.step_ms)
+    return Held(PARTITION, pipeline, make_history(settings), Poison(10**9, 1.0), None, None, 0, True, 0.0, trail=trail)
+
+
+def walk(part: Held, outbox: Outbox, counter: Counter, batch: Sequence[Message], watch: Watch) -> int:
+    """What the daemon does with a batch; the number of windows."""
+    outputs = part.pipeline.process(batch, batch[-1].timestamp, watch.mark)
+    part.poison.judge(batch, outputs)
+    part.take(outputs)
+    counter.count(batch, outputs)
+    watch.mark("hold")
+    outbox.put(part.pipeline, outputs, batch)
+    watch.mark("output")
+    assert outputs.scores is not None, "there is a model"
+    return len(outputs.scores.score)
+
+
+def measure(assets: int, channels: int, kind: str, per_batch: int, rounds: int) -> dict[str, Any]:
+    """Microseconds per window by stage."""
+    torch.set_num_threads(1)
+    settings = load(CONFIG, {}, {"format.kind": kind, "windows.max_channels": str(channels)})
+    length = settings.windows.length
+    batch = per_batch * assets * (channels if kind == "json_long" else 1)  # messages
+    steps = length + rounds * per_batch
+    names, labels, rows = readings(assets, channels, max(steps, LEARNED))
+    model = make_model(settings, names, labels, rows)
+    part = held(settings, model, assets)
+    stream = list(messages(kind, names, labels, rows[:, :steps]))
+    topics = Topics("alerts", "scores", "dead", 1, settings.windows.step_ms)
+    metrics = Metrics()
+    log = structlog.stdlib.get_logger()
+    outbox = Outbox(Nowhere(), topics, metrics, log, lambda: 0)
+    counter = Counter(metrics, log)
+    taken = []
+    for begin in range(0, len(stream), batch):
+        watch = Watch()
+        windows = walk(part, outbox, counter, stream[begin : begin + batch], watch)
+        if windows:
+            taken.append((sum(watch.seconds.values()) / windows, windows, watch.seconds))
+    taken.sort(key=lambda one: one[0])
+    best = taken[: max(1, len(taken) // 4)]
+    windows = sum(number for _, number, _ in best)
+    spent = {stage: 1e6 * sum(seconds[stage] for _, _, seconds in best) / windows for stage in STAGES}
+    return {"stages_us": spent, "floor_us": floor(model)}
+
+
+def floor(model: Model) -> float:
+    """Microseconds that the network's multiplications for a window take at the rate of a large product of matrices."""
+    a = model.architecture
+    shorter = [a.length >> layer for layer in range(1, a.layers + 1)]  # steps after each layer of the encoder
+    widths = [a.channels + 1, *[a.hidden] * (a.layers - 1)]  # before it
+    down = sum(steps * a.hidden * width * a.kernel for steps, width in zip(shorter, widths, strict=True))
+    up = sum(steps * 2 * a.hidden**2 * len(Doubling(1, a.kernel).taps[0]) for steps in shorter)
+    rest = 2 * a.latent * a.hidden * shorter[-1] + a.length * a.hidden * a.channels
+    square = torch.ones(1024, 1024)
+    seconds = []
+    for _ in range(20):
+        begin = time.thread_time()
+        torch.mm(square, square)
+        seconds.append(time.thread_time() - begin)
+    return 1e6 * (down + up + rest) * min(seconds) / 1024**3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--assets", type=int, default=1250)
+    parser.add_argument("--channels", type=int, default=8)
+    parser.add_argument("--kind", choices=["json_wide", "json_long"], default="json_wide")
+    parser.add_argument("--steps", type=int, default=1, help="of each asset in a batch")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    found = measure(options.assets, options.channels, options.kind, options.steps, options.rounds)
+    total = sum(found["stages_us"].values())
+    print(f"{'stage':<12}{'us/window':>10}{'share':>8}")
+    for stage, spent in found["stages_us"].items():
+        print(f"{stage:<12}{spent:10.1f}{spent / total:8.0%}")
+    print(f"{'all':<12}{total:10.1f}   {1e6 / total:,.0f} windows/s, {1e6 / total * options.channels:,.0f} readings/s")
+    print(f"{'floor':<12}{found['floor_us']:10.1f}   of the network's multiplications")
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
