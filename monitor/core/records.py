@@ -11,7 +11,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -197,6 +196,6 @@ def unpack_names(packed: npt.NDArray[Any]) -> list[str]:
 def by_partition(messages: Sequence[Message]) -> dict[Partition, list[Message]]:
     """The messages of each partition, in their order."""
     parts: dict[Partition, list[Message]] = {}
-    for partition, run in groupby(messages, attrgetter("partition")):  # by the run: a third of the time of one by one
+    for partition, run in groupby(messages, lambda message: message.partition):  # they come in runs
         parts.setdefault(partition, []).extend(run)
     return parts
