@@ -62,7 +62,7 @@ def overview(parts: Sequence[Held], training: Status, lag: Mapping[Partition, in
         training=training,
         assets=tuple(asset for held in parts for asset in _assets(held)),
         partitions=len(parts),
-        alerts=tuple(alert for held in parts for alert in held.pipeline.alerting.open_alerts()),
+        alerts=tuple(alert for held in parts for alert in held.pipeline.open_alerts()),
         courses={name: course for held in parts if held.trail for name, course in held.trail.courses.items()},
         models=Tally(models),
         lag=dict(lag),

@@ -16,6 +16,8 @@ from monitor.core.decode_format import Format
 from monitor.core.detector import Detector, Model
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Partition, State
+from monitor.core.sensor_alerts import SensorAlerts
+from monitor.core.sensors import Sensors
 from monitor.core.threshold import Threshold
 from monitor.core.windows import Windows
 from monitor.store.atomic import Data
@@ -246,6 +248,8 @@ def _pipeline() -> Pipeline:
         Windows(step_ms=STEP, length=L, max_assets=100, max_channels=8, min_observed=0.5, **holes),
         Threshold(percentile=99.0, margin=1.1, memory=500, warm=100, clip=1.2, refresh=8),
         Alerting(detector="d", partition=Partition("readings", 0), deadband=0.05, critical_ratio=3.0, **delays),
+        Sensors(length=L, step_ms=STEP, min_observed=0.5, low={}, high={}, skip=()),
+        SensorAlerts(detector="d", partition=Partition("readings", 0), on_delay_ms=2000, off_delay_ms=5000),
     )
     made.use(Detector(model()))
     return made
