@@ -69,7 +69,7 @@ class Counts:
         self._moved = np.maximum.accumulate(np.where(seen & ~same, place, -1), axis=0)
         self.value: Floats = np.where(seen, steps.values, self.prior)
         self.repeats = self._since(self._moved, seen, "repeats")
-        measured: Bools = seen.any(1)  # (T,) any channel
+        measured = np.count_nonzero(seen, axis=1) > 0  # (T,)
         self.silent = self._since(self._seen, ~seen & measured[:, None], "silent")
 
     def since(self, rows: Rows) -> Times:

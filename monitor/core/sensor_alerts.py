@@ -168,6 +168,13 @@ class SensorAlerts:
         """The record published last of every alert that is firing, by asset row and channel."""
         return [watch.alert for _, watch in sorted(self._watches.items()) if watch.alert is not None]
 
+    def states(self) -> dict[int, str]:
+        """"pending" or "firing" by the row of each asset with a faulty sensor: the more urgent state of its channels."""
+        found: dict[int, str] = {}
+        for (row, _), watch in self._watches.items():
+            found[row] = "pending" if watch.alert is None and found.get(row) != "firing" else "firing"
+        return found
+
     def save_state(self) -> State:
         """Everything a later `load_state` needs to go on exactly from here, as arrays."""
         packed = msgspec.json.encode([watch for _, watch in sorted(self._watches.items())])

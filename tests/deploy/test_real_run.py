@@ -32,7 +32,7 @@ from tests.victoria import VictoriaMetrics, victoria_metrics
 MINUTE = 60_000
 SCRAPES = 5  # stored a minute apart, so that rates over minutes have something to go by; the run takes seconds
 NOW = wall_ms()  # of the last: ages are counted from here, and the database refuses the future
-TAGS = {"asset", "channel", "detector", "severity", "state"}
+TAGS = {"asset", "cause", "channel", "detector", "severity", "state"}
 
 
 class Run(NamedTuple):
