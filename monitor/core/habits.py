@@ -4,9 +4,11 @@ A sensor that sticks, falls silent or spikes is told from a sound one by how it 
 hours and is well, a pressure that reads the same six times is not. Learned per channel over the whole class, so that a
 new machine is judged from its first window on. `monitor.core.sensors` does the judging.
 
-A habit is only held against a channel where it was really seen. A channel that rested, or was silent, for half a window
-anywhere in the history does so by nature, or does so for longer than blocks of history can show: it is not judged. With
-fewer than LEAST_PAIRS readings next to one another, nothing is known, and it is not judged either.
+A habit is only held against a channel where it was really seen. Not judged is a channel that
+- rested or was silent for half a window anywhere in the history: by nature, or for longer than blocks can show;
+- repeated its value in more than RARE of its readings: it comes in coarse steps, and how long it rests depends on what
+  the machine does (measured on SMD and JS2: rests of 94 and 37 steps where the history's longest were 12 and 2);
+- gave fewer than LEAST_PAIRS readings next to one another: nothing is known.
 
 With an incumbent its habits stay, as its scaling does: what was found faulty since is masked in the history, so that
 learning anew would take the holes it left for the channel's nature.
@@ -21,6 +23,7 @@ from monitor.core.corpus import Corpus
 from monitor.core.records import Bools, Floats, Times
 
 LEAST_PAIRS = 256  # of readings next to one another; as many as an asset needs for statistics of its own
+RARE = 0.01
 NOT_JUDGED = -1.0
 
 Doubles = npt.NDArray[np.float64]
@@ -74,11 +77,12 @@ def _of_channel(values: Floats, seen: Bools, measured: Bools, begin: Times, leng
     # Of a slow channel a run of blocks holds few readings: longer rests than half of them may not have been seen whole.
     most = int(_since(np.zeros_like(seen), pair, begin).max())
     hole = int(_since(seen, measured & ~seen & known, begin).max())
+    fine = np.count_nonzero(same) <= RARE * np.count_nonzero(pair)
     neighbours = pair & (before == place - 1)
     steps = np.abs(values[neighbours].astype(np.float64) - values[before[neighbours]])
     change = float(steps.max()) if len(steps) >= LEAST_PAIRS else 0.0
     return (
-        rest if 2 * rest < min(most, length) else NOT_JUDGED,
+        rest if fine and 2 * rest < min(most, length) else NOT_JUDGED,
         hole if 2 * hole < length else NOT_JUDGED,
         change if change > 0 else NOT_JUDGED,  # of a channel that never moved, any move would be impossible
         float(values[seen].min()),

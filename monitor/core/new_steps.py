@@ -90,6 +90,13 @@ class Counts:
         last = np.maximum.accumulate(np.where(marks, np.arange(len(marks))[:, None], -1), axis=0)
         return np.where(last >= self._begin, step[last], held)
 
+    def in_this_rest(self, marks: Bools, name: str) -> Bools:
+        """Whether (T, C) one of `marks` came since the value was first read; if that was before, held as `name`."""
+        last = np.maximum.accumulate(np.where(marks, np.arange(len(marks))[:, None], -1), axis=0)
+        held = self._held[name][self._steps.row] & self._steps.continues[:, None] & (self._moved < self._begin)
+        found: Bools = (last >= np.maximum(self._moved, self._begin)) | held
+        return found
+
     def _step_of(self, last: Times, before: Times, rows: Rows) -> Times:
         found: Times = np.where(last[rows] >= self._begin[rows], self._steps.step[last[rows]], before[rows])
         return found

@@ -169,7 +169,7 @@ class SensorAlerts:
         return [watch.alert for _, watch in sorted(self._watches.items()) if watch.alert is not None]
 
     def states(self) -> dict[int, str]:
-        """"pending" or "firing" by the row of each asset with a faulty sensor: the more urgent state of its channels."""
+        """State, pending or firing, by the row of each asset with a faulty sensor: that of the most urgent one."""
         found: dict[int, str] = {}
         for (row, _), watch in self._watches.items():
             found[row] = "pending" if watch.alert is None and found.get(row) != "firing" else "firing"

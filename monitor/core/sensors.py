@@ -11,8 +11,9 @@ window reaches. The detector puts in their place what it expects.
 
 What looks like a faulty sensor and is a machine must not be masked. A machine that stops freezes many channels at once,
 often at a value it never had while it ran. So a channel is frozen only if it stands within its range, if no other one
-came to rest within TOGETHER steps of it, and if at most half of the channels that usually move are at rest. A spike is
-a jump only if no other channel moved more than it usually does.
+came to rest within TOGETHER steps of it, and if at most half of the channels that usually move are at rest; what was
+once taken for the machine's rest stays so until the channel moves. A spike is a jump only if no other channel moved
+more than it usually does.
 
 Guaranteed: everything is a function of the sequence of windows, however it is cut into batches. Work is done on columns
 over all assets; only assets with doubted cells, next to none in a healthy plant, are looked at one by one.
@@ -21,7 +22,7 @@ It knows no score, and raises no alert (see `sensor_alerts`).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +48,7 @@ _HELD: dict[str, tuple[str, float]] = {  # of each asset and channel, after its 
     "spiked": ("i8", NEVER),  # step of the newest jump
     "frozen": ("?", 0),  # whether it was found so
     "dropped": ("?", 0),
+    "spared": ("?", 0),  # whether it is at rest because the machine is
 }
 
 
@@ -62,6 +64,16 @@ class Findings:
     def take(self, index: Index) -> "Findings":
         """The windows at `index` (K,), in that order."""
         return Findings(self.fault[index], self.score[index], self.threshold[index], self.begin[index])
+
+
+class _Faults(NamedTuple):
+    """Where (T, C) what was found at each new step."""
+
+    outside: Bools
+    dropped: Bools
+    frozen: Bools
+    jumps: Bools  # at the step after
+    spared: Bools  # no fault: at rest because the machine is
 
 
 class Sensors:
@@ -116,31 +128,33 @@ class Sensors:
         self._reserve(int(windows.assets.max()) + 1)
         steps = NewSteps(windows, self._end, self._step_ms)
         counts = Counts(steps, self._held)
-        outside, dropped, frozen, jumps = faults = self._faults(steps, counts, windows)
-        marks, findings = outside | dropped | frozen, None
-        if marks.any() or jumps.any() or self._doubts.touch(steps):
+        faults = self._faults(steps, counts, windows)
+        frozen, dropped, findings = faults.frozen, faults.dropped, None
+        marks = faults.outside | dropped | frozen
+        if marks.any() or faults.jumps.any() or self._doubts.touch(steps):
             begun = [
                 (frozen & ~steps.shifted(frozen, self._held["frozen"]), counts.since),
                 (dropped & ~steps.shifted(dropped, self._held["dropped"]), counts.seen_at),
             ]
-            doubted, cells = self._doubts.update(steps, marks, begun, jumps)
+            doubted, cells = self._doubts.update(steps, marks, begun, faults.jumps)
             self.counts["cells_doubted"] += cells
             findings = self._findings(windows, doubted, steps, counts, faults)
             windows, findings = self._marked(windows, doubted, findings)
         self._hold(steps, counts, faults)
         return windows, findings
 
-    def _faults(self, steps: NewSteps, counts: Counts, windows: WindowBatch) -> tuple[Bools, Bools, Bools, Bools]:
-        """Where (T, C) there is a fault, in the order of their numbers."""
+    def _faults(self, steps: NewSteps, counts: Counts, windows: WindowBatch) -> _Faults:
         frozen, dropped = counts.repeats >= self._rest, counts.silent >= self._hole
+        spared = np.zeros_like(frozen)
         if frozen.any():
-            self._spare_machines(frozen, counts)
+            spared = frozen & counts.in_this_rest(self._of_machines(frozen, counts), "spared")
+            frozen &= ~spared
         if dropped.any():
             dropped &= counts.seen_at(slice(None)) != NEVER  # a channel that the asset never had is not missed
         outside = np.zeros_like(frozen)
         if self._limited:
             outside = steps.seen & ((steps.values < self._low) | (steps.values > self._high))
-        return outside, dropped, frozen, self._jumps(steps, counts, windows)
+        return _Faults(outside, dropped, frozen, self._jumps(steps, counts, windows), spared)
 
     def _findings(
         self,
@@ -148,13 +162,13 @@ class Sensors:
         doubted: Bools,
         steps: NewSteps,
         counts: Counts,
-        faults: tuple[Bools, Bools, Bools, Bools],
+        faults: _Faults,
     ) -> Findings:
         """What `faults` say of each window at its newest step."""
         tail, back = steps.tail, np.argsort(steps.order)  # of each window, asset by asset; and into their own order
-        spiked = counts.latest(faults[3], steps.step - 1, "spiked")
+        spiked = counts.latest(faults.jumps, steps.step - 1, "spiked")
         recent = steps.step[:, None] - spiked < self._length
-        found = [each[tail] for each in (*faults[:3], recent)]
+        found = [each[tail] for each in (faults.outside, faults.dropped, faults.frozen, recent)]
         fault = np.select(found, [LIMITS, DROPOUT, FROZEN, JUMP], 0)[back].astype(np.int8)
         dropout, frozen = fault == DROPOUT, fault == FROZEN
         end = np.broadcast_to(windows.ends[:, None], fault.shape)
@@ -183,8 +197,8 @@ class Sensors:
         kept = np.delete(np.arange(len(windows)), few)
         return marked.take(kept), findings.take(kept)
 
-    def _spare_machines(self, frozen: Bools, counts: Counts) -> None:
-        """Clear what is at rest in `frozen` (T, C) because the machine is."""
+    def _of_machines(self, frozen: Bools, counts: Counts) -> Bools:
+        """Where (T, C) a channel that is `frozen` so far is at rest because the machine is."""
         rows = np.flatnonzero(frozen.any(1))
         judged = np.isfinite(self._rest)
         since = counts.since(rows)  # (n, C)
@@ -193,7 +207,9 @@ class Sensors:
         most = 2 * frozen[rows].sum(1) > np.count_nonzero(judged)
         value = counts.value[rows]
         within = (value >= self._usual.low) & (value <= self._usual.high)
-        frozen[rows] &= within & ~near.any(2) & ~most[:, None]
+        found = np.zeros_like(frozen)
+        found[rows] = frozen[rows] & (~within | near.any(2) | most[:, None])
+        return found
 
     def _jumps(self, steps: NewSteps, counts: Counts, windows: WindowBatch) -> Bools:
         """Where (T, C) a reading shows that the one before it was a jump."""
@@ -213,14 +229,14 @@ class Sensors:
         found[rows] &= sharp & (moved.sum(1) == 1)[:, None]
         return found
 
-    def _hold(self, steps: NewSteps, counts: Counts, faults: tuple[Bools, Bools, Bools, Bools]) -> None:
+    def _hold(self, steps: NewSteps, counts: Counts, faults: _Faults) -> None:
         """Keep what the newest steps leave behind."""
         last = steps.newest
-        _, dropped, frozen, jumps = faults
-        spiked = counts.latest(jumps, steps.step - 1, "spiked")
+        spiked = counts.latest(faults.jumps, steps.step - 1, "spiked")
         value, repeats, silent = counts.value[last], counts.repeats[last], counts.silent[last]
         since, seen = counts.since(last), counts.seen_at(last)
-        now = (value, repeats, since, seen, silent, spiked[last], frozen[last], dropped[last])
+        flags = (faults.frozen[last], faults.dropped[last], faults.spared[last])
+        now = (value, repeats, since, seen, silent, spiked[last], *flags)
         for name, left in zip(_HELD, now, strict=True):
             self._held[name][steps.row[last]] = left
         self._end[steps.row[last]] = steps.step[last]

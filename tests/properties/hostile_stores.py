@@ -225,7 +225,7 @@ class Stored(Alone):
 @cache
 def _states() -> State:
     """What a pipeline holds after a while, in the middle of an alert."""
-    made = _pipeline()
+    made = new_pipeline()
     values = rows(230, seed=9)
     values[1, 200:, 1] += 8.0
     made.process(readings(values.astype(np.float64)), NOW * 2, lambda _: None)
@@ -235,12 +235,12 @@ def _states() -> State:
 
 def pipeline() -> Pipeline:
     """A pipeline in that state."""
-    made = _pipeline()
+    made = new_pipeline()
     made.load_state(_states())
     return made
 
 
-def _pipeline() -> Pipeline:
+def new_pipeline() -> Pipeline:
     delays = {"on_delay_ms": 2000, "off_delay_ms": 5000, "update_ms": 10_000, "gap_ms": 60_000}
     holes = {"lateness_ms": 0, "max_gap": 8, "max_fill": 2, "idle": 30}
     made = Pipeline(
