@@ -115,7 +115,7 @@ def _cell(asset: Asset) -> Text:
 def summary(console: Console, verdict: Verdict, service: Service, folder: Path, assets: int) -> None:
     """The alerts held against the simulator's labels, and where everything is."""
     table = Table(title="Faults that the simulator made, and what the monitor said", title_justify="left")
-    for column in ("kind", "asset", "channel", "length", "found", "after", "cause said", "named the channel"):
+    for column in ("kind", "asset", "channel", "length", "found", "after", "cause", "named the channel"):
         table.add_column(column)
     for row in verdict.rows:
         fault = row.fault
