@@ -9,6 +9,7 @@ For each series:
    published figures had no more.
 2. The test part goes through windows, detector, threshold and alerting as `monitor run` would take it, from an empty
    state. A row's score is that of the window that ends with it. An alert is on from the row that made it fire.
+   Alerts with a sensor as their cause are counted apart: "sensors", and "s. false" where nothing is labelled.
 3. Score and alert of every row are written to OUT/SET/SERIES.npz, those of a baseline to OUT/baselines/NAME/SET/.
    With --baselines, each of `benchmarks.baselines` gets the same rows, scaling, threshold and alerting.
 
@@ -164,16 +165,20 @@ def product(task: Task, settings: Settings) -> Scored:
     pipeline.use(detector := Detector(model))
     names, calibration = pipeline.windows.assets, model.calibration.scores
     score, parts = np.full(T, np.nan), np.full((T, len(model.channels)), np.nan)
-    alerts, seconds, count = list[Alert](), 0.0, 0
-    for windows in windows_of(pipeline, task, when, task.test):
+    alerts, sensors, seconds, count = list[Alert](), list[Alert](), 0.0, 0
+    for raw in windows_of(pipeline, task, when, task.test):
         begin = time.process_time()
+        windows, findings = pipeline.sensors.update(raw)
         scores = detector.score(windows, names)
         seconds, count = seconds + time.process_time() - begin, count + len(windows)
+        sensors += pipeline.sensor_alerts.update(windows, findings, scores, names, model.channels, pipeline.model)
+        if not len(windows):
+            continue
         alerts += alerted(pipeline, windows, scores, calibration, _explain(detector, windows, names))
         at = np.searchsorted(windows.ends, when[task.test])
         known = np.flatnonzero(windows.ends[np.minimum(at, len(windows) - 1)] == when[task.test])
         score[known], parts[known] = scores.score[at[known]], scores.by_channel[at[known]]
-    return Scored(score, firing(alerts, task.test), parts, trained, seconds, count)
+    return Scored(score, firing(alerts, task.test), parts, trained, seconds, count, firing(sensors, task.test))
 
 
 def _explain(detector: Detector, windows: WindowBatch, names: Sequence[str]) -> Explain:

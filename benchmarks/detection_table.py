@@ -29,7 +29,7 @@ ROWS_AN_HOUR = 60  # where the period is not known
 TSB = "TSB-AD-M"
 TITLES = (
     *("series", "VUS-PR", "AUC-PR", "events", "recall", "prec.", "F1", "best F1", "false/day", "delay"),
-    *("hit@100", "hit@150", "top-1", "fit s", "windows/s"),
+    *("hit@100", "hit@150", "top-1", "fit s", "windows/s", "sensors", "s. false"),
 )
 
 
@@ -43,6 +43,7 @@ class Scored:
     train_s: float
     score_s: float
     windows: int
+    sensors: Bools | None = None  # (T,) alerts with a sensor as their cause; None = the method has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class Outcome:
     vus: float | None  # None = nothing is labelled
     auc: float | None
     found: Found
+    sensors: Found  # by alerts with a sensor as their cause
     best: Found  # by a constant threshold chosen with the labels
     attributions: tuple[Attribution, ...]
     train_s: float
@@ -80,6 +82,7 @@ def outcome(method: str, name: str, recording: Recording, listed: bool, scored: 
         vus=vus_pr(label, score, acf_period(first)) if label.any() else None,
         auc=auc_pr(label, score) if label.any() else None,
         found=judge(label, scored.firing, again),
+        sensors=Found() if scored.sensors is None else judge(label, scored.sensors, again),
         best=best_static(label, score, again),
         attributions=_attributions(recording, scored.parts),
         train_s=scored.train_s,
@@ -133,7 +136,9 @@ def _by_set(outcomes: Sequence[Outcome]) -> dict[str, dict[str, Any]]:
 
 def _row(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """One line of the table."""
-    found, best = (reduce(add, (getattr(each, name) for each in outcomes)) for name in ("found", "best"))
+    found, best, sensors = (
+        reduce(add, (getattr(each, name) for each in outcomes)) for name in ("found", "best", "sensors")
+    )
     named = [part for each in outcomes for part in each.attributions]
     days, seconds = sum(each.days for each in outcomes), sum(each.score_s for each in outcomes)
     values = (
@@ -152,14 +157,17 @@ def _row(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         _mean([each.top_1 for each in named]),
         _mean([each.train_s for each in outcomes]),
         sum(each.windows for each in outcomes) / seconds if seconds else None,
+        sensors.alarms,
+        sensors.false,
     )
     return dict(zip(TITLES, values, strict=True))
 
 
 def _macro(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Means over sets; counts are summed."""
+    counted = {"series", "events", "sensors", "s. false"}
     return {
-        title: sum(row[title] for row in rows) if title in {"series", "events"} else _mean([row[title] for row in rows])
+        title: sum(row[title] for row in rows) if title in counted else _mean([row[title] for row in rows])
         for title in TITLES
     }
 
@@ -181,4 +189,7 @@ def _flat(each: Outcome) -> dict[str, Any]:
     """A series for JSON, without what can be summed up from the rest."""
     names = ("method", "set", "series", "vus", "auc", "train_s")
     counts = ("events", "found", "alarms", "false")
-    return {name: getattr(each, name) for name in names} | {name: getattr(each.found, name) for name in counts}
+    sensors = {"sensor_alarms": each.sensors.alarms, "sensor_false": each.sensors.false}
+    return (
+        {name: getattr(each, name) for name in names} | {name: getattr(each.found, name) for name in counts} | sensors
+    )

@@ -133,6 +133,7 @@ def _input() -> list[Panel]:
             "ops",
             steps_closed=_sum("monitor_steps_closed_total"),
             gaps=_sum("monitor_gaps_total"),
+            cells_doubted=_sum("monitor_cells_doubted_total"),
             source_errors=_sum("monitor_source_errors_total"),
         ),
     ]

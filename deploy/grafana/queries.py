@@ -9,6 +9,8 @@ from monitor.core.points import ALERTS, CHANNELS, SCORES
 
 BAND = ("observed", "expected", "low", "high")
 SHOWN = ("text", "ratio", "peak", "channel", "model", "id")  # of an alert, beside its tags
+# A timeline has one bar per asset, that of the machine; what is wrong with sensors stands in the table.
+_MACHINE = {"flux": '(not exists r.cause or r.cause == "machine")', "influxql": '"cause" !~ /sensor/'}
 _RANGE = "range(start: v.timeRangeStart, stop: v.timeRangeStop)"
 
 
@@ -84,19 +86,20 @@ def ratios(language: Language, chosen: str = "asset") -> Influx:
 def firing(language: Language, chosen: str = "asset") -> Influx:
     """Each alert record as 1 or 0 (resolved), a table per asset: a bar lasts until the asset's next record."""
     if language == "flux":
-        test = f"r.asset =~ /^${{{chosen}:regex}}$/ and {_fields(('firing',))}"
+        test = f"r.asset =~ /^${{{chosen}:regex}}$/ and {_MACHINE[language]} and {_fields(('firing',))}"
         kept = 'keep(columns: ["_time", "_value", "asset"])'
         return Influx(language, _flux(ALERTS, test, kept, 'group(columns: ["asset"])', 'sort(columns: ["_time"])'))
-    where = f'"asset" =~ /^${chosen}$/ AND $timeFilter GROUP BY "asset"'
+    where = f'"asset" =~ /^${chosen}$/ AND {_MACHINE[language]} AND $timeFilter GROUP BY "asset"'
     return Influx(language, f'SELECT "firing" FROM "{ALERTS}" WHERE {where}', "$tag_asset")
 
 
 def firing_now(language: Language) -> Influx:
-    """How many assets have an alert whose last record in the time range says firing."""
+    """How many assets have an alert of the machine whose last record in the time range says firing."""
     if language == "flux":
         stages = ('group(columns: ["asset"])', 'sort(columns: ["_time"])', "last()", "group()", "sum()")
-        return Influx(language, _flux(ALERTS, _fields(("firing",)), *stages))
-    inner = f'SELECT last("firing") AS "firing" FROM "{ALERTS}" WHERE $timeFilter GROUP BY "asset"'
+        return Influx(language, _flux(ALERTS, f"{_MACHINE[language]} and {_fields(('firing',))}", *stages))
+    where = f'{_MACHINE[language]} AND $timeFilter GROUP BY "asset"'
+    inner = f'SELECT last("firing") AS "firing" FROM "{ALERTS}" WHERE {where}'
     return Influx(language, f'SELECT sum("firing") FROM ({inner})', "firing")
 
 
@@ -112,7 +115,7 @@ def scored_now(language: Language) -> Influx:
 def alert_rows(language: Language) -> Influx:
     """The newest 200 alert records."""
     if language == "flux":
-        columns = ", ".join(f'"{name}"' for name in ("_time", "asset", "state", "severity", *SHOWN))
+        columns = ", ".join(f'"{name}"' for name in ("_time", "asset", "state", "severity", "cause", *SHOWN))
         stages = (
             "schema.fieldsAsCols()",
             "group()",
@@ -122,7 +125,7 @@ def alert_rows(language: Language) -> Influx:
         )
         query = _flux(ALERTS, "r.asset =~ /^${asset:regex}$/", *stages)
         return Influx(language, f'import "influxdata/influxdb/schema"\n{query}', shape="table")
-    names = ", ".join(f'"{name}"' for name in ("asset", "state", "severity", *SHOWN))
+    names = ", ".join(f'"{name}"' for name in ("asset", "state", "severity", "cause", *SHOWN))
     where = '"asset" =~ /^$asset$/ AND $timeFilter ORDER BY time DESC LIMIT 200'
     return Influx(language, f'SELECT {names} FROM "{ALERTS}" WHERE {where}', shape="table")
 

@@ -273,17 +273,15 @@ class KafkaSource:
             try:
                 low, high = self._opened().get_watermark_offsets(TopicPartition(*part), timeout=_ANSWER_S)
                 if wanted > high:
-                    self._tell(
-                        f"{name(part)} ends at {high}, before {wanted}: it was made anew and is read from its start"
-                    )
+                    found = f"{name(part)} ends at {high}, before {wanted}"
+                    self._tell(f"{found}: it was made anew and is read from its start")
                     self._give_up([part], self._on_lost)
                     self._unplaced.add(part)
                     self._recreated.add(part)
                     continue
                 if lost := max(0, low - wanted) if wanted >= 0 else 0:
-                    self._tell(
-                        f"{name(part)}: {lost} messages from offset {wanted} on were deleted before they were read"
-                    )
+                    found = f"{name(part)}: {lost} messages from offset {wanted} on"
+                    self._tell(f"{found} were deleted before they were read")
                     self._deleted(lost)
                 self._positions.move(part, wanted + lost)
                 self._gone.discard(part)

@@ -42,6 +42,8 @@ def alert_record(topic: str, alert: Alert) -> Record:
         "end": alert.end,
         "time": alert.time,
         "severity": alert.severity,
+        "cause": alert.cause,
+        "fault": alert.fault,
         "score": _number(alert.score),
         "threshold": _number(alert.threshold),
         "ratio": _number(alert.ratio),

@@ -62,14 +62,20 @@ class History:
             if number[place] % self._spacing == 0:
                 # Copies: a view would keep the whole batch in memory.
                 values, observed = windows.values[place].copy(), windows.observed[place].copy()
+                if windows.doubted is not None:  # not observed, and no input either
+                    values[windows.doubted[place]] = np.nan
                 self._blocks.append(_Block(name, end, channels, values, observed))
         if len(self._blocks) > self._budget:
             self._shrink()
 
     def note(self, alerts: Iterable[Alert]) -> None:
-        """Remember when an alert was on."""
+        """Remember when an alert was on; a sensor's only until it fired, since what it reads is masked from then on."""
         for alert in alerts:
             spans = self._spans.setdefault(alert.asset, [])
+            if alert.cause == "sensor":
+                if alert.state == "firing" and (alert.start, alert.time) not in spans:
+                    spans.append((alert.start, alert.time))
+                continue
             spans[:] = [span for span in spans if span[0] != alert.start]
             spans.append((alert.start, OPEN if alert.end is None else alert.end))
 

@@ -1,10 +1,11 @@
 """Joins what the parts of a batch gave, where the batch was cut because an asset gave way to another."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from monitor.core.records import Outputs, ScoreBatch, ThresholdBatch, WindowBatch
+from monitor.core.records import Bools, Outputs, ScoreBatch, ThresholdBatch, WindowBatch
 
 _WINDOWS = ("assets", "ends", "values", "observed", "position")
 _SCORES = ("score", "by_channel", "expected", "spread", "newest")
@@ -18,7 +19,7 @@ def joined(parts: Sequence[Outputs]) -> Outputs:
     moved: dict[int, int] = {}  # rows that are another asset's in later parts -> where the earlier ones find them
     for part in reversed(parts):
         rows = np.array([moved.get(row, row) for row in part.windows.assets.tolist()], np.int32)
-        windows.append(WindowBatch(rows, *(getattr(part.windows, name) for name in _WINDOWS[1:])))
+        windows.append(replace(part.windows, assets=rows))
         for row, name in part.forgotten:
             moved[row] = len(names)
             names.append(name)
@@ -27,7 +28,10 @@ def joined(parts: Sequence[Outputs]) -> Outputs:
     scores = [part.scores for part in parts if part.scores is not None]
     thresholds = [part.thresholds for part in parts if part.thresholds is not None]
     return Outputs(
-        WindowBatch(*(np.concatenate([getattr(each, name) for each in windows]) for name in _WINDOWS)),
+        replace(
+            WindowBatch(*(np.concatenate([getattr(each, name) for each in windows]) for name in _WINDOWS)),
+            doubted=_doubted(windows),
+        ),
         ScoreBatch(*(np.concatenate([getattr(each, name) for each in scores]) for name in _SCORES)) if scores else None,
         ThresholdBatch(*(np.concatenate([getattr(each, name) for each in thresholds]) for name in _THRESHOLDS))
         if thresholds
@@ -42,4 +46,12 @@ def _widened(windows: WindowBatch, channels: int) -> WindowBatch:
     """With the channels that were learned later, not observed."""
     missing = ((0, 0), (0, channels - windows.values.shape[1]), (0, 0))
     values = np.pad(windows.values, missing, constant_values=np.nan)
-    return WindowBatch(windows.assets, windows.ends, values, np.pad(windows.observed, missing), windows.position)
+    doubted = None if windows.doubted is None else np.pad(windows.doubted, missing)
+    return replace(windows, values=values, observed=np.pad(windows.observed, missing), doubted=doubted)
+
+
+def _doubted(windows: Sequence[WindowBatch]) -> Bools | None:
+    """Of all of them (B, C, L); None if no cell of any is doubted."""
+    if all(each.doubted is None for each in windows):
+        return None
+    return np.concatenate([np.zeros_like(each.observed) if each.doubted is None else each.doubted for each in windows])

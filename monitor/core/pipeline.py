@@ -2,9 +2,10 @@
 
     readings, rejected = decode(messages)
     windows    = self.windows.push(readings)
+    windows    = self.sensors.update(windows)
     scores     = self.detector.score(windows)
     thresholds = self.threshold.update(scores)
-    alerts     = self.alerting.update(scores, thresholds)
+    alerts     = self.alerting.update(scores, thresholds), and those of the sensors
 
 Everything it holds is a function of the messages so far and of which model was adopted between which two messages:
 that is what makes a replay from a snapshot exact. Without a model it decodes and cuts windows, and nothing is scored.
@@ -24,7 +25,9 @@ from monitor.core.decode import decode
 from monitor.core.decode_format import Format
 from monitor.core.detector import Detector
 from monitor.core.outputs import joined
-from monitor.core.records import ChannelShare, Message, Outputs, ReadingBatch, State, WindowBatch
+from monitor.core.records import Alert, ChannelShare, Message, Outputs, ReadingBatch, State, WindowBatch
+from monitor.core.sensor_alerts import SensorAlerts
+from monitor.core.sensors import Sensors
 from monitor.core.threshold import Threshold
 from monitor.core.windows import Windows
 
@@ -40,6 +43,8 @@ class Pipeline:
     windows: Windows
     threshold: Threshold
     alerting: Alerting
+    sensors: Sensors
+    sensor_alerts: SensorAlerts
     detector: Detector | None = None
     dials: Dials = field(default_factory=dict)  # that threshold and alerting were made with; a replay needs them
 
@@ -50,13 +55,13 @@ class Pipeline:
 
     def process(self, messages: Sequence[Message], now: int, mark: Mark) -> Outputs:
         """Take messages of this partition in the order of their offsets; `now` is ms UTC."""
-        before = {**self.windows.counts, **self.alerting.suppressed}
+        before = {**self.windows.counts, **self.sensors.counts, **self.alerting.suppressed}
         readings, rejected = decode(messages, self.format, now)
         total = len(readings)
         mark("decode")
         parts: list[Outputs] = []
         while len(readings) or not parts:
-            kept = self.alerting.states()
+            kept = self.alerting.states().keys() | self.sensor_alerts.states().keys()
             forgotten: Sequence[tuple[int, str]] = ()
             count = self.windows.room(readings, kept)
             if not count and len(readings):
@@ -64,7 +69,7 @@ class Pipeline:
             parts.append(replace(self._walk(readings.part(0, count), mark), forgotten=forgotten))
             readings = readings.part(count, len(readings))
         outputs = parts[0] if len(parts) == 1 else joined(parts)
-        counts = _since(before, {**self.windows.counts, **self.alerting.suppressed})
+        counts = _since(before, {**self.windows.counts, **self.sensors.counts, **self.alerting.suppressed})
         refused = counts["readings_refused"] + counts["readings_flood"]
         return replace(
             outputs,
@@ -80,11 +85,15 @@ class Pipeline:
         names = self.windows.assets
         if self.detector is None:
             return Outputs(windows, None, None, names=names)
+        windows, findings = self.sensors.update(windows)
+        mark("sensors")
         scores = self.detector.score(windows, names)
         mark("score")
         thresholds = self.threshold.update(windows.assets, scores.score, self.detector.model.calibration.scores)
         mark("threshold")
         alerts = self.alerting.update(windows, scores, thresholds, names, self.model, self._explain(windows, names))
+        alerts += self.sensor_alerts.update(windows, findings, scores, names, self.windows.channels, self.model)
+        alerts.sort(key=lambda alert: alert.position)  # of equal ones, machines first: no batch parts those
         mark("alerting")
         return Outputs(windows, scores, thresholds, alerts, names=names)
 
@@ -92,6 +101,7 @@ class Pipeline:
         """Clear a row for the next reading's asset. One that is not normal keeps its row, or its alert had no end."""
         names = self.windows.assets
         row = self.windows.forget(kept)
+        self.sensors.forget(row)
         self.threshold.forget(row)
         return ((row, names[row]),)
 
@@ -105,7 +115,12 @@ class Pipeline:
     def use(self, detector: Detector) -> None:
         """Score with `detector`, which is the model that a loaded state was made with, or the first one."""
         self.windows.set_channels(detector.model.channels, frozen=True)
+        self.sensors.use(detector.model.channels, detector.model.habits)
         self.detector = detector
+
+    def open_alerts(self) -> list[Alert]:
+        """The record published last of every alert that is firing: what a restart publishes again."""
+        return [*self.alerting.open_alerts(), *self.sensor_alerts.open_alerts()]
 
     def save_state(self) -> State:
         """The state of all stages as arrays, for `load_state`, and the dials, for `saved_dials`."""
@@ -119,8 +134,14 @@ class Pipeline:
             prefix = f"{name}."
             stage.load_state({key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)})
 
-    def _stages(self) -> dict[str, Windows | Threshold | Alerting]:
-        return {"windows": self.windows, "threshold": self.threshold, "alerting": self.alerting}
+    def _stages(self) -> dict[str, Windows | Threshold | Alerting | Sensors | SensorAlerts]:
+        return {
+            "windows": self.windows,
+            "sensors": self.sensors,
+            "threshold": self.threshold,
+            "alerting": self.alerting,
+            "sensor_alerts": self.sensor_alerts,
+        }
 
     def _explain(self, windows: WindowBatch, names: Sequence[str]) -> Callable[[int], tuple[ChannelShare, ...]]:
         detector = self.detector

@@ -3,13 +3,13 @@
     measurement        tags                             fields
     monitor_scores     asset                            score threshold ratio anomalous warm model
     monitor_channels   asset channel                    observed expected low high share
-    monitor_alerts     asset detector severity state    firing id sequence score threshold ratio peak start end model
-                                                        channel observed expected low high text
+    monitor_alerts     asset cause detector severity    firing id sequence score threshold ratio peak start end model
+                       state, sensor where it is cause  channel observed expected low high text fault
 
 The time of a point is the end of its window, in ms. Measurement, tags and time are a point's identity, so a message
 that is recorded twice gives the same points. An alert's state is a tag, so that a resolution can never replace the
-firing; `firing` (1 or 0) says the state to databases that keep numbers only. An alert shows its first channel; the
-whole ranking stays in the alert topic.
+firing, and so are cause and sensor, as several sensors may fail at once; `firing` (1 or 0) says the state to databases
+that keep numbers only. An alert shows its first channel; the whole ranking stays in the alert topic.
 
 Null is no field. A message with fields unknown here is taken without them, so that the recorder may be older than the
 detector. It does not check what a value means: encode.py wrote it.
@@ -78,6 +78,8 @@ class _Alert(msgspec.Struct, gc=False):
     model: str
     detector: str
     sequence: int
+    cause: str = "machine"  # older messages say neither
+    fault: str = ""
 
 
 _Body = TypeVar("_Body", _Score, _Alert)
@@ -110,7 +112,10 @@ def alert_points(message: Message) -> Record:
     if body.state not in {"firing", "resolved"}:
         raise ValueError(f"state: found {shown(body.state)}, expected firing or resolved")
     top = body.channels[0] if body.channels else None
-    tags = {"asset": body.asset, "detector": body.detector, "severity": body.severity, "state": body.state}
+    names = ("asset", "cause", "detector", "severity", "state")
+    tags = {name: str(getattr(body, name)) for name in names}
+    if body.cause == "sensor" and top is not None:
+        tags |= {"sensor": top.channel}
     fields: dict[str, Value] = {
         "firing": int(body.state == "firing"),
         "id": body.id,
@@ -124,7 +129,9 @@ def alert_points(message: Message) -> Record:
         "model": body.model,
     }
     if top is not None:
-        fields |= {"channel": top.channel, **_band(top), "text": _sentence(top)}
+        fields |= {"channel": top.channel, **_band(top), "text": _sentence(top, body.fault)}
+    if body.fault:
+        fields |= {"fault": body.fault}
     return Record(ALERTS, body.asset.encode(), _line(ALERTS, tags, fields, body.time).encode())
 
 
@@ -132,9 +139,10 @@ def _band(band: _Band) -> dict[str, Value]:
     return {"observed": band.observed, "expected": band.expected, "low": band.low, "high": band.high}
 
 
-def _sentence(top: _Share) -> str:
-    """For instance: pressure 4.2, expected 2 to 2.9."""
-    text = f"{top.channel} {'not measured' if top.observed is None else f'{top.observed:.4g}'}"
+def _sentence(top: _Share, fault: str) -> str:
+    """For instance: pressure 4.2, expected 2 to 2.9; of a sensor: pressure frozen, 4.2, expected 2 to 2.9."""
+    name = f"{top.channel} {fault}," if fault else top.channel
+    text = f"{name} {'not measured' if top.observed is None else f'{top.observed:.4g}'}"
     return text if top.low is None or top.high is None else f"{text}, expected {top.low:.4g} to {top.high:.4g}"
 
 

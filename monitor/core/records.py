@@ -95,6 +95,7 @@ class WindowBatch:
     values: Floats  # (B, C, L) carried forward over short holes; NaN = not measured and not filled
     observed: Bools  # (B, C, L) True where a reading fell into the cell
     position: Times  # (B,) offset of the message that closed the newest step
+    doubted: Bools | None = None  # (B, C, L) cells of sensors found faulty, not observed then; None = all are sound
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -102,7 +103,12 @@ class WindowBatch:
     def take(self, index: npt.NDArray[np.intp]) -> "WindowBatch":
         """The windows at `index` (K,), in that order."""
         return WindowBatch(
-            self.assets[index], self.ends[index], self.values[index], self.observed[index], self.position[index]
+            self.assets[index],
+            self.ends[index],
+            self.values[index],
+            self.observed[index],
+            self.position[index],
+            None if self.doubted is None else self.doubted[index],
         )
 
 
@@ -161,6 +167,8 @@ class Alert:
     offset: int  # of the window that opened the alert
     position: int  # offset of the message that caused this record; not published
     sequence: int  # 0 at firing, then 1, 2, … per alert
+    cause: str = "machine"  # | "sensor"; records of older versions lack it
+    fault: str = ""  # of a sensor: "limits" | "dropout" | "frozen" | "jump"; score and threshold then count its steps
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from torch import nn
 
 from monitor.core.corpus import Corpus, Cut, cut, held_out, reorder
 from monitor.core.detector import LEVELS, Calibration, Model, ratios, squared_errors
+from monitor.core.habits import learn
 from monitor.core.readout import channels_seen, moves, newest, over_channels, read_out
 from monitor.core.reconstruct import BATCH, Reconstruction
 from monitor.core.records import Floats, Times
@@ -101,7 +102,8 @@ def fit(corpus: Corpus, recipe: Recipe, incumbent: Model | None, progress: Progr
     network.eval()
     calibration = calibrate(network, cut(corpus), check, scaling, rows)
     weights = {name: tensor.cpu().numpy().copy() for name, tensor in network.state_dict().items()}
-    model = Model(architecture, corpus.channels, scaling, calibration, weights)
+    habits = incumbent.habits if incumbent is not None else None
+    model = Model(architecture, corpus.channels, scaling, calibration, weights, "", habits or learn(corpus))
     model.check()
     return Fitted(model, len(train), len(check), steps, loss)
 

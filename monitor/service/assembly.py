@@ -14,6 +14,8 @@ from monitor.core.alerting import Alerting
 from monitor.core.history import History
 from monitor.core.pipeline import Dials, Pipeline
 from monitor.core.records import Partition
+from monitor.core.sensor_alerts import SensorAlerts
+from monitor.core.sensors import Sensors
 from monitor.core.threshold import Threshold
 from monitor.core.windows import Windows
 from monitor.service.build import (
@@ -52,7 +54,7 @@ RECORDER_CONDITIONS = ("recorder source", "recorder")
 
 def make_pipeline(settings: Settings, partition: Partition) -> Pipeline:
     """The stages of one partition, in their first state."""
-    alerting = settings.alerting
+    alerting, windows, sensors = settings.alerting, settings.windows, settings.sensors
     return Pipeline(
         settings.format.build(),
         Windows(**settings.windows.arguments()),
@@ -65,7 +67,21 @@ def make_pipeline(settings: Settings, partition: Partition) -> Pipeline:
             deadband=alerting.deadband,
             critical_ratio=alerting.critical_ratio,
             update_ms=round(alerting.update_s * 1000),
-            gap_ms=(settings.windows.max_gap + 1) * settings.windows.step_ms,
+            gap_ms=(windows.max_gap + 1) * windows.step_ms,
+        ),
+        Sensors(
+            length=windows.length,
+            step_ms=windows.step_ms,
+            min_observed=windows.min_observed,
+            low=sensors.low,
+            high=sensors.high,
+            skip=sensors.skip,
+        ),
+        SensorAlerts(
+            detector=settings.name,
+            partition=partition,
+            on_delay_ms=round(alerting.on_delay_s * 1000),
+            off_delay_ms=round(alerting.off_delay_s * 1000),
         ),
         dials=dials(settings),
     )

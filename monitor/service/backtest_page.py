@@ -77,9 +77,9 @@ def _alerts(judged: Judged) -> str:
     if not judged.told:
         return "<h2>Alerts</h2><p>None.</p>"
     false = {span.id for span in judged.verdict.false} if judged.verdict else set()
-    head = ["fired", "asset", "severity", "lasted", "peak", "channels"]
+    head = ["fired", "asset", "severity", "cause", "lasted", "peak", "channels"]
     rows = [[*_alert_row(each), *_judgement(each, false, judged)] for each in judged.told[:ROWS]]
-    classes = ["time", "name", "", "", "", "wide"]
+    classes = ["time", "name", "", "", "", "", "wide"]
     if judged.verdict:
         head, classes = [*head, "label"], [*classes, ""]
     more = f"<p>The first {ROWS} of {len(judged.told)}.</p>" if len(judged.told) > ROWS else ""
@@ -93,7 +93,8 @@ def _alert_row(each: Told) -> list[str]:
     shares = [share for share in each.first.channels[:3] if share.contribution >= 0.01]
     named = ", ".join(f"{share.channel} {share.contribution:.0%}" for share in shares)
     lasted = "to the end" if each.end is None else lasting(each.end - each.begin)
-    return [at(each.span.start), each.span.asset, each.last.severity, lasted, number(each.last.peak), named]
+    cause = f"sensor, {each.first.fault}" if each.first.fault else each.first.cause
+    return [at(each.span.start), each.span.asset, each.last.severity, cause, lasted, number(each.last.peak), named]
 
 
 def _judgement(each: Told, false: set[str], judged: Judged) -> list[str]:

@@ -165,7 +165,7 @@ class Daemon:
             if not part:
                 continue
             if not quiet and not held.crossed and not self._committer.once:  # 4
-                self._outbox.repeat(held.pipeline.alerting.open_alerts())
+                self._outbox.repeat(held.pipeline.open_alerts())
                 held.crossed = True
             outputs = held.pipeline.process(part, self._wall_ms(), self._counter.stopwatch())
             held.poisoned = held.poison.judge(part, outputs)

@@ -86,6 +86,8 @@ def _sentence(alert: dict[str, Any]) -> Text:
     seen = "not measured" if top["observed"] is None else f"{top['observed']:.4g}"
     channel = f"{top['channel']} {seen}, expected {top['low']:.4g} to {top['high']:.4g} ({top['contribution']:.0%})"
     word = "worse" if alert["sequence"] else "firing"
+    if alert["cause"] == "sensor":
+        return Text(f"{time}  {word:8}  {alert['asset']}  sensor {alert['fault']}: {channel}", "cyan")
     text = f"{time}  {word:8}  {alert['asset']}  {channel}  score {alert['ratio']:.2f} x threshold"
     return Text(text, "bold red" if alert["severity"] == "critical" else "yellow")
 
@@ -113,7 +115,7 @@ def _cell(asset: Asset) -> Text:
 def summary(console: Console, verdict: Verdict, service: Service, folder: Path, assets: int) -> None:
     """The alerts held against the simulator's labels, and where everything is."""
     table = Table(title="Faults that the simulator made, and what the monitor said", title_justify="left")
-    for column in ("kind", "asset", "channel", "length", "found", "after", "named the channel"):
+    for column in ("kind", "asset", "channel", "length", "found", "after", "cause", "named the channel"):
         table.add_column(column)
     for row in verdict.rows:
         fault = row.fault
@@ -121,7 +123,7 @@ def summary(console: Console, verdict: Verdict, service: Service, folder: Path, 
         after = "" if row.delay_ms is None else f"{row.delay_ms / 1000:.0f} s"
         named = "" if not row.found else "yes" if row.named else "no"
         found = "yes" if row.found else "-"
-        table.add_row(fault.kind, fault.asset, ", ".join(fault.channels), length, found, after, named)
+        table.add_row(fault.kind, fault.asset, ", ".join(fault.channels), length, found, after, row.cause, named)
     console.print(table)
     kinds = verdict.by_kind().values()
     console.print(

@@ -86,8 +86,14 @@ TABLE = (
     _counter(
         "monitor_windows_skipped_total",
         "Closed steps without a score, by reason.",
-        "warmup: wait. unobserved: find the channels that went silent. no_model: see learning ratio, training runs.",
-        reason=("warmup", "unobserved", "no_model"),
+        "warmup: wait. unobserved: find the channels that went silent. doubted: see to the sensors that alerts name. "
+        "no_model: see learning ratio, training runs.",
+        reason=("warmup", "unobserved", "doubted", "no_model"),
+    ),
+    _counter(
+        "monitor_cells_doubted_total",
+        "Steps of a channel that are left out of score and history, since its sensor was found faulty.",
+        "If it rises, alerts with cause sensor name the channels; if such a channel is well, see [sensors].",
     ),
     _gauge(
         "monitor_assets",
@@ -101,6 +107,7 @@ TABLE = (
         "If there are too many to look at, raise on_delay, deadband or the percentile, or retrain.",
         state=("firing", "resolved"),
         severity=("warning", "critical"),
+        cause=("machine", "sensor"),
     ),
     _counter(
         "monitor_alerts_suppressed_total",
@@ -125,7 +132,7 @@ TABLE = (
         "monitor_stage_seconds_total",
         "Time spent in each stage.",
         "If the rates add up to nearly 1, a core is full: add workers; if most of it is output, look at the broker.",
-        stage=("decode", "windows", "score", "threshold", "alerting", "output"),
+        stage=("decode", "windows", "sensors", "score", "threshold", "alerting", "output"),
     ),
     _counter(
         "monitor_checkpoints_total",

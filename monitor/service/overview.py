@@ -22,7 +22,7 @@ from monitor.service.trainer import Status
 STATES = ("learning", "warming", "normal", "pending", "firing")
 _DROPPED = ("late", "duplicate", "unknown_channel", "refused", "flood")
 _SUPPRESSED = ("short", "gap")
-_SKIPPED = ("warmup", "unobserved")
+_SKIPPED = ("warmup", "unobserved", "doubted")
 _TOLD = {  # what a summary tells: key -> counter
     "messages": "monitor_messages_total",
     "rejected": "monitor_messages_rejected_total",
@@ -64,7 +64,7 @@ def overview(parts: Sequence[Held], training: Status, lag: Mapping[Partition, in
         training=training,
         assets=tuple(asset for held in parts for asset in _assets(held)),
         partitions=len(parts),
-        alerts=tuple(alert for held in parts for alert in held.pipeline.alerting.open_alerts()),
+        alerts=tuple(alert for held in parts for alert in held.pipeline.open_alerts()),
         courses={name: course for held in parts if held.trail for name, course in held.trail.courses.items()},
         models=Tally(models),
         lag=dict(lag),
@@ -119,17 +119,18 @@ class Counter:
         for reason in _DROPPED:
             add("monitor_readings_dropped_total", counts[f"readings_{reason}"], reason=reason)
         for reason in _SKIPPED:
-            add("monitor_windows_skipped_total", counts[f"windows_skipped_{reason}"], reason=reason)
+            add("monitor_windows_skipped_total", counts.get(f"windows_skipped_{reason}", 0), reason=reason)
         for error, number in Tally(rejected.error for rejected in outputs.rejected).items():
             add("monitor_messages_rejected_total", number, error=error)
         if outputs.scores is None:
             add("monitor_windows_skipped_total", len(outputs.windows), reason="no_model")
         else:
             add("monitor_windows_scored_total", len(outputs.windows))
+            add("monitor_cells_doubted_total", counts["cells_doubted"])
             for reason in _SUPPRESSED:
                 add("monitor_alerts_suppressed_total", counts[f"suppressed_{reason}"], reason=reason)
         for alert in outputs.alerts:
-            add("monitor_alerts_total", state=alert.state, severity=alert.severity)
+            add("monitor_alerts_total", state=alert.state, severity=alert.severity, cause=alert.cause)
 
     def muted(self, outputs: Outputs) -> None:
         """What was withheld during a replay."""

@@ -8,7 +8,7 @@ What is left out is the least urgent, and the totals say how much that is.
     ready, wrong        as /readyz has it, a text for each condition that does not hold
     assets              total; found = of these the search fits; states = of the found ones by state;
                         shown = name, state, ratio, trail: the asset's ratio over the last minutes, null = not scored
-    alerts              total; shown = id, asset, severity, start, ratio, peak, times (ms UTC), and of each channel
+    alerts              total; shown = id, asset, severity, cause, start, ratio, peak, times (ms UTC), of each channel
                         observed, low, high, contribution as the alert says them, and course, which may be null:
                         observed and expected at `times`, and width, half of the band around what is expected
     learning            as the trainer says it: share, steps, needed, eta_s, running, progress, result
@@ -115,11 +115,13 @@ def _alerts(now: Overview) -> dict[str, Any]:
 
 def _alert(alert: Alert, ratio: float | None, courses: Mapping[str, Course]) -> dict[str, Any]:
     course = courses.get(alert.asset)
-    present = alert.ratio if ratio is None else ratio
+    present = alert.ratio if ratio is None or alert.cause != "machine" else ratio
     return {
         "id": alert.id,
         "asset": alert.asset,
         "severity": alert.severity,
+        "cause": alert.cause,
+        "fault": alert.fault,
         "start": alert.start,
         "ratio": round(present, 3),
         "peak": round(max(alert.peak, present), 3),  # the record is of when the alert was last published

@@ -52,6 +52,7 @@ _REASONS = {  # by section
     "format": "what was read before was read with it",
     "windows": _STATE,
     "threshold": _STATE,
+    "sensors": _STATE,
     "model": "the trainer was started with it",
     "training": "the trainer was started with it",
     "store": "the store was opened with it",

@@ -22,7 +22,7 @@ from monitor.service.settings_shell import (
     SourceSection,
     StoreSection,
 )
-from monitor.service.settings_stages import FormatSection, WindowsSection
+from monitor.service.settings_stages import FormatSection, SensorsSection, WindowsSection
 
 PREFIX = "MONITOR_"
 
@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     training: TrainingSection = TrainingSection()
     threshold: ThresholdSection = ThresholdSection()
     alerting: AlertingSection = AlertingSection()
+    sensors: SensorsSection = SensorsSection()
     outputs: OutputsSection = OutputsSection()
     kafka: KafkaSection = KafkaSection()
     recorder: RecorderSection = RecorderSection()

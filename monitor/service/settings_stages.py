@@ -181,3 +181,28 @@ class WindowsSection(Section):
         forget_ms = max(round(self.forget_s * 1000), self.idle * self.step_ms)  # before, its last steps are still open
         spans = {"lateness_ms": round(self.lateness_s * 1000), "forget_ms": forget_ms}
         return {**same, **spans, "step_ms": self.step_ms}
+
+
+class SensorsSection(Section):
+    """Checks that tell a faulty sensor from a faulty machine. What is normal of a channel is learned with the model."""
+
+    low: dict[str, float] = setting(
+        {},
+        "Smallest value that a channel's sensor can truly read, by channel, in its own unit. Readings below are not "
+        "believed.",
+        "no reading would be believed",
+        form="a table of numbers by channel",
+    )
+    high: dict[str, float] = setting(
+        {},
+        "Largest such value, by channel. None is assumed.",
+        "no reading would be believed",
+        form="a table of numbers by channel",
+    )
+    skip: tuple[str, ...] = setting(
+        (),
+        "Channels that are judged by low and high only: by nature they rest, fall silent or spike more than the "
+        "history showed.",
+        "",
+        form="a list of channels",
+    )

@@ -37,7 +37,7 @@ class Trail:
 
     def take(self, pipeline: Pipeline, outputs: Outputs) -> None:
         """Remember the windows of assets that are pending or firing, after the pipeline has judged them."""
-        states, names = pipeline.alerting.states(), pipeline.windows.assets
+        states, names = pipeline.sensor_alerts.states() | pipeline.alerting.states(), pipeline.windows.assets
         # Firing ones first, and of these the ones that are drawn already.
         urgent = sorted(states, key=lambda row: (states[row] != "firing", names[row] not in self.courses))[:KEPT]
         self.courses = {

@@ -27,6 +27,7 @@ class AlertSpan:
     start: int  # ms UTC: time of the firing record, so the delay of `on_delay` counts
     end: int | None  # ms UTC: time of the resolution; None = still firing
     channel: str | None  # the one that contributed most when it fired
+    cause: str = "machine"  # | "sensor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class FaultRow:
     delay_ms: int | None = None  # from the fault's start to the first time an alert was firing
     already: bool = False  # that alert was firing before the fault began
     named: bool = False  # that alert's top channel is one of the fault's
+    cause: str = ""  # that the alert gives
 
     @property
     def found(self) -> bool:
@@ -86,6 +88,7 @@ class _Body(msgspec.Struct):
     state: str
     time: int
     channels: list[_Share]
+    cause: str = "machine"  # alerts of older versions do not say
 
 
 def spans(bodies: Iterable[bytes]) -> list[AlertSpan]:
@@ -105,7 +108,12 @@ def spans(bodies: Iterable[bytes]) -> list[AlertSpan]:
         raise ValueError(f"no firing record of alert {min(lost)}, expected one before its resolution")
     found = [
         AlertSpan(
-            id_, first.asset, first.time, resolved.get(id_), first.channels[0].channel if first.channels else None
+            id_,
+            first.asset,
+            first.time,
+            resolved.get(id_),
+            first.channels[0].channel if first.channels else None,
+            first.cause,
         )
         for id_, first in fired.items()
     ]
@@ -132,7 +140,7 @@ def _meets(span: AlertSpan, fault: Fault, grace_ms: int) -> bool:
 
 def _row(fault: Fault, span: AlertSpan) -> FaultRow:
     delay = max(span.start - fault.start, 0)
-    return FaultRow(fault, span.id, delay, span.start < fault.start, span.channel in fault.channels)
+    return FaultRow(fault, span.id, delay, span.start < fault.start, span.channel in fault.channels, span.cause)
 
 
 def _kind_row(rows: Sequence[FaultRow]) -> KindRow:

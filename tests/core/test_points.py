@@ -136,7 +136,7 @@ def test_a_firing_says_what_and_why() -> None:
     """An alert's point has its state in tags and as a number, and its first channel with a sentence on it."""
     assert _alert_point(FIRING) == Point(
         "monitor_alerts",
-        {"asset": "pump-1", "detector": "plant", "severity": "warning", "state": "firing"},
+        {"asset": "pump-1", "cause": "machine", "detector": "plant", "severity": "warning", "state": "firing"},
         {
             "firing": 1,
             "id": "a1b2",
@@ -164,6 +164,19 @@ def test_a_resolution_replaces_no_firing() -> None:
     point = _alert_point(resolved)
     assert point.identity != _alert_point(FIRING).identity
     assert (point.fields["firing"], point.fields["end"], point.fields["sequence"]) == (0, START + 4_000, 1)
+
+
+def test_sensors_that_fail_at_once_are_points_of_their_own() -> None:
+    """An alert of a sensor names it in its tags and its fault in text and fields; an older message is of a machine."""
+    frozen = replace(FIRING, cause="sensor", fault="frozen", channels=(PRESSURE,))
+    point = _alert_point(frozen)
+    assert (point.tags["cause"], point.tags["sensor"], point.fields["fault"]) == ("sensor", "pressure", "frozen")
+    assert point.fields["text"] == "pressure frozen, 4.2, expected 2 to 2.9"
+    other = _alert_point(replace(frozen, channels=(replace(PRESSURE, channel="flow"),)))
+    assert len({point.identity, other.identity, _alert_point(FIRING).identity}) == 3
+    message = _message(alert_record("alerts", FIRING))
+    old = {name: each for name, each in json.loads(message.value or b"").items() if name not in {"cause", "fault"}}
+    assert alert_points(replace(message, value=json.dumps(old).encode())) == alert_points(message)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from monitor.core.decode_format import Format
 from monitor.core.detector import Detector, Model
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Partition, State
+from monitor.core.sensor_alerts import SensorAlerts
+from monitor.core.sensors import Sensors
 from monitor.core.threshold import Threshold
 from monitor.core.windows import Windows
 from monitor.store.atomic import Data
@@ -223,7 +225,7 @@ class Stored(Alone):
 @cache
 def _states() -> State:
     """What a pipeline holds after a while, in the middle of an alert."""
-    made = _pipeline()
+    made = new_pipeline()
     values = rows(230, seed=9)
     values[1, 200:, 1] += 8.0
     made.process(readings(values.astype(np.float64)), NOW * 2, lambda _: None)
@@ -233,12 +235,12 @@ def _states() -> State:
 
 def pipeline() -> Pipeline:
     """A pipeline in that state."""
-    made = _pipeline()
+    made = new_pipeline()
     made.load_state(_states())
     return made
 
 
-def _pipeline() -> Pipeline:
+def new_pipeline() -> Pipeline:
     delays = {"on_delay_ms": 2000, "off_delay_ms": 5000, "update_ms": 10_000, "gap_ms": 60_000}
     holes = {"lateness_ms": 0, "max_gap": 8, "max_fill": 2, "idle": 30}
     most = {"max_assets": 100, "max_channels": 8, "new_assets": 100, "forget_ms": 3_600_000}
@@ -247,6 +249,8 @@ def _pipeline() -> Pipeline:
         Windows(step_ms=STEP, length=L, min_observed=0.5, **most, **holes),
         Threshold(percentile=99.0, margin=1.1, memory=500, warm=100, clip=1.2, refresh=8),
         Alerting(detector="d", partition=Partition("readings", 0), deadband=0.05, critical_ratio=3.0, **delays),
+        Sensors(length=L, step_ms=STEP, min_observed=0.5, low={}, high={}, skip=()),
+        SensorAlerts(detector="d", partition=Partition("readings", 0), on_delay_ms=2000, off_delay_ms=5000),
     )
     made.use(Detector(model()))
     return made

@@ -96,7 +96,7 @@ def test_the_verdict_is_summed_up(tmp_path: Path, console: Console, service: Ser
     summary(console, judge(alerts, faults, 0), service, tmp_path, 4)
     told = printed(console)
     (found,) = [re.split(r"\s*│\s*", line.strip("│ ")) for line in told if "pump-01" in line]
-    assert found == ["step", "pump-01", "pressure", "60 s", "yes", "5 s", "yes"]
+    assert found == ["step", "pump-01", "pressure", "60 s", "yes", "5 s", "machine", "yes"]
     (missed,) = [re.split(r"\s*│\s*", line.strip("│ ")) for line in told if "pump-02" in line]
     assert missed[:5] == ["noise", "pump-02", "flow", "60 s", "-"]
     assert "1 of 2 kinds of fault found, 1 of 2 faults; 1 false alerts on 4 assets." in told

@@ -154,5 +154,5 @@ def test_only_secrets_are_secret() -> None:
 def test_lists_cannot_be_appended_to() -> None:
     """What is a list in the file is a tuple in the tree."""
     lists = [key for key, field in FIELDS.items() if get_origin(field.annotation) is tuple]
-    assert lists == ["source.topics", "source.paths", "source.ignore", "health.names"]
+    assert lists == ["source.topics", "source.paths", "source.ignore", "sensors.skip", "health.names"]
     assert literal(Settings().source.topics) == '["readings"]'

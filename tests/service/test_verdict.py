@@ -49,7 +49,7 @@ def body(name: str, state: str, time: int, sequence: int, *channels: str) -> byt
 def test_an_alert_within_the_fault_finds_it() -> None:
     """A fault is found by the first alert to fire in it; the delay runs from the fault's start."""
     verdict = judge([span(130, 140, name="late"), span(120, 125, channel="power", name="soon")], [fault(100, 150)], 0)
-    assert verdict.rows == (FaultRow(fault(100, 150), "soon", 20, already=False, named=False),)
+    assert verdict.rows == (FaultRow(fault(100, 150), "soon", 20, already=False, named=False, cause="machine"),)
     assert verdict.rows[0].found
     assert verdict.false == ()
 

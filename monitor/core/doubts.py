@@ -1,0 +1,114 @@
+"""Which cells of windows are doubted, kept for as long as a later window can hold them.
+
+A cell becomes doubted at some step, mostly its own, but a fault is found only after it has lasted: then the cells back
+to its beginning become doubted, too. A window knows what was found up to its own end and nothing later, so windows do
+not depend on which others share their batch.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from monitor.core.grid import Index, pick_columns
+from monitor.core.new_steps import NewSteps
+from monitor.core.records import Bools, State, Times
+
+_SOUND = 2**62  # found never
+Reach = tuple[Bools, Callable[[Index], Times]]  # where (T, C) faults are found; the step (n, C) each lasts since
+
+
+class Doubts:
+    """The doubted cells of the last L - 1 steps, of the assets that have any."""
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+        self._cells: dict[int, Bools] = {}  # asset row -> (C, L - 1)
+
+    def remap(self, source: Index) -> None:
+        """Take column `source[c]` (-1 = a new one) as channel c."""
+        self._cells = {row: pick_columns(cells[None], source, False)[0] for row, cells in self._cells.items()}
+
+    def forget(self, row: int) -> None:
+        """No cell of this row is doubted: it is another asset's now."""
+        self._cells.pop(row, None)
+
+    def touch(self, steps: NewSteps) -> bool:
+        """Whether an asset with doubted cells is among those of the steps."""
+        return bool(self._cells) and not self._cells.keys().isdisjoint(steps.row[steps.newest].tolist())
+
+    def update(self, steps: NewSteps, marks: Bools, reach: Sequence[Reach], jumps: Bools) -> tuple[Bools, int]:
+        """The doubted cells of each window (B, C, L), and how many have become so.
+
+        `marks` (T, C) are doubted at their own step, those before `jumps` (T, C) one step later, and those of `reach`
+        back to the step after the one that the fault lasts since.
+        """
+        any_mark = marks.any(1) | jumps.any(1)
+        affected = set(np.unique(steps.row[any_mark]).tolist())
+        affected |= self._cells.keys() & set(steps.row[steps.newest].tolist())
+        B, C, L = len(steps.order), marks.shape[1], self._length
+        doubted, found = np.zeros((B, C, L), np.bool_), 0
+        backs = list(_backs(steps, reach, jumps))
+        assets = steps.row[steps.tail]
+        for row in sorted(affected):
+            low, high = np.searchsorted(steps.row, (row, row + 1))
+            known = self._timeline(row, marks[low:high])
+            for place, channel, begin, end in backs:
+                if low <= place < high:
+                    part = known[max(0, begin - low + L - 1) : end - low + L - 1, channel]
+                    np.minimum(part, place - low + L - 1, out=part)
+            found += int(np.count_nonzero((known >= 0) & (known < _SOUND)))
+            first, last = np.searchsorted(assets, (row, row + 1))
+            tails = steps.tail[first:last] - low + L - 1
+            cells = sliding_window_view(known, L, axis=0)[tails - L + 1]  # (n, C, L)
+            doubted[steps.order[first:last]] = cells <= tails[:, None, None]
+            self._keep(row, known)
+        return doubted, found
+
+    def _timeline(self, row: int, marks: Bools) -> Times:
+        """When each cell of an asset was found to be doubted: (L - 1 + n, C), places in itself; -1 = before."""
+        kept = self._length - 1
+        known = np.full((kept + len(marks), marks.shape[1]), _SOUND)
+        if row in self._cells:
+            known[:kept][self._cells[row].T] = -1
+        known[kept:] = np.where(marks, np.arange(kept, len(known))[:, None], _SOUND)
+        return known
+
+    def _keep(self, row: int, known: Times) -> None:
+        cells = (known[len(known) - self._length + 1 :] < _SOUND).T
+        if cells.any():
+            self._cells[row] = cells.copy()
+        else:
+            self._cells.pop(row, None)
+
+    def save_state(self) -> State:
+        """As arrays: rows (K,) and cells (K, C, L - 1)."""
+        rows = sorted(self._cells)
+        cells = np.array([self._cells[row] for row in rows], np.bool_)
+        return {"doubted_rows": np.array(rows, np.int64), "doubted": cells}
+
+    def load_state(self, state: State, assets: int, channels: int) -> None:
+        """Go on from what `save_state` gave. Raises ValueError, and changes nothing, if it does not fit."""
+        if state.keys() != {"doubted_rows", "doubted"}:
+            raise ValueError(f"state of doubts holds {sorted(state)}, expected doubted and doubted_rows")
+        rows, cells = state["doubted_rows"], state["doubted"]
+        if rows.dtype != np.int64 or rows.ndim != 1 or len(set(rows.tolist())) < len(rows):
+            raise ValueError("state of doubts: expected different rows")
+        if np.any((rows < 0) | (rows >= assets)):
+            raise ValueError("state of doubts names an asset that is not there")
+        shape = (len(rows), channels, self._length - 1)
+        if cells.dtype != np.bool_ or (len(rows) and cells.shape != shape):
+            raise ValueError(f"state of doubts: cells are {cells.dtype} {cells.shape}, expected bool {shape}")
+        self._cells = {row: cells[place].copy() for place, row in enumerate(rows.tolist())}
+
+
+def _backs(steps: NewSteps, reach: Sequence[Reach], jumps: Bools) -> Iterator[tuple[int, int, int, int]]:
+    """Place that finds it, channel, and the places [begin, end) that are doubted in retrospect."""
+    for marks, since in reach:
+        rows = np.flatnonzero(marks.any(1))
+        begin = since(rows)
+        for number, channel in np.argwhere(marks[rows]).tolist():
+            place = int(rows[number])
+            yield place, channel, place - int(steps.step[place] - begin[number, channel]) + 1, place
+    for place, channel in np.argwhere(jumps).tolist():
+        yield place, channel, place - 1, place

@@ -1,0 +1,114 @@
+"""The steps that windows bring anew, as rows of all assets on end, and what is counted along them.
+
+A window shares all but its newest steps with the window before it. What happens at each step exactly once, however
+windows come, is told here: each asset's new steps, oldest first, with what was known before them.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from monitor.core.grid import NEVER, Index, first_of_run, last_of_run
+from monitor.core.records import Bools, Floats, Times, WindowBatch
+
+Held = Mapping[str, npt.NDArray[Any]]
+Rows = Index | slice
+
+
+class NewSteps:
+    """New steps (T,) of windows (B,), ordered by asset, then step."""
+
+    def __init__(self, windows: WindowBatch, end: Times, step_ms: int) -> None:
+        """`end` (A,) is the step of each asset's newest window so far; NEVER = none."""
+        L = windows.values.shape[2]
+        self.order = np.argsort(windows.assets, kind="stable")  # (B,) windows by asset, then step
+        asset, last = windows.assets[self.order].astype(np.int64), windows.ends[self.order] // step_ms
+        first = first_of_run(asset)
+        before = np.append(NEVER, last[:-1])
+        before[first] = end[asset[first]]
+        number = np.clip(last - before, 1, L)  # (B,) of new steps
+        starts = first | (last - before > L)  # steps in between were never in a window: nothing joins what they are
+        self.tail = np.cumsum(number) - 1  # (B,) newest step of each window, in `order`
+        which = np.repeat(np.arange(len(asset)), number)  # (T,)
+        back = self.tail[which] - np.arange(len(which))
+        self.row, self.step = asset[which], last[which] - back
+        self.window, self.column = self.order[which], L - 1 - back
+        segment = np.maximum.accumulate(np.where(starts, np.arange(len(asset)), 0))
+        self.begin = (self.tail - number + 1)[segment][which]  # (T,) first step of the unbroken run it lies in
+        self.continues = (first & (last - before <= L))[segment][which]  # (T,) that run goes on from before
+        self.newest = np.flatnonzero(last_of_run(self.row))  # of each asset
+        self.values: Floats = windows.values[self.window, :, self.column]  # (T, C)
+        self.seen: Bools = windows.observed[self.window, :, self.column]  # (T, C)
+
+    def shifted(self, flags: Bools, held: Bools) -> Bools:
+        """What `flags` (T, C) were one step before; `held` (A, C) before the first."""
+        before: Bools = np.roll(flags, 1, axis=0)
+        heads = self.begin[first_of_run(self.begin)]
+        before[heads] = held[self.row[heads]] & self.continues[heads, None]
+        return before
+
+
+class Counts:
+    """What is counted along new steps, (T, C) each, going on from `held` (A, C) of each asset."""
+
+    def __init__(self, steps: NewSteps, held: Held) -> None:
+        self._steps, self._held = steps, held
+        seen, place = steps.seen, np.arange(len(steps.row))[:, None]
+        self._begin = steps.begin[:, None]
+        if seen.all():  # nearly always, and a third of the work
+            self._seen = np.broadcast_to(place, seen.shape)
+            earlier, known = self._seen - 1, np.roll(steps.values, 1, axis=0)
+        else:
+            self._seen = np.maximum.accumulate(np.where(seen, place, -1), axis=0)  # newest reading up to each step
+            earlier = np.vstack((np.full((1, seen.shape[1]), -1), self._seen[:-1]))
+            known = np.take_along_axis(steps.values, np.maximum(earlier, 0), axis=0)
+        self.prior: Floats = np.where(earlier >= self._begin, known, held["value"][steps.row])  # value read before
+        same = seen & (steps.values == self.prior)
+        self._moved = np.maximum.accumulate(np.where(seen & ~same, place, -1), axis=0)
+        self.value: Floats = np.where(seen, steps.values, self.prior)
+        self.repeats = self._since(self._moved, seen, "repeats")
+        measured = np.count_nonzero(seen, axis=1) > 0  # (T,)
+        self.silent = self._since(self._seen, ~seen & measured[:, None], "silent")
+
+    def since(self, rows: Rows) -> Times:
+        """Step at which the value of each channel was read first, at `rows` (n,) of the steps."""
+        unknown = self._steps.step[self._steps.begin] - 1
+        known = np.where(self._steps.continues[:, None], self._held["since"][self._steps.row], unknown[:, None])
+        return self._step_of(self._moved, known, rows)
+
+    def seen_at(self, rows: Rows) -> Times:
+        """Step of the newest reading of each channel, at `rows` (n,) of the steps."""
+        return self._step_of(self._seen, self._held["seen"][self._steps.row], rows)
+
+    def latest(self, marks: Bools, step: Times, name: str) -> Times:
+        """The `step` (T,) of the newest of `marks` so far, (T, C); before the first, what was held as `name`."""
+        held: Times = self._held[name][self._steps.row]
+        if not marks.any():
+            return held
+        last = np.maximum.accumulate(np.where(marks, np.arange(len(marks))[:, None], -1), axis=0)
+        return np.where(last >= self._begin, step[last], held)
+
+    def in_this_rest(self, marks: Bools, name: str) -> Bools:
+        """Whether (T, C) one of `marks` came since the value was first read; if that was before, held as `name`."""
+        last = np.maximum.accumulate(np.where(marks, np.arange(len(marks))[:, None], -1), axis=0)
+        held = self._held[name][self._steps.row] & self._steps.continues[:, None] & (self._moved < self._begin)
+        found: Bools = (last >= np.maximum(self._moved, self._begin)) | held
+        return found
+
+    def _step_of(self, last: Times, before: Times, rows: Rows) -> Times:
+        found: Times = np.where(last[rows] >= self._begin[rows], self._steps.step[last[rows]], before[rows])
+        return found
+
+    def _since(self, last: Times, add: Bools, name: str) -> Times:
+        """How many of `add` (T, C) came after the step `last` (T, C); before the run's first, as many as were held."""
+        steps, place = self._steps, np.arange(len(add))[:, None]
+        held = np.where(steps.continues[:, None], self._held[name][steps.row], 0)
+        if not add.any():
+            return np.where(last >= self._begin, 0, held)
+        if add.all():
+            return place - np.where(last >= self._begin, last, self._begin - 1 - held)
+        total = np.cumsum(add, axis=0)
+        before = total[steps.begin] - add[steps.begin] - held
+        return total - np.where(last >= self._begin, np.take_along_axis(total, np.maximum(last, 0), axis=0), before)

@@ -1,0 +1,56 @@
+"""What is learned of a channel's readings while its sensor is sound, and what is not held against it."""
+
+import numpy as np
+import pytest
+
+from monitor.core.habits import LEAST_PAIRS, NOT_JUDGED, Habits, learn
+from tests.core.machines import CHANNELS, L, corpus, history, rows
+
+STEPS = 1600
+
+
+def learned(values: np.ndarray) -> Habits:
+    return learn(history(values).normal())
+
+
+def test_habits_are_those_of_all_assets() -> None:
+    """Range and largest change are over every asset's readings in the history; sound readings neither rest nor lack."""
+    made, seen = corpus(STEPS), corpus(STEPS).values
+    habits = learn(made)
+    assert habits.low.tolist() == pytest.approx(seen.min((0, 2)).tolist())
+    assert habits.high.tolist() == pytest.approx(seen.max((0, 2)).tolist())
+    runs = rows(STEPS)[:, : STEPS // L * L]
+    assert habits.change.tolist() == pytest.approx(np.abs(np.diff(runs, axis=1)).max((0, 1)).tolist())
+    assert habits.rest.tolist() == habits.hole.tolist() == [0, 0, 0]
+
+
+def test_the_longest_rest_and_hole_are_counted_across_blocks() -> None:
+    """A rest that passes from one block of history into the next is counted whole, and so is a hole."""
+    values = rows(STEPS)
+    values[0, 5 * L - 2 : 5 * L + 2, 0] = values[0, 5 * L - 2, 0]  # four equal ones: three repetitions
+    values[1, 9 * L - 3 : 9 * L + 1, 1] = np.nan
+    habits = learned(values)
+    assert (habits.rest.tolist(), habits.hole.tolist()) == ([3, 0, 0], [0, 4, 0])
+
+
+def test_what_rests_or_is_silent_by_nature_is_not_judged() -> None:
+    """A channel that rests or is silent for half a window, or repeats itself often, is not held to that habit."""
+    values = rows(STEPS)
+    values[0, 50 : 50 + L // 2 + 1, 0] = 1.0
+    values[0, 90 : 90 + L // 2, 1] = np.nan
+    values[:, :, 2] = np.repeat(values[:, ::2, 2], 2, axis=1)
+    habits = learned(values)
+    assert habits.rest.tolist() == [NOT_JUDGED, 0, NOT_JUDGED]
+    assert habits.hole.tolist() == [0, NOT_JUDGED, 0]
+
+
+def test_of_a_channel_hardly_measured_nothing_is_known() -> None:
+    """Fewer than 256 readings next to one another are no habit, and neither is the change of a constant."""
+    values = rows(STEPS)
+    values[:, :, 0] = np.where(np.arange(STEPS) % 16 == 0, values[:, :, 0], np.nan)
+    values[:, :, 1] = 7.0
+    habits = learned(values)
+    assert 2 * STEPS // 16 < LEAST_PAIRS
+    assert (habits.rest[0], habits.hole[0], habits.change[0]) == (NOT_JUDGED,) * 3
+    assert (habits.rest[1], habits.change[1]) == (NOT_JUDGED, NOT_JUDGED)
+    assert len(CHANNELS) == len(habits.rest)

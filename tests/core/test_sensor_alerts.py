@@ -1,0 +1,128 @@
+"""The life of a sensor's alert: what opens, fires and resolves it, what it says, and what a saved state looks like."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from monitor.core.records import Alert, Partition, ScoreBatch, WindowBatch
+from monitor.core.sensor_alerts import SensorAlerts
+from monitor.core.sensors import FAULTS, Findings
+
+PARTITION = Partition("readings", 1)
+NAMES, CHANNELS = ("a", "b"), ("flow", "pressure")
+STEP = 1000
+
+
+def stage(on_delay_ms: int = 2000, off_delay_ms: int = 3000, detector: str = "d") -> SensorAlerts:
+    return SensorAlerts(detector=detector, partition=PARTITION, on_delay_ms=on_delay_ms, off_delay_ms=off_delay_ms)
+
+
+def feed(made: SensorAlerts, story: str, *, since: int = 0, cut: int = 100) -> list[Alert]:
+    """Windows of asset a, one a second: each letter says the fault of flow, "." none; of b there are sound ones."""
+    alerts = []
+    for begin in range(0, len(story), cut):
+        part = story[begin : begin + cut]
+        fault = np.zeros((2 * len(part), 2), np.int8)
+        fault[::2, 0] = [next((n for n, name in enumerate(FAULTS) if name[:1] == each), 0) for each in part]
+        fault[::2, 0][np.array(list(part)) == "."] = 0
+        ends = np.repeat((np.arange(len(part)) + since + begin) * STEP, 2)
+        position = np.repeat(np.arange(len(part)) + since + begin, 2) * 10
+        cells = np.zeros((len(ends), 2, 1), np.float32)
+        windows = WindowBatch(np.tile([0, 1], len(part)).astype(np.int32), ends, cells, cells == 0, position)
+        both = np.tile(np.array([[4.0, 2.0]], np.float32), (len(ends), 1))
+        newest = np.where([True, False], both + 1, np.nan).astype(np.float32)
+        scores = ScoreBatch(both[:, 0], both, both, both / np.float32(4), newest)
+        found = Findings(fault, 9 * np.ones_like(both), 6 * np.ones_like(both), ends[:, None] - 5 * STEP + 0 * fault)
+        alerts += made.update(windows, found if fault.any() else None, scores, NAMES, CHANNELS, "m-1")
+    return alerts
+
+
+def test_a_fault_that_lasts_fires_and_is_resolved() -> None:
+    """An alert fires after the on delay, once, and is resolved when the fault has been away for the off delay."""
+    firing, resolved = feed(stage(), "..ffffff..f....")
+    assert (firing.state, firing.time, firing.end, firing.sequence) == ("firing", 4000, None, 0)
+    assert (firing.cause, firing.fault, firing.severity, firing.detector) == ("sensor", "frozen", "warning", "d")
+    assert (firing.score, firing.threshold, firing.ratio, firing.peak) == (9.0, 6.0, 1.5, 1.5)
+    assert firing.start == 2000 - 5 * STEP  # since when the sensor is at fault, not since it was found
+    (share,) = firing.channels
+    assert (share.channel, share.observed, share.expected, share.low, share.high) == ("flow", 5.0, 4.0, 2.0, 6.0)
+    assert resolved == replace(firing, state="resolved", end=10_000, time=13_000, position=130, sequence=1)
+
+
+def test_what_is_over_soon_gives_no_alert() -> None:
+    """A fault that lasts for less than the on delay leaves nothing behind."""
+    made = stage()
+    assert feed(made, ".ff.ff.") == []
+    assert made.states() == {}
+
+
+def test_an_alert_is_named_after_what_opened_it() -> None:
+    """A channel has one alert, of the fault that opened it; its id names offset, asset, time, channel and fault."""
+    (firing,) = feed(stage(), "dddfff")
+    assert firing.fault == "dropout"
+    (other,) = feed(stage(), "fffddd")
+    (later,) = feed(stage(), "ddd", since=1)
+    (foreign,) = feed(stage(detector="e"), "ddd")
+    assert len({firing.id, other.id, later.id, foreign.id}) == 4
+    assert feed(stage(), "ddd")[0].id == firing.id
+
+
+@pytest.mark.parametrize("cut", range(1, 14))
+def test_a_restored_stage_goes_on_identically(cut: int) -> None:
+    """Saved and loaded in any state, however batches are cut, the records are those of a stage that went through."""
+    story = "..fffff..ff...dddd....jjjj"
+    wanted = feed(stage(), story)
+    made, restored = stage(), stage()
+    before = feed(made, story[:cut], cut=2)
+    restored.load_state(made.save_state())
+    assert (restored.states(), restored.open_alerts()) == (made.states(), made.open_alerts())
+    assert before + feed(restored, story[cut:], since=cut, cut=3) == wanted
+
+
+def test_states_tell_the_most_urgent_sensor() -> None:
+    """An asset is pending, then firing, and the record published last is what a restart publishes again."""
+    made = stage()
+    feed(made, "f")
+    assert (made.states(), made.open_alerts()) == ({0: "pending"}, [])
+    alerts = feed(made, "fff", since=1)
+    assert (made.states(), made.open_alerts()) == ({0: "firing"}, alerts)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"row": -1}, "Expected `int` >= 0"),
+        ({"offset": 7}, "of another detector or partition"),
+        ({"fault": "jump"}, "of another detector or partition"),
+        ({"alert": None, "peak": None}, "Expected `float`"),
+        ({"alert": {}}, "missing required field"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused(change: dict[str, object], words: str) -> None:
+    """A watch that is misshapen or of another detector is refused, and nothing is changed."""
+    made = stage()
+    feed(made, "ffff")
+    (watch,) = json.loads(made.save_state()["watches"].tobytes())
+    packed = np.frombuffer(json.dumps([{**watch, **change}]).encode(), np.uint8)
+    fresh = stage()
+    with pytest.raises(ValueError, match=words):
+        fresh.load_state({"watches": packed})
+    assert fresh.states() == {}
+
+
+def test_a_channel_is_watched_once() -> None:
+    """Two watches of a channel, an array of another kind, or a record of another alert are refused."""
+    made = stage()
+    feed(made, "ffff")
+    (watch,) = json.loads(made.save_state()["watches"].tobytes())
+    twice = np.frombuffer(json.dumps([watch, watch]).encode(), np.uint8)
+    foreign = {**watch, "alert": {**watch["alert"], "id": "x"}}
+    for state in ({"watches": twice}, {"watches": np.zeros(1)}, {"other": twice}):
+        with pytest.raises(ValueError, match=r"names a channel twice|one array of bytes"):
+            stage().load_state(state)
+    with pytest.raises(ValueError, match="published as another one"):
+        stage().load_state({"watches": np.frombuffer(json.dumps([foreign]).encode(), np.uint8)})
+    with pytest.raises(ValueError, match="delays must not be negative"):
+        stage(on_delay_ms=-1)

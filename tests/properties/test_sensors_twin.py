@@ -1,0 +1,170 @@
+"""The sensors' stage against a twin that goes step by step, in loops a person can follow."""
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitor.core.habits import Habits
+from monitor.core.records import WindowBatch
+from monitor.core.sensors import FACTOR, FAULTS, JUMPS, LEAST, TOGETHER, Sensors
+
+STEP, L, C = 1000, 8, 5
+CHANNELS = tuple("abcde")
+HABITS = Habits(
+    rest=np.array([0, 0, 1, 0, -1], np.float32),  # e rests by nature
+    hole=np.array([0, 1, 0, -1, 0], np.float32),  # d falls silent by nature
+    change=np.array([2, 2, 2, 2, -1], np.float32),
+    low=np.full(C, -50, np.float32),
+    high=np.full(C, 50, np.float32),
+)
+LOW, HIGH = {"b": -40.0}, {"c": 200.0}
+
+
+def stage() -> Sensors:
+    made = Sensors(length=L, step_ms=STEP, min_observed=0, low=LOW, high=HIGH, skip=())
+    made.use(CHANNELS, HABITS)
+    return made
+
+
+@dataclass
+class Asset:
+    """What the twin knows of one asset after each step."""
+
+    rows: list[list[float]] = field(default_factory=list)
+    repeats: list[int] = field(default_factory=lambda: [0] * C)
+    since: list[int] = field(default_factory=lambda: [-(10**6)] * C)
+    value: list[float] = field(default_factory=lambda: [np.nan] * C)
+    seen: list[int | None] = field(default_factory=lambda: [None] * C)
+    silent: list[int] = field(default_factory=lambda: [0] * C)
+    spared: list[bool] = field(default_factory=lambda: [False] * C)
+    spiked: list[int] = field(default_factory=lambda: [-(10**6)] * C)
+    found: dict[tuple[int, int], int] = field(default_factory=dict)  # (step, channel) -> step at which it was doubted
+    faults: list[list[str]] = field(default_factory=list)
+
+    def doubt(self, step: int, channel: int, now: int) -> None:
+        self.found.setdefault((step, channel), now)
+
+    def take(self, row: list[float]) -> None:
+        now = len(self.rows)
+        self.rows.append(row)
+        measured = [c for c in range(C) if row[c] == row[c]]
+        for c in range(C):
+            if c not in measured:
+                self.silent[c] += bool(measured)
+                continue
+            self.seen[c], self.silent[c] = now, 0
+            if row[c] == self.value[c]:
+                self.repeats[c] += 1
+            else:
+                self.repeats[c], self.since[c], self.value[c], self.spared[c] = 0, now, row[c], False
+        self.faults.append([self.fault(c, now) for c in range(C)])
+
+    def fault(self, c: int, now: int) -> str:
+        row, found = self.rows[now], []
+        if self.jumped(c, now):
+            self.spiked[c] = now - 1
+            self.doubt(now - 1, c, now)
+        if now - self.spiked[c] < L:
+            found.append("jump")
+        if self.frozen(c):
+            found.append("frozen")
+            for step in range(self.since[c] + 1, now + 1):
+                self.doubt(step, c, now)
+        last, hole = self.seen[c], HABITS.hole[c]
+        if last is not None and hole >= 0 and self.silent[c] >= max(LEAST, FACTOR * (hole + 1)):
+            found.append("dropout")
+            for step in range(last + 1, now + 1):
+                self.doubt(step, c, now)
+        if row[c] < LOW.get(CHANNELS[c], -np.inf) or row[c] > HIGH.get(CHANNELS[c], np.inf):
+            found.append("limits")
+            self.doubt(now, c, now)
+        return found[-1] if found else ""
+
+    def beyond(self, c: int) -> bool:
+        rest = HABITS.rest[c]
+        return bool(rest >= 0 and self.repeats[c] >= max(LEAST, FACTOR * (rest + 1)))
+
+    def frozen(self, c: int) -> bool:
+        others = [d for d in range(C) if d != c and HABITS.rest[d] >= 0]
+        together = any(abs(self.since[c] - self.since[d]) <= TOGETHER for d in others)
+        most = 2 * sum(self.beyond(d) for d in range(C)) > 1 + len(others)
+        within = HABITS.low[c] <= self.value[c] <= HABITS.high[c]
+        self.spared[c] |= self.beyond(c) and (not within or together or most)
+        return self.beyond(c) and not self.spared[c]
+
+    def jumped(self, c: int, now: int) -> bool:
+        if now < 2:
+            return False
+        base, peak, back = (np.array(row, np.float32) for row in self.rows[now - 2 :])
+        up, down, change = peak - base, back - peak, HABITS.change
+        moved = [d for d in range(C) if change[d] >= 0 and max(abs(up[d]), abs(down[d])) > change[d]]
+        sharp = min(abs(up[c]), abs(down[c])) > JUMPS * change[c] and up[c] * down[c] < 0
+        return bool(change[c] >= 0 and sharp and abs(back[c] - base[c]) <= change[c] and moved == [c])
+
+
+def faulty(draw: np.random.Generator, steps: int) -> np.ndarray:
+    """Readings (T, C) with faults of all kinds, as often alone as together."""
+    values = np.round(draw.normal(0, 0.5, (steps, C)), 3)
+    for _ in range(int(draw.integers(0, 7))):
+        begin, length, channel = int(draw.integers(steps)), int(draw.integers(1, 25)), int(draw.integers(C))
+        part = values[begin : begin + length]
+        match draw.integers(6):
+            case 0:
+                part[:, channel] = part[0, channel]
+            case 1:
+                part[:, channel] = np.nan
+            case 2:
+                part[:1, channel] += draw.choice([-45.0, 45.0])
+            case 3:
+                part[:] = part[0]
+            case 4:
+                part[:, channel] = draw.choice([-60.0, 60.0, 300.0])
+            case _:
+                part[:] = np.nan
+    values[-1] = np.where(np.isnan(values[-1]), 0.0, values[-1])
+    return values.astype(np.float32)
+
+
+def windows(assets: list[np.ndarray], kept: list[list[int]]) -> WindowBatch:
+    """The windows that end in the steps `kept` of each asset, ordered by step, then asset."""
+    ends = sorted((end, row) for row, steps in enumerate(kept) for end in steps)
+    values = np.array([assets[row][end - L + 1 : end + 1].T for end, row in ends], np.float32).reshape(-1, C, L)
+    rows, steps = np.array([row for _, row in ends], np.int32), np.array([end for end, _ in ends], np.int64)
+    return WindowBatch(rows, steps * STEP, values, ~np.isnan(values), np.arange(len(ends), dtype=np.int64))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_the_stage_finds_what_its_twin_finds(seed: int) -> None:
+    """Faults and doubted cells of every window are those of the twin, however windows are missed, cut and restored."""
+    draw = np.random.default_rng(seed)
+    assets = [faulty(draw, int(draw.integers(L, 70))) for _ in range(int(draw.integers(1, 4)))]
+    twins = [Asset() for _ in assets]
+    for twin, values in zip(twins, assets, strict=True):
+        for row in values.tolist():
+            twin.take(row)
+    # A window may be missed, as where too little was observed, but never so many that a step lies in none.
+    kept = [[end for end in range(L - 1, len(v)) if draw.random() < 0.7 or end % 5 == 0 or end < L] for v in assets]
+    every, made = windows(assets, kept), stage()
+    cuts = np.unique(np.concatenate(([0, len(every)], draw.integers(0, len(every) + 1, int(draw.integers(6))))))
+    for begin, end in pairwise(cuts.tolist()):
+        part = every.take(np.arange(begin, end))
+        if draw.random() < 0.5:
+            state, made = made.save_state(), stage()
+            made.load_state(state)
+            made.use(CHANNELS, HABITS)
+        marked, findings = made.update(part)
+        for place in range(len(part)):
+            twin, last = twins[part.assets[place]], int(part.ends[place]) // STEP
+            expected = np.zeros((C, L), np.bool_)
+            for (step, channel), known in twin.found.items():
+                if known <= last and 0 <= step - last + L - 1 < L:
+                    expected[channel, step - last + L - 1] = True
+            doubted = np.zeros_like(expected) if marked.doubted is None else marked.doubted[place]
+            np.testing.assert_array_equal(doubted, expected)
+            np.testing.assert_array_equal(marked.observed[place], part.observed[place] & ~expected)
+            told = [""] * C if findings is None else [FAULTS[number] for number in findings.fault[place]]
+            assert told == twin.faults[last]
