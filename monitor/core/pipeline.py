@@ -3,7 +3,7 @@
     readings, rejected = decode(messages)
     windows    = self.windows.push(readings)
     scores     = self.detector.score(windows)
-    thresholds = self.threshold.update(scores)
+    thresholds = self.budget.update(self.threshold.update(scores))
     alerts     = self.alerting.update(scores, thresholds)
 
 Everything it holds is a function of the messages so far and of which model was adopted between which two messages:
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from monitor.core.alerting import Alerting
+from monitor.core.budget import Budget
 from monitor.core.decode import decode
 from monitor.core.decode_format import Format
 from monitor.core.detector import Detector
@@ -35,6 +36,7 @@ class Pipeline:
     format: Format
     windows: Windows
     threshold: Threshold
+    budget: Budget
     alerting: Alerting
     detector: Detector | None = None
     dials: Dials = field(default_factory=dict)  # that threshold and alerting were made with; a replay needs them
@@ -58,7 +60,8 @@ class Pipeline:
         names = self.windows.assets
         scores = self.detector.score(windows, names)
         mark("score")
-        thresholds = self.threshold.update(windows.assets, scores.score, self.detector.model.calibration.scores)
+        limits = self.threshold.update(windows.assets, scores.score, self.detector.model.calibration.scores)
+        thresholds = self.budget.update(windows.assets, windows.ends, scores.score, limits)
         mark("threshold")
         alerts = self.alerting.update(windows, scores, thresholds, names, self.model, self._explain(windows, names))
         mark("alerting")
@@ -89,8 +92,13 @@ class Pipeline:
             prefix = f"{name}."
             stage.load_state({key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)})
 
-    def _stages(self) -> dict[str, Windows | Threshold | Alerting]:
-        return {"windows": self.windows, "threshold": self.threshold, "alerting": self.alerting}
+    def _stages(self) -> dict[str, Windows | Threshold | Budget | Alerting]:
+        return {
+            "windows": self.windows,
+            "threshold": self.threshold,
+            "budget": self.budget,
+            "alerting": self.alerting,
+        }
 
     def _explain(self, windows: WindowBatch, names: Sequence[str]) -> Callable[[int], tuple[ChannelShare, ...]]:
         detector = self.detector

@@ -5,12 +5,14 @@ import json
 import os
 import time
 from collections.abc import Callable, Collection
+from typing import Any
 
 import structlog
 
 from monitor.connectors.base import Sink
 from monitor.connectors.memory import MemoryBroker
 from monitor.core.alerting import Alerting
+from monitor.core.budget import Budget
 from monitor.core.history import History
 from monitor.core.pipeline import Dials, Pipeline
 from monitor.core.records import Partition
@@ -51,20 +53,24 @@ RECORDER_CONDITIONS = ("recorder source", "recorder")
 
 def make_pipeline(settings: Settings, partition: Partition) -> Pipeline:
     """The stages of one partition, in their first state."""
-    alerting = settings.alerting
+    alerting, step_ms = settings.alerting, settings.windows.step_ms
+    shape: dict[str, Any] = {
+        "on_delay_ms": round(alerting.on_delay_s * 1000),
+        "off_delay_ms": round(alerting.off_delay_s * 1000),
+        "deadband": alerting.deadband,
+        "gap_ms": (settings.windows.max_gap + 1) * step_ms,
+    }
     return Pipeline(
         settings.format.build(),
         Windows(**settings.windows.arguments()),
         Threshold(**settings.threshold.arguments()),
+        Budget(alarms_per_day=alerting.alarms_per_day, margin=settings.threshold.margin, step_ms=step_ms, **shape),
         Alerting(
             detector=settings.name,
             partition=partition,
-            on_delay_ms=round(alerting.on_delay_s * 1000),
-            off_delay_ms=round(alerting.off_delay_s * 1000),
-            deadband=alerting.deadband,
             critical_ratio=alerting.critical_ratio,
             update_ms=round(alerting.update_s * 1000),
-            gap_ms=(settings.windows.max_gap + 1) * settings.windows.step_ms,
+            **shape,
         ),
         dials=dials(settings),
     )

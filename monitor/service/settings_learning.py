@@ -233,6 +233,15 @@ class ThresholdSection(Section):
 class AlertingSection(Section):
     """When an anomaly becomes an alert, and when it is over."""
 
+    alarms_per_day: float = setting(
+        0.0,
+        "Budget of alarms per asset; 0 = none, and threshold.margin counts. With one, each asset's margin is set, and "
+        "kept, to what held the budget so far; threshold.margin then has no effect. docs/operations.md says how.",
+        "no margin could hold it",
+        unit="alarms a day",
+        low=0,
+        high=1000,
+    )
     on_delay_s: float = setting(
         3.0,
         "How long scores must exceed the threshold before an alert fires. A spike of one reading stays in the newest 4 "

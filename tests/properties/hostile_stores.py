@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from monitor.core.alerting import Alerting
+from monitor.core.budget import Budget
 from monitor.core.corpus import Corpus
 from monitor.core.decode_format import Format
 from monitor.core.detector import Detector, Model
@@ -239,13 +240,14 @@ def pipeline() -> Pipeline:
 
 
 def _pipeline() -> Pipeline:
-    delays = {"on_delay_ms": 2000, "off_delay_ms": 5000, "update_ms": 10_000, "gap_ms": 60_000}
+    delays: dict[str, Any] = {"on_delay_ms": 2000, "off_delay_ms": 5000, "deadband": 0.05, "gap_ms": 60_000}
     holes = {"lateness_ms": 0, "max_gap": 8, "max_fill": 2, "idle": 30}
     made = Pipeline(
         Format("json_wide"),
         Windows(step_ms=STEP, length=L, max_assets=100, max_channels=8, min_observed=0.5, **holes),
         Threshold(percentile=99.0, margin=1.1, memory=500, warm=100, clip=1.2, refresh=8),
-        Alerting(detector="d", partition=Partition("readings", 0), deadband=0.05, critical_ratio=3.0, **delays),
+        Budget(alarms_per_day=100.0, margin=1.1, step_ms=STEP, **delays),
+        Alerting(detector="d", partition=READINGS, critical_ratio=3.0, update_ms=10_000, **delays),
     )
     made.use(Detector(model()))
     return made
