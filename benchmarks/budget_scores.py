@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
 from benchmarks.detection import PARTITION, SETS, Task, placed, tasks, windows_of
 from monitor.core.detector import Detector
 from monitor.core.records import Bools, Floats, ReadingBatch, Times
 from monitor.core.training import fit, prepare
 from monitor.service.assembly import make_history, make_pipeline
-from monitor.service.configuration import load as load_settings
 from monitor.service.plant import NAMES, Plant, PlantSettings
 from monitor.service.settings import Settings
 
@@ -91,9 +88,7 @@ def plant(folder: Path, settings: Settings, assets: int, steps: int) -> None:
 
 def _readings(made: Plant, begin: int, end: int, assets: int) -> ReadingBatch:
     values = np.stack([made.truth(asset, begin, end) for asset in range(assets)], 1).reshape(-1)  # step, asset, channel
-    step, asset, channel = (
-        index.reshape(-1) for index in np.indices((end - begin, assets, len(NAMES)))
-    )
+    step, asset, channel = (index.reshape(-1) for index in np.indices((end - begin, assets, len(NAMES))))
     time = made.time(begin) + step * made.settings.step_ms
     return ReadingBatch(
         made.names[:assets], NAMES, asset.astype(np.int32), channel.astype(np.int32), time, values, step + begin

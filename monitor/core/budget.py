@@ -20,6 +20,7 @@ It does not tell real faults from false alarms; both use up the budget. Percenti
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -85,7 +86,7 @@ class Budget:
         self._firing: Bools = np.empty((0, M), np.bool_)  # (>= A, M)
         self._counted: Times = np.empty((0, M), np.int64)  # (>= A, M) when the last alarm counted fired, or NEVER
         self._alarms: Doubles = np.empty((0, M))  # (>= A, M) faded
-        self._last: Times = np.empty(0, np.int64)  # (>= A,) end of the last window looked at
+        self._last: Times = np.empty(0, np.int64)  # (>= A,) end of the newest window if it is above or firing somewhere
         self._scored: Times = np.empty(0, np.int64)  # (>= A,) windows of this epoch
         self._days: Doubles = np.empty(0)  # (>= A,) faded
         self._margin: Doubles = np.empty(0)  # (>= A,)
@@ -103,7 +104,7 @@ class Budget:
         epoch = time // (EPOCH * self._step_ms)
         margin = np.empty(len(assets))
         bounds = [*np.flatnonzero(first_of_run(epoch)).tolist(), len(assets)]
-        for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+        for begin, end in pairwise(bounds):
             if epoch[begin] != self._time // (EPOCH * self._step_ms):
                 self._renew()
             self._time = int(time[end - 1])
@@ -133,7 +134,7 @@ class Budget:
     def _watch(self, rows: Index, ends: Times, multiple: Doubles) -> None:
         """Count what windows (n,) of one epoch would have fired at each margin."""
         np.add.at(self._scored, rows, 1)
-        near = (self._firing[: self._assets] | (self._since[: self._assets] != NEVER)).any(1)
+        near = self._last[: self._assets] != NEVER
         near[rows[multiple > MARGINS[0]]] = True
         place = np.flatnonzero(near[rows])
         place = place[np.argsort(rows[place], kind="stable")]
@@ -154,9 +155,9 @@ class Budget:
         counts = turned & ~firing & (end - self._counted[rows] >= DAY_MS / (COUNTED * self._budget))
         self._alarms[rows] += counts
         self._counted[rows] = np.where(counts, end, self._counted[rows])
-        self._firing[rows] = firing ^ turned
-        self._since[rows] = np.where(turned, NEVER, since)
-        self._last[rows] = ends
+        firing, since = firing ^ turned, np.where(turned, NEVER, since)
+        self._firing[rows], self._since[rows] = firing, since
+        self._last[rows] = np.where((firing | (since != NEVER)).any(1), ends, NEVER)
 
     def _renew(self) -> None:
         """An epoch is over: let it fade what was before, and set the margins."""

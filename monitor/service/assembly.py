@@ -5,14 +5,12 @@ import json
 import os
 import time
 from collections.abc import Callable, Collection
-from typing import Any
 
 import structlog
 
 from monitor.connectors.base import Sink
 from monitor.connectors.memory import MemoryBroker
 from monitor.core.alerting import Alerting
-from monitor.core.budget import Budget
 from monitor.core.history import History
 from monitor.core.pipeline import Dials, Pipeline
 from monitor.core.records import Partition
@@ -29,6 +27,7 @@ from monitor.service.build import (
     wall_ms,
 )
 from monitor.service.daemon import Daemon, Pace
+from monitor.service.expectation import make_budget, shape
 from monitor.service.health import Health
 from monitor.service.held import Keeper
 from monitor.service.histories import Histories
@@ -53,24 +52,18 @@ RECORDER_CONDITIONS = ("recorder source", "recorder")
 
 def make_pipeline(settings: Settings, partition: Partition) -> Pipeline:
     """The stages of one partition, in their first state."""
-    alerting, step_ms = settings.alerting, settings.windows.step_ms
-    shape: dict[str, Any] = {
-        "on_delay_ms": round(alerting.on_delay_s * 1000),
-        "off_delay_ms": round(alerting.off_delay_s * 1000),
-        "deadband": alerting.deadband,
-        "gap_ms": (settings.windows.max_gap + 1) * step_ms,
-    }
+    alerting = settings.alerting
     return Pipeline(
         settings.format.build(),
         Windows(**settings.windows.arguments()),
         Threshold(**settings.threshold.arguments()),
-        Budget(alarms_per_day=alerting.alarms_per_day, margin=settings.threshold.margin, step_ms=step_ms, **shape),
+        make_budget(settings),
         Alerting(
             detector=settings.name,
             partition=partition,
             critical_ratio=alerting.critical_ratio,
             update_ms=round(alerting.update_s * 1000),
-            **shape,
+            **shape(settings),
         ),
         dials=dials(settings),
     )

@@ -16,7 +16,7 @@ from monitor.core.corpus import Corpus
 from monitor.core.decode_format import Format
 from monitor.core.detector import Detector, Model
 from monitor.core.pipeline import Pipeline
-from monitor.core.records import Partition, State
+from monitor.core.records import State
 from monitor.core.threshold import Threshold
 from monitor.core.windows import Windows
 from monitor.store.atomic import Data
@@ -283,5 +283,11 @@ def store_targets() -> list[Target]:
     made = pipeline()
     past = history(rows(6 * L))
     past.note([replace(FIRING, asset="a", start=0, end=None), replace(FIRING, asset="b", start=0, end=9)])
-    stages = {"Windows": made.windows, "Threshold": made.threshold, "Alerting": made.alerting, "History": past}
+    stages = {
+        "Windows": made.windows,
+        "Threshold": made.threshold,
+        "Budget": made.budget,
+        "Alerting": made.alerting,
+        "History": past,
+    }
     return [*(Stage(name, stage) for name, stage in stages.items()), Packed(), Tensors(), Kept(), Stored()]
