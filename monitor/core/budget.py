@@ -28,7 +28,7 @@ import numpy.typing as npt
 from monitor.core.grid import LARGEST, NEVER, Index, extend, first_of_run
 from monitor.core.records import Bools, Floats, Ints, State, ThresholdBatch, Times
 
-MARGINS = 2.0 ** (np.arange(-1, 25) / 4)  # (M,) 0.84 to 64; lower ones join alarms instead of giving more
+MARGINS = 2.0 ** (np.arange(-2, 73) / 12)  # (M,) 0.89 to 64; lower ones join alarms instead of giving more
 EPOCH = 32  # steps between two settings of the margins
 MEMORY_DAYS = 30.0
 PRIOR_ALARMS = 2.0  # that the prior counts for, at margin 1
@@ -80,7 +80,7 @@ class Budget:
         self._gap_ms = gap_ms
         self._assets = 0  # rows in use, A
         self._time = NEVER  # of the partition, ms
-        self._common = 0.0  # margin of an asset that is new in this epoch
+        self._common = float(MARGINS[-1])  # margin of an asset that is new in this epoch
         M = len(MARGINS)
         self._since: Times = np.empty((0, M), np.int64)  # (>= A, M) when it rose above, firing: fell below; or NEVER
         self._firing: Bools = np.empty((0, M), np.bool_)  # (>= A, M)
@@ -121,7 +121,7 @@ class Budget:
             return None
         rates = self._rates()
         own = rates[:-1] if self._assets else rates
-        margins = _solve(own, self._budget)
+        margins = _smallest(own, self._budget)
         expected = np.clip(self._budget, own[:, -1], own[:, 0])
         return Outlook(
             self._assets,
@@ -167,7 +167,7 @@ class Budget:
         self._days[:A] = self._days[:A] * left + days
         self._alarms[:A] *= left[:, None]
         self._scored[:A] = 0
-        margins = _solve(self._rates(), self._budget)
+        margins = _smallest(self._rates(), self._budget)
         self._margin[:A], self._common = margins[:-1], float(margins[-1])
 
     def _rates(self) -> Doubles:
@@ -227,16 +227,10 @@ _KINDS = {
 }  # arrays of the state: their type, and whether they have a column for each margin
 
 
-def _solve(rates: Doubles, budget: float) -> Doubles:
-    """The margins (n,) at which falling rates (n, M) reach the budget, logarithms between two being straight lines."""
-    M = len(MARGINS)
-    logs = np.log(np.maximum(rates, 1e-30))
-    high = np.minimum(np.count_nonzero(rates > budget, axis=1), M - 1)
-    low = np.maximum(high - 1, 0)
-    each = np.arange(len(rates))
-    above, below = logs[each, low], logs[each, high]
-    share = np.clip((above - np.log(budget)) / np.maximum(above - below, 1e-12), 0, 1)
-    margins: Doubles = MARGINS[low] * (MARGINS[high] / MARGINS[low]) ** share
+def _smallest(rates: Doubles, budget: float) -> Doubles:
+    """The smallest margins (n,) at which falling rates (n, M) are within the budget; the last where none is."""
+    level = np.minimum(np.count_nonzero(rates > budget, axis=1), len(MARGINS) - 1)
+    margins: Doubles = MARGINS[level]
     return margins
 
 
@@ -255,3 +249,6 @@ def _check(state: State) -> None:
             raise ValueError(f"state of the alarm budget: {name} is not a number of at least 0")
     if (state["scored"] < 0).any():
         raise ValueError("state of the alarm budget: a number of windows is negative")
+    margins = np.append(state["margin"], state["common"])
+    if ((margins < MARGINS[0]) | (margins > MARGINS[-1])).any():
+        raise ValueError(f"state of the alarm budget: a margin lies outside {MARGINS[0]:.2f} to {MARGINS[-1]:.0f}")

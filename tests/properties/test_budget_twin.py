@@ -108,16 +108,10 @@ class NaiveBudget:
         return self.solve(common)
 
     def solve(self, rates: list[float]) -> float:
-        """The smallest margin from which on no rate exceeds the budget; between two levels on a straight line."""
+        """The smallest margin from which on no rate exceeds the budget."""
         falling = [max(rates[level:]) for level in range(len(rates))]
         high = next((level for level, rate in enumerate(falling) if rate <= self.budget), None)
-        if high is None:
-            return float(MARGINS[-1])
-        if high == 0:
-            return float(MARGINS[0])
-        above, below = falling[high - 1], falling[high]
-        share = math.log(above / self.budget) / math.log(above / below)
-        return float(MARGINS[high - 1] * (MARGINS[high] / MARGINS[high - 1]) ** share)
+        return float(MARGINS[-1 if high is None else high])
 
 
 @st.composite
