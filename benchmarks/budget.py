@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.budget_scores import Scores, plant, recordings
-from benchmarks.detection import PARTITION, SETS
+from benchmarks.budget_scores import SETS, Scores, plant, recordings
+from benchmarks.detection import PARTITION
 from benchmarks.quality import GRACE
 from monitor.core.records import Alert, Bools, Floats, ScoreBatch, ThresholdBatch, WindowBatch
 from monitor.service.assembly import make_pipeline
@@ -73,13 +73,16 @@ def fleets(folder: Path) -> Iterator[Fleet]:
     for name in SETS:
         paths = sorted((folder / name).glob("*.npz"))
         for half in (0, 1):
-            kept = [_load(path) for path in paths[half::2] if path.stat().st_size]
-            dated = sorted((each for each in kept if each.step_s == each.step_s), key=lambda each: each.step_s)
-            for step_s, assets in groupby(dated, key=lambda each: each.step_s):
+            kept = sorted((_load(path) for path in paths[half::2] if path.stat().st_size), key=_step_s)
+            for step_s, assets in groupby(kept, key=_step_s):
                 yield Fleet(f"{name} {'odd' if half else 'even'}, a step {step_s:g} s", step_s, tuple(assets))
     pumps = tuple(_load(path) for path in sorted((folder / "plant").glob("*.npz")))
     for step_s in PLANT_STEPS_S if pumps else ():
         yield Fleet(f"plant, a step {step_s:g} s", step_s, pumps)
+
+
+def _step_s(scores: Scores) -> float:
+    return scores.step_s
 
 
 def _load(path: Path) -> Scores:

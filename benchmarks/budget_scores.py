@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.detection import PARTITION, SETS, Task, placed, tasks, windows_of
+from benchmarks.detection import PARTITION, Task, placed, tasks, windows_of
 from monitor.core.detector import Detector
 from monitor.core.records import Bools, Floats, ReadingBatch, Times
 from monitor.core.training import fit, prepare
@@ -17,6 +17,7 @@ from monitor.service.assembly import make_history, make_pipeline
 from monitor.service.plant import NAMES, Plant, PlantSettings
 from monitor.service.settings import Settings
 
+SETS = ("TEP", "SMD", "JS2", "NAB")  # MSL and SMAP have no period; those of SKAB are four hours in all
 LEARNED = 2000  # steps of LEARNERS pumps that the plant's model is learned from
 LEARNERS = 8
 PIECE = 512  # steps scored at once

@@ -45,12 +45,13 @@ def beforehand(settings: Settings) -> str:
 
 
 def line(outlook: Outlook) -> dict[str, Any]:
-    """What the log says of a partition at its start."""
+    """What the log says of a partition at its start; nothing is expected while too little was seen."""
+    known = outlook.asset_days >= outlook.needed_days
     return {
         "assets": outlook.assets,
         "asset_days": round(outlook.asset_days, 2),
         "needed_asset_days": round(outlook.needed_days, 2),
-        "expected_a_day_and_asset": round(outlook.alarms_per_day, 4),
+        "expected_a_day_and_asset": round(outlook.alarms_per_day, 4) if known else None,
         "margins": [round(margin, 2) for margin in outlook.margins],
     }
 
@@ -63,8 +64,8 @@ def afterwards(budget: float, per_day: float | None, days: float, outlooks: Sequ
     largest = max(outlook.margins[2] for outlook in outlooks)
     middle = median(outlook.margins[1] for outlook in outlooks)
     needed = outlooks[0].needed_days
-    short = f"; it can be held once {needed:g} were scored" if days < needed else ""
+    ahead = f"it can be held once {needed:g} were scored" if days < needed else f"{expected:.2f} expected from here on"
     return (
-        f"alarm budget {budget:g} a day and asset: {per_day or 0:.2f} came in {days:.2f} asset-days{short}; "
-        f"from here on {expected:.2f} expected with margins from {smallest:.2f} to {largest:.2f}, median {middle:.2f}"
+        f"alarm budget {budget:g} a day and asset: {per_day or 0:.2f} came in {days:.2f} asset-days; {ahead}; "
+        f"margins from {smallest:.2f} to {largest:.2f}, median {middle:.2f}"
     )

@@ -47,7 +47,7 @@ def test_without_a_budget_the_given_limits_stand() -> None:
 def test_a_fresh_asset_has_the_margin_of_the_prior(alarms_per_day: float) -> None:
     """Before anything was seen, the margin is the first one at which the exponential tail is within the budget."""
     reached = (PRIOR_RATE * DAY / alarms_per_day) ** PRIOR_SCALE
-    assert feed(budget(alarms_per_day), [0.5])[0] == np.float32(MARGINS[MARGINS >= reached].min())
+    assert feed(budget(alarms_per_day), [0.5])[0] == np.float32(MARGINS[reached <= MARGINS].min())
 
 
 def test_margins_change_between_epochs_only() -> None:
@@ -129,7 +129,8 @@ def test_an_asset_that_is_not_warm_is_not_counted() -> None:
     feed(stage, spikes(5.0, 10, DAY), warm=False)
     feed(stage, [0.5], since=DAY, warm=False)
     state = stage.save_state()
-    assert (state["days"].tolist(), state["alarms"].any()) == ([0.0], False)
+    assert state["days"].tolist() == [0.0]
+    assert not state["alarms"].any()
 
 
 @pytest.mark.parametrize("alarms_per_day", [0.2, 2.0])
@@ -138,9 +139,7 @@ def test_scores_with_a_heavy_tail_raise_as_many_alarms_as_allowed(alarms_per_day
     draw = np.random.default_rng(4)
     threshold = Threshold(percentile=99.5, margin=MARGIN, memory=10_000, warm=256, clip=1.05, refresh=32)
     stage = budget(alarms_per_day)
-    alerting = Alerting(
-        detector="d", partition=Partition("p", 0), critical_ratio=2.0, update_ms=10**9, **DELAYS
-    )
+    alerting = Alerting(detector="d", partition=Partition("p", 0), critical_ratio=2.0, update_ms=10**9, **DELAYS)
     A, days, fired = 40, 15, 0
     names, calibration = [f"a{row}" for row in range(A)], np.linspace(0.1, 3, len(LEVELS)).astype(np.float32)
     tails = draw.uniform(0.15, 0.35, A)  # of the logarithm of the scores: some assets are noisier
