@@ -203,7 +203,7 @@ class Budget:
         return state | {"time": np.array([self._time], np.int64), "common": np.array([self._common])}
 
     def load_state(self, state: State) -> None:
-        """Go on from what `save_state` gave; from nothing, as a state without a budget is, begin anew.
+        """Go on from what `save_state` gave; a state without a budget has nothing, and nothing changes.
 
         Raises ValueError, and changes nothing, if it does not fit.
         """

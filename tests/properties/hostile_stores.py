@@ -246,7 +246,7 @@ def _pipeline() -> Pipeline:
         Format("json_wide"),
         Windows(step_ms=STEP, length=L, max_assets=100, max_channels=8, min_observed=0.5, **holes),
         Threshold(percentile=99.0, margin=1.1, memory=500, warm=100, clip=1.2, refresh=8),
-        Budget(alarms_per_day=100.0, margin=1.1, step_ms=STEP, **delays),
+        Budget(alarms_per_day=1000.0, margin=1.1, step_ms=STEP, **delays),
         Alerting(detector="d", partition=READINGS, critical_ratio=3.0, update_ms=10_000, **delays),
     )
     made.use(Detector(model()))
