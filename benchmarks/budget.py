@@ -16,9 +16,11 @@ each of its alarms is false; it is judged as a plant with a step a minute, ten s
 import argparse
 import json
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +34,6 @@ from monitor.service.assembly import make_pipeline
 from monitor.service.configuration import load as load_settings
 from monitor.service.settings import Settings
 
-BUDGETS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 PIECE = 20_000  # windows
 START_MS = 1_750_000_000_000 // 86_400_000 * 86_400_000
 PLANT_STEPS_S = (60.0, 10.0, 1.0)
@@ -53,19 +54,35 @@ class Fleet:
 
 
 @dataclass(frozen=True, slots=True)
+class Case:
+    """What is tried."""
+
+    name: str
+    budget: float  # 0 = none
+    share: float = 1.0  # of the threshold that is in force, of the default margin
+    longer: int = 1  # times the default delay before an alert fires
+
+
+MARGIN = load_settings(None, {}, {}).threshold.margin
+BUDGETS = [Case(f"{budget:g} a day", budget) for budget in (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)]
+CONSTANTS = [Case(f"margin {margin:g}", 0, margin / MARGIN) for margin in (0.5, 0.7, 1.0, MARGIN, 4.0, 16.0, 64.0)]
+CONSTANTS += [Case(f"margin {MARGIN:g}, {longer} x the delay", 0, 1.0, longer) for longer in (4, 16)]
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
-    """What came under a budget."""
+    """What came of it."""
 
     fleet: str
     days: float
+    case: str
     budget: float
     false: int
     alarms: int
 
-    @property
-    def share(self) -> float:
-        """False alarms for each that was allowed."""
-        return self.false / self.days / self.budget
+    def __str__(self) -> str:
+        times = f" = {self.false / self.days / self.budget:.2f} x" if self.budget else ""
+        return f"{self.false / self.days:.3f}{times} ({self.false} of {self.alarms})"
 
 
 def fleets(folder: Path) -> Iterator[Fleet]:
@@ -73,16 +90,12 @@ def fleets(folder: Path) -> Iterator[Fleet]:
     for name in SETS:
         paths = sorted((folder / name).glob("*.npz"))
         for half in (0, 1):
-            kept = sorted((_load(path) for path in paths[half::2] if path.stat().st_size), key=_step_s)
-            for step_s, assets in groupby(kept, key=_step_s):
+            kept = [_load(path) for path in paths[half::2] if path.stat().st_size]
+            for step_s, assets in groupby(sorted(kept, key=attrgetter("step_s")), key=attrgetter("step_s")):
                 yield Fleet(f"{name} {'odd' if half else 'even'}, a step {step_s:g} s", step_s, tuple(assets))
     pumps = tuple(_load(path) for path in sorted((folder / "plant").glob("*.npz")))
     for step_s in PLANT_STEPS_S if pumps else ():
         yield Fleet(f"plant, a step {step_s:g} s", step_s, pumps)
-
-
-def _step_s(scores: Scores) -> float:
-    return scores.step_s
 
 
 def _load(path: Path) -> Scores:
@@ -90,24 +103,31 @@ def _load(path: Path) -> Scores:
         return Scores(file["score"], file["row"], file["label"], file["calibration"], float(file["step_s"]))
 
 
-def settings_for(step_s: float, budget: float) -> Settings:
-    """The defaults for a step of another length, with a budget."""
-    base = load_settings(None, {}, {})
-    scaled = {f"alerting.{name}": getattr(base.alerting, name) * step_s for name in ("on_delay_s", "off_delay_s")}
-    given = {"windows.step_s": step_s, "alerting.alarms_per_day": budget, "training.enabled": False, **scaled}
+def settings_for(step_s: float, budget: float, longer: int = 1) -> Settings:
+    """The defaults for a step of another length, with a budget and `longer` times the delay before an alert fires."""
+    alerting = load_settings(None, {}, {}).alerting
+    given = {
+        "windows.step_s": step_s,
+        "training.enabled": False,
+        "alerting.alarms_per_day": budget,
+        "alerting.on_delay_s": min(alerting.on_delay_s * step_s * longer, 86_400),  # a day is the longest
+        "alerting.off_delay_s": alerting.off_delay_s * step_s,
+    }
     return load_settings(None, {}, given)
 
 
-def run(fleet: Fleet, budgets: Sequence[float]) -> list[Held]:
-    """Each budget over the same windows; limits before the budget are the same for all, and made once."""
-    stages = [make_pipeline(settings_for(fleet.step_s, budget), PARTITION) for budget in budgets]
-    alerts: list[list[Alert]] = [[] for _ in budgets]
+def run(fleet: Fleet, cases: Sequence[Case]) -> list[Held]:
+    """Each case over the same windows; limits before the budget are the same for all, and made once."""
+    stages = [make_pipeline(settings_for(fleet.step_s, case.budget, case.longer), PARTITION) for case in cases]
+    alerts: list[list[Alert]] = [[] for _ in cases]
     names = [f"asset-{number:03d}" for number in range(len(fleet.assets))]
-    for windows, scores, limits in _pieces(fleet):
-        for stage, told in zip(stages, alerts, strict=True):
+    for windows, scores, given in _pieces(fleet):
+        for case, stage, told in zip(cases, stages, alerts, strict=True):
+            limit = given.threshold * np.float32(case.share)
+            limits = ThresholdBatch(limit, scores.score > limit, given.warm)
             held = stage.budget.update(windows.assets, windows.ends, scores.score, limits)
             told.extend(stage.alerting.update(windows, scores, held, names, "", lambda _: ()))
-    return [_judge(fleet, budget, told) for budget, told in zip(budgets, alerts, strict=True)]
+    return [_judge(fleet, case, told) for case, told in zip(cases, alerts, strict=True)]
 
 
 def _pieces(fleet: Fleet) -> Iterator[tuple[WindowBatch, ScoreBatch, ThresholdBatch]]:
@@ -134,7 +154,7 @@ def _limits(asset: Scores, step_s: float) -> tuple[Floats, Bools]:
     return given.threshold, given.warm
 
 
-def _judge(fleet: Fleet, budget: float, alerts: Sequence[Alert]) -> Held:
+def _judge(fleet: Fleet, case: Case, alerts: Sequence[Alert]) -> Held:
     """Count alarms, and those that touch no label."""
     spans: dict[str, list[int]] = {}
     for alert in alerts:  # the last record of an alert says when it ended, if it did
@@ -143,17 +163,16 @@ def _judge(fleet: Fleet, budget: float, alerts: Sequence[Alert]) -> Held:
     false = 0
     for number, begin, end in spans.values():
         false += not fleet.assets[number].label[max(0, begin - GRACE) : end + 1].any()
-    return Held(fleet.name, fleet.days, budget, false, len(spans))
+    return Held(fleet.name, fleet.days, case.name, case.budget, false, len(spans))
 
 
 def table(found: Sequence[Held]) -> str:
-    """False alarms per asset-day of each fleet and budget, and how many times the budget that is."""
-    lines = ["| fleet | asset-days | " + " | ".join(f"{budget:g} a day" for budget in BUDGETS) + " |"]
-    lines.append("|---|---:|" + "---|" * len(BUDGETS))
-    for name, group in groupby(found, key=lambda held: held.fleet):
-        held = list(group)
-        cells = [f"{one.false / one.days:.3f} = {one.share:.2f} x ({one.false} of {one.alarms})" for one in held]
-        lines.append(f"| {name} | {held[0].days:.1f} | " + " | ".join(cells) + " |")
+    """False alarms per asset-day of each fleet and case, as times the budget, and their number of all alarms."""
+    rows = [(name, list(group)) for name, group in groupby(found, key=attrgetter("fleet"))]
+    lines = ["| fleet | asset-days | " + " | ".join(one.case for one in rows[0][1]) + " |"]
+    lines.append("|---|---:|" + "---|" * len(rows[0][1]))
+    for name, held in rows:
+        lines.append(f"| {name} | {held[0].days:.1f} | " + " | ".join(map(str, held)) + " |")
     return "\n".join(lines)
 
 
@@ -169,13 +188,16 @@ def main() -> None:
     torch.set_num_threads(settings.model.threads)
     recordings(arguments.data, arguments.scores, settings)
     plant(arguments.scores, settings, arguments.pumps, arguments.steps)
-    found = []
+    held, constant = list[Held](), list[Held]()
     for fleet in fleets(arguments.scores):
-        print(f"{fleet.name}: {len(fleet.assets)} assets", file=sys.stderr)
-        found += run(fleet, BUDGETS)
-    print(table(found))
+        begin = time.process_time()
+        held += run(fleet, BUDGETS)
+        seconds = time.process_time() - begin
+        print(f"{fleet.name}: {len(fleet.assets)} assets, {seconds:.1f} s of the processor", file=sys.stderr)
+        constant += run(fleet, CONSTANTS)
+    print(table(held), table(constant), sep="\n\n")
     if arguments.json:
-        arguments.json.write_text(json.dumps([asdict(held) for held in found], indent=1) + "\n")
+        arguments.json.write_text(json.dumps([asdict(one) for one in held + constant], indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Beside the one limit in force, every asset is held against MARGINS times its percentile, with the delays and deadband of
 `alerting`. The percentile does not depend on the margin, so the alarms of every margin are known, not only those that
-came. Every EPOCH steps an asset gets the smallest margin whose rate is within the budget:
+came. Every EPOCH steps an asset gets the smallest margin whose rate is within AIM times the budget:
 
     rate of the asset = (its alarms + K * rate of all) / (its days + K)        K = 1 / budget, in days
     rate of all       = (all alarms + PRIOR_ALARMS * prior / prior at 1) / (all days + PRIOR_ALARMS / prior at 1)
@@ -34,6 +34,7 @@ MEMORY_DAYS = 30.0
 PRIOR_ALARMS = 2.0  # that the prior counts for, at margin 1
 PRIOR_RATE = 1e-3
 PRIOR_SCALE = 0.3
+AIM = 1.25  # times the budget: by so much what the grid rounds up and what noise lifts fall short (docs/detection.md)
 COUNTED = 4.0
 KNOWN = 4.0  # alarms' worth of asset-days until chance alone keeps a rate within a factor of 2
 DAY_MS = 86_400_000
@@ -228,8 +229,8 @@ _KINDS = {
 
 
 def _smallest(rates: Doubles, budget: float) -> Doubles:
-    """The smallest margins (n,) at which falling rates (n, M) are within the budget; the last where none is."""
-    level = np.minimum(np.count_nonzero(rates > budget, axis=1), len(MARGINS) - 1)
+    """The smallest margins (n,) whose falling rates (n, M) are within AIM times the budget; the last where none is."""
+    level = np.minimum(np.count_nonzero(rates > AIM * budget, axis=1), len(MARGINS) - 1)
     margins: Doubles = MARGINS[level]
     return margins
 

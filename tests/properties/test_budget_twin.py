@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from monitor.core.alerting import Alerting
 from monitor.core.budget import (
+    AIM,
     COUNTED,
     DAY_MS,
     EPOCH,
@@ -110,7 +111,7 @@ class NaiveBudget:
     def solve(self, rates: list[float]) -> float:
         """The smallest margin from which on no rate exceeds the budget."""
         falling = [max(rates[level:]) for level in range(len(rates))]
-        high = next((level for level, rate in enumerate(falling) if rate <= self.budget), None)
+        high = next((level for level, rate in enumerate(falling) if rate <= AIM * self.budget), None)
         return float(MARGINS[-1 if high is None else high])
 
 
