@@ -4,7 +4,7 @@
     windows    = self.windows.push(readings)
     windows    = self.sensors.update(windows)
     scores     = self.detector.score(windows)
-    thresholds = self.threshold.update(scores)
+    thresholds = self.budget.update(self.threshold.update(scores))
     alerts     = self.alerting.update(scores, thresholds), and those of the sensors
 
 Everything it holds is a function of the messages so far and of which model was adopted between which two messages:
@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from monitor.core.alerting import Alerting
+from monitor.core.budget import Budget
 from monitor.core.decode import decode
 from monitor.core.decode_format import Format
 from monitor.core.detector import Detector
@@ -42,6 +43,7 @@ class Pipeline:
     format: Format
     windows: Windows
     threshold: Threshold
+    budget: Budget
     alerting: Alerting
     sensors: Sensors
     sensor_alerts: SensorAlerts
@@ -89,7 +91,8 @@ class Pipeline:
         mark("sensors")
         scores = self.detector.score(windows, names)
         mark("score")
-        thresholds = self.threshold.update(windows.assets, scores.score, self.detector.model.calibration.scores)
+        limits = self.threshold.update(windows.assets, scores.score, self.detector.model.calibration.scores)
+        thresholds = self.budget.update(windows.assets, windows.ends, scores.score, limits)
         mark("threshold")
         alerts = self.alerting.update(windows, scores, thresholds, names, self.model, self._explain(windows, names))
         alerts += self.sensor_alerts.update(windows, findings, scores, names, self.windows.channels, self.model)
@@ -103,6 +106,7 @@ class Pipeline:
         row = self.windows.forget(kept)
         self.sensors.forget(row)
         self.threshold.forget(row)
+        self.budget.forget(row)
         return ((row, names[row]),)
 
     def adopt(self, detector: Detector) -> None:
@@ -134,11 +138,12 @@ class Pipeline:
             prefix = f"{name}."
             stage.load_state({key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)})
 
-    def _stages(self) -> dict[str, Windows | Threshold | Alerting | Sensors | SensorAlerts]:
+    def _stages(self) -> dict[str, Windows | Threshold | Budget | Alerting | Sensors | SensorAlerts]:
         return {
             "windows": self.windows,
             "sensors": self.sensors,
             "threshold": self.threshold,
+            "budget": self.budget,
             "alerting": self.alerting,
             "sensor_alerts": self.sensor_alerts,
         }

@@ -30,6 +30,7 @@ from monitor.service.build import (
     wall_ms,
 )
 from monitor.service.daemon import Daemon, Pace
+from monitor.service.expectation import make_budget, shape
 from monitor.service.health import Health
 from monitor.service.held import Keeper
 from monitor.service.histories import Histories
@@ -59,15 +60,13 @@ def make_pipeline(settings: Settings, partition: Partition) -> Pipeline:
         settings.format.build(),
         Windows(**settings.windows.arguments()),
         Threshold(**settings.threshold.arguments()),
+        make_budget(settings),
         Alerting(
             detector=settings.name,
             partition=partition,
-            on_delay_ms=round(alerting.on_delay_s * 1000),
-            off_delay_ms=round(alerting.off_delay_s * 1000),
-            deadband=alerting.deadband,
             critical_ratio=alerting.critical_ratio,
             update_ms=round(alerting.update_s * 1000),
-            gap_ms=(windows.max_gap + 1) * windows.step_ms,
+            **shape(settings),
         ),
         Sensors(
             length=windows.length,

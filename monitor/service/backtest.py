@@ -19,6 +19,7 @@ from monitor.service.backtest_labels import spans_in, spans_of
 from monitor.service.backtest_page import Compared, page
 from monitor.service.backtest_replay import Learner, Replay, Span, replay
 from monitor.service.build import file_time, make_blobs, make_models, make_source
+from monitor.service.expectation import afterwards
 from monitor.service.faults import Fault
 from monitor.service.library import Library
 from monitor.service.metrics import Metrics
@@ -122,6 +123,8 @@ def _summary(here: Judged, compared: Compared | None, out: Path) -> str:
     lines = [
         f"{made.counts.get('readings', 0)} readings, {scored} windows scored, {len(here.told)} alerts in {seconds}"
     ]
+    if made.outlooks:
+        lines.append(afterwards(made.settings.alerting.alarms_per_day, here.per_day, here.days, made.outlooks))
     if verdict:
         found = sum(row.found for row in verdict.rows)
         lines.append(f"labels: {found} of {len(verdict.rows)} found, {len(verdict.false)} false alerts")

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from monitor.connectors.base import Source
+from monitor.core.budget import Outlook
 from monitor.core.corpus import Corpus, join
 from monitor.core.detector import Detector
 from monitor.core.gate import refusal
@@ -74,6 +75,7 @@ class Replay:
     reason: str = ""  # of the first rejection
     counts: dict[str, int] = field(default_factory=dict)  # as Outputs.counts, summed
     poisoned: dict[Partition, str] = field(default_factory=dict)
+    outlooks: list[Outlook] = field(default_factory=list)  # of the partitions at the end, if there is a budget
     learned: str = ""  # how the model came about, if here; a sentence
     training_s: float = 0.0
     seconds: float = 0.0  # of the whole, training included
@@ -142,6 +144,8 @@ def replay(  # noqa: PLR0917 - what it reads, scores with and tells, one each
     result.seconds = time.monotonic() - began
     if result.detector is None:
         raise ValueError(_too_little(settings, result, list(parts.values())))
+    outlooks = [part.pipeline.budget.outlook() for part in parts.values()]
+    result.outlooks = [outlook for outlook in outlooks if outlook is not None and outlook.assets]
     return result
 
 

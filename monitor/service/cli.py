@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from monitor import __version__
 from monitor.service.configuration import ConfigurationError, load, render
+from monitor.service.expectation import beforehand
 from monitor.service.onboard_dashboard import Language
 from monitor.service.settings import Role, Settings
 
@@ -59,8 +60,9 @@ def run(
 
 @app.command()
 def check(config: Config = None, set_: Set = None) -> None:
-    """Print the settings in force, secrets masked, or everything that is wrong with them."""
-    print(render(settings_or_exit(config, set_)), end="")
+    """Print the settings in force, secrets masked, and what they let expect, or everything that is wrong with them."""
+    settings = settings_or_exit(config, set_)
+    print(render(settings) + beforehand(settings), end="")
 
 
 @app.command()

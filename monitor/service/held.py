@@ -16,6 +16,7 @@ from monitor.core.detector import Detector
 from monitor.core.history import History
 from monitor.core.pipeline import Dials, Pipeline, saved_dials
 from monitor.core.records import Floats, Outputs, Partition
+from monitor.service.expectation import line
 from monitor.service.histories import Histories
 from monitor.service.library import Library
 from monitor.service.metrics import Metrics
@@ -125,6 +126,7 @@ class Keeper:
             restored=restored,
             model=pipeline.model or None,
         )
+        self._tell(partition, pipeline)
         history = self._histories.read(partition)
         crossed = start is None or snapshot is None
         held = Held(
@@ -190,6 +192,13 @@ class Keeper:
                 )
             if turned:
                 self._log.info("settings adopted", partition=held.partition, **turned)
+            if "alerting.alarms_per_day" in turned:
+                self._tell(held.partition, pipeline)
+
+    def _tell(self, partition: Partition, pipeline: Pipeline) -> None:
+        """What its alarm budget lets expect."""
+        if (outlook := pipeline.budget.outlook()) is not None:
+            self._log.info("alarm budget", partition=partition, **line(outlook))
 
     def _save(self, held: Held, pipeline: Pipeline) -> bool:
         assert held.next is not None, "a snapshot has an offset"

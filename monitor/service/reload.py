@@ -33,6 +33,7 @@ DIALS = (
     "threshold.margin",
     "threshold.clip",
     "threshold.refresh",
+    "alerting.alarms_per_day",
     "alerting.on_delay_s",
     "alerting.off_delay_s",
     "alerting.deadband",

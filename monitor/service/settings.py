@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from monitor.service.settings_base import Section, setting
-from monitor.service.settings_learning import AlertingSection, ModelSection, ThresholdSection, TrainingSection
+from monitor.service.settings_learning import ModelSection, ThresholdSection, TrainingSection
 from monitor.service.settings_servers import KafkaSection, RecorderSection
 from monitor.service.settings_shell import (
     DeliverySection,
@@ -22,7 +22,7 @@ from monitor.service.settings_shell import (
     SourceSection,
     StoreSection,
 )
-from monitor.service.settings_stages import FormatSection, SensorsSection, WindowsSection
+from monitor.service.settings_stages import AlertingSection, FormatSection, SensorsSection, WindowsSection
 
 PREFIX = "MONITOR_"
 

@@ -1,4 +1,4 @@
-"""Sections of the settings for what is learned: the model and its training, thresholds, and alerts.
+"""Sections of the settings for what is learned: the model and its training, and thresholds.
 
 Ranges are never wider than those the stages in monitor/core accept; what depends on two settings is checked in
 configuration_checks.py.
@@ -249,47 +249,3 @@ class ThresholdSection(Section):
     def arguments(self) -> dict[str, Any]:
         """What `monitor.core.threshold.Threshold` is made from."""
         return self.model_dump()
-
-
-class AlertingSection(Section):
-    """When an anomaly becomes an alert, and when it is over."""
-
-    on_delay_s: float = setting(
-        3.0,
-        "How long scores must exceed the threshold before an alert fires. A spike of one reading stays in the newest 4 "
-        "steps for as long.",
-        "no alert would ever fire",
-        unit="s",
-        low=0,
-        high=86_400,
-    )
-    off_delay_s: float = setting(
-        10.0,
-        "How long scores must stay below before it is resolved.",
-        "an alert would never be resolved",
-        unit="s",
-        low=0,
-        high=86_400,
-    )
-    deadband: float = setting(
-        0.1,
-        "Below means below (1 - deadband) x threshold, so that a score at the limit does not switch it on and off.",
-        "an alert would never be resolved",
-        low=0,
-        high=0.9,
-    )
-    critical_ratio: float = setting(
-        2.0,
-        "score / threshold from which an alert is critical.",
-        "every alert would be critical, or none",
-        low=1,
-        high=1000,
-    )
-    update_s: float = setting(
-        300.0,
-        "At most one update of a firing alert that gets worse in this time.",
-        "updates would flood the topic",
-        unit="s",
-        low=1,
-        high=86_400,
-    )

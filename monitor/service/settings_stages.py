@@ -1,4 +1,4 @@
-"""Sections of the settings for how messages become windows.
+"""Sections of the settings for how messages become windows, and scores alerts.
 
 Ranges are never wider than those the stages in monitor/core accept; what depends on two settings is checked in
 configuration_checks.py.
@@ -205,4 +205,57 @@ class SensorsSection(Section):
         "history showed.",
         "",
         form="a list of channels",
+    )
+
+
+class AlertingSection(Section):
+    """When an anomaly becomes an alert, and when it is over."""
+
+    alarms_per_day: float = setting(
+        0.0,
+        "Budget of alarms per asset; 0 = none, and threshold.margin counts. With one, each asset's margin is set, and "
+        "kept, to what held the budget so far; threshold.margin then has no effect. docs/operations.md says how.",
+        "no margin could hold it",
+        unit="alarms a day",
+        low=0,
+        high=1000,
+    )
+    on_delay_s: float = setting(
+        3.0,
+        "How long scores must exceed the threshold before an alert fires. A spike of one reading stays in the newest 4 "
+        "steps for as long.",
+        "no alert would ever fire",
+        unit="s",
+        low=0,
+        high=86_400,
+    )
+    off_delay_s: float = setting(
+        10.0,
+        "How long scores must stay below before it is resolved.",
+        "an alert would never be resolved",
+        unit="s",
+        low=0,
+        high=86_400,
+    )
+    deadband: float = setting(
+        0.1,
+        "Below means below (1 - deadband) x threshold, so that a score at the limit does not switch it on and off.",
+        "an alert would never be resolved",
+        low=0,
+        high=0.9,
+    )
+    critical_ratio: float = setting(
+        2.0,
+        "score / threshold from which an alert is critical.",
+        "every alert would be critical, or none",
+        low=1,
+        high=1000,
+    )
+    update_s: float = setting(
+        300.0,
+        "At most one update of a firing alert that gets worse in this time.",
+        "updates would flood the topic",
+        unit="s",
+        low=1,
+        high=86_400,
     )

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from monitor.core.alerting import Alerting
+from monitor.core.budget import Budget
 from monitor.core.corpus import Corpus
 from monitor.core.decode_format import Format
 from monitor.core.detector import Detector, Model
 from monitor.core.pipeline import Pipeline
-from monitor.core.records import Partition, State
+from monitor.core.records import State
 from monitor.core.sensor_alerts import SensorAlerts
 from monitor.core.sensors import Sensors
 from monitor.core.threshold import Threshold
@@ -241,16 +242,17 @@ def pipeline() -> Pipeline:
 
 
 def new_pipeline() -> Pipeline:
-    delays = {"on_delay_ms": 2000, "off_delay_ms": 5000, "update_ms": 10_000, "gap_ms": 60_000}
+    delays: dict[str, Any] = {"on_delay_ms": 2000, "off_delay_ms": 5000, "deadband": 0.05, "gap_ms": 60_000}
     holes = {"lateness_ms": 0, "max_gap": 8, "max_fill": 2, "idle": 30}
     most = {"max_assets": 100, "max_channels": 8, "new_assets": 100, "forget_ms": 3_600_000}
     made = Pipeline(
         Format("json_wide"),
         Windows(step_ms=STEP, length=L, min_observed=0.5, **most, **holes),
         Threshold(percentile=99.0, margin=1.1, memory=500, warm=100, clip=1.2, refresh=8),
-        Alerting(detector="d", partition=Partition("readings", 0), deadband=0.05, critical_ratio=3.0, **delays),
+        Budget(alarms_per_day=1000.0, margin=1.1, step_ms=STEP, **delays),
+        Alerting(detector="d", partition=READINGS, critical_ratio=3.0, update_ms=10_000, **delays),
         Sensors(length=L, step_ms=STEP, min_observed=0.5, low={}, high={}, skip=()),
-        SensorAlerts(detector="d", partition=Partition("readings", 0), on_delay_ms=2000, off_delay_ms=5000),
+        SensorAlerts(detector="d", partition=READINGS, on_delay_ms=2000, off_delay_ms=5000),
     )
     made.use(Detector(model()))
     return made
@@ -286,5 +288,11 @@ def store_targets() -> list[Target]:
     made = pipeline()
     past = history(rows(6 * L))
     past.note([replace(FIRING, asset="a", start=0, end=None), replace(FIRING, asset="b", start=0, end=9)])
-    stages = {"Windows": made.windows, "Threshold": made.threshold, "Alerting": made.alerting, "History": past}
+    stages = {
+        "Windows": made.windows,
+        "Threshold": made.threshold,
+        "Budget": made.budget,
+        "Alerting": made.alerting,
+        "History": past,
+    }
     return [*(Stage(name, stage) for name, stage in stages.items()), Packed(), Tensors(), Kept(), Stored()]

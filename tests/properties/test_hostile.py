@@ -24,7 +24,8 @@ from tests.properties.hostile_targets import Alone, Broken, Decoder, Sent, Targe
 NAMES = [
     *(f"decode {form}" for form in FORMATS),
     *("points of alerts", "points of scores", "CSV rows", "configuration"),
-    *("Windows.load_state", "Threshold.load_state", "Alerting.load_state", "History.load_state", "Corpus.unpack"),
+    *("Windows.load_state", "Threshold.load_state", "Budget.load_state", "Alerting.load_state"),
+    *("History.load_state", "Corpus.unpack"),
     *("tensors.unpack", "Snapshots.newest", "Models.get, Model.unpack"),
 ]
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from confluent_kafka import Producer
 
+from monitor.core.budget import MARGINS
 from monitor.service.backtest_labels import spans_in, spans_of
 from tests.brokers import mock_broker
 from tests.core.machines import ASSETS, STEP
@@ -49,6 +50,21 @@ def test_labels_of_an_array_are_found(tmp_path: Path, store: Path) -> None:
     assert shown["labels found"] == "2 of 2"
     assert shown["labels missed"] == shown["false alerts"] == "0"
     assert 2 <= float(shown["median delay"].removesuffix(" s")) <= 10
+
+
+@pytest.mark.parametrize(
+    ("allowed", "ahead"), [(0.5, "it can be held once 8 were scored"), (1000.0, r"[\d.]+ expected from here on")]
+)
+def test_a_replay_says_how_a_budget_was_held(tmp_path: Path, store: Path, allowed: float, ahead: str) -> None:
+    """Alarms that came beside those allowed, whether it is long enough to say what comes, and the margins reached."""
+    done = with_model(npz(tmp_path), store, alerting__alarms_per_day=allowed)
+    assert done.exit_code == 0, done.output
+    told = rf"alarm budget {allowed:g} a day and asset: ([\d.]+) came in ([\d.]+) asset-days; {ahead}; margins from"
+    (came, days, smallest) = map(float, re.findall(rf"{told} ([\d.]+)", done.stdout)[0])
+    assert days == pytest.approx(2 * STEPS * STEP / 86_400_000, rel=0.2)
+    assert came * days == pytest.approx(int(figures(tmp_path / "backtest.html")["alerts"]), rel=0.2)
+    assert MARGINS[0] - 0.01 < smallest < MARGINS[-1]
+    assert "alarm budget" not in with_model(npz(tmp_path), store).stdout
 
 
 def test_labels_of_a_column_are_found(tmp_path: Path, store: Path) -> None:

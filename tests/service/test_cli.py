@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -73,6 +74,17 @@ def test_check_prints_what_is_in_force(tmp_path: Path, monkeypatch: pytest.Monke
     expected = {"windows.step_s": "4", "windows.max_gap": 16, "source.topics": ["x"]}
     assert load(tmp_path / "again.toml", {}, {}) == load(tmp_path / "it.toml", {}, expected)
     assert monitor("check", "-c", "again.toml").stdout == result.stdout
+
+
+def test_check_says_what_an_alarm_budget_lets_expect(tmp_path: Path) -> None:
+    """With a budget, alarms of a fleet, hours until it can be held and the first margin follow, as comments."""
+    assert "budget" not in monitor("check").stdout.replace("alarms_per_day = 0.0", "")
+    result = monitor("check", *sets(alerting__alarms_per_day=0.5))
+    assert tomllib.loads(result.stdout)["alerting"]["alarms_per_day"] == 0.5
+    *_, first, second, third = result.stdout.splitlines()
+    assert first == "# alarm budget: 0.5 a day and asset, with 100 assets 50 a day in all."
+    assert second == "# It can be held once 8 asset-days were scored: 192 hours of one asset, 1.9 of 100."
+    assert re.fullmatch(r"# Until then margins lean on what is usual; the first is \d\.\d\d\.", third)
 
 
 def test_check_shows_no_secret(tmp_path: Path) -> None:

@@ -35,6 +35,25 @@ def test_a_partition_continues_from_its_snapshot(tmp_path: Path, behind: int) ->
     assert same(process(again, sent[200:]), process(held, sent[200:]))
 
 
+def test_margins_of_a_budget_continue_from_a_snapshot(tmp_path: Path) -> None:
+    """Under an alarm budget a replay gives the same limits and alerts, and the log says at the start what to expect."""
+    put_model(tmp_path)
+    sent = readings(rows(400))
+    wanted = settings(tmp_path, alerting__alarms_per_day=50.0)
+    shelf = Shelf(tmp_path, wanted)
+    held = shelf.keeper.take_over(READINGS, None, NEVER)
+    process(held, sent[:401])
+    shelf.keeper.snapshot(committed(held))
+
+    with structlog.testing.capture_logs() as lines:
+        again = Shelf(tmp_path, wanted).keeper.take_over(READINGS, 401, NEVER)
+    (told,) = (line for line in lines if line["event"] == "alarm budget")
+    assert (told["assets"], told["needed_asset_days"], told["expected_a_day_and_asset"]) == (2, 0.08, None)
+    whole = process(held, sent[401:])
+    assert same(process(again, sent[401:]), whole)
+    assert equal(again.pipeline.save_state(), held.pipeline.save_state(), "budget.")
+
+
 def test_a_partition_nobody_has_read_begins_where_the_source_says(tmp_path: Path) -> None:
     """Without a committed offset nothing is muted, the start is left to the source, and the model in use is used."""
     version = put_model(tmp_path)

@@ -206,6 +206,20 @@ def test_dials_are_adopted_with_a_snapshot_that_names_them(tmp_path: Path) -> No
     assert same(process(again, sent[460:]), whole)
 
 
+def test_an_alarm_budget_is_taken_up_and_given_up(tmp_path: Path) -> None:
+    """A budget that comes by a reload begins with nothing seen, is told in the log, and leaves nothing when it goes."""
+    put_model(tmp_path)
+    held = shelf(tmp_path).keeper.take_over(READINGS, None, NEVER)
+    process(held, faulty()[:460])
+    with structlog.testing.capture_logs() as lines:
+        shelf(tmp_path, alerting__alarms_per_day=5.0).keeper.adopt(committed(held), held.pipeline.detector)
+    assert [line["asset_days"] for line in lines if line["event"] == "alarm budget"] == [0.0]
+    process(held, faulty()[460:])
+    assert held.pipeline.save_state()["budget.alarms"].shape[0] == 2
+    shelf(tmp_path).keeper.adopt(committed(held), held.pipeline.detector)
+    assert not [name for name in held.pipeline.save_state() if name.startswith("budget.")]
+
+
 def test_no_dials_are_adopted_while_the_store_is_away(tmp_path: Path) -> None:
     """Without its snapshot a change waits, and the dials stay where they are."""
     path = tmp_path / "store"

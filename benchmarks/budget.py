@@ -1,0 +1,204 @@
+"""Whether an alarm budget is held: alarms that came beside alarms that were allowed, for budgets from 0.05 to 2 a day.
+
+    python -m benchmarks.budget --data DIR --scores FOLDER [--pumps 64] [--steps 43200] [--json FILE]
+
+1. Scores are made once, with the real detector, and kept in FOLDER (`benchmarks.budget_scores`).
+2. The series of a set that have the same period are the assets of one partition and begin together. Threshold, budget
+   and alerting take their windows in the order of time, from an empty state: what is learned before the budget can be
+   held is part of the figures. Delays are those of the defaults in steps, as in `benchmarks.detection`; days are real
+   ones, by the period of the recording.
+3. An alarm is false if no row from its first anomalous window to its last, and none of the 5 before it, is labelled.
+
+Even and odd series are told apart: constants may have been looked at on the even ones only. The plant is healthy, so
+each of its alarms is false; it is judged as a plant with a step a minute, ten seconds, and a second.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.budget_scores import SETS, Scores, plant, recordings
+from benchmarks.detection import PARTITION
+from benchmarks.quality import GRACE
+from monitor.core.records import Alert, Bools, Floats, ScoreBatch, ThresholdBatch, WindowBatch
+from monitor.service.assembly import make_pipeline
+from monitor.service.configuration import load as load_settings
+from monitor.service.settings import Settings
+
+PIECE = 20_000  # windows
+START_MS = 1_750_000_000_000 // 86_400_000 * 86_400_000
+PLANT_STEPS_S = (60.0, 10.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Assets that share a partition."""
+
+    name: str
+    step_s: float
+    assets: tuple[Scores, ...]
+
+    @property
+    def days(self) -> float:
+        """Asset-days scored."""
+        return sum(len(asset.score) for asset in self.assets) * self.step_s / 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is tried."""
+
+    name: str
+    budget: float  # 0 = none
+    share: float = 1.0  # of the threshold that is in force, of the default margin
+    longer: int = 1  # times the default delay before an alert fires
+
+
+MARGIN = load_settings(None, {}, {}).threshold.margin
+BUDGETS = [Case(f"{budget:g} a day", budget) for budget in (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)]
+CONSTANTS = [Case(f"margin {margin:g}", 0, margin / MARGIN) for margin in (0.5, 0.7, 1.0, MARGIN, 4.0, 16.0, 64.0)]
+CONSTANTS += [Case(f"margin {MARGIN:g}, {longer} x the delay", 0, 1.0, longer) for longer in (4, 16)]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What came of it."""
+
+    fleet: str
+    days: float
+    case: str
+    budget: float
+    false: int
+    alarms: int
+
+    def __str__(self) -> str:
+        times = f" = {self.false / self.days / self.budget:.2f} x" if self.budget else ""
+        return f"{self.false / self.days:.3f}{times} ({self.false} of {self.alarms})"
+
+
+def fleets(folder: Path) -> Iterator[Fleet]:
+    """What FOLDER holds."""
+    for name in SETS:
+        paths = sorted((folder / name).glob("*.npz"))
+        for half in (0, 1):
+            kept = [_load(path) for path in paths[half::2] if path.stat().st_size]
+            for step_s, assets in groupby(sorted(kept, key=attrgetter("step_s")), key=attrgetter("step_s")):
+                yield Fleet(f"{name} {'odd' if half else 'even'}, a step {step_s:g} s", step_s, tuple(assets))
+    pumps = tuple(_load(path) for path in sorted((folder / "plant").glob("*.npz")))
+    for step_s in PLANT_STEPS_S if pumps else ():
+        yield Fleet(f"plant, a step {step_s:g} s", step_s, pumps)
+
+
+def _load(path: Path) -> Scores:
+    with np.load(path, allow_pickle=False) as file:
+        return Scores(file["score"], file["row"], file["label"], file["calibration"], float(file["step_s"]))
+
+
+def settings_for(step_s: float, budget: float, longer: int = 1) -> Settings:
+    """The defaults for a step of another length, with a budget and `longer` times the delay before an alert fires."""
+    alerting = load_settings(None, {}, {}).alerting
+    given = {
+        "windows.step_s": step_s,
+        "training.enabled": False,
+        "alerting.alarms_per_day": budget,
+        "alerting.on_delay_s": min(alerting.on_delay_s * step_s * longer, 86_400),  # a day is the longest
+        "alerting.off_delay_s": alerting.off_delay_s * step_s,
+    }
+    return load_settings(None, {}, given)
+
+
+def run(fleet: Fleet, cases: Sequence[Case]) -> list[Held]:
+    """Each case over the same windows; limits before the budget are the same for all, and made once."""
+    stages = [make_pipeline(settings_for(fleet.step_s, case.budget, case.longer), PARTITION) for case in cases]
+    alerts: list[list[Alert]] = [[] for _ in cases]
+    names = [f"asset-{number:03d}" for number in range(len(fleet.assets))]
+    for windows, scores, given in _pieces(fleet):
+        for case, stage, told in zip(cases, stages, alerts, strict=True):
+            limit = given.threshold * np.float32(case.share)
+            limits = ThresholdBatch(limit, scores.score > limit, given.warm)
+            held = stage.budget.update(windows.assets, windows.ends, scores.score, limits)
+            told.extend(stage.alerting.update(windows, scores, held, names, "", lambda _: ()))
+    return [_judge(fleet, case, told) for case, told in zip(cases, alerts, strict=True)]
+
+
+def _pieces(fleet: Fleet) -> Iterator[tuple[WindowBatch, ScoreBatch, ThresholdBatch]]:
+    """The windows of a fleet in the order of time, then of assets, with their limits before the budget."""
+    each = [_limits(asset, fleet.step_s) for asset in fleet.assets]
+    limit, warm = (np.concatenate([one[column] for one in each]) for column in (0, 1))
+    score = np.concatenate([asset.score for asset in fleet.assets])
+    rows = np.repeat(np.arange(len(each), dtype=np.int32), [len(asset.score) for asset in fleet.assets])
+    ends = START_MS + np.concatenate([asset.row for asset in fleet.assets]) * round(fleet.step_s * 1000)
+    order = np.argsort(ends, kind="stable")
+    for begin in range(0, len(order), PIECE):
+        part = order[begin : begin + PIECE]
+        nothing, cells = np.empty((len(part), 0), np.float32), np.empty((len(part), 0, 0), np.float32)
+        position = np.arange(begin, begin + len(part))
+        windows = WindowBatch(rows[part], ends[part], cells, cells.astype(np.bool_), position)
+        scores = ScoreBatch(score[part], nothing, nothing, nothing, nothing)
+        yield windows, scores, ThresholdBatch(limit[part], score[part] > limit[part], warm[part])
+
+
+def _limits(asset: Scores, step_s: float) -> tuple[Floats, Bools]:
+    """Threshold (B,) of an asset by its own model's calibration, and whether it is warm (B,)."""
+    threshold = make_pipeline(settings_for(step_s, 0), PARTITION).threshold
+    given = threshold.update(np.zeros(len(asset.score), np.int32), asset.score, asset.calibration)
+    return given.threshold, given.warm
+
+
+def _judge(fleet: Fleet, case: Case, alerts: Sequence[Alert]) -> Held:
+    """Count alarms, and those that touch no label."""
+    spans: dict[str, list[int]] = {}
+    for alert in alerts:  # the last record of an alert says when it ended, if it did
+        number, last = int(alert.asset.removeprefix("asset-")), alert.end or alert.time
+        spans[alert.id] = [number, *((end - START_MS) // round(fleet.step_s * 1000) for end in (alert.start, last))]
+    false = 0
+    for number, begin, end in spans.values():
+        false += not fleet.assets[number].label[max(0, begin - GRACE) : end + 1].any()
+    return Held(fleet.name, fleet.days, case.name, case.budget, false, len(spans))
+
+
+def table(found: Sequence[Held]) -> str:
+    """False alarms per asset-day of each fleet and case, as times the budget, and their number of all alarms."""
+    rows = [(name, list(group)) for name, group in groupby(found, key=attrgetter("fleet"))]
+    lines = ["| fleet | asset-days | " + " | ".join(one.case for one in rows[0][1]) + " |"]
+    lines.append("|---|---:|" + "---|" * len(rows[0][1]))
+    for name, held in rows:
+        lines.append(f"| {name} | {held[0].days:.1f} | " + " | ".join(map(str, held)) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--scores", type=Path, required=True)
+    parser.add_argument("--pumps", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=43_200)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    settings = load_settings(None, {}, {})
+    torch.set_num_threads(settings.model.threads)
+    recordings(arguments.data, arguments.scores, settings)
+    plant(arguments.scores, settings, arguments.pumps, arguments.steps)
+    held, constant = list[Held](), list[Held]()
+    for fleet in fleets(arguments.scores):
+        begin = time.process_time()
+        held += run(fleet, BUDGETS)
+        seconds = time.process_time() - begin
+        print(f"{fleet.name}: {len(fleet.assets)} assets, {seconds:.1f} s of the processor", file=sys.stderr)
+        constant += run(fleet, CONSTANTS)
+    print(table(held), table(constant), sep="\n\n")
+    if arguments.json:
+        arguments.json.write_text(json.dumps([asdict(one) for one in held + constant], indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

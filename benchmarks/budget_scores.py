@@ -1,0 +1,105 @@
+"""Scores for the alarm-budget benchmark, made once with the real detector and kept: only what follows them is rerun.
+
+Recordings are learned and scored as in `benchmarks.detection`. The plant learns from eight pumps and scores all of
+them, faults left out, so that every alert there is a false one.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.detection import PARTITION, Task, placed, tasks, windows_of
+from monitor.core.detector import Detector
+from monitor.core.records import Bools, Floats, ReadingBatch, Times
+from monitor.core.training import fit, prepare
+from monitor.service.assembly import make_history, make_pipeline
+from monitor.service.plant import NAMES, Plant, PlantSettings
+from monitor.service.settings import Settings
+
+SETS = ("TEP", "SMD", "JS2", "NAB")  # MSL and SMAP have no period; those of SKAB are four hours in all
+LEARNED = 2000  # steps of LEARNERS pumps that the plant's model is learned from
+LEARNERS = 8
+PIECE = 512  # steps scored at once
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What the detector said of one asset."""
+
+    score: Floats  # (B,)
+    row: Times  # (B,) step of each window's end, counted from the first row that is judged
+    label: Bools  # (T,) by row, True = anomalous
+    calibration: Floats  # (len(LEVELS),)
+    step_s: float  # NaN = not known
+
+
+def of_task(task: Task, settings: Settings) -> Scores | None:
+    """Learn and score a series; None if there is too little to learn from."""
+    found = placed(task, settings)
+    if found is None:
+        return None
+    when, corpus = found
+    recipe = settings.training.recipe(settings.model)
+    model = fit(prepare(corpus, recipe, None), recipe, None, lambda *_: None).model
+    pipeline, detector = make_pipeline(settings, PARTITION), Detector(model)
+    pipeline.use(detector)
+    score, ends = [np.empty(0, np.float32)], [np.empty(0, np.int64)]
+    for windows in windows_of(pipeline, task, when, task.test):
+        score.append(detector.score(windows, pipeline.windows.assets).score)
+        ends.append(windows.ends)
+    row = np.searchsorted(when[task.test], np.concatenate(ends))
+    label = task.recording.label[task.test]
+    period = task.recording.period_s or np.nan
+    return Scores(np.concatenate(score), row, label, model.calibration.scores, period)
+
+
+def recordings(data: Path, folder: Path, settings: Settings) -> None:
+    """Every series of the sets that is not there yet."""
+    for name in SETS:
+        for task in tasks(data, name, 1, 0):
+            path = folder / name / f"{task.recording.name}.npz"
+            if not path.exists():
+                keep(path, of_task(task, settings))
+
+
+def plant(folder: Path, settings: Settings, assets: int, steps: int) -> None:
+    """A healthy plant, piece by piece."""
+    path = folder / "plant"
+    if path.exists():
+        return
+    made = Plant(PlantSettings(assets=assets))
+    pipeline, kept = make_pipeline(settings, PARTITION), make_history(settings)
+    kept.add(pipeline.windows.push(_readings(made, 0, LEARNED, LEARNERS)), pipeline.windows.assets, NAMES)
+    recipe = settings.training.recipe(settings.model)
+    model = fit(prepare(kept.normal(), recipe, None), recipe, None, lambda *_: None).model
+    pipeline, detector = make_pipeline(settings, PARTITION), Detector(model)
+    pipeline.use(detector)
+    score = np.full((assets, steps), np.nan, np.float32)
+    for begin in range(LEARNED, LEARNED + steps, PIECE):
+        windows = pipeline.windows.push(_readings(made, begin, min(begin + PIECE, LEARNED + steps), assets))
+        place = np.array([made.names.index(name) for name in pipeline.windows.assets])[windows.assets]
+        column = (windows.ends - made.time(LEARNED)) // made.settings.step_ms
+        score[place, column] = detector.score(windows, pipeline.windows.assets).score
+    for name, line in zip(made.names, score, strict=True):
+        row = np.flatnonzero(np.isfinite(line))
+        label = np.zeros(steps, np.bool_)
+        keep(path / f"{name}.npz", Scores(line[row], row, label, model.calibration.scores, 1.0))
+
+
+def _readings(made: Plant, begin: int, end: int, assets: int) -> ReadingBatch:
+    values = np.stack([made.truth(asset, begin, end) for asset in range(assets)], 1).reshape(-1)  # step, asset, channel
+    step, asset, channel = (index.reshape(-1) for index in np.indices((end - begin, assets, len(NAMES))))
+    time = made.time(begin) + step * made.settings.step_ms
+    return ReadingBatch(
+        made.names[:assets], NAMES, asset.astype(np.int32), channel.astype(np.int32), time, values, step + begin
+    )
+
+
+def keep(path: Path, scores: Scores | None) -> None:
+    """Write; a series without a model leaves an empty file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if scores is None:
+        path.touch()
+    else:
+        np.savez(path, **{name: getattr(scores, name) for name in Scores.__slots__})
