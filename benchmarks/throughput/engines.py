@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,12 +57,24 @@ def installed(python: str, package: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def run(engine: Engine, broker: Broker, sent: Fleet, base: Model, windows: int, python: str) -> dict[str, Any]:
-    """Let an engine score the first windows of what is in the topic; what it took, and how its scores differ."""
+@dataclass(frozen=True)
+class Race:
+    """What all of them are given."""
+
+    broker: Broker  # whose topic the product has read
+    fleet: Fleet  # whose messages are in it
+    base: Model
+    windows: int  # to score, the first ones
+    python: str  # interpreter with the engines
+
+
+def run(engine: Engine, race: Race, python: str) -> dict[str, Any]:
+    """Let an engine score its windows; what it took, and how its scores differ from the product's."""
+    broker, sent, windows = race.broker, race.fleet, race.windows
     output = f"{engine.module}{len(engine.more)}.{sent.kind}.scores"
     make_topics(broker, [output])
     with tempfile.TemporaryDirectory() as folder:
-        put_model(Path(folder), model_of(base, sent))
+        put_model(Path(folder), model_of(race.base, sent))
         call = [broker.bootstrap, folder, sent.text(), output, str(windows), *engine.more]
         log = Path(folder, "log")
         with log.open("wb") as errors:
@@ -72,6 +85,8 @@ def run(engine: Engine, broker: Broker, sent: Fleet, base: Model, windows: int, 
                 stderr=errors,
                 cwd=ROOT,
             )
+        late = threading.Timer(PATIENCE_S, process.kill)
+        late.start()
         try:
             assert process.stdout is not None
             line = next((line for line in process.stdout if line.startswith(b"{")), b"")  # some print a banner first
@@ -79,9 +94,10 @@ def run(engine: Engine, broker: Broker, sent: Fleet, base: Model, windows: int, 
             took = json.loads(line)
             worst = compared(broker, output, windows)
         finally:
+            late.cancel()
             stop(process)
     rate = took["windows"] / took["cpu_s"]
-    return {"name": engine.name, "kind": sent.kind, **took, "windows_per_core_s": rate,
+    return {"name": engine.name, "batched": bool(engine.more), "kind": sent.kind, **took, "windows_per_core_s": rate,
             "readings_per_core_s": rate * CHANNELS, "largest_difference": worst}  # fmt: skip
 
 
@@ -131,15 +147,13 @@ def read(broker: Broker, topic: str, least: int) -> dict[tuple[str, int], float]
     return found
 
 
-def side_by_side(
-    broker: Broker, sent: Fleet, base: Model, windows: int, python: str, engines: Sequence[Engine] = ENGINES
-) -> list[dict[str, Any]]:
+def side_by_side(race: Race, engines: Sequence[Engine] = ENGINES) -> list[dict[str, Any]]:
     """The twin and every engine that is installed."""
-    rows = [run(TWIN, broker, sent, base, windows, sys.executable)]
+    rows = [run(TWIN, race, sys.executable)]
     for engine in engines:
-        version = installed(python, engine.package)
+        version = installed(race.python, engine.package)
         if not version:
-            print(f"left out: {engine.name}, since {python} cannot import {engine.package}", flush=True)
+            print(f"left out: {engine.name}, since {race.python} cannot import {engine.package}", flush=True)
             continue
-        rows.append({**run(engine, broker, sent, base, windows, python), "version": version})
+        rows.append({**run(engine, race, race.python), "version": version})
     return rows

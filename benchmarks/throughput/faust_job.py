@@ -30,7 +30,6 @@ def main() -> None:
     table = app.Table("rows", default=dict)
     threshold = limit(call.model)
 
-    @app.agent(source)
     async def score(stream: Any) -> None:
         async for body in stream:
             asset = body["asset"]
@@ -46,6 +45,7 @@ def main() -> None:
             record = call.job.record(asset, body["timestamp"], scored, threshold, scored[0] > threshold)
             await output.send(key=asset, value=record)
 
+    app.agent(source)(score)
     sys.argv = [sys.argv[0], "worker", "-l", "warn", "--without-web"]
     app.main()
 

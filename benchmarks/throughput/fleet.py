@@ -1,7 +1,7 @@
 """A fleet of any size for load: many assets that each behave as one of PATTERNS simulated pumps, and their messages.
 
-What an asset reads is that of pump `asset % PATTERNS`, so a fleet of 12 500 is made in a second, while every asset has a
-name, a window and a threshold of its own. Messages are put together from pieces encoded once per pump and step.
+What an asset reads is that of pump `asset % PATTERNS`, so a fleet of 12 500 is made in a second, while every asset has
+a name, a window and a threshold of its own. Messages are put together from pieces encoded once per pump and step.
 """
 
 from collections.abc import Iterator

@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from benchmarks.throughput.fleet import PARTITIONS, TOPIC, Fleet, fleet, partition
+from benchmarks.throughput.fleet import PARTITIONS, TOPIC, Fleet, fleet
 from benchmarks.throughput.product import ALERTS, DEAD, GROUP, SCORES
 from monitor.connectors.memory import MemoryBroker
 from monitor.core.records import Record

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic  # admin brings it along, but does not export it
 
 from benchmarks.throughput import store
 from benchmarks.throughput.fleet import CHANNELS, PARTITIONS, TOPIC, Fleet, produce

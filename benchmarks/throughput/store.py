@@ -1,4 +1,4 @@
-"""A store as a worker leaves it after weeks: a model, and for each partition a snapshot with full windows and thresholds.
+"""A store as a worker leaves it after weeks: a model, and of each partition a snapshot with full windows and rings.
 
 Thresholds that hold 10 000 scores cost more memory and time than young ones, and no benchmark can wait 10 000 steps for
 them. They are filled with scores drawn from the model's own calibration.

@@ -1,4 +1,4 @@
-"""How long a first model takes: the training job of the daemon, in a process of its own, on a history as the daemon keeps it.
+"""How long a first model takes: the daemon's training job, in a process of its own, on a history as the daemon keeps.
 
 The history of a partition is bounded by `training.history_windows` (20 000 windows, one window length apart; beyond it
 every second one is dropped), so a large fleet costs no more than that. Windows are cut from it at every step.

@@ -1,6 +1,8 @@
 """The naive twin: a loop over messages, an object per asset, one window at a time through the model.
 
     python -m benchmarks.throughput.twin BOOTSTRAP STORE FLEET OUTPUT WINDOWS
+
+It ends by itself when it has scored so many windows, with everything published.
 """
 
 import json
