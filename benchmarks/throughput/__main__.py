@@ -38,6 +38,7 @@ LOAD = 0.5  # of the rate found, for the latency
 class Plan:
     """How much of everything."""
 
+    kinds: tuple[str, ...]  # of messages
     windows: int  # of a run, at least five steps of every asset
     fleets: tuple[int, ...]  # assets, each with every kind of message; the first is the one others are held against
     growth: tuple[int, ...]  # smaller fleets
@@ -52,8 +53,8 @@ class Plan:
         return Fleet(assets, max(5, self.windows // assets), kind)
 
 
-FULL = Plan(62_500, (1250, 12_500), (13, 125), 4000, 1.0, 40, 12_500, (100, 10_000), {})
-QUICK = Plan(5000, (125,), (13,), 500, 0.2, 10, 500, (100,), {"training.steps": 50})
+FULL = Plan(KINDS, 62_500, (1250, 12_500), (13, 125), 4000, 1.0, 40, 12_500, (100, 10_000), {})
+QUICK = Plan(("json_long", "json_wide"), 5000, (125,), (13,), 500, 0.2, 15, 500, (100,), {"training.steps": 200})
 
 
 def measure(plan: Plan, python: str) -> dict[str, Any]:
@@ -61,7 +62,7 @@ def measure(plan: Plan, python: str) -> dict[str, Any]:
     trained = [train(assets, dict(plan.recipe)) for assets in plan.training]
     base = trained[0].model
     figures: dict[str, Any] = {"training": [each.figures for each in trained], "beside": [], "others": [], "floors": []}
-    fleets = [plan.fleet(assets, kind) for assets in plan.fleets for kind in KINDS]
+    fleets = [plan.fleet(assets, kind) for assets in plan.fleets for kind in plan.kinds]
     runs = [run for fleet in fleets for run in both(plan, fleet, base, python, figures)]
     runs.append(alone(plan.fleet(plan.fleets[0], "json_wide"), base, scores=False))
     wide = [run for run in runs if run.broker != "memory" and run.kind == "json_wide" and run.scores]

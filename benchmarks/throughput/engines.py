@@ -51,10 +51,10 @@ ENGINES = (
 
 
 def installed(python: str, package: str) -> str:
-    """The version of a package that this interpreter can import; empty if it cannot."""
-    code = f"import {package}, importlib.metadata as m; print(m.version(m.packages_distributions()[{package!r}][0]))"
+    """The version of a package in this interpreter's environment; empty if it is not there."""
+    code = f"import importlib.metadata as m; print(m.version(m.packages_distributions()[{package!r}][0]))"
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return done.stdout.strip()
 
 
 @dataclass(frozen=True)

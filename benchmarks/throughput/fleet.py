@@ -23,7 +23,7 @@ LENGTH = 64  # steps of a window; the first message completes each asset's first
 WARM = LENGTH - 1  # steps that every asset has behind it when the first message comes
 CHANNELS = len(NAMES)
 KINDS = ("json_long", "json_wide", "influx_line")
-FAULT, EVERY = 12, 90  # steps that a faulty pump's flow is wrong, and from one such fault to the next
+FAULT, EVERY = 12, 90  # steps that a faulty pump reads nonsense, and from one such fault to the next
 FIRST = 1_750_000_000_000  # ms UTC of step 0 if nothing else is said
 PATIENCE_S = 300.0
 
@@ -76,8 +76,9 @@ class Fleet:
         rows = plant.rows(0, WARM + self.steps)
         step = np.arange(self.steps)
         for pump in range(min(self.faulty, len(rows))):
-            wrong = WARM + step[(step - 5 - 7 * pump) % EVERY < FAULT]
-            rows[pump, wrong, NAMES.index("flow")] *= 1.5
+            wrong = WARM + step[(step - 5 - 3 * pump) % EVERY < FAULT]
+            for channel in ("flow", "vibration", "outlet_pressure"):
+                rows[pump, wrong, NAMES.index(channel)] *= 3
         return rows
 
     def warm(self, number: int) -> Iterator[ReadingBatch]:

@@ -40,13 +40,13 @@ class Trained:
     model: Model
 
 
-def history(settings: Settings, assets: int) -> Corpus:
-    """What the daemon's history holds when every asset has given STEPS steps."""
+def history(settings: Settings, assets: int, steps: int = STEPS) -> Corpus:
+    """What the daemon's history holds when every asset has given so many steps."""
     plant = Plant(PlantSettings(assets=min(assets, PATTERNS)))
-    rows = plant.rows(0, STEPS).astype(np.float32)
+    rows = plant.rows(0, steps).astype(np.float32)
     kept, names = make_history(settings), [f"pump-{number:05d}" for number in range(assets)]
     pump = np.arange(assets) % PATTERNS
-    for end in range(LENGTH, STEPS + 1, LENGTH):
+    for end in range(LENGTH, steps + 1, LENGTH):
         values = rows[pump, end - LENGTH : end].transpose(0, 2, 1)
         ends = np.full(assets, plant.time(0) // LENGTH // 1000 * LENGTH * 1000 + (end - 1) * 1000)
         row = np.arange(assets, dtype=np.int32)
