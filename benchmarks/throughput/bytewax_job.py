@@ -8,6 +8,7 @@ collected, BATCH at a time, before they go through the model; the best that the 
 
 import json
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -73,7 +74,8 @@ def main() -> None:
     known = op.filter("scored", scored, lambda pair: pair[1] is not None)
     records = op.map("record", known, lambda pair: KafkaSinkMessage(pair[0].encode(), pair[1]))
     op.output("out", records, KafkaSink([call.bootstrap], call.output))
-    run_main(flow)
+    start: Callable[[Dataflow], None] = run_main  # without annotations of its own
+    start(flow)
 
 
 if __name__ == "__main__":

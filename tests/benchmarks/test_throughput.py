@@ -18,6 +18,7 @@ from benchmarks.throughput.naive import CLIP, MARGIN, ON_DELAY, PERCENTILE, Job,
 from benchmarks.throughput.product import Run
 from benchmarks.throughput.store import MEMORY, common, model_of, warmed
 from benchmarks.throughput.training import history
+from benchmarks.throughput.worker import STAGES
 from monitor.core.detector import Model
 from monitor.core.records import Message
 from monitor.core.training import fit, prepare
@@ -63,7 +64,8 @@ def test_naive_twin_scores_as_the_product(kind: str) -> None:
     """The twin publishes the product's score and threshold of every window, from the first message on."""
     sent = Fleet(6, 8, kind, faulty=1)
     model = model_of(base(), sent)
-    job, machines, found = Job(sent, model), {}, {}
+    job, found = Job(sent, model), {}
+    machines: dict[bytes, Machine] = {}
     for step in range(sent.steps):
         for _, key, value in sent.step(step):
             machine = machines.setdefault(key, job.machine(key.decode()))
@@ -74,9 +76,9 @@ def test_naive_twin_scores_as_the_product(kind: str) -> None:
     product = product_scores(sent, model)
     assert found.keys() == product.keys()
     assert len(found) == sent.windows
-    for key, pair in product.items():
-        assert found[key][0] == pytest.approx(pair[0], rel=1e-4)
-        assert found[key][1] == pytest.approx(pair[1], rel=1e-2)  # the product renews it every 32 scores only
+    for window, (score, threshold) in product.items():
+        assert found[window][0] == pytest.approx(score, rel=1e-4)
+        assert found[window][1] == pytest.approx(threshold, rel=1e-2)  # the product renews it every 32 scores only
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -127,7 +129,7 @@ def a_run(assets: int, windows_per_s: float, **other: Any) -> Run:
     """A run in which this was reached, without snapshots."""
     same = {"broker": "tansu", "kind": "json_wide", "workers": 1, "scores": True, "wall_s": 1.0, "snapshot_cpu_s": 0.0,
             "snapshot_wall_s": 0.0, "snapshot_mb": 0.0, "checkpoint_ms": 1.0, "rss_mb": 300.0,
-            "stage_s": dict.fromkeys(report.STAGES, 0.1)}  # fmt: skip
+            "stage_s": dict.fromkeys(STAGES, 0.1)}  # fmt: skip
     return Run(**{**same, "assets": assets, "windows": 1000, "cpu_s": 1000 / windows_per_s, **other})
 
 
