@@ -61,6 +61,7 @@ def measure(plan: Plan, python: str) -> dict[str, Any]:
     """All figures."""
     trained = [train(assets, dict(plan.recipe)) for assets in plan.training]
     base = trained[0].model
+    assert base is not None, trained[0].figures["failed"]
     figures: dict[str, Any] = {"training": [each.figures for each in trained], "beside": [], "others": [], "floors": []}
     fleets = [plan.fleet(assets, kind) for assets in plan.fleets for kind in plan.kinds]
     runs = [run for fleet in fleets for run in both(plan, fleet, base, python, figures)]

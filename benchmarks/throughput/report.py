@@ -98,7 +98,9 @@ def training(rows: Sequence[Row]) -> str:
     head = ("assets", "windows of history", "windows cut from it", "gradient steps", "wall s", "processor s",
             "windows/s of processor time")  # fmt: skip
     names = ("assets", "history_windows", "windows", "steps", "wall_s", "cpu_s", "windows_per_cpu_s")
-    return table(head, [[row[name] for name in names] for row in rows])
+    made = table(head, [[row.get(name, "-") for name in names] for row in rows])
+    failed = [f"{row['assets']} assets, no model: {row['failed']}" for row in rows if "failed" in row]
+    return "\n\n".join([made, *failed])
 
 
 def asset_kb(small: Run, large: Run) -> float:
