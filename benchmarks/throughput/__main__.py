@@ -42,7 +42,7 @@ class Plan:
     windows: int  # of a run, at least five steps of every asset
     fleets: tuple[int, ...]  # assets, each with every kind of message; the first is the one others are held against
     growth: tuple[int, ...]  # smaller fleets
-    beside: int  # windows for each engine
+    beside: int  # windows for each engine, at least three of its batches: the first is not on the clock
     floor_s: float  # of forward passes per batch size
     latency_steps: int
     most_live: int  # assets, for the latency
@@ -54,7 +54,7 @@ class Plan:
 
 
 FULL = Plan(KINDS, 62_500, (1250, 12_500), (13, 125), 4000, 1.0, 40, 12_500, (100, 10_000), {})
-QUICK = Plan(("json_long", "json_wide"), 5000, (125,), (13,), 500, 0.2, 15, 500, (100,), {"training.steps": 200})
+QUICK = Plan(("json_long", "json_wide"), 5000, (125,), (13,), 800, 0.2, 15, 500, (100,), {"training.steps": 200})
 
 
 def measure(plan: Plan, python: str) -> dict[str, Any]:

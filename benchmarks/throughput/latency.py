@@ -16,7 +16,7 @@ import numpy as np
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from benchmarks.throughput.fleet import CHANNELS, PARTITIONS, PATIENCE_S, PATTERNS, Fleet, put
-from benchmarks.throughput.product import ALERTS, KAFKA, begin_at_0, running
+from benchmarks.throughput.product import ALERTS, KAFKA, begin_at_0, kafka, running
 from benchmarks.throughput.worker import drained
 from monitor.core.detector import Model
 from tests.brokers import Broker
@@ -63,9 +63,8 @@ def latency(broker: Broker, base: Model, assets: int, steps: int) -> dict[str, A
     """The figures of so many assets over so many seconds, on a broker on which nobody has run before."""
     fleet = Fleet(assets, steps, faulty=FAULTY)
     begin_at_0(broker)
-    settings = {"kafka.bootstrap_servers": broker.bootstrap}
     tail = Tail(broker.bootstrap)
-    with running(fleet, base, settings, KAFKA) as (worker,), tail.reading():
+    with running(fleet, base, kafka(broker), KAFKA) as (worker,), tail.reading():
         before = worker.mark()
         sent = feed(broker.bootstrap, fleet)
         after = worker.mark()
