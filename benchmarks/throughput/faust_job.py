@@ -1,0 +1,54 @@
+"""The job in Faust: an agent over the topic, a table of rows by asset.
+
+    python -m benchmarks.throughput.faust_job BOOTSTRAP STORE FLEET OUTPUT WINDOWS
+
+The table is kept in memory, and its changelog is what Faust writes for it; the threshold is fixed, as for Quix.
+"""
+
+import sys
+from typing import Any
+
+import faust
+
+from benchmarks.throughput.fleet import PARTITIONS, TOPIC
+from benchmarks.throughput.naive import Call, limit, readings
+
+
+def main() -> None:
+    call = Call()
+    app = faust.App(
+        "faust-job",
+        broker=f"kafka://{call.bootstrap}",
+        store="memory://",
+        value_serializer="json",
+        topic_partitions=PARTITIONS,
+        topic_replication_factor=1,
+        topic_disable_leader=True,
+        web_enabled=False,
+    )
+    source, output = app.topic(TOPIC, value_serializer="json"), app.topic(call.output, value_serializer="raw")
+    table = app.Table("rows", default=dict)
+    threshold = limit(call.model)
+
+    async def score(stream: Any) -> None:
+        async for body in stream:
+            asset = body["asset"]
+            state = table[asset] or {"row": {}, "rows": call.job.warm_rows(asset)}
+            row = state["row"] | readings(body)
+            if len(row) < len(call.fleet.channels):
+                table[asset] = {**state, "row": row}
+                continue
+            rows = [*state["rows"], [row[name] for name in call.fleet.channels]]
+            table[asset] = {"row": {}, "rows": rows[1:]}
+            scored = call.job.scorer.score([asset], [rows])[0]
+            call.meter.count()
+            record = call.job.record(asset, body["timestamp"], scored, threshold, scored[0] > threshold)
+            await output.send(key=asset, value=record)
+
+    app.agent(source)(score)
+    sys.argv = [sys.argv[0], "worker", "-l", "warn", "--without-web"]
+    app.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""How long after its message an alert is in its topic, while the worker is loaded to a share of what it can do.
+
+A step is a second. A tenth of the pumps have faults. Messages are spread over each second and stamped with the time at
+which they are sent. All channels of a step come in one message, so a step closes when its message arrives. The alert is
+seen by a consumer of its topic, which is after the broker has acknowledged it: latency is that time minus the stamp.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from benchmarks.throughput.fleet import CHANNELS, PARTITIONS, PATIENCE_S, PATTERNS, Fleet, put
+from benchmarks.throughput.product import ALERTS, KAFKA, begin_at_0, kafka, running
+from benchmarks.throughput.worker import drained
+from monitor.core.detector import Model
+from tests.brokers import Broker
+
+FAULTY = 10  # of the PATTERNS pumps
+SLICES = 20  # of a second: an asset's message comes in the same one each second
+AFTER_S = 3.0  # for the last alerts to arrive
+
+Key = tuple[str, int]  # asset, end of the window
+
+
+class Tail:
+    """Reads alerts as they come, in a thread; `seen` is when each record came, ms UTC."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self.seen: dict[Key, float] = {}
+        self._options = {"bootstrap.servers": bootstrap, "group.id": "tail", "log_level": 0, "fetch.wait.max.ms": 10}
+        self._stop = threading.Event()
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        thread = threading.Thread(target=self._read, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            thread.join()
+
+    def _read(self) -> None:
+        consumer = Consumer(self._options)
+        consumer.assign([TopicPartition(ALERTS, number, 0) for number in range(PARTITIONS)])
+        while not self._stop.is_set():
+            batch = [*consumer.consume(1, 0.1), *consumer.consume(1000, 0)]
+            now = time.time() * 1000
+            for message in batch:
+                if message.error() is None:
+                    body = json.loads(message.value() or b"")
+                    self.seen.setdefault((body["asset"], body["time"]), now)
+        consumer.close()
+
+
+def latency(broker: Broker, base: Model, assets: int, steps: int) -> dict[str, Any]:
+    """The figures of so many assets over so many seconds, on a broker on which nobody has run before."""
+    fleet = Fleet(assets, steps, faulty=FAULTY)
+    begin_at_0(broker)
+    tail = Tail(broker.bootstrap)
+    with running(fleet, base, kafka(broker), KAFKA) as (worker,), tail.reading():
+        before = worker.mark()
+        sent = feed(broker.bootstrap, fleet)
+        after = worker.mark()
+        drained([worker], fleet.messages)
+        time.sleep(AFTER_S)
+        worker.end()
+    took = np.array([at - sent[key] for key, at in tail.seen.items()])
+    assert len(took), "there were alerts"
+    wall_s = after.at - before.at
+    return {
+        "assets": assets,
+        "channels": assets * CHANNELS,
+        "steps": steps,
+        "load": (after.cpu_s - before.cpu_s) / wall_s,
+        "behind": fleet.messages - after["monitor_messages_total"],
+        "alerts": len(took),
+        "p50_ms": float(np.percentile(took, 50)),
+        "p99_ms": float(np.percentile(took, 99)),
+        "most_ms": float(took.max()),
+    }
+
+
+def feed(bootstrap: str, fleet: Fleet) -> dict[Key, float]:
+    """Write a step a second; when each message that may raise an alert was sent, ms UTC."""
+    producer = Producer({"bootstrap.servers": bootstrap, "log_level": 0, "linger.ms": 5})
+    times: dict[Key, float] = {}
+    begin = time.monotonic()
+    for step in range(fleet.steps):
+        sent = list(fleet.step(step))
+        size = -(-len(sent) // SLICES)
+        for number in range(SLICES):
+            time.sleep(max(0.0, begin + step + number / SLICES - time.monotonic()))
+            for part, key, value in sent[number * size : (number + 1) * size]:
+                now = time.time() * 1000
+                put(producer, part, key, value, int(now))
+                if int(key[-5:]) % PATTERNS < FAULTY:
+                    times[key.decode(), fleet.time(step)] = now
+            producer.poll(0)
+    assert producer.flush(PATIENCE_S) == 0
+    return times

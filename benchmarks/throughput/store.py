@@ -1,0 +1,93 @@
+"""A store as a worker leaves it after weeks: a model, and of each partition a snapshot with full windows and rings.
+
+Thresholds that hold 10 000 scores cost more memory and time than young ones, and no benchmark can wait 10 000 steps for
+them. They are filled with scores drawn from the model's own calibration.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.throughput.fleet import LENGTH, PARTITIONS, PATTERNS, Fleet, partition
+from monitor.core.detector import LEVELS, Detector, Model
+from monitor.core.pipeline import Pipeline
+from monitor.core.records import Floats
+from monitor.core.scaling import Scaling
+from monitor.service.assembly import fingerprint, make_pipeline
+from monitor.service.settings import Settings
+from monitor.store.files import open_blobs
+from monitor.store.models import Models
+from monitor.store.snapshots import Snapshot, Snapshots
+
+MEMORY = 10_000  # scores of a full threshold, as by default
+
+
+def model_of(base: Model, fleet: Fleet) -> Model:
+    """The model of the pumps as one of this fleet: each asset has the scaling of the pump it behaves as."""
+    pump = np.arange(fleet.assets) % PATTERNS
+    center, scale = base.scaling.center, base.scaling.scale
+    assert len(center) == PATTERNS + 1, "a row for every pump and one for the class"
+    rows = np.append(pump, PATTERNS)
+    scaling = Scaling(tuple(fleet.names), center[rows], scale[rows])
+    return replace(base, channels=fleet.channels, scaling=scaling)
+
+
+def scores(model: Model, count: int) -> Floats:
+    """Scores (PATTERNS, count) as healthy windows give them."""
+    draw = np.random.default_rng(0).random((PATTERNS, count))
+    return np.interp(draw, LEVELS, model.calibration.scores).astype(np.float32)
+
+
+def fill(settings: Settings, base: Model, fleet: Fleet) -> Model:
+    """Fill the store of these settings; the model in it."""
+    blobs = open_blobs(settings.store.url)
+    model = model_of(base, fleet)
+    manifest, tensors = model.pack()
+    models = Models(blobs, print)
+    version = models.put({**manifest, "training": {}}, tensors, fleet.first)
+    models.set_current(version)
+    snapshots = Snapshots(blobs, print)
+    for number in range(PARTITIONS):
+        pipeline = warmed(settings, model, fleet, number)
+        snapshots.save(Snapshot(partition(number), 0, version, pipeline.save_state(), fingerprint(settings)))
+    return model
+
+
+def warmed(settings: Settings, model: Model, fleet: Fleet, number: int) -> Pipeline:
+    """The stages of a partition, full: the next step of an asset gives a window, its threshold holds MEMORY scores."""
+    pipeline = make_pipeline(settings, partition(number))
+    pipeline.use(Detector(model))
+    for readings in fleet.warm(number):
+        windows = pipeline.windows.push(readings)
+        assert not len(windows), "no window is complete yet"
+    pipeline.threshold.load_state(thresholds(settings, model, np.arange(number, fleet.assets, PARTITIONS)))
+    return pipeline
+
+
+def thresholds(settings: Settings, model: Model, assets: Any) -> dict[str, Any]:
+    """The state of full thresholds of these assets (A,)."""
+    drawn = scores(model, MEMORY)
+    base = np.percentile(drawn.astype(np.float64), settings.threshold.percentile, axis=1)
+    pump = np.asarray(assets) % PATTERNS
+    return {
+        "memory": np.array([settings.threshold.memory], np.int64),
+        "count": np.full(len(pump), MEMORY, np.int64),
+        "base": base[pump],
+        "ring": drawn[pump],
+    }
+
+
+def common(fleet: Fleet, directory: Path, more: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that every run has; all others are the defaults."""
+    assert LENGTH == 64, "the default length of a window"
+    return {
+        "name": "throughput",
+        "store.url": str(directory),
+        "store.snapshot_s": 3600.0,  # none while the clock runs: what one costs is measured when the worker ends
+        "training.interval_s": 0.0,
+        **fleet.settings(),
+        **more,
+    }

@@ -1,0 +1,140 @@
+"""`monitor run` as a process on one core, and what it took: messages, processor time, memory, seconds per stage.
+
+Processor time is that of the whole process, librdkafka's threads included, from /proc: other work on the machine then
+makes a run longer, but hardly dearer.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from benchmarks.throughput.fleet import PATIENCE_S
+from monitor.service.configuration import load, render
+from monitor.service.settings import Settings
+from tests.brokers import free_port
+
+STAGES = ("decode", "windows", "score", "threshold", "alerting", "output")
+TICK = os.sysconf("SC_CLK_TCK")
+LOOK_S = 0.25  # between two looks at /metrics, each of which costs the worker some 2 ms
+_ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("MONITOR_")}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a worker had done at a moment."""
+
+    at: float  # seconds, monotonic
+    cpu_s: float
+    rss_mb: float
+    counters: Mapping[str, float]  # as /metrics has them, labels included
+
+    def __getitem__(self, name: str) -> float:
+        """A counter, summed over its labels."""
+        return sum(value for key, value in self.counters.items() if key.split("{")[0] == name)
+
+    def stage(self, name: str) -> float:
+        """Seconds of a stage so far."""
+        return self.counters.get(f'monitor_stage_seconds_total{{stage="{name}"}}', 0.0)
+
+
+class Worker:
+    """A worker with its own configuration file; `command` is followed by that file's path."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], cpu: int, command: Sequence[str]) -> None:
+        self.port = free_port()
+        self.settings: Settings = load(None, {}, {**settings, "health.port": self.port, "log.format": "json"})
+        self._config, self._log = folder / f"{self.port}.toml", folder / f"{self.port}.log"
+        self._cpu, self._command = cpu, command
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "it was started"
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it on its core: what `taskset` does, as long as it has one thread only."""
+        self._config.write_text(render(self.settings))
+        command = [sys.executable, "-m", *self._command, str(self._config)]
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_ENVIRONMENT
+            )
+        os.sched_setaffinity(self._process.pid, {self._cpu % (os.cpu_count() or 1)})
+
+    def wait_for(self, partitions: int) -> None:
+        """Until it holds so many partitions."""
+        begin = time.monotonic()
+        while True:
+            try:
+                if self.mark()["monitor_partitions_assigned"] == partitions:
+                    return
+            except (URLError, ConnectionError):  # it does not listen yet
+                pass
+            assert time.monotonic() - begin < PATIENCE_S, f"no {partitions} partitions: {self.said()}"
+            time.sleep(LOOK_S)
+
+    def mark(self) -> Mark:
+        """Where it stands. Raises URLError or ConnectionError while it does not listen."""
+        self.alive()
+        with urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=30) as answer:
+            lines = answer.read().decode().splitlines()
+        pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        counters = {name: float(value) for name, value in pairs}
+        return Mark(time.monotonic(), cpu_s(self.pid), rss_mb(self.pid), counters)
+
+    def alive(self) -> None:
+        """Raises AssertionError with the end of its log if it is not."""
+        assert self._process is not None
+        assert self._process.poll() is None, self.said()
+
+    def said(self) -> str:
+        return self._log.read_text()[-3000:]
+
+    def end(self) -> tuple[float, float]:
+        """Stop it; processor time and wall time of its last checkpoint, a snapshot of every partition included."""
+        before, begin = cpu_s(self.pid), time.monotonic()
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        _, status, used = os.wait4(self.pid, 0)
+        self._process.returncode = os.waitstatus_to_exitcode(status)
+        assert self._process.returncode == 0, self.said()
+        return used.ru_utime + used.ru_stime - before, time.monotonic() - begin
+
+    def kill(self) -> None:
+        """End it at once; one that has ended is left."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            self._process.wait()
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time of a process with all its threads, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICK
+
+
+def rss_mb(pid: int) -> float:
+    """Resident memory of a process."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:"))
+
+
+def drained(workers: Sequence[Worker], messages: int) -> list[Mark]:
+    """Wait until these workers together have read so many messages since they were started; a mark of each."""
+    begin = time.monotonic()
+    while True:
+        marks = [worker.mark() for worker in workers]
+        done = sum(mark["monitor_messages_total"] for mark in marks)
+        if done >= messages:
+            return marks
+        assert time.monotonic() - begin < PATIENCE_S, f"{done:.0f} of {messages} messages"
+        time.sleep(LOOK_S)
