@@ -15,6 +15,7 @@ packages that the tests pin. Tables are printed as Markdown.
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -112,6 +113,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--engines", default=sys.executable, metavar="PYTHON")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that workers and brokers end, too
     others = os.sched_getaffinity(0) - {0}
     if others:
         os.sched_setaffinity(0, others)  # whatever is started inherits it; a worker is given its own core
