@@ -131,7 +131,7 @@ def compared(broker: Broker, output: str, windows: int) -> float:
 
 
 def read(broker: Broker, topic: str, least: int) -> dict[tuple[str, int], float]:
-    """The scores in a topic by asset and time: `least` or a few more, as an engine goes on for ever; 0 = all of them."""
+    """The scores in a topic by asset and time: `least` or a few more, as engines go on for ever; 0 = all."""
     consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "reader", "log_level": 0})
     consumer.assign([TopicPartition(topic, number, 0) for number in range(PARTITIONS)])
     found: dict[tuple[str, int], float] = {}
