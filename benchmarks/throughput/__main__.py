@@ -7,9 +7,9 @@ Everything runs at the defaults: every step scored, a score record with all chan
 to itself, as with `taskset`; broker, load and measurement have the others. "Per core" is per second of the worker's
 processor time, client threads included; the cost of a snapshot of every partition in each minute of work is in it.
 
---quick takes four minutes, most of them to start processes, with small fleets, and shows that all of it works rather than how fast. --engines names
-an interpreter whose environment holds the engines (`pip install '.[benchmarks]'`), where they need other versions of
-packages that the tests pin. Tables are printed as Markdown.
+--quick takes four minutes with small fleets, most of them to start processes; it shows that all of it works rather than
+how fast. --engines names an interpreter whose environment holds the engines (`pip install '.[benchmarks]'`), where they
+need other versions of packages than the tests pin. Tables are printed as Markdown.
 """
 
 import argparse
