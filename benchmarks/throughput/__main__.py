@@ -7,14 +7,15 @@ Everything runs at the defaults: every step scored, a score record with all chan
 to itself, as with `taskset`; broker, load and measurement have the others. "Per core" is per second of the worker's
 processor time, client threads included; the cost of a snapshot of every partition in each minute of work is in it.
 
---quick takes under two minutes with small fleets, and shows that all of it works rather than how fast. --engines names
-an interpreter whose environment holds the engines (`pip install '.[benchmarks]'`), where they need other versions of
-packages that the tests pin. Tables are printed as Markdown.
+--quick takes four minutes with small fleets, most of them to start processes; it shows that all of it works rather than
+how fast. --engines names an interpreter whose environment holds the engines (`pip install '.[benchmarks]'`), where they
+need other versions of packages than the tests pin. Tables are printed as Markdown.
 """
 
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -112,6 +113,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--engines", default=sys.executable, metavar="PYTHON")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that workers and brokers end, too
     others = os.sched_getaffinity(0) - {0}
     if others:
         os.sched_setaffinity(0, others)  # whatever is started inherits it; a worker is given its own core

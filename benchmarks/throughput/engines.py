@@ -131,12 +131,12 @@ def compared(broker: Broker, output: str, windows: int) -> float:
 
 
 def read(broker: Broker, topic: str, least: int) -> dict[tuple[str, int], float]:
-    """The scores in a topic by asset and time, once there are at least so many."""
+    """The scores in a topic by asset and time: `least` or a few more, as engines go on for ever; 0 = all."""
     consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "reader", "log_level": 0})
     consumer.assign([TopicPartition(topic, number, 0) for number in range(PARTITIONS)])
     found: dict[tuple[str, int], float] = {}
     begin, quiet = time.monotonic(), 0
-    while len(found) < least or quiet < 5:  # half a second without a message: the end
+    while len(found) < least if least else quiet < 5:  # half a second without a message: the end
         batch = [message for message in consumer.consume(10_000, 0.1) if message.error() is None]
         quiet = 0 if batch else quiet + 1
         for message in batch:

@@ -10,7 +10,7 @@ from typing import Any
 
 import faust
 
-from benchmarks.throughput.fleet import PARTITIONS, TOPIC
+from benchmarks.throughput.fleet import HEARTBEAT, PARTITIONS, TOPIC
 from benchmarks.throughput.naive import Call, limit, readings
 
 
@@ -20,6 +20,7 @@ def main() -> None:
         "faust-job",
         broker=f"kafka://{call.bootstrap}",
         store="memory://",
+        broker_heartbeat_interval=HEARTBEAT["heartbeat.interval.ms"] / 1000,
         value_serializer="json",
         topic_partitions=PARTITIONS,
         topic_replication_factor=1,

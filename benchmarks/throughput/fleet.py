@@ -26,6 +26,8 @@ KINDS = ("json_long", "json_wide", "influx_line")
 FAULT, EVERY = 12, 90  # steps that a faulty pump reads nonsense, and from one such fault to the next
 FIRST = 1_750_000_000_000  # ms UTC of step 0 if nothing else is said
 PATIENCE_S = 300.0
+# Tansu forms a group in 27 s at the default heartbeat of 3 s, and in 7 s with this.
+HEARTBEAT = {"heartbeat.interval.ms": 300, "session.timeout.ms": 20_000}
 
 Sent = tuple[int, bytes, bytes]  # partition, key, value
 

@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic  # admin brings it along, but does not export it
 
 from benchmarks.throughput import store
-from benchmarks.throughput.fleet import CHANNELS, PARTITIONS, TOPIC, Fleet, produce
+from benchmarks.throughput.fleet import CHANNELS, HEARTBEAT, PARTITIONS, TOPIC, Fleet, produce
 from benchmarks.throughput.worker import STAGES, Mark, Worker, drained
 from monitor.core.detector import Model
 from monitor.service.configuration import load
@@ -114,9 +114,8 @@ def make_topics(broker: Broker, names: Sequence[str]) -> None:
 
 
 def kafka(broker: Broker) -> dict[str, Any]:
-    """Settings for this broker. Tansu forms a group in 27 s at the default heartbeat of 3 s, and in 7 s with these."""
-    quick = {"heartbeat.interval.ms": 300, "session.timeout.ms": 20_000}
-    return {"kafka.bootstrap_servers": broker.bootstrap, "kafka.options": quick}
+    """Settings for this broker."""
+    return {"kafka.bootstrap_servers": broker.bootstrap, "kafka.options": HEARTBEAT}
 
 
 def begin_at_0(broker: Broker) -> None:

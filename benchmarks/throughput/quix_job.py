@@ -10,7 +10,7 @@ from typing import Any
 
 from quixstreams import Application
 
-from benchmarks.throughput.fleet import TOPIC
+from benchmarks.throughput.fleet import HEARTBEAT, TOPIC
 from benchmarks.throughput.naive import Call, limit, readings
 
 
@@ -21,6 +21,7 @@ def main() -> None:
             broker_address=call.bootstrap,
             consumer_group="quix",
             auto_offset_reset="earliest",
+            consumer_extra_config=HEARTBEAT,
             state_dir=state_dir,
             use_changelog_topics=False,
             auto_create_topics=False,
