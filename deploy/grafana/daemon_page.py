@@ -193,6 +193,8 @@ def _state() -> list[Panel]:
         "starts": f"sum(changes(monitor_start_timestamp_seconds{_ONE}[1h]))",
         "reloads": f"sum(increase(monitor_config_reloads_total{_ONE}[1h]))",
         "muted": f"sum(increase(monitor_muted_records_total{_ONE}[1h]))",
+        "lost": f"sum(increase(monitor_messages_lost_total{_ONE}[1h]))",
+        "forgotten": f"sum(increase(monitor_assets_forgotten_total{_ONE}[1h]))",
     }
     return [
         _curves(

@@ -176,7 +176,7 @@ def test_sensors_that_fail_at_once_are_points_of_their_own() -> None:
     assert len({point.identity, other.identity, _alert_point(FIRING).identity}) == 3
     message = _message(alert_record("alerts", FIRING))
     old = {name: each for name, each in json.loads(message.value or b"").items() if name not in {"cause", "fault"}}
-    assert alert_points(replace(message, value=json.dumps(old).encode())) == alert_points(message)
+    assert alert_points(structs.replace(message, value=json.dumps(old).encode())) == alert_points(message)
 
 
 @pytest.mark.parametrize(
