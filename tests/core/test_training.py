@@ -45,6 +45,17 @@ def test_a_fifth_is_held_out_in_neighbouring_pairs() -> None:
     assert sorted(set(number[held_out(whole)].tolist())) == [8, 9, 18, 19, 28, 29, 38, 39]
 
 
+def test_of_many_assets_with_few_blocks_some_are_held_out() -> None:
+    """Where every asset gave the same few minutes a fifth is held out all the same, whoever else there is."""
+    names = tuple(f"pump-{number}" for number in range(500))
+    asset, number = np.repeat(np.arange(500), 4), np.tile(np.arange(4), 500)
+    values = np.zeros((2000, 1, L), np.float32)
+    whole = Corpus(("flow",), names, STEP, asset, (number * L + L - 1) * STEP, values, np.ones_like(values, np.bool_))
+    held = held_out(whole)
+    assert 0.15 < held.mean() < 0.25
+    assert np.array_equal(held_out(whole.take(asset < 100)), held[asset < 100])
+
+
 def test_training_is_repeatable() -> None:
     """The same corpus and recipe give the same weights, another seed others; torch's own is not touched."""
     short = replace(FAST, steps=2 * CHECK_STEPS)
