@@ -13,8 +13,9 @@ clients hold all connections, the oldest is hung up on: a scrape takes milliseco
 It has no TLS and asks nobody who he is; nothing secret is told here. Bind it to an address that only operators reach.
 
 A page of somebody else's, open in an operator's browser, can have its own name resolved to our address and then read
-what we answer. The browser sends that name as Host, so names that we are not known by are answered 421. An address, and
-a name without a dot, nobody can have resolved to where he wants.
+what we answer. The browser sends that name as Host, so the status page, which shows assets and their readings, is
+refused with 421 under names that we are not known by. An address, and a name without a dot, nobody can have resolved to
+where he wants. Probes and Prometheus, to which nothing of that is told, are answered under any name.
 """
 
 import ipaddress
@@ -184,9 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?")
-        if not all(_known(host, self.server.names) for host in self.headers.get_all("Host", ())):
-            self._answer(HTTPStatus.MISDIRECTED_REQUEST, _MISDIRECTED)
-        elif path == "/metrics":
+        if path == "/metrics":
             self._answer(HTTPStatus.OK, self.server.metrics.render(), CONTENT_TYPE)
         elif path in {"/livez", "/readyz"}:
             ok, text = self.server.health.live() if path == "/livez" else self.server.health.ready()
@@ -199,6 +198,9 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815 - the library's name
 
     def _show(self, page: Page, path: str, query: str) -> None:
+        if not all(_known(host, self.server.names) for host in self.headers.get_all("Host", ())):
+            self._answer(HTTPStatus.MISDIRECTED_REQUEST, _MISDIRECTED)
+            return
         if path == "/":
             self._answer(HTTPStatus.OK, HTML, "text/html; charset=utf-8")
             return

@@ -231,8 +231,8 @@ class HealthSection(Section):
     port: int = setting(9464, "Port it listens on; 0 = any that is free.", "nobody could ask", low=0, high=65_535)
     names: tuple[HostName, ...] = setting(
         (),
-        "Names by which it is asked, beside addresses, names without a dot and the machine's own; others are answered "
-        "421, as a browser would send them that was lured here.",
+        "Names by which the page is asked for, beside addresses, names without a dot and the machine's own; others are "
+        "answered 421, as a browser would send them that was lured here. Probes and Prometheus may use any.",
         "whoever asks by such a name would be refused",
         form="a list of host names, without ports",
     )
