@@ -20,6 +20,7 @@ import torch
 from monitor.core.decode import decode
 from monitor.core.detector import LEVELS, Calibration, Detector, Model
 from monitor.core.encode import score_records
+from monitor.core.histogram import BYTES
 from monitor.core.pipeline import Pipeline
 from monitor.core.readout import horizons
 from monitor.core.records import Message, Outputs, ReadingBatch
@@ -71,11 +72,12 @@ def estimate(settings: Settings, figures: Survey, measured: Measured, held: int)
     channels, assets = len(figures.channels), len(figures.assets)
     needed = training.first_steps * windows.step_s
     there = figures.span_ms / 1000
+    scores = 4 * settings.threshold.memory if settings.threshold.kind == "ring" else BYTES  # of an asset
     backlog = held * figures.weight * min(1.0, needed / max(there, windows.step_s))
     return Estimate(
         measured,
         peak_mb(),
-        assets * (4 * settings.threshold.memory + 2 * windows.length * channels * _CELL) / 2**20,
+        assets * (scores + 1.5 * windows.length * channels * _CELL) / 2**20,
         training.history_windows * windows.length * channels * _CELL / 2**20,
         figures.rate / measured.readings_per_s,
         backlog / measured.readings_per_s,
