@@ -156,8 +156,8 @@ def ratios(parts: Floats, observed: Bools, calibration: Calibration) -> Floats:
 def impute(network: Reconstruction, x: Floats, observed: Bools, doubted: Bools) -> None:
     """Put in the place of doubted cells, in `x` (B, C, L), what the network makes of the others.
 
-    Left at 0, one missing channel of eight raises the median score of healthy windows of the simulated plant by a
-    factor of 1 to 9; after ROUNDS of reconstructing from the last reconstruction, by 1.0 to 1.1 (docs/model.md).
+    Left at 0, a missing channel raises the score of healthy windows; after ROUNDS of reconstructing from the last
+    reconstruction hardly so (docs/model.md).
     """
     place = np.flatnonzero(doubted.any((1, 2)))
     part, unknown, known = x[place], doubted[place], observed[place] | doubted[place]
