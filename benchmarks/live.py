@@ -13,14 +13,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from benchmarks.footprint import make_model
 from benchmarks.replay import ALERTS, DEAD, SCORES, TOPIC
@@ -134,40 +134,49 @@ class Feed:
         self.step += steps
 
 
-class Tail:
-    """Reads the newest scores as they are published, in a thread; `newest` is the time of the last one by partition."""
+@contextmanager
+def followed(bootstrap: str, topic: str, partitions: int, take: Callable[[Message, float], None]) -> Iterator[None]:
+    """Read a topic from its start, as it grows, in a thread; `take` is told of each message and when it came (s)."""
+    over = threading.Event()
 
-    def __init__(self, broker: Broker, partitions: int) -> None:
-        self.newest = dict.fromkeys(range(partitions), 0)  # ms UTC
-        self.seen: dict[int, float] = {}  # when that one came, seconds since the epoch
-        self._options = {"bootstrap.servers": broker.bootstrap, "group.id": "tail", "log_level": 0}
-        self._stop = threading.Event()
-
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        thread = threading.Thread(target=self._read, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._stop.set()
-            thread.join()
-
-    def _read(self) -> None:
-        decoder = msgspec.json.Decoder(_Seen)
-        consumer = Consumer({**self._options, "fetch.wait.max.ms": 20, "auto.offset.reset": "earliest"})
-        consumer.assign([TopicPartition(SCORES, number, 0) for number in self.newest])
-        while not self._stop.is_set():
+    def read() -> None:
+        consumer = Consumer(
+            {"bootstrap.servers": bootstrap, "group.id": "tail", "log_level": 0, "fetch.wait.max.ms": 10}
+        )
+        consumer.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
+        while not over.is_set():
             batch = [*consumer.consume(1, 0.1), *consumer.consume(20_000, 0)]
             now = time.time()
             for message in batch:
-                number, value = message.partition(), message.value()
-                if message.error() is not None or number is None or value is None:
-                    continue
-                at = decoder.decode(value).time
-                if at > self.newest[number]:
-                    self.seen[number], self.newest[number] = now, at  # in this order: others read them meanwhile
+                if message.error() is None:
+                    take(message, now)
         consumer.close()
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+class Tail:
+    """The newest scores as they are published: `newest` is the time of the last one by partition."""
+
+    def __init__(self, partitions: int) -> None:
+        self.newest = dict.fromkeys(range(partitions), 0)  # ms UTC
+        self.seen: dict[int, float] = {}  # when that one came, seconds since the epoch
+        self._decoder = msgspec.json.Decoder(_Seen)
+
+    def take(self, message: Message, now: float) -> None:
+        """One that `followed` has read."""
+        number, value = message.partition(), message.value()
+        if number is None or value is None:
+            return
+        at = self._decoder.decode(value).time
+        if at > self.newest[number]:
+            self.seen[number], self.newest[number] = now, at  # in this order: others read them meanwhile
 
 
 class Daemon:

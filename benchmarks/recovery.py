@@ -27,7 +27,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.live import Daemon, Feed, Tail, a_broker, a_model, until
+from benchmarks.live import Daemon, Feed, Tail, a_broker, a_model, followed, until
+from benchmarks.replay import SCORES
 from monitor.core.detector import LEVELS
 from monitor.core.records import Message, Partition
 from monitor.service.assembly import fingerprint, make_pipeline
@@ -89,11 +90,11 @@ def recover(case: Case, store: Path) -> dict[str, Any]:
         a_broker(case.partitions, Path(name) / "broker" if case.static else None) as broker,
     ):
         daemon = Daemon(Path(name), store, case.settings(broker.bootstrap), {})
-        feed, tail = Feed(broker, plant, values, case.partitions), Tail(broker, case.partitions)
+        feed, tail = Feed(broker, plant, values, case.partitions), Tail(case.partitions)
         feed.at_once(WARM)
         try:
             daemon.start()
-            with tail.reading():
+            with followed(broker.bootstrap, SCORES, case.partitions, tail.take):
                 until(lambda: min(tail.newest.values()) > 0, "the first scores")
                 with feed.steadily(1 / case.step_s):
                     until(lambda: snapshots(daemon) >= 2, "a snapshot of every partition")

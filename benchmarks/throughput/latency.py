@@ -6,15 +6,13 @@ seen by a consumer of its topic, which is after the broker has acknowledged it: 
 """
 
 import json
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Message, Producer
 
+from benchmarks.live import followed
 from benchmarks.throughput.fleet import CHANNELS, PARTITIONS, PATIENCE_S, PATTERNS, Fleet, put
 from benchmarks.throughput.product import ALERTS, KAFKA, begin_at_0, kafka, running
 from benchmarks.throughput.worker import drained
@@ -28,50 +26,25 @@ AFTER_S = 3.0  # for the last alerts to arrive
 Key = tuple[str, int]  # asset, end of the window
 
 
-class Tail:
-    """Reads alerts as they come, in a thread; `seen` is when each record came, ms UTC."""
-
-    def __init__(self, bootstrap: str) -> None:
-        self.seen: dict[Key, float] = {}
-        self._options = {"bootstrap.servers": bootstrap, "group.id": "tail", "log_level": 0, "fetch.wait.max.ms": 10}
-        self._stop = threading.Event()
-
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        thread = threading.Thread(target=self._read, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._stop.set()
-            thread.join()
-
-    def _read(self) -> None:
-        consumer = Consumer(self._options)
-        consumer.assign([TopicPartition(ALERTS, number, 0) for number in range(PARTITIONS)])
-        while not self._stop.is_set():
-            batch = [*consumer.consume(1, 0.1), *consumer.consume(1000, 0)]
-            now = time.time() * 1000
-            for message in batch:
-                if message.error() is None:
-                    body = json.loads(message.value() or b"")
-                    self.seen.setdefault((body["asset"], body["time"]), now)
-        consumer.close()
-
-
 def latency(broker: Broker, base: Model, assets: int, steps: int) -> dict[str, Any]:
     """The figures of so many assets over so many seconds, on a broker on which nobody has run before."""
     fleet = Fleet(assets, steps, faulty=FAULTY)
     begin_at_0(broker)
-    tail = Tail(broker.bootstrap)
-    with running(fleet, base, kafka(broker), KAFKA) as (worker,), tail.reading():
+    seen: dict[Key, float] = {}  # when each record came, ms UTC
+
+    def take(message: Message, now: float) -> None:
+        body = json.loads(message.value() or b"")
+        seen.setdefault((body["asset"], body["time"]), now * 1000)
+
+    following = followed(broker.bootstrap, ALERTS, PARTITIONS, take)
+    with running(fleet, base, kafka(broker), KAFKA) as (worker,), following:
         before = worker.mark()
         sent = feed(broker.bootstrap, fleet)
         after = worker.mark()
         drained([worker], fleet.messages)
         time.sleep(AFTER_S)
         worker.end()
-    took = np.array([at - sent[key] for key, at in tail.seen.items()])
+    took = np.array([at - sent[key] for key, at in seen.items()])
     assert len(took), "there were alerts"
     wall_s = after.at - before.at
     return {
