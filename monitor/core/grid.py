@@ -17,6 +17,7 @@ at first does no harm: a reading that arrives after the frontier passed its step
 It does not fill holes, keep history or know names: see `rings` and `windows`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -226,6 +227,13 @@ class _Frontiers:
         """Write where the batch left each asset's frontier into `frontier` (A,)."""
         last = last_of_run(self._row)
         frontier[self._row[last]] = np.maximum(frontier[self._row[last]], self._step[last])
+
+
+def check_ranges(limits: Mapping[str, tuple[float, float, float]]) -> None:
+    """Raises ValueError unless of each name the value, given first, lies between the two numbers after it."""
+    for name, (value, low, high) in limits.items():
+        if not low <= value <= high:
+            raise ValueError(f"{name} must lie between {low} and {high}, got {value}")
 
 
 def first_of_run(x: npt.NDArray[np.integer]) -> Bools:

@@ -24,7 +24,7 @@ from typing import Literal
 import numpy as np
 
 from monitor.core.detector import LEVELS
-from monitor.core.grid import LARGEST, Index, extend, first_of_run
+from monitor.core.grid import LARGEST, Index, check_ranges, extend, first_of_run
 from monitor.core.histogram import LEAST_CLIP, Histogram
 from monitor.core.records import Bools, Floats, Ints, State, ThresholdBatch, Times
 from monitor.core.scores import Doubles, Ring, Scores, check_arrays, ordinals
@@ -56,9 +56,7 @@ class Threshold:
             "clip": (clip, least_clip, 1000),  # at 1 the base could never rise, and a lasting shift never be accepted
             "refresh": (refresh, 1, memory),
         }
-        for name, (value, low, high) in limits.items():
-            if not low <= value <= high:
-                raise ValueError(f"{name} must lie between {low} and {high}, got {value}")
+        check_ranges(limits)
         self._percentile = percentile
         self._margin = margin
         self._memory = memory

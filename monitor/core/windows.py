@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monitor.core.admission import Admission
-from monitor.core.grid import FARTHEST, MOST_ASSETS, NEVER, Arrivals, Grid, Open
+from monitor.core.grid import FARTHEST, MOST_ASSETS, NEVER, Arrivals, Grid, Open, check_ranges
 from monitor.core.records import ReadingBatch, State, Times, WindowBatch, pack_names
 from monitor.core.rings import Rings, empty_windows
 from monitor.core.windows_state import COUNTS, check_windows
@@ -59,9 +59,7 @@ class Windows:
             "new_assets": (new_assets, 1, MOST_ASSETS),
             "forget_ms": (forget_ms, idle * step_ms, 2**45),  # before, the steps of a silent asset are still open
         }
-        for name, (value, low, high) in limits.items():
-            if not low <= value <= high:
-                raise ValueError(f"{name} must lie between {low} and {high}, got {value}")
+        check_ranges(limits)
         self.counts = dict.fromkeys(COUNTS, 0)
         self.assets: list[str] = []
         self.channels: tuple[str, ...] = ()
