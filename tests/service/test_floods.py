@@ -96,6 +96,22 @@ def test_a_machine_that_left_gives_way_and_leaves_no_trace(tmp_path: Path) -> No
     assert len(scores["a"]) == (50 - L + 1) + (60 - L + 1)
 
 
+def test_what_sensors_and_budget_knew_of_a_machine_goes_with_it(tmp_path: Path) -> None:
+    """Repeated values and alarms are counted anew for who gets the row, even where it begins with the same value."""
+    a, b = rows(300)
+    wanted = small(tmp_path, alerting__alarms_per_day=1000.0, threshold__warm=60, threshold__percentile=98.0)
+    newcomer = course("c", 200, np.repeat(a[119:120], 60, 0))
+    pipeline, alone = scoring(wanted), scoring(wanted)
+    take(pipeline, messages([*course("a", 0, a[:120]), *course("b", 0, b[:260]), *newcomer]))
+    assert pipeline.windows.assets == ["c", "b"]
+    take(alone, messages(newcomer))
+    ours, theirs = pipeline.save_state(), alone.save_state()
+    kept = [name for name in ours if name.split(".")[0] in {"sensors", "budget"} and len(ours[name]) == 2]
+    kept = [name for name in kept if name not in {"budget.margin", "sensors.counts"}]  # those of the partition
+    assert {"sensors.repeats", "sensors.value", "budget.days", "budget.alarms", "budget.scored"} <= set(kept)
+    assert [name for name in kept if not np.array_equal(ours[name][0], theirs[name][0], equal_nan=True)] == []
+
+
 @pytest.mark.parametrize("size", [1, 7, 100])
 def test_batches_do_not_matter_where_machines_give_way(tmp_path: Path, size: int) -> None:
     """Scores, alerts and state are the same however the stream is cut, with a move to another worker at each cut."""
@@ -123,6 +139,31 @@ def test_a_machine_with_an_alert_does_not_give_way(tmp_path: Path) -> None:
     assert set(scores) == {"a", "b"}
     assert [alert.state for alert in alerts if alert.asset == "a"][-1] == "resolved"
     assert pipeline.windows.counts["readings_refused"] == 40 * 3
+
+
+def test_a_machine_with_a_faulty_sensor_does_not_give_way(tmp_path: Path) -> None:
+    """An alert of a sensor keeps the row of its machine, too; what is doubted is told whoever gave way meanwhile."""
+    a, b = rows(300)
+    lowest = float(min(a[:, 1].min(), b[:, 1].min())) - 1.0
+    a[45:50, 1] = lowest - 1.0
+    wanted = small(tmp_path, sensors__low={CHANNELS[1]: lowest})
+    first = messages([*course("a", 0, a[:50]), *course("b", 0, b[:180]), *course("c", 130, a[100:150])])
+    pipeline = scoring(wanted)
+    outputs = take(pipeline, first)
+    assert pipeline.windows.assets == ["a", "b"]
+    assert [(alert.asset, alert.cause, alert.state) for alert in outputs.alerts] == [("a", "sensor", "firing")]
+    cured = [
+        *course("a", 0, a[:50]),
+        *course("a", 50, a[50:90]),
+        *course("b", 0, b[:260]),
+        *course("c", 200, a[100:150]),
+    ]
+    pipeline = scoring(wanted)
+    outputs = take(pipeline, messages(cured))
+    assert pipeline.windows.assets == ["c", "b"]
+    assert outputs.windows.doubted is not None
+    assert np.count_nonzero(outputs.windows.doubted[:, 1]) == 5 * L
+    assert np.count_nonzero(outputs.windows.doubted) == 5 * L
 
 
 def test_a_flood_of_names_changes_nothing_for_the_machines(tmp_path: Path) -> None:
