@@ -20,6 +20,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -40,6 +41,7 @@ from monitor.store.snapshots import Snapshot, Snapshots
 WARM = 70  # steps in the topic before the worker starts: a window of 64, and some scores
 LONGEST = 300  # steps for which the plant is made
 BEHIND_S = 5.0  # from the last partition's snapshot to the kill
+UNSAVED_S = 1.5  # at least that long before it a partition was saved: a checkpoint a second leaves something to replay
 MOST_PER_S = 1000  # messages; larger plants have longer steps, so that a shared core keeps up with all
 LATE = 3  # steps
 MARGIN = 50.0  # of the threshold, so that no alert fires: the model was trained on 8 of the pumps and suits few others
@@ -99,6 +101,7 @@ def recover(case: Case, store: Path) -> dict[str, Any]:
                 with feed.steadily(1 / case.step_s):
                     until(lambda: snapshots(daemon) >= 2, "a snapshot of every partition")
                     time.sleep(BEHIND_S)
+                    until(lambda: snapshot_age_s(daemon) >= UNSAVED_S, "something to replay")
                     head = {
                         "assets": case.assets,
                         "step_s": case.step_s,
@@ -113,6 +116,20 @@ def recover(case: Case, store: Path) -> dict[str, Any]:
 def snapshots(daemon: Daemon) -> int:
     """Of the partition that has the fewest. The first of each holds nothing: it is the beginning."""
     return min((len(list(each.iterdir())) for each in daemon.store.glob("snapshots/*/*")), default=0)
+
+
+def snapshot_age_s(daemon: Daemon) -> float:
+    """Of the partition whose newest snapshot is the oldest."""
+    now = time.time()
+
+    def newest(folder: Path) -> float:
+        times = []
+        for file in folder.iterdir():
+            with suppress(FileNotFoundError):  # an older one, removed since it was listed
+                times.append(file.stat().st_mtime)
+        return max(times, default=now)
+
+    return now - min(newest(each) for each in daemon.store.glob("snapshots/*/*"))
 
 
 def joined(daemon: Daemon) -> float:
