@@ -40,6 +40,7 @@ class Worker:
     def __init__(self, number: int, config: Path, log: Path) -> None:
         self.number = number
         self.frozen = False
+        self.role = "all"
         self.surprises: list[int] = []  # exit codes of processes that ended by themselves
         self._config, self._log = config, log
         self._process: subprocess.Popen[bytes] | None = None
@@ -49,7 +50,8 @@ class Worker:
     def start(self) -> None:
         """Start a process."""
         self._file = self._log.with_name(f"{self._log.stem}-{len(self._lives):02d}.jsonl")
-        command = ["nice", "-n", "5", sys.executable, "-m", "monitor.service", "run", "-c", str(self._config)]
+        run = ["-m", "monitor.service", "run", "-c", str(self._config), "--role", self.role]
+        command = ["nice", "-n", "5", sys.executable, *run]
         with self._file.open("wb") as log:
             self._process = subprocess.Popen(
                 command, cwd=ROOT, env=_ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -57,7 +59,11 @@ class Worker:
 
     def ready(self) -> bool:
         """Whether its process has taken over a partition at least once."""
-        return b"partition taken over" in self._file.read_bytes()
+        return self.told("partition taken over")
+
+    def told(self, event: str) -> bool:
+        """Whether its process has logged such a line."""
+        return event.encode() in self._file.read_bytes()
 
     def kill(self) -> None:
         self._opened().send_signal(signal.SIGKILL)
