@@ -41,6 +41,7 @@ class Worker:
         self.number = number
         self.frozen = False
         self.role = "all"
+        self.program: tuple[str, ...] = ("monitor.service",)  # module, and arguments before those of `run`
         self.surprises: list[int] = []  # exit codes of processes that ended by themselves
         self._config, self._log = config, log
         self._process: subprocess.Popen[bytes] | None = None
@@ -50,7 +51,7 @@ class Worker:
     def start(self) -> None:
         """Start a process."""
         self._file = self._log.with_name(f"{self._log.stem}-{len(self._lives):02d}.jsonl")
-        run = ["-m", "monitor.service", "run", "-c", str(self._config), "--role", self.role]
+        run = ["-m", *self.program, "run", "-c", str(self._config), "--role", self.role]
         command = ["nice", "-n", "5", sys.executable, *run]
         with self._file.open("wb") as log:
             self._process = subprocess.Popen(

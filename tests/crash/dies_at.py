@@ -1,0 +1,52 @@
+"""A worker that kills itself at one point of the delivery protocol: python -m tests.crash.dies_at POINT run ...
+
+It is `monitor`, but for one function: when that is called with an alert handed over, or during a replay, the process
+ends by SIGKILL instead.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from monitor.connectors.kafka import KafkaSource
+from monitor.core.pipeline import Pipeline
+from monitor.core.records import Message, Outputs
+from monitor.service.cli import main
+from monitor.service.held import Keeper
+from monitor.service.outbox import Outbox
+from monitor.service.overview import Counter
+
+POINTS: dict[str, tuple[type, str]] = {
+    "flush": (Outbox, "settle"),
+    "commit": (KafkaSource, "commit"),
+    "snapshot": (Keeper, "confirm"),  # the first thing after a commit
+    "replay": (Counter, "muted"),
+}
+
+
+def arm(point: str) -> None:
+    """Put the trap where `point` says."""
+    owner, name = POINTS[point]
+    function: Callable[..., Any] = getattr(owner, name)
+    put, raised = Outbox.put, point == "replay"
+
+    def watched(self: Outbox, pipeline: Pipeline, outputs: Outputs, messages: Sequence[Message]) -> None:
+        nonlocal raised
+        put(self, pipeline, outputs, messages)
+        raised = raised or bool(outputs.alerts)
+
+    def trapped(*args: Any, **kwargs: Any) -> Any:
+        if raised:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*args, **kwargs)
+
+    Outbox.put = watched  # type: ignore[method-assign]
+    setattr(owner, name, trapped)
+
+
+if __name__ == "__main__":
+    arm(sys.argv[1])
+    del sys.argv[1]
+    main()
