@@ -1,4 +1,4 @@
-"""Detectors of a few lines that the product is held against: same rows, same scaling, same threshold, same alerting.
+"""Detectors of a few lines, or a library's, that the product is held against: same rows, scaling, threshold, alerting.
 
 Each is fitted on training rows (n, C) in scaled units and gives a function from rows (T, C) to a score (T,) and, where
 it has one, the part of each channel (T, C). All are causal: what a row gets depends on rows up to it.
@@ -105,8 +105,27 @@ def isolation_forest(train: Doubles, draw: np.random.Generator) -> Scorer:
     return lambda rows: (-forest.score_samples(rows), None)
 
 
+def pyod_vae(train: Doubles, draw: np.random.Generator) -> Scorer:
+    """Reconstruction error of the last SHORT rows under PyOD's fully connected VAE, as its defaults have it."""
+    flat = _windows(train, SHORT).reshape(-1, SHORT * train.shape[1])
+    sample = flat[np.linspace(0, len(flat) - 1, min(MOST, len(flat))).astype(int)]
+    network = import_module("pyod.models.vae").VAE(verbose=0, random_state=int(draw.integers(2**31)))
+    network.fit(sample)
+
+    def score(rows: Doubles) -> Judged:
+        result = np.full(len(rows), np.nan)
+        windows = _windows(rows, SHORT)
+        for begin in range(0, len(windows), MOST):
+            x = windows[begin : begin + MOST].reshape(-1, sample.shape[1])
+            at = begin + SHORT - 1
+            result[at : at + len(x)] = network.decision_function(x)
+        return result, None
+
+    return score
+
+
 def available() -> dict[str, Fit]:
-    """The baselines by name; the forest needs scikit-learn."""
+    """The baselines by name; the forest needs scikit-learn, the fully connected VAE needs PyOD."""
     found: dict[str, Fit] = {
         "moving z": moving_z,
         "EWMA residual": ewma,
@@ -114,7 +133,8 @@ def available() -> dict[str, Fit]:
         "window-PCA": window_pca,
         "KMeans": kmeans,
     }
-    return found | ({"IsolationForest": isolation_forest} if find_spec("sklearn") else {})
+    found |= {"IsolationForest": isolation_forest} if find_spec("sklearn") else {}
+    return found | ({"PyOD VAE": pyod_vae} if find_spec("pyod") else {})
 
 
 def _summed(parts: Doubles, usual: Doubles) -> Judged:

@@ -1,7 +1,7 @@
 """How well the product detects: its own code, one configuration, causal, over labelled recordings.
 
     python -m benchmarks.detection --data DIR --scores OUT [--sets SMD,MSL] [--every 2 --offset 0] [--seed 0]
-                                   [--jobs 2] [--baselines] [--json FILE]
+                                   [--jobs 2] [--baselines [NAME,NAME]] [--json FILE]
 
 For each series:
 1. Its training part becomes history as in the daemon, and `monitor.core.training.fit` makes a model of it. The training
@@ -11,7 +11,7 @@ For each series:
    state. A row's score is that of the window that ends with it. An alert is on from the row that made it fire.
    Alerts with a sensor as their cause are counted apart: "sensors", and "s. false" where nothing is labelled.
 3. Score and alert of every row are written to OUT/SET/SERIES.npz, those of a baseline to OUT/baselines/NAME/SET/.
-   With --baselines, each of `benchmarks.baselines` gets the same rows, scaling, threshold and alerting.
+   With --baselines, all of `benchmarks.baselines`, or those named, get the same rows, scaling, threshold, alerting.
 
 The configuration is that of `monitor.service.configuration` without a file. Its delays are in seconds and meant for a
 reading a second; here the clock of every recording is scaled so that its period is a second, so that a delay is the
@@ -215,12 +215,11 @@ def _bare(score: npt.NDArray[np.float64], position: Times, when: Times) -> tuple
     return windows, ScoreBatch(score.astype(np.float32), nothing, nothing, nothing, nothing)
 
 
-def judge_series(task: Task, settings: Settings, folder: Path, baselines: bool) -> list[Outcome]:
-    """One series by the product and, if wanted, by every baseline."""
+def judge_series(task: Task, settings: Settings, folder: Path, baselines: Sequence[str]) -> list[Outcome]:
+    """One series by the product and by the baselines named."""
     torch.set_num_threads(settings.model.threads)
     methods: dict[str, Callable[[], Scored]] = {PRODUCT: partial(product, task, settings)}
-    if baselines:
-        methods |= {name: partial(baseline, task, settings, method) for name, method in available().items()}
+    methods |= {name: partial(baseline, task, settings, available()[name]) for name in baselines}
     outcomes = []
     for name, method in methods.items():
         scored = method()
@@ -242,7 +241,7 @@ def main() -> None:
     parser.add_argument("--offset", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--baselines", action="store_true")
+    parser.add_argument("--baselines", nargs="?", const=",".join(available()), default="")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     settings = load_settings(None, {}, {"training.seed": arguments.seed})
@@ -251,7 +250,10 @@ def main() -> None:
         for name in arguments.sets.split(",")
         for task in tasks(arguments.data, name, arguments.every, arguments.offset)
     ]
-    one = partial(judge_series, settings=settings, folder=arguments.scores, baselines=arguments.baselines)
+    names = [name for name in arguments.baselines.split(",") if name]
+    if unknown := sorted(set(names) - set(available())):
+        parser.error(f"no baseline is called {', '.join(unknown)}; there are {', '.join(available())}")
+    one = partial(judge_series, settings=settings, folder=arguments.scores, baselines=names)
     if arguments.jobs == 1:
         judged = [one(task) for task in chosen]
     else:

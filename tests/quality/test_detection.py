@@ -149,7 +149,7 @@ def test_baselines_do_not_look_ahead(name: str) -> None:
 
 def test_every_method_leaves_a_score_file(settings: Settings, tmp_path: Path) -> None:
     """Product and baselines each write score and alert of every row of the test part, and a line of the table."""
-    outcomes = judge_series(task(recording()), settings, tmp_path, True)
+    outcomes = judge_series(task(recording()), settings, tmp_path, tuple(available()))
     files = list(tmp_path.rglob("pump-1.npz"))
     assert len(files) == len(outcomes) == 1 + len(available())
     for path in files:
