@@ -1,6 +1,7 @@
 """Records and offsets in one transaction: together or not at all, whatever a broker answers."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +107,10 @@ class TestOnce:
         with transactions(broker, member.membership) as sink:
             sink.write([*good[:100], bad[0], *good[100:101], bad[1], *good[101:900], bad[2], *good[900:]])
             while len(named) < 3:
-                with pytest.raises(Invalid) as caught:
-                    sink.flush(PATIENCE_S)
-                named += [record for record, _ in caught.value.rejected]
+                with suppress(Unavailable):  # where the machine is busy an abort may take more than its two seconds
+                    with pytest.raises(Invalid) as caught:
+                        sink.flush(PATIENCE_S)
+                    named += [record for record, _ in caught.value.rejected]
             sink.flush(PATIENCE_S)
             sink.commit({READINGS: 5}, PATIENCE_S)
         assert named == bad
