@@ -25,13 +25,14 @@ from monitor.store.atomic import Data
 from monitor.store.models import ModelInvalid, Models
 from monitor.store.snapshots import Snapshot, Snapshots
 from monitor.store.tensors import Damaged, pack, unpack
-from tests.core.machines import ASSETS, STEP, L, history, model, rows, windows
+from tests.core.machines import ASSETS, CHANNELS, STEP, L, history, model, rows, windows
 from tests.core.malformed import NOW
 from tests.core.test_points import FIRING
 from tests.properties import hostile
 from tests.properties.hostile_targets import Alone, Target, demand
 from tests.service.rig import ORIGIN, READINGS, readings
 
+LIMIT = 100.0  # of the first channel, whose readings stay far below it
 _START = b'{"__metadata__":{"sha256":"'
 _PLACE = {"topic": "readings", "partition": "0", "offset": "2"}
 _METADATA = {"format": "1", "model": "", "settings": "s", **_PLACE}
@@ -225,13 +226,17 @@ class Stored(Alone):
 
 @cache
 def _states() -> State:
-    """What a pipeline holds after a while, in the middle of an alert."""
+    """What a pipeline holds after a while, in the middle of an alert, with a sensor that is outside its limits."""
     made = new_pipeline()
     values = rows(230, seed=9)
     values[1, 200:, 1] += 8.0
+    values[0, 215:, 0] += 2 * LIMIT
     made.process(readings(values.astype(np.float64)), NOW * 2, lambda _: None)
     assert made.alerting.open_alerts()
-    return made.save_state()
+    assert made.sensor_alerts.open_alerts()
+    state = made.save_state()
+    assert len(state["sensors.doubted_rows"])
+    return state
 
 
 def pipeline() -> Pipeline:
@@ -251,10 +256,18 @@ def new_pipeline() -> Pipeline:
         Threshold(percentile=99.0, margin=1.1, memory=500, warm=100, clip=1.2, refresh=8),
         Budget(alarms_per_day=1000.0, margin=1.1, step_ms=STEP, **delays),
         Alerting(detector="d", partition=READINGS, critical_ratio=3.0, update_ms=10_000, **delays),
-        Sensors(length=L, step_ms=STEP, min_observed=0.5, low={}, high={}, skip=()),
+        Sensors(length=L, step_ms=STEP, min_observed=0.5, low={}, high={CHANNELS[0]: LIMIT}, skip=()),
         SensorAlerts(detector="d", partition=READINGS, on_delay_ms=2000, off_delay_ms=5000),
     )
     made.use(Detector(model()))
+    return made
+
+
+def histogram() -> Threshold:
+    """A threshold that keeps its scores in buckets, and has some."""
+    made = Threshold(percentile=99.0, margin=1.1, memory=500, warm=100, clip=1.2, refresh=8, kind="histogram")
+    scores = np.random.default_rng(4).gamma(2, 0.2, 600).astype(np.float32)
+    made.update(np.arange(600, dtype=np.int32) % 2, scores, model().calibration.scores)
     return made
 
 
@@ -293,6 +306,9 @@ def store_targets() -> list[Target]:
         "Threshold": made.threshold,
         "Budget": made.budget,
         "Alerting": made.alerting,
+        "Sensors": made.sensors,
+        "SensorAlerts": made.sensor_alerts,
+        "Histogram": histogram(),
         "History": past,
     }
     return [*(Stage(name, stage) for name, stage in stages.items()), Packed(), Tensors(), Kept(), Stored()]
