@@ -219,6 +219,10 @@ class Alerting:
         """The state, "pending" or "firing", by asset row; normal assets are left out."""
         return {row: "pending" if watch.alert is None else "firing" for row, watch in self._watches.items()}
 
+    def forget(self, row: int) -> None:
+        """As if this row, of which no alert is open, had never been anomalous: it is another asset's now."""
+        self._watches.pop(row, None)
+
     def save_state(self) -> State:
         """Everything a later `load_state` needs to go on exactly from here, as arrays.
 

@@ -5,6 +5,7 @@ to its beginning become doubted, too. A window knows what was found up to its ow
 not depend on which others share their batch.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -48,15 +49,15 @@ class Doubts:
         affected |= self._cells.keys() & set(steps.row[steps.newest].tolist())
         B, C, L = len(steps.order), marks.shape[1], self._length
         doubted, found = np.zeros((B, C, L), np.bool_), 0
-        backs = list(_backs(steps, reach, jumps))
+        backs = sorted(_backs(steps, reach, jumps))  # by place, so that each asset looks at no more than its own
+        places = [place for place, *_ in backs]
         assets = steps.row[steps.tail]
         for row in sorted(affected):
             low, high = np.searchsorted(steps.row, (row, row + 1))
             known = self._timeline(row, marks[low:high])
-            for place, channel, begin, end in backs:
-                if low <= place < high:
-                    part = known[max(0, begin - low + L - 1) : end - low + L - 1, channel]
-                    np.minimum(part, place - low + L - 1, out=part)
+            for place, channel, begin, end in backs[bisect_left(places, low) : bisect_left(places, high)]:
+                part = known[max(0, begin - low + L - 1) : end - low + L - 1, channel]
+                np.minimum(part, place - low + L - 1, out=part)
             found += int(np.count_nonzero((known >= 0) & (known < _SOUND)))
             first, last = np.searchsorted(assets, (row, row + 1))
             tails = steps.tail[first:last] - low + L - 1

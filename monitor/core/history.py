@@ -1,9 +1,10 @@
 """Keeps a sample of the past of one partition for training: blocks of one window length each, and when alerts were on.
 
-A block is the window that ends on a multiple of the window length on the grid, so blocks never overlap, every reading
-is kept once, and neighbouring blocks join into longer runs from which training cuts windows at every step. When there
-are more blocks than the budget allows, every second one goes, and from then on only every second is taken, and so on:
-the sample stays spread over the whole horizon instead of covering only the last minutes.
+A block is the window that ends on a multiple of the window length on the grid, or in one of the next steps where an
+asset has no reading in that one. Blocks never overlap, every reading is kept once, and neighbouring blocks join into
+longer runs from which training cuts windows at every step. When there are more blocks than the budget allows, every
+second one goes, and from then on only every second is taken, and so on: the sample stays spread over the whole horizon
+instead of covering only the last minutes.
 
 Alerts are noted as spans. `normal` leaves out what lies in a span or within `guard` of it, before or after: a model
 must not learn the incident it was bought to find. What the current model finds worst is left out later, in training.
@@ -20,6 +21,8 @@ from monitor.core.corpus import Corpus, check_dtypes, reorder
 from monitor.core.records import Alert, Bools, Floats, State, Times, WindowBatch, pack_names, unpack_names
 
 OPEN = 2**62  # end of a span that has none yet
+AFTER = 4  # steps from a multiple on in which a block may end: enough for assets that are read in every fourth
+SLACK = 16  # a part of the horizon by which blocks may be too old before they are looked for and dropped
 _DTYPES = {"spacing": "i8", "seen_assets": "u1", "seen": "i8", "span_assets": "u1", "spans": "i8"}  # beside the corpus
 
 
@@ -45,6 +48,7 @@ class History:
         self._blocks: list[_Block] = []
         self._seen: dict[str, int] = {}  # blocks offered so far, by asset
         self._latest: dict[str, int] = {}  # end of the newest block taken, by asset
+        self._newest = 0  # the latest of these
         self._spans: dict[str, list[tuple[int, int]]] = {}  # start and end of alerts, by asset
 
     def __len__(self) -> int:
@@ -53,11 +57,12 @@ class History:
     def add(self, windows: WindowBatch, names: Sequence[str], channels: tuple[str, ...]) -> None:
         """Take the blocks among `windows`, whose `assets` index `names`."""
         number, rest = np.divmod(windows.ends // self._step_ms + 1, self._length)
-        for place in np.flatnonzero(rest == 0).tolist():
+        for place in np.flatnonzero(rest < AFTER).tolist():
             name, end = names[windows.assets[place]], int(windows.ends[place])
-            if end <= self._latest.get(name, -OPEN):  # a replay brings again what is known
+            if end < self._latest.get(name, -OPEN) + self._length * self._step_ms:  # it would overlap, or is known
                 continue
             self._latest[name] = end
+            self._newest = max(self._newest, end)
             self._seen[name] = self._seen.get(name, 0) + 1
             if number[place] % self._spacing == 0:
                 # Copies: a view would keep the whole batch in memory.
@@ -65,6 +70,8 @@ class History:
                 if windows.doubted is not None:  # not observed, and no input either
                     values[windows.doubted[place]] = np.nan
                 self._blocks.append(_Block(name, end, channels, values, observed))
+        if self._blocks and self._blocks[0].end < self._oldest() - self._horizon_ms // SLACK:
+            self._drop()
         if len(self._blocks) > self._budget:
             self._shrink()
 
@@ -90,8 +97,9 @@ class History:
         return np.array(list(self._seen.values()), np.int64) * self._length
 
     def normal(self) -> Corpus:
-        """The blocks that touch no alert and no guard band."""
-        return self._corpus([block for block in self._blocks if not self._touched(block)])
+        """The blocks within the horizon that touch no alert and no guard band."""
+        oldest = self._oldest()
+        return self._corpus([block for block in self._blocks if block.end >= oldest and not self._touched(block)])
 
     def save_state(self) -> State:
         """The sample as arrays, for `load_state`."""
@@ -129,6 +137,7 @@ class History:
         self._latest = {}
         for block in self._blocks:
             self._latest[block.asset] = max(block.end, self._latest.get(block.asset, -OPEN))
+        self._newest = max(self._latest.values(), default=0)
         self._spans = {}
         for owner, (start, end) in zip(owners, state["spans"].tolist(), strict=True):
             self._spans.setdefault(owner, []).append((start, end))
@@ -147,18 +156,27 @@ class History:
         end = np.array([block.end for block in blocks], np.int64)
         return Corpus(channels, assets, self._step_ms, asset, end, values, observed)
 
+    def _oldest(self) -> int:
+        """The end from which on a block is within the horizon."""
+        return self._newest - self._horizon_ms
+
+    def _drop(self) -> None:
+        """Forget what is older than the horizon, and alerts that touch nothing younger."""
+        oldest = self._oldest()
+        self._blocks = [block for block in self._blocks if block.end >= oldest]
+        reach = oldest - self._guard_ms - self._length * self._step_ms
+        for name, spans in list(self._spans.items()):
+            self._spans[name] = [span for span in spans if span[1] >= reach]
+
     def _shrink(self) -> None:
         """Drop what is older than the horizon; if that is not enough, every second block."""
-        oldest = max(block.end for block in self._blocks) - self._horizon_ms
-        self._blocks = [block for block in self._blocks if block.end >= oldest]
+        self._drop()
         while len(self._blocks) > self._budget:
             thinned = [block for block in self._blocks if self._number(block) % (2 * self._spacing) == 0]
             if 4 * len(thinned) < self._budget:  # many assets, few blocks of each: halving would take nearly all
                 self._blocks = self._blocks[-self._budget :]
             else:
                 self._blocks, self._spacing = thinned, 2 * self._spacing
-        for name, spans in list(self._spans.items()):
-            self._spans[name] = [span for span in spans if span[1] >= oldest]
 
     def _number(self, block: _Block) -> int:
         return (block.end // self._step_ms + 1) // self._length

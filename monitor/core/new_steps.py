@@ -1,7 +1,9 @@
 """The steps that windows bring anew, as rows of all assets on end, and what is counted along them.
 
 A window shares all but its newest steps with the window before it. What happens at each step exactly once, however
-windows come, is told here: each asset's new steps, oldest first, with what was known before them.
+windows come, is told here: each asset's new steps, oldest first, with what was known before them. Only at its first
+step here can an asset go on from what was held: after a gap a second run of steps would have to go on from the first
+one. A batch with such runs says where it has to be cut, and each part is to be told by itself.
 """
 
 from collections.abc import Mapping
@@ -35,6 +37,8 @@ class NewSteps:
         back = self.tail[which] - np.arange(len(which))
         self.row, self.step = asset[which], last[which] - back
         self.window, self.column = self.order[which], L - 1 - back
+        again = np.flatnonzero(starts & ~first)
+        self.cuts = _cuts(self.order[again - 1], self.order[again])
         segment = np.maximum.accumulate(np.where(starts, np.arange(len(asset)), 0))
         self.begin = (self.tail - number + 1)[segment][which]  # (T,) first step of the unbroken run it lies in
         self.continues = (first & (last - before <= L))[segment][which]  # (T,) that run goes on from before
@@ -48,6 +52,15 @@ class NewSteps:
         heads = self.begin[first_of_run(self.begin)]
         before[heads] = held[self.row[heads]] & self.continues[heads, None]
         return before
+
+
+def _cuts(before: Index, after: Index) -> list[int]:
+    """As few places as part each window of `after` (n,) from that of `before` (n,), which comes earlier."""
+    cuts: list[int] = []
+    for number in np.argsort(after, kind="stable").tolist():
+        if not cuts or cuts[-1] <= before[number]:
+            cuts.append(int(after[number]))
+    return cuts
 
 
 class Counts:

@@ -1,4 +1,4 @@
-"""Joins what the parts of a batch gave, where the batch was cut because an asset gave way to another."""
+"""Joins what the parts of a batch gave that was cut: an asset gave way to another, or came back after a gap."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,10 +28,7 @@ def joined(parts: Sequence[Outputs]) -> Outputs:
     scores = [part.scores for part in parts if part.scores is not None]
     thresholds = [part.thresholds for part in parts if part.thresholds is not None]
     return Outputs(
-        replace(
-            WindowBatch(*(np.concatenate([getattr(each, name) for each in windows]) for name in _WINDOWS)),
-            doubted=_doubted(windows),
-        ),
+        together(windows),
         ScoreBatch(*(np.concatenate([getattr(each, name) for each in scores]) for name in _SCORES)) if scores else None,
         ThresholdBatch(*(np.concatenate([getattr(each, name) for each in thresholds]) for name in _THRESHOLDS))
         if thresholds
@@ -40,6 +37,12 @@ def joined(parts: Sequence[Outputs]) -> Outputs:
         names=names,
         forgotten=[pair for part in parts for pair in part.forgotten],
     )
+
+
+def together(windows: Sequence[WindowBatch]) -> WindowBatch:
+    """Batches of windows with the same rows and channels as one."""
+    columns = (np.concatenate([getattr(each, name) for each in windows]) for name in _WINDOWS)
+    return replace(WindowBatch(*columns), doubted=_doubted(windows))
 
 
 def _widened(windows: WindowBatch, channels: int) -> WindowBatch:

@@ -8,7 +8,8 @@
     alerts     = self.alerting.update(scores, thresholds), and those of the sensors
 
 Everything it holds is a function of the messages so far and of which model was adopted between which two messages:
-that is what makes a replay from a snapshot exact. Without a model it decodes and cuts windows, and nothing is scored.
+that is what makes a replay from a snapshot exact. (The one exception is a message stamped ahead of the clock: whether
+its readings come from the future depends on when it is read.) Without a model it decodes and cuts windows, and nothing is scored.
 
 Where an asset gives way to a new one, the batch is cut: all stages are done with what came before, then its row is
 cleared in each. That happens at most as often as `Admission` lets one in, and only when there is no room left.
@@ -63,7 +64,8 @@ class Pipeline:
         mark("decode")
         parts: list[Outputs] = []
         while len(readings) or not parts:
-            kept = self.alerting.states().keys() | self.sensor_alerts.states().keys()
+            stages = (self.alerting, self.sensor_alerts)
+            kept = {row for stage in stages for row, state in stage.states().items() if state == "firing"}
             forgotten: Sequence[tuple[int, str]] = ()
             count = self.windows.room(readings, kept)
             if not count and len(readings):
@@ -107,6 +109,8 @@ class Pipeline:
         self.sensors.forget(row)
         self.threshold.forget(row)
         self.budget.forget(row)
+        self.alerting.forget(row)
+        self.sensor_alerts.forget(row)
         return ((row, names[row]),)
 
     def adopt(self, detector: Detector) -> None:

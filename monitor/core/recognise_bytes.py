@@ -33,7 +33,7 @@ _MAGIC = (
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _SECRET = re.compile(
-    r"""("?[\w.-]*(?:passw|secret|token|api_?key|credential|authori[sz]ation)[\w.-]*"?\s*[:=]\s*)"""
+    r"""("?[\w.-]{0,64}(?:passw|secret|token|api_?key|credential|authori[sz]ation)[\w.-]{0,64}"?\s{0,9}[:=]\s{0,9})"""
     r"""("(?:[^"\\]|\\.)*+"?|[^\s,}&"{\[]++)""",
     re.IGNORECASE,
 )
@@ -142,7 +142,7 @@ def example(message: Message, limit: int = 240) -> str:
     except UnicodeDecodeError as broken:  # cut within a character, or no text at all
         text = value[: broken.start].decode() if broken.start >= limit else ""
     body = shown(masked(text), limit) if text else repr(value[: limit // 4])
-    key = "" if message.key is None else f" key={shown(masked(message.key.decode(errors='replace')))}"
+    key = "" if message.key is None else f" key={shown(masked(message.key[: 16 * limit].decode(errors='replace')))}"
     return f"{message.partition.topic}[{message.partition.number}]@{message.offset}{key}: {body}"
 
 

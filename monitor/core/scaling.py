@@ -2,8 +2,8 @@
 
 Measured while planning: the scaling matters more for detection than the network. Three rules beyond mean and standard
 deviation: a channel that rarely moves is scaled by its range (its deviation is nearly zero and any move would look
-infinite); a constant channel gets a floor; and values are clipped smoothly at CLIP deviations, so that one absurd value
-does not drown the others but larger still scores higher.
+infinite); a constant channel gets a floor, a share of its level, so that the unit does not matter; and values are
+clipped smoothly at CLIP deviations, so that one absurd value does not drown the others but larger still scores higher.
 
 An asset seen in training has its own row of statistics; any other asset of the class uses the class row.
 """
@@ -59,34 +59,34 @@ class Scaling:
 def fit_scaling(rows_by_asset: Mapping[str, Floats], least: int) -> Scaling:
     """Statistics of rows (n, C) per asset, NaN = not measured.
 
-    An asset with fewer than `least` rows gets no row of its own. Raises ValueError if a channel was never measured.
+    An asset with fewer than `least` rows gets no row of its own, and in its row a channel with fewer readings stands as
+    the class has it. Raises ValueError if a channel was never measured.
     """
     pooled = np.concatenate(list(rows_by_asset.values()))
     silent = np.isnan(pooled).all(0)
     if silent.any():
         raise ValueError(f"channels {np.flatnonzero(silent).tolist()} have no readings to fit a scale on")
-    class_center, class_scale = _statistics(pooled, np.zeros(pooled.shape[1]), np.ones(pooled.shape[1]))
+    class_center, class_scale = _statistics(pooled)
     centers, scales, names = [], [], []
     for name, rows in sorted(rows_by_asset.items()):
         if len(rows) >= least:
-            center, scale = _statistics(rows, class_center, class_scale)
+            center, scale = _statistics(rows)
+            few = np.count_nonzero(~np.isnan(rows), axis=0) < least
             names.append(name)
-            centers.append(center)
-            scales.append(scale)
+            centers.append(np.where(few, class_center, center))
+            scales.append(np.where(few, class_scale, scale))
     return Scaling(tuple(names), np.array([*centers, class_center]), np.array([*scales, class_scale]))
 
 
-def _statistics(rows: Floats, default_center: Doubles, default_scale: Doubles) -> tuple[Doubles, Doubles]:
-    """Center and scale (C,) of rows (n, C); the defaults stand where a channel was not measured at all."""
+def _statistics(rows: Floats) -> tuple[Doubles, Doubles]:
+    """Center and scale (C,) of rows (n, C); 0 and FLOOR where a channel was not measured at all."""
     x = rows.astype(np.float64)
-    silent = np.isnan(x).all(0)
-    x[:, silent] = 0
+    x[:, np.isnan(x).all(0)] = 0
     center, deviation = np.nanmean(x, 0), np.nanstd(x, 0)
-    spread = np.nanmax(x, 0) - np.nanmin(x, 0)
+    spread, level = np.nanmax(x, 0) - np.nanmin(x, 0), np.nanmax(np.abs(x), 0)
     low, high = np.nanquantile(x, [RARE, 1 - RARE], axis=0)
-    rare = (high - low <= 1e-9 * np.maximum(1.0, np.abs(center))) & (spread > 0)
+    rare = (high - low <= 1e-9 * level) & (spread > 0)
     scale = np.where(rare, np.maximum(deviation, spread), deviation)
-    floor = FLOOR * np.maximum(1.0, np.abs(center))
+    floor = FLOOR * np.where(level > 0, level, 1.0)
     # A channel that moved at all keeps a far lower floor, 0.1 % of the constant one's: enough against division by 0.
-    scale = np.maximum(scale, np.where(spread > 0, 1e-3 * floor, floor))
-    return np.where(silent, default_center, center), np.where(silent, default_scale, scale)
+    return center, np.maximum(scale, np.where(spread > 0, 1e-3 * floor, floor))

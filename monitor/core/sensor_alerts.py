@@ -17,8 +17,9 @@ from typing import Annotated
 import msgspec
 import numpy as np
 
+from monitor.core.findings import Findings
 from monitor.core.records import Alert, ChannelShare, Partition, ScoreBatch, State, WindowBatch
-from monitor.core.sensors import FAULTS, Findings
+from monitor.core.sensors import FAULTS
 
 Row = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
@@ -174,6 +175,10 @@ class SensorAlerts:
         for (row, _), watch in self._watches.items():
             found[row] = "pending" if watch.alert is None and found.get(row) != "firing" else "firing"
         return found
+
+    def forget(self, row: int) -> None:
+        """As if nothing had been found of this row, of which no alert is open: it is another asset's now."""
+        self._watches = {key: watch for key, watch in self._watches.items() if key[0] != row}
 
     def save_state(self) -> State:
         """Everything a later `load_state` needs to go on exactly from here, as arrays."""

@@ -21,16 +21,19 @@ It knows no score, and raises no alert (see `sensor_alerts`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from monitor.core.doubts import Doubts
-from monitor.core.grid import NEVER, Index, extend, pick_columns
+from monitor.core.findings import Findings, joined
+from monitor.core.grid import NEVER, extend, pick_columns
 from monitor.core.habits import Habits
 from monitor.core.new_steps import Counts, NewSteps
+from monitor.core.outputs import together
 from monitor.core.records import Bools, Floats, State, Times, WindowBatch, pack_names, unpack_names
 
 FAULTS = ("", "limits", "dropout", "frozen", "jump")  # by number; of several the first is named
@@ -39,6 +42,7 @@ LEAST = 6  # repetitions or steps; one and a half times as many as short holes a
 FACTOR = 3  # if rests end by chance, and the longest of n was r, one of 3 r has a probability of 1 / n^3
 JUMPS = 10.0  # times the largest change in the history
 TOGETHER = 5  # steps
+PAIRS = 2**20  # of channels compared at once: 8 MB
 _HELD: dict[str, tuple[str, float]] = {  # of each asset and channel, after its newest window: dtype, first value
     "value": ("f4", np.nan),  # read last
     "repeats": ("i8", 0),  # of that value in a row
@@ -50,20 +54,6 @@ _HELD: dict[str, tuple[str, float]] = {  # of each asset and channel, after its 
     "dropped": ("?", 0),
     "spared": ("?", 0),  # whether it is at rest because the machine is
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """What was found of each window and channel, as of the window's newest step."""
-
-    fault: npt.NDArray[np.int8]  # (B, C) number in FAULTS
-    score: Floats  # (B, C) repetitions, steps of silence, or doubted steps in the window
-    threshold: Floats  # (B, C) what is tolerated of that
-    begin: Times  # (B, C) ms UTC: since when
-
-    def take(self, index: Index) -> "Findings":
-        """The windows at `index` (K,), in that order."""
-        return Findings(self.fault[index], self.score[index], self.threshold[index], self.begin[index])
 
 
 class _Faults(NamedTuple):
@@ -126,12 +116,21 @@ class Sensors:
         if not len(windows):
             return windows, None
         self._reserve(int(windows.assets.max()) + 1)
-        steps = NewSteps(windows, self._end, self._step_ms)
+        if not (steps := NewSteps(windows, self._end, self._step_ms)).cuts:
+            return self._judge(windows, steps)
+        parts = []
+        for begin, end in pairwise((0, *steps.cuts, len(windows))):
+            part = windows.take(np.arange(begin, end))
+            parts.append(self._judge(part, NewSteps(part, self._end, self._step_ms)))
+        marked, findings = zip(*parts, strict=True)
+        return together(marked), joined(marked, findings)
+
+    def _judge(self, windows: WindowBatch, steps: NewSteps) -> tuple[WindowBatch, Findings | None]:
+        """The same for windows among which no asset has a second run of steps."""
         counts = Counts(steps, self._held)
         faults = self._faults(steps, counts, windows)
         frozen, dropped, findings = faults.frozen, faults.dropped, None
-        marks = faults.outside | dropped | frozen
-        if marks.any() or faults.jumps.any() or self._doubts.touch(steps):
+        if (marks := faults.outside | dropped | frozen).any() or faults.jumps.any() or self._doubts.touch(steps):
             begun = [
                 (frozen & ~steps.shifted(frozen, self._held["frozen"]), counts.since),
                 (dropped & ~steps.shifted(dropped, self._held["dropped"]), counts.seen_at),
@@ -209,14 +208,23 @@ class Sensors:
         """Where (T, C) a channel that is `frozen` so far is at rest because the machine is."""
         rows = np.flatnonzero(frozen.any(1))
         judged = np.isfinite(self._rest)
-        since = counts.since(rows)  # (n, C)
-        near = np.abs(since[:, :, None] - since[:, None, :]) <= TOGETHER  # (n, C, C)
-        near &= judged & ~np.eye(len(judged), dtype=np.bool_)
+        near = self._near(counts.since(rows), judged & (counts.repeats[rows] > 0))
         most = 2 * frozen[rows].sum(1) > np.count_nonzero(judged)
         value = counts.value[rows]
         within = (value >= self._usual.low) & (value <= self._usual.high)
         found = np.zeros_like(frozen)
-        found[rows] = frozen[rows] & (~within | near.any(2) | most[:, None])
+        found[rows] = frozen[rows] & (~within | near | most[:, None])
+        return found
+
+    @staticmethod
+    def _near(since: Times, resting: Bools) -> Bools:
+        """Whether (n, C) another channel of those `resting` (n, C) came to rest about when this one did."""
+        n, C = since.shape
+        found, others = np.empty((n, C), np.bool_), ~np.eye(C, dtype=np.bool_)
+        for begin in range(0, n, size := max(1, PAIRS // C**2)):
+            part = slice(begin, begin + size)
+            apart = np.abs(since[part, :, None] - since[part, None, :])  # (n, C, C)
+            found[part] = ((apart <= TOGETHER) & resting[part, None, :] & others).any(2)
         return found
 
     def _jumps(self, steps: NewSteps, counts: Counts, windows: WindowBatch) -> Bools:

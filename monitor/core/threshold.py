@@ -159,6 +159,8 @@ class Threshold:
         self._assets = len(state["count"])
         self._count, self._base = state["count"].copy(), state["base"].copy()
         self._scores.load(state)
+        due = np.flatnonzero((self._count >= self._warm) & np.isnan(self._base))  # `warm` was higher when it was saved
+        self._base[due] = self._percentiles(due)
 
 
 def _narrow(values: Doubles) -> Floats:
@@ -192,7 +194,7 @@ def _check(state: State, memory: int, warm: int, scores: Scores) -> None:
     if np.any(count < 0):
         raise ValueError("state of thresholds: a count is negative")
     own: Bools = count >= warm
-    base = state["base"][own]
+    base = state["base"][own & ~np.isnan(state["base"])]
     if not np.all((base >= FLOOR) & (base < np.inf)):
         raise ValueError("state of thresholds: a base is not a positive number")
     scores.check(state, count)

@@ -126,7 +126,7 @@ class Windows:
 
         Rows `kept` do not give way. It may be too few, never too many: a batch may be cut anywhere.
         """
-        free = self._max_assets - len(self.assets)
+        free = max(0, self._max_assets - len(self.assets))  # more than max_assets come from a state of before
         if len(readings.assets) <= free:
             return len(readings)
         row, column = self._codes(readings)

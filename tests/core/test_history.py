@@ -75,6 +75,39 @@ def test_what_is_older_than_the_horizon_goes_first() -> None:
     assert spans(kept.normal()) == {(name, (n * L - 1) * STEP) for name in ASSETS for n in range(4, 9)}
 
 
+def test_the_horizon_holds_before_the_history_is_full() -> None:
+    """What is older than the horizon is neither learned nor, but for a sixteenth more, kept."""
+    kept = History(budget=1000, length=L, step_ms=STEP, horizon_ms=16 * L * STEP, guard_ms=0)
+    batch = windows(rows(40 * L))
+    for begin in range(0, len(batch), 50):
+        kept.add(batch.take(np.arange(begin, min(begin + 50, len(batch)))), ASSETS, CHANNELS)
+    assert spans(kept.normal()) == {(name, (n * L - 1) * STEP) for name in ASSETS for n in range(24, 41)}
+    assert len(kept) <= 2 * 20
+
+
+def test_an_alert_at_the_edge_of_the_horizon_keeps_its_guard() -> None:
+    """A block within the guard of an alert that itself lies beyond the horizon is not learned."""
+    kept = History(budget=6, length=L, step_ms=STEP, horizon_ms=2 * L * STEP, guard_ms=L * STEP)
+    kept.note([alert(4 * L * STEP, (4 * L + 1) * STEP)])
+    kept.add(windows(rows(8 * L)), ASSETS, CHANNELS)
+    assert spans(kept.normal()) == {("a", (n * L - 1) * STEP) for n in (7, 8)} | {
+        ("b", (n * L - 1) * STEP) for n in (6, 7, 8)
+    }
+
+
+@pytest.mark.parametrize("every", [2, 3, 4])
+def test_an_asset_that_is_read_in_some_steps_only_has_a_history(every: int) -> None:
+    """Blocks end with a reading, wherever on the grid that falls, do not overlap, and join where they can."""
+    batch = windows(rows(40 * L))
+    part = batch.take(np.flatnonzero((batch.ends // STEP) % every == 0))
+    kept = History(budget=1000, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=0)
+    kept.add(part, ASSETS, CHANNELS)
+    ends = np.sort(kept.normal().end[kept.normal().asset == 0]) // STEP
+    assert len(ends) >= 25
+    assert np.diff(ends).min() >= L
+    assert L % every or set(np.diff(ends)) == {L}
+
+
 @pytest.mark.parametrize(
     ("start", "end", "left_out"),
     [

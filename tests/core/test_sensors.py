@@ -76,6 +76,13 @@ def test_channels_that_come_to_rest_together_are_the_machines(apart: int) -> Non
     assert found(stuck(0, 1, apart=TOGETHER + 1)) == {("a", "flow", "frozen")}
 
 
+def test_a_slow_channel_does_not_hide_a_sensor_that_sticks() -> None:
+    """A channel that is read only now and then, and moves each time, has not come to rest."""
+    values = stuck(1)
+    values[0, np.arange(100) % 6 != 0, 2] = np.nan
+    assert ("a", CHANNELS[1], "frozen") in found(values)
+
+
 def test_where_most_channels_rest_the_machine_stands() -> None:
     """Two of three channels at rest are no faulty sensors, not even the one that was taken for one before."""
     values, made = stuck(0, 1, apart=TOGETHER + 1, steps=40), stage()

@@ -246,6 +246,18 @@ def test_settings_out_of_range_are_refused(change: dict[str, Any], name: str) ->
 
 
 @KINDS
+def test_a_lower_warm_takes_what_a_state_holds(kind: str) -> None:
+    """An asset that by a lower `warm` has given enough scores goes on with the percentile of those."""
+    before, stage, always = (threshold(kind=kind, warm=warm) for warm in (6, 3, 3))
+    feed(before, [0.1, 0.3, 0.2, 0.4])
+    feed(always, [0.1, 0.3, 0.2, 0.4])
+    stage.load_state(before.save_state())
+    part = feed(stage, [0.1, 0.2])
+    assert part.warm.all()
+    assert part.threshold.tolist() == feed(always, [0.1, 0.2]).threshold.tolist()
+
+
+@KINDS
 def test_state_is_a_copy(kind: str) -> None:
     """Neither going on nor another stage that loaded it changes a saved state."""
     stage = threshold(kind=kind)
@@ -271,7 +283,7 @@ def test_state_is_a_copy(kind: str) -> None:
         ({"count": np.array([4, 2])}, "do not hold as many scores"),
         ({"ring": np.zeros((2, 3), np.float32)}, "ring is"),
         ({"ring": np.full((2, 4), np.nan, np.float32)}, "do not hold as many scores"),
-        ({"base": np.array([np.nan, np.nan])}, "not a positive number"),
+        ({"base": np.array([-1.0, np.nan])}, "not a positive number"),
         ({"base": np.array([0.0, np.nan])}, "not a positive number"),
         ({"base": np.array([np.inf, np.nan])}, "not a positive number"),
         ({"memory": np.array([9])}, "memory of 9 scores, expected 8"),

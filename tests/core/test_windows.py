@@ -271,6 +271,18 @@ def test_assets_are_admitted_up_to_a_limit() -> None:
     assert stage.counts["readings_refused"] == 2
 
 
+def test_a_state_of_more_assets_than_allowed_goes_on_without_new_ones() -> None:
+    """With `max_assets` lowered under what a state holds, known assets go on and new ones are refused and counted."""
+    before, stage = windows("p", length=1), windows("p", length=1, max_assets=2)
+    before.push(one_each(list("abcd")))
+    stage.load_state(before.save_state())
+    later = readings((2, "d", "p", 10, 2.0), (3, "e", "p", 10, 3.0))
+    assert stage.room(later, ()) == 2
+    assert closings(stage.push(later)) == [(2, 3, 10)]
+    assert stage.counts["readings_refused"] == 1
+    assert stage.assets == list("abcd")
+
+
 def test_set_channels_keeps_columns_by_name() -> None:
     """Channels that stay keep history and open cells under their new column; new ones are unobserved."""
     stage = windows("p", "q", length=2, max_fill=5)

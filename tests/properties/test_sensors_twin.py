@@ -4,11 +4,13 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monitor.core.findings import Findings
 from monitor.core.habits import Habits
-from monitor.core.records import WindowBatch
+from monitor.core.records import State, WindowBatch
 from monitor.core.sensors import FACTOR, FAULTS, JUMPS, LEAST, TOGETHER, Sensors
 
 STEP, L, C = 1000, 8, 5
@@ -89,7 +91,7 @@ class Asset:
 
     def frozen(self, c: int) -> bool:
         others = [d for d in range(C) if d != c and HABITS.rest[d] >= 0]
-        together = any(abs(self.since[c] - self.since[d]) <= TOGETHER for d in others)
+        together = any(self.repeats[d] and abs(self.since[c] - self.since[d]) <= TOGETHER for d in others)
         most = 2 * sum(self.beyond(d) for d in range(C)) > 1 + len(others)
         within = HABITS.low[c] <= self.value[c] <= HABITS.high[c]
         self.spared[c] |= self.beyond(c) and (not within or together or most)
@@ -111,7 +113,7 @@ def faulty(draw: np.random.Generator, steps: int) -> np.ndarray:
     for _ in range(int(draw.integers(0, 7))):
         begin, length, channel = int(draw.integers(steps)), int(draw.integers(1, 25)), int(draw.integers(C))
         part = values[begin : begin + length]
-        match draw.integers(6):
+        match draw.integers(7):
             case 0:
                 part[:, channel] = part[0, channel]
             case 1:
@@ -122,6 +124,8 @@ def faulty(draw: np.random.Generator, steps: int) -> np.ndarray:
                 part[:] = part[0]
             case 4:
                 part[:, channel] = draw.choice([-60.0, 60.0, 300.0])
+            case 5:
+                part[np.arange(len(part)) % 4 != 0, channel] = np.nan
             case _:
                 part[:] = np.nan
     values[-1] = np.where(np.isnan(values[-1]), 0.0, values[-1])
@@ -168,3 +172,41 @@ def test_the_stage_finds_what_its_twin_finds(seed: int) -> None:
             np.testing.assert_array_equal(marked.observed[place], part.observed[place] & ~expected)
             told = [""] * C if findings is None else [FAULTS[number] for number in findings.fault[place]]
             assert told == twin.faults[last]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_gaps_and_cuts_change_nothing(seed: int) -> None:
+    """With gaps longer than a window the stage finds the same in one batch, in many, and with few pairs at once."""
+    draw = np.random.default_rng(seed)
+    assets = [faulty(draw, int(draw.integers(60, 140))) for _ in range(int(draw.integers(1, 5)))]
+    kept = []
+    for values in assets:
+        gone = np.zeros(len(values), np.bool_)
+        for begin in draw.integers(L, len(values), int(draw.integers(1, 4))).tolist():
+            gone[begin : begin + int(draw.integers(L, 30))] = True
+        kept.append([end for end in range(L - 1, len(values)) if not gone[end]])
+    every, whole, made = windows(assets, kept), stage(), stage()
+    marked, findings = whole.update(every)
+    cuts = np.unique(np.concatenate(([0, len(every)], draw.integers(0, len(every) + 1, int(draw.integers(8))))))
+    parts = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("monitor.core.sensors.PAIRS", int(draw.integers(1, 200)))
+        for begin, end in pairwise(cuts.tolist()):
+            parts.append(made.update(every.take(np.arange(begin, end))))
+    assert state_bytes(made.save_state()) == state_bytes(whole.save_state())
+    assert [number for part, found in parts for number in faults(part, found)] == faults(marked, findings)
+    assert [row.tobytes() for part, _ in parts for row in doubted(part)] == [row.tobytes() for row in doubted(marked)]
+
+
+def faults(part: WindowBatch, findings: Findings | None) -> list[int]:
+    found: list[int] = [0] * len(part) * C if findings is None else findings.fault.ravel().tolist()
+    return found
+
+
+def doubted(part: WindowBatch) -> np.ndarray:
+    return np.zeros_like(part.observed) if part.doubted is None else part.doubted
+
+
+def state_bytes(state: State) -> dict[str, bytes]:
+    return {name: array.tobytes() for name, array in state.items()}

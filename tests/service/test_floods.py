@@ -141,6 +141,20 @@ def test_a_machine_with_an_alert_does_not_give_way(tmp_path: Path) -> None:
     assert pipeline.windows.counts["readings_refused"] == 40 * 3
 
 
+def test_a_machine_that_fell_silent_before_its_alert_fired_gives_way(tmp_path: Path) -> None:
+    """What was anomalous but never fired keeps no row, and the machine that comes into it begins without a past."""
+    a, b = rows(300)
+    a[45:50, 1] += 8.0
+    wanted = small(tmp_path, alerting__on_delay_s=20.0)
+    pipeline = scoring(wanted)
+    take(pipeline, messages([*course("a", 0, a[:50]), *course("b", 0, b[:52])]))
+    assert pipeline.alerting.states() == {0: "pending"}
+    pipeline = scoring(wanted)
+    take(pipeline, messages([*course("a", 0, a[:50]), *course("b", 0, b), *course("c", 250, a[100:150])]))
+    assert pipeline.windows.assets == ["c", "b"]
+    assert pipeline.alerting.states() == {}
+
+
 def test_a_machine_with_a_faulty_sensor_does_not_give_way(tmp_path: Path) -> None:
     """An alert of a sensor keeps the row of its machine, too; what is doubted is told whoever gave way meanwhile."""
     a, b = rows(300)
