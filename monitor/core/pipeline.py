@@ -9,7 +9,8 @@
 
 Everything it holds is a function of the messages so far and of which model was adopted between which two messages:
 that is what makes a replay from a snapshot exact. (The one exception is a message stamped ahead of the clock: whether
-its readings come from the future depends on when it is read.) Without a model it decodes and cuts windows, and nothing is scored.
+its readings come from the future depends on when it is read.) Without a model it decodes and cuts windows, and nothing
+is scored.
 
 Where an asset gives way to a new one, the batch is cut: all stages are done with what came before, then its row is
 cleared in each. That happens at most as often as `Admission` lets one in, and only when there is no room left.

@@ -144,15 +144,16 @@ def test_a_machine_with_an_alert_does_not_give_way(tmp_path: Path) -> None:
 def test_a_machine_that_fell_silent_before_its_alert_fired_gives_way(tmp_path: Path) -> None:
     """What was anomalous but never fired keeps no row, and the machine that comes into it begins without a past."""
     a, b = rows(300)
-    a[45:50, 1] += 8.0
     wanted = small(tmp_path, alerting__on_delay_s=20.0)
-    pipeline = scoring(wanted)
-    take(pipeline, messages([*course("a", 0, a[:50]), *course("b", 0, b[:52])]))
-    assert pipeline.alerting.states() == {0: "pending"}
-    pipeline = scoring(wanted)
-    take(pipeline, messages([*course("a", 0, a[:50]), *course("b", 0, b), *course("c", 250, a[100:150])]))
-    assert pipeline.windows.assets == ["c", "b"]
-    assert pipeline.alerting.states() == {}
+    last = [*course("b", 0, b), *course("c", 250, a[100:150])]
+    calm, ill = scoring(wanted), scoring(wanted)
+    expected = take(calm, messages([*course("a", 0, a[:50]), *last])).alerts
+    a[45:50, 1] += 8.0
+    first = messages([*course("a", 0, a[:50]), *last])
+    take(ill, first[:100])
+    assert ill.alerting.states() == {0: "pending"}
+    assert take(ill, first[100:]).alerts == expected
+    assert ill.windows.assets == ["c", "b"]
 
 
 def test_a_machine_with_a_faulty_sensor_does_not_give_way(tmp_path: Path) -> None:
