@@ -111,7 +111,7 @@ class Clocks:
             off |= delays > self._usual + self._late
         if not self._runs and not off.any():
             return np.empty(0, np.intp)
-        return np.flatnonzero(np.isin(rows, [*self._runs, *rows[off]]))
+        return np.flatnonzero(np.isin(rows, np.append(rows[off], np.array(list(self._runs), np.intp))))
 
     def _step(self, row: int, end: int, delay: int) -> Skew | None:
         """Take a window of an asset: what is found of it."""
