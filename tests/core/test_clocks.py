@@ -145,6 +145,8 @@ def test_a_timestamp_beyond_all_years_does_no_harm() -> None:
     made.update(batch([0, 1, 2], [10**12] * 3), np.array([2**63 - 1, -(2**63), 1], np.int64))
     late, *others = feed(made, [level(90_000), *[level(0)] * 3], range(300))
     assert late[-1] is not None
+    before_1970 = batch([0] * 2 * LEAST, range(-(10**9), -(10**9) + 2 * LEAST))
+    assert stage().update(before_1970, np.full(2 * LEAST, 2**63 - 1)) == {}
     assert not any(map(any, others))
 
 
