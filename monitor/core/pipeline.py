@@ -161,7 +161,7 @@ class Pipeline:
 
 
 def _stamps(messages: Sequence[Message], offsets: Times) -> Times:
-    """The timestamps (n,) of the messages at `offsets` (n,)."""
+    """The timestamps (n,) of the messages at `offsets` (n,); messages ascend by offset."""
     if not len(offsets):
         return offsets
     first, last = messages[0].offset, messages[-1].offset
