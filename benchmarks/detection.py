@@ -171,7 +171,7 @@ def product(task: Task, settings: Settings) -> Scored:
         windows, findings = pipeline.sensors.update(raw)
         scores = detector.score(windows, names)
         seconds, count = seconds + time.process_time() - begin, count + len(windows)
-        sensors += pipeline.sensor_alerts.update(windows, findings, scores, names, model.channels, pipeline.model)
+        sensors += pipeline.sensor_alerts.update(windows, findings, {}, scores, names, model.channels, pipeline.model)
         if not len(windows):
             continue
         alerts += alerted(pipeline, windows, scores, calibration, _explain(detector, windows, names))

@@ -49,7 +49,7 @@ PARTITION = Partition("readings", 0)
 FITTED = 8  # assets whose history the model is fitted on
 LEARNED = 640  # steps of it
 SCORES = 10_000  # in each asset's ring
-STAGES = ("decode", "windows", "score", "threshold", "alerting", "hold", "output")
+STAGES = ("decode", "windows", "sensors", "score", "threshold", "alerting", "hold", "output")
 
 
 class Nowhere:

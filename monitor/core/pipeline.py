@@ -3,9 +3,10 @@
     readings, rejected = decode(messages)
     windows    = self.windows.push(readings)
     windows    = self.sensors.update(windows)
+    skews      = self.clocks.update(windows, timestamps)
     scores     = self.detector.score(windows)
     thresholds = self.budget.update(self.threshold.update(scores))
-    alerts     = self.alerting.update(scores, thresholds), and those of the sensors
+    alerts     = self.alerting.update(scores, thresholds), and those of sensors and clocks
 
 Everything it holds is a function of the messages so far and of which model was adopted between which two messages:
 that is what makes a replay from a snapshot exact. (The one exception is a message stamped ahead of the clock: whether
@@ -24,11 +25,12 @@ import numpy as np
 
 from monitor.core.alerting import Alerting
 from monitor.core.budget import Budget
+from monitor.core.clocks import Clocks
 from monitor.core.decode import decode
 from monitor.core.decode_format import Format
 from monitor.core.detector import Detector
 from monitor.core.outputs import joined
-from monitor.core.records import Alert, ChannelShare, Message, Outputs, ReadingBatch, State, WindowBatch
+from monitor.core.records import Alert, ChannelShare, Message, Outputs, ReadingBatch, State, Times, WindowBatch
 from monitor.core.sensor_alerts import SensorAlerts
 from monitor.core.sensors import Sensors
 from monitor.core.threshold import Threshold
@@ -48,6 +50,7 @@ class Pipeline:
     budget: Budget
     alerting: Alerting
     sensors: Sensors
+    clocks: Clocks
     sensor_alerts: SensorAlerts
     detector: Detector | None = None
     dials: Dials = field(default_factory=dict)  # that threshold and alerting were made with; a replay needs them
@@ -71,7 +74,7 @@ class Pipeline:
             count = self.windows.room(readings, kept)
             if not count and len(readings):
                 forgotten, count = self._forget(kept), 1
-            parts.append(replace(self._walk(readings.part(0, count), mark), forgotten=forgotten))
+            parts.append(replace(self._walk(readings.part(0, count), messages, mark), forgotten=forgotten))
             readings = readings.part(count, len(readings))
         outputs = parts[0] if len(parts) == 1 else joined(parts)
         counts = _since(before, {**self.windows.counts, **self.sensors.counts, **self.alerting.suppressed})
@@ -83,14 +86,15 @@ class Pipeline:
             stranger=self.windows.stranger if refused else "",
         )
 
-    def _walk(self, readings: ReadingBatch, mark: Mark) -> Outputs:
-        """All stages but the first for readings among which no asset gives way."""
+    def _walk(self, readings: ReadingBatch, messages: Sequence[Message], mark: Mark) -> Outputs:
+        """All stages but the first for readings of `messages` among which no asset gives way."""
         windows = self.windows.push(readings)
         mark("windows")
         names = self.windows.assets
         if self.detector is None:
             return Outputs(windows, None, None, names=names)
         windows, findings = self.sensors.update(windows)
+        skews = self.clocks.update(windows, _stamps(messages, windows.position))
         mark("sensors")
         scores = self.detector.score(windows, names)
         mark("score")
@@ -98,7 +102,7 @@ class Pipeline:
         thresholds = self.budget.update(windows.assets, windows.ends, scores.score, limits)
         mark("threshold")
         alerts = self.alerting.update(windows, scores, thresholds, names, self.model, self._explain(windows, names))
-        alerts += self.sensor_alerts.update(windows, findings, scores, names, self.windows.channels, self.model)
+        alerts += self.sensor_alerts.update(windows, findings, skews, scores, names, self.windows.channels, self.model)
         alerts.sort(key=lambda alert: alert.position)  # of equal ones, machines first: no batch parts those
         mark("alerting")
         return Outputs(windows, scores, thresholds, alerts, names=names)
@@ -108,6 +112,7 @@ class Pipeline:
         names = self.windows.assets
         row = self.windows.forget(kept)
         self.sensors.forget(row)
+        self.clocks.forget(row)
         self.threshold.forget(row)
         self.budget.forget(row)
         self.alerting.forget(row)
@@ -143,10 +148,11 @@ class Pipeline:
             prefix = f"{name}."
             stage.load_state({key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)})
 
-    def _stages(self) -> dict[str, Windows | Threshold | Budget | Alerting | Sensors | SensorAlerts]:
+    def _stages(self) -> dict[str, Windows | Threshold | Budget | Alerting | Sensors | Clocks | SensorAlerts]:
         return {
             "windows": self.windows,
             "sensors": self.sensors,
+            "clocks": self.clocks,
             "threshold": self.threshold,
             "budget": self.budget,
             "alerting": self.alerting,
@@ -157,6 +163,18 @@ class Pipeline:
         detector = self.detector
         assert detector is not None, "there is a score to explain, so there is a detector"
         return lambda place: detector.explain(windows.take(np.array([place], np.intp)), names)
+
+
+def _stamps(messages: Sequence[Message], offsets: Times) -> Times:
+    """The timestamps (n,) of the messages at `offsets` (n,); messages ascend by offset."""
+    if not len(offsets):
+        return offsets
+    first, last = messages[0].offset, messages[-1].offset
+    if last - first == len(messages) - 1:  # nearly always: no offset in between is missing
+        places = offsets - first
+    else:
+        places = np.searchsorted([message.offset for message in messages], offsets)
+    return np.array([messages[place].timestamp for place in places.tolist()], np.int64)
 
 
 def _since(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:

@@ -9,7 +9,8 @@
 The time of a point is the end of its window, in ms. Measurement, tags and time are a point's identity, so a message
 that is recorded twice gives the same points. An alert's state is a tag, so that a resolution can never replace the
 firing, and so are cause and sensor, as several sensors may fail at once; `firing` (1 or 0) says the state to databases
-that keep numbers only. An alert shows its first channel; the whole ranking stays in the alert topic.
+that keep numbers only. An alert shows its first channel; the whole ranking stays in the alert topic. One of a
+clock has none, and no sensor.
 
 Null is no field. A message with fields unknown here is taken without them, so that the recorder may be older than the
 detector. It does not check what a value means: encode.py wrote it.
@@ -21,6 +22,8 @@ from typing import TypeVar
 
 import msgspec
 
+from monitor.core.clocks import FAULT as CLOCK
+from monitor.core.clocks import in_words
 from monitor.core.decode_format import shown
 from monitor.core.records import Message, Record
 
@@ -130,6 +133,8 @@ def alert_points(message: Message) -> Record:
     }
     if top is not None:
         fields |= {"channel": top.channel, **_band(top), "text": _sentence(top, body.fault)}
+    elif body.fault == CLOCK and body.score is not None:
+        fields |= {"text": in_words(CLOCK, body.score)}
     if body.fault:
         fields |= {"fault": body.fault}
     return Record(ALERTS, body.asset.encode(), _line(ALERTS, tags, fields, body.time).encode())

@@ -169,6 +169,7 @@ class Alert:
     sequence: int  # 0 at firing, then 1, 2, … per alert
     cause: str = "machine"  # | "sensor"; records of older versions lack it
     fault: str = ""  # of a sensor: "limits" | "dropout" | "frozen" | "jump"; score and threshold then count its steps
+    # or "clock", of the whole asset: no channels; score and threshold are seconds ahead, negative = behind
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,11 @@
 """From faults of sensors to alerts of their own kind: pending, firing, resolved, one life per asset and channel.
 
+The clock of an asset counts as one more channel of it, which has no name.
+
 The delays are those of the machines' alerts: a fault found in every window for `on_delay_ms` fires, and one not found
 for `off_delay_ms` is resolved. A channel has at most one alert, named after the fault that opened it: a sensor that
-sticks outside its limits is one job for the maintainer. The record says what the model expects of the channel instead.
+sticks outside its limits is one job for the maintainer. The record says what the model expects of the channel instead;
+of a clock it names no channel.
 
 Guaranteed: alerts are a function of the sequence of windows. The id names the window that opened the alert, the channel
 and the fault. Only channels found faulty have a state.
@@ -10,13 +13,15 @@ and the fault. Only channels found faulty have a state.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 import numpy as np
 
+from monitor.core.clocks import FAULT as CLOCK
+from monitor.core.clocks import Skew
 from monitor.core.findings import Findings
 from monitor.core.records import Alert, ChannelShare, Partition, ScoreBatch, State, WindowBatch
 from monitor.core.sensors import FAULTS
@@ -24,12 +29,22 @@ from monitor.core.sensors import FAULTS
 Row = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
 
+class _Fault(NamedTuple):
+    """What was found of a channel in a window."""
+
+    name: str
+    score: float
+    threshold: float
+    begin: int
+    column: int | None  # of the channel; None = it is the clock
+
+
 @dataclass(slots=True)
 class _Watch:
     """A channel found faulty: pending until `alert`, the record published last, is there."""
 
     row: Row
-    channel: str
+    channel: str  # empty = the clock
     asset: str
     fault: str
     id: str
@@ -56,48 +71,45 @@ class SensorAlerts:
         self,
         windows: WindowBatch,
         findings: Findings | None,
+        skews: Mapping[int, Skew],
         scores: ScoreBatch,
         names: Sequence[str],
         channels: Sequence[str],
         model: str,
     ) -> list[Alert]:
         """The records these windows cause, in their order; `names` are of asset rows, `channels` of columns."""
-        if findings is None and not self._watches:
+        if findings is None and not skews and not self._watches:
             return []
         alerts: list[Alert] = []
-        faulty = np.zeros(len(windows), np.bool_) if findings is None else findings.fault.any(1)
+        faulty = np.zeros(len(windows), np.bool_)
+        faulty[list(skews)] = True
+        if findings is not None:
+            faulty |= findings.fault.any(1)
         rows = np.concatenate((windows.assets[faulty], np.array([row for row, _ in self._watches], np.int32)))
         for place in np.flatnonzero(np.isin(windows.assets, rows)).tolist():
             row = int(windows.assets[place])
-            found = set() if findings is None else {channels[c] for c in np.flatnonzero(findings.fault[place]).tolist()}
+            found = _found(findings, skews, place, channels)
             watched = {channel for at, channel in self._watches if at == row}
             alerts += [
                 alert
-                for name in sorted(watched - found)
+                for name in sorted(watched - found.keys())
                 if (alert := self._quiet(windows, place, row, name)) is not None
             ]
-            if findings is None:
-                continue
-            for name in sorted(found):
-                column = channels.index(name)
-                watch = self._faulty(windows, findings, place, names[row], name, column)
+            for name, fault in sorted(found.items()):
+                watch = self._faulty(windows, place, names[row], name, fault)
                 if watch.alert is None and watch.last - watch.opened >= self._on_delay_ms:
-                    ratio = float(findings.score[place, column]), float(findings.threshold[place, column])
-                    watch.alert = self._record(watch, windows, scores, place, column, ratio, model)
+                    watch.alert = self._record(watch, windows, scores, place, fault, model)
                     alerts.append(watch.alert)
         return alerts
 
-    def _faulty(  # noqa: PLR0917 - where it was found
-        self, windows: WindowBatch, findings: Findings, place: int, asset: str, channel: str, column: int
-    ) -> _Watch:
+    def _faulty(self, windows: WindowBatch, place: int, asset: str, channel: str, fault: _Fault) -> _Watch:
         """The watch of a channel found faulty in the window at `place`, opened if it is the first."""
         row, end, offset = (int(each[place]) for each in (windows.assets, windows.ends, windows.position))
-        ratio = float(findings.score[place, column] / findings.threshold[place, column])
+        ratio = fault.score / fault.threshold
         watch = self._watches.get((row, channel))
         if watch is None:
-            fault, begin = FAULTS[findings.fault[place, column]], int(findings.begin[place, column])
-            id_ = self._id(offset, asset, end, channel, fault)
-            watch = _Watch(row, channel, asset, fault, id_, end, offset, begin, end, ratio)
+            id_ = self._id(offset, asset, end, channel, fault.name)
+            watch = _Watch(row, channel, asset, fault.name, id_, end, offset, fault.begin, end, ratio)
             self._watches[row, channel] = watch
         watch.last, watch.peak = end, max(watch.peak, ratio)
         return watch
@@ -127,16 +139,10 @@ class SensorAlerts:
         windows: WindowBatch,
         scores: ScoreBatch,
         place: int,
-        column: int,
-        found: tuple[float, float],
+        fault: _Fault,
         model: str,
     ) -> Alert:
-        """The record of firing, in the window at `place`; `found` is score and threshold there."""
-        newest, expected, spread = (
-            float(each[place, column]) for each in (scores.newest, scores.expected, scores.spread)
-        )
-        observed = None if np.isnan(newest) else newest
-        share = ChannelShare(watch.channel, 1.0, observed, expected, expected - 2 * spread, expected + 2 * spread, 0)
+        """The record of firing, in the window at `place`, where `fault` was found."""
         return Alert(
             id=watch.id,
             asset=watch.asset,
@@ -145,11 +151,11 @@ class SensorAlerts:
             end=None,
             time=int(windows.ends[place]),
             severity="warning",
-            score=found[0],
-            threshold=found[1],
-            ratio=found[0] / found[1],
+            score=fault.score,
+            threshold=fault.threshold,
+            ratio=fault.score / fault.threshold,
             peak=watch.peak,
-            channels=(share,),
+            channels=() if fault.column is None else (_share(watch.channel, scores, place, fault.column),),
             model=model,
             detector=self._detector,
             partition=self._partition,
@@ -207,3 +213,24 @@ class SensorAlerts:
         if len(by_channel) < len(watches):
             raise ValueError("state of sensor alerts names a channel twice")
         self._watches = by_channel
+
+
+def _found(
+    findings: Findings | None, skews: Mapping[int, Skew], place: int, channels: Sequence[str]
+) -> dict[str, _Fault]:
+    """What was found in the window at `place`, by channel."""
+    found = {"": _Fault(CLOCK, *skews[place], None)} if place in skews else {}
+    if findings is None:
+        return found
+    for column in np.flatnonzero(findings.fault[place]).tolist():
+        ratio = float(findings.score[place, column]), float(findings.threshold[place, column])
+        name, begin = FAULTS[findings.fault[place, column]], int(findings.begin[place, column])
+        found[channels[column]] = _Fault(name, *ratio, begin, column)
+    return found
+
+
+def _share(channel: str, scores: ScoreBatch, place: int, column: int) -> ChannelShare:
+    """What the model expects of a channel in the window at `place`."""
+    newest, expected, spread = (float(each[place, column]) for each in (scores.newest, scores.expected, scores.spread))
+    observed = None if np.isnan(newest) else newest
+    return ChannelShare(channel, 1.0, observed, expected, expected - 2 * spread, expected + 2 * spread, 0)

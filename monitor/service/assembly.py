@@ -11,6 +11,7 @@ import structlog
 from monitor.connectors.base import Sink
 from monitor.connectors.memory import MemoryBroker
 from monitor.core.alerting import Alerting
+from monitor.core.clocks import Clocks
 from monitor.core.history import History
 from monitor.core.pipeline import Dials, Pipeline
 from monitor.core.records import Partition
@@ -75,6 +76,11 @@ def make_pipeline(settings: Settings, partition: Partition) -> Pipeline:
             low=sensors.low,
             high=sensors.high,
             skip=sensors.skip,
+        ),
+        Clocks(
+            tolerance_ms=round(sensors.clock_s * 1000),
+            wait_ms=max(round(windows.lateness_s * 1000), windows.idle * windows.step_ms) + windows.step_ms,
+            step_ms=windows.step_ms,
         ),
         SensorAlerts(
             detector=settings.name,

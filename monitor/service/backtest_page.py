@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from importlib.resources import files
 
+from monitor.core.clocks import in_words
 from monitor.service.backtest_assets import assets_part
 from monitor.service.backtest_judge import Judged, Pair, Told
 from monitor.service.backtest_scores import scores_part
@@ -93,7 +94,7 @@ def _alert_row(each: Told) -> list[str]:
     shares = [share for share in each.first.channels[:3] if share.contribution >= 0.01]
     named = ", ".join(f"{share.channel} {share.contribution:.0%}" for share in shares)
     lasted = "to the end" if each.end is None else lasting(each.end - each.begin)
-    cause = f"sensor, {each.first.fault}" if each.first.fault else each.first.cause
+    cause = f"sensor, {in_words(each.first.fault, each.first.score)}" if each.first.fault else each.first.cause
     return [at(each.span.start), each.span.asset, each.last.severity, cause, lasted, number(each.last.peak), named]
 
 

@@ -15,6 +15,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from monitor.core.clocks import FAULT as CLOCK
+from monitor.core.clocks import in_words
 from monitor.service.overview import Asset, Overview
 from monitor.service.running import Service
 from monitor.service.verdict import Verdict
@@ -80,12 +82,14 @@ class View:
 def _sentence(alert: dict[str, Any]) -> Text:
     """An alert as a line a person can act on."""
     time = datetime.fromtimestamp(alert["time"] / 1000, UTC).strftime("%H:%M:%S")
-    top = alert["channels"][0]
     if alert["state"] == "resolved":
         return Text(f"{time}  resolved  {alert['asset']}  after {(alert['end'] - alert['start']) / 1000:.0f} s", "dim")
+    word = "worse" if alert["sequence"] else "firing"
+    if alert["fault"] == CLOCK:
+        return Text(f"{time}  {word:8}  {alert['asset']}  {in_words(CLOCK, alert['score'])}", "cyan")
+    top = alert["channels"][0]
     seen = "not measured" if top["observed"] is None else f"{top['observed']:.4g}"
     channel = f"{top['channel']} {seen}, expected {top['low']:.4g} to {top['high']:.4g} ({top['contribution']:.0%})"
-    word = "worse" if alert["sequence"] else "firing"
     if alert["cause"] == "sensor":
         return Text(f"{time}  {word:8}  {alert['asset']}  sensor {alert['fault']}: {channel}", "cyan")
     text = f"{time}  {word:8}  {alert['asset']}  {channel}  score {alert['ratio']:.2f} x threshold"

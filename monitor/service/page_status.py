@@ -25,6 +25,7 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
+from monitor.core.clocks import in_words
 from monitor.core.records import Alert, ChannelShare
 from monitor.core.scores import Doubles
 from monitor.service.overview import STATES, Asset, Overview
@@ -121,7 +122,7 @@ def _alert(alert: Alert, ratio: float | None, courses: Mapping[str, Course]) -> 
         "asset": alert.asset,
         "severity": alert.severity,
         "cause": alert.cause,
-        "fault": alert.fault,
+        "fault": in_words(alert.fault, alert.score),
         "start": alert.start,
         "ratio": round(present, 3),
         "peak": round(max(alert.peak, present), 3),  # the record is of when the alert was last published

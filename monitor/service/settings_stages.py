@@ -206,6 +206,16 @@ class SensorsSection(Section):
         "",
         form="a list of channels",
     )
+    clock_s: float = setting(
+        30.0,
+        "How far an asset's clock may be off before it is called wrong: readings ahead of their messages' timestamps, "
+        "or steadily later than those of the other assets. 0 = not judged. More than format.max_future_s ahead is a "
+        "dead letter before it comes to this.",
+        "every clock would be wrong, or none",
+        unit="s",
+        low=0,
+        high=86_400,
+    )
 
 
 class AlertingSection(Section):

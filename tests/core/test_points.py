@@ -179,6 +179,16 @@ def test_sensors_that_fail_at_once_are_points_of_their_own() -> None:
     assert alert_points(structs.replace(message, value=json.dumps(old).encode())) == alert_points(message)
 
 
+def test_a_clock_is_a_point_without_a_sensor() -> None:
+    """An alert of a clock names no channel, says in its text how far it is off, and may come beside any other."""
+    clock = replace(FIRING, cause="sensor", fault="clock", channels=(), score=-75.5, threshold=-36.0)
+    point = _alert_point(clock)
+    assert {"sensor", "channel"}.isdisjoint({*point.tags, *point.fields})
+    assert (point.fields["text"], point.fields["fault"]) == ("clock 75.5 s behind", "clock")
+    frozen = replace(FIRING, cause="sensor", fault="frozen", channels=(PRESSURE,))
+    assert len({point.identity, _alert_point(frozen).identity, _alert_point(FIRING).identity}) == 3
+
+
 @pytest.mark.parametrize(
     ("channels", "text"),
     [

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from monitor.core.clocks import Skew
 from monitor.core.findings import Findings
 from monitor.core.records import Alert, Partition, ScoreBatch, WindowBatch
 from monitor.core.sensor_alerts import SensorAlerts
@@ -21,12 +22,17 @@ def stage(on_delay_ms: int = 2000, off_delay_ms: int = 3000, detector: str = "d"
 
 
 def feed(made: SensorAlerts, story: str, *, since: int = 0, cut: int = 100) -> list[Alert]:
-    """Windows of asset a, one a second: each letter says the fault of flow, "." none; of b there are sound ones."""
+    """Windows of asset a, one a second: each letter says the fault of flow, "." none; of b there are sound ones.
+
+    c is a clock that is 90 s behind, and C is that and a frozen flow.
+    """
     alerts = []
     for begin in range(0, len(story), cut):
         part = story[begin : begin + cut]
         fault = np.zeros((2 * len(part), 2), np.int8)
-        fault[::2, 0] = [next((n for n, name in enumerate(FAULTS) if name[:1] == each), 0) for each in part]
+        fault[::2, 0] = [
+            next((n for n, name in enumerate(FAULTS) if name[:1] == each.replace("C", "f")), 0) for each in part
+        ]
         fault[::2, 0][np.array(list(part)) == "."] = 0
         ends = np.repeat((np.arange(len(part)) + since + begin) * STEP, 2)
         position = np.repeat(np.arange(len(part)) + since + begin, 2) * 10
@@ -36,7 +42,8 @@ def feed(made: SensorAlerts, story: str, *, since: int = 0, cut: int = 100) -> l
         newest = np.where([True, False], both + 1, np.nan).astype(np.float32)
         scores = ScoreBatch(both[:, 0], both, both, both / np.float32(4), newest)
         found = Findings(fault, 9 * np.ones_like(both), 6 * np.ones_like(both), ends[:, None] - 5 * STEP + 0 * fault)
-        alerts += made.update(windows, found if fault.any() else None, scores, NAMES, CHANNELS, "m-1")
+        skews = {2 * at: Skew(-90.0, -36.0, -60_000) for at, each in enumerate(part) if each in "cC"}
+        alerts += made.update(windows, found if fault.any() else None, skews, scores, NAMES, CHANNELS, "m-1")
     return alerts
 
 
@@ -73,13 +80,25 @@ def test_an_alert_is_named_after_what_opened_it() -> None:
 @pytest.mark.parametrize("cut", range(1, 14))
 def test_a_restored_stage_goes_on_identically(cut: int) -> None:
     """Saved and loaded in any state, however batches are cut, the records are those of a stage that went through."""
-    story = "..fffff..ff...dddd....jjjj"
+    story = "..fffff..fC...cddd....jjjj"
     wanted = feed(stage(), story)
     made, restored = stage(), stage()
     before = feed(made, story[:cut], cut=2)
     restored.load_state(made.save_state())
     assert (restored.states(), restored.open_alerts()) == (made.states(), made.open_alerts())
     assert before + feed(restored, story[cut:], since=cut, cut=3) == wanted
+
+
+def test_a_clock_has_an_alert_of_its_own() -> None:
+    """A wrong clock fires beside the sensors, names no channel, and counts seconds ahead, negative when behind."""
+    clock, frozen, *resolved = feed(stage(), "..CCCC......")
+    assert (clock.fault, clock.cause, clock.channels, clock.state) == ("clock", "sensor", (), "firing")
+    assert (clock.score, clock.threshold, clock.ratio, clock.peak) == (-90.0, -36.0, 2.5, 2.5)
+    assert (clock.start, clock.time, frozen.fault, frozen.time) == (-60_000, 4000, "frozen", 4000)
+    assert clock.id != frozen.id
+    assert resolved[0] == replace(clock, state="resolved", end=5000, time=8000, position=80, sequence=1)
+    assert feed(stage(), "..ccc")[0].id == clock.id
+    assert feed(stage(), ".cccc")[0].id != clock.id
 
 
 def test_states_tell_the_most_urgent_sensor() -> None:

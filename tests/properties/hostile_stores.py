@@ -12,6 +12,7 @@ import numpy as np
 
 from monitor.core.alerting import Alerting
 from monitor.core.budget import Budget
+from monitor.core.clocks import Clocks
 from monitor.core.corpus import Corpus
 from monitor.core.decode_format import Format
 from monitor.core.detector import Detector, Model
@@ -257,6 +258,7 @@ def new_pipeline() -> Pipeline:
         Budget(alarms_per_day=1000.0, margin=1.1, step_ms=STEP, **delays),
         Alerting(detector="d", partition=READINGS, critical_ratio=3.0, update_ms=10_000, **delays),
         Sensors(length=L, step_ms=STEP, min_observed=0.5, low={}, high={CHANNELS[0]: LIMIT}, skip=()),
+        Clocks(tolerance_ms=30_000, wait_ms=31 * STEP, step_ms=STEP),
         SensorAlerts(detector="d", partition=READINGS, on_delay_ms=2000, off_delay_ms=5000),
     )
     made.use(Detector(model()))
@@ -308,6 +310,7 @@ def store_targets() -> list[Target]:
         "Alerting": made.alerting,
         "Sensors": made.sensors,
         "SensorAlerts": made.sensor_alerts,
+        "Clocks": made.clocks,
         "Histogram": histogram(),
         "History": past,
     }

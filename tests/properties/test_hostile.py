@@ -25,7 +25,14 @@ NAMES = [
     *(f"decode {form}" for form in FORMATS),
     *("points of alerts", "points of scores", "CSV rows", "configuration"),
     *("Windows.load_state", "Threshold.load_state", "Budget.load_state", "Alerting.load_state"),
-    *("Sensors.load_state", "SensorAlerts.load_state", "Histogram.load_state", "History.load_state", "Corpus.unpack"),
+    *(
+        "Sensors.load_state",
+        "SensorAlerts.load_state",
+        "Clocks.load_state",
+        "Histogram.load_state",
+        "History.load_state",
+        "Corpus.unpack",
+    ),
     *("tensors.unpack", "Snapshots.newest", "Models.get, Model.unpack"),
 ]
 

@@ -83,6 +83,16 @@ def test_alerts_are_told_as_they_come(tmp_path: Path, console: Console, service:
     ]
 
 
+def test_a_wrong_clock_is_told_without_a_channel(tmp_path: Path, console: Console, service: Service) -> None:
+    """The line of a clock says how far it is off."""
+    file = tmp_path / "alerts.jsonl"
+    clock = {**json.loads(alert("firing")), "cause": "sensor", "fault": "clock", "channels": [], "score": 75.0}
+    file.write_text(json.dumps(clock) + "\n")
+    with View(console, service, file, 100) as view:
+        view.refresh()
+    assert printed(console) == ["22:13:23  firing    pump-01  clock 75 s ahead"]
+
+
 def test_the_verdict_is_summed_up(tmp_path: Path, console: Console, service: Service) -> None:
     """The end says which faults were found, after how long, how many alerts were false, and where everything is."""
     faults = [

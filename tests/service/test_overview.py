@@ -153,7 +153,7 @@ def test_what_passes_by_is_counted(held: Held) -> None:
     assert gauges(metrics, "monitor_stage_seconds_total")['{stage="decode"}'] > 0
 
     held.pipeline.use(Detector(model()))
-    late = readings(rows(1), first=-600)
+    late = readings(rows(1), first=-600, offset=70)
     more = held.pipeline.process([*readings(rows(30)[:, 20:], 20, 50), *late], ORIGIN + 10**9, counter.stopwatch())
     counter.count(late, more)
     assert metrics.total("monitor_windows_scored_total") == len(more.windows) > 0

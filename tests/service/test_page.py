@@ -4,6 +4,7 @@ import http.client
 import json
 import re
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -123,6 +124,13 @@ def test_an_alert_shows_its_channels() -> None:
     assert first["course"] == {"observed": [None, 3.1235, 3.1235, 3.1235], "expected": [1.0] * 4, "width": 0.5}
     assert (first["observed"], first["low"], first["high"]) == (3.0, 0.5, 1.5)
     assert (second["observed"], second["course"]) == (None, None)
+
+
+def test_an_alert_of_a_clock_says_how_far_it_is_off() -> None:
+    """It has no channels; its fault says what an operator wants to know."""
+    clock = replace(alert("a"), cause="sensor", fault="clock", channels=(), score=-75.0, threshold=-36.0)
+    (shown,) = ask(page(picture([Asset("a", "normal", 0.5)], [clock])))["alerts"]["shown"]
+    assert (shown["cause"], shown["fault"], shown["channels"]) == ("sensor", "clock 75 s behind", [])
 
 
 def test_critical_alerts_come_first_and_their_number_is_bounded() -> None:
