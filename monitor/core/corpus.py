@@ -68,10 +68,7 @@ class Corpus:
     def unpack(cls, state: State) -> "Corpus":
         """The inverse of `pack`. Raises ValueError if the arrays do not fit together."""
         check_dtypes(state, _DTYPES)
-        try:
-            channels, assets = tuple(unpack_names(state["channels"])), tuple(unpack_names(state["assets"]))
-        except RecursionError as deep:
-            raise ValueError("history: names are nested deep") from deep
+        channels, assets = tuple(unpack_names(state["channels"])), tuple(unpack_names(state["assets"]))
         values, observed, asset, end = state["values"], state["observed"], state["asset"], state["end"]
         if state["step_ms"].shape != (1,) or state["step_ms"][0] < 1:
             raise ValueError(f"history: step_ms is {state['step_ms'].tolist()}, expected one number of at least 1")

@@ -117,10 +117,7 @@ class History:
         """Go on from what `save_state` gave. Raises ValueError, and changes nothing, if it does not fit."""
         corpus = Corpus.unpack(state)
         check_dtypes(state, _DTYPES)
-        try:
-            names, owners = unpack_names(state["seen_assets"]), unpack_names(state["span_assets"])
-        except RecursionError as deep:
-            raise ValueError("history: names are nested deep") from deep
+        names, owners = unpack_names(state["seen_assets"]), unpack_names(state["span_assets"])
         if corpus.step_ms != self._step_ms or corpus.values.shape[2] != self._length:
             raise ValueError("history was kept with another step or window length")
         if state["spacing"].shape != (1,) or state["spacing"][0] < 1:

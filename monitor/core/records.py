@@ -195,8 +195,13 @@ def pack_names(names: Sequence[str]) -> npt.NDArray[np.uint8]:
 
 
 def unpack_names(packed: npt.NDArray[Any]) -> list[str]:
-    """The inverse of `pack_names`. Raises ValueError if the bytes are not a list of strings."""
-    names = json.loads(np.asarray(packed, np.uint8).tobytes())
+    """The inverse of `pack_names`. Raises ValueError if these are no bytes, or not those of a list of strings."""
+    if packed.dtype != np.uint8:
+        raise ValueError(f"names are {packed.dtype}, expected uint8")
+    try:
+        names = json.loads(packed.tobytes())
+    except RecursionError as deep:
+        raise ValueError("names are nested deep") from deep
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError("expected a JSON list of strings")
     return names

@@ -280,10 +280,7 @@ class Sensors:
         doubts = {key: array for key, array in state.items() if key not in names}
         if not names <= state.keys():
             raise ValueError(f"state of sensors lacks {sorted(names - state.keys())}")
-        try:
-            channels = tuple(unpack_names(state["channels"]))
-        except RecursionError as deep:
-            raise ValueError("state of sensors: names are nested deep") from deep
+        channels = tuple(unpack_names(state["channels"]))
         if len(set(channels)) < len(channels):
             raise ValueError("state of sensors names a channel twice")
         A, C = state["end"].size, len(channels)

@@ -49,10 +49,7 @@ def check_windows(state: State, step_ms: int, length: int) -> tuple[list[str], l
     for name, (dtype, _) in _SHAPES.items():
         if state[name].dtype != np.dtype(dtype):
             raise ValueError(f"state of windows: {name} is {state[name].dtype}, expected {np.dtype(dtype)}")
-    try:
-        assets, channels = unpack_names(state["assets"]), unpack_names(state["channels"])
-    except RecursionError as deep:
-        raise ValueError("state of windows: names are nested deep") from deep
+    assets, channels = unpack_names(state["assets"]), unpack_names(state["channels"])
     if len(set(assets)) < len(assets) or len(set(channels)) < len(channels):
         raise ValueError("state of windows names an asset or a channel twice")
     sizes = {"A": len(assets), "C": len(channels), "G": state["open_row"].size, "H": length - 1, "K": len(COUNTS)}
