@@ -1,0 +1,235 @@
+"""A machine the model has never seen: its first day beside that of machines the model was learned from.
+
+    python -m benchmarks.cold_start [--assets 8] [--seeds 0,1,2] [--hours 24] [--apart 0,1] [--json FILE]
+
+For each seed a plant of twice `--assets` pumps, a step being STEP_S. A model is learned from the first half, which the
+model thus knows by name ("old"); the second half begins with the day ("new"). Both go through one pipeline from an empty
+state, and the old ones once more through a pipeline that has also scored what they were learned from ("warm"). The day
+is run healthy, where every alert is false, and again with one labelled fault per pump in every 480 steps.
+
+Pumps of one plant differ in their gains by 6 %, which is up to 0.4 standard deviations of level. `--apart 1` sets them
+further apart: each channel of each pump gets a level up to one standard deviation of the class higher or lower, and
+moves by 0.8 to 1.25 times as much; `--apart 0` leaves them as they are.
+"""
+
+import argparse
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from monitor.core.detector import Detector, Model
+from monitor.core.pipeline import Pipeline
+from monitor.core.records import Alert, Message, Partition
+from monitor.core.training import fit, prepare
+from monitor.service.assembly import make_history, make_pipeline
+from monitor.service.configuration import load
+from monitor.service.demo import CLEAN, CONFIG
+from monitor.service.faults import ROUND, Fault, fault_schedule, faulty_rows
+from monitor.service.plant import Doubles, Plant, PlantSettings, messages
+from monitor.service.settings import Settings
+from monitor.service.verdict import AlertSpan, judge
+
+STEP_S = 10  # a day is 8640 steps, 18 rounds of faults
+DELAYS = {"alerting.on_delay_s": 3.0 * STEP_S, "alerting.off_delay_s": 10.0 * STEP_S, "windows.lateness_s": 20.0}
+PARTITION = Partition("readings", 0)
+BATCH = 2000
+GAINS = (0.8, 1.25)
+HOUR_MS = 3_600_000
+GROUPS = ("old", "new", "warm")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one group of assets gave in one stream."""
+
+    assets: tuple[str, ...]
+    alerts: tuple[AlertSpan, ...]
+    first: tuple[int, ...]  # ms from the day's begin to each asset's first score, as windows end
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of the table; sums over seeds are made with `+`."""
+
+    assets: int = 0
+    hours: float = 0.0  # of one asset
+    false_hour: int = 0  # false alarms in the first hour, healthy stream
+    false_day: int = 0  # in the whole of it
+    on_ms: int = 0  # that an alert was on while all was well
+    faults: int = 0
+    found: int = 0  # by an alert that fired in the fault
+    stood: int = 0  # only by one that was on before
+    delays: tuple[int, ...] = ()  # ms, of those found
+    first: tuple[int, ...] = ()  # ms to the first score, by asset
+
+    def __add__(self, other: "Row") -> "Row":
+        mine, others = asdict(self), asdict(other)
+        summed = {name: mine[name] + others[name] for name in mine if name != "hours"}
+        return Row(**summed, hours=max(self.hours, other.hours))
+
+
+def row_of(healthy: Run, faulty: Run, faults: Sequence[Fault], begin: int, end: int, grace_ms: int) -> Row:
+    """Judge both streams of a group; the day is [begin, end) ms UTC."""
+    own = [fault for fault in faults if fault.asset in faulty.assets]
+    rows = judge(faulty.alerts, own, grace_ms).rows
+    fresh = [each for each in rows if each.found and not each.already]
+    return Row(
+        assets=len(healthy.assets),
+        hours=(end - begin) / HOUR_MS,
+        false_hour=sum(alert.start < begin + HOUR_MS for alert in healthy.alerts),
+        false_day=len(healthy.alerts),
+        on_ms=sum((end if alert.end is None else alert.end) - alert.start for alert in healthy.alerts),
+        faults=len(own),
+        found=len(fresh),
+        stood=sum(each.already for each in rows),
+        delays=tuple(each.delay_ms for each in fresh if each.delay_ms is not None),
+        first=healthy.first,
+    )
+
+
+def spans_of(alerts: Iterable[Alert]) -> tuple[AlertSpan, ...]:
+    """Records of alerts as spans, in the order in which they fired."""
+    spans: dict[str, AlertSpan] = {}
+    for alert in alerts:
+        channel = alert.channels[0].channel if alert.channels else None
+        if alert.id not in spans:
+            spans[alert.id] = AlertSpan(alert.id, alert.asset, alert.time, None, channel, alert.cause)
+        if alert.state == "resolved":
+            begun = spans[alert.id]
+            spans[alert.id] = AlertSpan(begun.id, begun.asset, begun.start, alert.time, begun.channel, begun.cause)
+    return tuple(spans.values())
+
+
+def set_apart(values: Doubles, usual: Doubles, seed: int, apart: float) -> Doubles:
+    """Values (A, T, C) of machines that differ more: level by up to `apart` deviations of `usual` (A, n, C), gain GAINS.
+
+    What is drawn depends on seed and asset alone. NaN stays.
+    """
+    if not apart:
+        return values
+    middle, deviation = usual.mean((0, 1)), usual.std(1).mean(0)  # (C,)
+    A, _, C = values.shape
+    draws = [np.random.default_rng((seed, asset, 77)) for asset in range(A)]
+    level = np.stack([draw.uniform(-apart, apart, C) for draw in draws])[:, None]
+    gain = np.exp(np.stack([draw.uniform(*np.log(GAINS), C) for draw in draws]) * min(1.0, apart))[:, None]
+    moved: Doubles = middle + gain * (values - middle) + level * deviation
+    return moved
+
+
+def stream(plant: Plant, begin: int, values: Doubles, assets: Sequence[str], offset: int) -> Iterator[list[Message]]:
+    """Batches of what `assets` send; offsets are those in the whole plant's stream, from `offset` on."""
+    part: list[Message] = []
+    for at, sent in enumerate(messages(plant, begin, values)):
+        if sent.key.decode() in assets:
+            part.append(Message(PARTITION, offset + at, sent.key, sent.value, sent.time))
+        if len(part) == BATCH:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def run(pipeline: Pipeline, batches: Iterable[list[Message]], groups: Sequence[Sequence[str]], begin: int) -> list[Run]:
+    """Take a day's messages; what each group gave."""
+    alerts: list[Alert] = []
+    first: dict[str, int] = {}
+    for part in batches:
+        outputs = pipeline.process(part, part[-1].timestamp, lambda _: None)
+        alerts += outputs.alerts
+        ends, rows = outputs.windows.ends, outputs.windows.assets
+        for row in np.unique(rows).tolist():
+            first.setdefault(outputs.names[row], int(ends[rows == row].min()) - begin)
+    spans = [span for span in spans_of(alerts) if span.start >= begin]
+    return [
+        Run(
+            tuple(group),
+            tuple(span for span in spans if span.asset in group),
+            tuple(first[name] for name in group if name in first),
+        )
+        for group in groups
+    ]
+
+
+def learned(settings: Settings, plant: Plant, values: Doubles, old: Sequence[str]) -> Model:
+    """A model of the `old` assets' past `values` (A, T, C)."""
+    pipeline, history = make_pipeline(settings, PARTITION), make_history(settings)
+    for part in stream(plant, 0, values, old, 0):
+        windows = pipeline.process(part, part[-1].timestamp, lambda _: None).windows
+        history.add(windows, pipeline.windows.assets, pipeline.windows.channels)
+    recipe = settings.training.recipe(settings.model)
+    return fit(prepare(history.normal(), recipe, None), recipe, None, lambda *_: None).model
+
+
+def measure(seed: int, assets: int, hours: float, apart: float) -> dict[str, Row]:
+    """A row per group, of one seed."""
+    settings = load(CONFIG, {}, {"windows.step_s": float(STEP_S), **DELAYS})
+    plant = Plant(PlantSettings(assets=2 * assets, step_ms=1000 * STEP_S, seed=seed))
+    old, new = plant.names[:assets], plant.names[assets:]
+    steps = round(hours * 3600 / STEP_S)
+    faults = fault_schedule(plant, CLEAN, max(1, steps // ROUND))
+    end = CLEAN + steps
+    healthy, faulty = plant.rows(0, end), faulty_rows(plant, faults, 0, end)
+    usual = healthy[:, :CLEAN]
+    healthy, faulty = (set_apart(values, usual, seed, apart) for values in (healthy, faulty))
+    past = healthy[:, :CLEAN]
+    detector = Detector(learned(settings, plant, past, old))
+    begin, grace = plant.time(CLEAN), settings.windows.step_ms * settings.windows.length
+    runs: dict[str, list[Run]] = {name: [] for name in GROUPS}
+    for values in (healthy[:, CLEAN:], faulty[:, CLEAN:]):
+        offset = CLEAN * len(plant.names)
+        pipeline = make_pipeline(settings, PARTITION)
+        pipeline.use(detector)
+        cold = run(pipeline, stream(plant, CLEAN, values, plant.names, offset), (old, new), begin)
+        pipeline = make_pipeline(settings, PARTITION)
+        pipeline.use(detector)
+        run(pipeline, stream(plant, 0, past, old, 0), (old,), 0)
+        warm = run(pipeline, stream(plant, CLEAN, values, old, offset), (old,), begin)
+        for name, each in zip(GROUPS, (*cold, *warm), strict=True):
+            runs[name].append(each)
+    return {name: row_of(*both, faults, begin, plant.time(end), grace) for name, both in runs.items()}
+
+
+def figures(row: Row) -> dict[str, Any]:
+    """What is printed of a row: per asset, and times in seconds."""
+    return {
+        "false, 1st hour": round(row.false_hour / row.assets, 2),
+        "false, day": round(row.false_day / row.assets, 2),
+        "alert on, healthy": f"{row.on_ms / (row.assets * row.hours * HOUR_MS):.2%}",
+        "faults": row.faults,
+        "found": f"{row.found / row.faults:.1%}" if row.faults else "",
+        "on before": row.stood,
+        "delay s": median(row.delays) / 1000 if row.delays else None,
+        "first score s": median(row.first) / 1000 if row.first else None,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--assets", type=int, default=8)
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--hours", type=float, default=24.0)
+    parser.add_argument("--apart", default="0,1")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    found: dict[str, dict[str, Any]] = {}
+    for apart in map(float, arguments.apart.split(",")):
+        total = dict.fromkeys(GROUPS, Row())
+        for seed in map(int, arguments.seeds.split(",")):
+            for name, row in measure(seed, arguments.assets, arguments.hours, apart).items():
+                total[name] += row
+        for name, row in total.items():
+            found[f"apart {apart:g}, {name}"] = figures(row)
+            print(f"apart {apart:g} {name:5}", *(f"{key}: {value};" for key, value in figures(row).items()))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
