@@ -3,9 +3,12 @@
     python -m benchmarks.cold_start [--assets 8] [--seeds 0,1,2] [--hours 24] [--apart 0,1] [--json FILE]
 
 For each seed a plant of twice `--assets` pumps, a step being STEP_S. A model is learned from the first half, which the
-model thus knows by name ("old"); the second half begins with the day ("new"). Both go through one pipeline from an empty
-state, and the old ones once more through a pipeline that has also scored what they were learned from ("warm"). The day
-is run healthy, where every alert is false, and again with one labelled fault per pump in every 480 steps.
+model thus knows by name ("old"); the second half begins with the day ("new"). Both go through one pipeline from an
+empty state, and the old ones once more through a pipeline that has also scored what they were learned from ("warm").
+The new ones go once more through one that learns nothing of its own about them ("class row").
+
+The day is run three times: healthy, where every alert is false; with one labelled fault per pump in every 480 steps;
+and with a fault that is on from its first step to its last, one channel LASTING deviations higher.
 
 Pumps of one plant differ in their gains by 6 %, which is up to 0.4 standard deviations of level. `--apart 1` sets them
 further apart: each channel of each pump gets a level up to one standard deviation of the class higher or lower, and
@@ -14,7 +17,7 @@ moves by 0.8 to 1.25 times as much; `--apart 0` leaves them as they are.
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -24,14 +27,16 @@ import numpy as np
 import torch
 
 from monitor.core.detector import Detector, Model
+from monitor.core.newcomers import Newcomers, Rulers
 from monitor.core.pipeline import Pipeline
-from monitor.core.records import Alert, Message, Partition
+from monitor.core.records import Alert, Message, Partition, WindowBatch
+from monitor.core.scaling import Scaling
 from monitor.core.training import fit, prepare
 from monitor.service.assembly import make_history, make_pipeline
 from monitor.service.configuration import load
 from monitor.service.demo import CLEAN, CONFIG
-from monitor.service.faults import ROUND, Fault, fault_schedule, faulty_rows
-from monitor.service.plant import Doubles, Plant, PlantSettings, messages
+from monitor.service.faults import ROUND, SPREAD_STEPS, Fault, fault_schedule, faulty_rows
+from monitor.service.plant import NAMES, Doubles, Plant, PlantSettings, messages
 from monitor.service.settings import Settings
 from monitor.service.verdict import AlertSpan, judge
 
@@ -41,7 +46,8 @@ PARTITION = Partition("readings", 0)
 BATCH = 2000
 GAINS = (0.8, 1.25)
 HOUR_MS = 3_600_000
-GROUPS = ("old", "new", "warm")
+LASTING = 3.0
+GROUPS = ("old", "new", "warm", "class row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,8 @@ class Row:
     stood: int = 0  # only by one that was on before
     delays: tuple[int, ...] = ()  # ms, of those found
     first: tuple[int, ...] = ()  # ms to the first score, by asset
+    lasting: int = 0  # assets whose lasting fault had an alert in the first hour
+    lasting_ms: int = 0  # that an alert was on during lasting faults
 
     def __add__(self, other: "Row") -> "Row":
         mine, others = asdict(self), asdict(other)
@@ -74,23 +82,42 @@ class Row:
         return Row(**summed, hours=max(self.hours, other.hours))
 
 
-def row_of(healthy: Run, faulty: Run, faults: Sequence[Fault], begin: int, end: int, grace_ms: int) -> Row:
-    """Judge both streams of a group; the day is [begin, end) ms UTC."""
+def row_of(runs: Sequence[Run], faults: Sequence[Fault], begin: int, end: int, grace_ms: int) -> Row:
+    """Judge the three streams of a group; the day is [begin, end) ms UTC."""
+    healthy, faulty, lasting = runs
     own = [fault for fault in faults if fault.asset in faulty.assets]
     rows = judge(faulty.alerts, own, grace_ms).rows
     fresh = [each for each in rows if each.found and not each.already]
     return Row(
         assets=len(healthy.assets),
         hours=(end - begin) / HOUR_MS,
-        false_hour=sum(alert.start < begin + HOUR_MS for alert in healthy.alerts),
+        false_hour=len(_early(healthy, begin)),
         false_day=len(healthy.alerts),
-        on_ms=sum((end if alert.end is None else alert.end) - alert.start for alert in healthy.alerts),
+        on_ms=_on_ms(healthy, end),
         faults=len(own),
         found=len(fresh),
         stood=sum(each.already for each in rows),
         delays=tuple(each.delay_ms for each in fresh if each.delay_ms is not None),
         first=healthy.first,
+        lasting=len({alert.asset for alert in _early(lasting, begin)}),
+        lasting_ms=_on_ms(lasting, end),
     )
+
+
+def _early(run: Run, begin: int) -> list[AlertSpan]:
+    return [alert for alert in run.alerts if alert.start < begin + HOUR_MS]
+
+
+def _on_ms(run: Run, end: int) -> int:
+    """How long alerts were on, those of one asset at the same time counted once."""
+    total = 0
+    for asset in run.assets:
+        until = 0
+        for alert in sorted((each for each in run.alerts if each.asset == asset), key=lambda each: each.start):
+            last = end if alert.end is None else alert.end
+            total += max(0, last - max(alert.start, until))
+            until = max(until, last)
+    return total
 
 
 def spans_of(alerts: Iterable[Alert]) -> tuple[AlertSpan, ...]:
@@ -107,39 +134,43 @@ def spans_of(alerts: Iterable[Alert]) -> tuple[AlertSpan, ...]:
 
 
 def set_apart(values: Doubles, usual: Doubles, seed: int, apart: float) -> Doubles:
-    """Values (A, T, C) of machines that differ more: level by up to `apart` deviations of `usual` (A, n, C), gain GAINS.
+    """Values (A, T, C) of machines that differ more, by what is drawn of seed and asset alone; NaN stays.
 
-    What is drawn depends on seed and asset alone. NaN stays.
+    Their levels lie up to `apart` deviations of `usual` (A, n, C) off, their gains within GAINS.
     """
     if not apart:
         return values
     middle, deviation = usual.mean((0, 1)), usual.std(1).mean(0)  # (C,)
     A, _, C = values.shape
+    low, high = (float(np.log(gain)) for gain in GAINS)
     draws = [np.random.default_rng((seed, asset, 77)) for asset in range(A)]
     level = np.stack([draw.uniform(-apart, apart, C) for draw in draws])[:, None]
-    gain = np.exp(np.stack([draw.uniform(*np.log(GAINS), C) for draw in draws]) * min(1.0, apart))[:, None]
+    gain = np.exp(np.stack([draw.uniform(low, high, C) for draw in draws]) * min(1.0, apart))[:, None]
     moved: Doubles = middle + gain * (values - middle) + level * deviation
     return moved
 
 
-def stream(plant: Plant, begin: int, values: Doubles, assets: Sequence[str], offset: int) -> Iterator[list[Message]]:
-    """Batches of what `assets` send; offsets are those in the whole plant's stream, from `offset` on."""
-    part: list[Message] = []
-    for at, sent in enumerate(messages(plant, begin, values)):
-        if sent.key.decode() in assets:
-            part.append(Message(PARTITION, offset + at, sent.key, sent.value, sent.time))
-        if len(part) == BATCH:
-            yield part
-            part = []
-    if part:
-        yield part
+class ClassOnly(Newcomers):
+    """Learns nothing: assets that the model does not know are scaled by the class's row."""
+
+    def update(self, windows: WindowBatch, names: Sequence[str], scaling: Scaling) -> Rulers:
+        return Rulers(scaling, scaling.rows(names)[windows.assets])
 
 
-def run(pipeline: Pipeline, batches: Iterable[list[Message]], groups: Sequence[Sequence[str]], begin: int) -> list[Run]:
-    """Take a day's messages; what each group gave."""
+def sent_by(plant: Plant, begin: int, values: Doubles) -> list[Message]:
+    """What the pumps send, as the messages of one partition."""
+    all_sent = messages(plant, begin, values)
+    return [Message(PARTITION, at, sent.key, sent.value, sent.time) for at, sent in enumerate(all_sent)]
+
+
+def run(pipeline: Pipeline, sent: Sequence[Message], groups: Sequence[Sequence[str]], begin: int) -> list[Run]:
+    """Take the messages of the groups' assets from `begin`, ms UTC, on; what each group gave."""
     alerts: list[Alert] = []
     first: dict[str, int] = {}
-    for part in batches:
+    keys = {name.encode() for group in groups for name in group}
+    own = [message for message in sent if message.key in keys]
+    for at in range(0, len(own), BATCH):
+        part = own[at : at + BATCH]
         outputs = pipeline.process(part, part[-1].timestamp, lambda _: None)
         alerts += outputs.alerts
         ends, rows = outputs.windows.ends, outputs.windows.assets
@@ -156,14 +187,26 @@ def run(pipeline: Pipeline, batches: Iterable[list[Message]], groups: Sequence[S
     ]
 
 
-def learned(settings: Settings, plant: Plant, values: Doubles, old: Sequence[str]) -> Model:
-    """A model of the `old` assets' past `values` (A, T, C)."""
+def learned(settings: Settings, past: Sequence[Message], old: Sequence[str]) -> Model:
+    """A model of what the `old` assets sent in the past."""
     pipeline, history = make_pipeline(settings, PARTITION), make_history(settings)
-    for part in stream(plant, 0, values, old, 0):
+    own = [message for message in past if message.key is not None and message.key.decode() in old]
+    for at in range(0, len(own), BATCH):
+        part = own[at : at + BATCH]
         windows = pipeline.process(part, part[-1].timestamp, lambda _: None).windows
         history.add(windows, pipeline.windows.assets, pipeline.windows.channels)
     recipe = settings.training.recipe(settings.model)
     return fit(prepare(history.normal(), recipe, None), recipe, None, lambda *_: None).model
+
+
+def lasting_faults(plant: Plant, begin: int, end: int) -> list[Fault]:
+    """One per pump at the steps of [begin, end), each in another channel than the pump before."""
+    faults = []
+    for asset, name in enumerate(plant.names):
+        channel = asset % len(NAMES)
+        size = LASTING * float(plant.truth(asset, 0, SPREAD_STEPS)[:, channel].std())
+        faults.append(Fault(name, "step", (NAMES[channel],), plant.time(begin), plant.time(end), size))
+    return faults
 
 
 def measure(seed: int, assets: int, hours: float, apart: float) -> dict[str, Row]:
@@ -174,25 +217,27 @@ def measure(seed: int, assets: int, hours: float, apart: float) -> dict[str, Row
     steps = round(hours * 3600 / STEP_S)
     faults = fault_schedule(plant, CLEAN, max(1, steps // ROUND))
     end = CLEAN + steps
-    healthy, faulty = plant.rows(0, end), faulty_rows(plant, faults, 0, end)
-    usual = healthy[:, :CLEAN]
-    healthy, faulty = (set_apart(values, usual, seed, apart) for values in (healthy, faulty))
-    past = healthy[:, :CLEAN]
-    detector = Detector(learned(settings, plant, past, old))
+    streams = [
+        plant.rows(0, end),
+        *(faulty_rows(plant, each, 0, end) for each in (faults, lasting_faults(plant, CLEAN, end))),
+    ]
+    usual = streams[0][:, :CLEAN]
+    streams = [set_apart(values, usual, seed, apart) for values in streams]
+    past = sent_by(plant, 0, streams[0][:, :CLEAN])
+    detector = Detector(learned(settings, past, old))
     begin, grace = plant.time(CLEAN), settings.windows.step_ms * settings.windows.length
     runs: dict[str, list[Run]] = {name: [] for name in GROUPS}
-    for values in (healthy[:, CLEAN:], faulty[:, CLEAN:]):
-        offset = CLEAN * len(plant.names)
-        pipeline = make_pipeline(settings, PARTITION)
-        pipeline.use(detector)
-        cold = run(pipeline, stream(plant, CLEAN, values, plant.names, offset), (old, new), begin)
-        pipeline = make_pipeline(settings, PARTITION)
-        pipeline.use(detector)
-        run(pipeline, stream(plant, 0, past, old, 0), (old,), 0)
-        warm = run(pipeline, stream(plant, CLEAN, values, old, offset), (old,), begin)
-        for name, each in zip(GROUPS, (*cold, *warm), strict=True):
+    for values in streams:
+        sent = sent_by(plant, CLEAN, values[:, CLEAN:])
+        cold, warm, bare = (make_pipeline(settings, PARTITION) for _ in range(3))
+        bare.newcomers = ClassOnly(length=settings.windows.length, step_ms=settings.windows.step_ms)
+        for pipeline in (cold, warm, bare):
+            pipeline.use(detector)
+        run(warm, past, (old,), begin)
+        found = (*run(cold, sent, (old, new), begin), *run(warm, sent, (old,), begin), *run(bare, sent, (new,), begin))
+        for name, each in zip(GROUPS, found, strict=True):
             runs[name].append(each)
-    return {name: row_of(*both, faults, begin, plant.time(end), grace) for name, both in runs.items()}
+    return {name: row_of(each, faults, begin, plant.time(end), grace) for name, each in runs.items()}
 
 
 def figures(row: Row) -> dict[str, Any]:
@@ -206,6 +251,8 @@ def figures(row: Row) -> dict[str, Any]:
         "on before": row.stood,
         "delay s": median(row.delays) / 1000 if row.delays else None,
         "first score s": median(row.first) / 1000 if row.first else None,
+        "lasting, 1st hour": f"{row.lasting / row.assets:.0%}",
+        "lasting, alert on": f"{row.lasting_ms / (row.assets * row.hours * HOUR_MS):.1%}",
     }
 
 
@@ -226,7 +273,7 @@ def main() -> None:
                 total[name] += row
         for name, row in total.items():
             found[f"apart {apart:g}, {name}"] = figures(row)
-            print(f"apart {apart:g} {name:5}", *(f"{key}: {value};" for key, value in figures(row).items()))
+            print(f"apart {apart:g} {name:9}", *(f"{key}: {value};" for key, value in figures(row).items()))
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1))
 

@@ -3,7 +3,8 @@
     readings, rejected = decode(messages)
     windows    = self.windows.push(readings)
     windows    = self.sensors.update(windows)
-    scores     = self.detector.score(windows)
+    rulers     = self.newcomers.update(windows)
+    scores     = self.detector.score(windows, rulers)
     thresholds = self.budget.update(self.threshold.update(scores))
     alerts     = self.alerting.update(scores, thresholds), and those of the sensors
 
@@ -25,6 +26,7 @@ from monitor.core.budget import Budget
 from monitor.core.decode import decode
 from monitor.core.decode_format import Format
 from monitor.core.detector import Detector
+from monitor.core.newcomers import Newcomers, Rulers
 from monitor.core.outputs import joined
 from monitor.core.records import Alert, ChannelShare, Message, Outputs, ReadingBatch, State, WindowBatch
 from monitor.core.sensor_alerts import SensorAlerts
@@ -47,6 +49,7 @@ class Pipeline:
     alerting: Alerting
     sensors: Sensors
     sensor_alerts: SensorAlerts
+    newcomers: Newcomers
     detector: Detector | None = None
     dials: Dials = field(default_factory=dict)  # that threshold and alerting were made with; a replay needs them
 
@@ -89,12 +92,15 @@ class Pipeline:
             return Outputs(windows, None, None, names=names)
         windows, findings = self.sensors.update(windows)
         mark("sensors")
-        scores = self.detector.score(windows, names)
+        rulers = self.newcomers.update(windows, names, self.detector.model.scaling)
+        scores = self.detector.score(windows, names, rulers)
         mark("score")
-        limits = self.threshold.update(windows.assets, scores.score, self.detector.model.calibration.scores)
+        calibration = self.detector.model.calibration.scores
+        limits = self.threshold.update(windows.assets, scores.score, calibration, rulers.strange)
         thresholds = self.budget.update(windows.assets, windows.ends, scores.score, limits)
         mark("threshold")
-        alerts = self.alerting.update(windows, scores, thresholds, names, self.model, self._explain(windows, names))
+        explain = self._explain(windows, names, rulers)
+        alerts = self.alerting.update(windows, scores, thresholds, names, self.model, explain)
         alerts += self.sensor_alerts.update(windows, findings, scores, names, self.windows.channels, self.model)
         alerts.sort(key=lambda alert: alert.position)  # of equal ones, machines first: no batch parts those
         mark("alerting")
@@ -105,6 +111,7 @@ class Pipeline:
         names = self.windows.assets
         row = self.windows.forget(kept)
         self.sensors.forget(row)
+        self.newcomers.forget(row)
         self.threshold.forget(row)
         self.budget.forget(row)
         return ((row, names[row]),)
@@ -120,6 +127,7 @@ class Pipeline:
         """Score with `detector`, which is the model that a loaded state was made with, or the first one."""
         self.windows.set_channels(detector.model.channels, frozen=True)
         self.sensors.use(detector.model.channels, detector.model.habits)
+        self.newcomers.use(detector.model.channels)
         self.detector = detector
 
     def open_alerts(self) -> list[Alert]:
@@ -138,7 +146,7 @@ class Pipeline:
             prefix = f"{name}."
             stage.load_state({key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)})
 
-    def _stages(self) -> dict[str, Windows | Threshold | Budget | Alerting | Sensors | SensorAlerts]:
+    def _stages(self) -> dict[str, Windows | Threshold | Budget | Alerting | Sensors | SensorAlerts | Newcomers]:
         return {
             "windows": self.windows,
             "sensors": self.sensors,
@@ -146,12 +154,20 @@ class Pipeline:
             "budget": self.budget,
             "alerting": self.alerting,
             "sensor_alerts": self.sensor_alerts,
+            "newcomers": self.newcomers,
         }
 
-    def _explain(self, windows: WindowBatch, names: Sequence[str]) -> Callable[[int], tuple[ChannelShare, ...]]:
+    def _explain(
+        self, windows: WindowBatch, names: Sequence[str], rulers: Rulers
+    ) -> Callable[[int], tuple[ChannelShare, ...]]:
         detector = self.detector
         assert detector is not None, "there is a score to explain, so there is a detector"
-        return lambda place: detector.explain(windows.take(np.array([place], np.intp)), names)
+
+        def explain(place: int) -> tuple[ChannelShare, ...]:
+            at = np.array([place], np.intp)
+            return detector.explain(windows.take(at), names, rulers.take(at))
+
+        return explain
 
 
 def _since(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:

@@ -12,6 +12,7 @@ from monitor.connectors.base import Sink
 from monitor.connectors.memory import MemoryBroker
 from monitor.core.alerting import Alerting
 from monitor.core.history import History
+from monitor.core.newcomers import Newcomers
 from monitor.core.pipeline import Dials, Pipeline
 from monitor.core.records import Partition
 from monitor.core.sensor_alerts import SensorAlerts
@@ -82,6 +83,7 @@ def make_pipeline(settings: Settings, partition: Partition) -> Pipeline:
             on_delay_ms=round(alerting.on_delay_s * 1000),
             off_delay_ms=round(alerting.off_delay_s * 1000),
         ),
+        Newcomers(length=windows.length, step_ms=windows.step_ms),
         dials=dials(settings),
     )
 

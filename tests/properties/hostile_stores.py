@@ -15,6 +15,7 @@ from monitor.core.budget import Budget
 from monitor.core.corpus import Corpus
 from monitor.core.decode_format import Format
 from monitor.core.detector import Detector, Model
+from monitor.core.newcomers import Newcomers
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import State
 from monitor.core.sensor_alerts import SensorAlerts
@@ -253,6 +254,7 @@ def new_pipeline() -> Pipeline:
         Alerting(detector="d", partition=READINGS, critical_ratio=3.0, update_ms=10_000, **delays),
         Sensors(length=L, step_ms=STEP, min_observed=0.5, low={}, high={}, skip=()),
         SensorAlerts(detector="d", partition=READINGS, on_delay_ms=2000, off_delay_ms=5000),
+        Newcomers(length=L, step_ms=STEP),
     )
     made.use(Detector(model()))
     return made
