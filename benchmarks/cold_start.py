@@ -2,10 +2,14 @@
 
     python -m benchmarks.cold_start [--assets 8] [--seeds 0,1,2] [--hours 24] [--apart 0,1] [--json FILE]
 
-For each seed a plant of twice `--assets` pumps, a step being STEP_S. A model is learned from the first half, which the
-model thus knows by name ("old"); the second half begins with the day ("new"). Both go through one pipeline from an
-empty state, and the old ones once more through a pipeline that has also scored what they were learned from ("warm").
-The new ones go once more through one that learns nothing of its own about them ("class row").
+For each seed a plant of twice `--assets` pumps, a step being STEP_S. A model is learned from the first half, which it
+thus knows by name; the second half begins with the day. Each group has a pipeline of its own:
+
+    old            known to the model, from an empty state
+    warm           the same, after the pipeline has scored what the model was learned from
+    new            not known to the model
+    new, no lent   the same, with limits that leave the calibration as those of known machines do
+    new, class     the same, and nothing of their own is learned: the class's statistics scale them all day
 
 The day is run three times: healthy, where every alert is false; with one labelled fault per pump in every 480 steps;
 and with a fault that is on from its first step to its last, one channel LASTING deviations higher.
@@ -29,7 +33,7 @@ import torch
 from monitor.core.detector import Detector, Model
 from monitor.core.newcomers import Newcomers, Rulers
 from monitor.core.pipeline import Pipeline
-from monitor.core.records import Alert, Message, Partition, WindowBatch
+from monitor.core.records import Alert, Bools, Message, Partition, WindowBatch
 from monitor.core.scaling import Scaling
 from monitor.core.training import fit, prepare
 from monitor.service.assembly import make_history, make_pipeline
@@ -47,7 +51,7 @@ BATCH = 2000
 GAINS = (0.8, 1.25)
 HOUR_MS = 3_600_000
 LASTING = 3.0
-GROUPS = ("old", "new", "warm", "class row")
+GROUPS = ("old", "warm", "new", "new, no lent", "new, class")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +154,31 @@ def set_apart(values: Doubles, usual: Doubles, seed: int, apart: float) -> Doubl
     return moved
 
 
+class Unlent(Rulers):
+    """Rulers that tell the threshold of no machine that the model does not know it."""
+
+    __slots__ = ()
+
+    @property
+    def strange(self) -> Bools:
+        return np.zeros(len(self.rows), np.bool_)
+
+
+class OwnScale(Newcomers):
+    """Learns scales, and nothing is lent to the limits."""
+
+    def update(self, windows: WindowBatch, names: Sequence[str], scaling: Scaling) -> Rulers:
+        return Unlent(*super().update(windows, names, scaling))
+
+
 class ClassOnly(Newcomers):
     """Learns nothing: assets that the model does not know are scaled by the class's row."""
 
     def update(self, windows: WindowBatch, names: Sequence[str], scaling: Scaling) -> Rulers:
         return Rulers(scaling, scaling.rows(names)[windows.assets])
+
+
+LEARNERS = {"new, no lent": OwnScale, "new, class": ClassOnly}
 
 
 def sent_by(plant: Plant, begin: int, values: Doubles) -> list[Message]:
@@ -163,11 +187,11 @@ def sent_by(plant: Plant, begin: int, values: Doubles) -> list[Message]:
     return [Message(PARTITION, at, sent.key, sent.value, sent.time) for at, sent in enumerate(all_sent)]
 
 
-def run(pipeline: Pipeline, sent: Sequence[Message], groups: Sequence[Sequence[str]], begin: int) -> list[Run]:
-    """Take the messages of the groups' assets from `begin`, ms UTC, on; what each group gave."""
+def run(pipeline: Pipeline, sent: Sequence[Message], group: Sequence[str], begin: int) -> Run:
+    """Take the messages of the group's assets; what they gave from `begin`, ms UTC, on."""
     alerts: list[Alert] = []
     first: dict[str, int] = {}
-    keys = {name.encode() for group in groups for name in group}
+    keys = {name.encode() for name in group}
     own = [message for message in sent if message.key in keys]
     for at in range(0, len(own), BATCH):
         part = own[at : at + BATCH]
@@ -176,15 +200,8 @@ def run(pipeline: Pipeline, sent: Sequence[Message], groups: Sequence[Sequence[s
         ends, rows = outputs.windows.ends, outputs.windows.assets
         for row in np.unique(rows).tolist():
             first.setdefault(outputs.names[row], int(ends[rows == row].min()) - begin)
-    spans = [span for span in spans_of(alerts) if span.start >= begin]
-    return [
-        Run(
-            tuple(group),
-            tuple(span for span in spans if span.asset in group),
-            tuple(first[name] for name in group if name in first),
-        )
-        for group in groups
-    ]
+    found = tuple(span for span in spans_of(alerts) if span.start >= begin)
+    return Run(tuple(group), found, tuple(first[name] for name in group if name in first))
 
 
 def learned(settings: Settings, past: Sequence[Message], old: Sequence[str]) -> Model:
@@ -209,7 +226,7 @@ def lasting_faults(plant: Plant, begin: int, end: int) -> list[Fault]:
     return faults
 
 
-def measure(seed: int, assets: int, hours: float, apart: float) -> dict[str, Row]:
+def measure(seed: int, assets: int, hours: float, apart: float, groups: Sequence[str]) -> dict[str, Row]:
     """A row per group, of one seed."""
     settings = load(CONFIG, {}, {"windows.step_s": float(STEP_S), **DELAYS})
     plant = Plant(PlantSettings(assets=2 * assets, step_ms=1000 * STEP_S, seed=seed))
@@ -226,17 +243,17 @@ def measure(seed: int, assets: int, hours: float, apart: float) -> dict[str, Row
     past = sent_by(plant, 0, streams[0][:, :CLEAN])
     detector = Detector(learned(settings, past, old))
     begin, grace = plant.time(CLEAN), settings.windows.step_ms * settings.windows.length
-    runs: dict[str, list[Run]] = {name: [] for name in GROUPS}
+    runs: dict[str, list[Run]] = {name: [] for name in groups}
     for values in streams:
         sent = sent_by(plant, CLEAN, values[:, CLEAN:])
-        cold, warm, bare = (make_pipeline(settings, PARTITION) for _ in range(3))
-        bare.newcomers = ClassOnly(length=settings.windows.length, step_ms=settings.windows.step_ms)
-        for pipeline in (cold, warm, bare):
+        for name in groups:
+            pipeline = make_pipeline(settings, PARTITION)
+            if name in LEARNERS:
+                pipeline.newcomers = LEARNERS[name](length=settings.windows.length, step_ms=settings.windows.step_ms)
             pipeline.use(detector)
-        run(warm, past, (old,), begin)
-        found = (*run(cold, sent, (old, new), begin), *run(warm, sent, (old,), begin), *run(bare, sent, (new,), begin))
-        for name, each in zip(GROUPS, found, strict=True):
-            runs[name].append(each)
+            if name == "warm":
+                run(pipeline, past, old, begin)
+            runs[name].append(run(pipeline, sent, old if name in {"old", "warm"} else new, begin))
     return {name: row_of(each, faults, begin, plant.time(end), grace) for name, each in runs.items()}
 
 
@@ -262,18 +279,19 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--hours", type=float, default=24.0)
     parser.add_argument("--apart", default="0,1")
+    parser.add_argument("--groups", default=";".join(GROUPS), help="of those above, joined by semicolons")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     found: dict[str, dict[str, Any]] = {}
     for apart in map(float, arguments.apart.split(",")):
-        total = dict.fromkeys(GROUPS, Row())
+        total = dict.fromkeys(arguments.groups.split(";"), Row())
         for seed in map(int, arguments.seeds.split(",")):
-            for name, row in measure(seed, arguments.assets, arguments.hours, apart).items():
+            for name, row in measure(seed, arguments.assets, arguments.hours, apart, list(total)).items():
                 total[name] += row
         for name, row in total.items():
             found[f"apart {apart:g}, {name}"] = figures(row)
-            print(f"apart {apart:g} {name:9}", *(f"{key}: {value};" for key, value in figures(row).items()))
+            print(f"apart {apart:g} {name:12}", *(f"{key}: {value};" for key, value in figures(row).items()))
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1))
 

@@ -5,7 +5,9 @@ is the percentile of what is kept. A score enters as at most `clip` times the ba
 blinds the monitor after an incident, leaving them out runs away under drift (measured: 4 times the false alarms at
 equal recall). The clip also bounds how fast a lasting shift is accepted: by a factor `clip` for each (1 - percentile)
 share of the memory it fills. Until an asset has entered `warm` scores, its base is borrowed from the quantiles of the
-model's calibration.
+model's calibration. Of an asset that the model does not know, a share of it stays borrowed, as if LENT scores had been:
+its first scores are of a scale that does not fit yet, and would hide faults for as long as they are remembered
+(measured: docs/detection.md).
 
 Guaranteed: an asset's limits are a function of its scores alone. The base is computed anew when the number of scores
 the asset has ever entered reaches `warm` and whenever it then equals the asset's row modulo `refresh`, so neither the
@@ -29,7 +31,7 @@ from monitor.core.histogram import LEAST_CLIP, Histogram
 from monitor.core.records import Bools, Floats, Ints, State, ThresholdBatch, Times
 from monitor.core.scores import Doubles, Ring, Scores, check_arrays, ordinals
 
-LENT = 512.0  # scores that the calibration counts as, beside those of an asset that the model does not know
+LENT = 512.0  # scores that the calibration counts as beside an unknown asset's own; with 2048 much the same is found
 FLOOR = 1e-9  # a base is never 0, so that score / threshold is finite
 
 
