@@ -26,7 +26,7 @@ from monitor.core.grid import Index, extend, first_of_run, pick_columns
 from monitor.core.records import Bools, State, WindowBatch, pack_names, unpack_names
 from monitor.core.scaling import Doubles, Scaling
 
-# Chosen on seeds 10 and 11 of benchmarks/cold_start.py with labels in view; its figures are of others (docs/detection.md).
+# Chosen on seeds 10 and 11 of benchmarks/cold_start.py, labels in view; its figures are of others (docs/detection.md).
 CLASS_ROWS = 128.0  # cells of its own that weigh as much as the class; with 512 alerts stay on twice as long
 WIDE = 1.5  # times the class's deviation while nothing is known; at 1 and at 2 half as many false alarms again at first
 CELLS = 4.0  # deviations of the class
