@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 
 from monitor.core.habits import Habits
+from monitor.core.newcomers import Rulers
 from monitor.core.readout import beyond_usual, channels_seen, horizons, moves, newest, over_channels, read_out
 from monitor.core.reconstruct import Reconstruction
 from monitor.core.records import Bools, ChannelShare, Floats, ScoreBatch, State, WindowBatch, pack_names, unpack_names
@@ -178,14 +179,16 @@ class Detector:
         self._deviation = np.sqrt(model.calibration.error)  # (C,)
         self._foresees = float(np.median(model.calibration.move / model.calibration.error)) >= FORESEEN
 
-    def score(self, windows: WindowBatch, names: Sequence[str]) -> ScoreBatch:
-        """Score windows whose `assets` index `names`. Their channels must be the model's, in its order."""
-        rows, x, reconstruction, error = self._reconstruct(windows, names)
+    def score(self, windows: WindowBatch, names: Sequence[str], rulers: Rulers | None = None) -> ScoreBatch:
+        """Score windows whose `assets` index `names`. Their channels must be the model's, in its order.
+
+        `rulers` may give windows of assets that the model does not know others than the class's.
+        """
+        (scaling, rows), x, reconstruction, error = self._reconstruct(windows, names, rulers)
         parts = read_out(x, error, windows.observed, self.model.calibration.error)  # (B, H + 1, C)
         ratio = ratios(parts, windows.observed, self.model.calibration)  # (B, H + 1)
         read = windows.observed if windows.doubted is None else windows.observed | windows.doubted  # shown all the same
         newest_step = np.where(read[:, :, -1], windows.values[:, :, -1], np.nan).astype(np.float32)
-        scaling = self.model.scaling
         return ScoreBatch(
             score=ratio.max(1),
             by_channel=self._causes(x, windows.observed, parts, ratio.argmax(1), 1),
@@ -194,20 +197,22 @@ class Detector:
             newest=newest_step,
         )
 
-    def expected(self, windows: WindowBatch, names: Sequence[str]) -> Floats:
+    def expected(self, windows: WindowBatch, names: Sequence[str], rulers: Rulers | None = None) -> Floats:
         """What the model expects at every step of the windows (B, C, L), in each channel's own unit."""
-        rows, x, reconstruction, _ = self._reconstruct(windows, names)
+        (scaling, rows), x, reconstruction, _ = self._reconstruct(windows, names, rulers)
         B, C, L = x.shape
         steps = reconstruction.transpose(0, 2, 1).reshape(B * L, C)
-        return self.model.scaling.inverse(steps, np.repeat(rows, L)).reshape(B, L, C).transpose(0, 2, 1)
+        return scaling.inverse(steps, np.repeat(rows, L)).reshape(B, L, C).transpose(0, 2, 1)
 
-    def explain(self, window: WindowBatch, names: Sequence[str]) -> tuple[ChannelShare, ...]:
+    def explain(
+        self, window: WindowBatch, names: Sequence[str], rulers: Rulers | None = None
+    ) -> tuple[ChannelShare, ...]:
         """Channels of ONE window ranked by how much each is the cause of its score.
 
         Observed and expected are given at the step of the channel's largest error within the winning horizon: at the
         newest step the cause may already be over.
         """
-        rows, x, reconstruction, error = self._reconstruct(window, names)
+        (scaling, rows), x, reconstruction, error = self._reconstruct(window, names, rulers)
         parts = read_out(x, error, window.observed, self.model.calibration.error)
         winner = ratios(parts, window.observed, self.model.calibration).argmax(1)
         L = window.values.shape[2]
@@ -218,8 +223,8 @@ class Detector:
         h = (*horizons(L), L)[winner[0]]
         worst = L - h + np.where(window.observed[0], error[0], -1.0)[:, -h:].argmax(1)  # (C,) step within the window
         channel = np.arange(len(share))
-        expected = self.model.scaling.inverse(reconstruction[:, channel, worst], rows)[0]
-        spread = self._deviation * self.model.scaling.scale[rows[0]]
+        expected = scaling.inverse(reconstruction[:, channel, worst], rows)[0]
+        spread = self._deviation * scaling.scale[rows[0]]
         return tuple(
             ChannelShare(
                 channel=self.model.channels[c],
@@ -234,16 +239,17 @@ class Detector:
         )
 
     def _reconstruct(
-        self, windows: WindowBatch, names: Sequence[str]
-    ) -> tuple[npt.NDArray[np.intp], Floats, Floats, Floats]:
-        """Rows of the scaling (B,), scaled windows, their reconstruction, and error, (B, C, L) each."""
-        rows = self.model.scaling.rows(names)[windows.assets]
-        x = self.model.scaling.forward(windows.values, rows)
+        self, windows: WindowBatch, names: Sequence[str], rulers: Rulers | None
+    ) -> tuple[Rulers, Floats, Floats, Floats]:
+        """The rulers, scaled windows, their reconstruction, and error, (B, C, L) each."""
+        if rulers is None:
+            rulers = Rulers(self.model.scaling, self.model.scaling.rows(names)[windows.assets])
+        x = rulers.scaling.forward(windows.values, rulers.rows)
         if windows.doubted is None:
-            return rows, x, *squared_errors(self._reconstruction, x, windows.observed)
+            return rulers, x, *squared_errors(self._reconstruction, x, windows.observed)
         impute(self._reconstruction, x, windows.observed, windows.doubted)
         reconstruction, error = squared_errors(self._reconstruction, x, windows.observed | windows.doubted)
-        return rows, x, reconstruction, error * windows.observed
+        return rulers, x, reconstruction, error * windows.observed
 
     def _causes(self, x: Floats, observed: Bools, parts: Floats, winner: npt.NDArray[np.intp], steps: int) -> Floats:
         """How much each channel is the cause (B, C), in units of what is usual for it.

@@ -4,7 +4,8 @@
     windows    = self.windows.push(readings)
     windows    = self.sensors.update(windows)
     skews      = self.clocks.update(windows, timestamps)
-    scores     = self.detector.score(windows)
+    rulers     = self.newcomers.update(windows)
+    scores     = self.detector.score(windows, rulers)
     thresholds = self.budget.update(self.threshold.update(scores))
     alerts     = self.alerting.update(scores, thresholds), and those of sensors and clocks
 
@@ -29,6 +30,7 @@ from monitor.core.clocks import Clocks
 from monitor.core.decode import decode
 from monitor.core.decode_format import Format
 from monitor.core.detector import Detector
+from monitor.core.newcomers import Newcomers, Rulers
 from monitor.core.outputs import joined
 from monitor.core.records import Alert, ChannelShare, Message, Outputs, ReadingBatch, State, Times, WindowBatch
 from monitor.core.sensor_alerts import SensorAlerts
@@ -52,6 +54,7 @@ class Pipeline:
     sensors: Sensors
     clocks: Clocks
     sensor_alerts: SensorAlerts
+    newcomers: Newcomers
     detector: Detector | None = None
     dials: Dials = field(default_factory=dict)  # that threshold and alerting were made with; a replay needs them
 
@@ -96,12 +99,15 @@ class Pipeline:
         windows, findings = self.sensors.update(windows)
         skews = self.clocks.update(windows, _stamps(messages, windows.position))
         mark("sensors")
-        scores = self.detector.score(windows, names)
+        rulers = self.newcomers.update(windows, names, self.detector.model.scaling)
+        scores = self.detector.score(windows, names, rulers)
         mark("score")
-        limits = self.threshold.update(windows.assets, scores.score, self.detector.model.calibration.scores)
+        calibration = self.detector.model.calibration.scores
+        limits = self.threshold.update(windows.assets, scores.score, calibration, rulers.strange)
         thresholds = self.budget.update(windows.assets, windows.ends, scores.score, limits)
         mark("threshold")
-        alerts = self.alerting.update(windows, scores, thresholds, names, self.model, self._explain(windows, names))
+        explain = self._explain(windows, names, rulers)
+        alerts = self.alerting.update(windows, scores, thresholds, names, self.model, explain)
         alerts += self.sensor_alerts.update(windows, findings, skews, scores, names, self.windows.channels, self.model)
         alerts.sort(key=lambda alert: alert.position)  # of equal ones, machines first: no batch parts those
         mark("alerting")
@@ -113,6 +119,7 @@ class Pipeline:
         row = self.windows.forget(kept)
         self.sensors.forget(row)
         self.clocks.forget(row)
+        self.newcomers.forget(row)
         self.threshold.forget(row)
         self.budget.forget(row)
         self.alerting.forget(row)
@@ -130,6 +137,7 @@ class Pipeline:
         """Score with `detector`, which is the model that a loaded state was made with, or the first one."""
         self.windows.set_channels(detector.model.channels, frozen=True)
         self.sensors.use(detector.model.channels, detector.model.habits)
+        self.newcomers.use(detector.model.channels)
         self.detector = detector
 
     def open_alerts(self) -> list[Alert]:
@@ -148,7 +156,9 @@ class Pipeline:
             prefix = f"{name}."
             stage.load_state({key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)})
 
-    def _stages(self) -> dict[str, Windows | Threshold | Budget | Alerting | Sensors | Clocks | SensorAlerts]:
+    def _stages(
+        self,
+    ) -> dict[str, Windows | Threshold | Budget | Alerting | Sensors | Clocks | SensorAlerts | Newcomers]:
         return {
             "windows": self.windows,
             "sensors": self.sensors,
@@ -157,12 +167,20 @@ class Pipeline:
             "budget": self.budget,
             "alerting": self.alerting,
             "sensor_alerts": self.sensor_alerts,
+            "newcomers": self.newcomers,
         }
 
-    def _explain(self, windows: WindowBatch, names: Sequence[str]) -> Callable[[int], tuple[ChannelShare, ...]]:
+    def _explain(
+        self, windows: WindowBatch, names: Sequence[str], rulers: Rulers
+    ) -> Callable[[int], tuple[ChannelShare, ...]]:
         detector = self.detector
         assert detector is not None, "there is a score to explain, so there is a detector"
-        return lambda place: detector.explain(windows.take(np.array([place], np.intp)), names)
+
+        def explain(place: int) -> tuple[ChannelShare, ...]:
+            at = np.array([place], np.intp)
+            return detector.explain(windows.take(at), names, rulers.take(at))
+
+        return explain
 
 
 def _stamps(messages: Sequence[Message], offsets: Times) -> Times:

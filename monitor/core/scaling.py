@@ -5,7 +5,8 @@ deviation: a channel that rarely moves is scaled by its range (its deviation is 
 infinite); a constant channel gets a floor, a share of its level, so that the unit does not matter; and values are
 clipped smoothly at CLIP deviations, so that one absurd value does not drown the others but larger still scores higher.
 
-An asset seen in training has its own row of statistics; any other asset of the class uses the class row.
+An asset seen in training has its own row of statistics; any other asset of the class begins with the class row, which
+`newcomers` blends into its own.
 """
 
 from collections.abc import Mapping, Sequence

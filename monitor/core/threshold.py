@@ -5,7 +5,9 @@ is the percentile of what is kept. A score enters as at most `clip` times the ba
 blinds the monitor after an incident, leaving them out runs away under drift (measured: 4 times the false alarms at
 equal recall). The clip also bounds how fast a lasting shift is accepted: by a factor `clip` for each (1 - percentile)
 share of the memory it fills. Until an asset has entered `warm` scores, its base is borrowed from the quantiles of the
-model's calibration.
+model's calibration. Of an asset that the model does not know, a share of it stays borrowed, as if LENT scores had been:
+its first scores are of a scale that does not fit yet, and would hide faults for as long as they are remembered
+(measured: docs/detection.md).
 
 Guaranteed: an asset's limits are a function of its scores alone. The base is computed anew when the number of scores
 the asset has ever entered reaches `warm` and whenever it then equals the asset's row modulo `refresh`, so neither the
@@ -29,6 +31,7 @@ from monitor.core.histogram import LEAST_CLIP, Histogram
 from monitor.core.records import Bools, Floats, Ints, State, ThresholdBatch, Times
 from monitor.core.scores import Doubles, Ring, Scores, check_arrays, ordinals
 
+LENT = 512.0  # scores that the calibration counts as beside an unknown asset's own; with 2048 much the same is found
 FLOOR = 1e-9  # a base is never 0, so that score / threshold is finite
 
 
@@ -68,29 +71,35 @@ class Threshold:
         self._count: Times = np.empty(0, np.int64)  # (>= A,) scores ever entered
         self._base: Doubles = np.empty(0)  # (>= A,) NaN until warm
 
-    def update(self, assets: Ints, score: Floats, calibration: Floats) -> ThresholdBatch:
+    def update(self, assets: Ints, score: Floats, calibration: Floats, strange: Bools | None = None) -> ThresholdBatch:
         """The limits for scores (B,) of rows `assets` (B,), in the order in which they were taken; then enter them.
 
         `calibration` (len(LEVELS),) holds the quantiles of the model's score on clean windows. Scores are finite.
+        `strange` (B,) tells which are of assets that the model does not know, all of an asset or none; None = no one.
         """
         borrowed = max(float(np.interp(self._percentile / 100, LEVELS, calibration)), FLOOR)
         order = np.argsort(assets, kind="stable")  # from here on the scores of one asset lie together
         run, entering = assets[order], score[order]
         at = np.flatnonzero(first_of_run(run))
         ends = np.append(at[1:], len(run))[: len(at)]
-        rows = run[at].astype(np.int64)
+        rows, lent = run[at].astype(np.int64), np.zeros(len(at))
+        if strange is not None:
+            lent[strange[order][at]] = LENT
         self._reserve(int(run[-1]) + 1 if len(run) else 0)  # rows ascend
         base, warm = np.empty(len(run)), np.empty(len(run), np.bool_)
         while len(rows):  # a round takes each asset to where its base changes
             stop = np.minimum(at + self._at_once(rows), ends)
             own = self._count[rows] >= self._warm
             held = np.where(own, self._base[rows], borrowed)
+            if lent.any():
+                share = lent / (lent + np.minimum(self._renewed(rows), self._memory))
+                held = np.where(own, share * borrowed + (1 - share) * held, borrowed)
             which = np.repeat(np.arange(len(rows)), stop - at)
             place = at[which] + ordinals(stop - at)
             base[place], warm[place] = held[which], own[which]
             self._enter(rows, stop - at, np.minimum(entering[place], _narrow(self._clip * held)[which]))
             going = stop < ends
-            rows, at, ends = rows[going], stop[going], ends[going]
+            rows, at, ends, lent = rows[going], stop[going], ends[going], lent[going]
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
         threshold = _narrow(self._margin * base)[back]
@@ -121,6 +130,11 @@ class Threshold:
         regular = self._refresh - (count - rows) % self._refresh
         renewal = np.where(count < self._warm, self._warm - count, regular)
         return np.minimum(renewal, self._scores.room(count))
+
+    def _renewed(self, rows: Index) -> Times:
+        """Scores each row had entered when its base was computed last, if it ever was."""
+        count = self._count[rows]
+        return np.maximum(count - (count - rows) % self._refresh, self._warm)
 
     def _enter(self, rows: Index, numbers: Times, scores: Floats) -> None:
         """Enter `numbers[i]` scores of `rows[i]`, at most up to its next renewal, and renew what is due."""

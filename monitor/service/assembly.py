@@ -13,6 +13,7 @@ from monitor.connectors.memory import MemoryBroker
 from monitor.core.alerting import Alerting
 from monitor.core.clocks import Clocks
 from monitor.core.history import History
+from monitor.core.newcomers import Newcomers
 from monitor.core.pipeline import Dials, Pipeline
 from monitor.core.records import Partition
 from monitor.core.sensor_alerts import SensorAlerts
@@ -88,6 +89,7 @@ def make_pipeline(settings: Settings, partition: Partition) -> Pipeline:
             on_delay_ms=round(alerting.on_delay_s * 1000),
             off_delay_ms=round(alerting.off_delay_s * 1000),
         ),
+        Newcomers(length=windows.length, step_ms=windows.step_ms),
         dials=dials(settings),
     )
 

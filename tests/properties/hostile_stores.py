@@ -16,6 +16,7 @@ from monitor.core.clocks import Clocks
 from monitor.core.corpus import Corpus
 from monitor.core.decode_format import Format
 from monitor.core.detector import Detector, Model
+from monitor.core.newcomers import Newcomers
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import State
 from monitor.core.sensor_alerts import SensorAlerts
@@ -260,6 +261,7 @@ def new_pipeline() -> Pipeline:
         Sensors(length=L, step_ms=STEP, min_observed=0.5, low={}, high={CHANNELS[0]: LIMIT}, skip=()),
         Clocks(tolerance_ms=30_000, wait_ms=31 * STEP, step_ms=STEP),
         SensorAlerts(detector="d", partition=READINGS, on_delay_ms=2000, off_delay_ms=5000),
+        Newcomers(length=L, step_ms=STEP),
     )
     made.use(Detector(model()))
     return made

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from monitor.core.detector import LEVELS
 from monitor.core.histogram import BLOCKS, BUCKETS, ENDS, ERROR, LEAST_CLIP, REACH, VALUES
 from monitor.core.records import Floats
-from monitor.core.threshold import FLOOR, Threshold
+from monitor.core.threshold import FLOOR, LENT, Threshold
 
 CALIBRATION = np.linspace(0.01, 1.5, len(LEVELS)).astype(np.float32)
 OTHER = (np.linspace(0.1, 1.2, len(LEVELS)) ** 2).astype(np.float32)
 
 Row = tuple[np.float32, bool, bool]  # threshold, anomalous, warm
 Stream = list[tuple[int, float]]  # asset row, score
+Strange = frozenset[int]  # asset rows that the model does not know
 
 
 class NaiveRing:
@@ -77,7 +78,7 @@ class NaiveThreshold:
         self.entered: dict[int, int] = {}
         self.base: dict[int, float] = {}
 
-    def update(self, asset: int, score: np.float32, calibration: Floats) -> Row:
+    def update(self, asset: int, score: np.float32, calibration: Floats, strange: Strange = frozenset()) -> Row:
         """Judge one score, then enter it."""
         if asset not in self.scores:
             self.scores[asset] = (NaiveRing if self.kind == "ring" else NaiveHistogram)(self.memory)
@@ -87,6 +88,10 @@ class NaiveThreshold:
             self.renew(asset)
         borrowed = max(float(np.interp(self.percentile / 100, LEVELS, calibration)), FLOOR)
         base = self.base[asset] if warm else borrowed
+        if warm and asset in strange:
+            known = min(max(entered - (entered - asset) % self.refresh, self.warm), self.memory)
+            share = LENT / (LENT + known)
+            base = share * borrowed + (1 - share) * base
         limit = np.float32(self.margin * base)
         self.scores[asset].enter(float(min(score, np.float32(self.clip * base))))
         self.entered[asset] += 1
@@ -131,6 +136,7 @@ def options(draw: st.DrawFn) -> dict[str, Any]:
 
 SCORES = st.sampled_from([0.0, 0.5, 1.0, 1e-12]) | st.floats(0, 2, width=32) | st.floats(0, 1e6, width=32)
 STREAMS = st.lists(st.tuples(st.sampled_from([0, 0, 0, 0, 1, 1, 2, 5, 37]), SCORES), max_size=150)
+STRANGE = st.sampled_from([frozenset[int](), frozenset({0}), frozenset({1, 37})])
 CUTS = st.lists(st.sampled_from([1, 2, 3, 7, 20, 500]), min_size=1, max_size=4)  # sizes of the batches, repeated
 
 
@@ -141,10 +147,11 @@ def batches(stream: Stream, cuts: list[int]) -> list[Stream]:
     return [stream[begin:end] for begin, end in itertools.pairwise(bounds)]
 
 
-def push(stage: Threshold, stream: Stream, calibration: Floats) -> list[Row]:
+def push(stage: Threshold, stream: Stream, calibration: Floats, strange: Strange = frozenset()) -> list[Row]:
     """One batch."""
     assets = np.array([asset for asset, _ in stream], np.int32)
-    part = stage.update(assets, np.array([score for _, score in stream], np.float32), calibration)
+    scores, unknown = np.array([score for _, score in stream], np.float32), np.isin(assets, list(strange))
+    part = stage.update(assets, scores, calibration, unknown if strange else None)
     return list(zip(part.threshold, part.anomalous.tolist(), part.warm.tolist(), strict=True))
 
 
@@ -154,14 +161,16 @@ def bytes_of(stage: Threshold) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
 
 
 @settings(max_examples=300, deadline=None)
-@given(options(), STREAMS, STREAMS, CUTS)
-def test_limits_match_the_twin(chosen: dict[str, Any], first: Stream, second: Stream, cuts: list[int]) -> None:
+@given(options(), STREAMS, STREAMS, CUTS, STRANGE)
+def test_limits_match_the_twin(
+    chosen: dict[str, Any], first: Stream, second: Stream, cuts: list[int], strange: Strange
+) -> None:
     """Limits are the twin's to the last bit, before and after a change of models, however the stream is cut."""
     twin, stage = NaiveThreshold(**chosen), Threshold(**chosen)
-    wanted = [twin.update(asset, np.float32(score), CALIBRATION) for asset, score in first]
+    wanted = [twin.update(asset, np.float32(score), CALIBRATION, strange) for asset, score in first]
     twin.rebase(CALIBRATION, OTHER)
     wanted += [twin.update(asset, np.float32(score), OTHER) for asset, score in second]
-    found = [row for part in batches(first, cuts) for row in push(stage, part, CALIBRATION)]
+    found = [row for part in batches(first, cuts) for row in push(stage, part, CALIBRATION, strange)]
     stage.rebase(CALIBRATION, OTHER)
     found += [row for part in batches(second, cuts) for row in push(stage, part, OTHER)]
     assert found == wanted
@@ -207,14 +216,16 @@ def borrowed(chosen: dict[str, Any]) -> float:
 
 
 @settings(max_examples=200, deadline=None)
-@given(options(), STREAMS, CUTS)
-def test_state_does_not_depend_on_cuts_or_on_moving(chosen: dict[str, Any], stream: Stream, cuts: list[int]) -> None:
+@given(options(), STREAMS, CUTS, STRANGE)
+def test_state_does_not_depend_on_cuts_or_on_moving(
+    chosen: dict[str, Any], stream: Stream, cuts: list[int], strange: Strange
+) -> None:
     """State saved and loaded at every cut ends bit by bit as the state of a stage that saw one whole batch."""
     whole, moving = Threshold(**chosen), Threshold(**chosen)
-    wanted = push(whole, stream, CALIBRATION)
+    wanted = push(whole, stream, CALIBRATION, strange)
     found = []
     for part in batches(stream, cuts):
-        found += push(moving, part, CALIBRATION)
+        found += push(moving, part, CALIBRATION, strange)
         loaded = Threshold(**chosen)
         loaded.load_state(moving.save_state())
         moving = loaded

@@ -1,0 +1,300 @@
+"""A machine the model has never seen: its first day beside that of machines the model was learned from.
+
+    python -m benchmarks.cold_start [--assets 8] [--seeds 0,1,2] [--hours 24] [--apart 0,1] [--json FILE]
+
+For each seed a plant of twice `--assets` pumps, a step being STEP_S. A model is learned from the first half, which it
+thus knows by name; the second half begins with the day. Each group has a pipeline of its own:
+
+    old            known to the model, from an empty state
+    warm           the same, after the pipeline has scored what the model was learned from
+    new            not known to the model
+    new, no lent   the same, with limits that leave the calibration as those of known machines do
+    new, class     the same, and nothing of their own is learned: the class's statistics scale them all day
+
+The day is run three times: healthy, where every alert is false; with one labelled fault per pump in every 480 steps;
+and with a fault that is on from its first step to its last, one channel LASTING deviations higher.
+
+Pumps of one plant differ in their gains by 6 %, which is up to 0.4 standard deviations of level. `--apart 1` sets them
+further apart: each channel of each pump gets a level up to one standard deviation of the class higher or lower, and
+moves by 0.8 to 1.25 times as much; `--apart 0` leaves them as they are.
+"""
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from monitor.core.detector import Detector, Model
+from monitor.core.newcomers import Newcomers, Rulers
+from monitor.core.pipeline import Pipeline
+from monitor.core.records import Alert, Bools, Message, Partition, WindowBatch
+from monitor.core.scaling import Scaling
+from monitor.core.training import fit, prepare
+from monitor.service.assembly import make_history, make_pipeline
+from monitor.service.configuration import load
+from monitor.service.demo import CLEAN, CONFIG
+from monitor.service.faults import ROUND, SPREAD_STEPS, Fault, fault_schedule, faulty_rows
+from monitor.service.plant import NAMES, Doubles, Plant, PlantSettings, messages
+from monitor.service.settings import Settings
+from monitor.service.verdict import AlertSpan, judge
+
+STEP_S = 10  # a day is 8640 steps, 18 rounds of faults
+DELAYS = {"alerting.on_delay_s": 3.0 * STEP_S, "alerting.off_delay_s": 10.0 * STEP_S, "windows.lateness_s": 20.0}
+PARTITION = Partition("readings", 0)
+BATCH = 2000
+GAINS = (0.8, 1.25)
+HOUR_MS = 3_600_000
+LASTING = 3.0
+GROUPS = ("old", "warm", "new", "new, no lent", "new, class")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one group of assets gave in one stream."""
+
+    assets: tuple[str, ...]
+    alerts: tuple[AlertSpan, ...]
+    first: tuple[int, ...]  # ms from the day's begin to each asset's first score, as windows end
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of the table; sums over seeds are made with `+`."""
+
+    assets: int = 0
+    hours: float = 0.0  # of one asset
+    false_hour: int = 0  # false alarms in the first hour, healthy stream
+    false_day: int = 0  # in the whole of it
+    on_ms: int = 0  # that an alert was on while all was well
+    faults: int = 0
+    found: int = 0  # by an alert that fired in the fault
+    stood: int = 0  # only by one that was on before
+    delays: tuple[int, ...] = ()  # ms, of those found
+    first: tuple[int, ...] = ()  # ms to the first score, by asset
+    lasting: int = 0  # assets whose lasting fault had an alert in the first hour
+    lasting_ms: int = 0  # that an alert was on during lasting faults
+
+    def __add__(self, other: "Row") -> "Row":
+        mine, others = asdict(self), asdict(other)
+        summed = {name: mine[name] + others[name] for name in mine if name != "hours"}
+        return Row(**summed, hours=max(self.hours, other.hours))
+
+
+def row_of(runs: Sequence[Run], faults: Sequence[Fault], begin: int, end: int, grace_ms: int) -> Row:
+    """Judge the three streams of a group; the day is [begin, end) ms UTC."""
+    healthy, faulty, lasting = runs
+    own = [fault for fault in faults if fault.asset in faulty.assets]
+    rows = judge(faulty.alerts, own, grace_ms).rows
+    fresh = [each for each in rows if each.found and not each.already]
+    return Row(
+        assets=len(healthy.assets),
+        hours=(end - begin) / HOUR_MS,
+        false_hour=len(_early(healthy, begin)),
+        false_day=len(healthy.alerts),
+        on_ms=_on_ms(healthy, end),
+        faults=len(own),
+        found=len(fresh),
+        stood=sum(each.already for each in rows),
+        delays=tuple(each.delay_ms for each in fresh if each.delay_ms is not None),
+        first=healthy.first,
+        lasting=len({alert.asset for alert in _early(lasting, begin)}),
+        lasting_ms=_on_ms(lasting, end),
+    )
+
+
+def _early(run: Run, begin: int) -> list[AlertSpan]:
+    return [alert for alert in run.alerts if alert.start < begin + HOUR_MS]
+
+
+def _on_ms(run: Run, end: int) -> int:
+    """How long alerts were on, those of one asset at the same time counted once."""
+    total = 0
+    for asset in run.assets:
+        until = 0
+        for alert in sorted((each for each in run.alerts if each.asset == asset), key=lambda each: each.start):
+            last = end if alert.end is None else alert.end
+            total += max(0, last - max(alert.start, until))
+            until = max(until, last)
+    return total
+
+
+def spans_of(alerts: Iterable[Alert]) -> tuple[AlertSpan, ...]:
+    """Records of alerts as spans, in the order in which they fired."""
+    spans: dict[str, AlertSpan] = {}
+    for alert in alerts:
+        channel = alert.channels[0].channel if alert.channels else None
+        if alert.id not in spans:
+            spans[alert.id] = AlertSpan(alert.id, alert.asset, alert.time, None, channel, alert.cause)
+        if alert.state == "resolved":
+            begun = spans[alert.id]
+            spans[alert.id] = AlertSpan(begun.id, begun.asset, begun.start, alert.time, begun.channel, begun.cause)
+    return tuple(spans.values())
+
+
+def set_apart(values: Doubles, usual: Doubles, seed: int, apart: float) -> Doubles:
+    """Values (A, T, C) of machines that differ more, by what is drawn of seed and asset alone; NaN stays.
+
+    Their levels lie up to `apart` deviations of `usual` (A, n, C) off, their gains within GAINS.
+    """
+    if not apart:
+        return values
+    middle, deviation = usual.mean((0, 1)), usual.std(1).mean(0)  # (C,)
+    A, _, C = values.shape
+    low, high = (float(np.log(gain)) for gain in GAINS)
+    draws = [np.random.default_rng((seed, asset, 77)) for asset in range(A)]
+    level = np.stack([draw.uniform(-apart, apart, C) for draw in draws])[:, None]
+    gain = np.exp(np.stack([draw.uniform(low, high, C) for draw in draws]) * min(1.0, apart))[:, None]
+    moved: Doubles = middle + gain * (values - middle) + level * deviation
+    return moved
+
+
+class Unlent(Rulers):
+    """Rulers that tell the threshold of no machine that the model does not know it."""
+
+    __slots__ = ()
+
+    @property
+    def strange(self) -> Bools:
+        return np.zeros(len(self.rows), np.bool_)
+
+
+class OwnScale(Newcomers):
+    """Learns scales, and nothing is lent to the limits."""
+
+    def update(self, windows: WindowBatch, names: Sequence[str], scaling: Scaling) -> Rulers:
+        return Unlent(*super().update(windows, names, scaling))
+
+
+class ClassOnly(Newcomers):
+    """Learns nothing: assets that the model does not know are scaled by the class's row."""
+
+    def update(self, windows: WindowBatch, names: Sequence[str], scaling: Scaling) -> Rulers:
+        return Rulers(scaling, scaling.rows(names)[windows.assets])
+
+
+LEARNERS = {"new, no lent": OwnScale, "new, class": ClassOnly}
+
+
+def sent_by(plant: Plant, begin: int, values: Doubles) -> list[Message]:
+    """What the pumps send, as the messages of one partition."""
+    all_sent = messages(plant, begin, values)
+    return [Message(PARTITION, at, sent.key, sent.value, sent.time) for at, sent in enumerate(all_sent)]
+
+
+def run(pipeline: Pipeline, sent: Sequence[Message], group: Sequence[str], begin: int) -> Run:
+    """Take the messages of the group's assets; what they gave from `begin`, ms UTC, on."""
+    alerts: list[Alert] = []
+    first: dict[str, int] = {}
+    keys = {name.encode() for name in group}
+    own = [message for message in sent if message.key in keys]
+    for at in range(0, len(own), BATCH):
+        part = own[at : at + BATCH]
+        outputs = pipeline.process(part, part[-1].timestamp, lambda _: None)
+        alerts += outputs.alerts
+        ends, rows = outputs.windows.ends, outputs.windows.assets
+        for row in np.unique(rows).tolist():
+            first.setdefault(outputs.names[row], int(ends[rows == row].min()) - begin)
+    found = tuple(span for span in spans_of(alerts) if span.start >= begin)
+    return Run(tuple(group), found, tuple(first[name] for name in group if name in first))
+
+
+def learned(settings: Settings, past: Sequence[Message], old: Sequence[str]) -> Model:
+    """A model of what the `old` assets sent in the past."""
+    pipeline, history = make_pipeline(settings, PARTITION), make_history(settings)
+    own = [message for message in past if message.key is not None and message.key.decode() in old]
+    for at in range(0, len(own), BATCH):
+        part = own[at : at + BATCH]
+        windows = pipeline.process(part, part[-1].timestamp, lambda _: None).windows
+        history.add(windows, pipeline.windows.assets, pipeline.windows.channels)
+    recipe = settings.training.recipe(settings.model)
+    return fit(prepare(history.normal(), recipe, None), recipe, None, lambda *_: None).model
+
+
+def lasting_faults(plant: Plant, begin: int, end: int) -> list[Fault]:
+    """One per pump at the steps of [begin, end), each in another channel than the pump before."""
+    faults = []
+    for asset, name in enumerate(plant.names):
+        channel = asset % len(NAMES)
+        size = LASTING * float(plant.truth(asset, 0, SPREAD_STEPS)[:, channel].std())
+        faults.append(Fault(name, "step", (NAMES[channel],), plant.time(begin), plant.time(end), size))
+    return faults
+
+
+def measure(seed: int, assets: int, hours: float, apart: float, groups: Sequence[str]) -> dict[str, Row]:
+    """A row per group, of one seed."""
+    settings = load(CONFIG, {}, {"windows.step_s": float(STEP_S), **DELAYS})
+    plant = Plant(PlantSettings(assets=2 * assets, step_ms=1000 * STEP_S, seed=seed))
+    old, new = plant.names[:assets], plant.names[assets:]
+    steps = round(hours * 3600 / STEP_S)
+    faults = fault_schedule(plant, CLEAN, max(1, steps // ROUND))
+    end = CLEAN + steps
+    streams = [
+        plant.rows(0, end),
+        *(faulty_rows(plant, each, 0, end) for each in (faults, lasting_faults(plant, CLEAN, end))),
+    ]
+    usual = streams[0][:, :CLEAN]
+    streams = [set_apart(values, usual, seed, apart) for values in streams]
+    past = sent_by(plant, 0, streams[0][:, :CLEAN])
+    detector = Detector(learned(settings, past, old))
+    begin, grace = plant.time(CLEAN), settings.windows.step_ms * settings.windows.length
+    runs: dict[str, list[Run]] = {name: [] for name in groups}
+    for values in streams:
+        sent = sent_by(plant, CLEAN, values[:, CLEAN:])
+        for name in groups:
+            pipeline = make_pipeline(settings, PARTITION)
+            if name in LEARNERS:
+                pipeline.newcomers = LEARNERS[name](length=settings.windows.length, step_ms=settings.windows.step_ms)
+            pipeline.use(detector)
+            if name == "warm":
+                run(pipeline, past, old, begin)
+            runs[name].append(run(pipeline, sent, old if name in {"old", "warm"} else new, begin))
+    return {name: row_of(each, faults, begin, plant.time(end), grace) for name, each in runs.items()}
+
+
+def figures(row: Row) -> dict[str, Any]:
+    """What is printed of a row: per asset, and times in seconds."""
+    return {
+        "false, 1st hour": round(row.false_hour / row.assets, 2),
+        "false, day": round(row.false_day / row.assets, 2),
+        "alert on, healthy": f"{row.on_ms / (row.assets * row.hours * HOUR_MS):.2%}",
+        "faults": row.faults,
+        "found": f"{row.found / row.faults:.1%}" if row.faults else "",
+        "on before": row.stood,
+        "delay s": median(row.delays) / 1000 if row.delays else None,
+        "first score s": median(row.first) / 1000 if row.first else None,
+        "lasting, 1st hour": f"{row.lasting / row.assets:.0%}",
+        "lasting, alert on": f"{row.lasting_ms / (row.assets * row.hours * HOUR_MS):.1%}",
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--assets", type=int, default=8)
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--hours", type=float, default=24.0)
+    parser.add_argument("--apart", default="0,1")
+    parser.add_argument("--groups", default=";".join(GROUPS), help="of those above, joined by semicolons")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    found: dict[str, dict[str, Any]] = {}
+    for apart in map(float, arguments.apart.split(",")):
+        total = dict.fromkeys(arguments.groups.split(";"), Row())
+        for seed in map(int, arguments.seeds.split(",")):
+            for name, row in measure(seed, arguments.assets, arguments.hours, apart, list(total)).items():
+                total[name] += row
+        for name, row in total.items():
+            found[f"apart {apart:g}, {name}"] = figures(row)
+            print(f"apart {apart:g} {name:12}", *(f"{key}: {value};" for key, value in figures(row).items()))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
