@@ -178,7 +178,7 @@ class KafkaSource:
             if self._batch or self._fault is not None or self._gone:
                 return
             if self._trouble.cut_off:
-                consumer.list_topics(self._topics[0], timeout)  # raises until a broker answers
+                consumer.list_topics(self._topics[0], max(2.0, timeout))  # raises until a broker answers
                 self._trouble.over()
             else:
                 self._sort(consumer.consume(1, timeout))

@@ -86,6 +86,18 @@ class History:
             spans[:] = [span for span in spans if span[0] != alert.start]
             spans.append((alert.start, OPEN if alert.end is None else alert.end))
 
+    def settle(self, alerts: Iterable[Alert]) -> None:
+        """End the alerts that are firing by this sample, but are not among `alerts`, those that are open by now.
+
+        A sample is older than the state it is restored beside: who resolved in between would be left out for ever.
+        """
+        still = {(alert.asset, alert.start) for alert in alerts}
+        for asset, spans in self._spans.items():
+            spans[:] = [
+                (start, max(start, self._newest)) if end == OPEN and (asset, start) not in still else (start, end)
+                for start, end in spans
+            ]
+
     def forget(self, assets: Iterable[str]) -> None:
         """These were given up for others: they count no more. Their blocks stay until they are too old."""
         for asset in assets:

@@ -161,10 +161,7 @@ class Newcomers:
             return
         if state.keys() != {"channels", *_HELD}:
             raise ValueError(f"state of new assets holds {sorted(state)}, expected {sorted({'channels', *_HELD})}")
-        try:
-            channels = tuple(unpack_names(state["channels"]))
-        except RecursionError as deep:
-            raise ValueError("state of new assets: names are nested deep") from deep
+        channels = tuple(unpack_names(state["channels"]))
         if len(set(channels)) < len(channels):
             raise ValueError("state of new assets names a channel twice")
         shape = (len(state["count"]) if state["count"].ndim else 0, len(channels))

@@ -27,7 +27,7 @@ from monitor.core.records import Message, Partition
 from monitor.service.configuration import read_secret
 from monitor.service.metrics import Metrics
 from monitor.service.settings import Settings
-from monitor.store.base import Blobs, Notice
+from monitor.store.base import Blobs, Notice, StoreUnavailable
 from monitor.store.files import open_blobs
 from monitor.store.models import Models
 from monitor.store.snapshots import Snapshots
@@ -231,7 +231,11 @@ def _read_offsets(blobs: Blobs, name: str) -> dict[Partition, int]:
 
 
 def _write_offsets(blobs: Blobs, name: str, committed: Mapping[Partition, int]) -> None:
-    blobs.write(name, json.dumps([[*part, offset] for part, offset in committed.items()]).encode())
+    """Raises OSError, of which the file source makes a commit that is refused for now."""
+    try:
+        blobs.write(name, json.dumps([[*part, offset] for part, offset in committed.items()]).encode())
+    except StoreUnavailable as error:
+        raise OSError(f"{error.path}: {error.reason}") from error
 
 
 def _noticed(metrics: Metrics) -> Callable[[Notice], None]:

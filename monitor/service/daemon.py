@@ -252,10 +252,8 @@ class Daemon:
         if self._monotonic() >= self._summary_at:
             self._log.info("summary", **self._counter.summary(self.overview, lag))
             self._summary_at = self._monotonic() + SUMMARY_S
-        poisoned = [
-            f"{held.partition.topic}[{held.partition.number}]: {held.poisoned}" for held in parts if held.poisoned
-        ]
-        self._health.set("input", ok=not poisoned, reason="; ".join(poisoned))
+        stuck = [f"{held.partition.topic}[{held.partition.number}]: {held.stuck}" for held in parts if held.stuck]
+        self._health.set("input", ok=not stuck, reason="; ".join(stuck))
         if self.overview.model:
             created = self._library.created_ms(self.overview.model)
             self._metrics.set("monitor_model_created_timestamp_seconds", created / 1000)
@@ -266,7 +264,8 @@ class Daemon:
 
     def _train(self) -> None:
         lag, enough = self._source.lag(), self._trainer.enough
-        backlog = any(lag.get(part, 0) and not enough(held.history) for part, held in self._held.items())
+        going = [(part, held) for part, held in self._held.items() if not held.poisoned]
+        backlog = any(lag.get(part, 0) and not enough(held.history) for part, held in going)
         self._trainer.tick({part: held.history for part, held in self._held.items()}, backlog=backlog)
 
     def _on_assign(self, committed: Committed) -> Mapping[Partition, int | None]:

@@ -50,6 +50,13 @@ class Held:
     ratios: Floats = field(default_factory=lambda: np.empty(0, np.float32))  # (A,) of each asset's last window
 
     @property
+    def stuck(self) -> str:
+        """Why nothing of it is committed; empty = all is well."""
+        if self.groundless and self.first is not None:
+            return "not committed, as no snapshot to go back to could be written"
+        return self.poisoned
+
+    @property
     def replaying(self) -> bool:
         """Whether it still reads what was read before the last restart."""
         return self.next is not None and self.next < self.muted_below
@@ -128,6 +135,7 @@ class Keeper:
         )
         self._tell(partition, pipeline)
         history = self._histories.read(partition)
+        history.settle(pipeline.open_alerts())  # what fires in the replay is noted again
         crossed = start is None or snapshot is None
         held = Held(
             partition, pipeline, history, self._poison(), start, committed, committed or 0, crossed, snapshot_due

@@ -87,7 +87,7 @@ class Recorder:
             self._source.pause(list(self._assigned))
         try:
             messages = self._source.poll(self._batch, self._poll_s)
-            self._health.set("recorder source", ok=True)
+            self._health.set("recorder source", ok=not self._source.held_up(), reason=self._source.held_up())
         except Unavailable as error:
             self._health.set("recorder source", ok=False, reason=str(error))
             stop.wait(FIRST_S)

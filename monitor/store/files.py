@@ -186,10 +186,17 @@ class FsspecBlobs:
 
     def _find(self, path: str) -> list[str]:
         self._fs.invalidate_cache()  # another worker may have written since the last listing
-        return [str(found) for found in self._fs.find(path)]
+        # fsspec's own search takes a folder that it cannot list for an empty one; those of object stores do not.
+        strict = {} if self._atomic_put else {"on_error": _told}
+        return [str(found) for found in self._fs.find(path, **strict)]
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{check_name(name)}"
+
+
+def _told(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 @contextlib.contextmanager

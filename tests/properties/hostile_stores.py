@@ -313,6 +313,7 @@ def store_targets() -> list[Target]:
         "Sensors": made.sensors,
         "SensorAlerts": made.sensor_alerts,
         "Clocks": made.clocks,
+        "Newcomers": made.newcomers,
         "Histogram": histogram(),
         "History": past,
     }

@@ -29,6 +29,7 @@ NAMES = [
         "Sensors.load_state",
         "SensorAlerts.load_state",
         "Clocks.load_state",
+        "Newcomers.load_state",
         "Histogram.load_state",
         "History.load_state",
         "Corpus.unpack",
@@ -154,7 +155,7 @@ def test_a_history_that_does_not_fit_changes_nothing(spoil: Spoil) -> None:
     before = made.save_state()
     state = dict(before)
     spoil(state)
-    with pytest.raises(ValueError, match="history|names"):
+    with pytest.raises(ValueError, match=r"history|names"):
         made.load_state(state)
     after = made.save_state()
     assert all(after[name].tobytes() == array.tobytes() for name, array in before.items())
@@ -172,7 +173,7 @@ def test_a_state_of_another_kind_changes_nothing(name: str) -> None:
     stage = getattr(pipeline(), name)
     before = stage.save_state()
     wrong = {"windows": {"assets": np.frombuffer(b"[" * 5000, np.uint8)}, "threshold": {"count": np.array([np.inf])}}
-    with pytest.raises(ValueError, match="state of|names are"):
+    with pytest.raises(ValueError, match=r"state of|names are"):
         stage.load_state({**before, **wrong[name]})
     after = stage.save_state()
     assert all(after[key].tobytes() == array.tobytes() for key, array in before.items())

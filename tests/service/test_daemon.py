@@ -180,3 +180,15 @@ def test_snapshots_of_a_topic_made_anew_are_set_aside_with_the_first_commit(tmp_
         until(lambda: service.metrics.total("monitor_store_notices_total"))
     names = [Path(name).stem for name in open_blobs(str(tmp_path)).names("snapshots")]
     assert max(map(int, names)) == 40
+
+
+def test_a_partition_that_cannot_be_read_does_not_hold_up_the_first_model(tmp_path: Path) -> None:
+    """What is left unread of a poisoned partition is not waited for: the others get their model."""
+    broker = MemoryBroker({"readings": 2})
+    for key, value, at in values(rows(400)):
+        broker.append(Record("readings", key, value), 0, at)
+    for _ in range(300):
+        broker.append(Record("readings", b"c", b"{}"), 1)
+    limits = {"delivery__dead_letters_in_a_row": 50, "source__batch_messages": 20, "training__first_steps": 320}
+    with running(settings(tmp_path, **limits), broker) as service:
+        until(lambda: service.daemon is not None and service.daemon.overview.model)

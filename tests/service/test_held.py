@@ -311,3 +311,24 @@ def test_models_in_the_store_are_shared_by_partitions(tmp_path: Path) -> None:
     other = shelf.keeper.take_over(READINGS._replace(number=1), None, NEVER)
     assert one.pipeline.detector is other.pipeline.detector
     assert Models(shelf.blobs, lambda _: None).current() == one.pipeline.model
+
+
+def test_an_alert_that_ended_after_the_history_was_written_is_over(tmp_path: Path) -> None:
+    """Restored beside a younger state, a history holds no alert as firing that is not open by that state."""
+    put_model(tmp_path)
+    values = rows(400)
+    values[0, 100:110, 1] += 8.0
+    sent = readings(values.astype(np.float64))
+    shelf = Shelf(tmp_path)
+    held = shelf.keeper.take_over(READINGS, None, NEVER)
+    process(held, sent[: 2 * 112])
+    assert held.pipeline.open_alerts()
+    shelf.histories.write(held.partition, held.history)
+    process(held, sent[2 * 112 : 2 * 200])
+    assert not held.pipeline.open_alerts()
+    shelf.keeper.snapshot(committed(held))
+    again = Shelf(tmp_path).keeper.take_over(READINGS, 400, NEVER)
+    process(again, sent[400:])
+    later = again.history.normal()
+    late = later.end > sent[2 * 300].timestamp
+    assert {later.assets[code] for code in later.asset[late].tolist()} == {"a", "b"}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from monitor.core.records import Partition
 from monitor.store.base import Notice, StoreUnavailable
@@ -138,3 +139,20 @@ def test_old_leftovers_on_a_file_system_without_locks_are_removed(tmp_path: Path
     assert not old.exists()
     assert young.exists()
     assert blobs.names("a") == []
+
+
+def test_a_folder_that_cannot_be_listed_is_not_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a listing fails the store is away; taken for empty, state would begin anew beside its own snapshots."""
+    blobs = FsspecBlobs(f"file://{tmp_path}")
+    blobs.open()
+    blobs.write("snapshots/1", b"x")
+
+    def broken(*_: object, **__: object) -> list[object]:
+        raise OSError("the gateway timed out")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalFileSystem, "ls", broken)
+        with pytest.raises(StoreUnavailable, match="timed out"):
+            blobs.names("snapshots")
+    assert blobs.names("snapshots") == ["snapshots/1"]
+    assert blobs.names("nothing") == []
