@@ -135,6 +135,7 @@ def _input() -> list[Panel]:
             gaps=_sum("monitor_gaps_total"),
             cells_doubted=_sum("monitor_cells_doubted_total"),
             source_errors=_sum("monitor_source_errors_total"),
+            complaints=_sum("monitor_complaints_total"),
         ),
     ]
 

@@ -130,6 +130,7 @@ def make_daemon(
     """
     log = structlog.stdlib.get_logger("monitor")
     library, histories = make_library(settings, blobs, metrics), make_histories(settings, blobs)
+    notifier = Notifier(os.environ, time.monotonic, health.beat)
     source = make_source(settings, blobs, metrics, broker)
     sink, committer = make_outputs(settings, source, metrics, broker)
     outputs = settings.outputs
@@ -143,12 +144,12 @@ def make_daemon(
         keeper=make_keeper(settings, make_snapshots(settings, blobs, metrics), histories, library, metrics, wanted),
         histories=histories,
         library=library,
-        trainer=make_trainer(settings, library, histories, metrics, role),
+        trainer=make_trainer(settings, library, histories, metrics, notifier, role),
         pace=make_pace(settings),
         counter=Counter(metrics, log),
         metrics=metrics,
         health=health,
-        notifier=Notifier(os.environ, time.monotonic),
+        notifier=notifier,
         log=log,
         wall_ms=Forward(wall_ms),
         monotonic=time.monotonic,
@@ -207,7 +208,9 @@ def make_histories(settings: Settings, blobs: Blobs) -> Histories:
     return Histories(blobs, settings.source.topics, lambda: make_history(settings), log)
 
 
-def make_trainer(settings: Settings, library: Library, histories: Histories, metrics: Metrics, role: Role) -> Trainer:
+def make_trainer(  # noqa: PLR0917 - what it works with, one each
+    settings: Settings, library: Library, histories: Histories, metrics: Metrics, notifier: Notifier, role: Role
+) -> Trainer:
     """The trainer of this process. Of a group that shares topics, the holder of the first partition trains."""
     first = Partition(settings.source.topics[0], 0) if settings.source.kind != "files" else None
 
@@ -236,27 +239,24 @@ def make_trainer(settings: Settings, library: Library, histories: Histories, met
         metrics=metrics,
         log=structlog.stdlib.get_logger("monitor.training"),
         monotonic=time.monotonic,
+        wall_ms=wall_ms,
+        alive=notifier.alive,
     )
 
 
 def make_training_worker(settings: Settings, blobs: Blobs, metrics: Metrics, health: Health) -> TrainingWorker:
     """The loop of a process that only trains."""
     library = make_library(settings, blobs, metrics)
-    trainer = make_trainer(settings, library, make_histories(settings, blobs), metrics, Role.TRAIN)
-    return TrainingWorker(trainer, library, metrics, health, Notifier(os.environ, time.monotonic))
+    notifier = Notifier(os.environ, time.monotonic, health.beat)
+    trainer = make_trainer(settings, library, make_histories(settings, blobs), metrics, notifier, Role.TRAIN)
+    return TrainingWorker(trainer, library, metrics, health, notifier)
 
 
 def make_recorder(
     settings: Settings, metrics: Metrics, health: Health, broker: MemoryBroker | None = None, role: Role = Role.ALL
 ) -> Recorder:
     """The recording worker; reads what the outputs are written to. Alone in its process, its loop is the heartbeat."""
-    notifier = Notifier(os.environ, time.monotonic)
-
-    def turned() -> None:
-        if role is Role.RECORD:
-            health.beat()
-            notifier.turned()
-
+    notifier = Notifier(os.environ, time.monotonic, health.beat)
     recorder, outputs = settings.recorder, settings.outputs
     topics = [outputs.alerts, outputs.scores] if outputs.scores_every else [outputs.alerts]
     return Recorder(
@@ -272,7 +272,7 @@ def make_recorder(
         health=health,
         log=structlog.stdlib.get_logger("monitor.recorder"),
         monotonic=time.monotonic,
-        turned=turned,
+        alive=notifier.alive if role is Role.RECORD else lambda: None,
     )
 
 

@@ -254,7 +254,7 @@ def _complaint(metrics: Metrics, where: str) -> Callable[[str], None]:
     log = structlog.stdlib.get_logger("monitor")
 
     def tell(text: str) -> None:
-        metrics.add("monitor_source_errors_total")
+        metrics.add("monitor_complaints_total", of=where)
         log.warning("complaint", of=where, text=text)
 
     return tell

@@ -114,8 +114,7 @@ class Daemon:
             self._source.close()  # revokes what is held: rule 6 is rule 7's checkpoint
 
     def _turn(self, stop: Event) -> None:
-        self._health.beat()
-        self._notifier.turned()
+        self._notifier.alive()
         self._hold_or_go()
         try:
             messages = self._source.poll(self._pace.batch, self._pace.poll_s)
@@ -243,6 +242,7 @@ class Daemon:
         if self._monotonic() >= self._history_at:
             for held in parts:
                 self._histories.write(held.partition, held.history)
+                self._notifier.alive()
             self._history_at = self._monotonic() + self._history_s()
         if not self._trainer.learning:
             self._train()
@@ -263,9 +263,9 @@ class Daemon:
         return min(LEARNING_S, self._pace.history_s) if self._trainer.learning else self._pace.history_s
 
     def _train(self) -> None:
-        lag, enough = self._source.lag(), self._trainer.enough
-        going = [(part, held) for part, held in self._held.items() if not held.poisoned]
-        backlog = any(lag.get(part, 0) and not enough(held.history) for part, held in going)
+        lag, now, enough = self._source.lag(), self._monotonic(), self._trainer.enough
+        going = [held for held in self._held.values() if not held.poisoned]
+        backlog = any(held.awaited(lag.get(held.partition), now) and not enough(held.history) for held in going)
         self._trainer.tick({part: held.history for part, held in self._held.items()}, backlog=backlog)
 
     def _on_assign(self, committed: Committed) -> Mapping[Partition, int | None]:
@@ -284,6 +284,7 @@ class Daemon:
         done = self._checkpoint(parts, self._pace.revoke_s, forced=True)
         for held in parts:
             self._histories.write(held.partition, held.history)
+            self._notifier.alive()
             del self._held[held.partition]
         self._log.info("partitions given up", partitions=len(parts), committed=done)
         if not done and self._committer.once:

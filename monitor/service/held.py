@@ -26,6 +26,10 @@ from monitor.store.base import StoreUnavailable
 from monitor.store.models import ModelInvalid
 from monitor.store.snapshots import Snapshot, Snapshots
 
+# Lag of which nothing comes for so long is none: where a partition ends in markers of transactions, its end is never
+# reached. A broker delivers what there is within milliseconds.
+QUIET_S = 30.0
+
 
 @dataclass(slots=True)
 class Held:
@@ -47,6 +51,7 @@ class Held:
     read_before: int | None = None  # no earlier owner has read from here on; None = not known yet
     poisoned: str = ""  # why nothing more of it is read or committed; empty = all is well
     trail: Trail | None = None  # of what alerts look like; None = there is no page to show it
+    moved: tuple[int | None, float] = (None, -np.inf)  # `next` as of the last look that found another, and its time
     ratios: Floats = field(default_factory=lambda: np.empty(0, np.float32))  # (A,) of each asset's last window
 
     @property
@@ -60,6 +65,12 @@ class Held:
     def replaying(self) -> bool:
         """Whether it still reads what was read before the last restart."""
         return self.next is not None and self.next < self.muted_below
+
+    def awaited(self, lag: int | None, now: float) -> bool:
+        """Whether more of it is about to come. `lag` is that of the source, `now` in monotonic seconds."""
+        if self.moved[1] < 0 or self.moved[0] != self.next:
+            self.moved = self.next, now
+        return bool(lag) and now - self.moved[1] < QUIET_S
 
     def on_new_ground(self, lag: int | None) -> bool:
         """Whether everything is past that an earlier owner may have scored and published without having committed it.

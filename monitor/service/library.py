@@ -76,6 +76,14 @@ class Library:
         """When a version was trained, ms UTC; it must have been loaded."""
         return self._created[version]
 
+    def training_begun_ms(self) -> int | None:
+        """When the last training of this store began, ms UTC; None = it is not known."""
+        return self._models.training_begun_ms()
+
+    def note_training(self, begun_ms: int) -> None:
+        """Keep when a training began."""
+        self._models.note_training(begun_ms)
+
     def _look(self) -> Detector | None:
         current = self._models.current()
         if current is None:

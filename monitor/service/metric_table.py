@@ -178,6 +178,12 @@ TABLE = (
         "Polls of the source that failed.",
         "Read the reason in /readyz: network, certificate, password or rights.",
     ),
+    _counter(
+        "monitor_complaints_total",
+        "What the clients of brokers and databases complained of and went on after.",
+        "Read the lines 'complaint' of the log.",
+        of=("source", "outputs", "recorder source", "recorder"),
+    ),
     _gauge(
         "monitor_output_blocked",
         "1 while outputs are not acknowledged.",

@@ -1,7 +1,8 @@
-"""Tells systemd that the service is ready, turns, and stops: sd_notify(3) and its watchdog, without a library.
+"""Tells the probes and systemd that the loop is alive: sd_notify(3) and its watchdog, without a library.
 
 The watchdog is fed by the loop itself, not by a thread beside it: a loop that hangs misses it and is started again.
-Where the environment names no socket, nothing is sent.
+Work that is done once per partition says so after each, for a worker of 64 partitions takes a minute over some of it.
+Where the environment names no socket, systemd is told nothing.
 """
 
 import socket
@@ -9,18 +10,21 @@ from collections.abc import Callable, Mapping
 
 
 class Notifier:
-    """The way to the supervisor, from the variables it sets: NOTIFY_SOCKET, WATCHDOG_USEC."""
+    """The way to the supervisor, from the variables it sets: NOTIFY_SOCKET, WATCHDOG_USEC; `beat` is for the probes."""
 
-    def __init__(self, environment: Mapping[str, str], monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], monotonic: Callable[[], float], beat: Callable[[], None]
+    ) -> None:
         self._address = environment.get("NOTIFY_SOCKET", "")
         usec = environment.get("WATCHDOG_USEC", "")
         self._interval_s = int(usec) / 2e6 if usec.isdecimal() else None  # half of it, as sd_notify(3) recommends
-        self._monotonic = monotonic
+        self._monotonic, self._beat = monotonic, beat
         self._fed_at = -1e9
         self._is_ready = False
 
-    def turned(self) -> None:
-        """The loop went round: the first time it is ready, and from then on it lives."""
+    def alive(self) -> None:
+        """The loop went round or got on: the first time it is ready, and from then on it lives."""
+        self._beat()
         if not self._address:
             return
         if not self._is_ready:

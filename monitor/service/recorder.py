@@ -45,14 +45,14 @@ class Recorder:
         health: Health,
         log: BoundLogger,
         monotonic: Callable[[], float],
-        turned: Callable[[], None],
+        alive: Callable[[], None],
     ) -> None:
-        """`turned` is told each time the loop goes round."""
+        """`alive` is told each time the loop goes round."""
         self._source, self._points, self._dead = source, points, dead
         self._alerts, self._dead_letters = alerts, dead_letters  # topics
         self._batch, self._poll_s, self._timeout_s = batch, poll_s, timeout_s
         self._metrics, self._health, self._log = metrics, health, log
-        self._monotonic, self._turned = monotonic, turned
+        self._monotonic, self._alive = monotonic, alive
         self._random = random.Random()  # noqa: S311 - spreads the attempts of many recorders
         self._next: dict[Partition, int] = {}  # offset behind the last message taken
         self._assigned: set[Partition] = set()
@@ -82,7 +82,7 @@ class Recorder:
             self._dead.close()
 
     def _turn(self, stop: Event) -> None:
-        self._turned()
+        self._alive()
         if self._blocked:
             self._source.pause(list(self._assigned))
         try:
@@ -154,7 +154,7 @@ class Recorder:
 
     def _block(self, reason: str, wait: float) -> None:
         if not self._blocked:
-            self._log.warning("recorder waits for the database", reason=reason, retry_s=round(wait, 1))
+            self._log.warning("recorder waits", reason=reason, retry_s=round(wait, 1))
         self._blocked = True
         self._health.set("recorder", ok=False, reason=reason)
         self._metrics.set("monitor_recorder_blocked", 1)

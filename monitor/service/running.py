@@ -104,7 +104,11 @@ class Service:
             page.open()
             stack.callback(page.close)
         server = HealthServer(self.health, self.metrics, address.host, address.port, page, names=address.names)
-        server.open()
+        try:
+            server.open()
+        except OSError as error:
+            where = f"health.host {address.host!r}, health.port {address.port}"
+            raise OSError(error.errno, f"{error.strerror} ({where})") from error
         stack.callback(server.close)
         self.port = server.port
         log.info("health", address=f"http://{address.host}:{server.port}")

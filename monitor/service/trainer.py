@@ -1,7 +1,8 @@
 """When to train, and the child process that does it; polling goes on meanwhile.
 
 The first model is trained as soon as the assets have given enough history (the median asset has `first_steps` steps);
-later ones every `interval_s`, on the normal part of the history. The child gets the history as a file, fits, judges its
+later ones every `interval_s`, on the normal part of the history. When the last one began is kept in the store, since
+processes may be restarted more often than that. The child gets the history as a file, fits, judges its
 own work (core/gate.py) and stores what passes; only then is the pointer moved here, and the loop adopts at its next
 checkpoint. A child that fails, is refused or runs out of time changes nothing.
 
@@ -82,6 +83,8 @@ class Trainer:
         metrics: Metrics,
         log: BoundLogger,
         monotonic: Callable[[], float],
+        wall_ms: Callable[[], int],
+        alive: Callable[[], None],
     ) -> None:
         self._enabled, self._job = enabled, job
         self._leads = leads  # whether the one who holds these partitions is the trainer of the group
@@ -90,11 +93,12 @@ class Trainer:
         self._look_at = 0.0  # monotonic seconds
         self._first_steps, self._interval_s = first_steps, interval_s
         self._library, self._metrics, self._log = library, metrics, log
-        self._monotonic = monotonic
+        self._monotonic, self._wall_ms = monotonic, wall_ms
+        self._alive = alive  # told after each history that was read, since many take long
         self._child: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None  # of the child
         self._deadline = 0.0
-        self._next = monotonic() + interval_s  # when to train again
+        self._next = 0.0  # monotonic seconds; when to look whether to train again
         self._known: str | None = None  # the model in use as of the last look; "" = there was none
         self._began: tuple[float, int] | None = None  # clock and steps when history was first seen
         self.learning = enabled  # whether there is no model yet, as far as is known
@@ -115,7 +119,7 @@ class Trainer:
         incumbent = self._library.in_use()
         self.learning = incumbent is None
         version = "" if incumbent is None else incumbent.model.version
-        if self._known not in {None, version}:  # by whomever: the trainer may have been another worker until now
+        if self._known not in {None, version}:  # by whomever: by hand, rolled back, or another worker was the trainer
             self._next = self._monotonic() + self._interval_s
         self._known = version
         leads = self._leads(histories.keys())
@@ -129,7 +133,7 @@ class Trainer:
                 and self._monotonic() >= (self._next if self.status.result else 0)
             )
         else:
-            due = bool(self._interval_s) and self._monotonic() >= self._next
+            due = bool(self._interval_s) and leads and self._monotonic() >= self._next and self._over()
         if due and leads:
             self._start(histories, version)
 
@@ -143,6 +147,21 @@ class Trainer:
     def enough(self, history: History) -> bool:
         """Whether a partition has given what the first model needs: its median asset `first_steps` steps."""
         return median_steps([history.steps_seen()]) >= self._first_steps
+
+    def _over(self) -> bool:
+        """Whether `interval_s` has passed since the last training of the group began; if not, when to look again."""
+        now_ms = self._wall_ms()
+        try:
+            begun_ms = self._library.training_begun_ms()
+            if begun_ms is None:  # a model made by hand: its first retraining comes an interval from now
+                self._library.note_training(now_ms)
+        except StoreUnavailable as error:
+            self._log.warning("store not reached", store=error.path, reason=error.reason)
+            self._next = self._monotonic() + RETRY_S
+            return False
+        passed = 0.0 if begun_ms is None else max(0.0, (now_ms - begun_ms) / 1000)  # the clock may have been set back
+        self._next = self._monotonic() + self._interval_s - passed
+        return passed >= self._interval_s
 
     def _look(self, mine: Collection[Partition]) -> None:
         """How much history there is elsewhere. While the store is away, as known before."""
@@ -166,8 +185,7 @@ class Trainer:
     def _start(self, histories: Mapping[Partition, History], incumbent: str) -> None:
         self._next = self._monotonic() + self._interval_s
         try:
-            every = itertools.chain(histories.values(), self._elsewhere(histories.keys()))
-            parts = [part for history in every if len(part := history.normal())]
+            parts = self._parts(histories)
         except StoreUnavailable as error:
             self._finish("failed", f"the histories of other partitions could not be read: {error}")
             return
@@ -176,14 +194,23 @@ class Trainer:
             return
         corpus = join(parts)
         try:
+            self._library.note_training(self._wall_ms())  # before: a worker that it ends must not begin with another
             self._child = self._spawn(corpus, replace(self._job, incumbent=incumbent))
-        except OSError as error:  # no room for the corpus, or for another process
+        except (OSError, StoreUnavailable) as error:  # no room for the corpus, or for another process; no store
             self._finish("failed", f"it could not be started: {error}")
             return
         self._deadline = self._monotonic() + self._job.timeout_s
         self.first_running = not incumbent
         self.status = replace(self.status, running=True, progress=0.0)
         self._log.info("training started", blocks=len(corpus), assets=len(corpus.assets), incumbent=incumbent or None)
+
+    def _parts(self, histories: Mapping[Partition, History]) -> list[Corpus]:
+        """The normal part of every history of the group. Raises StoreUnavailable."""
+        parts = []
+        for history in itertools.chain(histories.values(), self._elsewhere(histories.keys())):
+            parts.append(history.normal())
+            self._alive()
+        return [part for part in parts if len(part)]
 
     def _spawn(self, corpus: Corpus, job: Job) -> "subprocess.Popen[bytes]":
         """The child, with all it is told in a folder of its own. Raises OSError."""

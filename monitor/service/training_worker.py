@@ -29,8 +29,7 @@ class TrainingWorker:
         """Work until `stop` is set; a training that runs is ended then."""
         try:
             while not stop.wait(_TURN_S):
-                self._health.beat()
-                self._notifier.turned()
+                self._notifier.alive()
                 self._turn()
         finally:
             self._notifier.stopping()

@@ -3,6 +3,7 @@
     models/<version>/weights.safetensors
     models/<version>/manifest.json         written last: with it the model exists
     models/current.json                    {"current": version, "history": [versions before it, newest first]}
+    models/training.json                   {"begun_ms": when a trainer last began one, whatever came of it}
 
 A version ("m-20250131T120000-1a2b3c4d") is the time of training and the start of the sha256 of the manifest, which
 names the sha256 of the weights: neither can change unnoticed. No model is ever changed or deleted here; a few hundred
@@ -29,6 +30,7 @@ HISTORY = 14
 
 _VERSION = re.compile(r"m-[0-9]{8}T[0-9]{6}-[0-9a-f]{8}")
 _POINTER = "models/current.json"
+_TRAINING = "models/training.json"
 
 # What bytes that are not what was written can cause while they are parsed.
 _DAMAGE = (ValueError, KeyError, TypeError, RecursionError)
@@ -129,6 +131,20 @@ class Models:
             self._point(pointer[position:])
             return version
         raise ModelInvalid("there is no earlier model to go back to")
+
+    def training_begun_ms(self) -> int | None:
+        """When a trainer last began a training, ms UTC; None if none ever did, or its note cannot be read."""
+        try:
+            return int(json.loads(self._blobs.read(_TRAINING))["begun_ms"])
+        except FileNotFoundError:
+            return None
+        except _DAMAGE as error:
+            self._quarantine(_TRAINING, f"the time of the last training cannot be read: {error!r}")
+            return None
+
+    def note_training(self, begun_ms: int) -> None:
+        """Keep when a training began, durably: processes come and go more often than trainings."""
+        self._blobs.write(_TRAINING, json.dumps({"begun_ms": begun_ms}).encode() + b"\n")
 
     def _pointer(self) -> list[str]:
         """The version in use and those before it; empty if none."""

@@ -35,7 +35,7 @@ class Rig:
             "poll_s": 0.01,
             "timeout_s": 5.0,
             "monotonic": time.monotonic,
-            "turned": lambda: None,
+            "alive": lambda: None,
         }
         self.recorder = Recorder(
             alerts=ALERTS,

@@ -8,6 +8,8 @@ import pytest
 from monitor.connectors.memory import MemoryBroker
 from monitor.core.records import Record
 from monitor.core.training import fit
+from monitor.service.histories import Histories
+from monitor.service.notify import Notifier
 from monitor.store.files import open_blobs
 from monitor.store.models import Models
 from tests.core.machines import ASSETS, FAST, corpus, rows
@@ -192,3 +194,28 @@ def test_a_partition_that_cannot_be_read_does_not_hold_up_the_first_model(tmp_pa
     limits = {"delivery__dead_letters_in_a_row": 50, "source__batch_messages": 20, "training__first_steps": 320}
     with running(settings(tmp_path, **limits), broker) as service:
         until(lambda: service.daemon is not None and service.daemon.overview.model)
+
+
+def test_each_history_that_is_kept_is_a_sign_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Histories of many partitions take long to write, at their time and at a stop; after each the loop is alive."""
+    put_model(tmp_path)
+    seen: list[str] = []
+
+    def watch(kind: type, name: str) -> None:
+        method = getattr(kind, name)
+
+        def watched(*given: object) -> object:
+            seen.append(name)
+            return method(*given)
+
+        monkeypatch.setattr(kind, name, watched)
+
+    watch(Histories, "write")
+    watch(Notifier, "alive")
+    broker = MemoryBroker({"readings": 3})
+    feed(broker, values(rows(100)))
+    with running(settings(tmp_path, store__history_s=1.0), broker):
+        until(lambda: seen.count("write") == 3)
+    writes = [place for place, word in enumerate(seen) if word == "write"]
+    assert len(writes) == 6
+    assert {seen[place + 1] for place in writes} == {"alive"}

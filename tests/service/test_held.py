@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from monitor.core.detector import Detector
-from monitor.service.held import Held
+from monitor.service.held import QUIET_S, Held
 from monitor.store.atomic import Data
 from monitor.store.files import LocalBlobs
 from monitor.store.models import Models
@@ -332,3 +332,13 @@ def test_an_alert_that_ended_after_the_history_was_written_is_over(tmp_path: Pat
     later = again.history.normal()
     late = later.end > sent[2 * 300].timestamp
     assert {later.assets[code] for code in later.asset[late].tolist()} == {"a", "b"}
+
+
+def test_lag_that_nothing_comes_of_is_not_awaited(tmp_path: Path) -> None:
+    """A partition with lag is awaited while messages come and QUIET_S longer: a transaction's marker never comes."""
+    held = Shelf(tmp_path).keeper.take_over(READINGS, 0, NEVER)
+    assert [held.awaited(lag, 0.0) for lag in (0, None, 5)] == [False, False, True]
+    assert [held.awaited(5, now) for now in (QUIET_S - 1, QUIET_S)] == [True, False]
+    process(held, readings(rows(20)))
+    assert [held.awaited(1, QUIET_S + now) for now in (1, QUIET_S, QUIET_S + 1)] == [True, True, False]
+    assert not held.awaited(0, QUIET_S + 2)

@@ -1,6 +1,7 @@
 """A worker as a whole: what is opened and closed in which order, and what ends it."""
 
 import signal
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -203,3 +204,13 @@ def test_a_store_that_is_away_delays_a_take_over(tmp_path: Path) -> None:
         until(lambda: committed(broker) == 280)
     records = {(score["asset"], score["time"]) for score in published(broker, "monitor.scores")}
     assert len(records) == 2 * (140 - L + 1)
+
+
+def test_an_address_that_is_taken_is_named(tmp_path: Path) -> None:
+    """Where something else listens already the error names the address by its settings."""
+    wanted = with_health(settings(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        taken = wanted.model_copy(update={"health": wanted.health.model_copy(update={"port": port})})
+        with pytest.raises(OSError, match=rf"in use \(health\.host '127\.0\.0\.1', health\.port {port}\)"):
+            Service(taken, MemoryBroker()).run(threading.Event())

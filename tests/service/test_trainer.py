@@ -11,6 +11,7 @@ import structlog
 from monitor.core.history import History
 from monitor.core.records import Alert, Partition
 from monitor.service.trainer import LOOK_S, RETRY_S
+from monitor.store.base import StoreUnavailable
 from tests.core.machines import FAST, STEP, L, history, model, rows
 from tests.service.rig import READINGS, put_model, until
 from tests.service.training import INTERVAL_S, made_in, rig
@@ -91,6 +92,7 @@ def test_a_new_leader_goes_by_the_model_of_the_last(store: Path) -> None:
         it.tick()
         put_model(store, replace(model(), channels=tuple(reversed(model().channels))))
         it.tick(INTERVAL_S)
+        it.models.note_training(it.wall_ms())
         held.append(True)
         it.tick(INTERVAL_S - 1)
         assert not it.running()
@@ -166,6 +168,7 @@ def test_a_later_training_comes_after_the_interval(store: Path) -> None:
     """With a model in use nothing is trained before the interval is over, and then with that model as a start."""
     version = put_model(store)
     with rig(store) as it:
+        it.tick()
         it.tick(INTERVAL_S - 1)
         assert not it.trainer.learning
         assert not it.running()
@@ -173,6 +176,63 @@ def test_a_later_training_comes_after_the_interval(store: Path) -> None:
         assert it.running()
         assert not it.trainer.first_running
         assert f'"incumbent": "{version}"' in next((store.parent / "folders").glob("*/job.json")).read_text()
+
+
+def test_the_interval_outlives_the_process(store: Path) -> None:
+    """Processes that are restarted more often than the interval train when it is over, and then not at each restart."""
+    put_model(store)
+    running, seconds = [], 0.38 * INTERVAL_S
+    for run in range(9):  # from 0 to 3 intervals
+        with rig(store) as it:
+            it.clock.now += run * seconds
+            it.tick()
+            running.append(it.running())
+            if not running[-1]:
+                it.tick(seconds / 2)
+                assert not it.running()
+    assert running == [run in {3, 6} for run in range(9)]
+
+
+def test_a_clock_set_back_costs_one_interval(store: Path) -> None:
+    """A training that the clock says is yet to come counts as one that begins now."""
+    put_model(store)
+    with rig(store) as it:
+        it.tick()
+        it.skew_ms = -int(3 * INTERVAL_S * 1000)
+        it.tick(INTERVAL_S)
+        assert not it.running()
+        it.skew_ms = 0
+        it.tick(INTERVAL_S)
+        assert it.running()
+
+
+def test_a_store_that_is_away_puts_training_off(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the store cannot tell when the last training began none begins; it is asked again RETRY_S later."""
+    put_model(store)
+    with rig(store) as it:
+        it.tick()
+        asked: list[float] = []
+
+        def away() -> int:
+            asked.append(it.clock.now)
+            raise StoreUnavailable("store", "no route")
+
+        it.clock.now += INTERVAL_S
+        with monkeypatch.context() as patch:
+            patch.setattr(it.models, "training_begun_ms", away)
+            it.tick()
+            it.tick(RETRY_S - 1)
+        assert (asked, it.running()) == ([it.clock.now - (RETRY_S - 1)], False)
+        it.tick(1)
+        assert it.running()
+
+
+def test_each_history_that_is_read_is_a_sign_of_life(store: Path) -> None:
+    """Many partitions take long to read; after each of them the loop says that it lives."""
+    with rig(store, [history(rows(400))] * 3, elsewhere=lambda _: iter([history(rows(400))])) as it:
+        it.tick()
+        assert it.running()
+        assert it.beats == 4
 
 
 def test_with_an_interval_of_0_only_the_first_is_trained(store: Path) -> None:
@@ -202,6 +262,7 @@ def test_a_refused_candidate_changes_nothing(store: Path) -> None:
     """A candidate that does not pass the gate is not stored and not adopted, and the reason is told."""
     version = put_model(store)
     with rig(store, margin=-10.0) as it:
+        it.tick()
         it.tick(INTERVAL_S)
         result = it.finish()
         assert result.startswith("refused: held-out loss ")

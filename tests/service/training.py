@@ -16,7 +16,7 @@ from monitor.service.trainer import Job, Trainer
 from monitor.store.files import open_blobs
 from monitor.store.models import Models
 from tests.core.machines import FAST, L, history, rows
-from tests.service.rig import Clock, until
+from tests.service.rig import ORIGIN, Clock, until
 
 QUICK = replace(FAST, steps=10)  # gives a model, though not a good one
 LONG = replace(FAST, steps=1_000_000, patience=10_000)  # does not end by itself
@@ -24,10 +24,14 @@ INTERVAL_S = 86_400.0
 
 
 class Rig:
-    """A trainer on a store, with its clock; `tick` is what the loop does about once a second."""
+    """A trainer on a store, with its clock; `tick` is what the loop does about once a second.
+
+    The wall clock is `clock`, and `skew_ms` more.
+    """
 
     def __init__(self, store: Path, histories: Sequence[History] | None = None, **given: Any) -> None:
         self.store, self.clock, self.metrics = store, Clock(), Metrics()
+        self.skew_ms, self.beats = 0, 0
         self.histories = [history(rows(400))] if histories is None else histories
         self.models = Models(open_blobs(str(store)), lambda _: None)
         log = structlog.stdlib.get_logger("test")
@@ -42,8 +46,16 @@ class Rig:
             metrics=self.metrics,
             log=log,
             monotonic=self.clock,
+            wall_ms=self.wall_ms,
+            alive=self.alive,
             **{**arguments, **{name: value for name, value in given.items() if name in own}},
         )
+
+    def wall_ms(self) -> int:
+        return ORIGIN + int(self.clock.now * 1000) + self.skew_ms
+
+    def alive(self) -> None:
+        self.beats += 1
 
     def tick(self, seconds: float = 0.0) -> None:
         self.clock.now += seconds

@@ -235,16 +235,42 @@ def test_a_manifest_that_json_would_change_is_refused(store: Store, manifest: An
     assert store.models.versions() == []
 
 
+DAMAGES: list[Callable[[bytes], bytes]] = [
+    lambda _: b"",
+    lambda text: text[:-5],
+    lambda _: b"[]",
+    lambda _: b"[" * 100_000,
+    lambda _: b"\xff",
+]
+
+
+def test_the_begin_of_the_last_training_is_kept(store: Store) -> None:
+    """None until a training was noted, then the time of the last one, for whoever opens the store."""
+    assert store.models.training_begun_ms() is None
+    for begun_ms in (5, 1_700_000_000_000):
+        store.models.note_training(begun_ms)
+    assert Models(open_blobs(str(store.directory)), store.notices.append).training_begun_ms() == 1_700_000_000_000
+    assert store.models.versions() == []
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, lambda _: b'{"begun_ms": null}', lambda _: b'{"begun_ms": "soon"}'])
+def test_a_damaged_note_of_training_is_set_aside(store: Store, damage: Callable[[bytes], bytes]) -> None:
+    """A note that cannot be read counts as none, with a notice, and another can be made."""
+    store.models.note_training(5)
+    note = store.directory / "models/training.json"
+    note.write_bytes(damage(note.read_bytes()))
+    assert store.models.training_begun_ms() is None
+    assert [(notice.kind, notice.name) for notice in store.notices] == [("corrupt", "models/training.json")]
+    store.models.note_training(7)
+    assert store.models.training_begun_ms() == 7
+
+
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda _: b"",
-        lambda text: text[:-5],
-        lambda _: b"[]",
+        *DAMAGES,
         lambda _: b'{"current": 1, "history": []}',
         lambda _: b'{"current": "../x", "history": []}',
-        lambda _: b"[" * 100_000,
-        lambda _: b"\xff",
     ],
 )
 def test_a_damaged_pointer_is_set_aside(store: Store, damage: Callable[[bytes], bytes]) -> None:
