@@ -4,12 +4,14 @@ import json
 import math
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.lib.stride_tricks import sliding_window_view
 
 from monitor.core.encode import alert_record, dead_letter, score_records
 from monitor.core.records import (
@@ -66,7 +68,7 @@ def outputs(ends: list[int], **changes: Any) -> Outputs:
     """Windows of assets 0, 1, 0, 1, … that end at `ends`, with two channels and scores 1.5, 2.5 and so on."""
     B = len(ends)
     assets = (np.arange(B) % 2).astype(np.int32)
-    values = np.zeros((B, 2, 1), np.float32)
+    values = np.zeros((B, 2, 4), np.float32)
     score = np.arange(B).astype(np.float32) + 1.5
     columns: dict[str, Any] = {
         "score": score,
@@ -217,6 +219,24 @@ def test_scores_are_published_every_nth_step_of_the_grid(every: int, ends: list[
     assert found == [record for record in everything if record["time"] in ends]
     assert [record["score"] for record in everything] == [1.5, 2.5, 3.5, 4.5, 5.5, 6.5]
     assert [record["asset"] for record in everything] == ["pump", "fan"] * 3
+
+
+@given(
+    read=st.lists(st.booleans(), min_size=20, max_size=120),
+    every=st.integers(2, 12),
+    doubted=st.booleans(),
+)
+def test_an_asset_that_is_not_read_at_every_step_has_its_turns(read: list[bool], every: int, doubted: bool) -> None:
+    """Whichever steps an asset is read at, its first window after each multiple of the steps is published, no other."""
+    steps = np.flatnonzero(read)
+    windows = sliding_window_view(np.concatenate((np.zeros(15, bool), read)), 16)[steps]  # (B, 16)
+    cells = np.zeros((len(steps), 2, 16), bool)
+    cells[:, 1] = windows  # the other channel says nothing
+    made = outputs((steps * 500).tolist())
+    batch = replace(made.windows, assets=np.zeros(len(steps), np.int32), values=np.zeros(cells.shape, np.float32))
+    batch = replace(batch, observed=cells & (not doubted), doubted=cells if doubted else None)
+    found = [body(record)["time"] // 500 for record in published(replace(made, windows=batch), every)]
+    assert found == [step for before, step in pairwise([-every, *steps.tolist()]) if before // every < step // every]
 
 
 def test_scores_hold_no_nan() -> None:
