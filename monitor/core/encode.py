@@ -22,7 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from monitor.core.grid import Index
-from monitor.core.records import Alert, ChannelShare, Floats, Message, Outputs, Record, ScoreBatch, WindowBatch
+from monitor.core.new_steps import passes
+from monitor.core.records import Alert, ChannelShare, Floats, Message, Outputs, Record, ScoreBatch
 
 Doubles = npt.NDArray[np.float64]
 
@@ -95,10 +96,13 @@ def score_records(
     every_steps: int,
     step_ms: int,
 ) -> list[Record]:
-    """One record per scored window whose turn it is: see `_turns`."""
+    """One record per scored window with which a multiple of `every_steps` grid steps is reached or passed."""
     if outputs.scores is None or outputs.thresholds is None:
         return []
-    wanted = _turns(outputs.windows, every_steps, step_ms)
+    if every_steps == 1:
+        wanted = np.arange(len(outputs.windows))
+    else:
+        wanted = np.flatnonzero(passes(outputs.windows, outputs.windows.ends // step_ms, every_steps))
     if not len(wanted):
         return []
     judged = _judged(outputs.scores.score[wanted], outputs.thresholds.threshold[wanted])
@@ -115,20 +119,6 @@ def score_records(
         text[1::2] = head + own[3:]
         records.append(Record(topic, names[row].encode(), b"".join(text), _JSON))
     return records
-
-
-def _turns(windows: WindowBatch, every_steps: int, step_ms: int) -> Index:
-    """The windows (K,) with which a multiple of `every_steps` grid steps is reached or passed.
-
-    An asset that is read at odd steps alone has its turns too. The step before is the last one with a reading.
-    """
-    if every_steps == 1:
-        return np.arange(len(windows))
-    read = windows.observed if windows.doubted is None else windows.observed | windows.doubted  # (B, C, L)
-    before = np.pad(read[:, :, -2::-1].max(1), ((0, 0), (0, 1)), constant_values=True)  # (B, L) newest first
-    since = before.argmax(1) + 1
-    steps = windows.ends // step_ms
-    return np.flatnonzero(steps // every_steps > (steps - since) // every_steps)
 
 
 def _pieces(channels: Sequence[str], model: str) -> list[bytes]:

@@ -54,6 +54,19 @@ class NewSteps:
         return before
 
 
+def passes(windows: WindowBatch, steps: Times, every: int, index: Rows = slice(None)) -> Bools:
+    """Whether each window at `index` (K,), of newest step `steps` (K,), is the first since a multiple of `every` steps.
+
+    The step before it is the last one with a reading: an asset that is read at odd steps alone passes even ones, too.
+    """
+    seen = windows.observed[index]
+    if windows.doubted is not None:
+        seen = seen | windows.doubted[index]
+    before = np.pad(seen[:, :, -2::-1].max(1), ((0, 0), (0, 1)), constant_values=True)  # (K, L) newest first
+    passed: Bools = steps // every > (steps - 1 - before.argmax(1)) // every
+    return passed
+
+
 def _cuts(before: Index, after: Index) -> list[int]:
     """As few places as part each window of `after` (n,) from that of `before` (n,), which comes earlier."""
     cuts: list[int] = []

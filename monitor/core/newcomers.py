@@ -1,7 +1,7 @@
 """Statistics of assets that the model does not know by name, learned as they run until the next model brings them.
 
 Such an asset begins with the row of the class (`scaling`), taken WIDE times as wide, since machines of a class differ
-in level. With each block, the window that ends on a multiple of the window length, the block's cells are added to
+in level. With each block, the window with which a multiple of the window length is reached, its cells are added to
 count, mean and sum of squares per channel; from the next window on the asset is scaled by the class's statistics and
 its own together, its own with weight n / (n + CLASS_ROWS) after n cells.
 
@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monitor.core.grid import Index, extend, first_of_run, pick_columns
+from monitor.core.new_steps import passes
 from monitor.core.records import Bools, State, WindowBatch, pack_names, unpack_names
 from monitor.core.scaling import Doubles, Scaling
 
@@ -76,8 +77,8 @@ class Newcomers:
         order = new[np.argsort(windows.assets[new], kind="stable")]  # of one asset together, by end
         asset = windows.assets[order].astype(np.intp)
         self._reserve(int(asset[-1]) + 1)
-        block = (windows.ends[order] // self._step_ms + 1) % self._length == 0
-        before = np.cumsum(block) - block  # blocks of the batch before each window
+        block = passes(windows, windows.ends[order] // self._step_ms + 1, self._length, order)
+        before: Index = np.cumsum(block, dtype=np.intp) - block  # blocks of the batch before each window
         begin = np.flatnonzero(first_of_run(asset))
         before -= np.repeat(before[begin], np.diff(np.append(begin, len(asset))))  # of its own asset
         centers, scales, most = [scaling.center], [scaling.scale], len(scaling.center)

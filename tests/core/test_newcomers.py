@@ -101,6 +101,26 @@ def test_doubted_cells_teach_nothing() -> None:
     assert center[0] != scaling.center[-1, 0]
 
 
+@pytest.mark.parametrize("phase", [0, 1])
+def test_a_machine_that_is_read_at_every_second_step_learns(phase: int) -> None:
+    """It comes to the statistics that it would have of its readings alone, whichever steps they fall on."""
+    values = rows(1600, seed=9)
+    batch = windows(values)
+    hidden = batch.observed.copy()
+    hidden[(batch.assets == 1)[:, None, None] & _at(batch, 1 - phase)] = False
+    read = (batch.assets == 0) | (batch.ends // STEP % 2 == phase)
+    center, scale = row(stage(replace(batch, observed=hidden).take(np.flatnonzero(read))))
+    whole, spread = row(stage(windows(values[:, :800])))  # as many cells
+    np.testing.assert_allclose(center, whole, atol=0.2 * class_only().scaling.scale[-1].min())
+    np.testing.assert_allclose(scale, spread, rtol=0.2)
+
+
+def _at(batch: WindowBatch, phase: int) -> np.ndarray:
+    """Cells (B, C, L) of steps of this parity."""
+    steps = batch.ends[:, None] // STEP - np.arange(L)[::-1]
+    return np.broadcast_to((steps % 2 == phase)[:, None, :], batch.values.shape)
+
+
 def test_nothing_is_left_of_a_machine_that_was_given_up() -> None:
     """A row that is another machine's now begins with the class's statistics."""
     made = stage(windows(rows(400, seed=9)))

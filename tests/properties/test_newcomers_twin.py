@@ -17,8 +17,11 @@ SCALING = Scaling(("known",), np.array([[7.0, 7.0], [0.0, 100.0]]), np.array([[3
 
 
 def twin(values: np.ndarray, observed: np.ndarray, doubted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Center and scale (T, C) that the window ending at each step of rows (T, C) is held against."""
-    centers, scales = [], []
+    """Center and scale (T, C) that the window ending at each step of rows (T, C) is held against.
+
+    The first window at or after each L-th step is learned from, whole; at steps without a reading there is none.
+    """
+    centers, scales, before = [], [], -1
     cells: list[list[float]] = [[] for _ in range(C)]
     for end in range(len(values)):
         row = []
@@ -32,7 +35,10 @@ def twin(values: np.ndarray, observed: np.ndarray, doubted: np.ndarray) -> tuple
             row.append((center + moved, min(max(own, scale / SCALE), scale * SCALE)))
         centers.append([center for center, _ in row])
         scales.append([scale for _, scale in row])
-        if end >= L - 1 and (end + 1) % L == 0:
+        read = observed[end].any()
+        due = read and (end + 1) // L > (before + 1) // L
+        before = end if read else before
+        if end >= L - 1 and due:
             for c in range(C):
                 center, scale = SCALING.center[-1, c], SCALING.scale[-1, c]
                 for step in range(end - L + 1, end + 1):
@@ -41,14 +47,18 @@ def twin(values: np.ndarray, observed: np.ndarray, doubted: np.ndarray) -> tuple
     return np.array(centers), np.array(scales)
 
 
-def windows(values: np.ndarray, observed: np.ndarray) -> WindowBatch:
-    """Every window of rows (A, T, C) by end, then asset."""
+def windows(values: np.ndarray, observed: np.ndarray, doubted: np.ndarray) -> WindowBatch:
+    """Every window of rows (A, T, C) that ends with a reading, by end, then asset."""
     A, T, _ = values.shape
     cut = np.lib.stride_tricks.sliding_window_view(values, L, axis=1).transpose(1, 0, 2, 3).reshape(-1, C, L)
-    seen = np.lib.stride_tricks.sliding_window_view(observed, L, axis=1).transpose(1, 0, 2, 3).reshape(-1, C, L)
+    seen, faulty = (
+        np.lib.stride_tricks.sliding_window_view(cells, L, axis=1).transpose(1, 0, 2, 3).reshape(-1, C, L).copy()
+        for cells in (observed & ~doubted, observed & doubted)
+    )
     ends = np.repeat(np.arange(L - 1, T), A) * STEP
     assets = np.tile(np.arange(A, dtype=np.int32), T - L + 1)
-    return WindowBatch(assets, ends, np.where(seen, cut, np.nan).astype(np.float32), seen.copy(), ends)
+    whole = WindowBatch(assets, ends, np.where(seen, cut, np.nan).astype(np.float32), seen, ends, faulty)
+    return whole.take(np.flatnonzero((seen | faulty)[:, :, -1].any(1)))
 
 
 def stage() -> Newcomers:
@@ -58,15 +68,20 @@ def stage() -> Newcomers:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(L, 60), st.lists(st.integers(1, 50), min_size=1, max_size=8))
-def test_rulers_match_the_twin_however_the_stream_is_cut(seed: int, steps: int, cuts: list[int]) -> None:
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(L, 60),
+    st.lists(st.integers(1, 50), min_size=1, max_size=8),
+    st.sampled_from([0.9, 0.5]),
+)
+def test_rulers_match_the_twin_however_the_stream_is_cut(seed: int, steps: int, cuts: list[int], share: float) -> None:
     """Rulers are the twin's for new assets and the model's for known ones; cuts and moves change no bit."""
     draw = np.random.default_rng(seed)
     A = len(NAMES)
     scale = np.array([1.0, 20.0]) * draw.choice([0.1, 1.0, 8.0])
     values = (draw.normal(draw.choice([0.0, 50.0]), 1, (A, steps, C)) * scale).astype(np.float32)
-    observed, doubted = draw.random((A, steps, C)) < 0.9, draw.random((A, steps, C)) < 0.1
-    batch = windows(values, observed & ~doubted)  # a doubted cell counts as not observed
+    observed, doubted = draw.random((A, steps, C)) < share, draw.random((A, steps, C)) < 0.1
+    batch = windows(values, observed, doubted)
     whole, moving = stage(), stage()
     found = whole.update(batch, NAMES, SCALING)
     for asset in range(A):
@@ -78,8 +93,9 @@ def test_rulers_match_the_twin_however_the_stream_is_cut(seed: int, steps: int, 
             assert not found.strange[mine].any()
             continue
         wanted = twin(values[asset].astype(float), observed[asset], doubted[asset])
-        np.testing.assert_allclose(center, wanted[0][L - 1 :], rtol=1e-9, atol=1e-9)
-        np.testing.assert_allclose(scale, wanted[1][L - 1 :], rtol=1e-9)
+        ends = batch.ends[mine] // STEP
+        np.testing.assert_allclose(center, wanted[0][ends], rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(scale, wanted[1][ends], rtol=1e-9)
         assert found.strange[mine].all()
     parts = []
     for begin, end in pairwise([0, *(place for place in accumulate(cuts) if place < len(batch)), len(batch)]):
