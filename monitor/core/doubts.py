@@ -56,9 +56,8 @@ class Doubts:
             low, high = np.searchsorted(steps.row, (row, row + 1))
             known = self._timeline(row, marks[low:high])
             for place, channel, begin, end in backs[bisect_left(places, low) : bisect_left(places, high)]:
-                part = known[
-                    max(place, begin + L - 1) - low : end - low + L - 1, channel
-                ]  # what a window can still hold
+                oldest = max(place, begin + L - 1) - low  # that a window from here on can hold
+                part = known[oldest : end - low + L - 1, channel]
                 np.minimum(part, place - low + L - 1, out=part)
             found += int(np.count_nonzero((known >= 0) & (known < _SOUND)))
             first, last = np.searchsorted(assets, (row, row + 1))
