@@ -4,7 +4,7 @@ A block is one window length of an asset's steps. Neighbouring blocks join into 
 every step; two neighbours of every ten blocks are held out.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -51,6 +51,12 @@ class Corpus:
             self.values[keep],
             self.observed[keep],
         )
+
+    def every(self, spacing: int) -> "Corpus":
+        """The blocks whose number since 1970 is a multiple of `spacing`: of every 2nd, every 2nd is every 4th."""
+        if spacing == 1:
+            return self
+        return self.take((self.end // self.step_ms + 1) // self.values.shape[2] % spacing == 0)
 
     def pack(self) -> State:
         """As arrays, to hand over to another process or to keep."""
@@ -112,6 +118,28 @@ def join(parts: Sequence[Corpus]) -> Corpus:
         np.concatenate([values for values, _ in columns]),
         np.concatenate([observed for _, observed in columns]),
     )
+
+
+def gather(parts: Iterable[Corpus], most_bytes: int) -> Corpus | None:
+    """`join` of parts as they come, with so many blocks that they and `cut` fit into `most_bytes`; None without any.
+
+    If they do not fit, every second block of all is left out, and again. More than that and one part is never held.
+    """
+    kept: list[Corpus] = []
+    spacing = 1
+    for part in parts:
+        if len(part):
+            kept.append(part.every(spacing))
+        while _bytes(kept) > most_bytes:
+            spacing *= 2
+            kept = [each.every(spacing) for each in kept]
+    return join(kept) if any(len(part) for part in kept) else None
+
+
+def _bytes(parts: Sequence[Corpus]) -> int:
+    channels = {name for part in parts for name in part.channels}
+    steps: int = sum(len(part) * part.values.shape[2] for part in parts)
+    return steps * (5 * len(channels) + 16)  # of a value and its mark; of a row's asset and start
 
 
 def reorder(values: Floats, observed: Bools, old: Sequence[str], new: Sequence[str]) -> tuple[Floats, Bools]:

@@ -63,11 +63,10 @@ def fit_scaling(rows_by_asset: Mapping[str, Floats], least: int) -> Scaling:
     An asset with fewer than `least` rows gets no row of its own, and in its row a channel with fewer readings stands as
     the class has it. Raises ValueError if a channel was never measured.
     """
-    pooled = np.concatenate(list(rows_by_asset.values()))
-    silent = np.isnan(pooled).all(0)
+    silent = np.logical_and.reduce([np.isnan(rows).all(0) for rows in rows_by_asset.values()])
     if silent.any():
         raise ValueError(f"channels {np.flatnonzero(silent).tolist()} have no readings to fit a scale on")
-    class_center, class_scale = _statistics(pooled)
+    class_center, class_scale = _pooled(list(rows_by_asset.values()))
     centers, scales, names = [], [], []
     for name, rows in sorted(rows_by_asset.items()):
         if len(rows) >= least:
@@ -77,6 +76,14 @@ def fit_scaling(rows_by_asset: Mapping[str, Floats], least: int) -> Scaling:
             centers.append(np.where(few, class_center, center))
             scales.append(np.where(few, class_scale, scale))
     return Scaling(tuple(names), np.array([*centers, class_center]), np.array([*scales, class_scale]))
+
+
+def _pooled(parts: Sequence[Floats]) -> tuple[Doubles, Doubles]:
+    """`_statistics` of all rows of parts (n, C) as one; two channels at a time, as it takes ten times their memory."""
+    C = parts[0].shape[1]
+    groups = np.array_split(np.arange(C), max(1, C // 2))
+    found = [_statistics(np.concatenate([rows[:, group[0] : group[-1] + 1] for rows in parts])) for group in groups]
+    return np.concatenate([center for center, _ in found]), np.concatenate([scale for _, scale in found])
 
 
 def _statistics(rows: Floats) -> tuple[Doubles, Doubles]:

@@ -29,7 +29,7 @@ import torch
 from torch import nn
 
 from monitor.core.corpus import Corpus, Cut, cut, held_out, reorder
-from monitor.core.detector import LEVELS, Calibration, Model, ratios, squared_errors
+from monitor.core.detector import LEVELS, Calibration, Model, scores, squared_errors
 from monitor.core.habits import learn
 from monitor.core.readout import channels_seen, moves, newest, over_channels, read_out
 from monitor.core.reconstruct import BATCH, Reconstruction
@@ -190,20 +190,20 @@ def _normal(corpus: Corpus, recipe: Recipe, incumbent: Model) -> Corpus:
         raise ValueError(f"the model has windows of {incumbent.architecture.length} steps, not of the history's length")
     values, observed = reorder(corpus.values, corpus.observed, corpus.channels, incumbent.channels)
     corpus = Corpus(incumbent.channels, corpus.assets, corpus.step_ms, corpus.asset, corpus.end, values, observed)
-    x = incumbent.scaling.forward(values, incumbent.scaling.rows(corpus.assets)[corpus.asset])
-    _, error = squared_errors(Reconstruction.of(incumbent.network()), x, observed)
-    parts = read_out(x, error, observed, incumbent.calibration.error)
-    score = ratios(parts, observed, incumbent.calibration).max(1)
+    score = scores(incumbent, values, observed, incumbent.scaling.rows(corpus.assets)[corpus.asset])
     known = np.isin(corpus.assets, incumbent.scaling.assets)[corpus.asset]  # of the others it cannot judge
     limit = np.quantile(score[known], 1 - recipe.worst) if known.any() else ANOMALOUS
     return corpus.take(~known | (score <= min(ANOMALOUS, float(limit))))
 
 
 def _scaling(corpus: Corpus, incumbent: Model | None) -> Scaling:
-    C = len(corpus.channels)
-    rows = np.where(corpus.observed, corpus.values, np.nan).transpose(0, 2, 1)  # (K, L, C)
-    by_asset = {name: rows[corpus.asset == code].reshape(-1, C) for code, name in enumerate(corpus.assets)}
-    fresh = fit_scaling({name: part for name, part in by_asset.items() if len(part)}, LEAST_ROWS)
+    C, by_asset = len(corpus.channels), {}
+    for code, name in enumerate(corpus.assets):
+        mine = np.flatnonzero(corpus.asset == code)
+        if len(mine):
+            rows = np.where(corpus.observed[mine], corpus.values[mine], np.float32(np.nan))
+            by_asset[name] = rows.transpose(0, 2, 1).reshape(-1, C)
+    fresh = fit_scaling(by_asset, LEAST_ROWS)
     if incumbent is None:
         return fresh
     old = incumbent.scaling

@@ -162,7 +162,8 @@ class TrainingSection(Section):
     )
     memory_mb: int = setting(
         4096,
-        "Memory of the child process; beyond it, the training fails and the stream goes on.",
+        "Memory of the child process; beyond it, the training fails and the stream goes on. An eighth of it is what "
+        "the history it is given may take.",
         "no training would fit",
         unit="MiB",
         low=512,

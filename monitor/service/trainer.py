@@ -26,7 +26,7 @@ from pathlib import Path
 
 from structlog.stdlib import BoundLogger
 
-from monitor.core.corpus import Corpus, join
+from monitor.core.corpus import Corpus, gather
 from monitor.core.history import History, median_steps
 from monitor.core.records import Partition, Times
 from monitor.core.training import Recipe
@@ -37,6 +37,7 @@ from monitor.store.models import ModelInvalid
 from monitor.store.tensors import pack
 
 LOOK_S = 60.0  # between two looks at the histories in the store while there is no model
+CORPUS_SHARE = 8  # of the child's memory that the corpus may take; fitting takes it four times (docs/performance.md)
 RETRY_S = 60.0  # after the end of a training that gave no first model: there is more history by then
 
 
@@ -185,14 +186,13 @@ class Trainer:
     def _start(self, histories: Mapping[Partition, History], incumbent: str) -> None:
         self._next = self._monotonic() + self._interval_s
         try:
-            parts = self._parts(histories)
+            corpus = gather(self._normal(histories), self._job.memory_mb * 2**20 // CORPUS_SHARE)
         except StoreUnavailable as error:
             self._finish("failed", f"the histories of other partitions could not be read: {error}")
             return
-        if not parts:
+        if corpus is None:
             self._finish("failed", "there is no normal history to train on")
             return
-        corpus = join(parts)
         try:
             self._library.note_training(self._wall_ms())  # before: a worker that it ends must not begin with another
             self._child = self._spawn(corpus, replace(self._job, incumbent=incumbent))
@@ -204,13 +204,11 @@ class Trainer:
         self.status = replace(self.status, running=True, progress=0.0)
         self._log.info("training started", blocks=len(corpus), assets=len(corpus.assets), incumbent=incumbent or None)
 
-    def _parts(self, histories: Mapping[Partition, History]) -> list[Corpus]:
+    def _normal(self, histories: Mapping[Partition, History]) -> Iterator[Corpus]:
         """The normal part of every history of the group. Raises StoreUnavailable."""
-        parts = []
         for history in itertools.chain(histories.values(), self._elsewhere(histories.keys())):
-            parts.append(history.normal())
+            yield history.normal()
             self._alive()
-        return [part for part in parts if len(part)]
 
     def _spawn(self, corpus: Corpus, job: Job) -> "subprocess.Popen[bytes]":
         """The child, with all it is told in a folder of its own. Raises OSError."""

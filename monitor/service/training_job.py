@@ -65,11 +65,10 @@ def main(folder: Path) -> None:
     size = job["memory_mb"] * 2**20
     resource.setrlimit(resource.RLIMIT_DATA, (size, size))
     torch.set_num_threads(job["threads"])
-    corpus = Corpus.unpack(unpack((folder / "corpus.safetensors").read_bytes())[0])
     models = Models(open_blobs(job["store"]), lambda notice: print(notice, file=sys.stderr))
     begin = time.monotonic()
     fitted, version, reason = train(
-        corpus,
+        Corpus.unpack(unpack((folder / "corpus.safetensors").read_bytes())[0]),  # not held here: memory
         Recipe(**job["recipe"]),
         models,
         incumbent=job["incumbent"],

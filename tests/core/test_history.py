@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.core.corpus import Corpus, join
+from monitor.core.corpus import Corpus, gather, join
 from monitor.core.history import History
 from monitor.core.records import Alert, Partition
 from tests.core.machines import ASSETS, CHANNELS, STEP, L, history, rows, windows
@@ -176,6 +176,22 @@ def test_joining_brings_channels_together() -> None:
     speed = whole.observed[:, 3].all(1)
     assert speed.tolist() == [False] * 8 + [True] * 8
     assert np.isnan(whole.values[:8, 3]).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=5), st.integers(0, 30_000))
+def test_what_is_gathered_fits(sizes: list[int], most: int) -> None:
+    """Of all parts alike every block is kept, or every 2nd, 4th, 8th, …: as many as there is room for."""
+    parts = [history(rows(L + blocks * L)).normal() for blocks in sizes]
+    parts = [part.take(part.end >= 2 * L * STEP) for part in parts]  # some are empty
+    found = gather(iter(parts), most)
+    places = [(number, span) for number, part in enumerate(parts) for span in spans(part)]
+    spacing, room = 1, most // ((5 * len(CHANNELS) + 16) * L)
+    while len(kept := [each for each in places if (each[1][1] // STEP + 1) // L % spacing == 0]) > room:
+        spacing *= 2
+    assert (0 if found is None else len(found)) == len(kept)
+    if found is not None:
+        assert spans(found) == {span for _, span in kept}
 
 
 def test_a_corpus_survives_packing() -> None:

@@ -10,9 +10,10 @@ import structlog
 
 from monitor.core.history import History
 from monitor.core.records import Alert, Partition
+from monitor.service import trainer
 from monitor.service.trainer import LOOK_S, RETRY_S
 from monitor.store.base import StoreUnavailable
-from tests.core.machines import FAST, STEP, L, history, model, rows
+from tests.core.machines import CHANNELS, FAST, STEP, L, history, model, rows
 from tests.service.rig import READINGS, put_model, until
 from tests.service.training import INTERVAL_S, made_in, rig
 
@@ -233,6 +234,18 @@ def test_each_history_that_is_read_is_a_sign_of_life(store: Path) -> None:
         it.tick()
         assert it.running()
         assert it.beats == 4
+
+
+def test_the_history_of_many_partitions_is_thinned(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What all partitions have given is thinned until it takes no more than its share of the child's memory."""
+    given = [history(rows(400)) for _ in range(4)]
+    blocks, size = sum(len(each.normal()) for each in given), L * (5 * len(CHANNELS) + 16)
+    monkeypatch.setattr(trainer, "CORPUS_SHARE", 65_536 * 2**20 // (blocks * size * 3 // 10))
+    with rig(store, given[:2], elsewhere=lambda _: iter(given[2:])) as it, structlog.testing.capture_logs() as lines:
+        it.tick()
+        assert it.running()
+    (begun,) = [line for line in lines if line["event"] == "training started"]
+    assert blocks // 5 < begun["blocks"] <= blocks * 3 // 10
 
 
 def test_with_an_interval_of_0_only_the_first_is_trained(store: Path) -> None:

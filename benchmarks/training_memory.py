@@ -1,0 +1,72 @@
+"""What the child process of a training takes at most, for a corpus of so many blocks.
+
+    python -m benchmarks.training_memory [--blocks 40000] [--channels 8] [--assets 400]
+
+A first training and a retraining, each a process of its own as the daemon starts it, with default settings but few
+gradient steps, which do not matter for memory. The corpus is noise.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from monitor.core.corpus import Corpus
+from monitor.service.settings import Settings
+from monitor.service.trainer import Job
+from monitor.store.tensors import pack
+
+STEPS = 50
+PLENTY_MB = 2**20
+
+
+def corpus(blocks: int, channels: int, assets: int, length: int) -> Corpus:
+    """Noise of so many assets, each with blocks on end."""
+    each = blocks // assets
+    asset = np.repeat(np.arange(assets), each)
+    end = np.tile((np.arange(each) + 1) * length - 1, assets) * 1000
+    values = np.random.default_rng(0).normal(size=(len(asset), channels, length)).astype(np.float32)
+    names = tuple(f"channel-{number}" for number in range(channels)), tuple(f"asset-{n}" for n in range(assets))
+    return Corpus(*names, 1000, asset, end, values, np.ones(values.shape, np.bool_))
+
+
+def main() -> None:
+    """Train twice and print a row each."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    for name, default in (("blocks", 40_000), ("channels", 8), ("assets", 400)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    given = parser.parse_args()
+    settings = Settings()
+    made = corpus(given.blocks, given.channels, given.assets, settings.windows.length)
+    size = (made.values.nbytes + made.observed.nbytes) / 2**20
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with (folder / "corpus.safetensors").open("wb") as file:
+            file.writelines(pack(made.pack(), {}))
+        del made
+        recipe = replace(settings.training.recipe(settings.model), steps=STEPS)
+        job = Job(str(folder / "store"), recipe, "", settings.training.margin, 1, 0, PLENTY_MB, 3600)
+        print(f"corpus {size:.0f} MB")
+        for what in ("first training", "retraining"):
+            peak, version = run(folder, job)
+            print(f"{what}: at most {peak:.0f} MB resident, {peak / size:.1f} times the corpus")
+            job = replace(job, incumbent=version)
+
+
+def run(folder: Path, job: Job) -> tuple[float, str]:
+    """The most memory, MB, that the child had, and the version it made."""
+    (folder / "job.json").write_text(json.dumps({**asdict(job), "parent": os.getpid()}))
+    child = subprocess.Popen([sys.executable, "-m", "monitor.service.training_job", str(folder)])
+    _, status, usage = os.wait4(child.pid, 0)
+    assert status == 0, f"the training ended with {status}"
+    return usage.ru_maxrss / 1024, json.loads((folder / "result.json").read_text())["version"]
+
+
+if __name__ == "__main__":
+    main()
