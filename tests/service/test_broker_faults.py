@@ -99,6 +99,18 @@ def test_a_topic_made_anew_while_the_worker_was_away_is_read_from_its_start(tmp_
     assert kept[-1] == "00000000000000000060.snap"
 
 
+def test_a_group_whose_offsets_have_expired_begins_anew(tmp_path: Path, broker: MockBroker) -> None:
+    """Without a committed offset the topic is read from its start, nothing is muted, no snapshot is gone back to."""
+    with running(on(broker, tmp_path), None):
+        until(lambda: offset_of(broker) == 120)
+    assert count_of(broker, "monitor.scores") == scores(60)
+    with running(on(broker, tmp_path, source__group="another"), None) as service:  # it has none
+        until(lambda: count_of(broker, "monitor.scores") == 2 * scores(60))
+        assert service.metrics.total("monitor_messages_total") == 120
+        assert service.metrics.total("monitor_messages_lost_total") == 0
+        assert wrong(service) == ""
+
+
 def test_a_right_to_read_that_was_taken_is_waited_for(tmp_path: Path, broker: MockBroker) -> None:
     """A worker that may not read stays, not ready and with the reason, until it may again; nothing is lost."""
     with running(on(broker, tmp_path), None) as service:
