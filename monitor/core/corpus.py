@@ -14,6 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from monitor.core.records import Bools, Floats, State, Times, pack_names, unpack_names
 
 MANY = 100  # blocks; with fewer, wait until somebody has given ten on end
+FEW = 8  # blocks of an asset; half as many do not suffice for a scale of its own (training.LEAST_ROWS)
 _DTYPES = {
     "channels": "u1",
     "assets": "u1",
@@ -57,6 +58,13 @@ class Corpus:
         if spacing == 1:
             return self
         return self.take((self.end // self.step_ms + 1) // self.values.shape[2] % spacing == 0)
+
+    def of_assets(self, share: float) -> "Corpus":
+        """The blocks of about this share of the assets, chosen by name; those of a smaller share are among them."""
+        if share == 1:
+            return self
+        places = np.array([int.from_bytes(sha256(name.encode()).digest()[8:16]) / 2**64 for name in self.assets])
+        return self.take((places < share)[self.asset])
 
     def pack(self) -> State:
         """As arrays, to hand over to another process or to keep."""
@@ -108,31 +116,36 @@ def join(parts: Sequence[Corpus]) -> Corpus:
     assets = tuple(dict.fromkeys(name for part in parts for name in part.assets))
     code = {name: number for number, name in enumerate(assets)}
     renamed = [np.array([code[name] for name in part.assets], np.int64)[part.asset] for part in parts]
-    columns = [reorder(part.values, part.observed, part.channels, channels) for part in parts]
-    return Corpus(
-        channels,
-        assets,
-        parts[0].step_ms,
-        np.concatenate(renamed),
-        np.concatenate([part.end for part in parts]),
-        np.concatenate([values for values, _ in columns]),
-        np.concatenate([observed for _, observed in columns]),
-    )
+    K = sum(len(part) for part in parts)
+    shape = (K, len(channels), parts[0].values.shape[2])
+    values, observed, begin = np.empty(shape, np.float32), np.empty(shape, np.bool_), 0
+    for part in parts:  # one at a time, so that no more than the parts and the result are held
+        place = slice(begin, begin + len(part))
+        values[place], observed[place] = reorder(part.values, part.observed, part.channels, channels)
+        begin += len(part)
+    ends = np.concatenate([part.end for part in parts])
+    return Corpus(channels, assets, parts[0].step_ms, np.concatenate(renamed), ends, values, observed)
 
 
 def gather(parts: Iterable[Corpus], most_bytes: int) -> Corpus | None:
     """`join` of parts as they come, with so many blocks that they and `cut` fit into `most_bytes`; None without any.
 
-    If they do not fit, every second block of all is left out, and again. More than that and one part is never held.
+    If they do not fit, every second block of all is left out, and again; where assets have few each, every second asset
+    instead. Until all are joined, no more than that and one part is held.
     """
     kept: list[Corpus] = []
-    spacing = 1
+    spacing, share = 1, 1.0
     for part in parts:
         if len(part):
-            kept.append(part.every(spacing))
-        while _bytes(kept) > most_bytes:
-            spacing *= 2
-            kept = [each.every(spacing) for each in kept]
+            kept.append(part.every(spacing).of_assets(share))
+        while (size := _bytes(kept)) > most_bytes:
+            fewer = [each.every(2 * spacing) for each in kept]
+            assets = {each.assets[code] for each in kept for code in np.unique(each.asset).tolist()}
+            if sum(map(len, kept)) < FEW * len(assets) or 4 * _bytes(fewer) < min(size, most_bytes):
+                share /= 2
+                kept = [each.of_assets(share) for each in kept]
+            else:
+                spacing, kept = 2 * spacing, fewer
     return join(kept) if any(len(part) for part in kept) else None
 
 

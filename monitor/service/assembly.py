@@ -129,8 +129,8 @@ def make_daemon(
     `wanted` tells where the dials are to stand, if that may change.
     """
     log = structlog.stdlib.get_logger("monitor")
-    library, histories = make_library(settings, blobs, metrics), make_histories(settings, blobs)
     notifier = Notifier(os.environ, time.monotonic, health.beat)
+    library, histories = make_library(settings, blobs, metrics), make_histories(settings, blobs, notifier)
     source = make_source(settings, blobs, metrics, broker)
     sink, committer = make_outputs(settings, source, metrics, broker)
     outputs = settings.outputs
@@ -202,10 +202,10 @@ def make_library(settings: Settings, blobs: Blobs, metrics: Metrics) -> Library:
     return Library(make_models(blobs, metrics), settings.windows.length, time.monotonic, log, settings.model.processor)
 
 
-def make_histories(settings: Settings, blobs: Blobs) -> Histories:
+def make_histories(settings: Settings, blobs: Blobs, notifier: Notifier) -> Histories:
     """The histories in the store."""
     log = structlog.stdlib.get_logger("monitor")
-    return Histories(blobs, settings.source.topics, lambda: make_history(settings), log)
+    return Histories(blobs, settings.source.topics, lambda: make_history(settings), log, notifier.alive)
 
 
 def make_trainer(  # noqa: PLR0917 - what it works with, one each
@@ -248,7 +248,7 @@ def make_training_worker(settings: Settings, blobs: Blobs, metrics: Metrics, hea
     """The loop of a process that only trains."""
     library = make_library(settings, blobs, metrics)
     notifier = Notifier(os.environ, time.monotonic, health.beat)
-    trainer = make_trainer(settings, library, make_histories(settings, blobs), metrics, notifier, Role.TRAIN)
+    trainer = make_trainer(settings, library, make_histories(settings, blobs, notifier), metrics, notifier, Role.TRAIN)
     return TrainingWorker(trainer, library, metrics, health, notifier)
 
 

@@ -79,14 +79,13 @@ class Daemon:
         wall_ms: Callable[[], int],
         monotonic: Callable[[], float],
     ) -> None:
-        self._source, self._committer, self._outbox = source, committer, outbox
-        self._keeper, self._histories, self._library = keeper, histories, library
-        self._trainer, self._pace, self._counter = trainer, pace, counter
-        self._metrics, self._health, self._notifier, self._log = metrics, health, notifier, log
-        self._wall_ms, self._monotonic = wall_ms, monotonic
+        self._source, self._committer, self._outbox, self._keeper = source, committer, outbox, keeper
+        self._histories, self._library, self._trainer, self._pace = histories, library, trainer, pace
+        self._counter, self._metrics, self._health, self._notifier = counter, metrics, health, notifier
+        self._log, self._wall_ms, self._monotonic = log, wall_ms, monotonic
         self._jitter = random.Random()  # noqa: S311 - spreads snapshots of many workers over time
         self._held: dict[Partition, Held] = {}
-        self._paused = False
+        self._paused, self._trouble = False, ""  # what keeps the source from being read
         self._checkpoint_at = self._history_at = self._summary_at = 0.0  # monotonic seconds at which the next is due
         self._unsettled = 0  # messages since the last checkpoint that succeeded
         self.overview: Overview = overview((), self._trainer.status, {})  # read by other threads, replaced as a whole
@@ -118,12 +117,12 @@ class Daemon:
         self._hold_or_go()
         try:
             messages = self._source.poll(self._pace.batch, self._pace.poll_s)
-            self._health.set("source", ok=not self._source.held_up(), reason=self._source.held_up())
+            self._trouble = self._source.held_up()
         except (Unavailable, StoreUnavailable) as error:
             self._metrics.add("monitor_source_errors_total")
-            self._health.set("source", ok=False, reason=str(error))
+            messages, self._trouble = [], str(error)
             stop.wait(RETRY_S)
-            messages = []
+        self._health.set("source", ok=not self._trouble, reason=self._trouble)
         for partition, batch in by_partition(messages).items():
             held = self._held.get(partition)
             if held is not None and not held.poisoned:
@@ -210,6 +209,7 @@ class Daemon:
             self._adopt(held)  # 5
             if forced or self._monotonic() >= held.snapshot_due:
                 self._keeper.snapshot(held)  # 2
+                self._notifier.alive()
                 held.snapshot_due = self._monotonic() + self._pace.snapshot_s * self._jitter.uniform(0.75, 1.25)
         self._metrics.add("monitor_checkpoints_total", result="done")
         self._metrics.observe("monitor_checkpoint_seconds", self._monotonic() - begin)
@@ -242,7 +242,6 @@ class Daemon:
         if self._monotonic() >= self._history_at:
             for held in parts:
                 self._histories.write(held.partition, held.history)
-                self._notifier.alive()
             self._history_at = self._monotonic() + self._history_s()
         if not self._trainer.learning:
             self._train()
@@ -263,9 +262,10 @@ class Daemon:
         return min(LEARNING_S, self._pace.history_s) if self._trainer.learning else self._pace.history_s
 
     def _train(self) -> None:
-        lag, now, enough = self._source.lag(), self._monotonic(), self._trainer.enough
-        going = [held for held in self._held.values() if not held.poisoned]
-        backlog = any(held.awaited(lag.get(held.partition), now) and not enough(held.history) for held in going)
+        lag, now, live = self._source.lag(), self._monotonic(), not (self._trouble or self._paused)
+        going = [(held, lag.get(part)) for part, held in self._held.items() if not held.poisoned]
+        awaited = [held for held, left in going if held.awaited(left, now, reading=live)]
+        backlog = not all(self._trainer.enough(held.history) for held in awaited)
         self._trainer.tick({part: held.history for part, held in self._held.items()}, backlog=backlog)
 
     def _on_assign(self, committed: Committed) -> Mapping[Partition, int | None]:
@@ -284,7 +284,6 @@ class Daemon:
         done = self._checkpoint(parts, self._pace.revoke_s, forced=True)
         for held in parts:
             self._histories.write(held.partition, held.history)
-            self._notifier.alive()
             del self._held[held.partition]
         self._log.info("partitions given up", partitions=len(parts), committed=done)
         if not done and self._committer.once:

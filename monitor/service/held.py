@@ -66,9 +66,12 @@ class Held:
         """Whether it still reads what was read before the last restart."""
         return self.next is not None and self.next < self.muted_below
 
-    def awaited(self, lag: int | None, now: float) -> bool:
-        """Whether more of it is about to come. `lag` is that of the source, `now` in monotonic seconds."""
-        if self.moved[1] < 0 or self.moved[0] != self.next:
+    def awaited(self, lag: int | None, now: float, *, reading: bool) -> bool:
+        """Whether more of it is about to come. `lag` is that of the source, `now` in monotonic seconds.
+
+        Time counts only while the source can be read (`reading`).
+        """
+        if not reading or self.moved[1] < 0 or self.moved[0] != self.next:
             self.moved = self.next, now
         return bool(lag) and now - self.moved[1] < QUIET_S
 

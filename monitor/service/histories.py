@@ -19,9 +19,16 @@ _SUFFIX = ".safetensors"
 class Histories:
     """Files history/<topic>/<partition>.safetensors."""
 
-    def __init__(self, blobs: Blobs, topics: Sequence[str], make: Callable[[], History], log: BoundLogger) -> None:
-        """`topics` are those of readings; `make` gives an empty history."""
-        self._blobs, self._topics, self._make, self._log = blobs, topics, make, log
+    def __init__(
+        self,
+        blobs: Blobs,
+        topics: Sequence[str],
+        make: Callable[[], History],
+        log: BoundLogger,
+        alive: Callable[[], None],
+    ) -> None:
+        """`topics` are those of readings; `make` gives an empty history; `alive` is told after each file."""
+        self._blobs, self._topics, self._make, self._log, self._alive = blobs, topics, make, log, alive
 
     def read(self, partition: Partition) -> History:
         """What was kept, for the one who goes on with it; empty if nothing was or if it is damaged, which is set aside.
@@ -44,6 +51,7 @@ class Histories:
             self._blobs.write(_name(partition), pack(history.save_state(), {}))
         except StoreUnavailable as error:
             self._log.warning("history not written", store=error.path, reason=error.reason)
+        self._alive()
 
     def elsewhere(self, mine: Collection[Partition]) -> Iterator[History]:
         """Those of other partitions, one at a time; damaged ones are left to their owners. Raises StoreUnavailable."""
@@ -64,6 +72,7 @@ class Histories:
         state: State = unpack(self._blobs.read(name))[0]
         history = self._make()
         history.load_state(state)
+        self._alive()
         return history
 
 

@@ -38,6 +38,7 @@ class Notifier:
         """It leaves, and may take a while."""
         if self._address:
             self._send("STOPPING=1")
+            self._address = ""  # systemd waits for the end now, not for signs of life
 
     def _send(self, state: str) -> None:
         """Raises OSError: a supervisor that cannot be told would kill the service for being silent."""

@@ -95,7 +95,7 @@ class Trainer:
         self._first_steps, self._interval_s = first_steps, interval_s
         self._library, self._metrics, self._log = library, metrics, log
         self._monotonic, self._wall_ms = monotonic, wall_ms
-        self._alive = alive  # told after each history that was read, since many take long
+        self._alive = alive  # told after each history of its own that was read, since many take long
         self._child: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None  # of the child
         self._deadline = 0.0
@@ -154,13 +154,14 @@ class Trainer:
         now_ms = self._wall_ms()
         try:
             begun_ms = self._library.training_begun_ms()
-            if begun_ms is None:  # a model made by hand: its first retraining comes an interval from now
-                self._library.note_training(now_ms)
+            if begun_ms is None or begun_ms > now_ms:  # a model made by hand; a clock that was wrong
+                begun_ms = now_ms
+                self._library.note_training(begun_ms)
         except StoreUnavailable as error:
             self._log.warning("store not reached", store=error.path, reason=error.reason)
             self._next = self._monotonic() + RETRY_S
             return False
-        passed = 0.0 if begun_ms is None else max(0.0, (now_ms - begun_ms) / 1000)  # the clock may have been set back
+        passed = (now_ms - begun_ms) / 1000
         self._next = self._monotonic() + self._interval_s - passed
         return passed >= self._interval_s
 
@@ -186,17 +187,17 @@ class Trainer:
     def _start(self, histories: Mapping[Partition, History], incumbent: str) -> None:
         self._next = self._monotonic() + self._interval_s
         try:
+            self._library.note_training(self._wall_ms())  # before all: who is ended by it must not begin with it again
             corpus = gather(self._normal(histories), self._job.memory_mb * 2**20 // CORPUS_SHARE)
         except StoreUnavailable as error:
-            self._finish("failed", f"the histories of other partitions could not be read: {error}")
+            self._finish("failed", f"the store is away: {error}")
             return
         if corpus is None:
             self._finish("failed", "there is no normal history to train on")
             return
         try:
-            self._library.note_training(self._wall_ms())  # before: a worker that it ends must not begin with another
             self._child = self._spawn(corpus, replace(self._job, incumbent=incumbent))
-        except (OSError, StoreUnavailable) as error:  # no room for the corpus, or for another process; no store
+        except OSError as error:  # no room for the corpus, or for another process
             self._finish("failed", f"it could not be started: {error}")
             return
         self._deadline = self._monotonic() + self._job.timeout_s

@@ -135,7 +135,7 @@ class Models:
     def training_begun_ms(self) -> int | None:
         """When a trainer last began a training, ms UTC; None if none ever did, or its note cannot be read."""
         try:
-            return int(json.loads(self._blobs.read(_TRAINING))["begun_ms"])
+            return _whole(json.loads(self._blobs.read(_TRAINING))["begun_ms"])
         except FileNotFoundError:
             return None
         except _DAMAGE as error:
@@ -206,6 +206,13 @@ def _parse(version: str, text: bytes, weights: bytes) -> StoredModel:
         raise Damaged("names, shapes or dtypes are not those of the manifest")
     _check_finite(tensors)
     return StoredModel(version, content["created_ms"], content["model"], tensors)
+
+
+def _whole(value: object) -> int:
+    """Raises TypeError."""
+    if not isinstance(value, int):
+        raise TypeError(f"{value!r} is not a whole number")
+    return value
 
 
 def _parse_pointer(text: bytes) -> list[str]:

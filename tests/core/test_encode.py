@@ -233,8 +233,10 @@ def test_an_asset_that_is_not_read_at_every_step_has_its_turns(read: list[bool],
     cells = np.zeros((len(steps), 2, 16), bool)
     cells[:, 1] = windows  # the other channel says nothing
     made = outputs((steps * 500).tolist())
-    batch = replace(made.windows, assets=np.zeros(len(steps), np.int32), values=np.zeros(cells.shape, np.float32))
-    batch = replace(batch, observed=cells & (not doubted), doubted=cells if doubted else None)
+    values = np.where(cells, 0, np.float32(NAN))
+    batch = replace(made.windows, assets=np.zeros(len(steps), np.int32), values=values)
+    faulty = np.ones(cells.shape, np.bool_)  # a sensor at fault is doubted at steps without a reading, too
+    batch = replace(batch, observed=cells & (not doubted), doubted=faulty if doubted else None)
     found = [body(record)["time"] // 500 for record in published(replace(made, windows=batch), every)]
     assert found == [step for before, step in pairwise([-every, *steps.tolist()]) if before // every < step // every]
 

@@ -1,5 +1,6 @@
 """What of the past is kept for training, and what is left out."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -7,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.core.corpus import Corpus, gather, join
+from monitor.core.corpus import FEW, Corpus, gather, join
 from monitor.core.history import History
 from monitor.core.records import Alert, Partition
 from tests.core.machines import ASSETS, CHANNELS, STEP, L, history, rows, windows
+
+BLOCK = (5 * len(CHANNELS) + 16) * L  # bytes that a block counts for
 
 
 def alert(start: int, end: int | None, asset: str = "a") -> Alert:
@@ -179,19 +182,45 @@ def test_joining_brings_channels_together() -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.integers(0, 40), min_size=1, max_size=5), st.integers(0, 30_000))
-def test_what_is_gathered_fits(sizes: list[int], most: int) -> None:
-    """Of all parts alike every block is kept, or every 2nd, 4th, 8th, …: as many as there is room for."""
+@given(st.lists(st.integers(0, 80), min_size=1, max_size=5), st.integers(8, 200))
+def test_what_is_gathered_fits(sizes: list[int], room: int) -> None:
+    """All blocks if there is room, else as many as fit: every 2nd, 4th, … of all parts alike, of all or some assets."""
     parts = [history(rows(L + blocks * L)).normal() for blocks in sizes]
     parts = [part.take(part.end >= 2 * L * STEP) for part in parts]  # some are empty
-    found = gather(iter(parts), most)
-    places = [(number, span) for number, part in enumerate(parts) for span in spans(part)]
-    spacing, room = 1, most // ((5 * len(CHANNELS) + 16) * L)
-    while len(kept := [each for each in places if (each[1][1] // STEP + 1) // L % spacing == 0]) > room:
-        spacing *= 2
-    assert (0 if found is None else len(found)) == len(kept)
-    if found is not None:
-        assert spans(found) == {span for _, span in kept}
+    found = gather(iter(parts), room * BLOCK)
+    every = [span for part in parts for span in spans(part)]
+    if found is None:
+        assert not every or room < FEW * len(ASSETS)
+        return
+    kept = list(zip([found.assets[code] for code in found.asset.tolist()], found.end.tolist(), strict=True))
+    assert len(kept) <= room
+    assert len(kept) == len(every) or len(kept) >= room // 8 or room < FEW * len(ASSETS)
+    names = {name for name, _ in kept}
+    theirs = [span for span in every if span[0] in names]
+    assert sorted(kept) in [sorted(span for span in theirs if _number(span) % 2**power == 0) for power in range(8)]
+
+
+def _number(span: tuple[str, int]) -> int:
+    return (span[1] // STEP + 1) // L
+
+
+@pytest.mark.parametrize(("assets", "blocks", "room"), [(100, 5, 90), (100, 2, 199), (40, 1, 3), (1000, 3, 1200)])
+def test_of_many_assets_with_few_blocks_some_are_gathered_whole(assets: int, blocks: int, room: int) -> None:
+    """Where assets have few blocks, all of the same minutes, assets are left out and not blocks, and never all."""
+    one = history(rows((blocks + 1) * L)).normal()
+    one = one.take((one.asset == 0) & (one.end >= 2 * L * STEP - STEP))
+    many = replace(
+        one,
+        assets=tuple(f"machine-{number}" for number in range(assets)),
+        asset=np.repeat(np.arange(assets), blocks),
+        end=np.tile(one.end, assets),
+        values=np.tile(one.values, (assets, 1, 1)),
+        observed=np.tile(one.observed, (assets, 1, 1)),
+    )
+    found = gather(iter([many]), room * BLOCK)
+    assert found is not None
+    assert room // 4 <= len(found) <= room
+    assert set(np.bincount(found.asset).tolist()) <= {0, blocks}
 
 
 def test_a_corpus_survives_packing() -> None:

@@ -53,12 +53,13 @@ def windows(values: np.ndarray, observed: np.ndarray, doubted: np.ndarray) -> Wi
     cut = np.lib.stride_tricks.sliding_window_view(values, L, axis=1).transpose(1, 0, 2, 3).reshape(-1, C, L)
     seen, faulty = (
         np.lib.stride_tricks.sliding_window_view(cells, L, axis=1).transpose(1, 0, 2, 3).reshape(-1, C, L).copy()
-        for cells in (observed & ~doubted, observed & doubted)
+        for cells in (observed & ~doubted, doubted)
     )
     ends = np.repeat(np.arange(L - 1, T), A) * STEP
     assets = np.tile(np.arange(A, dtype=np.int32), T - L + 1)
-    whole = WindowBatch(assets, ends, np.where(seen, cut, np.nan).astype(np.float32), seen, ends, faulty)
-    return whole.take(np.flatnonzero((seen | faulty)[:, :, -1].any(1)))
+    read = np.lib.stride_tricks.sliding_window_view(observed, L, axis=1).transpose(1, 0, 2, 3).reshape(-1, C, L)
+    whole = WindowBatch(assets, ends, np.where(read, cut, np.nan).astype(np.float32), seen, ends, faulty)
+    return whole.take(np.flatnonzero(read[:, :, -1].any(1)))
 
 
 def stage() -> Newcomers:

@@ -337,8 +337,14 @@ def test_an_alert_that_ended_after_the_history_was_written_is_over(tmp_path: Pat
 def test_lag_that_nothing_comes_of_is_not_awaited(tmp_path: Path) -> None:
     """A partition with lag is awaited while messages come and QUIET_S longer: a transaction's marker never comes."""
     held = Shelf(tmp_path).keeper.take_over(READINGS, 0, NEVER)
-    assert [held.awaited(lag, 0.0) for lag in (0, None, 5)] == [False, False, True]
-    assert [held.awaited(5, now) for now in (QUIET_S - 1, QUIET_S)] == [True, False]
+
+    def awaited(lag: int | None, now: float, reading: bool = True) -> bool:
+        return held.awaited(lag, now, reading=reading)
+
+    assert [awaited(lag, 0.0) for lag in (0, None, 5)] == [False, False, True]
+    assert [awaited(5, now) for now in (QUIET_S - 1, QUIET_S)] == [True, False]
     process(held, readings(rows(20)))
-    assert [held.awaited(1, QUIET_S + now) for now in (1, QUIET_S, QUIET_S + 1)] == [True, True, False]
-    assert not held.awaited(0, QUIET_S + 2)
+    assert [awaited(1, QUIET_S + now) for now in (1, QUIET_S, QUIET_S + 1)] == [True, True, False]
+    assert awaited(1, 5 * QUIET_S, reading=False)  # a broker that is away says nothing of what there is
+    assert [awaited(1, 5 * QUIET_S + now) for now in (QUIET_S - 1, QUIET_S)] == [True, False]
+    assert not awaited(0, 5 * QUIET_S)

@@ -195,16 +195,34 @@ def test_the_interval_outlives_the_process(store: Path) -> None:
 
 
 def test_a_clock_set_back_costs_one_interval(store: Path) -> None:
-    """A training that the clock says is yet to come counts as one that begins now."""
+    """A training that the clock says is yet to come counts as one that begins now, for this process and the next."""
     put_model(store)
     with rig(store) as it:
         it.tick()
-        it.skew_ms = -int(3 * INTERVAL_S * 1000)
-        it.tick(INTERVAL_S)
+    for running in (False, True):
+        with rig(store) as it:
+            it.skew_ms = -int(300 * INTERVAL_S * 1000)
+            it.clock.now += INTERVAL_S * (2 if running else 1)
+            it.tick()
+            assert it.running() is running
+
+
+def test_a_training_that_ends_the_worker_is_not_begun_again(store: Path) -> None:
+    """That it begins is noted before histories are read: out of memory there, the next process waits an interval."""
+    put_model(store)
+
+    def deadly(_: Collection[Partition]) -> Iterator[History]:
+        raise MemoryError
+
+    with rig(store, elsewhere=deadly) as it:
+        it.tick()
+        with pytest.raises(MemoryError):
+            it.tick(INTERVAL_S)
+        now = it.clock.now
+    with rig(store) as it:
+        it.clock.now = now
+        it.tick()
         assert not it.running()
-        it.skew_ms = 0
-        it.tick(INTERVAL_S)
-        assert it.running()
 
 
 def test_a_store_that_is_away_puts_training_off(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -253,7 +253,7 @@ def test_the_begin_of_the_last_training_is_kept(store: Store) -> None:
     assert store.models.versions() == []
 
 
-@pytest.mark.parametrize("damage", [*DAMAGES, lambda _: b'{"begun_ms": null}', lambda _: b'{"begun_ms": "soon"}'])
+@pytest.mark.parametrize("damage", [*DAMAGES, lambda _: b'{"begun_ms": null}', lambda _: b'{"begun_ms": Infinity}'])
 def test_a_damaged_note_of_training_is_set_aside(store: Store, damage: Callable[[bytes], bytes]) -> None:
     """A note that cannot be read counts as none, with a notice, and another can be made."""
     store.models.note_training(5)
