@@ -53,11 +53,17 @@ class Corpus:
             self.observed[keep],
         )
 
+    @property
+    def number(self) -> Times:
+        """Which block since 1970 each (K,) is."""
+        number: Times = (self.end // self.step_ms + 1) // self.values.shape[2]
+        return number
+
     def every(self, spacing: int) -> "Corpus":
-        """The blocks whose number since 1970 is a multiple of `spacing`: of every 2nd, every 2nd is every 4th."""
+        """The blocks whose number is a multiple of `spacing`: of every 2nd, every 2nd is every 4th."""
         if spacing == 1:
             return self
-        return self.take((self.end // self.step_ms + 1) // self.values.shape[2] % spacing == 0)
+        return self.take(self.number % spacing == 0)
 
     def of_assets(self, share: float) -> "Corpus":
         """The blocks of about this share of the assets, chosen by name; those of a smaller share are among them."""
@@ -211,7 +217,7 @@ def held_out(corpus: Corpus) -> Bools:
     Where that is all or none of at least MANY, since many assets gave few blocks each and all in the same minutes, each
     asset begins to count elsewhere. That depends on its name alone, so that what was held out is so next time, too.
     """
-    pair = (corpus.end // corpus.step_ms + 1) // corpus.values.shape[2] // 2
+    pair = corpus.number // 2
     held: Bools = pair % 5 == 4
     if len(held) >= MANY and (held.all() or not held.any()):
         first = np.array([sha256(name.encode()).digest()[0] for name in corpus.assets], np.int64)

@@ -37,8 +37,8 @@ from monitor.store.models import ModelInvalid
 from monitor.store.tensors import pack
 
 LOOK_S = 60.0  # between two looks at the histories in the store while there is no model
-CORPUS_SHARE = 8  # of the child's memory that the corpus may take; fitting takes it four times (docs/performance.md)
-RETRY_S = 60.0  # after the end of a training that gave no first model: there is more history by then
+CORPUS_SHARE = 8  # of the child's memory that the corpus may take; fitting takes it five times (docs/performance.md)
+RETRY_S = 60.0  # after a training that gave no first model, as there is more history by then; while the store is away
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +191,7 @@ class Trainer:
             corpus = gather(self._normal(histories), self._job.memory_mb * 2**20 // CORPUS_SHARE)
         except StoreUnavailable as error:
             self._finish("failed", f"the store is away: {error}")
+            self._next = self._monotonic() + RETRY_S  # if that it began could not even be noted, it begins then
             return
         if corpus is None:
             self._finish("failed", "there is no normal history to train on")

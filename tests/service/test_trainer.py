@@ -246,6 +246,25 @@ def test_a_store_that_is_away_puts_training_off(store: Path, monkeypatch: pytest
         assert it.running()
 
 
+def test_a_training_that_could_not_be_noted_is_tried_again(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the store goes away just as a training is due it has failed, and RETRY_S later it begins."""
+    put_model(store)
+    with rig(store) as it:
+        it.tick()
+
+        def away(_: int) -> None:
+            raise StoreUnavailable("store", "no route")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(it.models, "note_training", away)
+            it.tick(INTERVAL_S)
+        assert it.trainer.status.result == "failed: the store is away: store: no route"
+        it.tick(RETRY_S - 1)
+        assert not it.running()
+        it.tick(1)
+        assert it.running()
+
+
 def test_each_history_that_is_read_is_a_sign_of_life(store: Path) -> None:
     """Many partitions take long to read; after each of them the loop says that it lives."""
     with rig(store, [history(rows(400))] * 3, elsewhere=lambda _: iter([history(rows(400))])) as it:
