@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.request import urlopen
 
-from benchmarks.live import Daemon, Feed, a_broker, a_model, ends, published, until
-from benchmarks.replay import ALERTS, SCORES
+from benchmarks.live import Daemon, Feed, a_broker, a_model, ends, published, read_to_the_end, until
+from benchmarks.replay import ALERTS, GROUP, SCORES, TOPIC
 from monitor.core.points import ALERTS as ALERT_POINTS
 from monitor.core.points import SCORES as SCORE_POINTS
 from monitor.service.faults import QUIET, ROUND, fault_schedule, faulty_rows
@@ -133,6 +133,7 @@ def run(case: Case, store: Path) -> dict[str, Any]:
 def settings(broker: Broker, database: InfluxServer) -> dict[str, Any]:
     return {
         "name": "outage",
+        "source.group": GROUP,
         "kafka.bootstrap_servers": broker.bootstrap,
         "kafka.options": {"compression.type": "lz4"},
         "outputs.scores_every": SCORES_EVERY,
@@ -170,6 +171,8 @@ def live(case: Case, feed: Feed, watch: Watch, broker: Broker, database: InfluxS
         feed.wait_for_end()
     until(lambda: watch.count("monitor_messages_total") >= feed.sent, "all messages")
     end = settled(watch)
+    read_to_the_end(broker, GROUP, (TOPIC,), PARTITIONS)
+    read_to_the_end(broker, f"{GROUP}-recorder", (ALERTS, SCORES), PARTITIONS)
     until(lambda: watch.looks[-1].lag == 0 and not watch.looks[-1].blocked, "the recorder at the end")
     later = [look for look in watch.looks if look.at > turned and not look.blocked]
     return {

@@ -6,6 +6,7 @@ readings and scores three to five times smaller, and enough partitions.
 """
 
 import json
+import operator
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -76,6 +77,18 @@ def published(broker: Broker, topic: str, partitions: int) -> list[dict[str, Any
         found += [json.loads(message.value() or b"") for message in consumer.consume(total - len(found), 1.0)]
     consumer.close()
     return found
+
+
+def read_to_the_end(broker: Broker, group: str, topics: Sequence[str], partitions: int) -> None:
+    """Wait until a group has committed all that these topics hold now; its lag as of its last fetch may be 0 before."""
+    consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": group, "log_level": 0})
+    parts = [TopicPartition(topic, number) for topic in topics for number in range(partitions)]
+    wanted = [consumer.get_watermark_offsets(part, timeout=10)[1] for part in parts]
+    until(
+        lambda: all(map(operator.ge, [max(0, part.offset) for part in consumer.committed(parts, timeout=10)], wanted)),
+        f"{group} at the end of {', '.join(topics)}",
+    )
+    consumer.close()
 
 
 class Feed:

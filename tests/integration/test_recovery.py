@@ -37,7 +37,7 @@ def test_a_database_that_was_away_gets_everything(store: Path) -> None:
     """Of a run with the database down, every score and alert record arrives, and no alert waits for it."""
     case = database_outage.Case(down=True, assets=8, backlog=200, rounds=3, speed=64)
     found = database_outage.run(case, store)
-    assert found["different"] == 0
+    assert found["different"] == 0, found
     assert found["at_turn"]["blocked"]
     assert found["at_turn"]["recorder_lag"] > found["at_turn"]["records_published"] / 2
     for name in ("scores", "alert_records"):
