@@ -64,8 +64,12 @@ class LocalBlobs:
     def read(self, name: str) -> bytes:
         """See `Blobs.read`."""
         path = self._path(name)
-        with _unavailable(str(path), missing_passes=True):
-            return path.read_bytes()
+        with (
+            self._pinned() as root,
+            _unavailable(str(path), missing_passes=True),
+            os.fdopen(os.open(name, os.O_RDONLY, dir_fd=root), "rb") as file,
+        ):
+            return file.read()
 
     def write(self, name: str, data: Data) -> int:
         """See `Blobs.write`."""
@@ -76,9 +80,10 @@ class LocalBlobs:
     def names(self, prefix: str) -> list[str]:
         """See `Blobs.names`. A store that has vanished altogether is unavailable, not empty."""
         top = self._path(prefix)
-        with _unavailable(str(top)):
-            if not top.exists():
-                self._directory.stat()
+        with self._pinned() as root, _unavailable(str(top)):
+            try:
+                os.stat(prefix, dir_fd=root)
+            except FileNotFoundError:
                 return []
             found = [Path(folder, name) for folder, _, names in os.walk(top, onerror=_raise) for name in names]
         return sorted(path.relative_to(self._directory).as_posix() for path in found if not is_temporary(path.name))
@@ -97,6 +102,19 @@ class LocalBlobs:
         path = self._path(name)
         with _unavailable(str(path)):
             path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _pinned(self) -> Iterator[int]:
+        """A descriptor of the directory: what is missing below it is missing, and not only away with the whole store.
+
+        Looked for by path, a store that comes back between two calls would seem empty, and state would begin anew.
+        """
+        with _unavailable(str(self._directory)):
+            root = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            yield root
+        finally:
+            os.close(root)
 
     def _path(self, name: str) -> Path:
         return self._directory / check_name(name)
