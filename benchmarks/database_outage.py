@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.request import urlopen
 
-from benchmarks.live import Daemon, Feed, a_broker, a_model, ends, published, read_to_the_end, until
+from benchmarks.live import Daemon, Feed, a_broker, a_model, ends, published, until
 from benchmarks.replay import ALERTS, GROUP, SCORES, TOPIC
 from monitor.core.points import ALERTS as ALERT_POINTS
 from monitor.core.points import SCORES as SCORE_POINTS
@@ -122,7 +122,8 @@ def run(case: Case, store: Path) -> dict[str, Any]:
             figures: dict[str, Any] = {"database": "down, then up" if case.down else "up"}
             figures["readings_per_s"] = read_backlog(watch, feed.sent)
             figures |= live(case, feed, watch, broker, database)
-            daemon.alive()
+            daemon.read_to_the_end(broker, GROUP, (TOPIC,), PARTITIONS)
+            daemon.read_to_the_end(broker, f"{GROUP}-recorder", (ALERTS, SCORES), PARTITIONS)
             figures |= compared(broker, database)
         finally:
             watch.close()
@@ -171,8 +172,6 @@ def live(case: Case, feed: Feed, watch: Watch, broker: Broker, database: InfluxS
         feed.wait_for_end()
     until(lambda: watch.count("monitor_messages_total") >= feed.sent, "all messages")
     end = settled(watch)
-    read_to_the_end(broker, GROUP, (TOPIC,), PARTITIONS)
-    read_to_the_end(broker, f"{GROUP}-recorder", (ALERTS, SCORES), PARTITIONS)
     until(lambda: watch.looks[-1].lag == 0 and not watch.looks[-1].blocked, "the recorder at the end")
     later = [look for look in watch.looks if look.at > turned and not look.blocked]
     return {

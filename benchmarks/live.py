@@ -6,7 +6,6 @@ readings and scores three to five times smaller, and enough partitions.
 """
 
 import json
-import operator
 import os
 import shutil
 import signal
@@ -24,9 +23,10 @@ import msgspec
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from benchmarks.footprint import make_model
-from benchmarks.replay import ALERTS, DEAD, SCORES, TOPIC
+from benchmarks.replay import ALERTS, DEAD, SCORES, TOPIC, wait
 from benchmarks.replay import configuration as replay_configuration
 from monitor.connectors.kafka_sink import create_topics
+from monitor.core.records import Partition
 from monitor.service.configuration import load, render
 from monitor.service.plant import Doubles, Plant, messages
 from tests.brokers import Broker, free_port, mock_broker, noida_broker
@@ -77,18 +77,6 @@ def published(broker: Broker, topic: str, partitions: int) -> list[dict[str, Any
         found += [json.loads(message.value() or b"") for message in consumer.consume(total - len(found), 1.0)]
     consumer.close()
     return found
-
-
-def read_to_the_end(broker: Broker, group: str, topics: Sequence[str], partitions: int) -> None:
-    """Wait until a group has committed all that these topics hold now; its lag as of its last fetch may be 0 before."""
-    consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": group, "log_level": 0})
-    parts = [TopicPartition(topic, number) for topic in topics for number in range(partitions)]
-    wanted = [consumer.get_watermark_offsets(part, timeout=10)[1] for part in parts]
-    until(
-        lambda: all(map(operator.ge, [max(0, part.offset) for part in consumer.committed(parts, timeout=10)], wanted)),
-        f"{group} at the end of {', '.join(topics)}",
-    )
-    consumer.close()
 
 
 class Feed:
@@ -228,6 +216,14 @@ class Daemon:
             for line in found
             if line["event"] == event
         ]
+
+    def read_to_the_end(self, broker: Broker, group: str, topics: Sequence[str], partitions: int) -> None:
+        """Until its group has committed all that these topics hold now; the lag, of the last fetch, may be 0 before."""
+        reader = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "reader", "log_level": 0})
+        parts = [Partition(topic, number) for topic in topics for number in range(partitions)]
+        held = {part: reader.get_watermark_offsets(TopicPartition(*part), timeout=10)[1] for part in parts}
+        reader.close()
+        wait(broker, group, held, self.alive)
 
     def alive(self) -> None:
         """Raises AssertionError with the end of the log if it is not."""

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,10 +119,14 @@ def through_kafka(config: Path, sent: Sequence[Sent], broker: Broker, database: 
     command = [sys.executable, "-m", "monitor.service", "run", "-c", str(config)]
     with (config.parent / "daemon.log").open("wb") as log:
         daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log, stdout=log, env=environment)
+
+        def alive() -> None:
+            assert daemon.poll() is None, f"the daemon ended with {daemon.returncode}"
+
         try:
-            wait(broker, GROUP, {Partition(TOPIC, n): sum(s[0] == n for s in sent) for n in range(PARTITIONS)}, daemon)
+            wait(broker, GROUP, {Partition(TOPIC, n): sum(s[0] == n for s in sent) for n in range(PARTITIONS)}, alive)
             bodies = {topic: read(broker, topic) for topic in (ALERTS, SCORES)}
-            wait(broker, f"{GROUP}-recorder", ends(bodies), daemon)
+            wait(broker, f"{GROUP}-recorder", ends(bodies), alive)
         finally:
             daemon.send_signal(signal.SIGTERM)
             code = daemon.wait(60)
@@ -219,8 +223,8 @@ def ends(bodies: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[Partition, i
     return {part: parts.count(part) for part in set(parts)}
 
 
-def wait(broker: Broker, group: str, wanted: Mapping[Partition, int], daemon: "subprocess.Popen[bytes]") -> None:
-    """Until the group has committed these offsets."""
+def wait(broker: Broker, group: str, wanted: Mapping[Partition, int], alive: Callable[[], None]) -> None:
+    """Until the group has committed these offsets. `alive` raises AssertionError once its process has ended."""
     consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": group, "log_level": 0})
     deadline = time.monotonic() + PATIENCE_S
     parts = [TopicPartition(*part) for part in wanted]
@@ -228,7 +232,7 @@ def wait(broker: Broker, group: str, wanted: Mapping[Partition, int], daemon: "s
         found = {Partition(p.topic, p.partition): p.offset for p in consumer.committed(parts, timeout=10)}
         if all(found[part] >= offset for part, offset in wanted.items() if offset):
             break
-        assert daemon.poll() is None, f"the daemon ended with {daemon.returncode}"
+        alive()
         assert time.monotonic() < deadline, f"{group} committed {found} of {wanted} within {PATIENCE_S} s"
         time.sleep(0.2)
     consumer.close()

@@ -154,7 +154,11 @@ class FsspecBlobs:
         """See `Blobs.read`."""
         path = self._path(name)
         with _unavailable(path, Exception, missing_passes=True):
-            return bytes(self._fs.cat_file(path))
+            try:
+                return bytes(self._fs.cat_file(path))
+            except FileNotFoundError:
+                self._require_root()
+                return bytes(self._fs.cat_file(path))
 
     def write(self, name: str, data: Data) -> int:
         """See `Blobs.write`."""
@@ -172,6 +176,9 @@ class FsspecBlobs:
         path = self._path(prefix)
         with _unavailable(path, Exception):
             found = self._find(path)
+            if not found:
+                self._require_root()
+                found = self._find(path)
         return sorted(name.removeprefix(f"{self._root}/") for name in found if not name.endswith(".tmp"))
 
     def rename(self, old: str, new: str) -> None:
@@ -201,6 +208,14 @@ class FsspecBlobs:
     def _make_parent(self, path: str) -> None:
         if not self._atomic_put:
             self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+
+    def _require_root(self) -> None:
+        """Before something is taken for missing, and looked for once more: it may have been away with the whole store.
+
+        Object stores have no directories and say by themselves that they cannot be reached.
+        """
+        if not self._atomic_put and not self._fs.isdir(self._root):
+            raise StoreUnavailable(self._root, "no such directory")
 
     def _find(self, path: str) -> list[str]:
         self._fs.invalidate_cache()  # another worker may have written since the last listing

@@ -1,12 +1,13 @@
 """What every implementation of `Blobs` promises, and what snapshots and models need of it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from monitor.core.records import Partition
-from monitor.store.base import QUARANTINE_KEEP, Blobs, Notice, quarantine
+from monitor.store.base import QUARANTINE_KEEP, Blobs, Notice, StoreUnavailable, quarantine
 from monitor.store.models import Models
 from monitor.store.snapshots import Snapshot, Snapshots
 
@@ -140,3 +141,21 @@ class BlobsContract:
         assert found.versions() == [version] == [found.current()]
         assert found.get(version).manifest == {"channels": ["a"]}
         assert notices == []
+
+
+class DirectoryContract(BlobsContract):
+    """Of stores in a directory; subclasses give the fixture `place`, where it lies, too."""
+
+    @pytest.mark.parametrize("instead", [None, "a file"])
+    def test_a_store_that_is_away_is_not_empty(self, blobs: Blobs, place: Path, instead: str | None) -> None:
+        """With nothing or something else in the store's place nothing is taken for missing; after it all is there."""
+        blobs.write("a/b", b"1")
+        place.rename(place.with_name("aside"))
+        if instead is not None:
+            place.write_text(instead)
+        for ask in (lambda: blobs.names("a"), lambda: blobs.read("a/b")):
+            with pytest.raises(StoreUnavailable):
+                ask()
+        place.unlink(missing_ok=True)
+        place.with_name("aside").rename(place)
+        assert (blobs.names("a"), blobs.read("a/b"), blobs.names("c")) == (["a/b"], b"1", [])

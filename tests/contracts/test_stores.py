@@ -1,13 +1,16 @@
 """Every store keeps the same promises."""
 
+import threading
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
-from monitor.store.base import Blobs
+from monitor.store.base import Blobs, StoreUnavailable
 from monitor.store.files import FsspecBlobs, LocalBlobs
-from tests.contracts.store_contract import BlobsContract
+from tests.contracts.store_contract import BlobsContract, DirectoryContract
 
 
 def _opened(blobs: Blobs) -> Blobs:
@@ -15,16 +18,44 @@ def _opened(blobs: Blobs) -> Blobs:
     return blobs
 
 
-class TestLocalDirectory(BlobsContract):
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Where a store in a directory lies."""
+    return tmp_path / "new" / "store"
+
+
+class TestLocalDirectory(DirectoryContract):
     """A directory on this machine, the default."""
 
     @pytest.fixture
-    def blobs(self, tmp_path: Path) -> Blobs:
-        return _opened(LocalBlobs(tmp_path / "new" / "store"))
+    def blobs(self, place: Path) -> Blobs:
+        return _opened(LocalBlobs(place))
 
     @pytest.fixture
-    def again(self, tmp_path: Path) -> Blobs:
-        return _opened(LocalBlobs(tmp_path / "new" / "store"))
+    def again(self, place: Path) -> Blobs:
+        return _opened(LocalBlobs(place))
+
+    def test_a_store_that_comes_and_goes_is_never_empty(self, blobs: Blobs, place: Path) -> None:
+        """While the directory goes and comes back as fast as it can, every answer is the truth or that it is away."""
+        blobs.write("a/b", b"1")
+        over, answers = threading.Event(), set()
+
+        def come_and_go() -> None:
+            while not over.is_set():
+                place.rename(place.with_name("aside"))
+                place.with_name("aside").rename(place)
+
+        thread = threading.Thread(target=come_and_go)
+        thread.start()
+        try:
+            for _ in range(2000):
+                with suppress(StoreUnavailable):
+                    answers.add((*blobs.names("a"), blobs.read("a/b")))
+        finally:
+            over.set()
+            thread.join()
+        assert answers <= {("a/b", b"1")}
+        assert blobs.names("a") == ["a/b"]
 
 
 class TestMemoryUrl(BlobsContract):
@@ -43,13 +74,29 @@ class TestMemoryUrl(BlobsContract):
         return _opened(FsspecBlobs(url))
 
 
-class TestFileUrl(BlobsContract):
+class TestFileUrl(DirectoryContract):
     """A directory through fsspec, which takes the way of all other file systems: temporary name, then rename."""
 
     @pytest.fixture
-    def blobs(self, tmp_path: Path) -> Blobs:
-        return _opened(FsspecBlobs(f"file://{tmp_path}/new/store"))
+    def blobs(self, place: Path) -> Blobs:
+        return _opened(FsspecBlobs(f"file://{place}"))
 
     @pytest.fixture
-    def again(self, tmp_path: Path) -> Blobs:
-        return _opened(FsspecBlobs(f"file://{tmp_path}/new/store"))
+    def again(self, place: Path) -> Blobs:
+        return _opened(FsspecBlobs(f"file://{place}"))
+
+    def test_a_store_that_comes_back_is_looked_at_again(
+        self, blobs: Blobs, place: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What was missing as long as the directory was away is found once it is back, by the same call."""
+        blobs.write("a/b", b"1")
+
+        def back(_: LocalFileSystem, path: str) -> bool:
+            if not place.exists():
+                place.with_name("aside").rename(place)
+            return Path(path).is_dir()
+
+        monkeypatch.setattr(LocalFileSystem, "isdir", back)
+        for ask, answer in ((lambda: blobs.names("a"), ["a/b"]), (lambda: blobs.read("a/b"), b"1")):
+            place.rename(place.with_name("aside"))
+            assert ask() == answer

@@ -156,19 +156,3 @@ def test_a_folder_that_cannot_be_listed_is_not_empty(tmp_path: Path, monkeypatch
             blobs.names("snapshots")
     assert blobs.names("snapshots") == ["snapshots/1"]
     assert blobs.names("nothing") == []
-
-
-def test_a_file_in_the_place_of_the_store_is_not_an_empty_store(tmp_path: Path) -> None:
-    """Where something else stands in the store's place the store is away, for listing and for reading."""
-    place = tmp_path / "store"
-    blobs = open_blobs(str(place))
-    blobs.write("snapshots/1", b"x")
-    place.rename(tmp_path / "aside")
-    place.write_text("where the directory was")
-    for ask in (lambda: blobs.names("snapshots"), lambda: blobs.read("snapshots/1")):
-        with pytest.raises(StoreUnavailable, match="Not a directory"):
-            ask()
-    place.unlink()
-    (tmp_path / "aside").rename(place)
-    assert blobs.names("snapshots") == ["snapshots/1"]
-    assert blobs.names("nothing") == []
