@@ -14,8 +14,8 @@ import numpy as np
 import structlog
 
 from monitor.connectors.base import BySource, Committer, Sample, Sink, Source
-from monitor.connectors.file_tables import TIME_COLUMNS, legal, moment
-from monitor.connectors.files import FileSink, FileSource
+from monitor.connectors.files.source import FileSink, FileSource
+from monitor.connectors.files.tables import TIME_COLUMNS, legal, moment
 from monitor.connectors.influx import InfluxSink
 from monitor.connectors.kafka import KafkaSource
 from monitor.connectors.kafka_sample import sample_topic

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.connectors.file_rows import Row, Rows
-from monitor.connectors.file_tables import csv_rows, npz_rows
+from monitor.connectors.files.lines import Row, Rows
+from monitor.connectors.files.tables import csv_rows, npz_rows
 from monitor.core.decode import Format, decode
 from monitor.core.records import Message, Partition
 

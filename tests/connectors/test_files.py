@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from monitor.connectors import file_rows
 from monitor.connectors.base import Committed, Unavailable
-from monitor.connectors.files import FileSource
+from monitor.connectors.files import lines as file_rows
+from monitor.connectors.files.source import FileSource
 from monitor.core.records import Message, Partition
 from tests.contracts.member import Member
 
@@ -280,7 +280,7 @@ def test_an_endless_line_of_standard_input_is_cut(pipe: tuple[int, int], monkeyp
 def test_the_process_reads_its_own_standard_input() -> None:
     """By default "-" is what is piped into the program."""
     program = (
-        "from monitor.connectors.files import FileSource\n"
+        "from monitor.connectors.files.source import FileSource\n"
         "source = FileSource(['-'])\n"
         "source.open(dict, print, print)\n"
         "while not source.ended():\n"

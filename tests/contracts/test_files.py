@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from monitor.connectors.files import FileSink, FileSource
+from monitor.connectors.files.source import FileSink, FileSource
 from monitor.core.records import Partition, Record
 from tests.contracts.sink_contract import ByteSinkContract, PlainRecords
 from tests.contracts.source_contract import SourceContract

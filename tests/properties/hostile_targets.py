@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from monitor.connectors.file_tables import csv_rows
+from monitor.connectors.files.tables import csv_rows
 from monitor.core.decode import decode
 from monitor.core.decode_format import Format
 from monitor.core.encode import alert_record

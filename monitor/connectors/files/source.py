@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from monitor.connectors.base import OnAssign, OnRevoke, Unavailable
-from monitor.connectors.file_rows import PipeRows, Row, Rows, TimesOf, json_lines
-from monitor.connectors.file_sink import FileSink
-from monitor.connectors.file_tables import csv_rows, legal, npz_rows
+from monitor.connectors.files.lines import PipeRows, Row, Rows, TimesOf, json_lines
+from monitor.connectors.files.sink import FileSink
+from monitor.connectors.files.tables import csv_rows, legal, npz_rows
 from monitor.core.records import Message, Partition
 
 __all__ = ["FileSink", "FileSource"]

@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from monitor.connectors.file_rows import FileRows, Row, count_lines, lines
+from monitor.connectors.files.lines import FileRows, Row, count_lines, lines
 from monitor.core.records import Times
 
 TIME_COLUMNS = ("datetime", "timestamp", "time")
