@@ -25,7 +25,7 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from benchmarks.footprint import make_model
 from benchmarks.replay import ALERTS, DEAD, SCORES, TOPIC, wait
 from benchmarks.replay import configuration as replay_configuration
-from monitor.connectors.kafka_sink import create_topics
+from monitor.connectors.kafka.sink import create_topics
 from monitor.core.records import Partition
 from monitor.service.configuration import load, render
 from monitor.service.plant import Doubles, Plant, messages

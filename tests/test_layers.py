@@ -12,7 +12,7 @@ STANDARD_IN_CORE = {"bisect", "collections", "contextlib", "dataclasses", "datet
 STANDARD_IN_CORE |= {"itertools", "json", "math", "re", "typing"}
 LIBRARIES_IN_CORE = {"msgspec", "numpy", "torch"}
 CLIENTS = {  # library -> the modules that may import it
-    "confluent_kafka": "monitor.connectors.kafka",
+    "confluent_kafka": "monitor.connectors.kafka.source",
     "influxdb_client": "monitor.connectors.influx",
     "urllib3": "monitor.connectors.influx",
     "fsspec": "monitor.store.files",

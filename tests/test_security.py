@@ -21,7 +21,7 @@ import pytest
 import structlog
 from confluent_kafka import Consumer, KafkaException
 
-from monitor.connectors.kafka_options import DENIED, check_options
+from monitor.connectors.kafka.options import DENIED, check_options
 from monitor.connectors.memory import MemoryBroker
 from monitor.core.points import score_points
 from monitor.core.records import Message, State

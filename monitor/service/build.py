@@ -17,10 +17,10 @@ from monitor.connectors.base import BySource, Committer, Sample, Sink, Source
 from monitor.connectors.files.source import FileSink, FileSource
 from monitor.connectors.files.tables import TIME_COLUMNS, legal, moment
 from monitor.connectors.influx import InfluxSink
-from monitor.connectors.kafka import KafkaSource
-from monitor.connectors.kafka_sample import sample_topic
-from monitor.connectors.kafka_sink import KafkaSink, create_topics
-from monitor.connectors.kafka_transactions import KafkaTransactions
+from monitor.connectors.kafka.sample import sample_topic
+from monitor.connectors.kafka.sink import KafkaSink, create_topics
+from monitor.connectors.kafka.source import KafkaSource
+from monitor.connectors.kafka.transactions import KafkaTransactions
 from monitor.connectors.memory import MemoryBroker, MemorySink, MemorySource
 from monitor.core.decode import decode
 from monitor.core.records import Message, Partition

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from monitor.connectors.kafka_options import check_options
+from monitor.connectors.kafka.options import check_options
 from monitor.service.configuration_checks import Problem, problem
 from monitor.service.settings import Settings
 

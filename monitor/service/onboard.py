@@ -1,6 +1,6 @@
 """`monitor onboard`: looks at a topic or a file of JSON lines and writes the configuration that monitors it.
 
-1. A sample is read (connectors/kafka_sample.py): no group is joined, nothing is committed.
+1. A sample is read (connectors/kafka/sample.py): no group is joined, nothing is committed.
 2. Its format is recognised and its figures are taken (core/recognise.py, core/survey.py). What cannot be understood is
    refused, with what was seen and three messages.
 3. Settings follow from that (onboard_settings.py). They are written only after they have loaded again.

@@ -9,8 +9,8 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from monitor.connectors.base import Invalid, Unavailable
-from monitor.connectors.kafka import KafkaSource
-from monitor.connectors.kafka_client import KafkaFatal
+from monitor.connectors.kafka.client import KafkaFatal
+from monitor.connectors.kafka.source import KafkaSource
 from monitor.core.records import Record
 from tests.brokers import END_TXN, TXN_OFFSET_COMMIT, Broker, MockBroker, evict, mock_broker, noida_broker
 from tests.contracts.kafka_harness import MOCK_MEMBER, make_topic
@@ -227,7 +227,7 @@ class TestFaults:
 
     def test_a_coordinator_that_is_away_at_the_start(self, broker: MockBroker, monkeypatch: pytest.MonkeyPatch) -> None:
         """Opening waits a moment only; the first flush waits for the coordinator, and succeeds once it is there."""
-        monkeypatch.setattr("monitor.connectors.kafka_transactions._OPEN_S", 0.5)
+        monkeypatch.setattr("monitor.connectors.kafka.transactions._OPEN_S", 0.5)
         broker.down()
         with transactions(broker, object) as sink:
             sink.write([ALERT])

@@ -8,9 +8,9 @@ from typing import Any, Literal
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from monitor.connectors.base import Source
-from monitor.connectors.kafka import KafkaSource
-from monitor.connectors.kafka_client import Config
-from monitor.connectors.kafka_sink import KafkaSink, create_topics
+from monitor.connectors.kafka.client import Config
+from monitor.connectors.kafka.sink import KafkaSink, create_topics
+from monitor.connectors.kafka.source import KafkaSource
 from monitor.core.records import Partition, Record
 from tests.brokers import Broker, MockBroker, evict, evict_by_heartbeat
 from tests.contracts.sink_contract import PlainRecords

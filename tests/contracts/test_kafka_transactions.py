@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from monitor.connectors.base import Invalid
-from monitor.connectors.kafka_transactions import KafkaTransactions
+from monitor.connectors.kafka.transactions import KafkaTransactions
 from monitor.core.records import Record
 from tests.brokers import mock_broker, noida_broker
 from tests.contracts.kafka_harness import SinkHarness, ignore, mock_outage

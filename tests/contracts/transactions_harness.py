@@ -10,9 +10,9 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from monitor.connectors.base import Committed
-from monitor.connectors.kafka import KafkaSource
-from monitor.connectors.kafka_client import Config
-from monitor.connectors.kafka_transactions import KafkaTransactions
+from monitor.connectors.kafka.client import Config
+from monitor.connectors.kafka.source import KafkaSource
+from monitor.connectors.kafka.transactions import KafkaTransactions
 from monitor.core.records import Partition, Record
 from tests.brokers import Broker
 from tests.contracts.kafka_harness import FAST, ignore, make_topic

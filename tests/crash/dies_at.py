@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from monitor.connectors.kafka import KafkaSource
+from monitor.connectors.kafka.source import KafkaSource
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Message, Outputs
 from monitor.service.cli import main

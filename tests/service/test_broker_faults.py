@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from monitor.connectors import kafka_holdups
+from monitor.connectors.kafka import stalls as kafka_holdups
 from monitor.service.running import Service
 from monitor.service.settings import Settings
 from tests.brokers import FETCH, OFFSET_COMMIT, PRODUCE, MockBroker, mock_broker

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from monitor.connectors.base import Committer, Sink, Source, Unavailable
-from monitor.connectors.kafka_transactions import KafkaTransactions
+from monitor.connectors.kafka.transactions import KafkaTransactions
 from monitor.connectors.memory import MemoryBroker, MemorySource
 from monitor.core.records import Partition, Record
 from monitor.service.build import make_outputs, make_source

@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from monitor.connectors import kafka_sample
-from monitor.connectors.kafka_sample import sample_topic
+from monitor.connectors.kafka import sample as kafka_sample
+from monitor.connectors.kafka.sample import sample_topic
 from monitor.core.decode_format import Format
 from monitor.core.recognise import Recognised, recognise
 from monitor.core.records import Message, Partition

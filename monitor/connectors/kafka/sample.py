@@ -14,7 +14,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from monitor.connectors.base import Sample
-from monitor.connectors.kafka_client import QUIET, Config, Trouble
+from monitor.connectors.kafka.client import QUIET, Config, Trouble
 from monitor.core.records import Message, Partition
 
 _ANSWER_S = 10.0  # for the list of topics, and for the ends of a partition

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
 
-from monitor.connectors.kafka_client import KafkaFatal
+from monitor.connectors.kafka.client import KafkaFatal
 from monitor.core.records import Partition
 
 _END_S = 1.0  # a round trip if the broker is there

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from monitor.connectors.base import Unavailable
-from monitor.connectors.kafka_client import Report, Trouble
+from monitor.connectors.kafka.client import Report, Trouble
 from monitor.core.records import Partition
 
 _ATTEMPTS = 5  # the phases of a rebalance are three

@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic  # admin brings it along, but does not export it
 
 from monitor.connectors.base import Invalid, Unavailable
-from monitor.connectors.kafka_client import QUIET, Config, Report, Trouble, kafka_error, report
+from monitor.connectors.kafka.client import QUIET, Config, Report, Trouble, kafka_error, report
 from monitor.core.records import Record
 
 DEFAULTS: Config = {

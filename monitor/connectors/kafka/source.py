@@ -17,7 +17,7 @@ from typing import Any, Literal
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
 from monitor.connectors.base import OnAssign, OnRevoke, Unavailable
-from monitor.connectors.kafka_client import (
+from monitor.connectors.kafka.client import (
     QUIET,
     Config,
     KafkaFatal,
@@ -28,9 +28,9 @@ from monitor.connectors.kafka_client import (
     report,
     within,
 )
-from monitor.connectors.kafka_commits import Commits
-from monitor.connectors.kafka_holdups import Holdups
-from monitor.connectors.kafka_positions import Positions
+from monitor.connectors.kafka.commits import Commits
+from monitor.connectors.kafka.positions import Positions
+from monitor.connectors.kafka.stalls import Holdups
 from monitor.core.records import Message, Partition
 
 __all__ = ["KafkaFatal", "KafkaSource"]

@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from monitor.connectors.kafka_positions import Positions
+from monitor.connectors.kafka.positions import Positions
 from monitor.core.records import Message, Partition
 
 _ANSWER_S = 1.0  # a round trip if the broker is there

@@ -23,8 +23,8 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka import Message as RawMessage
 
 from monitor.connectors.base import Invalid, Unavailable
-from monitor.connectors.kafka_client import Config, KafkaFatal, Report, Trouble, kafka_error, report
-from monitor.connectors.kafka_sink import DEFAULTS, FORCED, REFUSED
+from monitor.connectors.kafka.client import Config, KafkaFatal, Report, Trouble, kafka_error, report
+from monitor.connectors.kafka.sink import DEFAULTS, FORCED, REFUSED
 from monitor.core.records import Partition, Record
 
 _ROUND_S = 0.1  # how long one look for delivery reports waits
