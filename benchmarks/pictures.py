@@ -26,7 +26,7 @@ from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 
-from monitor.connectors.memory import MemoryBroker
+from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Record
 from monitor.service.build import wall_ms
 from monitor.service.configuration import load

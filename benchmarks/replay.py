@@ -32,7 +32,7 @@ import numpy as np
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from benchmarks.recordings import Recording, load, save
-from monitor.connectors.memory import MemoryBroker
+from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Partition, Record
 from monitor.service.configuration import load as load_settings
 from monitor.service.running import Service

@@ -22,7 +22,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaException
 
 from monitor.connectors.kafka.options import DENIED, check_options
-from monitor.connectors.memory import MemoryBroker
+from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.points import score_points
 from monitor.core.records import Message, State
 from monitor.service.configuration import ConfigurationError, load

@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import pytest
 from confluent_kafka import Producer
 
-from monitor.connectors.memory import MemoryBroker
+from monitor.connectors.memory.client import MemoryBroker
 from tests.brokers import free_port, mock_broker
 from tests.core.machines import rows
 from tests.influx_server import Answer, influx_server

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 import structlog
 
 from monitor.connectors.base import Sink
-from monitor.connectors.memory import MemoryBroker
+from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.alerting import Alerting
 from monitor.core.clocks import Clocks
 from monitor.core.history import History

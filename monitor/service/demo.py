@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from monitor.connectors.memory import MemoryBroker
+from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Record
 from monitor.service.configuration import load
 from monitor.service.demo_view import View, summary

@@ -20,7 +20,7 @@ import structlog
 import torch
 
 from monitor.connectors.base import Unavailable
-from monitor.connectors.memory import MemoryBroker
+from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.pipeline import Dials
 from monitor.service.assembly import make_daemon, make_health, make_recorder, make_training_worker
 from monitor.service.build import make_blobs, wall_ms

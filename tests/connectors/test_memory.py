@@ -7,8 +7,8 @@ from operator import itemgetter
 import pytest
 
 from monitor.connectors.base import Committed, Invalid, Unavailable
-from monitor.connectors.memory import MemorySink, MemorySource
-from monitor.connectors.memory_broker import MemoryBroker, Stored
+from monitor.connectors.memory.broker import MemoryBroker, Stored
+from monitor.connectors.memory.client import MemorySink, MemorySource
 from monitor.core.records import Partition, Record
 from tests.contracts.member import Member
 

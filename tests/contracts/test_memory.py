@@ -7,8 +7,8 @@ from itertools import count
 import pytest
 
 from monitor.connectors.base import Source
-from monitor.connectors.memory import MemorySink, MemorySource
-from monitor.connectors.memory_broker import MemoryBroker
+from monitor.connectors.memory.broker import MemoryBroker
+from monitor.connectors.memory.client import MemorySink, MemorySource
 from monitor.core.records import Partition, Record
 from tests.contracts.group_contract import GroupContract
 from tests.contracts.sink_contract import PartitionedSinkContract, PlainRecords

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from monitor.connectors.base import Unavailable
-from monitor.connectors.memory import MemoryBroker, MemorySource
+from monitor.connectors.memory.client import MemoryBroker, MemorySource
 from monitor.core.training import fit
 from monitor.service.daemon import Daemon
 from tests.core.machines import FAST, corpus

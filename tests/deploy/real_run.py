@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pydantic import SecretStr
 
-from monitor.connectors.memory import MemoryBroker
+from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.points import ALERTS, CHANNELS, SCORES
 from monitor.service.running import Service
 from tests.influx_server import Point, influx_server

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.connectors.memory import MemorySource
-from monitor.connectors.memory_broker import MemoryBroker
+from monitor.connectors.memory.broker import MemoryBroker
+from monitor.connectors.memory.client import MemorySource
 from monitor.core.records import Message, Record
 from tests.contracts.member import Member
 

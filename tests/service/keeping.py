@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from monitor.connectors.memory import MemoryBroker
+from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Message, Outputs, State
 from monitor.service.assembly import fingerprint, make_daemon, make_health
 from monitor.service.held import Held, Keeper

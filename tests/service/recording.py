@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from monitor.connectors.influx import InfluxSink
-from monitor.connectors.memory import MemoryBroker, MemorySink, MemorySource
+from monitor.connectors.memory.client import MemoryBroker, MemorySink, MemorySource
 from monitor.core.records import Record
 from monitor.service.health import Health
 from monitor.service.metrics import Metrics

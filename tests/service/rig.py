@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from monitor.connectors.memory import MemoryBroker
+from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.detector import Model
 from monitor.core.records import Message, Partition, Record
 from monitor.service.configuration import load

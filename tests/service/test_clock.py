@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.connectors.memory import MemoryBroker
+from monitor.connectors.memory.client import MemoryBroker
 from monitor.service import assembly
 from tests.core.machines import L, rows
 from tests.service.rig import ORIGIN, committed, feed, published, put_model, running, settings, until, values

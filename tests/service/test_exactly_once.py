@@ -11,7 +11,7 @@ import pytest
 
 from monitor.connectors.base import Committer, Sink, Source, Unavailable
 from monitor.connectors.kafka.transactions import KafkaTransactions
-from monitor.connectors.memory import MemoryBroker, MemorySource
+from monitor.connectors.memory.client import MemoryBroker, MemorySource
 from monitor.core.records import Partition, Record
 from monitor.service.build import make_outputs, make_source
 from monitor.service.metrics import Metrics

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import structlog
 
-from monitor.connectors.memory import MemoryBroker
+from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.detector import Detector
 from monitor.core.records import Message, Outputs, Partition
 from monitor.service.assembly import make_daemon, make_health

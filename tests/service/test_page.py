@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import numpy as np
 import pytest
 
-from monitor.connectors.memory import MemoryBroker
+from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Alert, ChannelShare, Partition
 from monitor.service.health import Health, HealthServer
 from monitor.service.metrics import Metrics

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from monitor.connectors.memory import MemoryBroker
+from monitor.connectors.memory.client import MemoryBroker
 from monitor.service.health import Health, HealthServer
 from monitor.service.metrics import Metrics
 from monitor.service.overview import Asset, Overview

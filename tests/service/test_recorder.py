@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from monitor.connectors.memory import MemoryBroker, MemorySource
+from monitor.connectors.memory.client import MemoryBroker, MemorySource
 from monitor.core.records import Partition, Record
 from monitor.service import recorder as module
 from monitor.service.running import Service

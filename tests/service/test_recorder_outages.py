@@ -9,7 +9,7 @@ import structlog
 
 from monitor.connectors.base import Unavailable
 from monitor.connectors.influx import InfluxSink
-from monitor.connectors.memory import MemoryBroker, MemorySink
+from monitor.connectors.memory.client import MemoryBroker, MemorySink
 from monitor.core.records import Partition, Record
 from monitor.service import recorder as module
 from monitor.service.build import make_points

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import structlog
 
-from monitor.connectors.memory import MemoryBroker
+from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.pipeline import Dials, saved_dials
 from monitor.service.assembly import fingerprint
 from monitor.service.configuration import ConfigurationError, load

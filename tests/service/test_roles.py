@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from monitor.connectors.influx import InfluxSink
-from monitor.connectors.memory import MemoryBroker
+from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Record
 from monitor.service import daemon, trainer
 from monitor.service.configuration import ConfigurationError, load

@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from monitor.connectors.base import Unavailable
-from monitor.connectors.memory import MemoryBroker, MemorySink, MemorySource
+from monitor.connectors.memory.client import MemoryBroker, MemorySink, MemorySource
 from monitor.core.detector import Detector
 from monitor.core.records import Partition
 from monitor.service.health import HealthServer

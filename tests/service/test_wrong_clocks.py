@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from monitor.connectors.memory import MemoryBroker
+from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.clocks import LEAST
 from monitor.core.detector import Detector
 from monitor.core.pipeline import Pipeline

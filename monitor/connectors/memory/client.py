@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from monitor.connectors.base import Invalid, OnAssign, OnRevoke, Unavailable
-from monitor.connectors.memory_broker import MemoryBroker
+from monitor.connectors.memory.broker import MemoryBroker
 from monitor.core.records import Message, Partition, Record
 
 __all__ = ["MemoryBroker", "MemorySink", "MemorySource"]
