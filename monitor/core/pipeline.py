@@ -24,7 +24,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from monitor.core.alerting import Alerting
+from monitor.core.alerts.machine_alerts import Alerting
+from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.budget import Budget
 from monitor.core.clocks import Clocks
 from monitor.core.decode import decode
@@ -33,7 +34,6 @@ from monitor.core.detector import Detector
 from monitor.core.newcomers import Newcomers, Rulers
 from monitor.core.outputs import joined
 from monitor.core.records import Alert, ChannelShare, Message, Outputs, ReadingBatch, State, Times, WindowBatch
-from monitor.core.sensor_alerts import SensorAlerts
 from monitor.core.sensors import Sensors
 from monitor.core.threshold import Threshold
 from monitor.core.windows import Windows

@@ -10,13 +10,13 @@ import structlog
 
 from monitor.connectors.base import Sink
 from monitor.connectors.memory.client import MemoryBroker
-from monitor.core.alerting import Alerting
+from monitor.core.alerts.machine_alerts import Alerting
+from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.clocks import Clocks
 from monitor.core.history import History
 from monitor.core.newcomers import Newcomers
 from monitor.core.pipeline import Dials, Pipeline
 from monitor.core.records import Partition
-from monitor.core.sensor_alerts import SensorAlerts
 from monitor.core.sensors import Sensors
 from monitor.core.threshold import Threshold
 from monitor.core.windows import Windows

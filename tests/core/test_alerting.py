@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monitor.core.alerting import Alerting
+from monitor.core.alerts.machine_alerts import Alerting
 from monitor.core.records import Alert, ChannelShare, Partition, ScoreBatch, ThresholdBatch, WindowBatch
 
 Row = tuple[int, int, float]  # asset row, end in s, ratio; the position is 10 times the end

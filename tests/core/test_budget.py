@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monitor.core.alerting import Alerting
+from monitor.core.alerts.machine_alerts import Alerting
 from monitor.core.budget import AIM, DAY_MS, EPOCH, MARGINS, PRIOR_RATE, PRIOR_SCALE, Budget
 from monitor.core.detector import LEVELS
 from monitor.core.records import Floats, Partition, ScoreBatch, ThresholdBatch, WindowBatch

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.clocks import Skew
 from monitor.core.findings import Findings
 from monitor.core.records import Alert, Partition, ScoreBatch, WindowBatch
-from monitor.core.sensor_alerts import SensorAlerts
 from monitor.core.sensors import FAULTS
 
 PARTITION = Partition("readings", 1)

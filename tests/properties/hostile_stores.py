@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from monitor.core.alerting import Alerting
+from monitor.core.alerts.machine_alerts import Alerting
+from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.budget import Budget
 from monitor.core.clocks import Clocks
 from monitor.core.corpus import Corpus
@@ -19,7 +20,6 @@ from monitor.core.detector import Detector, Model
 from monitor.core.newcomers import Newcomers
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import State
-from monitor.core.sensor_alerts import SensorAlerts
 from monitor.core.sensors import Sensors
 from monitor.core.threshold import Threshold
 from monitor.core.windows import Windows

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.core.alerting import Alerting
+from monitor.core.alerts.machine_alerts import Alerting
 from monitor.core.budget import (
     AIM,
     COUNTED,

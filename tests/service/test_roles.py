@@ -11,8 +11,7 @@ import pytest
 from monitor.connectors.influx import InfluxSink
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Record
-from monitor.service import daemon
-from monitor.service import trainer
+from monitor.service import daemon, trainer
 from monitor.service.configuration import ConfigurationError, load
 from monitor.service.running import Service
 from monitor.service.settings import Role, Settings
