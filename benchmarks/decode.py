@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from monitor.core.decode import Format, collisions, decode
+from monitor.core.decode.decode import Format, collisions, decode
 from monitor.core.records import Message, Partition
 
 NOW = 1_700_000_000_000

@@ -28,8 +28,8 @@ from monitor.core.alerts.machine_alerts import Alerting
 from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.budget import Budget
 from monitor.core.clocks import Clocks
-from monitor.core.decode import decode
-from monitor.core.decode_format import Format
+from monitor.core.decode.decode import decode
+from monitor.core.decode.format import Format
 from monitor.core.detector import Detector
 from monitor.core.newcomers import Newcomers, Rulers
 from monitor.core.outputs import joined

@@ -24,7 +24,7 @@ import msgspec
 
 from monitor.core.clocks import FAULT as CLOCK
 from monitor.core.clocks import in_words
-from monitor.core.decode_format import shown
+from monitor.core.decode.format import shown
 from monitor.core.records import Message, Record
 
 Value = float | int | bool | str | None

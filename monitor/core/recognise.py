@@ -19,9 +19,9 @@ from typing import Any
 
 import msgspec
 
-from monitor.core.decode import decode
-from monitor.core.decode_format import Format, shown
-from monitor.core.decode_scanner import Bad
+from monitor.core.decode.decode import decode
+from monitor.core.decode.format import Format, shown
+from monitor.core.decode.line_grammar import Bad
 from monitor.core.recognise_bytes import LINE, OBJECT, Point, kind_of, lines_of
 from monitor.core.recognise_json import Told, Unrecognised, field_map, labels_of, unit_of
 from monitor.core.recognise_labels import KEY, PRESENT, Choice, Labelled, choose_asset

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from monitor.core.decode_format import shown
-from monitor.core.decode_scanner import Bad, Scanner
+from monitor.core.decode.format import shown
+from monitor.core.decode.line_grammar import Bad, Scanner
 from monitor.core.records import Message
 
 OBJECT, LINE = "JSON objects", "line protocol"  # the two that the decoder reads

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from monitor.core.decode_format import UNITS, Format, place, shown
-from monitor.core.decode_time import UNREADABLE, to_ms
+from monitor.core.decode.format import UNITS, Format, place, shown
+from monitor.core.decode.times import UNREADABLE, to_ms
 from monitor.core.recognise_labels import KEY, PRESENT, Choice, Labelled, choose_asset, choose_pair, plain, rank
 from monitor.core.records import Message
 

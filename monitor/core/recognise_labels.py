@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monitor.core.decode import ID
+from monitor.core.decode.decode import ID
 
 KEY = ""  # stands for the message's key where a field or tag is named
 PRESENT = 0.9  # share of the points that must have a label

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from monitor.core.decode import PARSERS, decode
-from monitor.core.decode_format import Fault, Format
+from monitor.core.decode.decode import PARSERS, decode
+from monitor.core.decode.format import Fault, Format
 from monitor.core.records import Message, ReadingBatch, Rejected, Times
 
 MEASURED = 0.75  # of the channels; their cells are full then, and windows below a half are not scored by default

@@ -22,7 +22,7 @@ from monitor.connectors.kafka.sink import KafkaSink, create_topics
 from monitor.connectors.kafka.source import KafkaSource
 from monitor.connectors.kafka.transactions import KafkaTransactions
 from monitor.connectors.memory.client import MemoryBroker, MemorySink, MemorySource
-from monitor.core.decode import decode
+from monitor.core.decode.decode import decode
 from monitor.core.records import Message, Partition
 from monitor.service.configuration import read_secret
 from monitor.service.metrics import Metrics

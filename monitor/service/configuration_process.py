@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 
-from monitor.core.decode_format import Format
+from monitor.core.decode.format import Format
 from monitor.service.configuration_checks import Problem, problem
 from monitor.service.settings import Settings
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from monitor.core.decode import decode
+from monitor.core.decode.decode import decode
 from monitor.core.detector import LEVELS, Calibration, Detector, Model
 from monitor.core.encode import score_records
 from monitor.core.histogram import BYTES

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from monitor.connectors.base import Sample
-from monitor.core.decode_format import place
+from monitor.core.decode.format import place
 from monitor.core.recognise import Recognised, reasons
 from monitor.core.survey import Survey
 from monitor.service.onboard_dashboard import unit

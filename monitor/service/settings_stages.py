@@ -6,7 +6,7 @@ configuration_checks.py.
 
 from typing import Any, Literal
 
-from monitor.core.decode_format import Format
+from monitor.core.decode.format import Format
 from monitor.service.settings_base import Section, setting
 
 _UNREAD = "every message would become a dead letter"

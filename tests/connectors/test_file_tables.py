@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from monitor.connectors.files.lines import Row, Rows
 from monitor.connectors.files.tables import csv_rows, npz_rows
-from monitor.core.decode import Format, decode
+from monitor.core.decode.decode import Format, decode
 from monitor.core.records import Message, Partition
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from monitor.core.decode import Format, decode
+from monitor.core.decode.decode import Format, decode
 from monitor.core.records import Message, Partition, ReadingBatch, Rejected
 from tests.core.malformed import FORMATS, NOW
 

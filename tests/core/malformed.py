@@ -3,7 +3,7 @@
 A row: name, key of FORMATS, Kafka key, value, error.
 """
 
-from monitor.core.decode import Format
+from monitor.core.decode.decode import Format
 
 NOW = 1_700_000_000_000  # ms UTC; messages carry it as their own timestamp
 SECONDS = NOW // 1000

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monitor.core.decode import Format, collisions, decode
+from monitor.core.decode.decode import Format, collisions, decode
 from monitor.core.records import Message
 from tests.core.decoding import LINE, LONG, TELEGRAF, WIDE, bad, good, message, named
 from tests.core.malformed import FORMATS, GOOD, MALFORMED, NANOS, NOW, SECONDS, batch, long, metric, wide

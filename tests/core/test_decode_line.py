@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from monitor.core.decode_format import Points
-from monitor.core.decode_line import _Reader, _tidied
+from monitor.core.decode.format import Points
+from monitor.core.decode.from_line import _Reader, _tidied
 from tests.core.decoding import LINE, bad, good, message
 from tests.core.malformed import NANOS, NOW, SECONDS
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.core.decode_format import Format
+from monitor.core.decode.format import Format
 from monitor.core.records import Message, Partition
 from monitor.core.survey import Survey, non_numeric, survey
 

@@ -15,7 +15,7 @@ from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.budget import Budget
 from monitor.core.clocks import Clocks
 from monitor.core.corpus import Corpus
-from monitor.core.decode_format import Format
+from monitor.core.decode.format import Format
 from monitor.core.detector import Detector, Model
 from monitor.core.newcomers import Newcomers
 from monitor.core.pipeline import Pipeline

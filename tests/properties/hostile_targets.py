@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from monitor.connectors.files.tables import csv_rows
-from monitor.core.decode import decode
-from monitor.core.decode_format import Format
+from monitor.core.decode.decode import decode
+from monitor.core.decode.format import Format
 from monitor.core.encode import alert_record
 from monitor.core.points import alert_points, score_points
 from monitor.core.records import Message, Record, Rejected

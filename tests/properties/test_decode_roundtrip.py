@@ -8,7 +8,7 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.core.decode import Format, collisions, decode
+from monitor.core.decode.decode import Format, collisions, decode
 from monitor.core.records import Message, Rejected
 from tests.core.decoding import Named, message, named
 from tests.core.malformed import FORMATS, GOOD, MALFORMED, NANOS, NOW

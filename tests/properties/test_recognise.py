@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.core.decode import decode
-from monitor.core.decode_format import UNITS
+from monitor.core.decode.decode import decode
+from monitor.core.decode.format import UNITS
 from monitor.core.recognise import Unrecognised, recognise
 from monitor.core.recognise_json import TABLES, TIMES, VALUES
 from monitor.core.recognise_labels import _NEITHER, ASSETS, CHANNELS, plain

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from monitor.connectors.memory.client import MemoryBroker
-from monitor.core.decode_format import Format
+from monitor.core.decode.format import Format
 from monitor.core.records import Partition
 from monitor.service.settings import Settings
 from tests.core.machines import ASSETS, CHANNELS, STEP, rows

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from monitor.connectors.kafka import sample as kafka_sample
 from monitor.connectors.kafka.sample import sample_topic
-from monitor.core.decode_format import Format
+from monitor.core.decode.format import Format
 from monitor.core.recognise import Recognised, recognise
 from monitor.core.records import Message, Partition
 from monitor.core.survey import ChannelFigures, Survey, survey

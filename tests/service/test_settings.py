@@ -6,7 +6,7 @@ from typing import Any, get_origin
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from monitor.core.decode_format import Format
+from monitor.core.decode.format import Format
 from monitor.core.threshold import Threshold
 from monitor.core.training import Recipe
 from monitor.core.vae import Architecture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from monitor.core.decode import decode
+from monitor.core.decode.decode import decode
 from monitor.core.records import Message, Partition
 from monitor.service.configuration import load
 from monitor.service.faults import ROUND, Fault, fault_schedule, faulty_rows

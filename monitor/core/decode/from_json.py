@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from monitor.core.decode_format import Codes, Fault, Format, Measurements, Points, place, shown
+from monitor.core.decode.format import Codes, Fault, Format, Measurements, Points, place, shown
 from monitor.core.records import Message
 
 _Wide = float | None

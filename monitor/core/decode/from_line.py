@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from monitor.core.decode_format import Fault, Format, Measurements, Points, place, shown
-from monitor.core.decode_scanner import KEY, Bad, Scanner, bare_value
+from monitor.core.decode.format import Fault, Format, Measurements, Points, place, shown
+from monitor.core.decode.line_grammar import KEY, Bad, Scanner, bare_value
 from monitor.core.records import Message
 
 _ESCAPE, _HIDDEN = "\x01", "\x02"  # stand for an escaped separator and for a text in the plain way

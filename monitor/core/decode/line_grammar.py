@@ -8,7 +8,7 @@ beyond the range of `i` and `u` are taken, since every value becomes a float64. 
 import math
 import re
 
-from monitor.core.decode_format import Fault, place, shown
+from monitor.core.decode.format import Fault, place, shown
 
 # `\\+[^…]` takes a run of backslashes and the character after it. Every run is possessive (`++`), so that no input is
 # read twice: with plain ones, 20 000 digits before a letter took 12 s, and a message of 1 MB would have taken hours.

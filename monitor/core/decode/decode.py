@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from monitor.core.decode_format import Codes, Fault, Format, Parser, Points, place, shown
-from monitor.core.decode_json import parse_long, parse_telegraf, parse_wide
-from monitor.core.decode_line import parse_line
-from monitor.core.decode_time import UNREADABLE, to_ms
+from monitor.core.decode.format import Codes, Fault, Format, Parser, Points, place, shown
+from monitor.core.decode.from_json import parse_long, parse_telegraf, parse_wide
+from monitor.core.decode.from_line import parse_line
+from monitor.core.decode.times import UNREADABLE, to_ms
 from monitor.core.records import Bools, Ints, Message, ReadingBatch, Rejected, Times
 
 __all__ = ["ID", "PARSERS", "Format", "collisions", "decode"]
