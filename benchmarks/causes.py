@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from monitor.core.detector import Detector
+from monitor.core.fitting.fit import fit
 from monitor.core.records import Message, Partition, WindowBatch
-from monitor.core.training import fit
 from monitor.service.assembly import make_history, make_pipeline
 from monitor.service.configuration import load
 from monitor.service.demo import CLEAN, CONFIG

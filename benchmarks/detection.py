@@ -4,7 +4,7 @@
                                    [--jobs 2] [--baselines [NAME,NAME]] [--json FILE]
 
 For each series:
-1. Its training part becomes history as in the daemon, and `monitor.core.training.fit` makes a model of it. The training
+1. Its training part becomes history as in the daemon, and `monitor.core.fitting.fit.fit` makes a model of it. The training
    part is what lies before `train_end`; for series that TSB-AD-M lists, the first `train_rows` of the test part, as its
    published figures had no more.
 2. The test part goes through windows, detector, threshold and alerting as `monitor run` would take it, from an empty
@@ -38,13 +38,13 @@ from benchmarks.baselines import Fit, available
 from benchmarks.detection_table import PRODUCT, Outcome, Scored, outcome, report
 from benchmarks.quality import Bools
 from benchmarks.recordings import Recording, load, published
-from monitor.core.corpus import Corpus, held_out
 from monitor.core.detector import LEVELS, Detector
+from monitor.core.fitting.corpus import Corpus, held_out
+from monitor.core.fitting.fit import fit, prepare
 from monitor.core.pipeline import Pipeline
 from monitor.core.reconstruct import BATCH
 from monitor.core.records import Alert, ChannelShare, Floats, Partition, ReadingBatch, ScoreBatch, WindowBatch
 from monitor.core.scaling import fit_scaling
-from monitor.core.training import fit, prepare
 from monitor.service.assembly import make_history, make_pipeline
 from monitor.service.configuration import load as load_settings
 from monitor.service.settings import Settings

@@ -27,11 +27,11 @@ import numpy as np
 import structlog
 import torch
 
-from monitor.core.corpus import Corpus
 from monitor.core.detector import Detector, Model
+from monitor.core.fitting.corpus import Corpus
+from monitor.core.fitting.fit import Recipe, fit
 from monitor.core.records import Message, Partition, Record
 from monitor.core.scaling import fit_scaling
-from monitor.core.training import Recipe, fit
 from monitor.core.vae import Doubling
 from monitor.service.assembly import make_history, make_pipeline
 from monitor.service.configuration import load

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from monitor.core.corpus import Corpus
+from monitor.core.fitting.corpus import Corpus
 from monitor.service.settings import Settings
 from monitor.service.trainer import Job
 from monitor.store.tensors import pack

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from monitor.core.corpus import Corpus
+from monitor.core.fitting.corpus import Corpus
 from monitor.core.records import Bools, Floats, Times
 
 LEAST_PAIRS = 256  # of readings next to one another; as many as an asset needs for statistics of its own

@@ -13,7 +13,7 @@ from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.alerts.machine_alerts import Alerting
 from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.clocks import Clocks
-from monitor.core.history import History
+from monitor.core.fitting.history import History
 from monitor.core.newcomers import Newcomers
 from monitor.core.pipeline import Dials, Pipeline
 from monitor.core.records import Partition

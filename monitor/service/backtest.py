@@ -13,7 +13,7 @@ import torch
 
 from monitor.core.detector import Detector
 from monitor.core.encode import alert_record
-from monitor.core.training import Progress as Fitting
+from monitor.core.fitting.fit import Progress as Fitting
 from monitor.service.backtest_judge import Judged, compare, judge_replay
 from monitor.service.backtest_labels import spans_in, spans_of
 from monitor.service.backtest_page import Compared, page

@@ -19,14 +19,14 @@ import numpy as np
 
 from monitor.connectors.base import Source
 from monitor.core.budget import Outlook
-from monitor.core.corpus import Corpus, join
 from monitor.core.detector import Detector
-from monitor.core.gate import refusal
-from monitor.core.history import History, median_steps
+from monitor.core.fitting.corpus import Corpus, join
+from monitor.core.fitting.fit import Progress as Fitting
+from monitor.core.fitting.fit import fit, prepare
+from monitor.core.fitting.gate import refusal
+from monitor.core.fitting.history import History, median_steps
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Message, Partition
-from monitor.core.training import Progress as Fitting
-from monitor.core.training import fit, prepare
 from monitor.service.assembly import make_history, make_pipeline
 from monitor.service.backtest_tracks import Collector
 from monitor.service.build import wall_ms

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 from structlog.stdlib import BoundLogger
 
-from monitor.core.history import History
+from monitor.core.fitting.history import History
 from monitor.core.records import Partition, State
 from monitor.store.base import Blobs, StoreUnavailable, quarantine
 from monitor.store.tensors import Damaged, pack, unpack

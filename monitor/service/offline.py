@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from monitor.connectors.base import Committed, Source
-from monitor.core.corpus import Corpus, join
-from monitor.core.history import History
+from monitor.core.fitting.corpus import Corpus, join
+from monitor.core.fitting.history import History
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Message, Partition, by_partition
 from monitor.service.assembly import make_history, make_pipeline

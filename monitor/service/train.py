@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import structlog
 import torch
 
-from monitor.core.training import Progress
+from monitor.core.fitting.fit import Progress
 from monitor.service.build import make_blobs, make_models, make_source, wall_ms
 from monitor.service.library import Library
 from monitor.service.metrics import Metrics

@@ -3,7 +3,7 @@
 The first model is trained as soon as the assets have given enough history (the median asset has `first_steps` steps);
 later ones every `interval_s`, on the normal part of the history. When the last one began is kept in the store, since
 processes may be restarted more often than that. The child gets the history as a file, fits, judges its
-own work (core/gate.py) and stores what passes; only then is the pointer moved here, and the loop adopts at its next
+own work (core/fitting/gate.py) and stores what passes; only then is the pointer moved here, and the loop adopts at its next
 checkpoint. A child that fails, is refused or runs out of time changes nothing.
 
 A group has one trainer: the worker that holds a certain partition, or a process of its own. It learns from what it
@@ -26,10 +26,10 @@ from pathlib import Path
 
 from structlog.stdlib import BoundLogger
 
-from monitor.core.corpus import Corpus, gather
-from monitor.core.history import History, median_steps
+from monitor.core.fitting.corpus import Corpus, gather
+from monitor.core.fitting.fit import Recipe
+from monitor.core.fitting.history import History, median_steps
 from monitor.core.records import Partition, Times
-from monitor.core.training import Recipe
 from monitor.service.library import Library
 from monitor.service.metrics import Metrics
 from monitor.store.base import StoreUnavailable

@@ -20,8 +20,8 @@ from benchmarks.throughput.store import MEMORY, common, model_of, warmed
 from benchmarks.throughput.training import history
 from benchmarks.throughput.worker import STAGES
 from monitor.core.detector import Model
+from monitor.core.fitting.fit import fit, prepare
 from monitor.core.records import Message
-from monitor.core.training import fit, prepare
 from monitor.service.configuration import load
 
 LATENCY = ("assets", "channels", "load", "alerts", "p50_ms", "p99_ms", "most_ms")

@@ -5,11 +5,11 @@ from functools import cache
 
 import numpy as np
 
-from monitor.core.corpus import Corpus
 from monitor.core.detector import Model
-from monitor.core.history import History
+from monitor.core.fitting.corpus import Corpus
+from monitor.core.fitting.fit import Recipe, fit
+from monitor.core.fitting.history import History
 from monitor.core.records import WindowBatch
-from monitor.core.training import Recipe, fit
 
 STEP, L, CHANNELS = 1000, 16, ("flow", "pressure", "temperature")
 ASSETS = ("a", "b")

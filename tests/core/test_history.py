@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.core.corpus import FEW, Corpus, gather, join
-from monitor.core.history import History
+from monitor.core.fitting.corpus import FEW, Corpus, gather, join
+from monitor.core.fitting.history import History
 from monitor.core.records import Alert, Partition
 from tests.core.machines import ASSETS, CHANNELS, STEP, L, history, rows, windows
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from monitor.core.detector import Detector, Model
-from monitor.core.history import History
+from monitor.core.fitting.history import History
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Outputs
 from tests.core.machines import ASSETS, CHANNELS, STEP, L, model, rows, windows

@@ -8,7 +8,7 @@ import pytest
 
 from monitor.connectors.base import Unavailable
 from monitor.connectors.memory.client import MemoryBroker, MemorySource
-from monitor.core.training import fit
+from monitor.core.fitting.fit import fit
 from monitor.service.daemon import Daemon
 from tests.core.machines import FAST, corpus
 from tests.crash import chaos

@@ -10,7 +10,7 @@ from benchmarks.baselines import available
 from benchmarks.detection import Task, clock, firing, judge_series, placed, product, readings
 from benchmarks.detection_table import Scored, outcome, report
 from benchmarks.recordings import Explained, Recording
-from monitor.core.corpus import cut, held_out
+from monitor.core.fitting.corpus import cut, held_out
 from monitor.core.records import Alert, Partition
 from monitor.service.configuration import load
 from monitor.service.settings import Settings

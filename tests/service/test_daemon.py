@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from monitor.connectors.memory.client import MemoryBroker
+from monitor.core.fitting.fit import fit
 from monitor.core.records import Record
-from monitor.core.training import fit
 from monitor.service.histories import Histories
 from monitor.service.notify import Notifier
 from monitor.store.files import open_blobs

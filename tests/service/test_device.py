@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from monitor.core.detector import Detector
-from monitor.core.training import fit
+from monitor.core.fitting.fit import fit
 from monitor.service.cli import app
 from monitor.service.configuration import load
 from tests.core.machines import ASSETS, FAST, corpus, model, rows, windows

@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from monitor.core.detector import Model
-from monitor.core.training import fit
+from monitor.core.fitting.fit import fit
 from monitor.service.library import KEPT, RECHECK_S, Library
 from monitor.store.base import StoreUnavailable
 from monitor.store.files import LocalBlobs

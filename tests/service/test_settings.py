@@ -7,8 +7,8 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from monitor.core.decode.format import Format
+from monitor.core.fitting.fit import Recipe
 from monitor.core.threshold import Threshold
-from monitor.core.training import Recipe
 from monitor.core.vae import Architecture
 from monitor.core.windows import Windows
 from monitor.service.settings import Settings, fields, sections

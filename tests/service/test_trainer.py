@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from monitor.core.history import History
+from monitor.core.fitting.history import History
 from monitor.core.records import Alert, Partition
 from monitor.service import trainer
 from monitor.service.trainer import LOOK_S, RETRY_S

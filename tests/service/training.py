@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from monitor.core.history import History
+from monitor.core.fitting.history import History
 from monitor.core.records import Partition
 from monitor.service.library import Library
 from monitor.service.metrics import Metrics

@@ -10,10 +10,10 @@ A first model has nobody to be compared with and must only be finite.
 
 import numpy as np
 
-from monitor.core.corpus import Corpus, Cut, cut, held_out, reorder
 from monitor.core.detector import Model, scores
+from monitor.core.fitting.corpus import Corpus, Cut, cut, held_out, reorder
+from monitor.core.fitting.fit import MOST_CHECKED, held_out_loss
 from monitor.core.records import Floats
-from monitor.core.training import MOST_CHECKED, held_out_loss
 
 SHIFT = 4.0  # deviations; clearly a fault, and not so large that any model would see it
 BLIND = 0.1  # share of the synthetic faults that may be lost

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monitor.core.corpus import Corpus, check_dtypes, reorder
+from monitor.core.fitting.corpus import Corpus, check_dtypes, reorder
 from monitor.core.records import Alert, Bools, Floats, State, Times, WindowBatch, pack_names, unpack_names
 
 OPEN = 2**62  # end of a span that has none yet

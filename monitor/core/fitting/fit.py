@@ -28,8 +28,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from monitor.core.corpus import Corpus, Cut, cut, held_out, reorder
 from monitor.core.detector import LEVELS, Calibration, Model, scores, squared_errors
+from monitor.core.fitting.corpus import Corpus, Cut, cut, held_out, reorder
 from monitor.core.habits import learn
 from monitor.core.readout import channels_seen, moves, newest, over_channels, read_out
 from monitor.core.reconstruct import BATCH, Reconstruction
