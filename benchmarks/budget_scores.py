@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.detection import PARTITION, Task, placed, tasks, windows_of
-from monitor.core.detector import Detector
 from monitor.core.fitting.fit import fit, prepare
+from monitor.core.model.detector import Detector
 from monitor.core.records import Bools, Floats, ReadingBatch, Times
 from monitor.service.assembly import make_history, make_pipeline
 from monitor.service.plant import NAMES, Plant, PlantSettings

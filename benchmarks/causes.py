@@ -15,8 +15,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from monitor.core.detector import Detector
 from monitor.core.fitting.fit import fit
+from monitor.core.model.detector import Detector
 from monitor.core.records import Message, Partition, WindowBatch
 from monitor.service.assembly import make_history, make_pipeline
 from monitor.service.configuration import load

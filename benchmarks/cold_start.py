@@ -30,12 +30,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from monitor.core.detector import Detector, Model
 from monitor.core.fitting.fit import fit, prepare
-from monitor.core.newcomers import Newcomers, Rulers
+from monitor.core.model.detector import Detector, Model
+from monitor.core.model.new_assets import Newcomers, Rulers
+from monitor.core.model.scaling import Scaling
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Bools, Message, Partition, WindowBatch
-from monitor.core.scaling import Scaling
 from monitor.service.assembly import make_history, make_pipeline
 from monitor.service.configuration import load
 from monitor.service.demo import CLEAN, CONFIG

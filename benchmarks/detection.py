@@ -38,13 +38,13 @@ from benchmarks.baselines import Fit, available
 from benchmarks.detection_table import PRODUCT, Outcome, Scored, outcome, report
 from benchmarks.quality import Bools
 from benchmarks.recordings import Recording, load, published
-from monitor.core.detector import LEVELS, Detector
 from monitor.core.fitting.corpus import Corpus, held_out
 from monitor.core.fitting.fit import fit, prepare
+from monitor.core.model.detector import LEVELS, Detector
+from monitor.core.model.forward import BATCH
+from monitor.core.model.scaling import fit_scaling
 from monitor.core.pipeline import Pipeline
-from monitor.core.reconstruct import BATCH
 from monitor.core.records import Alert, ChannelShare, Floats, Partition, ReadingBatch, ScoreBatch, WindowBatch
-from monitor.core.scaling import fit_scaling
 from monitor.service.assembly import make_history, make_pipeline
 from monitor.service.configuration import load as load_settings
 from monitor.service.settings import Settings

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from monitor.core.detector import LEVELS
 from monitor.core.histogram import ERROR
+from monitor.core.model.detector import LEVELS
 from monitor.core.records import Floats
 from monitor.core.threshold import Threshold
 from monitor.service.configuration import load

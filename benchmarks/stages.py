@@ -27,12 +27,12 @@ import numpy as np
 import structlog
 import torch
 
-from monitor.core.detector import Detector, Model
 from monitor.core.fitting.corpus import Corpus
 from monitor.core.fitting.fit import Recipe, fit
+from monitor.core.model.detector import Detector, Model
+from monitor.core.model.scaling import fit_scaling
+from monitor.core.model.vae import Doubling
 from monitor.core.records import Message, Partition, Record
-from monitor.core.scaling import fit_scaling
-from monitor.core.vae import Doubling
 from monitor.service.assembly import make_history, make_pipeline
 from monitor.service.configuration import load
 from monitor.service.demo import CONFIG

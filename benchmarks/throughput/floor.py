@@ -11,7 +11,7 @@ import torch
 from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks.throughput.fleet import CHANNELS, LENGTH, PARTITIONS, PATIENCE_S, TOPIC, Fleet
-from monitor.core.detector import Model
+from monitor.core.model.detector import Model
 from tests.brokers import Broker
 
 POLL = 5000  # messages, as `source.batch_messages`

@@ -19,8 +19,8 @@ import torch
 
 from benchmarks.throughput.fleet import CHANNELS, LENGTH, PATTERNS, WARM, Fleet, fleet
 from benchmarks.throughput.store import MEMORY, scores
-from monitor.core.detector import Model, ratios
-from monitor.core.readout import read_out
+from monitor.core.model.detector import Model, ratios
+from monitor.core.model.errors import read_out
 from monitor.core.records import Floats
 from monitor.store.files import open_blobs
 from monitor.store.models import Models

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.throughput.fleet import LENGTH, PARTITIONS, PATTERNS, Fleet, partition
-from monitor.core.detector import LEVELS, Detector, Model
+from monitor.core.model.detector import LEVELS, Detector, Model
+from monitor.core.model.scaling import Scaling
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Floats
-from monitor.core.scaling import Scaling
 from monitor.service.assembly import fingerprint, make_pipeline
 from monitor.service.settings import Settings
 from monitor.store.files import open_blobs

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.throughput.fleet import LENGTH, PARTITIONS, PATTERNS
-from monitor.core.detector import Model
 from monitor.core.fitting.corpus import Corpus, join
+from monitor.core.model.detector import Model
 from monitor.core.records import Floats, WindowBatch
 from monitor.service.assembly import make_history
 from monitor.service.configuration import load

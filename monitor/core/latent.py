@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from monitor.core.detector import Detector
-from monitor.core.reconstruct import BATCH
+from monitor.core.model.detector import Detector
+from monitor.core.model.forward import BATCH
 from monitor.core.records import Floats, WindowBatch
 
 

@@ -30,8 +30,8 @@ from monitor.core.budget import Budget
 from monitor.core.clocks import Clocks
 from monitor.core.decode.decode import decode
 from monitor.core.decode.format import Format
-from monitor.core.detector import Detector
-from monitor.core.newcomers import Newcomers, Rulers
+from monitor.core.model.detector import Detector
+from monitor.core.model.new_assets import Newcomers, Rulers
 from monitor.core.outputs import joined
 from monitor.core.records import Alert, ChannelShare, Message, Outputs, ReadingBatch, State, Times, WindowBatch
 from monitor.core.sensors import Sensors

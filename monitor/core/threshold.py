@@ -25,9 +25,9 @@ from typing import Literal
 
 import numpy as np
 
-from monitor.core.detector import LEVELS
 from monitor.core.grid import LARGEST, Index, check_ranges, extend, first_of_run
 from monitor.core.histogram import LEAST_CLIP, Histogram
+from monitor.core.model.detector import LEVELS
 from monitor.core.records import Bools, Floats, Ints, State, ThresholdBatch, Times
 from monitor.core.scores import Doubles, Ring, Scores, check_arrays, ordinals
 

@@ -14,7 +14,7 @@ from monitor.core.alerts.machine_alerts import Alerting
 from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.clocks import Clocks
 from monitor.core.fitting.history import History
-from monitor.core.newcomers import Newcomers
+from monitor.core.model.new_assets import Newcomers
 from monitor.core.pipeline import Dials, Pipeline
 from monitor.core.records import Partition
 from monitor.core.sensors import Sensors

@@ -19,12 +19,12 @@ import numpy as np
 
 from monitor.connectors.base import Source
 from monitor.core.budget import Outlook
-from monitor.core.detector import Detector
 from monitor.core.fitting.corpus import Corpus, join
 from monitor.core.fitting.fit import Progress as Fitting
 from monitor.core.fitting.fit import fit, prepare
 from monitor.core.fitting.gate import refusal
 from monitor.core.fitting.history import History, median_steps
+from monitor.core.model.detector import Detector
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Message, Partition
 from monitor.service.assembly import make_history, make_pipeline

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monitor.core.detector import Detector
 from monitor.core.latent import latent_means
+from monitor.core.model.detector import Detector
 from monitor.core.records import Bools, Floats, Ints, Outputs, Times, WindowBatch
 
 SAMPLE = 2000  # windows of each of the two samples at most; more dots than that hide one another

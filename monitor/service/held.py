@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from structlog.stdlib import BoundLogger
 
-from monitor.core.detector import Detector
 from monitor.core.fitting.history import History
+from monitor.core.model.detector import Detector
 from monitor.core.pipeline import Dials, Pipeline, saved_dials
 from monitor.core.records import Floats, Outputs, Partition
 from monitor.service.expectation import line

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from structlog.stdlib import BoundLogger
 
-from monitor.core.detector import Detector, Model
+from monitor.core.model.detector import Detector, Model
 from monitor.store.base import StoreUnavailable
 from monitor.store.models import ModelInvalid, Models
 

@@ -18,15 +18,15 @@ import numpy as np
 import torch
 
 from monitor.core.decode.decode import decode
-from monitor.core.detector import LEVELS, Calibration, Detector, Model
 from monitor.core.encode import score_records
 from monitor.core.histogram import BYTES
+from monitor.core.model.detector import LEVELS, Calibration, Detector, Model
+from monitor.core.model.errors import horizons
+from monitor.core.model.scaling import Scaling
+from monitor.core.model.vae import VAE
 from monitor.core.pipeline import Pipeline
-from monitor.core.readout import horizons
 from monitor.core.records import Message, Outputs, ReadingBatch
-from monitor.core.scaling import Scaling
 from monitor.core.survey import Survey
-from monitor.core.vae import VAE
 from monitor.service.assembly import make_pipeline
 from monitor.service.settings import Settings
 

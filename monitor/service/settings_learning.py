@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from monitor.core.fitting.fit import Recipe
-from monitor.core.vae import Architecture
+from monitor.core.model.vae import Architecture
 from monitor.service.settings_base import Section, setting
 
 

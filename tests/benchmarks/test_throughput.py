@@ -19,8 +19,8 @@ from benchmarks.throughput.product import Run
 from benchmarks.throughput.store import MEMORY, common, model_of, warmed
 from benchmarks.throughput.training import history
 from benchmarks.throughput.worker import STAGES
-from monitor.core.detector import Model
 from monitor.core.fitting.fit import fit, prepare
+from monitor.core.model.detector import Model
 from monitor.core.records import Message
 from monitor.service.configuration import load
 

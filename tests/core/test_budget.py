@@ -7,7 +7,7 @@ import pytest
 
 from monitor.core.alerts.machine_alerts import Alerting
 from monitor.core.budget import AIM, DAY_MS, EPOCH, MARGINS, PRIOR_RATE, PRIOR_SCALE, Budget
-from monitor.core.detector import LEVELS
+from monitor.core.model.detector import LEVELS
 from monitor.core.records import Floats, Partition, ScoreBatch, ThresholdBatch, WindowBatch
 from monitor.core.threshold import Threshold
 

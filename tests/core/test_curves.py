@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from monitor.core.curves import curves
-from monitor.core.detector import Detector
 from monitor.core.latent import flat_map, latent_means
+from monitor.core.model.detector import Detector
 from tests.core.machines import ASSETS, model, rows, windows
 
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monitor.core.detector import LEVELS
 from monitor.core.grid import LARGEST
 from monitor.core.histogram import BLOCKS, BUCKETS, ENDS, ERROR, LEAST_CLIP, MOST_SCORES, REACH, VALUES, Histogram
+from monitor.core.model.detector import LEVELS
 from monitor.core.records import Floats
 from monitor.core.threshold import Threshold
 

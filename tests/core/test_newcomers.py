@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from monitor.core.detector import Detector, Model
-from monitor.core.newcomers import CELLS, CLASS_ROWS, LEVEL, SCALE, WIDE, Newcomers
+from monitor.core.model.detector import Detector, Model
+from monitor.core.model.new_assets import CELLS, CLASS_ROWS, LEVEL, SCALE, WIDE, Newcomers
+from monitor.core.model.scaling import Scaling
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Outputs, State, WindowBatch
-from monitor.core.scaling import Scaling
 from tests.core.machines import ASSETS, CHANNELS, STEP, L, model, rows, windows
 from tests.properties.hostile_stores import new_pipeline
 from tests.service.rig import readings

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from monitor.core.readout import beyond_usual, channels_seen, horizons, moves, over_channels, read_out
+from monitor.core.model.errors import beyond_usual, channels_seen, horizons, moves, over_channels, read_out
 
 L, C = 32, 3
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from monitor.core.reconstruct import BATCH, FUSED, Reconstruction
-from monitor.core.vae import VAE, Architecture
+from monitor.core.model.forward import BATCH, FUSED, Reconstruction
+from monitor.core.model.vae import VAE, Architecture
 
 SHAPES = [
     Architecture(8),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from monitor.core.scaling import FLOOR, fit_scaling
+from monitor.core.model.scaling import FLOOR, fit_scaling
 
 NAN = np.nan
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from monitor.core.detector import Detector, Model
 from monitor.core.fitting.history import History
+from monitor.core.model.detector import Detector, Model
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Outputs
 from tests.core.machines import ASSETS, CHANNELS, STEP, L, model, rows, windows

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from monitor.core.detector import LEVELS
 from monitor.core.histogram import ERROR
+from monitor.core.model.detector import LEVELS
 from monitor.core.records import Floats, ThresholdBatch
 from monitor.core.scores import Ring
 from monitor.core.threshold import FLOOR, Threshold

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from monitor.core.detector import LEVELS, Detector, Model
 from monitor.core.fitting.corpus import Corpus, cut, held_out
 from monitor.core.fitting.fit import CHECK_STEPS, LIMIT, Fitted, Recipe, fit, mean_error, prepare
 from monitor.core.fitting.gate import refusal
+from monitor.core.model.detector import LEVELS, Detector, Model
 from tests.core.machines import ASSETS, CHANNELS, FAST, STEP, L, corpus, model, rows, windows
 
 

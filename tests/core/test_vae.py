@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from monitor.core.vae import Doubling
+from monitor.core.model.vae import Doubling
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 5, 7, 9])

@@ -26,7 +26,7 @@ from typing import Any
 import pytest
 import torch
 
-from monitor.core.detector import Detector
+from monitor.core.model.detector import Detector
 from monitor.core.records import Message
 from monitor.service.configuration import load
 from monitor.store.files import open_blobs

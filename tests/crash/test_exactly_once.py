@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.core.detector import Detector
+from monitor.core.model.detector import Detector
 from monitor.core.records import Message
 from monitor.service.configuration import load
 from monitor.store.files import open_blobs

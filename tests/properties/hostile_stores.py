@@ -15,9 +15,9 @@ from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.budget import Budget
 from monitor.core.clocks import Clocks
 from monitor.core.decode.format import Format
-from monitor.core.detector import Detector, Model
 from monitor.core.fitting.corpus import Corpus
-from monitor.core.newcomers import Newcomers
+from monitor.core.model.detector import Detector, Model
+from monitor.core.model.new_assets import Newcomers
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import State
 from monitor.core.sensors import Sensors

@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.core.newcomers import CELLS, CLASS_ROWS, LEVEL, SCALE, WIDE, Newcomers
+from monitor.core.model.new_assets import CELLS, CLASS_ROWS, LEVEL, SCALE, WIDE, Newcomers
+from monitor.core.model.scaling import Scaling
 from monitor.core.records import WindowBatch
-from monitor.core.scaling import Scaling
 
 STEP, L, C = 1000, 4, 2
 CHANNELS = ("x", "y")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.core.detector import LEVELS
 from monitor.core.histogram import BLOCKS, BUCKETS, ENDS, ERROR, LEAST_CLIP, REACH, VALUES
+from monitor.core.model.detector import LEVELS
 from monitor.core.records import Floats
 from monitor.core.threshold import FLOOR, LENT, Threshold
 

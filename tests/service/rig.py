@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from monitor.connectors.memory.client import MemoryBroker
-from monitor.core.detector import Model
+from monitor.core.model.detector import Model
 from monitor.core.records import Message, Partition, Record
 from monitor.service.configuration import load
 from monitor.service.running import Service

@@ -8,8 +8,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from monitor.core.detector import Detector
 from monitor.core.fitting.fit import fit
+from monitor.core.model.detector import Detector
 from monitor.service.cli import app
 from monitor.service.configuration import load
 from tests.core.machines import ASSETS, FAST, corpus, model, rows, windows

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from monitor.core.detector import Detector
 from monitor.core.encode import score_records
+from monitor.core.model.detector import Detector
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Message, Outputs
 from monitor.service.assembly import make_pipeline

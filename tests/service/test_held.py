@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import structlog
 
-from monitor.core.detector import Detector
+from monitor.core.model.detector import Detector
 from monitor.service.held import QUIET_S, Held
 from monitor.store.atomic import Data
 from monitor.store.files import LocalBlobs

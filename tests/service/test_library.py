@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import structlog
 
-from monitor.core.detector import Model
 from monitor.core.fitting.fit import fit
+from monitor.core.model.detector import Model
 from monitor.service.library import KEPT, RECHECK_S, Library
 from monitor.store.base import StoreUnavailable
 from monitor.store.files import LocalBlobs

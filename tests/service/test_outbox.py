@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from monitor.connectors.base import Unavailable
 from monitor.connectors.memory.client import MemoryBroker, MemorySink
-from monitor.core.detector import Detector
+from monitor.core.model.detector import Detector
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Message, Outputs, Record, Rejected
 from monitor.service.assembly import make_pipeline

@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from monitor.connectors.memory.client import MemoryBroker
-from monitor.core.detector import Detector
+from monitor.core.model.detector import Detector
 from monitor.core.records import Message, Outputs, Partition
 from monitor.service.assembly import make_daemon, make_health
 from monitor.service.held import Held

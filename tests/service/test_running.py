@@ -12,7 +12,7 @@ import structlog
 
 from monitor.connectors.base import Unavailable
 from monitor.connectors.memory.client import MemoryBroker, MemorySink, MemorySource
-from monitor.core.detector import Detector
+from monitor.core.model.detector import Detector
 from monitor.core.records import Partition
 from monitor.service.health import HealthServer
 from monitor.service.recorder import Recorder

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import structlog
 
-from monitor.core.detector import Detector
 from monitor.core.histogram import ERROR
+from monitor.core.model.detector import Detector
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Outputs
 from monitor.service.assembly import make_pipeline

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.clocks import LEAST
-from monitor.core.detector import Detector
+from monitor.core.model.detector import Detector
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Message
 from monitor.service.assembly import make_pipeline

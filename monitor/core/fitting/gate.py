@@ -10,9 +10,9 @@ A first model has nobody to be compared with and must only be finite.
 
 import numpy as np
 
-from monitor.core.detector import Model, scores
 from monitor.core.fitting.corpus import Corpus, Cut, cut, held_out, reorder
 from monitor.core.fitting.fit import MOST_CHECKED, held_out_loss
+from monitor.core.model.detector import Model, scores
 from monitor.core.records import Floats
 
 SHIFT = 4.0  # deviations; clearly a fault, and not so large that any model would see it

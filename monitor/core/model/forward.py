@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, gelu, linear
 
+from monitor.core.model.vae import VAE, Architecture, Doubling
 from monitor.core.records import Bools, Floats
-from monitor.core.vae import VAE, Architecture, Doubling
 
 # Whether torch has oneDNN (on x86-64 and ARM it has), and in it the operators that compute both in one.
 _ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]

@@ -2,7 +2,7 @@
 
 Whether a window is anomalous (`read_out`, `over_channels`) is judged by its reconstruction and by its level: what is
 far from where it was in training, however well it is reconstructed. How far a channel has just moved (`moves`) helps to
-tell which one is the cause: `monitor.core.detector.Detector` says when.
+tell which one is the cause: `monitor.core.model.detector.Detector` says when.
 
 Everything here is a function of one window, so a row does not depend on which windows share its batch.
 """
