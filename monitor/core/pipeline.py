@@ -27,14 +27,14 @@ import numpy as np
 from monitor.core.alerts.machine_alerts import Alerting
 from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.budget import Budget
-from monitor.core.clocks import Clocks
 from monitor.core.decode.decode import decode
 from monitor.core.decode.format import Format
 from monitor.core.model.detector import Detector
 from monitor.core.model.new_assets import Newcomers, Rulers
 from monitor.core.outputs import joined
 from monitor.core.records import Alert, ChannelShare, Message, Outputs, ReadingBatch, State, Times, WindowBatch
-from monitor.core.sensors import Sensors
+from monitor.core.sensors.checks import Sensors
+from monitor.core.sensors.clocks import Clocks
 from monitor.core.threshold import Threshold
 from monitor.core.windows import Windows
 

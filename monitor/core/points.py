@@ -22,10 +22,10 @@ from typing import TypeVar
 
 import msgspec
 
-from monitor.core.clocks import FAULT as CLOCK
-from monitor.core.clocks import in_words
 from monitor.core.decode.format import shown
 from monitor.core.records import Message, Record
+from monitor.core.sensors.clocks import FAULT as CLOCK
+from monitor.core.sensors.clocks import in_words
 
 Value = float | int | bool | str | None
 

@@ -12,12 +12,12 @@ from monitor.connectors.base import Sink
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.alerts.machine_alerts import Alerting
 from monitor.core.alerts.sensor_alerts import SensorAlerts
-from monitor.core.clocks import Clocks
 from monitor.core.fitting.history import History
 from monitor.core.model.new_assets import Newcomers
 from monitor.core.pipeline import Dials, Pipeline
 from monitor.core.records import Partition
-from monitor.core.sensors import Sensors
+from monitor.core.sensors.checks import Sensors
+from monitor.core.sensors.clocks import Clocks
 from monitor.core.threshold import Threshold
 from monitor.core.windows import Windows
 from monitor.service.build import (

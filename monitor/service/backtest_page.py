@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from importlib.resources import files
 
-from monitor.core.clocks import in_words
+from monitor.core.sensors.clocks import in_words
 from monitor.service.backtest_assets import assets_part
 from monitor.service.backtest_judge import Judged, Pair, Told
 from monitor.service.backtest_scores import scores_part

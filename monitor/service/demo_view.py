@@ -15,8 +15,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from monitor.core.clocks import FAULT as CLOCK
-from monitor.core.clocks import in_words
+from monitor.core.sensors.clocks import FAULT as CLOCK
+from monitor.core.sensors.clocks import in_words
 from monitor.service.overview import Asset, Overview
 from monitor.service.running import Service
 from monitor.service.verdict import Verdict

@@ -25,9 +25,9 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
-from monitor.core.clocks import in_words
 from monitor.core.records import Alert, ChannelShare
 from monitor.core.scores import Doubles
+from monitor.core.sensors.clocks import in_words
 from monitor.service.overview import STATES, Asset, Overview
 from monitor.service.trail import Course
 

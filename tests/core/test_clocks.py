@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from monitor.core.clocks import DRAINED, EPOCH, LEAST, Clocks, Skew, in_words
 from monitor.core.records import WindowBatch
+from monitor.core.sensors.clocks import DRAINED, EPOCH, LEAST, Clocks, Skew, in_words
 
 STEP, TOLERANCE, WAIT = 1000, 20_000, 6000
 Delay = Callable[[int], int]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from monitor.core.habits import LEAST_PAIRS, NOT_JUDGED, Habits, learn
+from monitor.core.sensors.profile import LEAST_PAIRS, NOT_JUDGED, Habits, learn
 from tests.core.machines import CHANNELS, L, corpus, history, rows
 
 STEPS = 1600

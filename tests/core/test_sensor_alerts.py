@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from monitor.core.alerts.sensor_alerts import SensorAlerts
-from monitor.core.clocks import Skew
-from monitor.core.findings import Findings
 from monitor.core.records import Alert, Partition, ScoreBatch, WindowBatch
-from monitor.core.sensors import FAULTS
+from monitor.core.sensors.checks import FAULTS
+from monitor.core.sensors.clocks import Skew
+from monitor.core.sensors.findings import Findings
 
 PARTITION = Partition("readings", 1)
 NAMES, CHANNELS = ("a", "b"), ("flow", "pressure")

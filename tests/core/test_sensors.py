@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from monitor.core.habits import Habits
-from monitor.core.sensors import FAULTS, LEAST, TOGETHER, Sensors
+from monitor.core.sensors.checks import FAULTS, LEAST, TOGETHER, Sensors
+from monitor.core.sensors.profile import Habits
 from tests.core.machines import ASSETS, CHANNELS, STEP, L, rows, windows
 
 C = len(CHANNELS)

@@ -7,8 +7,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.core.clocks import EPOCH, LEAST, OTHERS, Clocks
 from monitor.core.records import Times, WindowBatch
+from monitor.core.sensors.clocks import EPOCH, LEAST, OTHERS, Clocks
 from tests.core.test_clocks import STEP, TOLERANCE, WAIT, batch, stage
 
 

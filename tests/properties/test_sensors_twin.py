@@ -8,10 +8,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from monitor.core.findings import Findings
-from monitor.core.habits import Habits
 from monitor.core.records import State, WindowBatch
-from monitor.core.sensors import FACTOR, FAULTS, JUMPS, LEAST, TOGETHER, Sensors
+from monitor.core.sensors.checks import FACTOR, FAULTS, JUMPS, LEAST, TOGETHER, Sensors
+from monitor.core.sensors.findings import Findings
+from monitor.core.sensors.profile import Habits
 
 STEP, L, C = 1000, 8, 5
 CHANNELS = tuple("abcde")
@@ -192,7 +192,7 @@ def test_gaps_and_cuts_change_nothing(seed: int) -> None:
     cuts = np.unique(np.concatenate(([0, len(every)], draw.integers(0, len(every) + 1, int(draw.integers(8))))))
     parts = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("monitor.core.sensors.PAIRS", int(draw.integers(1, 200)))
+        patch.setattr("monitor.core.sensors.checks.PAIRS", int(draw.integers(1, 200)))
         for begin, end in pairwise(cuts.tolist()):
             parts.append(made.update(every.take(np.arange(begin, end))))
     assert state_bytes(made.save_state()) == state_bytes(whole.save_state())

@@ -8,10 +8,10 @@ import pytest
 from msgspec import structs
 
 from monitor.connectors.memory.client import MemoryBroker
-from monitor.core.clocks import LEAST
 from monitor.core.model.detector import Detector
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Message
+from monitor.core.sensors.clocks import LEAST
 from monitor.service.assembly import make_pipeline
 from monitor.service.settings import Settings
 from tests.core.machines import CHANNELS, STEP, L, model, rows

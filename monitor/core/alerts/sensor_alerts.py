@@ -20,11 +20,11 @@ from typing import Annotated, NamedTuple
 import msgspec
 import numpy as np
 
-from monitor.core.clocks import FAULT as CLOCK
-from monitor.core.clocks import Skew
-from monitor.core.findings import Findings
 from monitor.core.records import Alert, ChannelShare, Partition, ScoreBatch, State, WindowBatch
-from monitor.core.sensors import FAULTS
+from monitor.core.sensors.checks import FAULTS
+from monitor.core.sensors.clocks import FAULT as CLOCK
+from monitor.core.sensors.clocks import Skew
+from monitor.core.sensors.findings import Findings
 
 Row = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 

@@ -29,13 +29,13 @@ import torch
 from torch import nn
 
 from monitor.core.fitting.corpus import Corpus, Cut, cut, held_out, reorder
-from monitor.core.habits import learn
 from monitor.core.model.detector import LEVELS, Calibration, Model, scores, squared_errors
 from monitor.core.model.errors import channels_seen, moves, newest, over_channels, read_out
 from monitor.core.model.forward import BATCH, Reconstruction
 from monitor.core.model.scaling import Doubles, Scaling, fit_scaling
 from monitor.core.model.vae import VAE, Architecture
 from monitor.core.records import Floats, Times
+from monitor.core.sensors.profile import learn
 
 LIMIT = 0.995  # quantile of the clean windows' errors that counts as the edge, 1.0, of each horizon
 LEAST_ROWS = 256  # rows of its own before an asset gets statistics of its own

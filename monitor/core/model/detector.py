@@ -18,13 +18,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from monitor.core.habits import Habits
 from monitor.core.model.errors import beyond_usual, channels_seen, horizons, moves, newest, over_channels, read_out
 from monitor.core.model.forward import Reconstruction
 from monitor.core.model.new_assets import Rulers
 from monitor.core.model.scaling import Scaling
 from monitor.core.model.vae import VAE, Architecture
 from monitor.core.records import Bools, ChannelShare, Floats, ScoreBatch, State, WindowBatch, pack_names, unpack_names
+from monitor.core.sensors.profile import Habits
 
 LARGEST_SIZE = 2**16  # of an architecture as it is read back; 2**12 windows of that length would fill a machine
 AT_ONCE = 4096  # windows for `scores`: a few dozen megabytes

@@ -2,7 +2,7 @@
 
 A sensor that sticks, falls silent or spikes is told from a sound one by how it behaved before: a setpoint rests for
 hours and is well, a pressure that reads the same six times is not. Learned per channel over the whole class, so that a
-new machine is judged from its first window on. `monitor.core.sensors` does the judging.
+new machine is judged from its first window on. `monitor.core.sensors.checks` does the judging.
 
 A habit is only held against a channel where it was really seen. Not judged is a channel that
 - rested or was silent for half a window anywhere in the history: by nature, or for longer than blocks can show;
