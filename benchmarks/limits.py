@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from monitor.core.histogram import ERROR
 from monitor.core.model.detector import LEVELS
 from monitor.core.records import Floats
-from monitor.core.threshold import Threshold
+from monitor.core.threshold.histogram import ERROR
+from monitor.core.threshold.threshold import Threshold
 from monitor.service.configuration import load
 
 CALIBRATION = np.linspace(0, 1.4, len(LEVELS)).astype(np.float32)

@@ -26,7 +26,6 @@ import numpy as np
 
 from monitor.core.alerts.machine_alerts import Alerting
 from monitor.core.alerts.sensor_alerts import SensorAlerts
-from monitor.core.budget import Budget
 from monitor.core.decode.decode import decode
 from monitor.core.decode.format import Format
 from monitor.core.model.detector import Detector
@@ -35,7 +34,8 @@ from monitor.core.outputs import joined
 from monitor.core.records import Alert, ChannelShare, Message, Outputs, ReadingBatch, State, Times, WindowBatch
 from monitor.core.sensors.checks import Sensors
 from monitor.core.sensors.clocks import Clocks
-from monitor.core.threshold import Threshold
+from monitor.core.threshold.budget import Budget
+from monitor.core.threshold.threshold import Threshold
 from monitor.core.windows import Windows
 
 Dials = Mapping[str, float]  # setting -> value, of those that may change between two messages

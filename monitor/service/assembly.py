@@ -18,7 +18,7 @@ from monitor.core.pipeline import Dials, Pipeline
 from monitor.core.records import Partition
 from monitor.core.sensors.checks import Sensors
 from monitor.core.sensors.clocks import Clocks
-from monitor.core.threshold import Threshold
+from monitor.core.threshold.threshold import Threshold
 from monitor.core.windows import Windows
 from monitor.service.build import (
     Forward,

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from monitor.connectors.base import Source
-from monitor.core.budget import Outlook
 from monitor.core.fitting.corpus import Corpus, join
 from monitor.core.fitting.fit import Progress as Fitting
 from monitor.core.fitting.fit import fit, prepare
@@ -27,6 +26,7 @@ from monitor.core.fitting.history import History, median_steps
 from monitor.core.model.detector import Detector
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Message, Partition
+from monitor.core.threshold.budget import Outlook
 from monitor.service.assembly import make_history, make_pipeline
 from monitor.service.backtest_tracks import Collector
 from monitor.service.build import wall_ms

@@ -7,7 +7,7 @@ unusual passes.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from monitor.core.histogram import LEAST_CLIP, MOST_SCORES
+from monitor.core.threshold.histogram import LEAST_CLIP, MOST_SCORES
 from monitor.service.settings import Settings
 from monitor.service.settings_learning import ThresholdSection
 

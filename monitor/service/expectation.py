@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from monitor.core.budget import Budget, Outlook
+from monitor.core.threshold.budget import Budget, Outlook
 from monitor.service.settings import Settings
 
 

@@ -19,7 +19,6 @@ import torch
 
 from monitor.core.decode.decode import decode
 from monitor.core.encode import score_records
-from monitor.core.histogram import BYTES
 from monitor.core.model.detector import LEVELS, Calibration, Detector, Model
 from monitor.core.model.errors import horizons
 from monitor.core.model.scaling import Scaling
@@ -27,6 +26,7 @@ from monitor.core.model.vae import VAE
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Message, Outputs, ReadingBatch
 from monitor.core.survey import Survey
+from monitor.core.threshold.histogram import BYTES
 from monitor.service.assembly import make_pipeline
 from monitor.service.settings import Settings
 

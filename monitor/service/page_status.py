@@ -26,8 +26,8 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from monitor.core.records import Alert, ChannelShare
-from monitor.core.scores import Doubles
 from monitor.core.sensors.clocks import in_words
+from monitor.core.threshold.ring import Doubles
 from monitor.service.overview import STATES, Asset, Overview
 from monitor.service.trail import Course
 

@@ -248,5 +248,5 @@ class ThresholdSection(Section):
     )
 
     def arguments(self) -> dict[str, Any]:
-        """What `monitor.core.threshold.Threshold` is made from."""
+        """What `monitor.core.threshold.threshold.Threshold` is made from."""
         return self.model_dump()

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from monitor.core.alerts.machine_alerts import Alerting
-from monitor.core.budget import AIM, DAY_MS, EPOCH, MARGINS, PRIOR_RATE, PRIOR_SCALE, Budget
 from monitor.core.model.detector import LEVELS
 from monitor.core.records import Floats, Partition, ScoreBatch, ThresholdBatch, WindowBatch
-from monitor.core.threshold import Threshold
+from monitor.core.threshold.budget import AIM, DAY_MS, EPOCH, MARGINS, PRIOR_RATE, PRIOR_SCALE, Budget
+from monitor.core.threshold.threshold import Threshold
 
 STEP = 60_000
 DAY = DAY_MS // STEP  # in steps

@@ -6,10 +6,20 @@ import numpy as np
 import pytest
 
 from monitor.core.grid import LARGEST
-from monitor.core.histogram import BLOCKS, BUCKETS, ENDS, ERROR, LEAST_CLIP, MOST_SCORES, REACH, VALUES, Histogram
 from monitor.core.model.detector import LEVELS
 from monitor.core.records import Floats
-from monitor.core.threshold import Threshold
+from monitor.core.threshold.histogram import (
+    BLOCKS,
+    BUCKETS,
+    ENDS,
+    ERROR,
+    LEAST_CLIP,
+    MOST_SCORES,
+    REACH,
+    VALUES,
+    Histogram,
+)
+from monitor.core.threshold.threshold import Threshold
 
 CALIBRATION: Floats = np.linspace(0, 1.4, len(LEVELS)).astype(np.float32)
 ROW = np.zeros(1, np.intp)

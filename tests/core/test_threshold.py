@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from monitor.core.histogram import ERROR
 from monitor.core.model.detector import LEVELS
 from monitor.core.records import Floats, ThresholdBatch
-from monitor.core.scores import Ring
-from monitor.core.threshold import FLOOR, Threshold
+from monitor.core.threshold.histogram import ERROR
+from monitor.core.threshold.ring import Ring
+from monitor.core.threshold.threshold import FLOOR, Threshold
 
 CALIBRATION: Floats = np.linspace(0, 1.4, len(LEVELS)).astype(np.float32)
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from monitor.core.alerts.machine_alerts import Alerting
 from monitor.core.alerts.sensor_alerts import SensorAlerts
-from monitor.core.budget import Budget
 from monitor.core.decode.format import Format
 from monitor.core.fitting.corpus import Corpus
 from monitor.core.model.detector import Detector, Model
@@ -21,7 +20,8 @@ from monitor.core.pipeline import Pipeline
 from monitor.core.records import State
 from monitor.core.sensors.checks import Sensors
 from monitor.core.sensors.clocks import Clocks
-from monitor.core.threshold import Threshold
+from monitor.core.threshold.budget import Budget
+from monitor.core.threshold.threshold import Threshold
 from monitor.core.windows import Windows
 from monitor.store.atomic import Data
 from monitor.store.models import ModelInvalid, Models

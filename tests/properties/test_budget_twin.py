@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.core.alerts.machine_alerts import Alerting
-from monitor.core.budget import (
+from monitor.core.records import Partition, ScoreBatch, ThresholdBatch, WindowBatch
+from monitor.core.threshold.budget import (
     AIM,
     COUNTED,
     DAY_MS,
@@ -22,7 +23,6 @@ from monitor.core.budget import (
     PRIOR_SCALE,
     Budget,
 )
-from monitor.core.records import Partition, ScoreBatch, ThresholdBatch, WindowBatch
 
 STEP = 60_000
 GIVEN, LIMIT = 2.0, 1.0  # margin and limit of every window: the percentile is 0.5, so that multiples are exact

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.core.histogram import BLOCKS, BUCKETS, ENDS, ERROR, LEAST_CLIP, REACH, VALUES
 from monitor.core.model.detector import LEVELS
 from monitor.core.records import Floats
-from monitor.core.threshold import FLOOR, LENT, Threshold
+from monitor.core.threshold.histogram import BLOCKS, BUCKETS, ENDS, ERROR, LEAST_CLIP, REACH, VALUES
+from monitor.core.threshold.threshold import FLOOR, LENT, Threshold
 
 CALIBRATION = np.linspace(0.01, 1.5, len(LEVELS)).astype(np.float32)
 OTHER = (np.linspace(0.1, 1.2, len(LEVELS)) ** 2).astype(np.float32)

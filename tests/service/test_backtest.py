@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from confluent_kafka import Producer
 
-from monitor.core.budget import MARGINS
+from monitor.core.threshold.budget import MARGINS
 from monitor.service.backtest_labels import spans_in, spans_of
 from tests.brokers import mock_broker
 from tests.core.machines import ASSETS, STEP

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import structlog
 
-from monitor.core.histogram import ERROR
 from monitor.core.model.detector import Detector
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Outputs
+from monitor.core.threshold.histogram import ERROR
 from monitor.service.assembly import make_pipeline
 from tests.core.machines import model, rows
 from tests.service.keeping import NEVER, Shelf, committed, process, same
