@@ -36,7 +36,7 @@ from monitor.core.sensors.checks import Sensors
 from monitor.core.sensors.clocks import Clocks
 from monitor.core.threshold.budget import Budget
 from monitor.core.threshold.threshold import Threshold
-from monitor.core.windows import Windows
+from monitor.core.windows.windows import Windows
 
 Dials = Mapping[str, float]  # setting -> value, of those that may change between two messages
 Mark = Callable[[str], None]  # told the name of each stage as it is done

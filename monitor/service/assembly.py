@@ -19,7 +19,7 @@ from monitor.core.records import Partition
 from monitor.core.sensors.checks import Sensors
 from monitor.core.sensors.clocks import Clocks
 from monitor.core.threshold.threshold import Threshold
-from monitor.core.windows import Windows
+from monitor.core.windows.windows import Windows
 from monitor.service.build import (
     Forward,
     make_models,

@@ -176,7 +176,7 @@ class WindowsSection(Section):
         return round(self.step_s * 1000)
 
     def arguments(self) -> dict[str, Any]:
-        """What `monitor.core.windows.Windows` is made from."""
+        """What `monitor.core.windows.windows.Windows` is made from."""
         same = self.model_dump(exclude={"step_s", "lateness_s", "forget_s"})
         forget_ms = max(round(self.forget_s * 1000), self.idle * self.step_ms)  # before, its last steps are still open
         spans = {"lateness_ms": round(self.lateness_s * 1000), "forget_ms": forget_ms}

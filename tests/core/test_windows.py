@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from monitor.core.records import ReadingBatch, WindowBatch
-from monitor.core.windows import Windows
-from monitor.core.windows_state import COUNTS
+from monitor.core.windows.state import COUNTS
+from monitor.core.windows.windows import Windows
 
 Row = tuple[int, str, str, int, float]  # offset, asset, channel, time, value
 NAN = math.nan

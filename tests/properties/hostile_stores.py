@@ -22,7 +22,7 @@ from monitor.core.sensors.checks import Sensors
 from monitor.core.sensors.clocks import Clocks
 from monitor.core.threshold.budget import Budget
 from monitor.core.threshold.threshold import Threshold
-from monitor.core.windows import Windows
+from monitor.core.windows.windows import Windows
 from monitor.store.atomic import Data
 from monitor.store.models import ModelInvalid, Models
 from monitor.store.snapshots import Snapshot, Snapshots

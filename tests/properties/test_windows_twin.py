@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.core.records import ReadingBatch, WindowBatch
-from monitor.core.windows import Windows
+from monitor.core.windows.windows import Windows
 from tests.properties.naive_windows import NaiveWindows, Reading
 
 STEP = 10  # ms

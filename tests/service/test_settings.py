@@ -10,7 +10,7 @@ from monitor.core.decode.format import Format
 from monitor.core.fitting.fit import Recipe
 from monitor.core.model.vae import Architecture
 from monitor.core.threshold.threshold import Threshold
-from monitor.core.windows import Windows
+from monitor.core.windows.windows import Windows
 from monitor.service.settings import Settings, fields, sections
 from monitor.service.settings_base import MASK, Section, about, expected, literal, shown
 from monitor.service.settings_learning import ModelSection, ThresholdSection, TrainingSection

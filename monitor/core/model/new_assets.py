@@ -22,10 +22,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from monitor.core.grid import Index, extend, first_of_run, pick_columns
 from monitor.core.model.scaling import Doubles, Scaling
-from monitor.core.new_steps import passes
 from monitor.core.records import Bools, State, WindowBatch, pack_names, unpack_names
+from monitor.core.windows.grid import Index, extend, first_of_run, pick_columns
+from monitor.core.windows.new_steps import passes
 
 # Chosen on seeds 10 and 11 of benchmarks/cold_start.py, labels in view; its figures are of others (docs/detection.md).
 CLASS_ROWS = 128.0  # cells of its own that weigh as much as the class; with 512 alerts stay on twice as long

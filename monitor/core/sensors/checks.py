@@ -28,13 +28,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from monitor.core.grid import NEVER, extend, pick_columns
-from monitor.core.new_steps import Counts, NewSteps
 from monitor.core.outputs import together
 from monitor.core.records import Bools, Floats, State, Times, WindowBatch, pack_names, unpack_names
 from monitor.core.sensors.findings import Findings, joined
 from monitor.core.sensors.mask import Doubts
 from monitor.core.sensors.profile import Habits
+from monitor.core.windows.grid import NEVER, extend, pick_columns
+from monitor.core.windows.new_steps import Counts, NewSteps
 
 FAULTS = ("", "limits", "dropout", "frozen", "jump")  # by number; of several the first is named
 LIMITS, DROPOUT, FROZEN, JUMP = range(1, 5)

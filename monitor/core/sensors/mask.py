@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from monitor.core.grid import Index, pick_columns
-from monitor.core.new_steps import NewSteps
 from monitor.core.records import Bools, State, Times
+from monitor.core.windows.grid import Index, pick_columns
+from monitor.core.windows.new_steps import NewSteps
 
 _SOUND = 2**62  # found never
 Reach = tuple[Bools, Callable[[Index], Times]]  # where (T, C) faults are found; the step (n, C) each lasts since

@@ -25,8 +25,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from monitor.core.grid import LARGEST, NEVER, Index, extend, first_of_run
 from monitor.core.records import Bools, Floats, Ints, State, ThresholdBatch, Times
+from monitor.core.windows.grid import LARGEST, NEVER, Index, extend, first_of_run
 
 MARGINS = 2.0 ** (np.arange(-2, 73) / 12)  # (M,) 0.89 to 64; lower ones join alarms instead of giving more
 EPOCH = 32  # steps between two settings of the margins

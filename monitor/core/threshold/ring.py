@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from monitor.core.grid import Index, extend
 from monitor.core.records import Floats, State, Times
+from monitor.core.windows.grid import Index, extend
 
 FIRST_COLUMNS = 512  # of a ring; few enough that a small plant stays small
 BLOCK = 64  # rings carried over together: at 10 000 scores 2.5 MB

@@ -20,11 +20,11 @@ from collections.abc import Collection
 import numpy as np
 import numpy.typing as npt
 
-from monitor.core.admission import Admission
-from monitor.core.grid import FARTHEST, MOST_ASSETS, NEVER, Arrivals, Grid, Open, check_ranges
 from monitor.core.records import ReadingBatch, State, Times, WindowBatch, pack_names
-from monitor.core.rings import Rings, empty_windows
-from monitor.core.windows_state import COUNTS, check_windows
+from monitor.core.windows.admission import Admission
+from monitor.core.windows.grid import FARTHEST, MOST_ASSETS, NEVER, Arrivals, Grid, Open, check_ranges
+from monitor.core.windows.rings import Rings, empty_windows
+from monitor.core.windows.state import COUNTS, check_windows
 
 
 class Windows:
