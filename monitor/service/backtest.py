@@ -11,9 +11,9 @@ from pathlib import Path
 import structlog
 import torch
 
-from monitor.core.encode import alert_record
 from monitor.core.fitting.fit import Progress as Fitting
 from monitor.core.model.detector import Detector
+from monitor.core.publish import alert_record
 from monitor.service.backtest_judge import Judged, compare, judge_replay
 from monitor.service.backtest_labels import spans_in, spans_of
 from monitor.service.backtest_page import Compared, page

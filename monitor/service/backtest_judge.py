@@ -12,7 +12,7 @@ from statistics import median
 import numpy as np
 
 from monitor.core.curves import Curves, curves
-from monitor.core.encode import alert_record
+from monitor.core.publish import alert_record
 from monitor.core.records import Alert, Bools
 from monitor.service.backtest_replay import Replay
 from monitor.service.backtest_tracks import Places, Track

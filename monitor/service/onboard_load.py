@@ -18,12 +18,12 @@ import numpy as np
 import torch
 
 from monitor.core.decode.decode import decode
-from monitor.core.encode import score_records
 from monitor.core.model.detector import LEVELS, Calibration, Detector, Model
 from monitor.core.model.errors import horizons
 from monitor.core.model.scaling import Scaling
 from monitor.core.model.vae import VAE
 from monitor.core.pipeline import Pipeline
+from monitor.core.publish import score_records
 from monitor.core.records import Message, Outputs, ReadingBatch
 from monitor.core.survey import Survey
 from monitor.core.threshold.histogram import BYTES

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from structlog.stdlib import BoundLogger
 
 from monitor.connectors.base import Invalid, Sink, Unavailable
-from monitor.core.encode import alert_record, dead_letter, score_records
 from monitor.core.pipeline import Pipeline
+from monitor.core.publish import alert_record, dead_letter, score_records
 from monitor.core.records import Alert, Message, Outputs, Record
 from monitor.service.metrics import Metrics
 

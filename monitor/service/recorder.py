@@ -16,8 +16,8 @@ from threading import Event
 from structlog.stdlib import BoundLogger
 
 from monitor.connectors.base import Committed, Invalid, Sink, Source, Unavailable
-from monitor.core.encode import dead_letter
 from monitor.core.points import alert_points, score_points
+from monitor.core.publish import dead_letter
 from monitor.core.records import Message, Partition, Record
 from monitor.service.health import Health
 from monitor.service.metrics import Metrics

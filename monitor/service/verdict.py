@@ -81,7 +81,7 @@ class _Share(msgspec.Struct):
 
 
 class _Body(msgspec.Struct):
-    """What is needed of an alert's JSON; see core/encode.py."""
+    """What is needed of an alert's JSON; see core/publish.py."""
 
     id: str
     asset: str

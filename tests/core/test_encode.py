@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
 
-from monitor.core.encode import alert_record, dead_letter, score_records
+from monitor.core.publish import alert_record, dead_letter, score_records
 from monitor.core.records import (
     Alert,
     ChannelShare,

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from monitor.core.encode import alert_record, score_records
 from monitor.core.points import alert_points, score_points
+from monitor.core.publish import alert_record, score_records
 from monitor.core.records import (
     Alert,
     ChannelShare,

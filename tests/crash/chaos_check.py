@@ -21,8 +21,8 @@ from itertools import pairwise
 
 import msgspec
 
-from monitor.core.encode import alert_record, score_records
 from monitor.core.model.detector import Detector
+from monitor.core.publish import alert_record, score_records
 from monitor.core.records import Message, Partition
 from monitor.service.assembly import make_pipeline
 from monitor.service.settings import Settings

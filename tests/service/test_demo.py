@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from monitor.core.encode import alert_record
+from monitor.core.publish import alert_record
 from monitor.core.records import Alert, ChannelShare
 from monitor.service.demo_view import View, summary
 from monitor.service.faults import Fault

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from monitor.core.encode import score_records
 from monitor.core.model.detector import Detector
 from monitor.core.pipeline import Pipeline
+from monitor.core.publish import score_records
 from monitor.core.records import Alert, Message, Outputs
 from monitor.service.assembly import make_pipeline
 from monitor.service.held import Held

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.core.encode import alert_record
+from monitor.core.publish import alert_record
 from monitor.core.records import Alert, ChannelShare, Partition
 from monitor.service.faults import Fault
 from monitor.service.verdict import AlertSpan, FaultRow, KindRow, judge, spans
