@@ -11,13 +11,13 @@ from statistics import median
 
 import numpy as np
 
-from monitor.core.curves import Curves, curves
 from monitor.core.publish import alert_record
 from monitor.core.records import Alert, Bools
+from monitor.evaluation.alerts import AlertSpan, Verdict, judge, spans
+from monitor.evaluation.curves import Curves, curves
 from monitor.service.backtest_replay import Replay
 from monitor.service.backtest_tracks import Places, Track
 from monitor.service.faults import Fault
-from monitor.service.verdict import AlertSpan, Verdict, judge, spans
 
 DAY_MS = 86_400_000
 

@@ -17,9 +17,9 @@ from rich.text import Text
 
 from monitor.core.sensors.clocks import FAULT as CLOCK
 from monitor.core.sensors.clocks import in_words
+from monitor.evaluation.alerts import Verdict
 from monitor.service.overview import Asset, Overview
 from monitor.service.running import Service
-from monitor.service.verdict import Verdict
 
 STYLES = {"learning": "dim", "warming": "dim", "normal": "green", "pending": "yellow", "firing": "bold red"}
 COLUMNS = 4  # of the table of assets

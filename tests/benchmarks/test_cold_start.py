@@ -17,9 +17,9 @@ from benchmarks.cold_start import (
     spans_of,
 )
 from monitor.core.records import Alert, ChannelShare, Partition
+from monitor.evaluation.alerts import AlertSpan
 from monitor.service.faults import Fault
 from monitor.service.plant import NAMES, Plant, PlantSettings
-from monitor.service.verdict import AlertSpan
 from tests.core.machines import ASSETS, STEP, L, rows, windows
 from tests.core.test_newcomers import class_only
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from monitor.core.curves import curves
 from monitor.core.latent import flat_map, latent_means
 from monitor.core.model.detector import Detector
+from monitor.evaluation.curves import curves
 from tests.core.machines import ASSETS, model, rows, windows
 
 
