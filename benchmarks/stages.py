@@ -33,11 +33,11 @@ from monitor.core.model.detector import Detector, Model
 from monitor.core.model.scaling import fit_scaling
 from monitor.core.model.vae import Doubling
 from monitor.core.records import Message, Partition, Record
+from monitor.observe.metrics import Metrics
 from monitor.service.assembly import make_history, make_pipeline
 from monitor.service.configuration import load
 from monitor.service.demo import CONFIG
 from monitor.service.held import Held
-from monitor.service.metrics import Metrics
 from monitor.service.outbox import Outbox, Topics
 from monitor.service.overview import Counter
 from monitor.service.plant import NAMES, Doubles, Plant, PlantSettings

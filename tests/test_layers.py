@@ -17,7 +17,7 @@ CLIENTS = {  # library -> the modules that may import it
     "urllib3": "monitor.connectors.influx",
     "fsspec": "monitor.store.files",
     "safetensors": "monitor.store.tensors",
-    "prometheus_client": "monitor.service.metrics",
+    "prometheus_client": "monitor.observe.metrics",
     "pydantic_settings": "monitor.service",
     "typer": "monitor.service.cli",
     "rich": "monitor.service",

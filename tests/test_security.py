@@ -25,9 +25,9 @@ from monitor.connectors.kafka.options import DENIED, check_options
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.points import score_points
 from monitor.core.records import Message, State
+from monitor.observe.logs import configure
 from monitor.service.configuration import ConfigurationError, load
 from monitor.service.library import Library
-from monitor.service.logs import configure
 from monitor.store.files import open_blobs
 from monitor.store.models import ModelInvalid, Models
 from tests.core.machines import CHANNELS, L, model, rows

@@ -1,4 +1,4 @@
-"""The dashboard of the daemon itself, from Prometheus: every metric of monitor/service/metric_table.py has a place."""
+"""The dashboard of the daemon itself, from Prometheus: every metric of monitor/observe/metric_table.py has a place."""
 
 from grafana_foundation_sdk.builders import dashboard
 

@@ -20,6 +20,9 @@ from monitor.core.sensors.checks import Sensors
 from monitor.core.sensors.clocks import Clocks
 from monitor.core.threshold.threshold import Threshold
 from monitor.core.windows.windows import Windows
+from monitor.observe.health import Health
+from monitor.observe.metrics import Metrics
+from monitor.observe.watchdog import Notifier
 from monitor.service.build import (
     Forward,
     make_models,
@@ -33,12 +36,9 @@ from monitor.service.build import (
 )
 from monitor.service.daemon import Daemon, Pace
 from monitor.service.expectation import make_budget, shape
-from monitor.service.health import Health
 from monitor.service.held import Keeper
 from monitor.service.histories import Histories
 from monitor.service.library import Library
-from monitor.service.metrics import Metrics
-from monitor.service.notify import Notifier
 from monitor.service.outbox import Outbox, Topics
 from monitor.service.overview import Counter
 from monitor.service.poison import Poison

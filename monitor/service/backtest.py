@@ -14,6 +14,7 @@ import torch
 from monitor.core.fitting.fit import Progress as Fitting
 from monitor.core.model.detector import Detector
 from monitor.core.publish import alert_record
+from monitor.observe.metrics import Metrics
 from monitor.service.backtest_judge import Judged, compare, judge_replay
 from monitor.service.backtest_labels import spans_in, spans_of
 from monitor.service.backtest_page import Compared, page
@@ -22,7 +23,6 @@ from monitor.service.build import file_time, make_blobs, make_models, make_sourc
 from monitor.service.expectation import afterwards
 from monitor.service.faults import Fault
 from monitor.service.library import Library
-from monitor.service.metrics import Metrics
 from monitor.service.offline import Progress, alone
 from monitor.service.settings import Settings
 from monitor.store.atomic import write_atomic

@@ -24,8 +24,8 @@ from monitor.connectors.kafka.transactions import KafkaTransactions
 from monitor.connectors.memory.client import MemoryBroker, MemorySink, MemorySource
 from monitor.core.decode.decode import decode
 from monitor.core.records import Message, Partition
+from monitor.observe.metrics import Metrics
 from monitor.service.configuration import read_secret
-from monitor.service.metrics import Metrics
 from monitor.service.settings import Settings
 from monitor.store.base import Blobs, Notice, StoreUnavailable
 from monitor.store.files import open_blobs

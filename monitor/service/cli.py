@@ -51,7 +51,7 @@ def run(
     """Run the daemon: read, score, alert, learn, until it is told to stop."""
     settings = settings_or_exit(config, set_)
     overrides = dict(map(_flag, set_ or []))
-    from monitor.service.logs import configure  # noqa: PLC0415 - torch is loaded only by commands that compute
+    from monitor.observe.logs import configure  # noqa: PLC0415 - torch is loaded only by commands that compute
     from monitor.service.running import run_service  # noqa: PLC0415 - as above
 
     configure(settings.log.level, settings.log.format, sys.stderr)

@@ -27,12 +27,12 @@ from structlog.stdlib import BoundLogger
 
 from monitor.connectors.base import Committed, Committer, Source, Unavailable
 from monitor.core.records import Message, Partition, by_partition
-from monitor.service.health import Health
+from monitor.observe.health import Health
+from monitor.observe.metrics import Metrics
+from monitor.observe.watchdog import Notifier
 from monitor.service.held import Held, Keeper
 from monitor.service.histories import Histories
 from monitor.service.library import Library
-from monitor.service.metrics import Metrics
-from monitor.service.notify import Notifier
 from monitor.service.outbox import Outbox
 from monitor.service.overview import Counter, Overview, overview
 from monitor.service.trainer import Trainer

@@ -17,10 +17,10 @@ from rich.console import Console
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Record
 from monitor.evaluation.alerts import judge, spans
+from monitor.observe.logs import configure
 from monitor.service.configuration import load
 from monitor.service.demo_view import View, summary
 from monitor.service.faults import ROUND, fault_schedule, faulty_rows
-from monitor.service.logs import configure
 from monitor.service.plant import Plant, PlantSettings, messages
 from monitor.service.running import Service
 

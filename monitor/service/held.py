@@ -16,10 +16,10 @@ from monitor.core.fitting.history import History
 from monitor.core.model.detector import Detector
 from monitor.core.pipeline import Dials, Pipeline, saved_dials
 from monitor.core.records import Floats, Outputs, Partition
+from monitor.observe.metrics import Metrics
 from monitor.service.expectation import line
 from monitor.service.histories import Histories
 from monitor.service.library import Library
-from monitor.service.metrics import Metrics
 from monitor.service.poison import Poison
 from monitor.service.trail import Trail
 from monitor.store.base import StoreUnavailable

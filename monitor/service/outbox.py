@@ -15,7 +15,7 @@ from monitor.connectors.base import Invalid, Sink, Unavailable
 from monitor.core.pipeline import Pipeline
 from monitor.core.publish import alert_record, dead_letter, score_records
 from monitor.core.records import Alert, Message, Outputs, Record
-from monitor.service.metrics import Metrics
+from monitor.observe.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from structlog.stdlib import BoundLogger
 
 from monitor.core.pipeline import Mark
 from monitor.core.records import Alert, Message, Outputs, Partition
+from monitor.observe.metrics import Metrics
 from monitor.service.held import Held
-from monitor.service.metrics import Metrics
 from monitor.service.trail import Course
 from monitor.service.trainer import Status
 

@@ -19,8 +19,8 @@ from monitor.connectors.base import Committed, Invalid, Sink, Source, Unavailabl
 from monitor.core.points import alert_points, score_points
 from monitor.core.publish import dead_letter
 from monitor.core.records import Message, Partition, Record
-from monitor.service.health import Health
-from monitor.service.metrics import Metrics
+from monitor.observe.health import Health
+from monitor.observe.metrics import Metrics
 
 FIRST_S, MOST_S = 0.5, 30.0  # the first wait after a failure, and the longest
 PATIENCE_S = 300.0  # the longest wait that the database may ask for

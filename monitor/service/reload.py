@@ -22,9 +22,9 @@ from pathlib import Path
 from structlog.stdlib import BoundLogger
 
 from monitor.core.pipeline import Dials
+from monitor.observe.logs import set_level
+from monitor.observe.metrics import Metrics
 from monitor.service.configuration import ConfigurationError
-from monitor.service.logs import set_level
-from monitor.service.metrics import Metrics
 from monitor.service.settings import Settings, fields
 from monitor.service.settings_base import shown
 

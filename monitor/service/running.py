@@ -22,12 +22,12 @@ import torch
 from monitor.connectors.base import Unavailable
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.pipeline import Dials
+from monitor.observe.health import HealthServer
+from monitor.observe.metrics import Metrics
 from monitor.service.assembly import make_daemon, make_health, make_recorder, make_training_worker
 from monitor.service.build import make_blobs, wall_ms
 from monitor.service.configuration import ConfigurationError
 from monitor.service.daemon import Daemon
-from monitor.service.health import HealthServer
-from monitor.service.metrics import Metrics
 from monitor.service.overview import Overview
 from monitor.service.page import Page
 from monitor.service.recorder import Recorder

@@ -10,9 +10,9 @@ from operator import attrgetter
 from pathlib import Path
 
 from monitor.core.records import Record
+from monitor.observe.metrics import Metrics
 from monitor.service.build import make_producer, wall_ms
 from monitor.service.faults import ROUND, Fault, fault_round, faulty_rows
-from monitor.service.metrics import Metrics
 from monitor.service.plant import Plant, PlantSettings, Sent, messages
 from monitor.service.settings import Settings
 

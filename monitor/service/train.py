@@ -8,9 +8,9 @@ import structlog
 import torch
 
 from monitor.core.fitting.fit import Progress
+from monitor.observe.metrics import Metrics
 from monitor.service.build import make_blobs, make_models, make_source, wall_ms
 from monitor.service.library import Library
-from monitor.service.metrics import Metrics
 from monitor.service.offline import alone, collect
 from monitor.service.settings import Settings
 from monitor.service.training_job import train

@@ -30,8 +30,8 @@ from monitor.core.fitting.corpus import Corpus, gather
 from monitor.core.fitting.fit import Recipe
 from monitor.core.fitting.history import History, median_steps
 from monitor.core.records import Partition, Times
+from monitor.observe.metrics import Metrics
 from monitor.service.library import Library
-from monitor.service.metrics import Metrics
 from monitor.store.base import StoreUnavailable
 from monitor.store.models import ModelInvalid
 from monitor.store.tensors import pack

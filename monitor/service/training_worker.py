@@ -5,10 +5,10 @@ It learns from the histories that the detecting workers keep in the store, and p
 
 from threading import Event
 
-from monitor.service.health import Health
+from monitor.observe.health import Health
+from monitor.observe.metrics import Metrics
+from monitor.observe.watchdog import Notifier
 from monitor.service.library import Library
-from monitor.service.metrics import Metrics
-from monitor.service.notify import Notifier
 from monitor.service.trainer import Trainer
 from monitor.store.base import StoreUnavailable
 

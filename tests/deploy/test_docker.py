@@ -18,10 +18,10 @@ import pytest
 import typer.main
 from compose_spec import PyCompose
 
+from monitor.observe.health import Health, HealthServer
+from monitor.observe.metrics import Metrics
 from monitor.service.cli import app
 from monitor.service.configuration import load
-from monitor.service.health import Health, HealthServer
-from monitor.service.metrics import Metrics
 from tests.deploy.files import DOCKER, GRAFANA, ROOT, read
 
 FILE = DOCKER / "Dockerfile"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from monitor.service.metric_table import TABLE
+from monitor.observe.metric_table import TABLE
 from tests.deploy.files import DEPLOY, PROMETHEUS, headings, metrics_in, panel_expressions, read, rules, tool
 
 ALERTS = [rule for rule in rules() if "alert" in rule]

@@ -7,10 +7,10 @@ import numpy as np
 
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Message, Outputs, State
+from monitor.observe.metrics import Metrics
 from monitor.service.assembly import fingerprint, make_daemon, make_health
 from monitor.service.held import Held, Keeper
 from monitor.service.histories import Histories
-from monitor.service.metrics import Metrics
 from monitor.service.settings import Settings
 from monitor.store.files import LocalBlobs
 from monitor.store.snapshots import Snapshots

@@ -12,8 +12,8 @@ import structlog
 from monitor.connectors.influx import InfluxSink
 from monitor.connectors.memory.client import MemoryBroker, MemorySink, MemorySource
 from monitor.core.records import Record
-from monitor.service.health import Health
-from monitor.service.metrics import Metrics
+from monitor.observe.health import Health
+from monitor.observe.metrics import Metrics
 from monitor.service.recorder import Recorder
 from tests.influx_server import InfluxServer
 

@@ -8,8 +8,8 @@ import pytest
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.fitting.fit import fit
 from monitor.core.records import Record
+from monitor.observe.watchdog import Notifier
 from monitor.service.histories import Histories
-from monitor.service.notify import Notifier
 from monitor.store.files import open_blobs
 from monitor.store.models import Models
 from tests.core.machines import ASSETS, FAST, corpus, rows

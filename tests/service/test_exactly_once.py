@@ -13,8 +13,8 @@ from monitor.connectors.base import Committer, Sink, Source, Unavailable
 from monitor.connectors.kafka.transactions import KafkaTransactions
 from monitor.connectors.memory.client import MemoryBroker, MemorySource
 from monitor.core.records import Partition, Record
+from monitor.observe.metrics import Metrics
 from monitor.service.build import make_outputs, make_source
-from monitor.service.metrics import Metrics
 from monitor.service.settings import Settings
 from monitor.store.files import open_blobs
 from tests.service.rig import committed, feed, published, put_model, running, settings, until, values

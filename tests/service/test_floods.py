@@ -12,9 +12,9 @@ from monitor.core.model.detector import Detector
 from monitor.core.pipeline import Pipeline
 from monitor.core.publish import score_records
 from monitor.core.records import Alert, Message, Outputs
+from monitor.observe.metrics import Metrics
 from monitor.service.assembly import make_pipeline
 from monitor.service.held import Held
-from monitor.service.metrics import Metrics
 from monitor.service.overview import Counter, overview
 from monitor.service.settings import Settings
 from monitor.service.trainer import Status

@@ -11,9 +11,9 @@ from contextlib import suppress
 
 import pytest
 
-from monitor.service import health as module
-from monitor.service.health import CONNECTIONS, REQUEST_BYTES, Health, HealthServer
-from monitor.service.metrics import Metrics
+from monitor.observe import health as module
+from monitor.observe.health import CONNECTIONS, REQUEST_BYTES, Health, HealthServer
+from monitor.observe.metrics import Metrics
 
 
 class Clock:
@@ -243,9 +243,9 @@ def test_a_client_does_not_hold_the_process() -> None:
     """A process whose server is open and has a client that says nothing ends when its main thread does."""
     code = """if True:
         import socket
-        from monitor.service import health
-        from monitor.service.health import Health, HealthServer
-        from monitor.service.metrics import Metrics
+        from monitor.observe import health
+        from monitor.observe.health import Health, HealthServer
+        from monitor.observe.metrics import Metrics
         health.PATIENCE_S = 60
         server = HealthServer(Health(10, ()), Metrics(), "127.0.0.1", 0)
         server.open()

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from monitor.service.health import Health, HealthServer
-from monitor.service.metrics import Metrics
+from monitor.observe.health import Health, HealthServer
+from monitor.observe.metrics import Metrics
 from monitor.service.page import Page
 
 

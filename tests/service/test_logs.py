@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
-from monitor.service.logs import configure, get_logger, set_level
+from monitor.observe.logs import configure, get_logger, set_level
 
 ANY_TEXT = st.text(st.characters())  # lone surrogates included
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"

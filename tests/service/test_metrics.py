@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitor.service.metric_table import TABLE, Metric
-from monitor.service.metrics import Metrics, page
+from monitor.observe.metric_table import TABLE, Metric
+from monitor.observe.metrics import Metrics, page
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.service.notify import Notifier
+from monitor.observe.watchdog import Notifier
 from tests.service.rig import until
 
 UNIT = Path(__file__).parents[2] / "deploy" / "systemd" / "monitor.service"

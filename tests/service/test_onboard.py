@@ -25,9 +25,9 @@ from monitor.core.decode.format import Format
 from monitor.core.recognise import Recognised, recognise
 from monitor.core.records import Message, Partition
 from monitor.core.survey import ChannelFigures, Survey, survey
+from monitor.observe.metric_table import TABLE
 from monitor.service import onboard_load
 from monitor.service.configuration import load
-from monitor.service.metric_table import TABLE
 from monitor.service.onboard import rules_text
 from monitor.service.onboard_load import Measured, estimate, measure
 from monitor.service.onboard_report import remarks

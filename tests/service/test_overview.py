@@ -10,9 +10,9 @@ import structlog
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.model.detector import Detector
 from monitor.core.records import Message, Outputs, Partition
+from monitor.observe.metrics import Metrics
 from monitor.service.assembly import make_daemon, make_health
 from monitor.service.held import Held
-from monitor.service.metrics import Metrics
 from monitor.service.overview import STATES, Asset, Counter, Overview, overview
 from monitor.service.trainer import Status
 from monitor.store.files import open_blobs

@@ -14,8 +14,8 @@ import pytest
 
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Alert, ChannelShare, Partition
-from monitor.service.health import Health, HealthServer
-from monitor.service.metrics import Metrics
+from monitor.observe.health import Health, HealthServer
+from monitor.observe.metrics import Metrics
 from monitor.service.overview import STATES, Asset, Overview
 from monitor.service.page import HTML, POINTS, POLICY, Page, Rings, policy
 from monitor.service.page_status import ALERTS, CHANNELS, LIMIT, PARTITIONS

@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 
 from monitor.connectors.memory.client import MemoryBroker
-from monitor.service.health import Health, HealthServer
-from monitor.service.metrics import Metrics
+from monitor.observe.health import Health, HealthServer
+from monitor.observe.metrics import Metrics
 from monitor.service.overview import Asset, Overview
 from monitor.service.page import Page
 from monitor.service.trainer import Status

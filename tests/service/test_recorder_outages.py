@@ -11,10 +11,10 @@ from monitor.connectors.base import Unavailable
 from monitor.connectors.influx import InfluxSink
 from monitor.connectors.memory.client import MemoryBroker, MemorySink
 from monitor.core.records import Partition, Record
+from monitor.observe.metrics import Metrics
 from monitor.service import recorder as module
 from monitor.service.build import make_points
 from monitor.service.configuration import load
-from monitor.service.metrics import Metrics
 from monitor.service.recorder import PATIENCE_S
 from tests.influx_server import Answer, InfluxServer, influx_server
 from tests.service.recording import ALERTS, DEAD, SCORES, Rig, score, send, times

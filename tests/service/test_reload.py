@@ -11,10 +11,10 @@ import structlog
 
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.pipeline import Dials, saved_dials
+from monitor.observe.metrics import Metrics
 from monitor.service.assembly import fingerprint
 from monitor.service.configuration import ConfigurationError, load
 from monitor.service.held import Held
-from monitor.service.metrics import Metrics
 from monitor.service.reload import DIALS, LIVE, Reloader, changes, dials, turned
 from monitor.service.settings import Settings, fields
 from monitor.store.files import open_blobs

@@ -9,8 +9,8 @@ import pytest
 import structlog
 
 from monitor.core.pipeline import Dials
+from monitor.observe.metrics import Metrics
 from monitor.service.configuration import load
-from monitor.service.metrics import Metrics
 from monitor.service.reload import Reloader, content
 from monitor.service.settings import Settings
 from tests.service.reloading import Site

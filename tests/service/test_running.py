@@ -14,7 +14,7 @@ from monitor.connectors.base import Unavailable
 from monitor.connectors.memory.client import MemoryBroker, MemorySink, MemorySource
 from monitor.core.model.detector import Detector
 from monitor.core.records import Partition
-from monitor.service.health import HealthServer
+from monitor.observe.health import HealthServer
 from monitor.service.recorder import Recorder
 from monitor.service.running import AGAIN, Service, run_service
 from monitor.service.settings import Settings

@@ -10,8 +10,8 @@ import structlog
 
 from monitor.core.fitting.history import History
 from monitor.core.records import Partition
+from monitor.observe.metrics import Metrics
 from monitor.service.library import Library
-from monitor.service.metrics import Metrics
 from monitor.service.trainer import Job, Trainer
 from monitor.store.files import open_blobs
 from monitor.store.models import Models

@@ -15,7 +15,7 @@ from prometheus_client import Metric as Family
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from monitor.service.metric_table import TABLE, Metric
+from monitor.observe.metric_table import TABLE, Metric
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Seconds: from the flush of a quiet second to the backlog of half an hour's outage.
@@ -105,7 +105,7 @@ def page() -> str:
 _HEAD = """\
 # Metrics
 
-Made from the table in `monitor/service/metric_table.py` by `page` in `metrics.py` beside it; change it there.
+Made from the table in `monitor/observe/metric_table.py` by `page` in `metrics.py` beside it; change it there.
 
 `/metrics` gives these in Prometheus' text format, and `process_*` and `python_gc_*` of the process itself. Counters
 begin at 0 with the process. A gauge that is not known yet is absent, not zero. No metric has an asset label: which

@@ -33,7 +33,7 @@ from socketserver import TCPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from monitor.service.metrics import CONTENT_TYPE, Metrics
+from monitor.observe.metrics import CONTENT_TYPE, Metrics
 from monitor.service.page import HTML, POLICY, Page
 
 REQUEST_BYTES = 8192  # request line and headers; a browser with cookies sends 2,000
