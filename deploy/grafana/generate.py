@@ -1,6 +1,6 @@
 """Writes the dashboards: python -m deploy.grafana.generate. What it makes is committed; a test compares the two.
 
-Those of `plant` lie in the package: `monitor onboard` fills them in (monitor/service/onboard_dashboard.py), so that the
+Those of `plant` lie in the package: `monitor onboard` fills them in (monitor/onboard/dashboard.py), so that the
 SDK is needed here only.
 """
 
@@ -13,7 +13,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from deploy.grafana.daemon_page import daemon
 from deploy.grafana.panels import LANGUAGES
 from deploy.grafana.plant_pages import asset, fleet, plant
-from monitor.service.onboard_dashboard import Language, template
+from monitor.onboard.dashboard import Language, template
 
 DASHBOARDS = Path(__file__).parent / "dashboards"
 

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from monitor import __version__
+from monitor.onboard.dashboard import Language
 from monitor.service.configuration import ConfigurationError, load, render
 from monitor.service.expectation import beforehand
-from monitor.service.onboard_dashboard import Language
 from monitor.service.settings import Role, Settings
 
 BAD_CONFIGURATION = 78
@@ -178,7 +178,7 @@ def onboard(  # noqa: PLR0917 - one option each
         overrides += ["source.kind=kafka", f"source.topics={json.dumps([topic])}"]
     overrides += [f"kafka.bootstrap_servers={bootstrap}"] if bootstrap else []
     settings = settings_or_exit(config, overrides)
-    from monitor.service.onboard import onboard as look  # noqa: PLC0415 - as in `run`
+    from monitor.onboard.command import onboard as look  # noqa: PLC0415 - as in `run`
 
     raise typer.Exit(_or_exit(lambda: look(settings, messages, out, grafana, force=force)))
 

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from monitor.core.recognise import Unrecognised, recognise
-from monitor.core.recognise_bytes import example, kind_of
-from monitor.core.recognise_labels import plain
 from monitor.core.records import Message, Partition
+from monitor.onboard.format.bytes import example, kind_of
+from monitor.onboard.format.labels import plain
+from monitor.onboard.format.recognise import Unrecognised, recognise
 from tests.core.malformed import GOOD, NANOS, NOW, SECONDS
 
 Body = dict[str, Any]

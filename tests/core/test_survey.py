@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from monitor.core.decode.format import Format
 from monitor.core.records import Message, Partition
-from monitor.core.survey import Survey, non_numeric, survey
+from monitor.onboard.survey import Survey, non_numeric, survey
 
 NOW = 1_780_000_000_000
 START = 1_700_000_000_000

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from monitor.service.onboard_dashboard import Language, dashboard_text
+from monitor.onboard.dashboard import Language, dashboard_text
 from tests.core.machines import ASSETS, CHANNELS
 
 ROOT = Path(__file__).parents[2]

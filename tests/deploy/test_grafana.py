@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from deploy.grafana.generate import dashboards as generated
-from monitor.service.onboard_dashboard import Language, dashboard_text
+from monitor.onboard.dashboard import Language, dashboard_text
 from tests.deploy.files import GRAFANA, alerting, dashboards, headings, onboarded, parts, read
 
 PAGES = {**dashboards(), **{f"onboard/{language}.json": page for language, page in onboarded().items()}}

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from monitor.core.decode.decode import decode
 from monitor.core.decode.format import UNITS
-from monitor.core.recognise import Unrecognised, recognise
-from monitor.core.recognise_json import TABLES, TIMES, VALUES
-from monitor.core.recognise_labels import _NEITHER, ASSETS, CHANNELS, plain
 from monitor.core.records import Message, Partition
-from monitor.core.survey import survey
+from monitor.onboard.format.json_fields import TABLES, TIMES, VALUES
+from monitor.onboard.format.labels import _NEITHER, ASSETS, CHANNELS, plain
+from monitor.onboard.format.recognise import Unrecognised, recognise
+from monitor.onboard.survey import survey
 
 NOW = 1_780_000_000_000
 FIRST, LAST = 978_307_200_000, NOW - 3_600_000  # ms UTC: 2001, an hour ago

@@ -22,16 +22,16 @@ from hypothesis import strategies as st
 from monitor.connectors.kafka import sample as kafka_sample
 from monitor.connectors.kafka.sample import sample_topic
 from monitor.core.decode.format import Format
-from monitor.core.recognise import Recognised, recognise
 from monitor.core.records import Message, Partition
-from monitor.core.survey import ChannelFigures, Survey, survey
 from monitor.observe.metric_table import TABLE
-from monitor.service import onboard_load
+from monitor.onboard import cost as onboard_load
+from monitor.onboard.command import rules_text
+from monitor.onboard.cost import Measured, estimate, measure
+from monitor.onboard.format.recognise import Recognised, recognise
+from monitor.onboard.report import remarks
+from monitor.onboard.settings import decide, written
+from monitor.onboard.survey import ChannelFigures, Survey, survey
 from monitor.service.configuration import load
-from monitor.service.onboard import rules_text
-from monitor.service.onboard_load import Measured, estimate, measure
-from monitor.service.onboard_report import remarks
-from monitor.service.onboard_settings import decide, written
 from monitor.service.settings import fields
 from tests.brokers import MockBroker, mock_broker
 from tests.service.commands import monitor

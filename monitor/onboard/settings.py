@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from textwrap import wrap
 from typing import Any, NamedTuple
 
-from monitor.core.recognise import Recognised
-from monitor.core.survey import Survey
+from monitor.onboard.format.recognise import Recognised
+from monitor.onboard.survey import Survey
 from monitor.service.configuration import SECRETS, variable
 from monitor.service.settings import Settings, fields, sections
 from monitor.service.settings_base import about, literal

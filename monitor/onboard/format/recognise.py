@@ -22,10 +22,10 @@ import msgspec
 from monitor.core.decode.decode import decode
 from monitor.core.decode.format import Format, shown
 from monitor.core.decode.line_grammar import Bad
-from monitor.core.recognise_bytes import LINE, OBJECT, Point, kind_of, lines_of
-from monitor.core.recognise_json import Told, Unrecognised, field_map, labels_of, unit_of
-from monitor.core.recognise_labels import KEY, PRESENT, Choice, Labelled, choose_asset
 from monitor.core.records import Message, Rejected
+from monitor.onboard.format.bytes import LINE, OBJECT, Point, kind_of, lines_of
+from monitor.onboard.format.json_fields import Told, Unrecognised, field_map, labels_of, unit_of
+from monitor.onboard.format.labels import KEY, PRESENT, Choice, Labelled, choose_asset
 
 __all__ = ["LOOK", "Recognised", "Unrecognised", "reasons", "recognise"]
 

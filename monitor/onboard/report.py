@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 
 from monitor.connectors.base import Sample
 from monitor.core.decode.format import place
-from monitor.core.recognise import Recognised, reasons
-from monitor.core.survey import Survey
-from monitor.service.onboard_dashboard import unit
-from monitor.service.onboard_load import Estimate
+from monitor.onboard.cost import Estimate
+from monitor.onboard.dashboard import unit
+from monitor.onboard.format.recognise import Recognised, reasons
+from monitor.onboard.survey import Survey
 from monitor.service.settings import Settings
 
 _LISTED = 20  # channels; the rest is counted

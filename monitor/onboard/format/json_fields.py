@@ -10,8 +10,8 @@ from typing import Any
 
 from monitor.core.decode.format import UNITS, Format, place, shown
 from monitor.core.decode.times import UNREADABLE, to_ms
-from monitor.core.recognise_labels import KEY, PRESENT, Choice, Labelled, choose_asset, choose_pair, plain, rank
 from monitor.core.records import Message
+from monitor.onboard.format.labels import KEY, PRESENT, Choice, Labelled, choose_asset, choose_pair, plain, rank
 
 TIMES = ("timestamp", "time", "ts", "eventtime", "datetime", "date", "measuredat", "observedat", "created", "t")
 VALUES = ("value", "val", "reading", "v")

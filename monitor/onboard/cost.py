@@ -25,8 +25,8 @@ from monitor.core.model.vae import VAE
 from monitor.core.pipeline import Pipeline
 from monitor.core.publish import score_records
 from monitor.core.records import Message, Outputs, ReadingBatch
-from monitor.core.survey import Survey
 from monitor.core.threshold.histogram import BYTES
+from monitor.onboard.survey import Survey
 from monitor.service.assembly import make_pipeline
 from monitor.service.settings import Settings
 

@@ -1,7 +1,7 @@
 """`monitor onboard`: looks at a topic or a file of JSON lines and writes the configuration that monitors it.
 
 1. A sample is read (connectors/kafka/sample.py): no group is joined, nothing is committed.
-2. Its format is recognised and its figures are taken (core/recognise.py, core/survey.py). What cannot be understood is
+2. Its format is recognised and its figures are taken (onboard/format/recognise.py, onboard/survey.py). What cannot be understood is
    refused, with what was seen and three messages.
 3. Settings follow from that (onboard_settings.py). They are written only after they have loaded again.
 4. The stages run on the sample for a while, to say what the topic will cost (onboard_load.py).
@@ -16,15 +16,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from monitor.connectors.base import Sample
-from monitor.core.recognise import Recognised, Unrecognised, recognise
-from monitor.core.recognise_bytes import example
-from monitor.core.survey import Survey, non_numeric, survey
+from monitor.onboard.cost import estimate, measure
+from monitor.onboard.dashboard import Language, dashboard_text
+from monitor.onboard.format.bytes import example
+from monitor.onboard.format.recognise import Recognised, Unrecognised, recognise
+from monitor.onboard.report import costs, remarks, report
+from monitor.onboard.settings import Chosen, decide, written
+from monitor.onboard.survey import Survey, non_numeric, survey
 from monitor.service.build import make_sample, wall_ms
 from monitor.service.configuration import SECRETS, ConfigurationError, load
-from monitor.service.onboard_dashboard import Language, dashboard_text
-from monitor.service.onboard_load import estimate, measure
-from monitor.service.onboard_report import costs, remarks, report
-from monitor.service.onboard_settings import Chosen, decide, written
 from monitor.service.settings import Settings
 
 _SHOWN = 3  # messages with a refusal
