@@ -23,9 +23,9 @@ from confluent_kafka import Consumer, KafkaException
 
 from monitor.connectors.kafka.options import DENIED, check_options
 from monitor.connectors.memory.client import MemoryBroker
-from monitor.core.points import score_points
 from monitor.core.records import Message, State
 from monitor.observe.logs import configure
+from monitor.recorder.points import score_points
 from monitor.service.configuration import ConfigurationError, load
 from monitor.service.library import Library
 from monitor.store.files import open_blobs

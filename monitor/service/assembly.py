@@ -23,6 +23,7 @@ from monitor.core.windows.windows import Windows
 from monitor.observe.health import Health
 from monitor.observe.metrics import Metrics
 from monitor.observe.watchdog import Notifier
+from monitor.recorder.recorder import Recorder
 from monitor.service.build import (
     Forward,
     make_models,
@@ -42,7 +43,6 @@ from monitor.service.library import Library
 from monitor.service.outbox import Outbox, Topics
 from monitor.service.overview import Counter
 from monitor.service.poison import Poison
-from monitor.service.recorder import Recorder
 from monitor.service.reload import dials, turned
 from monitor.service.settings import Role, Settings
 from monitor.service.trail import Trail

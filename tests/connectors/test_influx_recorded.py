@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from monitor.connectors.influx import InfluxSink
-from monitor.core.points import alert_points, score_points
 from monitor.core.publish import alert_record
 from monitor.core.records import Message, Partition, Record
+from monitor.recorder.points import alert_points, score_points
 from tests.core.test_points import FIRING, SCORE, START
 from tests.influx_server import influx_server
 from tests.victoria import victoria_metrics

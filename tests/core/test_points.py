@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from monitor.core.points import alert_points, score_points
 from monitor.core.publish import alert_record, score_records
 from monitor.core.records import (
     Alert,
@@ -23,6 +22,7 @@ from monitor.core.records import (
     ThresholdBatch,
     WindowBatch,
 )
+from monitor.recorder.points import alert_points, score_points
 from tests.influx_server import Point, Value, parse
 
 START = 1_735_689_600_000

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from pydantic import SecretStr
 
 from monitor.connectors.memory.client import MemoryBroker
-from monitor.core.points import ALERTS, CHANNELS, SCORES
+from monitor.recorder.points import ALERTS, CHANNELS, SCORES
 from monitor.service.running import Service
 from tests.influx_server import Point, influx_server
 from tests.service.rig import committed, feed, put_model, running, settings, until, values

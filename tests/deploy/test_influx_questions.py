@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from monitor.core.points import ALERTS, CHANNELS, SCORES, alert_points
 from monitor.core.publish import alert_record
 from monitor.core.records import ChannelShare, Message, Partition
+from monitor.recorder.points import ALERTS, CHANNELS, SCORES, alert_points
 from tests.core.test_points import FIRING
 from tests.deploy.files import alerting, dashboards, onboarded, parts
 from tests.deploy.real_run import Run

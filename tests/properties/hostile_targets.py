@@ -16,9 +16,9 @@ import numpy as np
 from monitor.connectors.files.tables import csv_rows
 from monitor.core.decode.decode import decode
 from monitor.core.decode.format import Format
-from monitor.core.points import alert_points, score_points
 from monitor.core.publish import alert_record
 from monitor.core.records import Message, Record, Rejected
+from monitor.recorder.points import alert_points, score_points
 from monitor.service.configuration import ConfigurationError, load, render
 from monitor.service.settings import sections
 from tests.core.decoding import named

@@ -14,7 +14,7 @@ from monitor.connectors.memory.client import MemoryBroker, MemorySink, MemorySou
 from monitor.core.records import Record
 from monitor.observe.health import Health
 from monitor.observe.metrics import Metrics
-from monitor.service.recorder import Recorder
+from monitor.recorder.recorder import Recorder
 from tests.influx_server import InfluxServer
 
 ALERTS, SCORES, DEAD = "monitor.alerts", "monitor.scores", "monitor.dead-letters"

@@ -10,7 +10,7 @@ import pytest
 
 from monitor.connectors.memory.client import MemoryBroker, MemorySource
 from monitor.core.records import Partition, Record
-from monitor.service import recorder as module
+from monitor.recorder import recorder as module
 from monitor.service.running import Service
 from tests.core.machines import rows
 from tests.influx_server import Answer, InfluxServer, influx_server

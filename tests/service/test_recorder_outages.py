@@ -12,10 +12,10 @@ from monitor.connectors.influx import InfluxSink
 from monitor.connectors.memory.client import MemoryBroker, MemorySink
 from monitor.core.records import Partition, Record
 from monitor.observe.metrics import Metrics
-from monitor.service import recorder as module
+from monitor.recorder import recorder as module
+from monitor.recorder.recorder import PATIENCE_S
 from monitor.service.build import make_points
 from monitor.service.configuration import load
-from monitor.service.recorder import PATIENCE_S
 from tests.influx_server import Answer, InfluxServer, influx_server
 from tests.service.recording import ALERTS, DEAD, SCORES, Rig, score, send, times
 from tests.service.rig import Clock, until

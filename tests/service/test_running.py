@@ -15,7 +15,7 @@ from monitor.connectors.memory.client import MemoryBroker, MemorySink, MemorySou
 from monitor.core.model.detector import Detector
 from monitor.core.records import Partition
 from monitor.observe.health import HealthServer
-from monitor.service.recorder import Recorder
+from monitor.recorder.recorder import Recorder
 from monitor.service.running import AGAIN, Service, run_service
 from monitor.service.settings import Settings
 from monitor.store.files import open_blobs
