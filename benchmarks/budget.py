@@ -31,8 +31,8 @@ from benchmarks.detection import PARTITION
 from benchmarks.quality import GRACE
 from monitor.core.records import Alert, Bools, Floats, ScoreBatch, ThresholdBatch, WindowBatch
 from monitor.service.assembly import make_pipeline
-from monitor.service.configuration import load as load_settings
-from monitor.service.settings import Settings
+from monitor.settings.load import load as load_settings
+from monitor.settings.tree import Settings
 
 PIECE = 20_000  # windows
 START_MS = 1_750_000_000_000 // 86_400_000 * 86_400_000

@@ -13,7 +13,7 @@ For each series:
 3. Score and alert of every row are written to OUT/SET/SERIES.npz, those of a baseline to OUT/baselines/NAME/SET/.
    With --baselines, all of `benchmarks.baselines`, or those named, get the same rows, scaling, threshold, alerting.
 
-The configuration is that of `monitor.service.configuration` without a file. Its delays are in seconds and meant for a
+The configuration is that of `monitor.settings.load` without a file. Its delays are in seconds and meant for a
 reading a second; here the clock of every recording is scaled so that its period is a second, so that a delay is the
 same number of steps everywhere. The origin of the clock is put such that the last blocks of the training part are
 among those that training holds out, whatever its length. No label is read before a series is judged. Seconds are those
@@ -46,8 +46,8 @@ from monitor.core.model.scaling import fit_scaling
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, ChannelShare, Floats, Partition, ReadingBatch, ScoreBatch, WindowBatch
 from monitor.service.assembly import make_history, make_pipeline
-from monitor.service.configuration import load as load_settings
-from monitor.service.settings import Settings
+from monitor.settings.load import load as load_settings
+from monitor.settings.tree import Settings
 
 SETS = ("SKAB", "TEP", "SMD", "JS2", "MSL", "SMAP", "NAB")
 STEP_MS = 1000

@@ -21,7 +21,7 @@ from monitor.core.model.detector import LEVELS
 from monitor.core.records import Floats
 from monitor.core.threshold.histogram import ERROR
 from monitor.core.threshold.threshold import Threshold
-from monitor.service.configuration import load
+from monitor.settings.load import load
 
 CALIBRATION = np.linspace(0, 1.4, len(LEVELS)).astype(np.float32)
 KINDS = ("ring", "histogram")

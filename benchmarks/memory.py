@@ -29,8 +29,8 @@ from monitor.core.model.detector import LEVELS
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Partition, ReadingBatch, WindowBatch
 from monitor.service.assembly import make_history, make_pipeline
-from monitor.service.configuration import load
-from monitor.service.settings import Settings
+from monitor.settings.load import load
+from monitor.settings.tree import Settings
 
 CHANNELS = tuple(f"channel-{number}" for number in range(8))
 NEW = 500  # assets that come with a batch

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from monitor.core.fitting.corpus import Corpus
-from monitor.service.settings import Settings
 from monitor.service.trainer import Job
+from monitor.settings.tree import Settings
 from monitor.store.tensors import pack
 
 STEPS = 50

@@ -11,7 +11,7 @@ import pytest
 import typer.main
 
 from monitor.service.cli import app
-from monitor.service.settings import Settings, sections
+from monitor.settings.tree import Settings, sections
 
 ROOT = Path(__file__).parent.parent
 NAMES = ("walkthrough", "delivery", "model", "operations", "security", "recovery")

@@ -80,5 +80,5 @@ def test_only_build_names_implementations() -> None:
         if ring(module(path)) == "service" and found.startswith("monitor.connectors.") and "base" not in found
     }
     memory = {"monitor.service.assembly", "monitor.service.running", "monitor.service.demo"}  # hand the broker through
-    options = {"monitor.service.configuration_servers"}  # checks librdkafka's options without the library
+    options = {"monitor.settings.server_checks"}  # checks librdkafka's options without the library
     assert named <= {"monitor.service.build"} | memory | options

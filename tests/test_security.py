@@ -26,8 +26,8 @@ from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Message, State
 from monitor.observe.logs import configure
 from monitor.recorder.points import score_points
-from monitor.service.configuration import ConfigurationError, load
 from monitor.service.library import Library
+from monitor.settings.load import ConfigurationError, load
 from monitor.store.files import open_blobs
 from monitor.store.models import ModelInvalid, Models
 from tests.core.machines import CHANNELS, L, model, rows

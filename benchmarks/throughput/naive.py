@@ -25,7 +25,7 @@ from monitor.core.records import Floats
 from monitor.store.files import open_blobs
 from monitor.store.models import Models
 
-PERCENTILE, MARGIN, CLIP = 99.5, 1.6, 1.05  # of `monitor.service.settings_learning.ThresholdSection`
+PERCENTILE, MARGIN, CLIP = 99.5, 1.6, 1.05  # of `monitor.settings.learning.ThresholdSection`
 ON_DELAY = 4  # windows above the threshold in a row, 3 s apart from first to last
 
 

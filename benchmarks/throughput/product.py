@@ -22,7 +22,7 @@ from benchmarks.throughput import store
 from benchmarks.throughput.fleet import CHANNELS, HEARTBEAT, PARTITIONS, TOPIC, Fleet, produce
 from benchmarks.throughput.worker import STAGES, Mark, Worker, drained
 from monitor.core.model.detector import Model
-from monitor.service.configuration import load
+from monitor.settings.load import load
 from tests.brokers import Broker
 
 ALERTS, SCORES, DEAD = "monitor.alerts", "monitor.scores", "monitor.dead-letters"

@@ -17,8 +17,8 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from benchmarks.throughput.fleet import PATIENCE_S
-from monitor.service.configuration import load, render
-from monitor.service.settings import Settings
+from monitor.settings.load import load, render
+from monitor.settings.tree import Settings
 from tests.brokers import free_port
 
 STAGES = ("decode", "windows", "score", "threshold", "alerting", "output")

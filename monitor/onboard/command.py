@@ -24,8 +24,8 @@ from monitor.onboard.report import costs, remarks, report
 from monitor.onboard.settings import Chosen, decide, written
 from monitor.onboard.survey import Survey, non_numeric, survey
 from monitor.service.build import make_sample, wall_ms
-from monitor.service.configuration import SECRETS, ConfigurationError, load
-from monitor.service.settings import Settings
+from monitor.settings.load import SECRETS, ConfigurationError, load
+from monitor.settings.tree import Settings
 
 _SHOWN = 3  # messages with a refusal
 

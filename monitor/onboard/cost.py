@@ -28,7 +28,7 @@ from monitor.core.records import Message, Outputs, ReadingBatch
 from monitor.core.threshold.histogram import BYTES
 from monitor.onboard.survey import Survey
 from monitor.service.assembly import make_pipeline
-from monitor.service.settings import Settings
+from monitor.settings.tree import Settings
 
 RUN_S = 1.0  # of processor time; laps of 0.1 s differ by a tenth
 _WALL_S = 30.0  # for filling the windows and for running; a run of one step needs `length` laps

@@ -8,7 +8,7 @@ from monitor.onboard.cost import Estimate
 from monitor.onboard.dashboard import unit
 from monitor.onboard.format.recognise import Recognised, reasons
 from monitor.onboard.survey import Survey
-from monitor.service.settings import Settings
+from monitor.settings.tree import Settings
 
 _LISTED = 20  # channels; the rest is counted
 _FEW = 5  # assets or fields named in a sentence

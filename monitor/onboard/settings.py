@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from monitor.onboard.format.recognise import Recognised
 from monitor.onboard.survey import Survey
-from monitor.service.configuration import SECRETS, variable
-from monitor.service.settings import Settings, fields, sections
-from monitor.service.settings_base import about, literal
+from monitor.settings.base import about, literal
+from monitor.settings.load import SECRETS, variable
+from monitor.settings.tree import Settings, fields, sections
 
 _FORMAT: tuple[str, ...] = (
     "kind",

@@ -44,11 +44,11 @@ from monitor.service.outbox import Outbox, Topics
 from monitor.service.overview import Counter
 from monitor.service.poison import Poison
 from monitor.service.reload import dials, turned
-from monitor.service.settings import Role, Settings
 from monitor.service.trail import Trail
 from monitor.service.trainer import Job, Trainer
 from monitor.service.training_worker import CONDITION as TRAINING_CONDITION
 from monitor.service.training_worker import TrainingWorker
+from monitor.settings.tree import Role, Settings
 from monitor.store.base import Blobs
 from monitor.store.snapshots import Snapshots
 

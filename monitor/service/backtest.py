@@ -24,7 +24,7 @@ from monitor.service.expectation import afterwards
 from monitor.service.faults import Fault
 from monitor.service.library import Library
 from monitor.service.offline import Progress, alone
-from monitor.service.settings import Settings
+from monitor.settings.tree import Settings
 from monitor.store.atomic import write_atomic
 
 CURRENT = "current"  # as --model: the one in use

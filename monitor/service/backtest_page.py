@@ -9,8 +9,8 @@ from monitor.service.backtest_assets import assets_part
 from monitor.service.backtest_judge import Judged, Pair, Told
 from monitor.service.backtest_scores import scores_part
 from monitor.service.backtest_words import NONE, Html, at, lasting, number, table, text, tile
-from monitor.service.configuration import render
-from monitor.service.settings import Settings
+from monitor.settings.load import render
+from monitor.settings.tree import Settings
 
 ROWS = 200  # of a table; a person who has so many alerts to look at needs another threshold first
 

@@ -32,7 +32,7 @@ from monitor.service.backtest_tracks import Collector
 from monitor.service.build import wall_ms
 from monitor.service.offline import Progress, polls
 from monitor.service.poison import Poison
-from monitor.service.settings import Settings
+from monitor.settings.tree import Settings
 
 FEW = 100  # messages per poll while learning
 

@@ -25,8 +25,8 @@ from monitor.connectors.memory.client import MemoryBroker, MemorySink, MemorySou
 from monitor.core.decode.decode import decode
 from monitor.core.records import Message, Partition
 from monitor.observe.metrics import Metrics
-from monitor.service.configuration import read_secret
-from monitor.service.settings import Settings
+from monitor.settings.load import read_secret
+from monitor.settings.tree import Settings
 from monitor.store.base import Blobs, Notice, StoreUnavailable
 from monitor.store.files import open_blobs
 from monitor.store.models import Models

@@ -13,9 +13,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from monitor import __version__
 from monitor.onboard.dashboard import Language
-from monitor.service.configuration import ConfigurationError, load, render
 from monitor.service.expectation import beforehand
-from monitor.service.settings import Role, Settings
+from monitor.settings.load import ConfigurationError, load, render
+from monitor.settings.tree import Role, Settings
 
 BAD_CONFIGURATION = 78
 T = TypeVar("T")

@@ -5,7 +5,7 @@ from statistics import median
 from typing import Any
 
 from monitor.core.threshold.budget import Budget, Outlook
-from monitor.service.settings import Settings
+from monitor.settings.tree import Settings
 
 
 def shape(settings: Settings) -> dict[str, Any]:

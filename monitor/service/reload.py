@@ -24,9 +24,9 @@ from structlog.stdlib import BoundLogger
 from monitor.core.pipeline import Dials
 from monitor.observe.logs import set_level
 from monitor.observe.metrics import Metrics
-from monitor.service.configuration import ConfigurationError
-from monitor.service.settings import Settings, fields
-from monitor.service.settings_base import shown
+from monitor.settings.base import shown
+from monitor.settings.load import ConfigurationError
+from monitor.settings.tree import Settings, fields
 
 DIALS = (
     "threshold.percentile",

@@ -14,7 +14,7 @@ from monitor.observe.metrics import Metrics
 from monitor.service.build import make_producer, wall_ms
 from monitor.service.faults import ROUND, Fault, fault_round, faulty_rows
 from monitor.service.plant import Plant, PlantSettings, Sent, messages
-from monitor.service.settings import Settings
+from monitor.settings.tree import Settings
 
 CHUNK = 60  # steps made at once
 

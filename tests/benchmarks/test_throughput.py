@@ -22,7 +22,7 @@ from benchmarks.throughput.worker import STAGES
 from monitor.core.fitting.fit import fit, prepare
 from monitor.core.model.detector import Model
 from monitor.core.records import Message
-from monitor.service.configuration import load
+from monitor.settings.load import load
 
 LATENCY = ("assets", "channels", "load", "alerts", "p50_ms", "p99_ms", "most_ms")
 TINY = command.Plan(  # with fewer gradient steps or seconds, no fault is found

@@ -25,7 +25,7 @@ from monitor.core.model.detector import Detector
 from monitor.core.publish import alert_record, score_records
 from monitor.core.records import Message, Partition
 from monitor.service.assembly import make_pipeline
-from monitor.service.settings import Settings
+from monitor.settings.tree import Settings
 from tests.crash.chaos_group import Tenure
 
 _BATCH = 700  # messages; unlike what workers read at once

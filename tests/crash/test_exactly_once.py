@@ -15,7 +15,7 @@ import pytest
 
 from monitor.core.model.detector import Detector
 from monitor.core.records import Message
-from monitor.service.configuration import load
+from monitor.settings.load import load
 from monitor.store.files import open_blobs
 from monitor.store.models import Models
 from tests.brokers import Broker, noida_broker

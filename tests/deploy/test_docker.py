@@ -21,7 +21,7 @@ from compose_spec import PyCompose
 from monitor.observe.health import Health, HealthServer
 from monitor.observe.metrics import Metrics
 from monitor.service.cli import app
-from monitor.service.configuration import load
+from monitor.settings.load import load
 from tests.deploy.files import DOCKER, GRAFANA, ROOT, read
 
 FILE = DOCKER / "Dockerfile"

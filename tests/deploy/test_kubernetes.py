@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from kubernetes_validate.utils import ValidationError, validate
 
-from monitor.service.configuration import load
-from monitor.service.settings import Role, Settings
+from monitor.settings.load import load
+from monitor.settings.tree import Role, Settings
 from tests.deploy import kustomize
 from tests.deploy.files import KUBERNETES, ROOT
 

@@ -19,8 +19,8 @@ from monitor.core.decode.format import Format
 from monitor.core.publish import alert_record
 from monitor.core.records import Message, Record, Rejected
 from monitor.recorder.points import alert_points, score_points
-from monitor.service.configuration import ConfigurationError, load, render
-from monitor.service.settings import sections
+from monitor.settings.load import ConfigurationError, load, render
+from monitor.settings.tree import sections
 from tests.core.decoding import named
 from tests.core.malformed import FORMATS, GOOD, MALFORMED, NOW
 from tests.core.test_points import FIRING, _scores

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from benchmarks.fuzz import Tally, fuzz, run_batch
 from monitor.core.fitting.corpus import Corpus
-from monitor.service.configuration import ConfigurationError, load
+from monitor.settings.load import ConfigurationError, load
 from tests.core.decoding import LINE, TELEGRAF, bad, good
 from tests.core.machines import L, history, rows
 from tests.core.malformed import FORMATS, GOOD, NOW

@@ -12,8 +12,8 @@ from benchmarks.detection_table import Scored, outcome, report
 from benchmarks.recordings import Explained, Recording
 from monitor.core.fitting.corpus import cut, held_out
 from monitor.core.records import Alert, Partition
-from monitor.service.configuration import load
-from monitor.service.settings import Settings
+from monitor.settings.load import load
+from monitor.settings.tree import Settings
 
 TRAIN, TEST, C = 700, 400, 3
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from monitor.service.configuration import load
 from monitor.service.running import Service
+from monitor.settings.load import load
 from tests.core.machines import ASSETS, CHANNELS, STEP, rows
 from tests.service.commands import TRAINING, monitor, sets
 from tests.service.rig import ORIGIN, SMALL, values

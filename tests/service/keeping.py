@@ -11,7 +11,7 @@ from monitor.observe.metrics import Metrics
 from monitor.service.assembly import fingerprint, make_daemon, make_health
 from monitor.service.held import Held, Keeper
 from monitor.service.histories import Histories
-from monitor.service.settings import Settings
+from monitor.settings.tree import Settings
 from monitor.store.files import LocalBlobs
 from monitor.store.snapshots import Snapshots
 from tests.core.machines import rows

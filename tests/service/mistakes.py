@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from monitor.service.configuration import ConfigurationError, load
-from monitor.service.settings_base import MASK
+from monitor.settings.base import MASK
+from monitor.settings.load import ConfigurationError, load
 
 PLANTED = "hunter2-planted"  # a secret, which no sentence may hold
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from monitor.service.settings_base import literal
+from monitor.settings.base import literal
 from tests.core.machines import rows
 from tests.service.rig import SMALL, put_model, until, values
 from tests.service.test_process import ROOT, environment

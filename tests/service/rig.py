@@ -13,9 +13,9 @@ import numpy as np
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.model.detector import Model
 from monitor.core.records import Message, Partition, Record
-from monitor.service.configuration import load
 from monitor.service.running import Service
-from monitor.service.settings import Role, Settings
+from monitor.settings.load import load
+from monitor.settings.tree import Role, Settings
 from monitor.store.files import open_blobs
 from monitor.store.models import Models
 from tests.core.machines import ASSETS, CHANNELS, STEP, L, model

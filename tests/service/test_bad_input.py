@@ -10,7 +10,7 @@ import pytest
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.decode.format import Format
 from monitor.core.records import Partition
-from monitor.service.settings import Settings
+from monitor.settings.tree import Settings
 from tests.core.machines import ASSETS, CHANNELS, STEP, rows
 from tests.core.malformed import FORMATS, MALFORMED, NOW
 from tests.service.rig import ORIGIN, committed, feed, published, put_model, running, settings, until

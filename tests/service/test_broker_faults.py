@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from monitor.connectors.kafka import stalls as kafka_holdups
 from monitor.service.running import Service
-from monitor.service.settings import Settings
+from monitor.settings.tree import Settings
 from tests.brokers import FETCH, OFFSET_COMMIT, PRODUCE, MockBroker, mock_broker
 from tests.contracts.kafka_harness import FAST, MOCK_MEMBER
 from tests.core.machines import L, rows

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from monitor import __version__
-from monitor.service.configuration import load
+from monitor.settings.load import load
 from tests.service.commands import monitor, sets
 
 ROOT = Path(__file__).parents[2]

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.service.configuration import ConfigurationError, load, render
-from monitor.service.settings import fields
+from monitor.settings.load import ConfigurationError, load, render
+from monitor.settings.tree import fields
 from tests.service.mistakes import MISTAKES, PLANTED, Mistake, mistakes, write
 
 

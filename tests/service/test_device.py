@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from monitor.core.fitting.fit import fit
 from monitor.core.model.detector import Detector
 from monitor.service.cli import app
-from monitor.service.configuration import load
+from monitor.settings.load import load
 from tests.core.machines import ASSETS, FAST, corpus, model, rows, windows
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no Nvidia GPU on this machine")

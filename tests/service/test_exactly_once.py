@@ -15,7 +15,7 @@ from monitor.connectors.memory.client import MemoryBroker, MemorySource
 from monitor.core.records import Partition, Record
 from monitor.observe.metrics import Metrics
 from monitor.service.build import make_outputs, make_source
-from monitor.service.settings import Settings
+from monitor.settings.tree import Settings
 from monitor.store.files import open_blobs
 from tests.service.rig import committed, feed, published, put_model, running, settings, until, values
 from tests.service.test_daemon import faulty, run_through, scores

@@ -31,8 +31,8 @@ from monitor.onboard.format.recognise import Recognised, recognise
 from monitor.onboard.report import remarks
 from monitor.onboard.settings import decide, written
 from monitor.onboard.survey import ChannelFigures, Survey, survey
-from monitor.service.configuration import load
-from monitor.service.settings import fields
+from monitor.settings.load import load
+from monitor.settings.tree import fields
 from tests.brokers import MockBroker, mock_broker
 from tests.service.commands import monitor
 from tests.service.plants import TOPICS, messages

@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from monitor.service.configuration import load
+from monitor.settings.load import load
 from tests.brokers import Broker, free_port, tansu_broker
 from tests.service.plants import TOPICS, messages
 

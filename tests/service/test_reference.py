@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from monitor.service.configuration import load, render
-from monitor.service.settings import fields
-from monitor.service.settings_pages import PAGE, REFERENCE, page, reference
+from monitor.settings.load import load, render
+from monitor.settings.reference import PAGE, REFERENCE, page, reference
+from monitor.settings.tree import fields
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"

@@ -13,10 +13,10 @@ from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.pipeline import Dials, saved_dials
 from monitor.observe.metrics import Metrics
 from monitor.service.assembly import fingerprint
-from monitor.service.configuration import ConfigurationError, load
 from monitor.service.held import Held
 from monitor.service.reload import DIALS, LIVE, Reloader, changes, dials, turned
-from monitor.service.settings import Settings, fields
+from monitor.settings.load import ConfigurationError, load
+from monitor.settings.tree import Settings, fields
 from monitor.store.files import open_blobs
 from monitor.store.snapshots import Snapshot, Snapshots
 from tests.core.machines import rows

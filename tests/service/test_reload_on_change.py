@@ -10,9 +10,9 @@ import structlog
 
 from monitor.core.pipeline import Dials
 from monitor.observe.metrics import Metrics
-from monitor.service.configuration import load
 from monitor.service.reload import Reloader, content
-from monitor.service.settings import Settings
+from monitor.settings.load import load
+from monitor.settings.tree import Settings
 from tests.service.reloading import Site
 
 MARGIN = "[threshold]\nmargin = 2.5\n"

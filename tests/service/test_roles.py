@@ -12,9 +12,9 @@ from monitor.connectors.influx import InfluxSink
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Record
 from monitor.service import daemon, trainer
-from monitor.service.configuration import ConfigurationError, load
 from monitor.service.running import Service
-from monitor.service.settings import Role, Settings
+from monitor.settings.load import ConfigurationError, load
+from monitor.settings.tree import Role, Settings
 from monitor.store.files import open_blobs
 from monitor.store.models import Models
 from tests.core.machines import ASSETS, rows

@@ -17,7 +17,7 @@ from monitor.core.records import Partition
 from monitor.observe.health import HealthServer
 from monitor.recorder.recorder import Recorder
 from monitor.service.running import AGAIN, Service, run_service
-from monitor.service.settings import Settings
+from monitor.settings.tree import Settings
 from monitor.store.files import open_blobs
 from tests.core.machines import L, rows
 from tests.influx_server import Answer, influx_server

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from monitor.service.configuration import ConfigurationError, load, read_secret, render, variable
-from monitor.service.settings_base import MASK
+from monitor.settings.base import MASK
+from monitor.settings.load import ConfigurationError, load, read_secret, render, variable
 from tests.service.mistakes import LOGIN, PLANTED, mistakes, write
 
 

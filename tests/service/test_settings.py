@@ -11,11 +11,11 @@ from monitor.core.fitting.fit import Recipe
 from monitor.core.model.vae import Architecture
 from monitor.core.threshold.threshold import Threshold
 from monitor.core.windows.windows import Windows
-from monitor.service.settings import Settings, fields, sections
-from monitor.service.settings_base import MASK, Section, about, expected, literal, shown
-from monitor.service.settings_learning import ModelSection, ThresholdSection, TrainingSection
-from monitor.service.settings_servers import KafkaSection
-from monitor.service.settings_stages import FormatSection, WindowsSection
+from monitor.settings.base import MASK, Section, about, expected, literal, shown
+from monitor.settings.learning import ModelSection, ThresholdSection, TrainingSection
+from monitor.settings.servers import KafkaSection
+from monitor.settings.stages import FormatSection, WindowsSection
+from monitor.settings.tree import Settings, fields, sections
 
 FIELDS = fields()
 

@@ -13,7 +13,7 @@ from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Message
 from monitor.core.sensors.clocks import LEAST
 from monitor.service.assembly import make_pipeline
-from monitor.service.settings import Settings
+from monitor.settings.tree import Settings
 from tests.core.machines import CHANNELS, STEP, L, model, rows
 from tests.service.rig import ORIGIN, READINGS, feed, published, put_model, settings, values
 from tests.service.test_daemon import alerts, run_through, scores

@@ -9,8 +9,8 @@ from itertools import combinations
 from pathlib import Path
 
 from monitor.core.decode.format import Format
-from monitor.service.configuration_checks import Problem, problem
-from monitor.service.settings import Settings
+from monitor.settings.checks import Problem, problem
+from monitor.settings.tree import Settings
 
 _TABLES = Format("json_wide")  # what rows of csv and npz files become
 _REVOKE_SHARE = 0.2  # of max.poll.interval.ms: the rest is for what else happens between two polls

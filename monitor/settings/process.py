@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import StringConstraints
 
-from monitor.service.settings_base import TOPIC, TOPIC_FORM, Section, setting
+from monitor.settings.base import TOPIC, TOPIC_FORM, Section, setting
 
 HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")]
 Topic = Annotated[str, StringConstraints(pattern=TOPIC)]

@@ -10,10 +10,9 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from monitor.service.settings_base import Section, setting
-from monitor.service.settings_learning import ModelSection, ThresholdSection, TrainingSection
-from monitor.service.settings_servers import KafkaSection, RecorderSection
-from monitor.service.settings_shell import (
+from monitor.settings.base import Section, setting
+from monitor.settings.learning import ModelSection, ThresholdSection, TrainingSection
+from monitor.settings.process import (
     DeliverySection,
     HealthSection,
     LogSection,
@@ -22,7 +21,8 @@ from monitor.service.settings_shell import (
     SourceSection,
     StoreSection,
 )
-from monitor.service.settings_stages import AlertingSection, FormatSection, SensorsSection, WindowsSection
+from monitor.settings.servers import KafkaSection, RecorderSection
+from monitor.settings.stages import AlertingSection, FormatSection, SensorsSection, WindowsSection
 
 PREFIX = "MONITOR_"
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from monitor.core.threshold.histogram import LEAST_CLIP, MOST_SCORES
-from monitor.service.settings import Settings
-from monitor.service.settings_learning import ThresholdSection
+from monitor.settings.learning import ThresholdSection
+from monitor.settings.tree import Settings
 
 _CELL = 5  # bytes of a float32 and its mark "observed"
 _COPIES = 2  # of the history during a training: as kept, and scaled

@@ -24,11 +24,11 @@ from typing import Any
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import EnvSettingsSource, SettingsError
 
-from monitor.service.configuration_checks import check_stages
-from monitor.service.configuration_process import check_process
-from monitor.service.configuration_servers import check_servers
-from monitor.service.settings import PREFIX, Settings, fields, sections
-from monitor.service.settings_base import about, expected, literal, shown
+from monitor.settings.base import about, expected, literal, shown
+from monitor.settings.checks import check_stages
+from monitor.settings.process_checks import check_process
+from monitor.settings.server_checks import check_servers
+from monitor.settings.tree import PREFIX, Settings, fields, sections
 
 SECRETS = {  # key of the file -> key of what it holds
     "kafka.sasl_password_file": "kafka.sasl_password",

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import SecretStr
 
-from monitor.service.settings_base import Section, setting
+from monitor.settings.base import Section, setting
 
 _HOST = r"([^\s,:@/]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from monitor.connectors.kafka.options import check_options
-from monitor.service.configuration_checks import Problem, problem
-from monitor.service.settings import Settings
+from monitor.settings.checks import Problem, problem
+from monitor.settings.tree import Settings
 
 
 def check_servers(settings: Settings) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ import torch
 
 from monitor.core.fitting.fit import Recipe
 from monitor.core.model.vae import Architecture
-from monitor.service.settings_base import Section, setting
+from monitor.settings.base import Section, setting
 
 
 class ModelSection(Section):

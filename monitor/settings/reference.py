@@ -1,6 +1,6 @@
 """The pages about the settings, made from their fields: configs/reference.toml and docs/configuration.md.
 
-`python -m monitor.service.settings_pages` writes both below the current directory; tests compare them with the code.
+`python -m monitor.settings.reference` writes both below the current directory; tests compare them with the code.
 """
 
 import textwrap
@@ -10,21 +10,21 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from monitor.service.reload import LIVE
-from monitor.service.settings import Settings, sections
-from monitor.service.settings_base import about, expected, literal
+from monitor.settings.base import about, expected, literal
+from monitor.settings.tree import Settings, sections
 
 REFERENCE = Path("configs/reference.toml")
 PAGE = Path("docs/configuration.md")
 
 _REFERENCE_HEAD = """\
 # Every setting with its default. A file of your own needs only what differs; start from plant.toml or fleet.toml.
-# Written from the code by `python -m monitor.service.settings_pages`; docs/configuration.md says the same at length.
+# Written from the code by `python -m monitor.settings.reference`; docs/configuration.md says the same at length.
 """
 
 _PAGE_HEAD = """\
 # Configuration
 
-<!-- Written from the code by `python -m monitor.service.settings_pages`; do not edit. -->
+<!-- Written from the code by `python -m monitor.settings.reference`; do not edit. -->
 
 One TOML file says everything. What is not said in it has the default of the tables below, which is also what
 [`configs/reference.toml`](../configs/reference.toml) lists. [`configs/plant.toml`](../configs/plant.toml) is a start

@@ -7,7 +7,7 @@ configuration_checks.py.
 from typing import Any, Literal
 
 from monitor.core.decode.format import Format
-from monitor.service.settings_base import Section, setting
+from monitor.settings.base import Section, setting
 
 _UNREAD = "every message would become a dead letter"
 
