@@ -19,8 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from monitor.service.faults import fault_schedule, faulty_rows
-from monitor.service.plant import Plant, PlantSettings, messages
+from monitor.simulator.faults import fault_schedule, faulty_rows
+from monitor.simulator.plant import Plant, PlantSettings, messages
 
 CHANNELS, CLEAN, ROUND = 8, 1100, 480  # steps before the first fault, and of a round of faults
 LIMIT_S = 60.0  # for a million readings

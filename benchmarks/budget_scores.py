@@ -14,8 +14,8 @@ from monitor.core.fitting.fit import fit, prepare
 from monitor.core.model.detector import Detector
 from monitor.core.records import Bools, Floats, ReadingBatch, Times
 from monitor.service.assembly import make_history, make_pipeline
-from monitor.service.plant import NAMES, Plant, PlantSettings
 from monitor.settings.tree import Settings
+from monitor.simulator.plant import NAMES, Plant, PlantSettings
 
 SETS = ("TEP", "SMD", "JS2", "NAB")  # MSL and SMAP have no period; those of SKAB are four hours in all
 LEARNED = 2000  # steps of LEARNERS pumps that the plant's model is learned from

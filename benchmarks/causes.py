@@ -19,10 +19,10 @@ from monitor.core.fitting.fit import fit
 from monitor.core.model.detector import Detector
 from monitor.core.records import Message, Partition, WindowBatch
 from monitor.service.assembly import make_history, make_pipeline
-from monitor.service.demo import CLEAN, CONFIG
-from monitor.service.faults import Fault, fault_schedule, faulty_rows
-from monitor.service.plant import Plant, PlantSettings, messages
 from monitor.settings.load import load
+from monitor.simulator.demo import CLEAN, CONFIG
+from monitor.simulator.faults import Fault, fault_schedule, faulty_rows
+from monitor.simulator.plant import Plant, PlantSettings, messages
 
 ASSETS, BATCH = 8, 2000
 PARTITION = Partition("readings", 0)

@@ -38,11 +38,11 @@ from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Bools, Message, Partition, WindowBatch
 from monitor.evaluation.alerts import AlertSpan, judge
 from monitor.service.assembly import make_history, make_pipeline
-from monitor.service.demo import CLEAN, CONFIG
-from monitor.service.faults import ROUND, SPREAD_STEPS, Fault, fault_schedule, faulty_rows
-from monitor.service.plant import NAMES, Doubles, Plant, PlantSettings, messages
 from monitor.settings.load import load
 from monitor.settings.tree import Settings
+from monitor.simulator.demo import CLEAN, CONFIG
+from monitor.simulator.faults import ROUND, SPREAD_STEPS, Fault, fault_schedule, faulty_rows
+from monitor.simulator.plant import NAMES, Doubles, Plant, PlantSettings, messages
 
 STEP_S = 10  # a day is 8640 steps, 18 rounds of faults
 DELAYS = {"alerting.on_delay_s": 3.0 * STEP_S, "alerting.off_delay_s": 10.0 * STEP_S, "windows.lateness_s": 20.0}

@@ -30,8 +30,8 @@ from benchmarks.live import Daemon, Feed, a_broker, a_model, ends, published, un
 from benchmarks.replay import ALERTS, GROUP, SCORES, TOPIC
 from monitor.recorder.points import ALERTS as ALERT_POINTS
 from monitor.recorder.points import SCORES as SCORE_POINTS
-from monitor.service.faults import QUIET, ROUND, fault_schedule, faulty_rows
-from monitor.service.plant import NAMES, Plant, PlantSettings
+from monitor.simulator.faults import QUIET, ROUND, fault_schedule, faulty_rows
+from monitor.simulator.plant import NAMES, Plant, PlantSettings
 from tests.brokers import Broker
 from tests.influx_server import InfluxServer, influx_server
 

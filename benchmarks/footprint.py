@@ -25,7 +25,7 @@ import numpy as np
 from confluent_kafka import Producer
 
 from benchmarks.replay import configuration, make_topics
-from monitor.service.plant import NAMES, Plant, PlantSettings, Sent, messages
+from monitor.simulator.plant import NAMES, Plant, PlantSettings, Sent, messages
 from tests.brokers import Broker, free_port, tansu_broker
 
 LEARNED = 1600  # steps of eight assets for the model

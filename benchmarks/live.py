@@ -27,8 +27,8 @@ from benchmarks.replay import ALERTS, DEAD, SCORES, TOPIC, wait
 from benchmarks.replay import configuration as replay_configuration
 from monitor.connectors.kafka.sink import create_topics
 from monitor.core.records import Partition
-from monitor.service.plant import Doubles, Plant, messages
 from monitor.settings.load import load, render
+from monitor.simulator.plant import Doubles, Plant, messages
 from tests.brokers import Broker, free_port, mock_broker, noida_broker
 
 PATIENCE_S = 300.0

@@ -33,8 +33,8 @@ from benchmarks.replay import SCORES
 from monitor.core.model.detector import LEVELS
 from monitor.core.records import Message, Partition
 from monitor.service.assembly import fingerprint, make_pipeline
-from monitor.service.plant import Plant, PlantSettings, messages
 from monitor.settings.load import load
+from monitor.simulator.plant import Plant, PlantSettings, messages
 from monitor.store.files import open_blobs
 from monitor.store.snapshots import Snapshot, Snapshots
 

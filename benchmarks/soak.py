@@ -26,7 +26,7 @@ from confluent_kafka import Producer
 
 from benchmarks.footprint import PARTITIONS, counter, make_model, memory_mb, monitor, until
 from benchmarks.replay import make_topics
-from monitor.service.plant import Plant, PlantSettings, Sent, messages
+from monitor.simulator.plant import Plant, PlantSettings, Sent, messages
 from tests.brokers import free_port, tansu_broker
 
 MINUTE, RETRAIN_S = 60, 90

@@ -14,7 +14,7 @@ import numpy as np
 from confluent_kafka import Producer
 
 from monitor.core.records import Partition, ReadingBatch
-from monitor.service.plant import NAMES, Doubles, Plant, PlantSettings
+from monitor.simulator.plant import NAMES, Doubles, Plant, PlantSettings
 
 TOPIC = "readings"
 PARTITIONS = 2

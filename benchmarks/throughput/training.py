@@ -23,10 +23,10 @@ from monitor.core.fitting.corpus import Corpus, join
 from monitor.core.model.detector import Model
 from monitor.core.records import Floats, WindowBatch
 from monitor.service.assembly import make_history
-from monitor.service.plant import NAMES, Plant, PlantSettings
 from monitor.service.trainer import Job
 from monitor.settings.load import load
 from monitor.settings.tree import Settings
+from monitor.simulator.plant import NAMES, Plant, PlantSettings
 from monitor.store.files import open_blobs
 from monitor.store.models import Models
 from monitor.store.tensors import pack

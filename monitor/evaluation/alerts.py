@@ -15,7 +15,7 @@ from statistics import median
 
 import msgspec
 
-from monitor.service.faults import Fault
+from monitor.simulator.faults import Fault
 
 
 @dataclass(frozen=True, slots=True)

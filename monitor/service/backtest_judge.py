@@ -17,7 +17,7 @@ from monitor.evaluation.alerts import AlertSpan, Verdict, judge, spans
 from monitor.evaluation.curves import Curves, curves
 from monitor.service.backtest_replay import Replay
 from monitor.service.backtest_tracks import Places, Track
-from monitor.service.faults import Fault
+from monitor.simulator.faults import Fault
 
 DAY_MS = 86_400_000
 

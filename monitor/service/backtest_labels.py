@@ -22,7 +22,7 @@ import numpy as np
 
 from monitor.core.records import Times
 from monitor.service.build import file_asset, file_time, time_columns
-from monitor.service.faults import Fault
+from monitor.simulator.faults import Fault
 
 
 def spans_in(path: Path) -> list[Fault]:

@@ -73,7 +73,7 @@ def demo(
     speed: Annotated[float, typer.Option(min=1, help="Simulated seconds per second while monitoring.")] = 40.0,
 ) -> None:
     """Watch a simulated plant being learned and monitored; needs nothing but this program."""
-    from monitor.service.demo import run_demo  # noqa: PLC0415 - as in `run`
+    from monitor.simulator.demo import run_demo  # noqa: PLC0415 - as in `run`
 
     raise typer.Exit(_or_exit(lambda: run_demo(out, assets=assets, seed=seed, speed=speed)))
 
@@ -148,7 +148,7 @@ def simulate(  # noqa: PLR0917 - one option each
 ) -> None:
     """Write the readings of a simulated plant with labelled faults, as format.kind says (json_wide, json_long)."""
     settings = settings_or_exit(config, set_)
-    from monitor.service.simulate import Simulation, write  # noqa: PLC0415 - as in `run`
+    from monitor.simulator.stream import Simulation, write  # noqa: PLC0415 - as in `run`
 
     simulation = Simulation(assets, seed, steps, clean, speed, labels)
     raise typer.Exit(_or_exit(lambda: write(settings, simulation, to_kafka=kafka)))

@@ -18,8 +18,8 @@ from benchmarks.cold_start import (
 )
 from monitor.core.records import Alert, ChannelShare, Partition
 from monitor.evaluation.alerts import AlertSpan
-from monitor.service.faults import Fault
-from monitor.service.plant import NAMES, Plant, PlantSettings
+from monitor.simulator.faults import Fault
+from monitor.simulator.plant import NAMES, Plant, PlantSettings
 from tests.core.machines import ASSETS, STEP, L, rows, windows
 from tests.core.test_newcomers import class_only
 

@@ -12,8 +12,8 @@ import pytest
 
 from benchmarks.recordings import Recording, load
 from benchmarks.replay import replay
-from monitor.service.faults import fault_schedule, faulty_rows
-from monitor.service.plant import NAMES, Plant, PlantSettings
+from monitor.simulator.faults import fault_schedule, faulty_rows
+from monitor.simulator.plant import NAMES, Plant, PlantSettings
 
 CLEAN = 1000  # steps of each pump to learn from
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from monitor.service.plant import NAMES, Plant, PlantSettings
+from monitor.simulator.plant import NAMES, Plant, PlantSettings
 
 START = 1_750_000_000_000  # ms UTC
 

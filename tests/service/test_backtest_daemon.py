@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from benchmarks.recordings import load, save
-from monitor.service.faults import fault_schedule, faulty_rows
-from monitor.service.plant import Plant, PlantSettings, messages
+from monitor.simulator.faults import fault_schedule, faulty_rows
+from monitor.simulator.plant import Plant, PlantSettings, messages
 from tests.service.backtests import SHAPE, csv, jsonl, npz, of_daemon, read
 from tests.service.commands import monitor, sets
 

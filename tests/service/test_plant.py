@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from monitor.core.decode.decode import Format, decode
 from monitor.core.records import Message, Partition
-from monitor.service.faults import KINDS, QUIET, ROUND, Fault, fault_round, fault_schedule, faulty_rows
-from monitor.service.plant import BLOCK, DAY, LOADS, NAMES, Doubles, Plant, PlantSettings, Sent, messages
+from monitor.simulator.faults import KINDS, QUIET, ROUND, Fault, fault_round, fault_schedule, faulty_rows
+from monitor.simulator.plant import BLOCK, DAY, LOADS, NAMES, Doubles, Plant, PlantSettings, Sent, messages
 
 CLEAN = 500
 PLANT = Plant(PlantSettings())

@@ -12,11 +12,11 @@ from confluent_kafka import Consumer, TopicPartition
 
 from monitor.core.decode.decode import decode
 from monitor.core.records import Message, Partition
-from monitor.service.faults import ROUND, Fault, fault_schedule, faulty_rows
-from monitor.service.plant import NAMES, Plant, PlantSettings, messages
-from monitor.service.simulate import CHUNK, Simulation, stream, write
 from monitor.settings.load import load
 from monitor.settings.tree import Settings
+from monitor.simulator.faults import ROUND, Fault, fault_schedule, faulty_rows
+from monitor.simulator.plant import NAMES, Plant, PlantSettings, messages
+from monitor.simulator.stream import CHUNK, Simulation, stream, write
 from tests.brokers import mock_broker
 
 LINES = {"format__kind": "influx_line", "format__asset_from": "tag", "format__timestamp_unit": "ns"}

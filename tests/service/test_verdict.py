@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from monitor.core.publish import alert_record
 from monitor.core.records import Alert, ChannelShare, Partition
 from monitor.evaluation.alerts import AlertSpan, FaultRow, KindRow, judge, spans
-from monitor.service.faults import Fault
+from monitor.simulator.faults import Fault
 
 
 def fault(start: int, end: int, asset: str = "a", kind: str = "step") -> Fault:

@@ -18,11 +18,11 @@ from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Record
 from monitor.evaluation.alerts import judge, spans
 from monitor.observe.logs import configure
-from monitor.service.demo_view import View, summary
-from monitor.service.faults import ROUND, fault_schedule, faulty_rows
-from monitor.service.plant import Plant, PlantSettings, messages
 from monitor.service.running import Service
 from monitor.settings.load import load
+from monitor.simulator.demo_view import View, summary
+from monitor.simulator.faults import ROUND, fault_schedule, faulty_rows
+from monitor.simulator.plant import Plant, PlantSettings, messages
 
 CONFIG = Path(__file__).with_name("demo.toml")
 CLEAN = 1700  # steps: the history the first model needs, the first window, and some to spare

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from monitor.service.plant import NAMES, Doubles, Plant, read
+from monitor.simulator.plant import NAMES, Doubles, Plant, read
 
 QUIET = 200  # steps without a fault before each: three windows of 64
 LONGEST = 120  # steps a fault may last
