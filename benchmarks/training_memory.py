@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from monitor.core.fitting.corpus import Corpus
-from monitor.service.trainer import Job
 from monitor.settings.tree import Settings
 from monitor.store.tensors import pack
+from monitor.training.trainer import Job
 
 STEPS = 50
 PLENTY_MB = 2**20
@@ -62,7 +62,7 @@ def main() -> None:
 def run(folder: Path, job: Job) -> tuple[float, str]:
     """The most memory, MB, that the child had, and the version it made."""
     (folder / "job.json").write_text(json.dumps({**asdict(job), "parent": os.getpid()}))
-    child = subprocess.Popen([sys.executable, "-m", "monitor.service.training_job", str(folder)])
+    child = subprocess.Popen([sys.executable, "-m", "monitor.training.child", str(folder)])
     _, status, usage = os.wait4(child.pid, 0)
     assert status == 0, f"the training ended with {status}"
     return usage.ru_maxrss / 1024, json.loads((folder / "result.json").read_text())["version"]

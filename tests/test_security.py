@@ -26,10 +26,10 @@ from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Message, State
 from monitor.observe.logs import configure
 from monitor.recorder.points import score_points
-from monitor.service.library import Library
 from monitor.settings.load import ConfigurationError, load
 from monitor.store.files import open_blobs
 from monitor.store.models import ModelInvalid, Models
+from monitor.training.registry import Library
 from tests.core.machines import CHANNELS, L, model, rows
 from tests.service.rig import ORIGIN, READINGS, committed, feed, put_model, running, settings, until, values
 

@@ -223,5 +223,5 @@ def test_the_training_child_is_told_no_secret(tmp_path: Path, monkeypatch: pytes
         arguments = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
     assert '"recipe"' in seen
     assert told(seen) == []
-    assert [line for line in arguments if b"monitor.service.training_job" in line]
+    assert [line for line in arguments if b"monitor.training.child" in line]
     assert told(b"".join(arguments).decode(errors="replace")) == []

@@ -23,13 +23,13 @@ from monitor.core.fitting.corpus import Corpus, join
 from monitor.core.model.detector import Model
 from monitor.core.records import Floats, WindowBatch
 from monitor.service.assembly import make_history
-from monitor.service.trainer import Job
 from monitor.settings.load import load
 from monitor.settings.tree import Settings
 from monitor.simulator.plant import NAMES, Plant, PlantSettings
 from monitor.store.files import open_blobs
 from monitor.store.models import Models
 from monitor.store.tensors import pack
+from monitor.training.trainer import Job
 
 STEPS = 1024  # of each asset: the daemon trains its first model when the median asset has given 1000
 
@@ -82,7 +82,7 @@ def train(assets: int, overrides: dict[str, Any]) -> Trained:
             file.writelines(pack(corpus.pack(), {}))
         begin, before = time.monotonic(), os.times()
         done = subprocess.run(
-            [sys.executable, "-m", "monitor.service.training_job", name], stderr=subprocess.PIPE, text=True, check=False
+            [sys.executable, "-m", "monitor.training.child", name], stderr=subprocess.PIPE, text=True, check=False
         )
         wall, after = time.monotonic() - begin, os.times()
         if done.returncode:

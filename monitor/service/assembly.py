@@ -38,19 +38,19 @@ from monitor.service.build import (
 from monitor.service.daemon import Daemon, Pace
 from monitor.service.expectation import make_budget, shape
 from monitor.service.held import Keeper
-from monitor.service.histories import Histories
-from monitor.service.library import Library
 from monitor.service.outbox import Outbox, Topics
 from monitor.service.overview import Counter
 from monitor.service.poison import Poison
 from monitor.service.reload import dials, turned
 from monitor.service.trail import Trail
-from monitor.service.trainer import Job, Trainer
-from monitor.service.training_worker import CONDITION as TRAINING_CONDITION
-from monitor.service.training_worker import TrainingWorker
 from monitor.settings.tree import Role, Settings
 from monitor.store.base import Blobs
 from monitor.store.snapshots import Snapshots
+from monitor.training.history_store import Histories
+from monitor.training.registry import Library
+from monitor.training.role import CONDITION as TRAINING_CONDITION
+from monitor.training.role import TrainingWorker
+from monitor.training.trainer import Job, Trainer
 
 RECORDER_CONDITIONS = ("recorder source", "recorder")
 

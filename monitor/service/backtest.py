@@ -21,11 +21,11 @@ from monitor.service.backtest_page import Compared, page
 from monitor.service.backtest_replay import Learner, Replay, Span, replay
 from monitor.service.build import file_time, make_blobs, make_models, make_source
 from monitor.service.expectation import afterwards
-from monitor.service.library import Library
 from monitor.service.offline import Progress, alone
 from monitor.settings.tree import Settings
 from monitor.simulator.faults import Fault
 from monitor.store.atomic import write_atomic
+from monitor.training.registry import Library
 
 CURRENT = "current"  # as --model: the one in use
 

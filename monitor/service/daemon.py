@@ -31,12 +31,12 @@ from monitor.observe.health import Health
 from monitor.observe.metrics import Metrics
 from monitor.observe.watchdog import Notifier
 from monitor.service.held import Held, Keeper
-from monitor.service.histories import Histories
-from monitor.service.library import Library
 from monitor.service.outbox import Outbox
 from monitor.service.overview import Counter, Overview, overview
-from monitor.service.trainer import Trainer
 from monitor.store.base import StoreUnavailable
+from monitor.training.history_store import Histories
+from monitor.training.registry import Library
+from monitor.training.trainer import Trainer
 
 SUMMARY_S = 60.0  # between two lines of log that say what goes on
 LEARNING_S = 60.0  # between two writings of histories while there is no model

@@ -17,7 +17,7 @@ from monitor.core.records import Alert, Message, Outputs, Partition
 from monitor.observe.metrics import Metrics
 from monitor.service.held import Held
 from monitor.service.trail import Course
-from monitor.service.trainer import Status
+from monitor.training.trainer import Status
 
 STATES = ("learning", "warming", "normal", "pending", "firing")
 _DROPPED = ("late", "duplicate", "unknown_channel", "refused", "flood")

@@ -10,11 +10,11 @@ import torch
 from monitor.core.fitting.fit import Progress
 from monitor.observe.metrics import Metrics
 from monitor.service.build import make_blobs, make_models, make_source, wall_ms
-from monitor.service.library import Library
 from monitor.service.offline import alone, collect
-from monitor.service.training_job import train
 from monitor.settings.tree import Settings
 from monitor.store.models import ModelInvalid
+from monitor.training.child import train
+from monitor.training.registry import Library
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.fitting.fit import fit
 from monitor.core.records import Record
 from monitor.observe.watchdog import Notifier
-from monitor.service.histories import Histories
 from monitor.store.files import open_blobs
 from monitor.store.models import Models
+from monitor.training.history_store import Histories
 from tests.core.machines import ASSETS, FAST, corpus, rows
 from tests.service.rig import committed, feed, published, put_model, running, settings, until, values
 

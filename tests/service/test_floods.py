@@ -16,8 +16,8 @@ from monitor.observe.metrics import Metrics
 from monitor.service.assembly import make_pipeline
 from monitor.service.held import Held
 from monitor.service.overview import Counter, overview
-from monitor.service.trainer import Status
 from monitor.settings.tree import Settings
+from monitor.training.trainer import Status
 from tests.core.machines import CHANNELS, STEP, L, model, rows
 from tests.service.keeping import Shelf
 from tests.service.rig import ORIGIN, READINGS, settings

@@ -9,10 +9,10 @@ import structlog
 
 from monitor.core.fitting.fit import fit
 from monitor.core.model.detector import Model
-from monitor.service.library import KEPT, RECHECK_S, Library
 from monitor.store.base import StoreUnavailable
 from monitor.store.files import LocalBlobs
 from monitor.store.models import ModelInvalid, Models
+from monitor.training.registry import KEPT, RECHECK_S, Library
 from tests.core.machines import FAST, L, corpus, model
 from tests.service.rig import Clock, away, put_model
 

@@ -14,8 +14,8 @@ from monitor.observe.metrics import Metrics
 from monitor.service.assembly import make_daemon, make_health
 from monitor.service.held import Held
 from monitor.service.overview import STATES, Asset, Counter, Overview, overview
-from monitor.service.trainer import Status
 from monitor.store.files import open_blobs
+from monitor.training.trainer import Status
 from tests.core.machines import STEP, L, model, rows
 from tests.service.rig import ORIGIN, READINGS, readings, settings
 

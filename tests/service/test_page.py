@@ -20,7 +20,7 @@ from monitor.service.overview import STATES, Asset, Overview
 from monitor.service.page import HTML, POINTS, POLICY, Page, Rings, policy
 from monitor.service.page_status import ALERTS, CHANNELS, LIMIT, PARTITIONS
 from monitor.service.trail import Course
-from monitor.service.trainer import Status
+from monitor.training.trainer import Status
 from tests.core.machines import L, rows
 from tests.service.rig import ORIGIN, committed, feed, put_model, running, settings, until, values
 

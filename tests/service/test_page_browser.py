@@ -15,7 +15,7 @@ from monitor.observe.health import Health, HealthServer
 from monitor.observe.metrics import Metrics
 from monitor.service.overview import Asset, Overview
 from monitor.service.page import Page
-from monitor.service.trainer import Status
+from monitor.training.trainer import Status
 from tests.browser import DESKTOP, PHONE, Tab, tab
 from tests.core.machines import rows
 from tests.service.rig import feed, put_model, running, settings, until, values

@@ -10,9 +10,9 @@ import structlog
 
 from monitor.core.fitting.history import History
 from monitor.core.records import Alert, Partition
-from monitor.service import trainer
-from monitor.service.trainer import LOOK_S, RETRY_S
 from monitor.store.base import StoreUnavailable
+from monitor.training import trainer
+from monitor.training.trainer import LOOK_S, RETRY_S
 from tests.core.machines import CHANNELS, FAST, STEP, L, history, model, rows
 from tests.service.rig import READINGS, put_model, until
 from tests.service.training import INTERVAL_S, made_in, rig

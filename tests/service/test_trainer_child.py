@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.service.trainer import RETRY_S
+from monitor.training.trainer import RETRY_S
 from tests.core.machines import FAST, history, rows
 from tests.service.rig import PATIENCE_S, until
 from tests.service.training import LONG, alive, made_in, rig

@@ -11,10 +11,10 @@ import structlog
 from monitor.core.fitting.history import History
 from monitor.core.records import Partition
 from monitor.observe.metrics import Metrics
-from monitor.service.library import Library
-from monitor.service.trainer import Job, Trainer
 from monitor.store.files import open_blobs
 from monitor.store.models import Models
+from monitor.training.registry import Library
+from monitor.training.trainer import Job, Trainer
 from tests.core.machines import FAST, L, history, rows
 from tests.service.rig import ORIGIN, Clock, until
 

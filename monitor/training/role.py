@@ -8,9 +8,9 @@ from threading import Event
 from monitor.observe.health import Health
 from monitor.observe.metrics import Metrics
 from monitor.observe.watchdog import Notifier
-from monitor.service.library import Library
-from monitor.service.trainer import Trainer
 from monitor.store.base import StoreUnavailable
+from monitor.training.registry import Library
+from monitor.training.trainer import Trainer
 
 CONDITION = "store"
 _TURN_S = 1.0

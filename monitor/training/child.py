@@ -1,6 +1,6 @@
 """The child process of a training: reads a history and a job from a folder, fits, judges, stores, answers.
 
-    python -m monitor.service.training_job FOLDER
+    python -m monitor.training.child FOLDER
 
 FOLDER/job.json and FOLDER/corpus.safetensors are read; FOLDER/progress (a number from 0 to 1) and at the end
 FOLDER/result.json are written. A candidate that does not pass the gate is not stored. It ends when its parent does, and

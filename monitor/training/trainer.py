@@ -31,10 +31,10 @@ from monitor.core.fitting.fit import Recipe
 from monitor.core.fitting.history import History, median_steps
 from monitor.core.records import Partition, Times
 from monitor.observe.metrics import Metrics
-from monitor.service.library import Library
 from monitor.store.base import StoreUnavailable
 from monitor.store.models import ModelInvalid
 from monitor.store.tensors import pack
+from monitor.training.registry import Library
 
 LOOK_S = 60.0  # between two looks at the histories in the store while there is no model
 CORPUS_SHARE = 8  # of the child's memory that the corpus may take; fitting takes it five times (docs/performance.md)
@@ -218,7 +218,7 @@ class Trainer:
         with (folder / "corpus.safetensors").open("wb") as file:
             file.writelines(pack(corpus.pack(), {}))
         (folder / "job.json").write_text(json.dumps({**asdict(job), "parent": os.getpid()}))
-        command = [sys.executable, "-m", "monitor.service.training_job", str(folder)]
+        command = [sys.executable, "-m", "monitor.training.child", str(folder)]
         with (folder / "errors").open("wb") as errors:
             return subprocess.Popen(  # noqa: S603 - our own program
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, env=_environment()
