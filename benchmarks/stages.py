@@ -35,15 +35,15 @@ from monitor.core.model.vae import Doubling
 from monitor.core.records import Message, Partition, Record
 from monitor.observe.metrics import Metrics
 from monitor.service.assembly import make_history, make_pipeline
-from monitor.service.held import Held
-from monitor.service.outbox import Outbox, Topics
-from monitor.service.overview import Counter
-from monitor.service.poison import Poison
-from monitor.service.trail import Trail
 from monitor.settings.load import load
 from monitor.settings.tree import Settings
 from monitor.simulator.demo import CONFIG
 from monitor.simulator.plant import NAMES, Doubles, Plant, PlantSettings
+from monitor.worker.alert_charts import Trail
+from monitor.worker.dead_letter_limit import Poison
+from monitor.worker.partitions import Held
+from monitor.worker.publisher import Outbox, Topics
+from monitor.worker.status import Counter
 
 PARTITION = Partition("readings", 0)
 FITTED = 8  # assets whose history the model is fitted on

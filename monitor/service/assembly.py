@@ -35,14 +35,8 @@ from monitor.service.build import (
     make_source,
     wall_ms,
 )
-from monitor.service.daemon import Daemon, Pace
 from monitor.service.expectation import make_budget, shape
-from monitor.service.held import Keeper
-from monitor.service.outbox import Outbox, Topics
-from monitor.service.overview import Counter
-from monitor.service.poison import Poison
 from monitor.service.reload import dials, turned
-from monitor.service.trail import Trail
 from monitor.settings.tree import Role, Settings
 from monitor.store.base import Blobs
 from monitor.store.snapshots import Snapshots
@@ -51,6 +45,12 @@ from monitor.training.registry import Library
 from monitor.training.role import CONDITION as TRAINING_CONDITION
 from monitor.training.role import TrainingWorker
 from monitor.training.trainer import Job, Trainer
+from monitor.worker.alert_charts import Trail
+from monitor.worker.dead_letter_limit import Poison
+from monitor.worker.loop import Daemon, Pace
+from monitor.worker.partitions import Keeper
+from monitor.worker.publisher import Outbox, Topics
+from monitor.worker.status import Counter
 
 RECORDER_CONDITIONS = ("recorder source", "recorder")
 

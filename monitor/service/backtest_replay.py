@@ -31,8 +31,8 @@ from monitor.service.assembly import make_history, make_pipeline
 from monitor.service.backtest_tracks import Collector
 from monitor.service.build import wall_ms
 from monitor.service.offline import Progress, polls
-from monitor.service.poison import Poison
 from monitor.settings.tree import Settings
+from monitor.worker.dead_letter_limit import Poison
 
 FEW = 100  # messages per poll while learning
 

@@ -20,9 +20,9 @@ import numpy as np
 
 from monitor import __version__
 from monitor.core.records import Floats
-from monitor.service.overview import Overview, overview
 from monitor.service.page_status import Wanted, read_query, status
 from monitor.training.trainer import Status
+from monitor.worker.status import Overview, overview
 
 POINTS = 60
 EVERY_S = 5.0  # of a point: five minutes in all

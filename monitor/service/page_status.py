@@ -28,8 +28,8 @@ import numpy as np
 from monitor.core.records import Alert, ChannelShare
 from monitor.core.sensors.clocks import in_words
 from monitor.core.threshold.ring import Doubles
-from monitor.service.overview import STATES, Asset, Overview
-from monitor.service.trail import Course
+from monitor.worker.alert_charts import Course
+from monitor.worker.status import STATES, Asset, Overview
 
 LIMIT = 1000  # assets in an answer at most: 400 kB
 ALERTS = 10

@@ -18,8 +18,8 @@ from rich.text import Text
 from monitor.core.sensors.clocks import FAULT as CLOCK
 from monitor.core.sensors.clocks import in_words
 from monitor.evaluation.alerts import Verdict
-from monitor.service.overview import Asset, Overview
 from monitor.service.running import Service
+from monitor.worker.status import Asset, Overview
 
 STYLES = {"learning": "dim", "warming": "dim", "normal": "green", "pending": "yellow", "firing": "bold red"}
 COLUMNS = 4  # of the table of assets

@@ -14,9 +14,9 @@ from monitor.connectors.kafka.source import KafkaSource
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Message, Outputs
 from monitor.service.cli import main
-from monitor.service.held import Keeper
-from monitor.service.outbox import Outbox
-from monitor.service.overview import Counter
+from monitor.worker.partitions import Keeper
+from monitor.worker.publisher import Outbox
+from monitor.worker.status import Counter
 
 POINTS: dict[str, tuple[type, str]] = {
     "flush": (Outbox, "settle"),

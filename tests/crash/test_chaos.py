@@ -9,7 +9,7 @@ import pytest
 from monitor.connectors.base import Unavailable
 from monitor.connectors.memory.client import MemoryBroker, MemorySource
 from monitor.core.fitting.fit import fit
-from monitor.service.daemon import Daemon
+from monitor.worker.loop import Daemon
 from tests.core.machines import FAST, corpus
 from tests.crash import chaos
 from tests.service.rig import committed, feed, published, put_model, running, settings, until, values

@@ -9,11 +9,11 @@ from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Message, Outputs, State
 from monitor.observe.metrics import Metrics
 from monitor.service.assembly import fingerprint, make_daemon, make_health
-from monitor.service.held import Held, Keeper
 from monitor.settings.tree import Settings
 from monitor.store.files import LocalBlobs
 from monitor.store.snapshots import Snapshots
 from monitor.training.history_store import Histories
+from monitor.worker.partitions import Held, Keeper
 from tests.core.machines import rows
 from tests.service.rig import READINGS, readings, settings
 

@@ -159,7 +159,7 @@ def test_a_poisoned_partition_stops(
     limits: dict[str, float], bad_from: int, bad_every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Too many unreadable messages stop reading and committing; not ready says why, and a corrected worker goes on."""
-    monkeypatch.setattr("monitor.service.poison.SPAN", 100)
+    monkeypatch.setattr("monitor.worker.dead_letter_limit.SPAN", 100)
     put_model(tmp_path)
     broker = MemoryBroker()
     sent = good("json_wide")

@@ -14,10 +14,10 @@ from monitor.core.publish import score_records
 from monitor.core.records import Alert, Message, Outputs
 from monitor.observe.metrics import Metrics
 from monitor.service.assembly import make_pipeline
-from monitor.service.held import Held
-from monitor.service.overview import Counter, overview
 from monitor.settings.tree import Settings
 from monitor.training.trainer import Status
+from monitor.worker.partitions import Held
+from monitor.worker.status import Counter, overview
 from tests.core.machines import CHANNELS, STEP, L, model, rows
 from tests.service.keeping import Shelf
 from tests.service.rig import ORIGIN, READINGS, settings

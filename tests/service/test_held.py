@@ -8,10 +8,10 @@ import pytest
 import structlog
 
 from monitor.core.model.detector import Detector
-from monitor.service.held import QUIET_S, Held
 from monitor.store.atomic import Data
 from monitor.store.files import LocalBlobs
 from monitor.store.models import Models
+from monitor.worker.partitions import QUIET_S, Held
 from tests.core.machines import L, model, rows
 from tests.service.keeping import NEVER, Shelf, committed, equal, process, process_and_keep, same
 from tests.service.rig import READINGS, away, put_model, readings, settings

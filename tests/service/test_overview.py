@@ -12,10 +12,10 @@ from monitor.core.model.detector import Detector
 from monitor.core.records import Message, Outputs, Partition
 from monitor.observe.metrics import Metrics
 from monitor.service.assembly import make_daemon, make_health
-from monitor.service.held import Held
-from monitor.service.overview import STATES, Asset, Counter, Overview, overview
 from monitor.store.files import open_blobs
 from monitor.training.trainer import Status
+from monitor.worker.partitions import Held
+from monitor.worker.status import STATES, Asset, Counter, Overview, overview
 from tests.core.machines import STEP, L, model, rows
 from tests.service.rig import ORIGIN, READINGS, readings, settings
 

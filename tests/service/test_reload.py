@@ -13,12 +13,12 @@ from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.pipeline import Dials, saved_dials
 from monitor.observe.metrics import Metrics
 from monitor.service.assembly import fingerprint
-from monitor.service.held import Held
 from monitor.service.reload import DIALS, LIVE, Reloader, changes, dials, turned
 from monitor.settings.load import ConfigurationError, load
 from monitor.settings.tree import Settings, fields
 from monitor.store.files import open_blobs
 from monitor.store.snapshots import Snapshot, Snapshots
+from monitor.worker.partitions import Held
 from tests.core.machines import rows
 from tests.service.keeping import NEVER, Shelf, committed, process, same
 from tests.service.reloading import Site

@@ -18,13 +18,13 @@ from monitor.core.pipeline import Dials, Pipeline, saved_dials
 from monitor.core.records import Floats, Outputs, Partition
 from monitor.observe.metrics import Metrics
 from monitor.service.expectation import line
-from monitor.service.poison import Poison
-from monitor.service.trail import Trail
 from monitor.store.base import StoreUnavailable
 from monitor.store.models import ModelInvalid
 from monitor.store.snapshots import Snapshot, Snapshots
 from monitor.training.history_store import Histories
 from monitor.training.registry import Library
+from monitor.worker.alert_charts import Trail
+from monitor.worker.dead_letter_limit import Poison
 
 # Lag of which nothing comes for so long is none: where a partition ends in markers of transactions, its end is never
 # reached. A broker delivers what there is within milliseconds.

@@ -30,13 +30,13 @@ from monitor.core.records import Message, Partition, by_partition
 from monitor.observe.health import Health
 from monitor.observe.metrics import Metrics
 from monitor.observe.watchdog import Notifier
-from monitor.service.held import Held, Keeper
-from monitor.service.outbox import Outbox
-from monitor.service.overview import Counter, Overview, overview
 from monitor.store.base import StoreUnavailable
 from monitor.training.history_store import Histories
 from monitor.training.registry import Library
 from monitor.training.trainer import Trainer
+from monitor.worker.partitions import Held, Keeper
+from monitor.worker.publisher import Outbox
+from monitor.worker.status import Counter, Overview, overview
 
 SUMMARY_S = 60.0  # between two lines of log that say what goes on
 LEARNING_S = 60.0  # between two writings of histories while there is no model

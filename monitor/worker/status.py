@@ -15,9 +15,9 @@ from structlog.stdlib import BoundLogger
 from monitor.core.pipeline import Mark
 from monitor.core.records import Alert, Message, Outputs, Partition
 from monitor.observe.metrics import Metrics
-from monitor.service.held import Held
-from monitor.service.trail import Course
 from monitor.training.trainer import Status
+from monitor.worker.alert_charts import Course
+from monitor.worker.partitions import Held
 
 STATES = ("learning", "warming", "normal", "pending", "firing")
 _DROPPED = ("late", "duplicate", "unknown_channel", "refused", "flood")
