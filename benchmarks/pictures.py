@@ -30,12 +30,12 @@ from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Record
 from monitor.observe.health import HealthServer
 from monitor.service.build import wall_ms
-from monitor.service.page import Page
 from monitor.service.running import Service
 from monitor.settings.load import load
 from monitor.simulator.demo import CLEAN, CONFIG, PARTITIONS, TAIL
 from monitor.simulator.faults import ROUND, fault_schedule, faulty_rows
 from monitor.simulator.plant import Plant, PlantSettings, Sent, messages
+from monitor.web.page import Page
 from monitor.worker.status import Overview
 from tests.browser import DESKTOP, PHONE, Tab, tab
 

@@ -34,7 +34,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from monitor.observe.metrics import CONTENT_TYPE, Metrics
-from monitor.service.page import HTML, POLICY, Page
+from monitor.web.page import HTML, POLICY, Page
 
 REQUEST_BYTES = 8192  # request line and headers; a browser with cookies sends 2,000
 PATIENCE_S = 5.0  # for the request to arrive, and again for the answer to be taken

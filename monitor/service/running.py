@@ -27,11 +27,11 @@ from monitor.observe.metrics import Metrics
 from monitor.recorder.recorder import Recorder
 from monitor.service.assembly import make_daemon, make_health, make_recorder, make_training_worker
 from monitor.service.build import make_blobs, wall_ms
-from monitor.service.page import Page
 from monitor.service.reload import Reloader, content, dials
 from monitor.settings.load import ConfigurationError
 from monitor.settings.tree import Role, Settings
 from monitor.store.base import StoreUnavailable
+from monitor.web.page import Page
 from monitor.worker.loop import Daemon
 from monitor.worker.status import Overview
 

@@ -66,7 +66,7 @@ def is_ignored(path: str) -> bool:
 def test_what_is_copied_is_there_and_nothing_else_is_sent() -> None:
     """Every source of a COPY exists and reaches the builder; keys, recordings and the history do not."""
     assert [name for name in copied() if not (ROOT / name).exists() or is_ignored(name)] == []
-    assert not is_ignored("monitor/service/page.html")
+    assert not is_ignored("monitor/web/page.html")
     strangers = ("deploy/docker/.env", ".git/config", "tests/conftest.py", "key.pem", "monitor/__pycache__/x.pyc")
     assert [name for name in strangers if not is_ignored(name)] == []
 

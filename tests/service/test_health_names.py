@@ -7,7 +7,7 @@ import pytest
 
 from monitor.observe.health import Health, HealthServer
 from monitor.observe.metrics import Metrics
-from monitor.service.page import Page
+from monitor.web.page import Page
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Alert, ChannelShare, Partition
 from monitor.observe.health import Health, HealthServer
 from monitor.observe.metrics import Metrics
-from monitor.service.page import HTML, POINTS, POLICY, Page, Rings, policy
-from monitor.service.page_status import ALERTS, CHANNELS, LIMIT, PARTITIONS
 from monitor.training.trainer import Status
+from monitor.web.page import HTML, POINTS, POLICY, Page, Rings, policy
+from monitor.web.page_status import ALERTS, CHANNELS, LIMIT, PARTITIONS
 from monitor.worker.alert_charts import Course
 from monitor.worker.status import STATES, Asset, Overview
 from tests.core.machines import L, rows

@@ -13,8 +13,8 @@ import pytest
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.observe.health import Health, HealthServer
 from monitor.observe.metrics import Metrics
-from monitor.service.page import Page
 from monitor.training.trainer import Status
+from monitor.web.page import Page
 from monitor.worker.status import Asset, Overview
 from tests.browser import DESKTOP, PHONE, Tab, tab
 from tests.core.machines import rows

@@ -20,8 +20,8 @@ import numpy as np
 
 from monitor import __version__
 from monitor.core.records import Floats
-from monitor.service.page_status import Wanted, read_query, status
 from monitor.training.trainer import Status
+from monitor.web.page_status import Wanted, read_query, status
 from monitor.worker.status import Overview, overview
 
 POINTS = 60
