@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from monitor.core.latent import flat_map, latent_means
+from monitor.backtest.latent_map import flat_map, latent_means
 from monitor.core.model.detector import Detector
 from monitor.evaluation.curves import curves
 from tests.core.machines import ASSETS, model, rows, windows

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from confluent_kafka import Producer
 
+from monitor.backtest.labels import spans_in, spans_of
 from monitor.core.threshold.budget import MARGINS
-from monitor.service.backtest_labels import spans_in, spans_of
 from tests.brokers import mock_broker
 from tests.core.machines import ASSETS, STEP
 from tests.service.backtests import FAULTS, SHAPE, STEPS, backtest, batch, csv, jsonl, npz, read

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monitor.service.backtest_charts import BINS, HIGH, Axis, bins, line, marks, thin
-from monitor.service.backtest_words import Html, lasting, number, table
+from monitor.backtest.report.charts import BINS, HIGH, Axis, bins, line, marks, thin
+from monitor.backtest.report.html import Html, lasting, number, table
 from tests.core.machines import ASSETS
 from tests.service.backtests import backtest, npz
 from tests.service.rig import put_model

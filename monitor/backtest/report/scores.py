@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from monitor.core.latent import flat_map
-from monitor.service.backtest_charts import curve, distribution, dots
-from monitor.service.backtest_judge import Judged, firing, labelled
-from monitor.service.backtest_words import key, number, text
+from monitor.backtest.judge import Judged, firing, labelled
+from monitor.backtest.latent_map import flat_map
+from monitor.backtest.report.charts import curve, distribution, dots
+from monitor.backtest.report.html import key, number, text
 
 
 def scores_part(judged: Judged) -> str:

@@ -4,11 +4,11 @@ from collections import Counter
 from dataclasses import dataclass
 from importlib.resources import files
 
+from monitor.backtest.judge import Judged, Pair, Told
+from monitor.backtest.report.assets import assets_part
+from monitor.backtest.report.html import NONE, Html, at, lasting, number, table, text, tile
+from monitor.backtest.report.scores import scores_part
 from monitor.core.sensors.clocks import in_words
-from monitor.service.backtest_assets import assets_part
-from monitor.service.backtest_judge import Judged, Pair, Told
-from monitor.service.backtest_scores import scores_part
-from monitor.service.backtest_words import NONE, Html, at, lasting, number, table, text, tile
 from monitor.settings.load import render
 from monitor.settings.tree import Settings
 

@@ -11,12 +11,12 @@ from statistics import median
 
 import numpy as np
 
+from monitor.backtest.replay import Replay
+from monitor.backtest.tracks import Places, Track
 from monitor.core.publish import alert_record
 from monitor.core.records import Alert, Bools
 from monitor.evaluation.alerts import AlertSpan, Verdict, judge, spans
 from monitor.evaluation.curves import Curves, curves
-from monitor.service.backtest_replay import Replay
-from monitor.service.backtest_tracks import Places, Track
 from monitor.simulator.faults import Fault
 
 DAY_MS = 86_400_000

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from monitor.backtest.tracks import Collector
 from monitor.connectors.base import Source
 from monitor.core.fitting.corpus import Corpus, join
 from monitor.core.fitting.fit import Progress as Fitting
@@ -28,7 +29,6 @@ from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Message, Partition
 from monitor.core.threshold.budget import Outlook
 from monitor.service.assembly import make_history, make_pipeline
-from monitor.service.backtest_tracks import Collector
 from monitor.service.build import wall_ms
 from monitor.service.offline import Progress, polls
 from monitor.settings.tree import Settings

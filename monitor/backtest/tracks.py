@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monitor.core.latent import latent_means
+from monitor.backtest.latent_map import latent_means
 from monitor.core.model.detector import Detector
 from monitor.core.records import Bools, Floats, Ints, Outputs, Times, WindowBatch
 

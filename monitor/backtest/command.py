@@ -11,14 +11,14 @@ from pathlib import Path
 import structlog
 import torch
 
+from monitor.backtest.judge import Judged, compare, judge_replay
+from monitor.backtest.labels import spans_in, spans_of
+from monitor.backtest.replay import Learner, Replay, Span, replay
+from monitor.backtest.report.page import Compared, page
 from monitor.core.fitting.fit import Progress as Fitting
 from monitor.core.model.detector import Detector
 from monitor.core.publish import alert_record
 from monitor.observe.metrics import Metrics
-from monitor.service.backtest_judge import Judged, compare, judge_replay
-from monitor.service.backtest_labels import spans_in, spans_of
-from monitor.service.backtest_page import Compared, page
-from monitor.service.backtest_replay import Learner, Replay, Span, replay
 from monitor.service.build import file_time, make_blobs, make_models, make_source
 from monitor.service.expectation import afterwards
 from monitor.service.offline import Progress, alone

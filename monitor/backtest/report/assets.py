@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from monitor.service.backtest_charts import BINS, bins, channel_chart, marks, score_chart
-from monitor.service.backtest_judge import DAY_MS, Judged, Told, firing, labelled
-from monitor.service.backtest_tracks import Track
-from monitor.service.backtest_words import Html, anchor, at, key, number, table, text
+from monitor.backtest.judge import DAY_MS, Judged, Told, firing, labelled
+from monitor.backtest.report.charts import BINS, bins, channel_chart, marks, score_chart
+from monitor.backtest.report.html import Html, anchor, at, key, number, table, text
+from monitor.backtest.tracks import Track
 
 ROOM = 3_800_000  # bytes of charts: with the rest of the report it stays below 5 MB, which a phone still opens
 OPEN = 12  # channels shown at once; more are folded away
