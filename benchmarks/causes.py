@@ -18,7 +18,7 @@ import torch
 from monitor.core.fitting.fit import fit
 from monitor.core.model.detector import Detector
 from monitor.core.records import Message, Partition, WindowBatch
-from monitor.service.assembly import make_history, make_pipeline
+from monitor.service.wiring import make_history, make_pipeline
 from monitor.settings.load import load
 from monitor.simulator.demo import CLEAN, CONFIG
 from monitor.simulator.faults import Fault, fault_schedule, faulty_rows

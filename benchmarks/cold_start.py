@@ -37,7 +37,7 @@ from monitor.core.model.scaling import Scaling
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Bools, Message, Partition, WindowBatch
 from monitor.evaluation.alerts import AlertSpan, judge
-from monitor.service.assembly import make_history, make_pipeline
+from monitor.service.wiring import make_history, make_pipeline
 from monitor.settings.load import load
 from monitor.settings.tree import Settings
 from monitor.simulator.demo import CLEAN, CONFIG

@@ -29,8 +29,8 @@ from pathlib import Path
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Record
 from monitor.observe.health import HealthServer
-from monitor.service.build import wall_ms
-from monitor.service.running import Service
+from monitor.service.backends import wall_ms
+from monitor.service.run import Service
 from monitor.settings.load import load
 from monitor.simulator.demo import CLEAN, CONFIG, PARTITIONS, TAIL
 from monitor.simulator.faults import ROUND, fault_schedule, faulty_rows

@@ -34,7 +34,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from benchmarks.recordings import Recording, load, save
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Partition, Record
-from monitor.service.running import Service
+from monitor.service.run import Service
 from monitor.settings.load import load as load_settings
 from tests.brokers import Broker, MockBroker, mock_broker, noida_broker, tansu_broker
 from tests.victoria import VictoriaMetrics, victoria_metrics

@@ -34,7 +34,7 @@ from monitor.core.model.scaling import fit_scaling
 from monitor.core.model.vae import Doubling
 from monitor.core.records import Message, Partition, Record
 from monitor.observe.metrics import Metrics
-from monitor.service.assembly import make_history, make_pipeline
+from monitor.service.wiring import make_history, make_pipeline
 from monitor.settings.load import load
 from monitor.settings.tree import Settings
 from monitor.simulator.demo import CONFIG

@@ -80,9 +80,9 @@ def test_only_build_names_implementations() -> None:
         if ring(module(path)) == "service" and found.startswith("monitor.connectors.") and "base" not in found
     }
     memory = {
-        "monitor.service.assembly",
-        "monitor.service.running",
+        "monitor.service.wiring",
+        "monitor.service.run",
         "monitor.simulator.demo",
     }  # hand the broker through
     options = {"monitor.settings.server_checks"}  # checks librdkafka's options without the library
-    assert named <= {"monitor.service.build"} | memory | options
+    assert named <= {"monitor.service.backends"} | memory | options

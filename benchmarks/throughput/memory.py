@@ -15,7 +15,7 @@ from benchmarks.throughput.fleet import PARTITIONS, TOPIC, Fleet, fleet
 from benchmarks.throughput.product import ALERTS, DEAD, GROUP, SCORES
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Record
-from monitor.service.running import Service
+from monitor.service.run import Service
 from monitor.settings.load import load
 
 

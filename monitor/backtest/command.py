@@ -19,8 +19,8 @@ from monitor.core.fitting.fit import Progress as Fitting
 from monitor.core.model.detector import Detector
 from monitor.core.publish import alert_record
 from monitor.observe.metrics import Metrics
-from monitor.service.build import file_time, make_blobs, make_models, make_source
-from monitor.service.expectation import afterwards
+from monitor.service.backends import file_time, make_blobs, make_models, make_source
+from monitor.service.budget_outlook import afterwards
 from monitor.service.offline import Progress, alone
 from monitor.settings.tree import Settings
 from monitor.simulator.faults import Fault

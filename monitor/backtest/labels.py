@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from monitor.core.records import Times
-from monitor.service.build import file_asset, file_time, time_columns
+from monitor.service.backends import file_asset, file_time, time_columns
 from monitor.simulator.faults import Fault
 
 

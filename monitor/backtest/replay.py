@@ -28,9 +28,9 @@ from monitor.core.model.detector import Detector
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Message, Partition
 from monitor.core.threshold.budget import Outlook
-from monitor.service.assembly import make_history, make_pipeline
-from monitor.service.build import wall_ms
+from monitor.service.backends import wall_ms
 from monitor.service.offline import Progress, polls
+from monitor.service.wiring import make_history, make_pipeline
 from monitor.settings.tree import Settings
 from monitor.worker.dead_letter_limit import Poison
 

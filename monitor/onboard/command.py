@@ -23,7 +23,7 @@ from monitor.onboard.format.recognise import Recognised, Unrecognised, recognise
 from monitor.onboard.report import costs, remarks, report
 from monitor.onboard.settings import Chosen, decide, written
 from monitor.onboard.survey import Survey, non_numeric, survey
-from monitor.service.build import make_sample, wall_ms
+from monitor.service.backends import make_sample, wall_ms
 from monitor.settings.load import SECRETS, ConfigurationError, load
 from monitor.settings.tree import Settings
 

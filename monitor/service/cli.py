@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from monitor import __version__
 from monitor.onboard.dashboard import Language
-from monitor.service.expectation import beforehand
+from monitor.service.budget_outlook import beforehand
 from monitor.settings.load import ConfigurationError, load, render
 from monitor.settings.tree import Role, Settings
 
@@ -52,7 +52,7 @@ def run(
     settings = settings_or_exit(config, set_)
     overrides = dict(map(_flag, set_ or []))
     from monitor.observe.logs import configure  # noqa: PLC0415 - torch is loaded only by commands that compute
-    from monitor.service.running import run_service  # noqa: PLC0415 - as above
+    from monitor.service.run import run_service  # noqa: PLC0415 - as above
 
     configure(settings.log.level, settings.log.format, sys.stderr)
     raise typer.Exit(run_service(settings, lambda: load(config, os.environ, overrides), role, config))
@@ -191,7 +191,7 @@ def topics(
 ) -> None:
     """Make the topics that the configuration names, where they do not exist yet."""
     settings = settings_or_exit(config, set_)
-    from monitor.service.build import make_topics  # noqa: PLC0415 - as in `run`
+    from monitor.service.backends import make_topics  # noqa: PLC0415 - as in `run`
 
     for name, outcome in _or_exit(lambda: make_topics(settings, partitions)).items():
         print(f"{name}: {outcome}")

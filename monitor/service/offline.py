@@ -13,8 +13,8 @@ from monitor.core.fitting.corpus import Corpus, join
 from monitor.core.fitting.history import History
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Message, Partition, by_partition
-from monitor.service.assembly import make_history, make_pipeline
-from monitor.service.build import wall_ms
+from monitor.service.backends import wall_ms
+from monitor.service.wiring import make_history, make_pipeline
 from monitor.settings.tree import Settings
 
 QUIET_S = 10.0  # without a message, when the source cannot say whether there is more

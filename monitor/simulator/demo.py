@@ -18,7 +18,7 @@ from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Record
 from monitor.evaluation.alerts import judge, spans
 from monitor.observe.logs import configure
-from monitor.service.running import Service
+from monitor.service.run import Service
 from monitor.settings.load import load
 from monitor.simulator.demo_view import View, summary
 from monitor.simulator.faults import ROUND, fault_schedule, faulty_rows

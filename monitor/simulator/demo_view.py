@@ -18,7 +18,7 @@ from rich.text import Text
 from monitor.core.sensors.clocks import FAULT as CLOCK
 from monitor.core.sensors.clocks import in_words
 from monitor.evaluation.alerts import Verdict
-from monitor.service.running import Service
+from monitor.service.run import Service
 from monitor.worker.status import Asset, Overview
 
 STYLES = {"learning": "dim", "warming": "dim", "normal": "green", "pending": "yellow", "firing": "bold red"}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from monitor.core.records import Record
 from monitor.observe.metrics import Metrics
-from monitor.service.build import make_producer, wall_ms
+from monitor.service.backends import make_producer, wall_ms
 from monitor.settings.tree import Settings
 from monitor.simulator.faults import ROUND, Fault, fault_round, faulty_rows
 from monitor.simulator.plant import Plant, PlantSettings, Sent, messages

@@ -17,7 +17,7 @@ from monitor.core.model.detector import Detector
 from monitor.core.pipeline import Dials, Pipeline, saved_dials
 from monitor.core.records import Floats, Outputs, Partition
 from monitor.observe.metrics import Metrics
-from monitor.service.expectation import line
+from monitor.service.budget_outlook import line
 from monitor.store.base import StoreUnavailable
 from monitor.store.models import ModelInvalid
 from monitor.store.snapshots import Snapshot, Snapshots

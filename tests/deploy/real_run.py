@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.recorder.points import ALERTS, CHANNELS, SCORES
-from monitor.service.running import Service
+from monitor.service.run import Service
 from tests.influx_server import Point, influx_server
 from tests.service.rig import committed, feed, put_model, running, settings, until, values
 from tests.service.test_daemon import faulty

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.recorder.points import ALERTS
-from monitor.service.build import wall_ms
+from monitor.service.backends import wall_ms
 from tests.core.machines import rows
 from tests.deploy.files import metrics_in, panel_expressions, rules
 from tests.deploy.real_run import Run

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from monitor.service.running import Service
+from monitor.service.run import Service
 from monitor.settings.load import load
 from tests.core.machines import ASSETS, CHANNELS, STEP, rows
 from tests.service.commands import TRAINING, monitor, sets

@@ -8,7 +8,7 @@ import numpy as np
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Message, Outputs, State
 from monitor.observe.metrics import Metrics
-from monitor.service.assembly import fingerprint, make_daemon, make_health
+from monitor.service.wiring import fingerprint, make_daemon, make_health
 from monitor.settings.tree import Settings
 from monitor.store.files import LocalBlobs
 from monitor.store.snapshots import Snapshots

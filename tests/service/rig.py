@@ -13,7 +13,7 @@ import numpy as np
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.model.detector import Model
 from monitor.core.records import Message, Partition, Record
-from monitor.service.running import Service
+from monitor.service.run import Service
 from monitor.settings.load import load
 from monitor.settings.tree import Role, Settings
 from monitor.store.files import open_blobs

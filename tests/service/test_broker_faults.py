@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from monitor.connectors.kafka import stalls as kafka_holdups
-from monitor.service.running import Service
+from monitor.service.run import Service
 from monitor.settings.tree import Settings
 from tests.brokers import FETCH, OFFSET_COMMIT, PRODUCE, MockBroker, mock_broker
 from tests.contracts.kafka_harness import FAST, MOCK_MEMBER

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from monitor.connectors.memory.client import MemoryBroker
-from monitor.service import assembly
+from monitor.service import wiring as assembly
 from tests.core.machines import L, rows
 from tests.service.rig import ORIGIN, committed, feed, published, put_model, running, settings, until, values
 

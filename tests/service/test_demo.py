@@ -13,7 +13,7 @@ from rich.console import Console
 from monitor.core.publish import alert_record
 from monitor.core.records import Alert, ChannelShare
 from monitor.evaluation.alerts import AlertSpan, judge
-from monitor.service.running import Service
+from monitor.service.run import Service
 from monitor.simulator.demo_view import View, summary
 from monitor.simulator.faults import Fault
 from tests.service.rig import READINGS, settings

@@ -14,7 +14,7 @@ from monitor.connectors.kafka.transactions import KafkaTransactions
 from monitor.connectors.memory.client import MemoryBroker, MemorySource
 from monitor.core.records import Partition, Record
 from monitor.observe.metrics import Metrics
-from monitor.service.build import make_outputs, make_source
+from monitor.service.backends import make_outputs, make_source
 from monitor.settings.tree import Settings
 from monitor.store.files import open_blobs
 from tests.service.rig import committed, feed, published, put_model, running, settings, until, values
@@ -82,7 +82,7 @@ def made(monkeypatch: pytest.MonkeyPatch, wanted: object) -> list[Together]:
         committers.append(Together(broker, source))
         return committers[-1], committers[-1]
 
-    monkeypatch.setattr("monitor.service.assembly.make_outputs", together)
+    monkeypatch.setattr("monitor.service.wiring.make_outputs", together)
     return committers
 
 

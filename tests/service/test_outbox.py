@@ -14,7 +14,7 @@ from monitor.core.model.detector import Detector
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Message, Outputs, Record, Rejected
 from monitor.observe.metrics import Metrics
-from monitor.service.assembly import make_pipeline
+from monitor.service.wiring import make_pipeline
 from monitor.worker.publisher import Outbox, Topics
 from tests.core.machines import STEP, L, model, rows
 from tests.service.rig import ORIGIN, READINGS, readings, settings

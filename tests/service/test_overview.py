@@ -11,7 +11,7 @@ from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.model.detector import Detector
 from monitor.core.records import Message, Outputs, Partition
 from monitor.observe.metrics import Metrics
-from monitor.service.assembly import make_daemon, make_health
+from monitor.service.wiring import make_daemon, make_health
 from monitor.store.files import open_blobs
 from monitor.training.trainer import Status
 from monitor.worker.partitions import Held

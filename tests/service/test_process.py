@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from monitor.service.running import AGAIN, BAD_CONFIGURATION
+from monitor.service.run import AGAIN, BAD_CONFIGURATION
 from tests.brokers import MockBroker, mock_broker
 from tests.core.machines import L, model, rows
 from tests.service.rig import SMALL, put_model, until, values
@@ -169,7 +169,7 @@ def test_a_second_signal_ends_the_process_at_once(tmp_path: Path) -> None:
 
 _HANGS = """
 import ctypes, threading
-from monitor.service import running
+from monitor.service import run as running
 stop = threading.Event()
 with running._signals(stop, 0.5, lambda: None):
     print("ready", flush=True)

@@ -11,7 +11,7 @@ import pytest
 from monitor.connectors.memory.client import MemoryBroker, MemorySource
 from monitor.core.records import Partition, Record
 from monitor.recorder import recorder as module
-from monitor.service.running import Service
+from monitor.service.run import Service
 from tests.core.machines import rows
 from tests.influx_server import Answer, InfluxServer, influx_server
 from tests.service.recording import ALERTS, DEAD, SCORES, Rig, score, send, times

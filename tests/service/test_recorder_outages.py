@@ -14,7 +14,7 @@ from monitor.core.records import Partition, Record
 from monitor.observe.metrics import Metrics
 from monitor.recorder import recorder as module
 from monitor.recorder.recorder import PATIENCE_S
-from monitor.service.build import make_points
+from monitor.service.backends import make_points
 from monitor.settings.load import load
 from tests.influx_server import Answer, InfluxServer, influx_server
 from tests.service.recording import ALERTS, DEAD, SCORES, Rig, score, send, times

@@ -12,8 +12,8 @@ import structlog
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.pipeline import Dials, saved_dials
 from monitor.observe.metrics import Metrics
-from monitor.service.assembly import fingerprint
 from monitor.service.reload import DIALS, LIVE, Reloader, changes, dials, turned
+from monitor.service.wiring import fingerprint
 from monitor.settings.load import ConfigurationError, load
 from monitor.settings.tree import Settings, fields
 from monitor.store.files import open_blobs

@@ -12,7 +12,7 @@ from monitor.connectors.influx import InfluxSink
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Record
 from monitor.service import daemon, trainer
-from monitor.service.running import Service
+from monitor.service.run import Service
 from monitor.settings.load import ConfigurationError, load
 from monitor.settings.tree import Role, Settings
 from monitor.store.files import open_blobs

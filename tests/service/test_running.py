@@ -16,7 +16,7 @@ from monitor.core.model.detector import Detector
 from monitor.core.records import Partition
 from monitor.observe.health import HealthServer
 from monitor.recorder.recorder import Recorder
-from monitor.service.running import AGAIN, Service, run_service
+from monitor.service.run import AGAIN, Service, run_service
 from monitor.settings.tree import Settings
 from monitor.store.files import open_blobs
 from tests.core.machines import L, rows

@@ -24,7 +24,7 @@ from monitor.observe.health import Health
 from monitor.observe.metrics import Metrics
 from monitor.observe.watchdog import Notifier
 from monitor.recorder.recorder import Recorder
-from monitor.service.build import (
+from monitor.service.backends import (
     Forward,
     make_models,
     make_outputs,
@@ -35,7 +35,7 @@ from monitor.service.build import (
     make_source,
     wall_ms,
 )
-from monitor.service.expectation import make_budget, shape
+from monitor.service.budget_outlook import make_budget, shape
 from monitor.service.reload import dials, turned
 from monitor.settings.tree import Role, Settings
 from monitor.store.base import Blobs

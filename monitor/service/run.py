@@ -25,9 +25,9 @@ from monitor.core.pipeline import Dials
 from monitor.observe.health import HealthServer
 from monitor.observe.metrics import Metrics
 from monitor.recorder.recorder import Recorder
-from monitor.service.assembly import make_daemon, make_health, make_recorder, make_training_worker
-from monitor.service.build import make_blobs, wall_ms
+from monitor.service.backends import make_blobs, wall_ms
 from monitor.service.reload import Reloader, content, dials
+from monitor.service.wiring import make_daemon, make_health, make_recorder, make_training_worker
 from monitor.settings.load import ConfigurationError
 from monitor.settings.tree import Role, Settings
 from monitor.store.base import StoreUnavailable
