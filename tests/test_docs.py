@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from monitor.service.cli import app
+from monitor.cli import app
 from monitor.settings.tree import Settings, sections
 
 ROOT = Path(__file__).parent.parent

@@ -19,7 +19,7 @@ CLIENTS = {  # library -> the modules that may import it
     "safetensors": "monitor.store.tensors",
     "prometheus_client": "monitor.observe.metrics",
     "pydantic_settings": "monitor.service",
-    "typer": "monitor.service.cli",
+    "typer": "monitor.cli",
     "rich": "monitor.service",
 }
 LINES, FUNCTION = 300, 40

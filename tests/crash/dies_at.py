@@ -10,10 +10,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from monitor.cli import main
 from monitor.connectors.kafka.source import KafkaSource
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Message, Outputs
-from monitor.service.cli import main
 from monitor.worker.partitions import Keeper
 from monitor.worker.publisher import Outbox
 from monitor.worker.status import Counter

@@ -18,9 +18,9 @@ import pytest
 import typer.main
 from compose_spec import PyCompose
 
+from monitor.cli import app
 from monitor.observe.health import Health, HealthServer
 from monitor.observe.metrics import Metrics
-from monitor.service.cli import app
 from monitor.settings.load import load
 from tests.deploy.files import DOCKER, GRAFANA, ROOT, read
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from typer.testing import CliRunner
 
-from monitor.service.cli import app
+from monitor.cli import app
 from tests.service.rig import SMALL
 
 TRAINING: dict[str, Any] = {

@@ -166,7 +166,7 @@ def test_a_check_needs_no_client() -> None:
     """Neither help nor a check loads the clients of Kafka and InfluxDB, or file systems."""
     code = """
 import sys
-from monitor.service.cli import app
+from monitor.cli import app
 for command in ("--help", "check"):
     app([command], standalone_mode=False)
 print(sorted(sys.modules.keys() & {"confluent_kafka", "influxdb_client", "fsspec", "structlog"}), file=sys.stderr)

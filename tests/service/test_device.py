@@ -8,9 +8,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from monitor.cli import app
 from monitor.core.fitting.fit import fit
 from monitor.core.model.detector import Detector
-from monitor.service.cli import app
 from monitor.settings.load import load
 from tests.core.machines import ASSETS, FAST, corpus, model, rows, windows
 

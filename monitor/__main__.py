@@ -1,5 +1,5 @@
 """`python -m monitor.service` is `monitor`, whatever the PATH."""
 
-from monitor.service.cli import main
+from monitor.cli import main
 
 main()
