@@ -40,7 +40,7 @@ def measure(readings: int, assets: int, kind: str) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         written = write(folder / "plant.jsonl", assets, readings // assets // CHANNELS + 1, kind)
-        command = [sys.executable, "-m", "monitor.service", "backtest", str(folder / "plant.jsonl")]
+        command = [sys.executable, "-m", "monitor", "backtest", str(folder / "plant.jsonl")]
         command += ["--out", str(folder / "report.html"), "-s", f"format.kind={kind}"]
         begin = time.monotonic()
         done = subprocess.run(

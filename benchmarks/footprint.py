@@ -76,7 +76,7 @@ def make_model(config: Path) -> None:
 
 
 def monitor(command: str, config: Path) -> list[str]:
-    return [sys.executable, "-m", "monitor.service", command, "-c", str(config)]
+    return [sys.executable, "-m", "monitor", command, "-c", str(config)]
 
 
 def produce(broker: Broker, sent: Sequence[Sent]) -> None:

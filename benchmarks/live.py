@@ -196,7 +196,7 @@ class Daemon:
 
     def start(self) -> None:
         self.began = time.time()
-        command = [sys.executable, "-m", "monitor.service", "run", "-c", str(self._config)]
+        command = [sys.executable, "-m", "monitor", "run", "-c", str(self._config)]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment

@@ -110,7 +110,7 @@ def report(stand: Stand, folder: Path) -> str:
     recording, labels, out = (folder / name for name in ("plant.jsonl", "labels.jsonl", "report.html"))
     recording.write_bytes(b"".join(sent.value + b"\n" for sent in stand.sent()))
     labels.write_text("".join(json.dumps(asdict(fault)) + "\n" for fault in stand.faults))
-    command = [sys.executable, "-m", "monitor.service", "backtest", str(recording), "--labels", str(labels)]
+    command = [sys.executable, "-m", "monitor", "backtest", str(recording), "--labels", str(labels)]
     given = ["-s", "source.kind=files", "-s", f"store.url={folder / 'store'}"]
     subprocess.run([*command, *given, "--model", "current", "--out", str(out)], check=True)
     return out.as_uri()

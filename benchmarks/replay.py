@@ -97,7 +97,7 @@ def train(config: Path, recordings: Sequence[Recording]) -> str:
     folder.mkdir()
     for each in recordings:
         save(each, slice(0, each.train_end), folder / f"{each.name}.npz")
-    command = [sys.executable, "-m", "monitor.service", "train", "-c", str(config), *map(str, sorted(folder.iterdir()))]
+    command = [sys.executable, "-m", "monitor", "train", "-c", str(config), *map(str, sorted(folder.iterdir()))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -116,7 +116,7 @@ def through_kafka(config: Path, sent: Sequence[Sent], broker: Broker, database: 
                 producer.poll(0.1)
     assert producer.flush(PATIENCE_S) == 0
     environment = {**os.environ, "MONITOR_RECORDER__URL": database.url, "MONITOR_RECORDER__ENABLED": "true"}
-    command = [sys.executable, "-m", "monitor.service", "run", "-c", str(config)]
+    command = [sys.executable, "-m", "monitor", "run", "-c", str(config)]
     with (config.parent / "daemon.log").open("wb") as log:
         daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log, stdout=log, env=environment)
 
@@ -191,7 +191,7 @@ def make_topics(config: Path, broker: Broker) -> None:
         command = [
             sys.executable,
             "-m",
-            "monitor.service",
+            "monitor",
             "topics",
             "-c",
             str(config),

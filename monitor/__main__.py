@@ -1,4 +1,4 @@
-"""`python -m monitor.service` is `monitor`, whatever the PATH."""
+"""`python -m monitor` is `monitor`, whatever the PATH."""
 
 from monitor.cli import main
 

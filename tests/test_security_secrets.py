@@ -53,7 +53,7 @@ def write(folder: Path, **given: str) -> Path:
 
 
 def command(name: str, config: Path) -> list[str]:
-    return [sys.executable, "-m", "monitor.service", name, "-c", str(config)]
+    return [sys.executable, "-m", "monitor", name, "-c", str(config)]
 
 
 def environment(given: Mapping[str, str]) -> dict[str, str]:

@@ -27,7 +27,7 @@ from tests.brokers import Broker
 
 ALERTS, SCORES, DEAD = "monitor.alerts", "monitor.scores", "monitor.dead-letters"
 GROUP = "throughput"
-KAFKA, MEMORY = ("monitor.service", "run", "-c"), ("benchmarks.throughput.memory",)
+KAFKA, MEMORY = ("monitor", "run", "-c"), ("benchmarks.throughput.memory",)
 MINUTE = 60.0  # store.snapshot_s by default: one snapshot of every partition in so many seconds
 
 

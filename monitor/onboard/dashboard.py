@@ -47,7 +47,7 @@ class Language(StrEnum):
 
 def template(language: Language) -> Path:
     """The dashboard that is filled in."""
-    return Path(__file__).with_name(f"onboard_{language}.json")
+    return Path(__file__).with_name(f"dashboard_{language}.json")
 
 
 def unit(channel: str) -> str:

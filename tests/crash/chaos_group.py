@@ -1,6 +1,6 @@
 """The worker processes of a chaos run, and what they tell of themselves in their logs.
 
-A worker is `python -m monitor.service run` with a configuration file of its own; all share a consumer group and a
+A worker is `python -m monitor run` with a configuration file of its own; all share a consumer group and a
 store. One that ends without having been told to is started again and counted: a supervisor would do the same.
 """
 
@@ -41,7 +41,7 @@ class Worker:
         self.number = number
         self.frozen = False
         self.role = "all"
-        self.program: tuple[str, ...] = ("monitor.service",)  # module, and arguments before those of `run`
+        self.program: tuple[str, ...] = ("monitor",)  # module, and arguments before those of `run`
         self.surprises: list[int] = []  # exit codes of processes that ended by themselves
         self._config, self._log = config, log
         self._process: subprocess.Popen[bytes] | None = None

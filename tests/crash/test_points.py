@@ -103,7 +103,7 @@ def dies(one: Worker, point: str) -> None:
 
 def finish(broker: Broker, one: Worker) -> None:
     """Start it as it is, and stop it when all is committed."""
-    one.program = ("monitor.service",)
+    one.program = ("monitor",)
     one.start()
     until(lambda: progress(broker) == STEPS * len(plant.ASSETS))
     one.stop()

@@ -46,7 +46,7 @@ class Site:
     @contextmanager
     def worker(self) -> Iterator["subprocess.Popen[bytes]"]:
         """The process, once it is at work; it is killed if it is still there."""
-        command = [sys.executable, "-m", "monitor.service", "run", "-c", str(self.file)]
+        command = [sys.executable, "-m", "monitor", "run", "-c", str(self.file)]
         with (
             (self.folder / "log").open("wb") as log,
             subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=log) as worker,

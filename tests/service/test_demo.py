@@ -118,7 +118,7 @@ def test_the_verdict_is_summed_up(tmp_path: Path, console: Console, service: Ser
 def test_the_demo_finds_the_faults(tmp_path: Path) -> None:
     """With its own settings the demo ends with 0, finds six of eight kinds, and a false alert per asset at most."""
     done = subprocess.run(
-        [sys.executable, "-m", "monitor.service", "demo", "--out", str(tmp_path)],
+        [sys.executable, "-m", "monitor", "demo", "--out", str(tmp_path)],
         cwd=ROOT,
         capture_output=True,
         text=True,

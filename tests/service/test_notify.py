@@ -79,7 +79,7 @@ def test_a_stopped_loop_misses_the_watchdog(tmp_path: Path) -> None:
     flags = [f"--set={key}={value}" for key, value in options.items()]
     environment = {**os.environ, "NOTIFY_SOCKET": supervisor.address, "WATCHDOG_USEC": "400000"}
     daemon = subprocess.Popen(
-        [sys.executable, "-m", "monitor.service", "run", *flags],
+        [sys.executable, "-m", "monitor", "run", *flags],
         stdin=reader,
         stderr=subprocess.DEVNULL,
         env=environment,

@@ -29,7 +29,7 @@ QUICK = {"MONITOR_TRAINING__STEPS": "100", "MONITOR_TRAINING__INTERVAL_S": "0"}
 
 
 def command(name: str, *arguments: object) -> list[str]:
-    return [sys.executable, "-m", "monitor.service", name, *map(str, arguments)]
+    return [sys.executable, "-m", "monitor", name, *map(str, arguments)]
 
 
 def environment(**more: str) -> dict[str, str]:

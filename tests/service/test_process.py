@@ -27,7 +27,7 @@ def arguments(store: Path, **overrides: object) -> list[str]:
     """The command line of a small worker."""
     given = {**SMALL, "store.url": str(store), **{key.replace("__", "."): value for key, value in overrides.items()}}
     pairs = [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in given.items()]
-    return [sys.executable, "-m", "monitor.service", "run", *(part for pair in pairs for part in ("--set", pair))]
+    return [sys.executable, "-m", "monitor", "run", *(part for pair in pairs for part in ("--set", pair))]
 
 
 def environment() -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 A series with more windows than BINS is thinned: of each of BINS stretches of time its least and its greatest value are
 drawn, so that nothing that sticks out gets lost, however long the recording. Coordinates are whole numbers in a box of
-BINS x HIGH, which is finer than a screen shows and keeps the file small. Colours are classes; backtest.css has them.
+BINS x HIGH, which is finer than a screen shows and keeps the file small. Colours are classes; report.css has them.
 """
 
 from collections.abc import Sequence

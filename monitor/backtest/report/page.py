@@ -26,7 +26,7 @@ class Compared:
 
 def page(title: str, judged: Judged, against: Compared | None) -> str:
     """The whole file. Everything in it that comes from a recording or a configuration is escaped."""
-    style = files("monitor.service").joinpath("backtest.css").read_text(encoding="utf-8")
+    style = files("monitor.backtest.report").joinpath("report.css").read_text(encoding="utf-8")
     parts = [_head(title, judged), _alerts(judged)]
     parts += [_verdict(judged)] if judged.verdict else []
     parts += [_comparison(against, judged)] if against else []
