@@ -4,9 +4,9 @@
                                    [--jobs 2] [--baselines [NAME,NAME]] [--json FILE]
 
 For each series:
-1. Its training part becomes history as in the daemon, and `monitor.core.fitting.fit.fit` makes a model of it. The training
-   part is what lies before `train_end`; for series that TSB-AD-M lists, the first `train_rows` of the test part, as its
-   published figures had no more.
+1. Its training part becomes history as in the daemon, and `monitor.core.fitting.fit.fit` makes a model of it. The
+   training part is the part before `train_end`. For series that TSB-AD-M lists, it is the first `train_rows` of the
+   test part, as its published figures had no more.
 2. The test part goes through windows, detector, threshold and alerting as `monitor run` would take it, from an empty
    state. A row's score is that of the window that ends with it. An alert is on from the row that made it fire.
    Alerts with a sensor as their cause are counted apart: "sensors", and "s. false" where nothing is labelled.

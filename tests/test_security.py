@@ -1,8 +1,8 @@
 """What docs/security.md promises, as far as no other test holds it: no code from data, no senseless model, no odd id.
 
 Elsewhere: every flipped bit of a file and every changed byte of snapshots and models (tests/store), secrets
-(tests/test_security_secrets.py, tests/service/test_secrets.py), log lines (tests/service/test_logs.py), the training
-child's environment (tests/service/test_trainer.py), hostile inputs (tests/properties/test_hostile.py).
+(tests/test_security_secrets.py, tests/service/test_secrets.py), log lines (tests/observe/test_logs.py), the training
+child's environment (tests/training/test_trainer.py), hostile inputs (tests/properties/test_hostile.py).
 """
 
 import ast
@@ -31,7 +31,7 @@ from monitor.store.files import open_blobs
 from monitor.store.models import ModelInvalid, Models
 from monitor.training.registry import Library
 from tests.core.machines import CHANNELS, L, model, rows
-from tests.service.rig import ORIGIN, READINGS, committed, feed, put_model, running, settings, until, values
+from tests.rig import ORIGIN, READINGS, committed, feed, put_model, running, settings, until, values
 
 ROOT = Path(__file__).parent.parent
 LOADERS = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal", "yaml", "cloudpickle", "imp"}

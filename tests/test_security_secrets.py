@@ -19,7 +19,7 @@ from monitor.connectors.memory.client import MemoryBroker
 from tests.brokers import free_port, mock_broker
 from tests.core.machines import rows
 from tests.influx_server import Answer, influx_server
-from tests.service.rig import ORIGIN, feed, running, settings, until, values
+from tests.rig import ORIGIN, feed, running, settings, until, values
 
 SECRETS = {"SASL": "hunter2-of-sasl", "KEY": "hunter2-of-key", "TOKEN": "hunter2-of-token"}
 

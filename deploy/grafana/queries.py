@@ -1,4 +1,4 @@
-"""The questions to InfluxDB, each in both languages. Measurements, tags and fields are those of monitor/recorder/points.py.
+"""The questions to InfluxDB, each in both languages. Measurements, tags and fields: monitor/recorder/points.py.
 
 `$asset` and `$channel` are the dashboards' variables. Flux answers as columns, one per series, so that a series is
 called like its column; InfluxQL names its series by an alias.

@@ -1,8 +1,8 @@
 """`monitor onboard`: looks at a topic or a file of JSON lines and writes the configuration that monitors it.
 
 1. A sample is read (connectors/kafka/sample.py): no group is joined, nothing is committed.
-2. Its format is recognised and its figures are taken (onboard/format/recognise.py, onboard/survey.py). What cannot be understood is
-   refused, with what was seen and three messages.
+2. Its format is recognised and its figures are taken (onboard/format/recognise.py, onboard/survey.py). What cannot be
+   understood is refused, with what was seen and three messages.
 3. Settings follow from that (onboard_settings.py). They are written only after they have loaded again.
 4. The stages run on the sample for a while, to say what the topic will cost (onboard_load.py).
 5. Beside the configuration come Prometheus rules that know how many assets and readings there should be, and a

@@ -3,8 +3,8 @@
 The first model is trained as soon as the assets have given enough history (the median asset has `first_steps` steps);
 later ones every `interval_s`, on the normal part of the history. When the last one began is kept in the store, since
 processes may be restarted more often than that. The child gets the history as a file, fits, judges its
-own work (core/fitting/gate.py) and stores what passes; only then is the pointer moved here, and the loop adopts at its next
-checkpoint. A child that fails, is refused or runs out of time changes nothing.
+own work (core/fitting/gate.py) and stores what passes; only then is the pointer moved here, and the loop adopts at
+its next checkpoint. A child that fails, is refused or runs out of time changes nothing.
 
 A group has one trainer: the worker that holds a certain partition, or a process of its own. It learns from what it
 holds and from the histories that the other workers keep in the store; they find the model there.

@@ -21,7 +21,7 @@ from monitor.evaluation.alerts import AlertSpan
 from monitor.simulator.faults import Fault
 from monitor.simulator.plant import NAMES, Plant, PlantSettings
 from tests.core.machines import ASSETS, STEP, L, rows, windows
-from tests.core.test_newcomers import class_only
+from tests.core.model.test_newcomers import class_only
 
 BEGIN, END = 10 * HOUR_MS, 34 * HOUR_MS
 

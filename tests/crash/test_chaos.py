@@ -12,8 +12,8 @@ from monitor.core.fitting.fit import fit
 from monitor.worker.loop import Daemon
 from tests.core.machines import FAST, corpus
 from tests.crash import chaos
-from tests.service.rig import committed, feed, published, put_model, running, settings, until, values
-from tests.service.test_daemon import alerts, faulty, scores
+from tests.rig import committed, feed, published, put_model, running, settings, until, values
+from tests.worker.test_daemon import alerts, faulty, scores
 
 
 class _KilledError(BaseException):

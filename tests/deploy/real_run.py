@@ -14,9 +14,9 @@ from monitor.connectors.memory.client import MemoryBroker
 from monitor.recorder.points import ALERTS, CHANNELS, SCORES
 from monitor.service.run import Service
 from tests.influx_server import Point, influx_server
-from tests.service.rig import committed, feed, put_model, running, settings, until, values
-from tests.service.test_daemon import faulty
+from tests.rig import committed, feed, put_model, running, settings, until, values
 from tests.service.test_running import recording, with_health
+from tests.worker.test_daemon import faulty
 
 SCRAPES = 5
 

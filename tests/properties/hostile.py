@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from monitor.core.records import State
-from tests.core.malformed import DEEP, NANOS, NOW
+from tests.core.decode.malformed import DEEP, NANOS, NOW
 
 MOST = 60_000  # bytes of an input: three times what the formats under test take
 

@@ -27,12 +27,12 @@ from monitor.store.atomic import Data
 from monitor.store.models import ModelInvalid, Models
 from monitor.store.snapshots import Snapshot, Snapshots
 from monitor.store.tensors import Damaged, pack, unpack
+from tests.core.decode.malformed import NOW
 from tests.core.machines import ASSETS, CHANNELS, STEP, L, history, model, rows, windows
-from tests.core.malformed import NOW
-from tests.core.test_points import FIRING
 from tests.properties import hostile
 from tests.properties.hostile_targets import Alone, Target, demand
-from tests.service.rig import ORIGIN, READINGS, readings
+from tests.recorder.test_points import FIRING
+from tests.rig import ORIGIN, READINGS, readings
 
 LIMIT = 100.0  # of the first channel, whose readings stay far below it
 _START = b'{"__metadata__":{"sha256":"'

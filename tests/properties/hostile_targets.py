@@ -21,12 +21,12 @@ from monitor.core.records import Message, Record, Rejected
 from monitor.recorder.points import alert_points, score_points
 from monitor.settings.load import ConfigurationError, load, render
 from monitor.settings.tree import sections
-from tests.core.decoding import named
-from tests.core.malformed import FORMATS, GOOD, MALFORMED, NOW
-from tests.core.test_points import FIRING, _scores
+from tests.core.decode.decoding import named
+from tests.core.decode.malformed import FORMATS, GOOD, MALFORMED, NOW
 from tests.influx_server import parse
 from tests.properties import hostile
-from tests.service.rig import READINGS
+from tests.recorder.test_points import FIRING, _scores
+from tests.rig import READINGS
 
 _ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 _LONGEST = 1000  # characters of a reason

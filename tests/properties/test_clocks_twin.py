@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from monitor.core.records import Times, WindowBatch
 from monitor.core.sensors.clocks import EPOCH, LEAST, OTHERS, Clocks
-from tests.core.test_clocks import STEP, TOLERANCE, WAIT, batch, stage
+from tests.core.sensors.test_clocks import STEP, TOLERANCE, WAIT, batch, stage
 
 
 @dataclass

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from monitor.core.decode.decode import Format, collisions, decode
 from monitor.core.records import Message, Rejected
-from tests.core.decoding import Named, message, named
-from tests.core.malformed import FORMATS, GOOD, MALFORMED, NANOS, NOW
+from tests.core.decode.decoding import Named, message, named
+from tests.core.decode.malformed import FORMATS, GOOD, MALFORMED, NANOS, NOW
 
 IDS = st.text("abcXYZ019._:/-", min_size=1, max_size=12)
 VALUES = st.floats(allow_nan=False, allow_infinity=False)

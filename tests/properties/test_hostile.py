@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from benchmarks.fuzz import Tally, fuzz, run_batch
 from monitor.core.fitting.corpus import Corpus
 from monitor.settings.load import ConfigurationError, load
-from tests.core.decoding import LINE, TELEGRAF, bad, good
+from tests.core.decode.decoding import LINE, TELEGRAF, bad, good
+from tests.core.decode.malformed import FORMATS, GOOD, NOW
 from tests.core.machines import L, history, rows
-from tests.core.malformed import FORMATS, GOOD, NOW
 from tests.properties.hostile_stores import pipeline, store_targets
 from tests.properties.hostile_targets import Alone, Broken, Decoder, Sent, Target, input_targets
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from monitor.settings.base import literal
 from tests.core.machines import rows
-from tests.service.rig import SMALL, put_model, until, values
+from tests.rig import SMALL, put_model, until, values
 from tests.service.test_process import ROOT, environment
 
 

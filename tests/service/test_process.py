@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from monitor.service.run import AGAIN, BAD_CONFIGURATION
 from tests.brokers import MockBroker, mock_broker
 from tests.core.machines import L, model, rows
-from tests.service.rig import SMALL, put_model, until, values
+from tests.rig import SMALL, put_model, until, values
 
 ROOT = Path(__file__).parents[2]
 END_S = 60.0  # for a process; two seconds on an idle machine

@@ -20,10 +20,10 @@ from monitor.store.files import open_blobs
 from monitor.store.snapshots import Snapshot, Snapshots
 from monitor.worker.partitions import Held
 from tests.core.machines import rows
-from tests.service.keeping import NEVER, Shelf, committed, process, same
+from tests.rig import READINGS, away, feed, published, put_model, readings, running, settings, until, values
+from tests.rig import committed as committed_offset
 from tests.service.reloading import Site
-from tests.service.rig import READINGS, away, feed, published, put_model, readings, running, settings, until, values
-from tests.service.rig import committed as committed_offset
+from tests.worker.keeping import NEVER, Shelf, committed, process, same
 
 OTHER = {"threshold.margin": 30.0, "alerting.on_delay_s": 0.0}
 

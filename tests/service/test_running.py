@@ -21,7 +21,7 @@ from monitor.settings.tree import Settings
 from monitor.store.files import open_blobs
 from tests.core.machines import L, rows
 from tests.influx_server import Answer, influx_server
-from tests.service.rig import away, committed, feed, published, put_model, running, settings, until, values
+from tests.rig import away, committed, feed, published, put_model, running, settings, until, values
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,7 +7,7 @@ import pytest
 
 from monitor.settings.base import MASK
 from monitor.settings.load import ConfigurationError, load, read_secret, render, variable
-from tests.service.mistakes import LOGIN, PLANTED, mistakes, write
+from tests.settings.mistakes import LOGIN, PLANTED, mistakes, write
 
 
 @pytest.mark.parametrize("key", ["kafka.sasl_password", "kafka.ssl_key_password", "recorder.token"])

@@ -1,0 +1,101 @@
+"""Recordings for the tests of `monitor backtest`, and the daemon's own word on them."""
+
+import json
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from monitor.service.run import Service
+from monitor.settings.load import load
+from tests.commands import TRAINING, monitor, sets
+from tests.core.machines import ASSETS, CHANNELS, STEP, rows
+from tests.rig import ORIGIN, SMALL, values
+
+FIRST, STEPS = 640, 1400  # steps that the small machines are learned from, and steps in all
+FAULTS = ((0, 900, 930), (1, 1100, 1140))  # asset, first step, first step after
+SHAPE: dict[str, Any] = {
+    **{key: value for key, value in SMALL.items() if key.partition(".")[0] in {"threshold", "alerting", "name"}},
+    **TRAINING,
+    "training.first_steps": FIRST,
+    "training.guard_s": 16.0,
+}
+
+
+def batch() -> np.ndarray:
+    """Readings (A, T, C) of the small machines with a fault of each."""
+    made = rows(STEPS + 3)[:, 3:]  # in the first three, temperature follows the driver's end
+    for asset, first, last in FAULTS:
+        made[asset, first:last, 0] += 3.0 * (1.0, 10.0)[asset]
+    return made
+
+
+def labels() -> np.ndarray:
+    """Where they are at fault (A, T)."""
+    on = np.zeros((len(ASSETS), STEPS), np.int8)
+    for asset, first, last in FAULTS:
+        on[asset, first:last] = 1
+    return on
+
+
+def jsonl(folder: Path) -> list[Path]:
+    """Both machines in one file."""
+    path = folder / "both.jsonl"
+    path.write_bytes(b"".join(value + b"\n" for _, value, _ in values(batch())))
+    return [path]
+
+
+def npz(folder: Path, *, labelled: bool = True) -> list[Path]:
+    """A file for each machine, with its labels."""
+    paths = [folder / f"{name}.npz" for name in ASSETS]
+    for asset, path in enumerate(paths):
+        arrays: dict[str, Any] = {"label": labels()[asset]} if labelled else {}
+        time = ORIGIN + STEP * np.arange(STEPS)
+        np.savez(path, time=time, values=batch()[asset], channels=np.array(CHANNELS), **arrays)
+    return paths
+
+
+def csv(folder: Path) -> list[Path]:
+    """A file for each machine, with a column `wrong`."""
+    paths = [folder / f"{name}.csv" for name in ASSETS]
+    for asset, path in enumerate(paths):
+        lines = [";".join(("datetime", *CHANNELS, "wrong"))]
+        for step, row in enumerate(batch()[asset].tolist()):
+            cells = (str(ORIGIN + step * STEP), *(f"{value:.6g}" for value in row), str(labels()[asset, step]))
+            lines.append(";".join(cells))
+        path.write_text("\n".join(lines) + "\n")
+    return paths
+
+
+def backtest(paths: Sequence[Path], *options: object, **given: object) -> Any:
+    """The command on these files with the settings of the small machines; its result."""
+    texts = {key.replace("__", "."): value for key, value in given.items()}
+    return monitor("backtest", *paths, *options, *sets(**{**SHAPE, **texts}))
+
+
+def of_daemon(paths: Sequence[Path], folder: Path, shape: dict[str, Any]) -> list[dict[str, Any]]:
+    """The alert records that a daemon with an empty store publishes when it reads these files."""
+    shell = {
+        "source.kind": "files",
+        "source.format": paths[0].suffix.lstrip("."),
+        "source.paths": [str(path) for path in paths],
+        "source.batch_messages": 100,  # FEW in backtest_replay.py; how many come at once decides when it learns
+        "outputs.kind": "files",
+        "outputs.directory": str(folder / "published"),
+        "store.url": str(folder / "daemon-store"),
+        "health.enabled": False,
+        "training.interval_s": 0.0,
+        "source.poll_s": 0.02,
+        "delivery.checkpoint_s": 0.05,
+    }
+    Service(load(None, {}, {**shape, **shell})).run(threading.Event())
+    return read(folder / "published" / "monitor.alerts.jsonl")
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The alert records in a file, without the version of the model, which has the time of the training in it."""
+    bodies = [json.loads(line) for line in path.read_text().splitlines()]
+    bodies = [json.loads(body["value"]) if "value" in body and "id" not in body else body for body in bodies]
+    return [{key: value for key, value in body.items() if key != "model"} for body in bodies]

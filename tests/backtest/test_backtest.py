@@ -1,0 +1,223 @@
+"""`monitor backtest`: labels, models, ranges of time, comparison, and what it refuses."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from confluent_kafka import Producer
+
+from monitor.backtest.labels import spans_in, spans_of
+from monitor.core.threshold.budget import MARGINS
+from tests.backtest.backtests import FAULTS, SHAPE, STEPS, backtest, batch, csv, jsonl, npz, read
+from tests.brokers import mock_broker
+from tests.commands import monitor, sets
+from tests.core.machines import ASSETS, STEP
+from tests.rig import ORIGIN, put_model, values
+
+
+@pytest.fixture(autouse=True)
+def workplace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An empty folder to work in."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A store whose model knows the small machines, so that nothing needs to be learned."""
+    put_model(tmp_path / "store")
+    return tmp_path / "store"
+
+
+def figures(page: Path) -> dict[str, str]:
+    """The key figures at the top of a report."""
+    top = page.read_text().partition("<h2>")[0]
+    return {about: value for value, about in re.findall(r"<div><b>([^<]*)</b><span>([^<]*)</span></div>", top)}
+
+
+def with_model(paths: list[Path], store: Path, *options: object, **given: object) -> Any:
+    return backtest(paths, "--model", "current", *options, store__url=str(store), **given)
+
+
+def test_labels_of_an_array_are_found(tmp_path: Path, store: Path) -> None:
+    """Faults labelled in npz recordings are found, with their delay, and nothing else is alerted."""
+    done = with_model(npz(tmp_path), store)
+    assert done.exit_code == 0, done.output
+    assert "labels: 2 of 2 found, 0 false alerts" in done.stdout
+    shown = figures(tmp_path / "backtest.html")
+    assert shown["labels found"] == "2 of 2"
+    assert shown["labels missed"] == shown["false alerts"] == "0"
+    assert 2 <= float(shown["median delay"].removesuffix(" s")) <= 10
+
+
+@pytest.mark.parametrize(
+    ("allowed", "ahead"), [(0.5, "it can be held once 8 were scored"), (1000.0, r"[\d.]+ expected from here on")]
+)
+def test_a_replay_says_how_a_budget_was_held(tmp_path: Path, store: Path, allowed: float, ahead: str) -> None:
+    """Alarms that came beside those allowed, whether it is long enough to say what comes, and the margins reached."""
+    done = with_model(npz(tmp_path), store, alerting__alarms_per_day=allowed)
+    assert done.exit_code == 0, done.output
+    told = rf"alarm budget {allowed:g} a day and asset: ([\d.]+) came in ([\d.]+) asset-days; {ahead}; margins from"
+    (came, days, smallest) = map(float, re.findall(rf"{told} ([\d.]+)", done.stdout)[0])
+    assert days == pytest.approx(2 * STEPS * STEP / 86_400_000, rel=0.2)
+    assert came * days == pytest.approx(int(figures(tmp_path / "backtest.html")["alerts"]), rel=0.2)
+    assert MARGINS[0] - 0.01 < smallest < MARGINS[-1]
+    assert "alarm budget" not in with_model(npz(tmp_path), store).stdout
+
+
+def test_labels_of_a_column_are_found(tmp_path: Path, store: Path) -> None:
+    """The named column of csv is taken as label and not as a channel."""
+    done = with_model(csv(tmp_path), store, "--label-column", "wrong")
+    assert "labels: 2 of 2 found, 0 false alerts" in done.stdout
+    assert "wrong" not in (tmp_path / "backtest.html").read_text()
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_labels_of_a_file_are_found_or_missed(tmp_path: Path, store: Path, kind: str) -> None:
+    """Spans of a file count where something was scored: one found, one missed, one of another asset left out."""
+    spans = [(ASSETS[0], *FAULTS[0][1:]), (ASSETS[0], 300, 310), ("elsewhere", 300, 310)]
+    rows = [{"asset": a, "start": ORIGIN + b * STEP, "end": ORIGIN + c * STEP} for a, b, c in spans]
+    path = tmp_path / f"labels.{kind}"
+    lines = [json.dumps(row) for row in rows] if kind == "jsonl" else ["asset,start,end"]
+    lines += [",".join(map(str, row.values())) for row in rows] if kind == "csv" else []
+    path.write_text("\n".join(lines) + "\n")
+    done = with_model(jsonl(tmp_path), store, "--labels", path)
+    assert "labels: 1 of 2 found, 1 false alerts" in done.stdout
+    assert "1 lie outside of what was scored" in (tmp_path / "backtest.html").read_text()
+
+
+def test_without_labels_nothing_is_judged(tmp_path: Path, store: Path) -> None:
+    """Without labels there are alerts and scores, but no word of found, missed or false, and no curves."""
+    done = with_model(npz(tmp_path, labelled=False), store)
+    assert done.exit_code == 0
+    assert "labels" not in done.stdout
+    text = (tmp_path / "backtest.html").read_text()
+    assert figures(tmp_path / "backtest.html")["alerts"] == "2"
+    assert "labels found" not in text
+    assert "ROC" not in text
+
+
+def test_a_suggested_percentile_gives_the_limit(tmp_path: Path, store: Path) -> None:
+    """The percentile that the labels suggest lies where the share of normal windows says, and is told."""
+    done = with_model(npz(tmp_path), store)
+    (percentile,) = re.findall(r"suggest threshold.percentile = ([\d.]+)", done.stdout)
+    faulty = 100 * sum(last - first for _, first, last in FAULTS) / (2 * STEPS)
+    assert 100 - 3 * faulty < float(percentile) < 100
+
+
+def test_a_range_of_time_is_a_range_of_alerts(tmp_path: Path, store: Path) -> None:
+    """With --from and --to only messages between them are read: one of the two faults is seen."""
+    begin, end = ORIGIN + 1000 * STEP, ORIGIN + 1300 * STEP
+    done = with_model(jsonl(tmp_path), store, "--from", begin, "--to", end, "--alerts", "a.jsonl")
+    assert done.exit_code == 0, done.output
+    assert {record["asset"] for record in read(tmp_path / "a.jsonl")} == {ASSETS[FAULTS[1][0]]}
+    assert "600 windows" not in done.stdout
+    assert f"{2 * 3 * 300} readings" in done.stdout
+
+
+def test_the_store_is_left_alone(tmp_path: Path, store: Path) -> None:
+    """Neither a model that is used nor one that is learned changes anything in the store."""
+
+    def held() -> dict[str, bytes]:
+        return {str(path): path.read_bytes() for path in store.rglob("*") if path.is_file()}
+
+    before = held()
+    assert with_model(npz(tmp_path), store).exit_code == 0
+    assert backtest(npz(tmp_path), store__url=str(store)).exit_code == 0
+    assert held() == before
+
+
+def as_file(path: Path, store: Path, **given: object) -> Path:
+    """The settings of the small machines as a file, but for what is given."""
+    texts = {**SHAPE, "store.url": str(store), **{key.replace("__", "."): value for key, value in given.items()}}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in texts.items() if "." not in key]
+    for part in dict.fromkeys(key.partition(".")[0] for key in texts if "." in key):
+        own = {key.partition(".")[2]: value for key, value in texts.items() if key.startswith(f"{part}.")}
+        lines += [f"[{part}]", *(f"{key} = {json.dumps(value)}" for key, value in own.items())]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_a_tighter_limit_gains_alarms(tmp_path: Path, store: Path) -> None:
+    """Against a margin that finds nothing, both alarms are gained; the other way round, lost."""
+    blunt = as_file(tmp_path / "blunt.toml", store, threshold__margin=90.0)
+    plain = as_file(tmp_path / "plain.toml", store)
+    done = with_model(npz(tmp_path), store, "--against", blunt)
+    assert "blunt.toml: 2 gained, 0 lost, 0 earlier, 0 later, 0 same" in done.stdout, done.output
+    page = (tmp_path / "backtest.html").read_text()
+    assert "<td>threshold.margin</td><td>1.6</td><td>90.0</td>" in page
+    back = monitor("backtest", *npz(tmp_path), "-c", blunt, "--model", "current", "--against", plain)
+    assert "0 gained, 2 lost" in back.stdout, back.output
+
+
+def test_a_longer_delay_comes_later(tmp_path: Path, store: Path) -> None:
+    """What waits longer fires later, by as much."""
+    plain = as_file(tmp_path / "plain.toml", store, alerting__on_delay_s=2.0)
+    done = with_model(npz(tmp_path), store, "--against", plain, alerting__on_delay_s=5.0)
+    assert "0 gained, 0 lost, 0 earlier, 2 later, 0 same" in done.stdout, done.output
+    page = (tmp_path / "backtest.html").read_text()
+    assert page.count("<td>3 s</td>") == 2  # 5 s instead of 2
+    other = with_model(npz(tmp_path), store, "--against", plain, alerting__on_delay_s=1.0)
+    assert "2 earlier, 0 later" in other.stdout
+
+
+def test_a_model_is_compared_with_itself(tmp_path: Path, store: Path) -> None:
+    """Against its own version, every alarm is the same."""
+    version = next(path.name for path in (store / "models").iterdir() if path.is_dir())
+    done = with_model(npz(tmp_path), store, "--against", version)
+    assert "0 gained, 0 lost, 0 earlier, 0 later, 2 same" in done.stdout, done.output
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ((), "the first model needs training.first_steps = 5000"),
+        (("--model", "current"), "no model is in use"),
+        (("--model", "nonsense"), "not a model version"),
+        (("--labels", "absent.jsonl"), "absent.jsonl"),
+        (("--from", "yesterday"), "yesterday"),
+    ],
+)
+def test_what_cannot_be_done_is_said(tmp_path: Path, options: tuple[str, ...], reason: str) -> None:
+    """Too short a recording, a model or labels that are not there: a sentence and exit code 1, and no report."""
+    given = {"training__first_steps": 5000, "store__url": str(tmp_path / "none")}
+    done = backtest(npz(tmp_path), *options, **given)
+    assert done.exit_code == 1
+    assert reason in done.stderr
+    assert "Traceback" not in done.output
+    assert not (tmp_path / "backtest.html").exists()
+
+
+@pytest.mark.parametrize(
+    "content", ['{"asset": "a", "start": 1}', '{"asset": "a", "start": 5, "end": 4}', "nonsense", "[1]"]
+)
+def test_a_label_that_is_none_is_named(tmp_path: Path, content: str) -> None:
+    """A line that is no span is refused with its number."""
+    path = tmp_path / "labels.jsonl"
+    path.write_text('{"asset": "a", "start": 1, "end": 2}\n' + content + "\n")
+    with pytest.raises(ValueError, match="label 2"):
+        spans_in(path)
+
+
+def test_labels_of_another_shape_are_refused(tmp_path: Path) -> None:
+    """An array of labels with another length than the times is refused."""
+    path = tmp_path / "m.npz"
+    np.savez(path, time=np.arange(5), values=np.zeros((5, 1)), channels=np.array(["c"]), label=np.ones(4))
+    with pytest.raises(ValueError, match="shape"):
+        spans_of([path], "npz", "", "", "")
+
+
+def test_a_topic_is_replayed(tmp_path: Path, store: Path) -> None:
+    """Without files, what the topics keep is read, nothing is committed, and the report is as that of the files."""
+    with mock_broker({"readings": 2}) as broker:
+        producer = Producer({"bootstrap.servers": broker.bootstrap})
+        for asset, (key, value, at) in enumerate(values(batch())):
+            producer.produce("readings", value, key, partition=asset % 2, timestamp=at)
+        assert producer.flush(20) == 0
+        kafka = sets(**{**SHAPE, "kafka.bootstrap_servers": broker.bootstrap, "store.url": str(store)})
+        done = monitor("backtest", "--model", "current", *kafka)
+        assert done.exit_code == 0, done.output
+    shown = figures(tmp_path / "backtest.html")
+    assert (shown["alerts"], shown["assets scored"]) == ("2", "2")

@@ -1,0 +1,79 @@
+"""A backtest says what the daemon says: the same records, to the last digit.
+
+RECORDINGS names a folder of labelled recordings as benchmarks/recordings.py describes it; without it, only the small
+machines and the simulated plant are replayed.
+"""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.recordings import load, save
+from monitor.simulator.faults import fault_schedule, faulty_rows
+from monitor.simulator.plant import Plant, PlantSettings, messages
+from tests.backtest.backtests import SHAPE, csv, jsonl, npz, of_daemon, read
+from tests.commands import monitor, sets
+
+
+def in_order(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Partitions are read side by side, and who comes first is left open."""
+    return sorted(records, key=lambda record: (record["topic"], record["time"], record["id"], record["sequence"]))
+
+
+def check(paths: list[Path], folder: Path, shape: dict[str, Any], least: int) -> None:
+    done = monitor("backtest", *paths, "--out", folder / "r.html", "--alerts", folder / "a.jsonl", *sets(**shape))
+    assert done.exit_code == 0, done.output
+    told, published = in_order(read(folder / "a.jsonl")), in_order(of_daemon(paths, folder, shape))
+    assert told == published
+    assert len({record["id"] for record in told}) >= least
+
+
+@pytest.mark.parametrize("make", [jsonl, npz, csv])
+def test_it_says_what_the_daemon_says(tmp_path: Path, make: Any) -> None:
+    """With an empty store, both learn the same model from the same beginning and publish the same records."""
+    ignore = {"source.ignore": ["wrong"]} if make is csv else {}
+    check(make(tmp_path), tmp_path, {**SHAPE, **ignore}, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_plant_is_as_the_daemon_has_it(tmp_path: Path) -> None:
+    """Four simulated pumps with two rounds of faults, with the model and the training of the defaults."""
+    plant = Plant(PlantSettings(assets=4, seed=11))
+    values = faulty_rows(plant, fault_schedule(plant, 1100, 2), 0, 2060)
+    path = tmp_path / "plant.jsonl"
+    path.write_bytes(b"".join(sent.value + b"\n" for sent in messages(plant, 0, values)))
+    check([path], tmp_path, {"training.first_steps": 1000, "threshold.warm": 500}, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif("RECORDINGS" not in os.environ, reason="RECORDINGS names no folder with recordings")
+@pytest.mark.parametrize(
+    ("kind", "name", "shape"),
+    [
+        ("SKAB", "valve1_1", {"training.first_steps": 384, "windows.length": 32}),
+        (
+            "SMD",
+            "machine-1-6",
+            {
+                "windows.step_s": 60.0,
+                "windows.lateness_s": 60.0,
+                "training.first_steps": 5000,
+                "training.guard_s": 600.0,
+                "alerting.on_delay_s": 120.0,
+                "alerting.off_delay_s": 1800.0,
+            },
+        ),
+    ],
+)
+def test_a_recording_is_as_the_daemon_has_it(tmp_path: Path, kind: str, name: str, shape: dict[str, Any]) -> None:
+    """A recording of SKAB's testbed and one of SMD's servers, the first model learned from the beginning."""
+    recording = next(each for each in load(Path(os.environ["RECORDINGS"]) / kind) if each.name == name)
+    path = tmp_path / f"{name}.npz"
+    time = recording.time - recording.time[0] + 1_700_000_040_000  # SMD has none of its own
+    save(replace(recording, time=time), slice(None), path)
+    check([path], tmp_path, shape, 1)

@@ -1,0 +1,194 @@
+"""A machine the model has never seen: how its own statistics come in, and where they end."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from monitor.core.model.detector import Detector, Model
+from monitor.core.model.new_assets import CELLS, CLASS_ROWS, LEVEL, SCALE, WIDE, Newcomers
+from monitor.core.model.scaling import Scaling
+from monitor.core.pipeline import Pipeline
+from monitor.core.records import Outputs, State, WindowBatch
+from tests.core.machines import ASSETS, CHANNELS, STEP, L, model, rows, windows
+from tests.properties.hostile_stores import new_pipeline
+from tests.rig import readings
+
+NOW = 2**41
+
+
+def class_only() -> Model:
+    """The model, which knows machine a by name but not b."""
+    scaling = model().scaling
+    known = Scaling(scaling.assets[:1], scaling.center[[0, -1]], scaling.scale[[0, -1]])
+    return replace(model(), scaling=known, version="m-20250102T000000-00000000")
+
+
+def walk(steps: int, made: Model) -> tuple[Pipeline, list[Outputs]]:
+    pipeline = new_pipeline()
+    pipeline.use(Detector(made))
+    sent = readings(rows(steps, seed=9).astype(np.float64))
+    return pipeline, [pipeline.process(sent[at : at + 500], NOW, lambda _: None) for at in range(0, len(sent), 500)]
+
+
+def stage(batch: WindowBatch | None = None) -> Newcomers:
+    made = Newcomers(length=L, step_ms=STEP)
+    made.use(CHANNELS)
+    if batch is not None:
+        made.update(batch, ASSETS, class_only().scaling)
+    return made
+
+
+def row(made: Newcomers, scaling: Scaling | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """What machine b is scaled by as of now, (C,) each."""
+    found = made.rulers(windows(rows(L)).take(np.array([1])), ASSETS, scaling or class_only().scaling)
+    return found.scaling.center[found.rows[0]], found.scaling.scale[found.rows[0]]
+
+
+def test_a_new_machine_is_soon_scored_like_one_that_was_learned() -> None:
+    """Its scores come from far off to those it would have in a model that knew it; the known one's never differ."""
+    bare, known = Detector(class_only()), Detector(model())
+    batch = windows(rows(1500, seed=9))
+    rulers = stage().update(batch, ASSETS, class_only().scaling)
+    learned, ideal = (d.score(batch, ASSETS, r).score for d, r in ((bare, rulers), (known, None)))
+    poor = bare.score(batch, ASSETS).score
+    late = (batch.assets == 1) & (batch.ends > 1000 * STEP)
+    assert np.array_equal(learned[batch.assets == 0], ideal[batch.assets == 0])
+    assert np.abs(np.log(learned[late] / ideal[late])).mean() < 0.5 * np.abs(np.log(poor[late] / ideal[late])).mean()
+
+
+def test_a_pipeline_scores_and_explains_with_what_it_learned() -> None:
+    """The expected values of a new machine's scores and of its alerts are in its own units, not in the class's."""
+    pipeline, outputs = walk(1500, class_only())
+    last = outputs[-1]
+    assert last.scores is not None
+    place = np.flatnonzero(last.windows.assets == 1)[-1:]
+    window, names = last.windows.take(place), pipeline.windows.assets
+    rulers = pipeline.newcomers.rulers(window, names, class_only().scaling)
+    detector = Detector(class_only())
+    apart = np.abs(detector.expected(window, names, rulers) - detector.expected(window, names))
+    assert apart.max() > 0.5
+    np.testing.assert_allclose(
+        detector.expected(window, names, rulers)[0, :, -1], last.scores.expected[place[0]], atol=0.5
+    )
+    by_channel = {share.channel: share.expected for share in detector.explain(window, names, rulers)}
+    in_class = {share.channel: share.expected for share in detector.explain(window, names)}
+    assert by_channel != in_class
+
+
+def test_a_fault_from_the_first_minute_is_taken_in_no_further_than_allowed() -> None:
+    """However far off and however long, a row keeps within its bounds of the class's."""
+    scaling = class_only().scaling
+    values = rows(4000, seed=9)
+    values[1] = scaling.center[-1] + 1000 * scaling.scale[-1]
+    center, scale = row(stage(windows(values)))
+    assert (center - scaling.center[-1] <= LEVEL * scaling.scale[-1] * (1 + 1e-9)).all()
+    assert (scale >= scaling.scale[-1] / SCALE * (1 - 1e-9)).all()
+    first, _ = row(stage(windows(values[:, :L])))
+    weight = L / (L + CLASS_ROWS)
+    np.testing.assert_allclose(first, scaling.center[-1] + weight * CELLS * scaling.scale[-1], rtol=1e-6)
+
+
+def test_doubted_cells_teach_nothing() -> None:
+    """What a sensor at fault says is not the machine's nature, though the window shows it."""
+    batch = windows(rows(400, seed=9))
+    doubted = np.zeros(batch.values.shape, np.bool_)
+    doubted[:, 1] = True
+    made = stage(replace(batch, observed=batch.observed & ~doubted, doubted=doubted))
+    scaling = class_only().scaling
+    center, scale = row(made)
+    assert (center[1], scale[1]) == (scaling.center[-1, 1], min(WIDE, SCALE) * scaling.scale[-1, 1])
+    assert center[0] != scaling.center[-1, 0]
+
+
+@pytest.mark.parametrize("phase", [0, 1])
+def test_a_machine_that_is_read_at_every_second_step_learns(phase: int) -> None:
+    """It comes to the statistics that it would have of its readings alone, whichever steps they fall on."""
+    values = rows(1600, seed=9)
+    batch = windows(values)
+    hidden = batch.observed.copy()
+    hidden[(batch.assets == 1)[:, None, None] & _at(batch, 1 - phase)] = False
+    read = (batch.assets == 0) | (batch.ends // STEP % 2 == phase)
+    center, scale = row(stage(replace(batch, observed=hidden).take(np.flatnonzero(read))))
+    whole, spread = row(stage(windows(values[:, :800])))  # as many cells
+    np.testing.assert_allclose(center, whole, atol=0.2 * class_only().scaling.scale[-1].min())
+    np.testing.assert_allclose(scale, spread, rtol=0.2)
+
+
+def _at(batch: WindowBatch, phase: int) -> np.ndarray:
+    """Cells (B, C, L) of steps of this parity."""
+    steps = batch.ends[:, None] // STEP - np.arange(L)[::-1]
+    return np.broadcast_to((steps % 2 == phase)[:, None, :], batch.values.shape)
+
+
+def test_nothing_is_left_of_a_machine_that_was_given_up() -> None:
+    """A row that is another machine's now begins with the class's statistics."""
+    made = stage(windows(rows(400, seed=9)))
+    made.forget(1)
+    made.forget(99)
+    assert np.array_equal(row(made)[0], class_only().scaling.center[-1])
+
+
+def test_a_model_that_knows_the_machine_ends_what_it_learned_itself() -> None:
+    """From adoption on its row is the model's; after a rollback it goes on with what it had learned."""
+    pipeline, _ = walk(1000, class_only())
+    before = row(pipeline.newcomers)
+    pipeline.adopt(Detector(model()))
+    assert np.array_equal(row(pipeline.newcomers, model().scaling)[0], model().scaling.center[1])
+    pipeline.process(
+        readings(
+            rows(1100, seed=9).astype(np.float64),
+        )[2000:],
+        NOW,
+        lambda _: None,
+    )
+    pipeline.adopt(Detector(class_only()))
+    assert all(np.array_equal(now, then) for now, then in zip(row(pipeline.newcomers), before, strict=True))
+
+
+def test_channels_may_come_and_go() -> None:
+    """A channel that stays keeps its statistics, one that is new begins with the class's."""
+    made = stage(windows(rows(400, seed=9)))
+    before, scaling = row(made), class_only().scaling
+    made.use(("temperature", "level", "flow"))
+    order = [2, 0, 0]
+    turned = Scaling(scaling.assets, scaling.center[:, order], scaling.scale[:, order])
+    center, _ = row(made, turned)
+    assert (center[0], center[1], center[2]) == (before[0][2], scaling.center[-1, 0], before[0][0])
+
+
+def test_a_snapshot_from_before_there_were_statistics_of_new_assets_loads() -> None:
+    """Of such a snapshot the new machines begin anew, and all else is as it was."""
+    pipeline, _ = walk(600, class_only())
+    state = {name: array for name, array in pipeline.save_state().items() if not name.startswith("newcomers.")}
+    fresh = new_pipeline()
+    fresh.load_state(state)
+    fresh.use(Detector(class_only()))
+    assert np.array_equal(row(fresh.newcomers)[0], class_only().scaling.center[-1])
+    assert len(state) == len(fresh.save_state()) - 4
+
+
+def damaged(**changes: object) -> State:
+    return {**stage(windows(rows(100, seed=9))).save_state(), **changes}  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ({"count": np.zeros((0, 3), np.int64)}, "holds"),
+        (damaged(count=np.zeros((2, 3))), "count is float64"),
+        (damaged(mean=np.zeros((2, 2))), "mean is"),
+        (damaged(mean=np.full((2, 3), np.nan)), "is none"),
+        (damaged(squares=np.full((2, 3), -1.0)), "is none"),
+        (damaged(count=np.full((2, 3), -1)), "count is negative"),
+        (damaged(channels=np.frombuffer(b'["a","a","b"]', np.uint8)), "a channel twice"),
+        (damaged(channels=np.frombuffer(b"[" * 10**5, np.uint8)), "nested deep"),
+    ],
+)
+def test_a_damaged_state_is_refused_and_changes_nothing(state: State, said: str) -> None:
+    """The refusal says what does not fit; what had been learned stays."""
+    made = stage(windows(rows(200, seed=9)))
+    before = row(made)
+    with pytest.raises(ValueError, match=said):
+        made.load_state(state)
+    assert np.array_equal(row(made)[0], before[0])

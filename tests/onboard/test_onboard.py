@@ -1,0 +1,433 @@
+"""`monitor onboard`: the configuration it writes, what it tells, what it refuses, and that nobody notices it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from monitor.connectors.kafka import sample as kafka_sample
+from monitor.connectors.kafka.sample import sample_topic
+from monitor.core.decode.format import Format
+from monitor.core.records import Message, Partition
+from monitor.observe.metric_table import TABLE
+from monitor.onboard import cost as onboard_load
+from monitor.onboard.command import rules_text
+from monitor.onboard.cost import Measured, estimate, measure
+from monitor.onboard.format.recognise import Recognised, recognise
+from monitor.onboard.report import remarks
+from monitor.onboard.settings import decide, written
+from monitor.onboard.survey import ChannelFigures, Survey, survey
+from monitor.settings.load import load
+from monitor.settings.tree import fields
+from tests.brokers import MockBroker, mock_broker
+from tests.commands import monitor
+from tests.plants import TOPICS, messages
+from tests.settings.test_reference import flat
+
+STEPS = 80
+NOW = 1_780_000_000_000
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A short measured run, and an empty folder to work in."""
+    monkeypatch.setattr(onboard_load, "RUN_S", 0.05)
+    monkeypatch.chdir(tmp_path)
+
+
+def lines(kind: str, steps: int = STEPS) -> Path:
+    """A file of a topic's messages."""
+    path = Path(f"{kind}.jsonl")
+    path.write_bytes(b"".join(value.rstrip(b"\n") + b"\n" for _, value, _ in messages(kind, steps)))
+    return path
+
+
+def kept(kind: str, steps: int = STEPS) -> list[Message]:
+    """The same as a run."""
+    return [Message(Partition("t", 0), n, key, value, at) for n, (key, value, at) in enumerate(messages(kind, steps))]
+
+
+@pytest.fixture(scope="module")
+def figures() -> Survey:
+    run = kept("json_long")
+    return survey([run], recognise([run], NOW).format, NOW)
+
+
+@pytest.mark.parametrize("kind", ["influx_line", "json_long", "telegraf_json"])
+def test_a_file_becomes_a_configuration(kind: str) -> None:
+    """The file that is written passes the check, says what was found, and sets nothing that is as by default."""
+    result = monitor("onboard", "--file", lines(kind))
+    assert result.exit_code == 0, result.output
+    assert monitor("check", "-c", "monitor.toml").exit_code == 0
+    settings = load(Path("monitor.toml"), {}, {})
+    assert {key: settings.value(key) for key in TOPICS[kind].found} == TOPICS[kind].found
+    assert settings.source.paths == (f"{kind}.jsonl",)
+    said = flat(Path("monitor.toml"))
+    assert not [key for key, value in said.items() if value == fields()[key].default]
+    assert re.search(rf"^assets    {TOPICS[kind].assets}: pump-01", result.stdout, re.MULTILINE)
+    assert re.search(
+        r"^load      [\d.]+% of a core; measured on the sample: [\d,]+ readings/s", result.stdout, re.MULTILINE
+    )
+    assert "more must pass" in result.stdout
+
+
+@pytest.mark.parametrize("language", ["flux", "influxql"])
+def test_a_dashboard_comes_with_it(language: str) -> None:
+    """It is named in the report, valid JSON in the language asked for, and of the assets and channels of the sample."""
+    result = monitor(
+        "onboard", "--file", lines("json_long"), "--out", "hall.toml", "-s", "name=hall-3", "--grafana", language
+    )
+    assert result.exit_code == 0, result.output
+    assert "written   hall.toml, hall.rules.yml, hall.dashboard.json" in result.stdout
+    page = json.loads(Path("hall.dashboard.json").read_text())
+    assert (page["title"], page["uid"]) == ("hall-3", f"plant-hall-3-{language}")
+    assert page["templating"]["list"][1]["query"] == "pump-01,pump-02,pump-03"
+    seen = survey([kept("json_long")], recognise([kept("json_long")], NOW).format, NOW)
+    assert [panel["title"] for panel in page["panels"][4:]] == list(seen.channels)
+    assert {panel["datasource"]["uid"] for panel in page["panels"]} == {f"monitor-{language}"}
+
+
+def test_every_line_has_its_reason() -> None:
+    """Above each setting that was found stands a comment, with the figure it rests on."""
+    assert monitor("onboard", "--file", lines("influx_line")).exit_code == 0
+    text = Path("monitor.toml").read_text().split("[source]")[1].splitlines()
+    bare = [line for before, line in pairwise(text) if " = " in line and not before.startswith("#")]
+    assert bare == ['kind = "files"']  # said by the command line
+    assert any(line.startswith("# 8 different ones") for line in text)
+
+
+def test_what_was_set_before_is_kept_and_no_secret_copied() -> None:
+    """Of a partial configuration everything is carried over but the secrets, of which the file says where they go."""
+    Path("base.toml").write_text(
+        'name = "hall-3"\n[kafka]\noptions = { "client.id" = "x" }\n[recorder]\ntoken = "hunter2"\n'
+        '[training]\nfirst_steps = 500\n[format]\nkind = "influx_line"\nasset_from = "tag"\n'
+    )
+    file = lines("json_long")
+    assert monitor("onboard", "-c", "base.toml", "--file", file, "--out", "it.toml").exit_code == 0
+    text = Path("it.toml").read_text()
+    assert "hunter2" not in text
+    assert "MONITOR_RECORDER__TOKEN" in text
+    settings = load(Path("it.toml"), {"MONITOR_RECORDER__TOKEN": "hunter2"}, {})
+    assert (settings.name, settings.training.first_steps, settings.format.kind) == ("hall-3", 500, "json_long")
+    assert settings.kafka.options == {"client.id": "x"}
+    assert "recorder.group" not in flat(Path("it.toml"))
+    assert 'job="hall-3"' in Path("it.rules.yml").read_text()
+
+
+def test_secrets_in_files_stay_there() -> None:
+    """A secret that lies in a file is named by its path, as before."""
+    Path("token").write_text("hunter2\n")
+    result = monitor("onboard", "--file", lines("json_long"), "-s", "recorder.token_file=token")
+    assert result.exit_code == 0
+    assert 'token_file = "token"' in Path("monitor.toml").read_text()
+    assert load(Path("monitor.toml"), {}, {}).recorder.token.get_secret_value() == "hunter2"
+    assert "hunter2" not in Path("monitor.toml").read_text() + result.output
+
+
+def test_nothing_is_overwritten_unasked() -> None:
+    """A file that is there stays, and is named; with --force all are replaced."""
+    file = lines("json_long")
+    Path("monitor.toml").write_text("mine")
+    result = monitor("onboard", "--file", file)
+    assert (result.exit_code, Path("monitor.toml").read_text()) == (1, "mine")
+    assert result.stderr == "monitor: monitor.toml is there already; --force replaces it\n"
+    assert monitor("onboard", "--file", file, "--force").exit_code == 0
+    assert monitor("check", "-c", "monitor.toml").exit_code == 0
+    Path("monitor.toml").unlink()
+    assert "monitor.rules.yml is there already" in monitor("onboard", "--file", file).stderr
+
+
+def test_what_is_not_understood_is_refused_with_examples() -> None:
+    """Exit code 1, the reason, three messages at most, nothing of a secret, and no file."""
+    body = json.dumps(
+        {"asset": "a", "temp": 1.5, "flow": 2.5, "timestamp": NOW, "password": "hunter2", "note": "\u001b"}
+    )
+    Path("flat.jsonl").write_text(f"{body}\n" * 30)
+    result = monitor("onboard", "--file", "flat.jsonl")
+    assert result.exit_code == 1
+    first, *shown = result.stderr.splitlines()
+    assert first.startswith("monitor: not understood: each message has several numbers at its top level (temp, flow)")
+    assert len(shown) == 3
+    assert all(line.startswith("  flat[0]@") for line in shown)
+    assert "hunter2" not in result.output
+    assert result.stdout == ""
+    assert sorted(path.name for path in Path().iterdir()) == ["flat.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [("", "there is not a single message"), ("1\n", "of the messages looked at, 1 of 1 are text that is neither")],
+)
+def test_a_file_without_readings_is_refused(body: str, reason: str) -> None:
+    """An empty file, and one of something else, are refused with a sentence."""
+    Path("x.jsonl").write_text(body)
+    result = monitor("onboard", "--file", "x.jsonl")
+    assert result.exit_code == 1
+    assert reason in result.stderr
+
+
+def test_a_sample_too_short_for_a_step_is_refused() -> None:
+    """One reading of each channel does not tell the step; the refusal says what would."""
+    result = monitor("onboard", "--file", lines("json_long", 1))
+    assert result.exit_code == 1
+    assert "the step cannot be told: wait for more messages, or look at more than --messages 50000" in result.stderr
+
+
+def test_what_cannot_be_set_is_told() -> None:
+    """A step beyond what the settings allow ends with the settings' own sentence and leaves no file."""
+    rows = [{"asset": "a", "timestamp": NOW - day * 10 * 86_400_000, "values": {"x": 1.5}} for day in range(20)]
+    Path("slow.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    result = monitor("onboard", "--file", "slow.jsonl")
+    assert result.exit_code == 1
+    assert "what the sample shows cannot be set: windows.step_s = 864000.0: expected a number from" in result.stderr
+    assert sorted(path.name for path in Path().iterdir()) == ["slow.jsonl"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--topic", "x", "--file", "y"]], ids=["neither", "both"])
+def test_there_is_one_thing_to_look_at(arguments: list[str]) -> None:
+    """A topic or a file must be named, and not both."""
+    result = monitor("onboard", *arguments)
+    assert result.exit_code == 2
+    assert "--topic or --file" in re.sub(r"[\s│]+", " ", result.output)
+
+
+def test_a_broker_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a broker the command ends with 1 and the client's reason."""
+    monkeypatch.setattr(kafka_sample, "_ANSWER_S", 1.0)
+    result = monitor("onboard", "--topic", "t", "--bootstrap", "127.0.0.1:9")
+    assert result.exit_code == 1
+    assert "Connection refused" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[MockBroker]:
+    """A broker with a topic of three partitions, of which one is empty."""
+    with mock_broker({"plant": 3}) as made:
+        producer = Producer({"bootstrap.servers": made.bootstrap})
+        for key, value, at in messages("json_wide", 400):
+            producer.produce("plant", value, key, int((key or b"")[-1:]) % 2, timestamp=at)
+            producer.poll(0)
+        assert producer.flush(20) == 0
+        yield made
+
+
+def test_a_topic_becomes_a_configuration(broker: MockBroker) -> None:
+    """From a broker over TCP: brokers, topic, format and step are in the file, and what comes next is told."""
+    result = monitor("onboard", "--topic", "plant", "--bootstrap", broker.bootstrap, "--out", "p.toml")
+    assert result.exit_code == 0, result.output
+    assert "read      3200 of 3200 messages in 3 partitions" in result.stdout
+    assert "monitor topics -c p.toml" in result.stdout
+    said = tomllib.loads(Path("p.toml").read_text())
+    assert said["kafka"] == {"bootstrap_servers": broker.bootstrap}
+    assert said["source"] == {"topics": ["plant"]}
+    settings = load(Path("p.toml"), {}, {})
+    assert {key: settings.value(key) for key in TOPICS["json_wide"].found} == TOPICS["json_wide"].found
+
+
+def test_a_look_is_not_noticed(broker: MockBroker) -> None:
+    """Members of the daemon's group, and of one with the sampler's own name, keep all; nothing is committed."""
+    revoked: list[str] = []
+    members = []
+    for group in ("monitor", "monitor-onboard"):
+        member = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": group, "enable.auto.commit": False})
+        member.subscribe(["plant"], on_revoke=lambda *_: revoked.append("revoked"))
+        members.append(member)
+    try:
+        while not all(len(member.assignment()) == 3 for member in members):
+            for member in members:
+                member.poll(0.1)
+        assert monitor("onboard", "--topic", "plant", "--bootstrap", broker.bootstrap).exit_code == 0
+        for _ in range(30):
+            for member in members:
+                member.poll(0.05)
+        assert revoked == []
+        for member in members:
+            assert len(member.assignment()) == 3
+            committed = member.committed([TopicPartition("plant", number) for number in range(3)], 10)
+            assert [part.offset for part in committed] == [-1001] * 3
+    finally:
+        for member in members:
+            member.close()
+
+
+def test_a_sample_spans_what_the_topic_holds(broker: MockBroker) -> None:
+    """Of a topic larger than the sample: half the newest, the rest spread from the oldest on, in runs without gaps."""
+    sample = sample_topic({"bootstrap.servers": broker.bootstrap}, "plant", "x", 600)
+    assert {part.number: count for part, count in sample.held.items()} == {0: 1600, 1: 1600, 2: 0}
+    assert sample.cut == ""
+    for number in (0, 1):
+        runs = [run for run in sample.runs if run[0].partition.number == number]
+        assert [len(run) for run in runs] == [33, 33, 33, 100]
+        assert all([each.offset for each in run] == list(range(run[0].offset, run[-1].offset + 1)) for run in runs)
+        assert (runs[0][0].offset, runs[-1][-1].offset) == (0, 1599)
+        assert all(left[-1].offset < right[0].offset for left, right in pairwise(runs))
+    assert len(sample_topic({"bootstrap.servers": broker.bootstrap}, "plant", "x", 3).runs) == 2
+
+
+def test_an_unknown_topic_is_not_made(broker: MockBroker) -> None:
+    """A name that does not exist is refused with those that are close, and does not come into being."""
+    for _ in range(2):
+        result = monitor("onboard", "--topic", "plan", "--bootstrap", broker.bootstrap)
+        assert result.exit_code == 1
+        assert "no topic 'plan'; there is plant" in result.stderr
+
+
+def test_a_sample_has_a_bound_in_bytes(broker: MockBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many messages are asked for, reading ends at a number of bytes, and the report says so."""
+    monkeypatch.setattr(kafka_sample, "_MOST_BYTES", 100_000)
+    sample = sample_topic({"bootstrap.servers": broker.bootstrap}, "plant", "x", 10_000)
+    assert "it was cut at" in sample.cut
+    assert sum(map(len, sample.runs)) < 3200
+
+
+def found(figures: Survey, **more: object) -> dict[str, object]:
+    """What is decided, where it is not the default."""
+    base = load(None, {}, {key.replace("__", "."): value for key, value in more.items()})
+    chosen = decide(base, Recognised(Format("json_wide"), {}, ""), figures)
+    return {key: value for key, (value, _) in chosen.items() if value != fields()[key].default}
+
+
+def test_late_readings_are_waited_for(figures: Survey) -> None:
+    """The lateness is raised to what was seen, in whole steps, and idle so that it is no shorter."""
+    late = replace(figures, late_ms=7300)
+    assert found(late) == {"windows.lateness_s": 8.0, "windows.idle": 8}
+    assert found(figures) == {}
+    assert found(late, windows__lateness_s=10.0, windows__idle=10) == {"windows.lateness_s": 10.0}
+
+
+def test_a_fast_topic_waits_less(figures: Survey) -> None:
+    """At ten readings a second, two seconds of lateness would outlast what counts as silence."""
+    assert found(replace(figures, step_ms=100)) == {"windows.step_s": 0.1, "windows.lateness_s": 0.2}
+
+
+def test_a_slow_topic_is_remembered_longer(figures: Survey) -> None:
+    """At a reading an hour, a thousand steps take longer than the horizon: it is doubled beyond them."""
+    slow = found(replace(figures, step_ms=3_600_000))
+    assert slow == {"windows.step_s": 3600.0, "training.horizon_s": 7_200_000.0}
+
+
+def test_a_wide_plant_gets_room(figures: Survey) -> None:
+    """More channels and assets than the defaults allow get a quarter more than was seen, and the history fits."""
+    channels = {f"c{n}": ChannelFigures(9, 1, 1000, 0.0) for n in range(800)}
+    wide = replace(figures, channels=channels, assets=tuple(f"a{n}" for n in range(9000)), observed=np.ones(9000))
+    got = found(wide)
+    assert (got["windows.max_channels"], got["windows.max_assets"]) == (1000, 11_250)
+    assert got["training.history_windows"] == 4096 * 2**20 // (64 * 1000 * 10)
+
+
+def test_sparse_windows_are_scored(figures: Survey) -> None:
+    """Where assets have less than half of the cells measured, windows are scored with less."""
+    sparse = replace(figures, observed=np.array([0.4] * 10), assets=tuple("abcdefghij"))
+    assert found(sparse) == {"windows.min_observed": 0.32}
+
+
+@examples(max_examples=150, deadline=None)
+@given(
+    step_ms=st.integers(1, 15_000_000),
+    late_ms=st.integers(0, 80_000_000),
+    channels=st.integers(1, 4096),
+    assets=st.integers(1, 65_536),
+    observed=st.floats(0.001, 1),
+)
+def test_whatever_is_found_loads(step_ms: int, late_ms: int, channels: int, assets: int, observed: float) -> None:
+    """Any step, lateness, number of channels and assets and any sparseness give a configuration without a mistake."""
+    names = tuple(f"a{n}" for n in range(assets))
+    seen = {f"c{n}": ChannelFigures(9, 1, 1000, 0.0) for n in range(channels)}
+    late_ms = min(late_ms, 80_000 * step_ms)
+    some = np.full(assets, observed)
+    nothing: dict[str, Any] = {"skew_ms": {}, "repeated": 0.0, "colliding": 0.0, "disorder": 0.1, "rate": 1.0}
+    figures = Survey(
+        messages=9,
+        rejected=(),
+        readings=9,
+        assets=names,
+        channels=seen,
+        step_ms=step_ms,
+        regular=1.0,
+        late_ms=late_ms,
+        latest_ms=late_ms,
+        observed=some,
+        span_ms=1000,
+        weight=1.0,
+        **nothing,
+    )
+    base = load(None, {}, {})
+    form = Format("json_wide", asset_from="key", timestamp="Zeit\u00e4 #'", values="x y")
+    text = written(base, decide(base, Recognised(form, {"kind": "because\n[x]"}, ""), figures), "head\nx = 1")
+    path = Path("any.toml")
+    path.write_text(text, encoding="utf-8")
+    settings = load(path, {}, {})
+    assert (settings.windows.step_ms, settings.format.timestamp) == (step_ms, "Zeit\u00e4 #'")
+    assert settings.windows.lateness_s * 1000 >= figures.late_ms - 1
+
+
+def test_the_rules_name_what_the_daemon_writes(figures: Survey) -> None:
+    """Every metric in the rules is in the table of metrics, and promtool finds nothing wrong with them."""
+    text = rules_text(load(None, {}, {}), figures)
+    assert set(re.findall(r"\b(monitor_\w+)\{", text)) <= {each.name for each in TABLE}
+    assert 'sum(monitor_assets{job="monitor"}) < 3' in text
+    tool = shutil.which("promtool")
+    if tool is None and os.environ.get("CI") != "true":
+        pytest.skip("promtool is not installed (Debian: prometheus)")
+    assert tool is not None, "promtool is missing in CI"
+    Path("r.yml").write_text(text)
+    done = subprocess.run([tool, "check", "rules", "r.yml"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "3 rules found" in done.stdout
+
+
+@pytest.mark.parametrize("steps", [1, 200])
+def test_the_load_is_measured_on_the_sample(steps: int, figures: Survey) -> None:
+    """Per reading there is one window for every eight channels, whether the sample fills a window or not."""
+    settings = load(None, {}, {"format.kind": "json_long", **TOPICS["json_long"].found})
+    measured = measure(settings, [kept("json_long", steps)], figures, NOW)
+    assert measured.windows_per_s / measured.readings_per_s == pytest.approx(1 / 8, rel=0.05)
+    assert measured.readings_per_s > 100
+    assert 0 < measured.training_step_s < 10
+
+
+def test_the_start_is_reckoned_from_what_is_there(figures: Survey) -> None:
+    """What the topic does not hold of the first steps must be waited for; what it holds must be read."""
+    settings, measured = load(None, {}, {}), Measured(1000.0, 100.0, 0.02)
+    short = estimate(settings, replace(figures, span_ms=400_000, weight=2.0), measured, 5000)
+    assert (short.waiting_s, short.reading_s) == (600, 10)
+    enough = estimate(settings, replace(figures, span_ms=4_000_000, weight=2.0), measured, 40_000)
+    assert (enough.waiting_s, enough.reading_s, enough.training_s) == (0, 20, 16)
+    assert short.load == pytest.approx(figures.rate / 1000)
+    assert short.assets_mb == pytest.approx(3 * (40_000 + 1.5 * 64 * 8 * 5) / 2**20)
+
+
+def test_what_is_odd_is_remarked(figures: Survey) -> None:
+    """Collisions, skewed clocks, texts, missing readings and different machines are told; a tidy topic has none."""
+    form = Recognised(Format("telegraf_json", asset_from="tag", timestamp_unit="s"), {}, "")
+    base = load(None, {}, {"recorder.enabled": True})
+    assert list(remarks(base, figures, {}, form)) == []
+    assert "[recorder]" in "".join(remarks(load(None, {}, {}), figures, {}, form))
+    channels = {"x": ChannelFigures(9, 1, 1000, 0.3), "y": ChannelFigures(9, 3, 1000, 0.0)}
+    odd = replace(figures, colliding=0.2, repeated=0.1, skew_ms={"a": 90_000, "b": 0}, regular=0.2, channels=channels)
+    text = "\n".join(remarks(base, odd, {"state": 1.0, "y": 0.1}, form))
+    for part in (
+        "20.0% of the readings contradict another",
+        'json_timestamp_units = "1ms"',
+        "10.0% of the readings are said twice",
+        "1 field without a number, left out: state",
+        "the clocks of 1 asset are a step or more off those of the others: a by +90 s",
+        "no steady period",
+        "1 channel without readings for more than 2% of the steps, x for 30%",
+        "1 of 2 channels are not of all assets",
+    ):
+        assert part in text

@@ -1,0 +1,243 @@
+"""Formats told from messages alone, and refusals that say what was seen."""
+
+import json
+import struct
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import msgspec
+import pytest
+
+from monitor.core.records import Message, Partition
+from monitor.onboard.format.bytes import example, kind_of
+from monitor.onboard.format.labels import plain
+from monitor.onboard.format.recognise import Unrecognised, recognise
+from tests.core.decode.malformed import GOOD, NANOS, NOW, SECONDS
+
+Body = dict[str, Any]
+
+
+def topic(values: Sequence[bytes | None], keys: Sequence[bytes | None] = ()) -> list[list[Message]]:
+    """One run of messages."""
+    given = [*keys, *[None] * (len(values) - len(keys))]
+    pairs = enumerate(zip(values, given, strict=True))
+    return [[Message(Partition("t", 0), n, key, value, NOW) for n, (value, key) in pairs]]
+
+
+def bodies(items: Sequence[Body]) -> list[bytes]:
+    return [json.dumps(item).encode() for item in items]
+
+
+def found(values: Sequence[bytes | None], keys: Sequence[bytes | None] = ()) -> Body:
+    """The settings of the format."""
+    return asdict(recognise(topic(values, keys), NOW).format)
+
+
+def refused(values: Sequence[bytes | None], keys: Sequence[bytes | None] = ()) -> str:
+    with pytest.raises(Unrecognised) as refusal:
+        recognise(topic(values, keys), NOW)
+    return str(refusal.value)
+
+
+def long(**more: Any) -> list[Body]:
+    """Ten seconds of two machines with two sensors."""
+    return [
+        {
+            "machine": m,
+            "sensor": s,
+            "ts": NOW - 10_000 + 1000 * t,
+            "value": (100.0 if s == "temp" else 1.0) + t / 10,
+            **more,
+        }
+        for t in range(10)
+        for m in ("m1", "m2")
+        for s in ("temp", "flow")
+    ]
+
+
+def points(kind: str, tags: Sequence[dict[str, str]], fields: str = "f=1.5") -> list[bytes]:
+    """Ten seconds of Telegraf's points with these tags each, as line protocol or as JSON."""
+    rows = []
+    for t in range(10):
+        for each in tags:
+            if kind == "influx_line":
+                head = ",".join(["cpu", *(f"{name}={value}" for name, value in each.items())])
+                rows.append(f"{head} {fields} {NANOS - 10**10 + t * 10**9}\n".encode())
+            else:
+                rows += bodies([{"name": "cpu", "tags": each, "fields": {"f": t + 0.5}, "timestamp": SECONDS - 10 + t}])
+    return rows
+
+
+def test_names_are_compared_without_their_dress() -> None:
+    """Case, separators and a trailing id or name do not matter."""
+    assert {plain(name) for name in ("asset", "Asset", "assetId", "asset_id", "ASSET-NAME", "AssetID")} == {"asset"}
+
+
+@pytest.mark.parametrize("name", ["json_long", "json_wide", "influx_line", "telegraf_json"])
+def test_the_decoders_own_examples_are_recognised(name: str) -> None:
+    """What the decoder's tests call good is given the kind it was written for."""
+    values = [value for _, value in GOOD[name]] * 20
+    assert found(values)["kind"] == name
+
+
+def test_a_long_message_is_mapped_by_its_names() -> None:
+    """Machine, sensor, time and value are found beside a site, a unit and a quality."""
+    got = found(bodies(long(site="north", unit="x", quality=192)))
+    assert got["kind"] == "json_long"
+    assert (got["asset"], got["channel"], got["timestamp"], got["value"]) == ("machine", "sensor", "ts", "value")
+    assert (got["asset_from"], got["timestamp_unit"]) == ("field", "ms")
+
+
+def test_the_key_names_the_asset_where_no_field_does() -> None:
+    """Without a field for it, a key that comes again is the asset, in every kind."""
+    rows = long()
+    keys = [row.pop("machine").encode() for row in rows]
+    assert found(bodies(rows), keys)["asset_from"] == "key"
+    wide = [{"ts": NOW - 1000 * t, "values": {"a": 1.0}} for t in range(10) for _ in "xy"]
+    assert found(bodies(wide), [b"x", b"y"] * 10)["asset_from"] == "key"
+    for kind in ("influx_line", "telegraf_json"):
+        got = found(points(kind, [{}, {}]), [b"x", b"y"] * 10)
+        assert (got["kind"], got["asset_from"]) == (kind, "key")
+
+
+@pytest.mark.parametrize("kind", ["influx_line", "telegraf_json"])
+def test_a_tag_that_lets_readings_coincide_is_no_asset(kind: str) -> None:
+    """Behind one host stand two machines: the tag that tells them apart is taken, whatever it is called."""
+    got = found(points(kind, [{"host": "gw", "zone": "a", "kind": "k"}, {"host": "gw", "zone": "b", "kind": "k"}]))
+    assert (got["asset_from"], got["asset_tag"]) == ("tag", "zone")
+    got = found(points(kind, [{"host": "gw1", "region": "a"}, {"host": "gw2", "region": "a"}]))
+    assert got["asset_tag"] == "host"
+
+
+@pytest.mark.parametrize("kind", ["influx_line", "telegraf_json"])
+def test_of_equal_tags_the_better_name_counts(kind: str) -> None:
+    """Telegraf puts a host on every point; an asset tag beside it is preferred."""
+    tags = [{"host": "h1", "asset": "p1"}, {"host": "h2", "asset": "p2"}]
+    assert found(points(kind, tags))["asset_tag"] == "asset"
+
+
+def test_batched_metrics_are_telegrafs() -> None:
+    """Several metrics in one message, and lone ones between, are Telegraf's JSON, with its seconds."""
+    lone = [json.loads(value) for value in points("telegraf_json", [{"asset": "a"}, {"asset": "b"}])]
+    rows = bodies([*({"metrics": lone[n : n + 2]} for n in range(0, 10, 2)), *lone[10:]])
+    got = recognise(topic(rows), NOW)
+    assert (got.format.kind, got.format.timestamp_unit, got.format.asset_tag) == ("telegraf_json", "s", "asset")
+    assert "several metrics" in got.kind
+
+
+def test_lines_without_a_time_take_the_messages() -> None:
+    """Line protocol may have no timestamps; the unit then does not matter, and the reason says so."""
+    rows = [f"cpu,host=h{n % 2} f={n}".encode() for n in range(20)]
+    got = recognise(topic(rows), NOW)
+    assert got.format.kind == "influx_line"
+    assert "no point has a time" in got.told["timestamp_unit"]
+
+
+def test_long_messages_get_room() -> None:
+    """Where messages are longer, or have more channels, than the defaults let through, the format has room for them."""
+    wide = [
+        {"asset": "a", "ts": NOW - 1000 * t, "values": {f"c{n}": 1.0 for n in range(300)}, "note": "x" * 1_100_000}
+        for t in range(3)
+    ]
+    got = found(bodies(wide))
+    assert got["max_channels"] == 600
+    assert got["max_message_bytes"] > 1_100_000
+
+
+def test_a_few_broken_messages_do_not_matter() -> None:
+    """One message in twenty that is something else is left to the dead letters."""
+    rows = bodies(long())
+    assert found([*rows, b"\x1f\x8bxx", b"{"])["kind"] == "json_long"
+    text = refused([*rows, *[b"\x1f\x8bxx"] * 20])
+    assert "40 of 60 are JSON objects; 20 of 60 are gzip" in text
+
+
+AVRO = b"\x00" + struct.pack(">I", 42) + b"\x02\x06abc"
+PLAIN = {"asset": "a", "timestamp": NOW}
+REFUSALS: dict[str, tuple[Sequence[bytes | None], str]] = {
+    "nothing": ([], "not a single message"),
+    "tombstones": ([None, b""], "only messages without a value"),
+    "gzip": ([b"\x1f\x8b\x08\x00"], "gzip"),
+    "zstd": ([b"\x28\xb5\x2f\xfd\x00"], "zstd"),
+    "snappy": ([b"\x82SNAPPY\x00\x00"], "Snappy"),
+    "registry": ([AVRO], "schema in a registry (number 42)"),
+    "avro file": ([b"Obj\x01\x04"], "an Avro file"),
+    "protobuf": ([b"\x08\x96\x01\x12\x05pumps\x19" + struct.pack("<d", 1.5)], "Protobuf"),
+    "message pack": ([msgspec.msgpack.encode({"a": 1.5, "é": b"\xff"})], "MessagePack"),
+    "other bytes": ([b"\xff\xfe\x00\x07"], "bytes of no format known"),
+    "xml": ([b"<reading/>"], "XML"),
+    "csv": ([b"time,asset,value\n1,a,2"], "CSV"),
+    "text": ([b"all is well"], "text that is neither"),
+    "array": ([b"[1,2]"], "JSON arrays"),
+    "lines of json": ([b'{"a":1}\n{"a":2}'], "several JSON objects each"),
+    "broken json": ([b'{"a":1'], "broken JSON"),
+    "no time": (bodies([{"asset": "a", "value": 1.5}]), "no field of these holds a time"),
+    "no zone": (bodies([{"asset": "a", "at": "2024-05-01 12:00:00", "value": 1.5}]), "at has no zone"),
+    "time as text": (
+        bodies([{"asset": "a", "time": "1700000000", "value": 1.5}]),
+        "time is a number written as a text",
+    ),
+    "future": (bodies([{"asset": "a", "time": NOW + 10**9, "value": 1.5}]), "no field of these holds a time"),
+    "odd name": (bodies([{**PLAIN, 'a"b': {"a": 1.5}}]), "names with a quote"),
+    "texts only": (bodies([{**PLAIN, "value": "on"}]), "no field holds a number"),
+    "numbers as texts": (bodies([{**PLAIN, "value": "1.5"}]), "value is a number written as a text"),
+    "flat": (bodies([{**PLAIN, "temp": 1.5, "flow": 2.5}]), "the channels stand beside the asset"),
+    "nested": (bodies([{**PLAIN, "data": {"x": {"y": 1.5}}}]), "what is nested deeper is not read (data)"),
+    "no channel": (bodies([{**PLAIN, "value": 1.5}]), "nothing tells which asset"),
+    "no asset": (bodies([{"sensor": "s", "timestamp": NOW, "value": 1.5}]), "nothing tells which asset"),
+    "asset as number": (bodies([{"asset": 7, "timestamp": NOW, "values": {"a": 1.5}}]), "asset is no text"),
+    "one asset a message": (
+        bodies([{"id": f"{n:032x}", "timestamp": NOW, "values": {"a": 1.5}} for n in range(40)]),
+        "nothing tells which asset",
+    ),
+    "no tag": ([f"cpu f=1 {NANOS}".encode()], "there is no tag"),
+    "bad tag": ([f"cpu,host=a\\ b f=1 {NANOS}".encode()], "tags: 'host'"),
+    "lines of texts": ([f'cpu,host=a f="on" {NANOS}'.encode()], "NoNumericField"),
+    "lines of another time": ([b"cpu,host=a f=1 17"], "no time from the year 2000"),
+    "table of texts": (bodies([{**PLAIN, "values": {"a": 1.5, "b": 2.5, "c": "x"}}]), "WrongType at values.c"),
+    "time with a fraction": (
+        bodies([{**PLAIN, "timestamp": NOW + 0.5, "values": {"a": 1.5}}]),
+        "WrongType at timestamp",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(REFUSALS))
+def test_what_cannot_be_read_is_refused_with_what_was_seen(name: str) -> None:
+    """Of each kind of message that the monitor cannot read, the refusal says what it is, not that an error occurred."""
+    values, reason = REFUSALS[name]
+    assert reason in refused(values if len(values) > 1 else [*values] * 30)
+
+
+def test_a_text_with_numbers_is_not_taken_for_protobuf() -> None:
+    """Bytes that parse as nothing stay unnamed."""
+    assert kind_of(b"\xff" * 20) == "bytes of no format known here"
+
+
+def test_an_example_is_short_and_harmless() -> None:
+    """Control characters are escaped, secrets masked, and a long message is cut, in key and value alike."""
+    body = {
+        "asset": "a\u001b[31m",
+        "password": "hunter2",
+        "api_key": "k3y",
+        "url": "http://me:hunter2@x/",
+        "fill": "z" * 900,
+    }
+    shown = example(Message(Partition("t", 3), 9, b"token=hunter2\x07", json.dumps(body).encode(), NOW))
+    assert shown.startswith("t[3]@9 key='token=********")
+    assert "hunter2" not in shown
+    assert "k3y" not in shown
+    assert shown.isprintable()
+    assert len(shown) < 400
+    line = example(Message(Partition("t", 0), 0, None, b"db,host=a secret=hunter2,x=1", NOW))
+    assert "hunter2" not in line
+    binary = example(Message(Partition("t", 0), 0, b"\xff", b"\x1f\x8b\x07" * 100, NOW))
+    assert "\\x1f\\x8b" in binary
+    assert binary.isprintable()
+
+
+def test_an_unfinished_secret_is_masked() -> None:
+    """A secret that the shortening cuts in two is masked all the same."""
+    body = b'{"client_secret": "' + b"s3cr3t" * 2000
+    assert "s3cr3t" not in example(Message(Partition("t", 0), 0, None, body, NOW))

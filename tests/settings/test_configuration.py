@@ -1,0 +1,228 @@
+"""Loading: what wins over what, and that every mistake is named with its consequence."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.settings.load import ConfigurationError, load, render
+from monitor.settings.tree import fields
+from tests.settings.mistakes import MISTAKES, PLANTED, Mistake, mistakes, write
+
+
+def as_toml(settings: Mapping[str, Any]) -> str:
+    """Dotted keys are TOML, and so is JSON but for the colons of tables."""
+
+    def value(found: Any) -> str:
+        if isinstance(found, dict):
+            return "{" + ", ".join(f"{json.dumps(key)} = {value(each)}" for key, each in found.items()) + "}"
+        return "nan" if found != found else json.dumps(found)  # noqa: PLR0124 - NaN is not itself
+
+    return "\n".join(f"{key} = {value(each)}" for key, each in settings.items())
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: " ".join(mistake.settings))
+@pytest.mark.parametrize("way", ["file", "flags"])
+def test_a_mistake_is_named_with_its_consequence(
+    way: str, mistake: Mistake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One mistake gives one sentence that names key, value and consequence, from the file and from flags alike."""
+    monkeypatch.chdir(tmp_path)
+    Path("here.jsonl").touch()
+    path = write(tmp_path, as_toml(mistake.settings)) if way == "file" else None
+    (problem,) = mistakes(path, overrides={} if way == "file" else mistake.settings)
+    assert [text for text in [*mistake.named, mistake.consequence] if text not in problem] == []
+    assert PLANTED not in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("MONITOR_WINDOWS__LENGHT", "32", "perhaps MONITOR_WINDOWS__LENGTH is meant"),
+        ("MONITOR_WINDOWS_LENGTH", "32", "perhaps MONITOR_WINDOWS__LENGTH is meant"),
+        ("monitor_windows__length", "32", "perhaps MONITOR_WINDOWS__LENGTH is meant"),
+        ("MONITOR_NMAE", "x", "perhaps MONITOR_NAME is meant"),
+        ("MONITOR_WINDOWS", "{}", "no setting has this variable"),
+        ("MONITOR_KAFKA__OPTIONS__LINGER", "5", "perhaps MONITOR_KAFKA__OPTIONS is meant"),
+        ("MONITOR_KAFKA__SASL_PASSWRD", PLANTED, "perhaps MONITOR_KAFKA__SASL_PASSWORD is meant"),
+        ("MONITOR_", "x", "no setting has this variable"),
+        ("MONITOR_SERVICE_HOST", "10.0.0.1", "enableServiceLinks: false"),
+        ("MONITOR_PORT_9464_TCP_ADDR", "10.0.0.1", "enableServiceLinks: false"),
+    ],
+)
+def test_a_variable_must_name_a_setting(name: str, text: str, said: str) -> None:
+    """A variable that begins with MONITOR_ and names no setting is refused, with what was probably meant."""
+    (problem,) = mistakes(env={name: text})
+    assert problem.startswith(f"{name}: ")
+    assert said in problem
+    assert "in silence" in problem
+    assert PLANTED not in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("MONITOR_SOURCE__TOPICS", "a,b", 'as JSON such as ["a", "b"]; there would be nothing to read'),
+        ("MONITOR_KAFKA__OPTIONS", f"password={PLANTED}", 'as JSON such as {"linger.ms": 5}; the client would not'),
+        ("MONITOR_WINDOWS__LENGTH", "many", 'windows.length = "many": expected a whole number from 4 to 1024 steps'),
+        ("MONITOR_WINDOWS__LENGTH", "", 'windows.length = "": expected a whole number'),
+        ("MONITOR_RECORDER__ENABLED", "2", 'recorder.enabled = "2": expected true or false'),
+    ],
+)
+def test_a_variable_must_have_a_fitting_text(name: str, text: str, said: str) -> None:
+    """A text of the environment that cannot become the setting's value is refused with what would fit."""
+    (problem,) = mistakes(env={name: text})
+    assert said in problem
+    assert PLANTED not in problem
+
+
+def test_other_variables_are_none_of_ours() -> None:
+    """Variables without the prefix are not looked at."""
+    assert load(None, {"PATH": "/bin", "WINDOWS__LENGTH": "x", "MONITORING_X": "x"}, {}) == load(None, {}, {})
+
+
+def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    """Each setting comes from the last of file, environment and flags that names it, whatever they say of others."""
+    path = write(tmp_path, 'name = "file"\n[windows]\nlength = 32\nidle = 7\nmax_fill = 2\n')
+    env = {"MONITOR_WINDOWS__LENGTH": "128", "MONITOR_WINDOWS__IDLE": "8", "MONITOR_LOG__LEVEL": "debug"}
+    settings = load(path, env, {"windows.length": 256, "source.topics": '["a"]', "outputs.directory": "-"})
+    windows = settings.windows
+    assert (windows.length, windows.idle, windows.max_fill) == (256, 8, 2)
+    assert (settings.name, settings.log.level, settings.source.topics) == ("file", "debug", ("a",))
+    assert settings.outputs.directory == "-"
+
+
+def test_a_table_of_options_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    """Options of the environment do not mix with those of the file."""
+    path = write(tmp_path, '[kafka]\noptions = { "linger.ms" = 5 }\n')
+    settings = load(path, {"MONITOR_KAFKA__OPTIONS": '{"compression.type": "zstd"}'}, {})
+    assert settings.kafka.options == {"compression.type": "zstd"}
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    """Unknown names, bad values and bad combinations of file, environment and flags come in one error."""
+    path = write(tmp_path, 'sorce = 1\n[windows]\nstep_s = "x"\nlenght = 3\n[threshold]\nwarm = 20000\n')
+    problems = mistakes(path, {"MONITOR_NAME": "a b", "MONITOR_X": ""}, {"health.port": -1, "store.uri": "x"})
+    for key in ("sorce", "windows.step_s", "windows.lenght", "threshold.warm", "name", "MONITOR_X", "health.port"):
+        assert len([sentence for sentence in problems if sentence.startswith((f"{key}:", f"{key} ="))]) == 1
+    assert len(problems) == 8
+
+
+def test_a_bad_value_raises_no_other_alarm(tmp_path: Path) -> None:
+    """Of a setting whose value does not fit, nothing further is said about its combination with others."""
+    path = write(
+        tmp_path,
+        '[threshold]\nmemory = "much"\nwarm = 20000\n[kafka]\nsasl_mechanism = "PLAIN"\nsecurity_protocol = 1\n',
+    )
+    problems = mistakes(path)
+    assert [sentence.partition(" ")[0] for sentence in problems] == ["threshold.memory", "kafka.security_protocol"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"[windows\n", "not TOML"),
+        (b"[windows]\nlength = 32\nlength = 33\n", "not TOML"),
+        (b'name = "\xff"\n', "not UTF-8 at byte 8"),
+        (None, "cannot be read (No such file or directory)"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_a_mistake(content: bytes | None, said: str, tmp_path: Path) -> None:
+    """A file that is missing or no TOML is refused by name; the variables are still looked at."""
+    path = tmp_path / "monitor.toml"
+    if content is not None:
+        path.write_bytes(content)
+    problems = mistakes(path, {"MONITOR_NMAE": "x"})
+    assert len(problems) == 2
+    assert problems[0].startswith(f"{path}: ")
+    assert said in problems[0]
+
+
+@pytest.mark.parametrize("content", ["windows = 3", 'windows = "x"', "windows = [1]", "[[windows]]\nlength = 3"])
+def test_a_section_must_be_a_table(content: str, tmp_path: Path) -> None:
+    """A section that is something else is refused, and its value not shown."""
+    (problem,) = mistakes(write(tmp_path, content))
+    assert problem == "windows: expected a table, [windows]; nothing in it would be in force"
+
+
+def test_no_key_of_the_file_reaches_the_library(tmp_path: Path) -> None:
+    """A key that is an argument of the settings library is as unknown as any other."""
+    env = write(tmp_path, "").with_name("x.env")
+    env.write_text("MONITOR_NAME=from-elsewhere\n")
+    (problem,) = mistakes(write(tmp_path, f'_env_file = "{env}"\n'))
+    assert problem.startswith("_env_file: there is no such setting")
+
+
+def test_the_recorder_gets_a_group_of_its_own() -> None:
+    """The recorder's group follows the source's unless it is given, and is shown as it is in force."""
+    settings = load(None, {}, {"source.group": "line-3"})
+    assert settings.recorder.group == "line-3-recorder"
+    assert 'group = "line-3-recorder"' in render(settings)
+    assert load(None, {}, {"recorder.group": "mine"}).recorder.group == "mine"
+
+
+def test_a_table_file_needs_no_further_word(tmp_path: Path) -> None:
+    """Files of csv and npz go with the default format."""
+    path = tmp_path / "pump-1.csv"
+    path.touch()
+    for kind in ("csv", "npz"):
+        settings = load(None, {}, {"source.kind": "files", "source.format": kind, "source.paths": [str(path)]})
+        assert settings.source.format == kind
+
+
+def test_the_monitor_does_not_read_its_own_files(tmp_path: Path) -> None:
+    """A file that the outputs write is refused as a source, by whatever path it is named."""
+    path = tmp_path / "monitor.alerts.jsonl"
+    path.touch()
+    wrong = {
+        "source.kind": "files",
+        "source.paths": [f"{tmp_path}/../{tmp_path.name}/monitor.alerts.jsonl"],
+        "outputs.kind": "files",
+        "outputs.directory": str(tmp_path),
+    }
+    (problem,) = mistakes(overrides=wrong)
+    assert "read its own alerts" in problem
+
+
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)
+SOME = {
+    "name": st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True),
+    "format.asset": TEXTS.filter(lambda text: text.strip() and not re.search(r'["\\\x00-\x1f]', text)),
+    "source.paths": st.lists(TEXTS, max_size=3),
+    "windows.min_observed": st.floats(0, 1),
+    "windows.max_assets": st.integers(1, 65_536),
+    "training.learning_rate": st.floats(1e-6, 0.1),
+    "outputs.fsync": st.booleans(),
+    "kafka.options": st.dictionaries(st.sampled_from(["linger.ms", "client.rack"]), TEXTS | st.integers()),
+}
+
+
+@given(wrong=st.fixed_dictionaries({}, optional=SOME))
+def test_what_is_shown_can_be_loaded(tmp_path_factory: pytest.TempPathFactory, wrong: dict[str, Any]) -> None:
+    """The settings as shown, without secrets, are a file that gives the same settings."""
+    settings = load(None, {}, wrong)
+    path = write(tmp_path_factory.mktemp("shown"), render(settings))
+    assert load(path, {}, {}) == settings
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.just(PLANTED),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(wrong=st.dictionaries(st.sampled_from([*fields(), "x", "kafka.x", "x.y", "kafka"]), JUNK, max_size=5))
+def test_whatever_is_wrongthe_answer_is_settings_or_sentences(wrong: dict[str, Any]) -> None:
+    """No value of any type makes loading fail in another way, or a secret's value appear."""
+    try:
+        sentences = [render(load(None, {}, wrong))]
+    except ConfigurationError as error:
+        sentences = error.problems
+    assert sentences
+    assert not [text for text in sentences if re.search(f"(password|token) = .*{PLANTED}", text)]

@@ -1,0 +1,146 @@
+"""`monitor demo` as whoever tries the program out sees it, and how its words come about."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from monitor.core.publish import alert_record
+from monitor.core.records import Alert, ChannelShare
+from monitor.evaluation.alerts import AlertSpan, judge
+from monitor.service.run import Service
+from monitor.simulator.demo_view import View, summary
+from monitor.simulator.faults import Fault
+from tests.rig import READINGS, settings
+
+ROOT = Path(__file__).parents[2]
+START = 1_700_000_000_000
+
+
+def alert(state: str, sequence: int = 0, observed: float | None = 4.2) -> bytes:
+    """A line of the file of alerts."""
+    share = ChannelShare("pressure", 0.82, observed, 2.5, 2.0, 3.0, 0)
+    made = Alert(
+        id="x",
+        asset="pump-01",
+        state=state,
+        start=START,
+        end=START + 90_000 if state == "resolved" else None,
+        time=START + 3_000,
+        severity="warning",
+        score=1.5,
+        threshold=1.0,
+        ratio=1.5,
+        peak=1.5,
+        channels=(share,),
+        model="m",
+        detector="d",
+        partition=READINGS,
+        offset=1,
+        position=1,
+        sequence=sequence,
+    )
+    return (alert_record("alerts", made).value or b"") + b"\n"
+
+
+def printed(console: Console) -> list[str]:
+    return [line.rstrip() for line in console.export_text().splitlines()]
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(width=160, record=True, file=io.StringIO(), force_terminal=False)
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Service:
+    return Service(settings(tmp_path))
+
+
+def test_alerts_are_told_as_they_come(tmp_path: Path, console: Console, service: Service) -> None:
+    """Each line of the file is told once, in words, when it is whole; a part of a line waits for its rest."""
+    file = tmp_path / "alerts.jsonl"
+    view = View(console, service, file, 100)
+    with view:
+        view.refresh()
+        whole, part = alert("firing"), alert("firing", 1, None)
+        file.write_bytes(whole + part[:40])
+        view.refresh()
+        view.refresh()
+        assert printed(console) == [
+            "22:13:23  firing    pump-01  pressure 4.2, expected 2 to 3 (82%)  score 1.50 x threshold"
+        ]
+        file.write_bytes(whole + part + alert("resolved", 2))
+    told = printed(console)
+    assert told[-2:] == [
+        "22:13:23  worse     pump-01  pressure not measured, expected 2 to 3 (82%)  score 1.50 x threshold",
+        "22:13:23  resolved  pump-01  after 90 s",
+    ]
+
+
+def test_a_wrong_clock_is_told_without_a_channel(tmp_path: Path, console: Console, service: Service) -> None:
+    """The line of a clock says how far it is off."""
+    file = tmp_path / "alerts.jsonl"
+    clock = {**json.loads(alert("firing")), "cause": "sensor", "fault": "clock", "channels": [], "score": 75.0}
+    file.write_text(json.dumps(clock) + "\n")
+    with View(console, service, file, 100) as view:
+        view.refresh()
+    assert printed(console) == ["22:13:23  firing    pump-01  clock 75 s ahead"]
+
+
+def test_the_verdict_is_summed_up(tmp_path: Path, console: Console, service: Service) -> None:
+    """The end says which faults were found, after how long, how many alerts were false, and where everything is."""
+    faults = [
+        Fault("pump-01", "step", ("pressure",), START, START + 60_000),
+        Fault("pump-02", "noise", ("flow",), START, START + 60_000),
+    ]
+    alerts = [
+        AlertSpan("x", "pump-01", START + 5_000, START + 70_000, "pressure"),
+        AlertSpan("y", "pump-03", START, START + 1_000, "flow"),
+    ]
+    summary(console, judge(alerts, faults, 0), service, tmp_path, 4)
+    told = printed(console)
+    (found,) = [re.split(r"\s*│\s*", line.strip("│ ")) for line in told if "pump-01" in line]
+    assert found == ["step", "pump-01", "pressure", "60 s", "yes", "5 s", "machine", "yes"]
+    (missed,) = [re.split(r"\s*│\s*", line.strip("│ ")) for line in told if "pump-02" in line]
+    assert missed[:5] == ["noise", "pump-02", "flow", "60 s", "-"]
+    assert "1 of 2 kinds of fault found, 1 of 2 faults; 1 false alerts on 4 assets." in told
+    assert f"Alerts, scores, model and log are in {tmp_path}." in " ".join(told)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_demo_finds_the_faults(tmp_path: Path) -> None:
+    """With its own settings the demo ends with 0, finds six of eight kinds, and a false alert per asset at most."""
+    done = subprocess.run(
+        [sys.executable, "-m", "monitor", "demo", "--out", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=380,
+        env={"PATH": "/usr/bin:/bin", "COLUMNS": "300"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    (found,) = [match for line in lines if (match := re.search(r"(\d+) of 8 kinds of fault found", line))]
+    assert int(found[1]) >= 6
+    (false,) = [match for line in lines if (match := re.search(r"(\d+) false alerts on (\d+) assets", line))]
+    assert int(false[1]) <= int(false[2]) == 8
+    (where,) = [match for line in lines if (match := re.search(r"Alerts, scores, model and log are in (\S+)\.$", line))]
+    folder = Path(where[1])
+    alerts = [json.loads(line) for line in (folder / "monitor.alerts.jsonl").read_text().splitlines()]
+    assert {body["state"] for body in alerts} == {"firing", "resolved"}
+    assert sum("  firing  " in line for line in lines) == sum(body["sequence"] == 0 for body in alerts)
+    assert (folder / "monitor.scores.jsonl").stat().st_size > 0
+    assert (folder / "monitor.log").stat().st_size > 0
+    assert list((folder / "store" / "models").glob("*/weights.safetensors"))
+    assert not (folder / "monitor.dead-letters.jsonl").exists()
+    for phase in ("learning: ", "training: ", "monitoring: "):
+        assert any(line.startswith(phase) for line in lines), phase

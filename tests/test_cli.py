@@ -1,0 +1,179 @@
+"""The command line: what each command prints, refuses and returns."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from monitor import __version__
+from monitor.settings.load import load
+from tests.commands import monitor, sets
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A terminal of a known width, an empty folder to work in, and no variable of ours."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    for name in [name for name in os.environ if name.startswith("MONITOR_")]:
+        monkeypatch.delenv(name)
+
+
+def test_without_a_command_the_help_is_shown() -> None:
+    """Called with nothing it names its commands, and with --version its version."""
+    shown = monitor()
+    assert shown.exit_code in {0, 2}
+    for command in ("run", "check", "demo", "train", "simulate", "topics", "onboard"):
+        assert command in shown.output
+    version = monitor("--version")
+    assert (version.exit_code, version.output) == (0, f"{__version__}\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nosuch"],
+        ["run", "--nosuch"],
+        ["run", "file.toml"],
+        ["train", "--config"],
+        ["simulate", "--assets", "0"],
+        ["simulate", "--steps", "many"],
+        ["topics", "--partitions", "0"],
+        ["demo", "--assets", "3"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_misspelt_is_a_usage_error(arguments: list[str]) -> None:
+    """A command, option or number that makes no sense ends with 2 and says which one."""
+    result = monitor(*arguments)
+    assert result.exit_code == 2
+    assert arguments[-1].lstrip("-") in result.output or arguments[-2] in result.output
+
+
+def test_check_prints_what_is_in_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """File, environment and options are laid over one another, and what is printed loads again to the same settings."""
+    (tmp_path / "it.toml").write_text('name = "file"\n[windows]\nlength = 32\nstep_s = 2.0\n')
+    monkeypatch.setenv("MONITOR_WINDOWS__STEP_S", "4")
+    monkeypatch.setenv("MONITOR_WINDOWS__MAX_GAP", "8")
+    result = monitor("check", "--config", tmp_path / "it.toml", "-s", "windows.max_gap=16", *sets(source__topics=["x"]))
+    assert result.exit_code == 0
+    printed = tomllib.loads(result.stdout)
+    assert printed["name"] == "file"
+    windows = printed["windows"]
+    assert (windows["length"], windows["step_s"], windows["max_gap"]) == (32, 4.0, 16)
+    (tmp_path / "again.toml").write_text(result.stdout)
+    monkeypatch.delenv("MONITOR_WINDOWS__STEP_S")
+    monkeypatch.delenv("MONITOR_WINDOWS__MAX_GAP")
+    expected = {"windows.step_s": "4", "windows.max_gap": 16, "source.topics": ["x"]}
+    assert load(tmp_path / "again.toml", {}, {}) == load(tmp_path / "it.toml", {}, expected)
+    assert monitor("check", "-c", "again.toml").stdout == result.stdout
+
+
+def test_check_says_what_an_alarm_budget_lets_expect(tmp_path: Path) -> None:
+    """With a budget, alarms of a fleet, hours until it can be held and the first margin follow, as comments."""
+    assert "budget" not in monitor("check").stdout.replace("alarms_per_day = 0.0", "")
+    result = monitor("check", *sets(alerting__alarms_per_day=0.5))
+    assert tomllib.loads(result.stdout)["alerting"]["alarms_per_day"] == 0.5
+    *_, first, second, third = result.stdout.splitlines()
+    assert first == "# alarm budget: 0.5 a day and asset, with 100 assets 50 a day in all."
+    assert second == "# It can be held once 8 asset-days were scored: 192 hours of one asset, 1.9 of 100."
+    assert re.fullmatch(r"# Until then margins lean on what is usual; the first is \d\.\d\d\.", third)
+
+
+def test_check_shows_no_secret(tmp_path: Path) -> None:
+    """A secret is masked in what is printed."""
+    result = monitor("check", *sets(recorder__token="hunter2"))
+    assert result.exit_code == 0
+    assert "hunter2" not in result.output
+
+
+def test_check_names_every_problem(tmp_path: Path) -> None:
+    """All that is wrong is told at once, a line each, and the exit code is 78."""
+    (tmp_path / "it.toml").write_text('[windows]\nlength = -1\n[sources]\nkind = "kafka"\n')
+    result = monitor("check", "--config", tmp_path / "it.toml", *sets(threshold__margin="x", nosuch__key=1))
+    assert result.exit_code == 78
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert all(line.startswith("configuration: ") for line in lines)
+    for name in ("windows.length", "sources", "threshold.margin", "nosuch.key"):
+        assert any(line.startswith(f"configuration: {name}") for line in lines), name
+
+
+@pytest.mark.parametrize("command", ["run", "check", "train", "simulate", "topics"])
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [
+        (["--set", "windows.length"], "--set windows.length: expected key=value"),
+        (["--config", "nosuch.toml"], "nosuch.toml: cannot be read"),
+        (["--set", "window.length=32"], "window.length: there is no such setting"),
+    ],
+    ids=["no value", "no file", "no setting"],
+)
+def test_every_command_refuses_wrong_settings(command: str, option: list[str], reason: str) -> None:
+    """Whatever is to be done, settings that cannot be used end it with 78 before anything happens."""
+    result = monitor(command, *option)
+    assert result.exit_code == 78
+    assert result.stderr.startswith(f"configuration: {reason}")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_simulate_writes_readings_and_labels(tmp_path: Path) -> None:
+    """The readings of the simulated plant come to standard output, a message each line, and the faults into a file."""
+    command = ["simulate", "--steps", 560, "--clean", 40, "--speed", 0, "--assets", 2, "--labels", "labels.jsonl"]
+    result = monitor(*command)
+    assert result.exit_code == 0
+    sent = [json.loads(line) for line in result.stdout.splitlines()]
+    assert len(sent) == 2 * 560
+    assert {message["asset"] for message in sent} == {"pump-01", "pump-02"}
+    labels = [json.loads(line) for line in (tmp_path / "labels.jsonl").read_text().splitlines()]
+    assert len(labels) == 4
+    assert all(label["start"] < label["end"] and label["kind"] and label["channels"] for label in labels)
+    other = monitor(*command, "--seed", 1)
+    assert other.stdout != result.stdout
+
+
+def test_simulate_refuses_what_it_cannot_write() -> None:
+    """An endless run faster than the clock is refused with a sentence and 1."""
+    result = monitor("simulate", "--speed", 0)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("monitor: without end (--steps 0)")
+
+
+def test_a_demo_that_cannot_write_says_so(tmp_path: Path) -> None:
+    """A folder that cannot be made ends the demo with a sentence and 1."""
+    (tmp_path / "file").write_text("")
+    result = monitor("demo", "--out", tmp_path / "file")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("monitor: ")
+    assert "Traceback" not in result.output
+
+
+def test_topics_that_cannot_be_made_are_told() -> None:
+    """Without a broker, making topics ends with the broker's words and 1."""
+    result = monitor("topics", *sets(kafka__bootstrap_servers="127.0.0.1:9", delivery__flush_timeout_s=0.5))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("monitor: topic ")
+
+
+def test_a_check_needs_no_client() -> None:
+    """Neither help nor a check loads the clients of Kafka and InfluxDB, or file systems."""
+    code = """
+import sys
+from monitor.cli import app
+for command in ("--help", "check"):
+    app([command], standalone_mode=False)
+print(sorted(sys.modules.keys() & {"confluent_kafka", "influxdb_client", "fsspec", "structlog"}), file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0
+    assert "[windows]" in done.stdout
+    assert done.stderr == "[]\n"

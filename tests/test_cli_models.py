@@ -1,0 +1,153 @@
+"""`monitor train` and `monitor rollback`: from a recording or a topic to a model in use, and back."""
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from monitor.store.files import open_blobs
+from monitor.store.models import Models
+from tests.brokers import mock_broker
+from tests.commands import monitor, sets, small
+from tests.core.machines import ASSETS, CHANNELS, STEP, model, rows
+from tests.rig import ORIGIN, put_model, values
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A terminal of a known width, an empty folder to work in, and no variable of ours."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    for name in [name for name in os.environ if name.startswith("MONITOR_")]:
+        monkeypatch.delenv(name)
+
+
+def recording(folder: Path, kind: str) -> list[Path]:
+    """Files of the small machines: one for both, or one for each where a file has no assets."""
+    batch = rows(640)
+    if kind in {"jsonl", "json"}:
+        path = folder / f"both.{kind}"
+        path.write_bytes(b"".join(value + b"\n" for _, value, _ in values(batch)))
+        return [path]
+    times = ORIGIN + STEP * np.arange(640)
+    paths = [folder / f"{name}.{kind}" for name in ASSETS]
+    for asset, path in enumerate(paths):
+        if kind == "npz":
+            np.savez(path, time=times, values=batch[asset], channels=np.array(CHANNELS))
+            continue
+        stamps = np.datetime_as_string(times.astype("datetime64[ms]"))
+        table = [",".join(("datetime", *CHANNELS))]
+        table += [
+            f"{stamp}Z,{','.join(f'{value:.6g}' for value in row)}"
+            for stamp, row in zip(stamps.tolist(), batch[asset].tolist(), strict=True)
+        ]
+        path.write_text("\n".join(table) + "\n")
+    return paths
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "npz"])
+def test_files_of_every_kind_make_a_model(tmp_path: Path, kind: str) -> None:
+    """A recording is read as its name says, a model is fitted on all of it and put into use, and the exit code is 0."""
+    result = monitor("train", *recording(tmp_path, kind), *small(tmp_path / "store", training__steps=25))
+    assert result.exit_code == 0, result.output
+    models = Models(open_blobs(str(tmp_path / "store")), lambda _: None)
+    version = models.current()
+    assert version is not None
+    assert re.match(rf"{version} in use \(\d+ windows of 2 assets, 25 steps, held-out loss ", result.stdout)
+    manifest = models.get(version).manifest
+    assert manifest["channels"] == list(CHANNELS)
+    assert manifest["training"]["parent"] is None
+    # Every block but those the watermark has not closed yet.
+    assert manifest["training"]["from_ms"] < ORIGIN + 20 * STEP
+    assert manifest["training"]["to_ms"] > ORIGIN + 600 * STEP
+
+
+def test_a_path_may_have_any_signs(tmp_path: Path) -> None:
+    """Quotes and backslashes in the name of a file are part of its name."""
+    (path,) = recording(tmp_path, "jsonl")
+    odd = path.rename(tmp_path / 'a "b" \\c.jsonl')
+    result = monitor("train", odd, *small(tmp_path / "store", training__steps=10))
+    assert result.exit_code == 0, result.output
+
+
+def test_a_model_that_is_worse_is_refused(tmp_path: Path) -> None:
+    """A candidate that does not pass the gate is told with the reason and exit code 1, and the old one stays in use."""
+    version = put_model(tmp_path / "store")
+    # Steps this large on one window each spoil what was learned before.
+    spoilt = small(tmp_path / "store", training__learning_rate=0.1, training__batch=1, training__steps=60)
+    result = monitor("train", *recording(tmp_path, "jsonl"), *spoilt)
+    assert result.exit_code == 1, result.output
+    assert result.stdout.startswith("refused: held-out loss ")
+    models = Models(open_blobs(str(tmp_path / "store")), lambda _: None)
+    assert models.versions() == [models.current()] == [version]
+
+
+def test_a_damaged_model_does_not_stand_in_the_way(tmp_path: Path) -> None:
+    """If the model in use is damaged, training makes a first one instead of failing for ever."""
+    version = put_model(tmp_path / "store")
+    file = tmp_path / "store" / "models" / version / "weights.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    result = monitor("train", *recording(tmp_path, "jsonl"), *small(tmp_path / "store", training__steps=10))
+    assert result.exit_code == 0, result.output
+    models = Models(open_blobs(str(tmp_path / "store")), lambda _: None)
+    assert models.current() not in {None, version}
+
+
+def test_a_model_can_be_rolled_back(tmp_path: Path) -> None:
+    """One command makes the model before the current one current again; without one it says so and ends with 1."""
+    first = put_model(tmp_path / "store")
+    alone = monitor("rollback", *small(tmp_path / "store"))
+    assert (alone.exit_code, alone.stdout) == (1, "")
+    assert alone.stderr == "monitor: there is no earlier model to go back to\n"
+    second = put_model(tmp_path / "store", replace(model(), channels=("flow", "temperature", "pressure")))
+    models = Models(open_blobs(str(tmp_path / "store")), lambda _: None)
+    assert models.current() == second
+    result = monitor("rollback", *small(tmp_path / "store"))
+    assert (result.exit_code, result.stdout) == (0, f"{first} in use\n")
+    assert models.current() == first
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code", "reason"),
+    [
+        ("short.jsonl", values(rows(10)), 1, "20 messages gave no window of 16 steps of 1 s"),
+        ("empty.jsonl", [], 1, "0 messages gave no window"),
+        ("missing.jsonl", None, 78, "is no file"),
+        ("what.txt", [], 78, 'source.format = "txt"'),
+    ],
+)
+def test_what_cannot_be_trained_on_is_told(
+    tmp_path: Path, name: str, content: list[tuple[bytes, bytes, int]] | None, code: int, reason: str
+) -> None:
+    """Too little history, a file that is not there and one of an unknown kind end with a sentence, not a trace."""
+    if content is not None:
+        (tmp_path / name).write_bytes(b"".join(value + b"\n" for _, value, _ in content))
+    result = monitor("train", tmp_path / name, *small(tmp_path / "store"))
+    assert result.exit_code == code
+    assert reason in result.stderr
+    assert "Traceback" not in result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+
+
+def test_a_topic_is_trained_on_from_its_beginning(tmp_path: Path) -> None:
+    """Without files the topics are read from the start, wherever the worker begins, and nothing is committed."""
+    with mock_broker({"readings": 3}) as broker:
+        producer = Producer({"bootstrap.servers": broker.bootstrap})
+        for asset, (key, value, at) in enumerate(values(rows(640))):
+            producer.produce("readings", value, key, partition=asset % 2, timestamp=at)
+        assert producer.flush(20) == 0
+        kafka = sets(kafka__bootstrap_servers=broker.bootstrap, source__reset="latest", training__steps=10)
+        result = monitor("train", *small(tmp_path / "store"), *kafka)
+        assert result.exit_code == 0, result.output
+        assert " windows of 2 assets, " in result.stdout
+        for group in ("monitor", "monitor-train"):
+            client = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": group})
+            try:
+                asked = [TopicPartition("readings", number) for number in range(3)]
+                assert [part.offset for part in client.committed(asked, 10)] == [-1001] * 3
+            finally:
+                client.close()

@@ -1,0 +1,307 @@
+"""The page at / and what its script asks for, /status.json: bounded, and without anything that could be markup."""
+
+import http.client
+import json
+import re
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import numpy as np
+import pytest
+
+from monitor.connectors.memory.client import MemoryBroker
+from monitor.core.records import Alert, ChannelShare, Partition
+from monitor.observe.health import Health, HealthServer
+from monitor.observe.metrics import Metrics
+from monitor.training.trainer import Status
+from monitor.web.page import HTML, POINTS, POLICY, Page, Rings, policy
+from monitor.web.page_status import ALERTS, CHANNELS, LIMIT, PARTITIONS
+from monitor.worker.alert_charts import Course
+from monitor.worker.status import STATES, Asset, Overview
+from tests.core.machines import L, rows
+from tests.rig import ORIGIN, committed, feed, put_model, running, settings, until, values
+
+HOSTILE = "<img src=x onerror=alert(1)>\"'&\u2028"
+NOW = 1_700_000_000_000
+
+
+def alert(asset: str, start: int = NOW, severity: str = "warning") -> Alert:
+    shares = tuple(ChannelShare(f"c{n}", 0.2, None if n else 3.0, 1.0, 0.5, 1.5, 0) for n in range(5))
+    return Alert(
+        id=f"{asset}-{start}", asset=asset, state="firing", start=start, end=None, time=start, severity=severity,
+        score=3.0, threshold=2.0, ratio=1.5, peak=1.75, channels=shares, model="m", detector="d",
+        partition=Partition("readings", 0), offset=1, position=2, sequence=0,
+    )  # fmt: skip
+
+
+def course(steps: int = 4) -> Course:
+    observed = np.full((steps, 2), 3.123456, np.float32)
+    observed[0] = np.nan
+    ends = NOW + 1000 * np.arange(steps)
+    return Course(("c0", "c9"), ends, observed, np.full((steps, 2), 1.0, np.float32), np.full(2, 0.25, np.float32))
+
+
+def picture(
+    assets: list[Asset], alerts: list[Alert] | None = None, courses: dict[str, Course] | None = None
+) -> Overview:
+    lag = {Partition("readings", number): number for number in range(2 * PARTITIONS)}
+    return Overview("m", Status(), tuple(assets), 1, tuple(alerts or ()), courses or {}, {"m": 1}, lag)
+
+
+def page(now: Overview | None, ready: tuple[bool, str] = (True, "ready\n")) -> Page:
+    made = Page("plant", lambda: now, lambda: ready, lambda: NOW)
+    made.look()
+    return made
+
+
+def ask(made: Page, **query: object) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(made.answer(urlencode(query)))
+    return answer
+
+
+def names(answer: dict[str, Any]) -> list[str]:
+    return [asset["name"] for asset in answer["assets"]["shown"]]
+
+
+def test_before_the_worker_is_there_the_page_says_so() -> None:
+    """While the daemon is being put together there are no assets, nothing was seen, and what is not ready is told."""
+    answer = ask(page(None, (False, "source: not known yet\npartitions: not known yet\n")))
+    assert (answer["seen"], answer["ready"]) == (None, False)
+    assert answer["wrong"] == ["source: not known yet", "partitions: not known yet"]
+    assert answer["assets"] == {"total": 0, "found": 0, "states": dict.fromkeys(reversed(STATES), 0), "shown": []}
+
+
+def test_firing_assets_are_on_top_and_the_others_by_name() -> None:
+    """Assets come firing, pending, normal, warming, learning, and within a state by name."""
+    given = [Asset(f"{state[0]}{n}", state, 1.0 - n) for state in STATES for n in (2, 1)]
+    assert names(ask(page(picture(given)))) == ["f1", "f2", "p1", "p2", "n1", "n2", "w1", "w2", "l1", "l2"]
+
+
+def test_of_many_assets_the_most_urgent_are_shown() -> None:
+    """Of 10 000 assets those that fire and then those nearest to the limit are shown, and the totals count all."""
+    given = [Asset(f"a{n:05d}", "normal", n / 10_000) for n in range(9_999)] + [Asset("z", "firing", 1.1)]
+    made = page(picture(given))
+    answer = ask(made, limit=3)
+    assert names(answer) == ["z", "a09997", "a09998"]
+    assert (answer["assets"]["total"], answer["assets"]["found"]) == (10_000, 10_000)
+    assert answer["assets"]["states"]["normal"] == 9_999
+    assert len(names(ask(made))) == 200
+    assert len(made.answer(f"limit={LIMIT}")) < 600_000
+
+
+def test_assets_are_found_by_text_and_state() -> None:
+    """A search is a part of the name in any case, a state leaves the others out, and states are counted before that."""
+    given = [Asset("Pump-1", "normal", 0.5), Asset("pump-2", "firing", 2.0), Asset("fan", "firing", 3.0)]
+    answer = ask(page(picture(given)), search="PUMP", state="normal")
+    assert names(answer) == ["Pump-1"]
+    assert (answer["assets"]["found"], answer["assets"]["total"]) == (2, 3)
+    assert (answer["assets"]["states"]["firing"], answer["assets"]["states"]["normal"]) == (1, 1)
+
+
+LIMITS = ["limit=0", "limit=1001", "limit=-1", "limit=1e2", "limit=", "limit=٣", "limit=5&limit=5"]
+
+
+@pytest.mark.parametrize(
+    "query", [*LIMITS, "state=broken", "search=" + "x" * 129, "page=2", "search", "a=1&b=2&c=3&d=4", "&"]
+)
+def test_a_query_that_does_not_fit_is_refused(query: str) -> None:
+    """Unknown or repeated keys, states that do not exist, limits and searches out of range raise ValueError."""
+    with pytest.raises(ValueError, match=r".+"):
+        page(None).answer(query)
+
+
+def test_an_alert_shows_its_channels() -> None:
+    """An alert has the present ratio of its asset, its first channels as published, and their course, if any."""
+    made = page(picture([Asset("a", "firing", 1.25)], [alert("a")], {"a": course()}))
+    (shown,) = ask(made)["alerts"]["shown"]
+    assert (shown["asset"], shown["ratio"], shown["peak"], shown["start"]) == ("a", 1.25, 1.75, NOW)
+    assert [channel["channel"] for channel in shown["channels"]] == [f"c{n}" for n in range(CHANNELS)]
+    assert shown["times"] == [NOW, NOW + 1000, NOW + 2000, NOW + 3000]
+    first, second, _ = shown["channels"]
+    assert first["course"] == {"observed": [None, 3.1235, 3.1235, 3.1235], "expected": [1.0] * 4, "width": 0.5}
+    assert (first["observed"], first["low"], first["high"]) == (3.0, 0.5, 1.5)
+    assert (second["observed"], second["course"]) == (None, None)
+
+
+def test_an_alert_of_a_clock_says_how_far_it_is_off() -> None:
+    """It has no channels; its fault says what an operator wants to know."""
+    clock = replace(alert("a"), cause="sensor", fault="clock", channels=(), score=-75.0, threshold=-36.0)
+    (shown,) = ask(page(picture([Asset("a", "normal", 0.5)], [clock])))["alerts"]["shown"]
+    assert (shown["cause"], shown["fault"], shown["channels"]) == ("sensor", "clock 75 s behind", [])
+
+
+def test_critical_alerts_come_first_and_their_number_is_bounded() -> None:
+    """Critical alerts are on top, then the newest; no more than ALERTS are shown, and the total counts all."""
+    many = [alert(f"a{n}", NOW + n) for n in range(50)]
+    answer = ask(page(picture([], [*many, alert("worst", NOW - 1, "critical")])))
+    assert answer["alerts"]["total"] == 51
+    shown = [each["asset"] for each in answer["alerts"]["shown"]]
+    assert shown == ["worst", *(f"a{n}" for n in range(49, 50 - ALERTS, -1))]
+
+
+def test_the_largest_lags_are_shown() -> None:
+    """Of many partitions those with most to read are shown, and the sum is of all."""
+    lag = ask(page(picture([])))["lag"]
+    assert lag["messages"] == sum(range(2 * PARTITIONS))
+    assert [part["number"] for part in lag["partitions"]] == list(range(19, 9, -1))
+
+
+def test_a_trail_keeps_the_highest_ratio_of_each_interval() -> None:
+    """A point is the highest of its looks, a moment without a score is null, and the oldest point is dropped."""
+    rings = Rings()
+    for ratio in (0.5, 2.0, None, 1.0):
+        rings.look(picture([Asset("a", "normal", ratio)]), 2)
+    assert len(rings.of("a")) == POINTS
+    assert rings.of("a")[-2:] == [2.0, 1.0]
+    assert np.isnan(rings.of("a")[:-2]).all()
+    for _ in range(2 * (POINTS - 1)):
+        rings.look(picture([Asset("a", "normal", 0.25)]), 2)
+    assert rings.of("a") == [1.0] + [0.25] * (POINTS - 1)
+
+
+def test_a_trail_follows_its_asset() -> None:
+    """Assets that come, go, or change places keep their own ratios; one that is gone is forgotten."""
+    rings = Rings()
+    rings.look(picture([Asset("a", "normal", 0.1), Asset("b", "normal", 0.2)]), 1)
+    rings.look(picture([Asset("c", "normal", 0.3), Asset("b", "normal", 0.25)]), 1)
+    assert rings.of("b")[-2:] == [0.2, 0.25]
+    assert np.isnan(rings.of("c")[-2])
+    assert rings.of("a") == []
+
+
+def test_an_answer_is_made_once_for_each_look() -> None:
+    """The same query gets the very same bytes until the page has looked again."""
+    made = page(picture([Asset("a", "normal", 0.5)]))
+    first = made.answer("limit=5")
+    assert made.answer("limit=5") is first
+    made.look()
+    assert made.answer("limit=5") is not first
+
+
+def test_the_page_trusts_its_own_script_and_style_alone() -> None:
+    """The policy names one script and one style by their hashes and forbids the rest; the page asks nobody else."""
+    assert policy(HTML) == POLICY
+    assert policy(HTML.replace(b'"use strict";', b'"use strict"; ')) != POLICY
+    assert "unsafe" not in POLICY
+    assert POLICY.startswith("default-src 'none'; script-src 'sha256-")
+    text = HTML.decode()
+    assert set(re.findall(r"https?://[^\"'`\s]+", text)) == {"http://www.w3.org/2000/svg"}  # a name, not an address
+    for unsafe in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacent",
+        "document.write",
+        "eval(",
+        " style=",
+        " onclick",
+        "<link",
+    ):
+        assert unsafe not in text
+
+
+def fetch(port: int, path: str) -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.read()
+    finally:
+        connection.close()
+
+
+def test_the_server_hands_out_the_page() -> None:
+    """/ is the page under its policy, /status.json is JSON, a wrong query is 400, and a hostile name stays a text."""
+    made = page(picture([Asset(HOSTILE, "firing", 2.0)], [alert(HOSTILE)]))
+    server = HealthServer(Health(10, ()), Metrics(), "127.0.0.1", 0, made)
+    server.open()
+    try:
+        status, headers, body = fetch(server.port, "/")
+        assert (status, headers["content-type"], body) == (200, "text/html; charset=utf-8", HTML)
+        assert headers["content-security-policy"] == POLICY
+        status, headers, body = fetch(server.port, "/status.json")
+        assert (status, headers["content-type"]) == (200, "application/json")
+        assert (headers["x-content-type-options"], headers["cache-control"]) == ("nosniff", "no-store")
+        assert names(json.loads(body)) == [HOSTILE]
+        assert fetch(server.port, "/status.json?limit=all")[::2] == (400, b"Bad Request\n")
+        assert fetch(server.port, "/page.html")[0] == 404
+    finally:
+        server.close()
+
+
+def test_a_worker_shows_what_happens(tmp_path: Path) -> None:
+    """On the page of a running worker an asset that leaves its band fires, with a course that shows what was read."""
+    put_model(tmp_path)
+    wanted = settings(tmp_path, health__enabled=True, health__port=0, alerting__off_delay_s=500.0)
+    broker = MemoryBroker()
+    batch = rows(400)
+    batch[1, 300:, 1] += 8.0
+    feed(broker, values(batch))
+    with running(wanted, broker) as service:
+        until(lambda: service.port is not None)
+
+        def shown() -> dict[str, Any]:
+            answer: dict[str, Any] = json.loads(fetch(service.port or 0, "/status.json")[2])
+            return answer
+
+        until(lambda: shown()["alerts"]["total"])
+        until(lambda: not shown()["lag"]["messages"])
+        answer = shown()
+    assert [(asset["name"], asset["state"]) for asset in answer["assets"]["shown"]] == [
+        ("b", "firing"),
+        ("a", "normal"),
+    ]
+    assert answer["assets"]["shown"][0]["trail"][-1] > 1
+    assert answer["ready"]
+    assert answer["models"][0]["partitions"] == answer["partitions"]
+    (found,) = answer["alerts"]["shown"]
+    channel = next(each for each in found["channels"] if each["channel"] == "pressure")
+    place = found["times"].index(ORIGIN + 305_000)
+    assert abs(channel["course"]["observed"][place] - batch[1, 305, 1]) < 0.001
+    assert channel["course"]["observed"][place] > channel["course"]["expected"][place] + channel["course"]["width"]
+    assert found["times"][0] <= found["start"]
+
+
+@pytest.mark.parametrize("messages", [2, 36, 5000], ids="{} at a time".format)
+def test_a_course_leads_up_to_its_alert(tmp_path: Path, messages: int) -> None:
+    """A course begins a window or more before its alert, on the grid, with what was read and was expected then."""
+    put_model(tmp_path)
+    more = {"source__batch_messages": messages, "alerting__off_delay_s": 500.0}
+    wanted = settings(tmp_path, health__enabled=True, health__port=0, **more)
+    broker = MemoryBroker()
+    batch = rows(304)
+    batch[1, 300:, 1] += 8.0
+    feed(broker, values(batch))
+    with running(wanted, broker) as service:
+        until(lambda: committed(broker) == 608)
+        until(lambda: service.daemon is not None and service.daemon.overview.courses)
+        assert service.daemon is not None
+        course = service.daemon.overview.courses["b"]
+    steps = (course.ends - ORIGIN) // 1000
+    assert steps.tolist() == list(range(steps[0], 304))
+    assert steps[0] <= 300 - (L - 1)
+    pressure = course.channels.index("pressure")
+    assert np.allclose(course.observed[:, pressure], batch[1, steps, 1], atol=1e-4)
+    off = np.abs(course.observed - course.expected)[steps < 300, pressure]
+    assert off.max() < 8 * course.spread[pressure] < np.abs(course.observed - course.expected)[-1, pressure]
+
+
+@pytest.mark.parametrize("off", [{"health__page": False}, {"health__enabled": False}])
+def test_without_the_page_nothing_is_kept_for_it(tmp_path: Path, off: dict[str, object]) -> None:
+    """With the page off / is not found, no thread looks, and no course is kept."""
+    put_model(tmp_path)
+    wanted = settings(tmp_path, **{"health__enabled": True, "health__port": 0, **off})
+    broker = MemoryBroker()
+    batch = rows(320)
+    batch[1, 300:, 1] += 8.0
+    feed(broker, values(batch))
+    with running(wanted, broker) as service:
+        until(lambda: service.daemon is not None and service.daemon.overview.alerts)
+        assert service.daemon is not None
+        assert not service.daemon.overview.courses
+        assert "page" not in {thread.name for thread in threading.enumerate()}
+        if service.port is not None:
+            assert fetch(service.port, "/")[0] == fetch(service.port, "/status.json")[0] == 404
+            assert fetch(service.port, "/livez")[0] == 200

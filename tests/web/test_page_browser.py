@@ -1,0 +1,240 @@
+"""The page in a real browser: what it shows in light and dark, on a desktop and a telephone, and how it changes.
+
+The pictures lie in build/pictures afterwards.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from monitor.connectors.memory.client import MemoryBroker
+from monitor.observe.health import Health, HealthServer
+from monitor.observe.metrics import Metrics
+from monitor.training.trainer import Status
+from monitor.web.page import Page
+from monitor.worker.status import Asset, Overview
+from tests.browser import DESKTOP, PHONE, Tab, tab
+from tests.core.machines import rows
+from tests.rig import feed, put_model, running, settings, until, values
+from tests.web.test_page import HOSTILE, alert, course, picture
+
+WITNESS = """
+window.touched = [];
+new MutationObserver((list) => touched.push(...list.map((each) => each.target.className)))
+  .observe(document.getElementById("assets"), { childList: true, subtree: true, attributes: true });
+"""
+LOOKS = [(size, scheme) for size in (DESKTOP, PHONE) for scheme in ("light", "dark")]
+
+
+class Shown:
+    """A page whose overview a test changes."""
+
+    def __init__(self, now: Overview) -> None:
+        self.now = now
+        self.page = Page("plant", lambda: self.now, lambda: (True, "ready\n"), lambda: time.time_ns() // 1_000_000)
+
+    def show(self, now: Overview) -> None:
+        self.now = now
+        self.page.look()
+
+    @contextmanager
+    def served(self) -> Iterator[str]:
+        self.page.look()
+        server = HealthServer(Health(10, ()), Metrics(), "127.0.0.1", 0, self.page)
+        server.open()
+        try:
+            yield f"http://127.0.0.1:{server.port}/"
+        finally:
+            server.close()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    """One browser for all; each test opens its own address in it."""
+    with tab(tmp_path_factory.mktemp("profile")) as made:
+        yield made
+
+
+@pytest.fixture
+def opened(browser: Tab) -> Iterator[Callable[[str], Tab]]:
+    """Goes to an address, and finds in the end that nothing was complained of."""
+
+    def go(address: str) -> Tab:
+        browser.complaints.clear()
+        browser.call("Page.navigate", url=address)
+        browser.until("document.readyState === 'complete' && performance.getEntriesByName('update').length > 0")
+        return browser
+
+    yield go
+    assert [text for text in browser.complaints if "favicon" not in text] == []
+    browser.call("Page.navigate", url="about:blank")
+
+
+@pytest.fixture(scope="module")
+def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a worker whose asset b has left its band."""
+    folder = tmp_path_factory.mktemp("plant")
+    put_model(folder)
+    broker = MemoryBroker()
+    batch = rows(330)
+    batch[1, 300:, 1] += 8.0
+    feed(broker, values(batch))
+    wanted = settings(folder, name="boiler-house", health__enabled=True, health__port=0, alerting__off_delay_s=500.0)
+    with running(wanted, broker) as service:
+        until(lambda: service.daemon is not None and service.daemon.overview.alerts)
+        yield f"http://127.0.0.1:{service.port}/"
+
+
+@pytest.mark.parametrize(
+    ("size", "scheme"), LOOKS, ids=lambda value: value if isinstance(value, str) else f"{value[0]}"
+)
+def test_an_alert_is_seen(opened: Callable[[str], Tab], plant: str, size: tuple[int, int, int], scheme: str) -> None:
+    """A firing asset is on top, its alert shows what was read outside of what was expected, and all fits the screen."""
+    page = opened(plant)
+    page.screen(size, scheme)
+    page.until("document.querySelectorAll('#alerts path.observed[d]').length === 3")
+    page.until("document.querySelector('#assets .firing path.trail').getAttribute('d')")
+    page.picture(f"alert-{size[0]}-{scheme}")
+    seen = page.look("document.body.innerText")
+    for text in ("boiler-house", "ready", "2 assets, 1 firing", "m-20231114T221320-", "0 messages"):
+        assert text in seen
+    assert page.look("document.title") == "(1) boiler-house"
+    assert page.look("[...document.querySelectorAll('#assets .name')].map((each) => each.textContent)") == ["b", "a"]
+    assert page.look("document.querySelector('#alerts h3').textContent").startswith("b  ")
+    assert "pressure" in page.look("document.querySelector('#alerts .said').innerText")
+    dark = page.look("getComputedStyle(document.body).backgroundColor") == "rgb(17, 22, 28)"
+    assert dark is (scheme == "dark")
+    assert page.look("document.documentElement.scrollWidth <= innerWidth")
+    # Of the first channel: the line of what was read ends above the band, and lies within its chart.
+    ends = "document.querySelector('#alerts path.{}').getAttribute('d').split('L').pop().split(' ')[1]"
+    assert float(page.look(ends.format("observed"))) < float(page.look(ends.format("expected"))) - 5
+    inside = "(({height}, svg) => height > 40 && height <= svg.height)"
+    box = "document.querySelector('#alerts path.{}').getBBox()"
+    assert page.look(f"{inside}({box.format('observed')}, {{height: 84}})")
+    assert page.look(f"{box.format('band')}.width") == pytest.approx(300, abs=1)
+
+
+def test_what_changes_changes_in_place(opened: Callable[[str], Tab]) -> None:
+    """A new state or ratio changes the texts of the nodes that are there; what is gone goes, what is new is put in."""
+    quiet = [Asset("a", "normal", 0.5), Asset("b", "normal", 0.6), Asset("c", "normal", 0.7)]
+    shown = Shown(picture(quiet))
+    with shown.served() as address:
+        page = opened(address)
+        page.look(
+            "document.querySelectorAll('#assets li').forEach((node) => node.mark = node.innerText.split('\\n')[0])"
+        )
+        assert page.look("document.getElementById('quiet').hidden") is False
+        worse = [quiet[2]._replace(state="firing", ratio=2.5), quiet[0], Asset("d", "normal", 0.1)]
+        shown.show(picture(worse, [alert("c")], {"c": course()}))
+        page.until("document.querySelectorAll('.firing').length === 1")
+        marks = page.look("[...document.querySelectorAll('#assets li')].map((node) => [node.mark, node.innerText])")
+        assert [mark for mark, _ in marks] == ["c", "a", None]
+        assert [text.split() for _, text in marks] == [
+            ["c", "firing", "2.50"],
+            ["a", "normal", "0.50"],
+            ["d", "normal", "0.10"],
+        ]
+        assert page.look("document.querySelectorAll('.alert').length") == 1
+        shown.show(picture(quiet))
+        page.until("document.querySelectorAll('.alert').length === 0")
+        assert page.look("document.getElementById('quiet').hidden") is False
+
+
+def test_while_it_learns_the_page_begins_with_that(opened: Callable[[str], Tab]) -> None:
+    """Before there is a model, progress and what is left stand above everything else; afterwards below."""
+    learning = replace(picture([Asset("a", "learning", None)]), model="", models={})
+    shown = Shown(replace(learning, training=Status(share=0.25, steps=250, needed=1000, eta_s=750.0)))
+    top = "document.getElementById('{}').getBoundingClientRect().top"
+    above = f"{top.format('worker')} < {top.format('assets')}"
+    with shown.served() as address:
+        page = opened(address)
+        assert page.look(above)
+        assert page.look("document.getElementById('share').value") == 0.25
+        text = page.look("document.getElementById('learning').textContent")
+        assert text == "250 of 1000 steps of history, about 13 min to go"
+        shown.show(picture([Asset("a", "normal", 0.5)]))
+        page.until(f"!({above})")
+        assert page.look("document.getElementById('share').hidden")
+
+
+def test_what_is_not_ready_is_told_with_its_reason(opened: Callable[[str], Tab]) -> None:
+    """A worker that is not ready says so on top, with each condition that does not hold, as text."""
+    shown = Shown(picture([]))
+    shown.page._ready = lambda: (False, "source: <b>down</b>\npartitions: not known yet\n")
+    with shown.served() as address:
+        page = opened(address)
+        assert page.look("document.getElementById('ready').textContent") == "not ready"
+        reasons = page.look("[...document.querySelectorAll('#wrong li')].map((each) => each.textContent)")
+        assert reasons == ["source: <b>down</b>", "partitions: not known yet"]
+
+
+def test_assets_are_filtered(opened: Callable[[str], Tab]) -> None:
+    """What is typed and chosen leaves only assets that fit, with their number."""
+    shown = Shown(picture([*(Asset(f"pump-{n}", "normal", 0.5) for n in range(30)), Asset("fan", "firing", 2.0)]))
+    with shown.served() as address:
+        page = opened(address)
+        change = (
+            "document.getElementById('{0}').value = '{1}';"
+            "document.getElementById('{0}').dispatchEvent(new Event('input', {{bubbles: true}}))"
+        )
+        count = "document.querySelectorAll('#assets li').length === {}"
+        page.until(count.format(31))
+        page.look(change.format("search", "PUMP-2"))
+        page.until(count.format(11))
+        assert page.look("document.getElementById('assetcount').textContent") == "11 of 31"
+        page.look(change.format("search", ""))
+        page.look(change.format("state", "firing"))
+        page.until(count.format(1))
+        assert page.look("document.getElementById('state').selectedOptions[0].textContent") == "firing (1)"
+
+
+def test_a_hostile_name_stays_a_text(opened: Callable[[str], Tab]) -> None:
+    """A name that is markup is shown letter by letter and makes no element; a script put in does not run."""
+    shown = Shown(picture([Asset(HOSTILE, "firing", 2.0)], [replace(alert("x"), asset=HOSTILE)]))
+    with shown.served() as address:
+        page = opened(address)
+        page.until("document.querySelectorAll('#assets li').length === 1")
+        assert page.look("document.querySelector('#assets .name').textContent") == HOSTILE
+        assert page.look("document.querySelector('#alerts h3').textContent").startswith(HOSTILE)
+        assert page.look("document.querySelectorAll('img').length") == 0
+        page.look(
+            "document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.ran = 1'}))"
+        )
+        assert page.look("window.ran === undefined") is True
+        assert any("Content Security Policy" in text for text in page.complaints)
+        page.complaints.clear()
+
+
+def test_a_monitor_that_is_gone_is_missed(opened: Callable[[str], Tab]) -> None:
+    """When nothing answers any more the page says since when, and keeps what it showed."""
+    shown = Shown(picture([Asset("a", "normal", 0.5)]))
+    with shown.served() as address:
+        page = opened(address)
+    page.until("document.getElementById('trouble').innerText.includes('has not answered since')")
+    assert page.look("document.querySelectorAll('#assets li').length") == 1
+    page.complaints.clear()  # of the connection
+
+
+def test_200_assets_fit_and_are_updated_in_one_go(opened: Callable[[str], Tab]) -> None:
+    """200 assets with trails and 10 alerts with charts are all there, and an update touches only what differs."""
+    assets = [Asset(f"pump-{n:03d}", "firing" if n < 10 else "normal", 2.0 - n / 200) for n in range(200)]
+    alerts = [alert(f"pump-{n:03d}") for n in range(10)]
+    shown = Shown(picture(assets, alerts, {each.asset: course(120) for each in alerts}))
+    with shown.served() as address:
+        page = opened(address)
+        page.screen(DESKTOP, "light")
+        page.until("document.querySelectorAll('#assets li').length === 200")
+        assert page.look("document.querySelectorAll('.alert').length") == 10
+        page.picture("200-assets")
+        page.look(WITNESS)
+        shown.show(picture([*assets[:-1], assets[-1]._replace(ratio=0.25)], alerts, {}))
+        page.until("document.querySelector('#assets li:last-child .state').textContent === 'normal 0.25'")
+        touched = page.look("window.touched")
+        took = page.look("performance.getEntriesByName('update')[0].duration")
+    assert took > 0
+    print(f"an update of 200 assets and 10 alerts took {took:.1f} ms")
+    assert "state" in touched
+    assert not {"name", "tile normal", "tile firing", "tiles"} & {each for each in touched if isinstance(each, str)}

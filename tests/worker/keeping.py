@@ -1,0 +1,80 @@
+"""The keeper of a worker on a store, and partitions that it holds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from monitor.connectors.memory.client import MemoryBroker
+from monitor.core.records import Message, Outputs, State
+from monitor.observe.metrics import Metrics
+from monitor.service.wiring import fingerprint, make_daemon, make_health
+from monitor.settings.tree import Settings
+from monitor.store.files import LocalBlobs
+from monitor.store.snapshots import Snapshots
+from monitor.training.history_store import Histories
+from monitor.worker.partitions import Held, Keeper
+from tests.core.machines import rows
+from tests.rig import READINGS, readings, settings
+
+NEVER = 10.0**12  # monotonic seconds
+
+
+class Shelf:
+    """A store with the keeper of a worker."""
+
+    def __init__(self, path: Path, wanted: Settings | None = None, blobs: LocalBlobs | None = None) -> None:
+        self.path, self.settings, self.metrics = path, wanted or settings(path), Metrics()
+        self.blobs = blobs or LocalBlobs(path)
+        self.blobs.open()
+        health = make_health(self.settings)
+        daemon, _ = make_daemon(self.settings, self.blobs, self.metrics, health, MemoryBroker())
+        self.keeper: Keeper = daemon._keeper
+        self.histories: Histories = daemon._histories
+
+    def snapshots(self) -> list[str]:
+        return [name.rpartition("/")[2] for name in self.blobs.names("snapshots")]
+
+    def newest(self) -> tuple[int, str]:
+        """Offset and model of the newest snapshot."""
+        found = Snapshots(self.blobs, lambda _: None).newest(READINGS, 10**9, fingerprint(self.settings))
+        assert found is not None
+        return found.offset, found.model
+
+
+def process(held: Held, messages: Sequence[Message]) -> Outputs:
+    outputs = held.pipeline.process(messages, messages[-1].timestamp + 60_000, lambda _: None)
+    held.take(outputs)
+    held.next = messages[-1].offset + 1
+    return outputs
+
+
+def committed(held: Held) -> Held:
+    held.committed = held.next
+    return held
+
+
+def equal(one: State, other: State, part: str = "") -> bool:
+    names = [name for name in one if name.startswith(part)]
+    assert names
+    return all(np.array_equal(one[name], other[name], equal_nan=True) for name in names)
+
+
+def same(one: Outputs, other: Outputs) -> bool:
+    assert one.scores is not None
+    assert other.scores is not None
+    assert one.thresholds is not None
+    assert other.thresholds is not None
+    assert len(one.scores.score) > 0
+    return bool(
+        np.array_equal(one.scores.score, other.scores.score)
+        and np.array_equal(one.thresholds.threshold, other.thresholds.threshold)
+        and list(one.alerts) == list(other.alerts)
+    )
+
+
+def process_and_keep(shelf: Shelf, offset: int | None = None) -> Held:
+    held = shelf.keeper.take_over(READINGS, offset, NEVER)
+    process(held, readings(rows(20), offset=offset or 0))
+    shelf.keeper.snapshot(committed(held))
+    return held

@@ -1,0 +1,176 @@
+"""Every malformed message of tests/core/decode/malformed.py on its way through a running worker, among good ones."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from monitor.connectors.memory.client import MemoryBroker
+from monitor.core.decode.format import Format
+from monitor.core.records import Partition
+from monitor.settings.tree import Settings
+from tests.core.decode.malformed import FORMATS, MALFORMED, NOW
+from tests.core.machines import ASSETS, CHANNELS, STEP, rows
+from tests.rig import ORIGIN, committed, feed, published, put_model, running, settings, until
+
+Sent = list[tuple[bytes | None, bytes | None, int]]
+Row = dict[str, float]
+
+
+def long(asset: str, at: int, row: Row) -> list[bytes]:
+    bodies = [{"asset": asset, "channel": name, "timestamp": at, "value": value} for name, value in row.items()]
+    return [json.dumps(body).encode() for body in bodies]
+
+
+def iso(asset: str, at: int, row: Row) -> list[bytes]:
+    text = str(np.datetime64(at, "ms")) + "Z"
+    return [message.replace(str(at).encode(), f'"{text}"'.encode()) for message in long(asset, at, row)]
+
+
+def wide(asset: str, at: int, row: Row) -> list[bytes]:
+    return [json.dumps({"asset": asset, "timestamp": at, "values": row}).encode()]
+
+
+def line(asset: str, at: int, row: Row) -> list[bytes]:
+    return ["\n".join(f"{name},host={asset} value={value} {at * 10**6}" for name, value in row.items()).encode()]
+
+
+def telegraf(asset: str, at: int, row: Row) -> list[bytes]:
+    metrics = [
+        {"name": name, "tags": {"host": asset}, "fields": {"value": value}, "timestamp": at // 1000}
+        for name, value in row.items()
+    ]
+    return [json.dumps({"metrics": metrics}).encode()]
+
+
+WRITERS: dict[str, Callable[[str, int, Row], list[bytes]]] = {
+    "json_long": long,
+    "json_long_key": long,
+    "json_long_iso": iso,
+    "json_wide": wide,
+    "influx_line": line,
+    "influx_line_key": line,
+    "telegraf_json": telegraf,
+    "telegraf_json_key": telegraf,
+}
+
+
+def good(form: str) -> Sent:
+    """The small machines with a fault, as messages of a format."""
+    values = rows(90, seed=9).astype(np.float64)
+    values[1, 60:75, 1] += 8.0
+    sent: Sent = []
+    for step in range(values.shape[1]):
+        at = ORIGIN + step * STEP
+        for asset, name in enumerate(ASSETS):
+            row = dict(zip(CHANNELS, values[asset, step].tolist(), strict=True))
+            sent += [(name.encode(), message, at) for message in WRITERS[form](name, at, row)]
+    return sent
+
+
+def wanted(store: Path, form: Format) -> Settings:
+    same = ("kind", "asset_from", "timestamp_unit", "max_channels", "max_message_bytes")
+    return settings(store, **{f"format__{name}": getattr(form, name) for name in same})
+
+
+def process(store: Path, form: Format, sent: Sent) -> MemoryBroker:
+    """What a worker made of the messages."""
+    put_model(store)
+    broker = MemoryBroker()
+    feed(broker, sent)
+    with running(wanted(store, form), broker):
+        until(lambda: committed(broker) == len(sent))
+    return broker
+
+
+def outputs(broker: MemoryBroker) -> list[tuple[object, ...]]:
+    """Scores and alerts, without the offsets that the bad messages have moved."""
+    bodies = published(broker, "monitor.scores") + published(broker, "monitor.alerts")
+    own = {"id", "offset"}
+    return [tuple(sorted((k, json.dumps(v)) for k, v in body.items() if k not in own)) for body in bodies]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_bad_messages_are_kept_and_change_nothing(form: str, tmp_path: Path) -> None:
+    """Each malformed message ends in the dead-letter topic whole, with place and reason, and the good are unmoved."""
+    bad = [(name, key, value, error) for name, kind, key, value, error in MALFORMED if kind == form]
+    clean = good(form)
+    dirty = list(clean)
+    places = np.linspace(0, len(clean), len(bad) + 2)[1:-1].astype(int)[::-1]
+    for place, (_, key, value, _) in zip(places.tolist(), reversed(bad), strict=True):
+        dirty.insert(place, (key, value, NOW))
+    undisturbed = process(tmp_path / "clean", FORMATS[form], clean)
+    disturbed = process(tmp_path / "dirty", FORMATS[form], dirty)
+    assert outputs(disturbed) == outputs(undisturbed)
+    assert len(published(undisturbed, "monitor.alerts")) > 0
+    letters = disturbed.read(Partition("monitor.dead-letters", 0))
+    originals = {stored.offset: stored.record for stored in disturbed.read(Partition("readings", 0))}
+    assert len(letters) == len(bad)
+    for letter, (name, key, value, error) in zip(letters, bad, strict=True):
+        headers = {header: text.decode() for header, text in letter.record.headers}
+        original = originals[int(headers["__connect.errors.offset"])]
+        assert (letter.record.key, letter.record.value) == (original.key, original.value) == (key, value), name
+        assert headers["__connect.errors.topic"] == "readings"
+        assert headers["__connect.errors.partition"] == "0"
+        assert headers["__connect.errors.stage"] == "decode"
+        assert headers["__connect.errors.exception.class.name"] == error, name
+        assert "expected" in headers["__connect.errors.exception.message"], name
+
+
+def test_there_are_enough_of_them() -> None:
+    """The table holds at least 25 kinds of malformed messages, in every format."""
+    assert len(MALFORMED) >= 25
+    assert {kind for _, kind, *_ in MALFORMED} == set(FORMATS)
+
+
+def test_ten_thousand_channels(tmp_path: Path) -> None:
+    """A message with 10 000 channels is one dead letter, and no channel of it is learned."""
+    many = ",".join(f'"c{number}":1' for number in range(10_000))
+    flood = f'{{"asset":"a","timestamp":{ORIGIN},"values":{{{many}}}}}'.encode()
+    form = Format("json_wide")
+    broker = process(tmp_path, form, [*good("json_wide")[:40], (b"a", flood, ORIGIN), *good("json_wide")[40:]])
+    (letter,) = broker.read(Partition("monitor.dead-letters", 0))
+    assert letter.record.value == flood
+    assert dict(letter.record.headers)["__connect.errors.exception.class.name"] == b"TooManyChannels"
+    assert set(published(broker, "monitor.scores")[0]["channels"]) == set(CHANNELS)
+
+
+def test_unknown_channels_are_counted_not_scored(tmp_path: Path) -> None:
+    """A channel the model does not know is counted and dropped; the windows of the others are scored as before."""
+    sent = good("json_wide")
+    put_model(tmp_path)
+    clean = process(tmp_path / "clean", Format("json_wide"), sent)
+    more = [(key, (value or b"").replace(b'"values": {', b'"values": {"humidity": 5, '), at) for key, value, at in sent]
+    broker = MemoryBroker()
+    feed(broker, more)
+    with running(wanted(tmp_path, Format("json_wide")), broker) as service:
+        until(lambda: committed(broker) == len(more))
+        assert b'monitor_readings_dropped_total{reason="unknown_channel"} 180.0' in service.metrics.render()
+    assert outputs(broker) == outputs(clean)
+
+
+@pytest.mark.parametrize(
+    ("limits", "bad_from", "bad_every"),
+    [({"delivery__dead_letters_in_a_row": 50}, 100, 1), ({"delivery__dead_letters_share": 0.1}, 0, 5)],
+)
+def test_a_poisoned_partition_stops(
+    limits: dict[str, float], bad_from: int, bad_every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too many unreadable messages stop reading and committing; not ready says why, and a corrected worker goes on."""
+    monkeypatch.setattr("monitor.worker.dead_letter_limit.SPAN", 100)
+    put_model(tmp_path)
+    broker = MemoryBroker()
+    sent = good("json_wide")
+    for place in range(bad_from, len(sent), bad_every):
+        sent[place] = (sent[place][0], b"{}", sent[place][2])
+    feed(broker, sent)
+    with running(settings(tmp_path, source__batch_messages=20, **limits), broker) as service:
+        until(lambda: service.daemon is not None and "could not be read" in service.health.ready()[1])
+        stopped_at = committed(broker)
+        assert "readings[0]" in service.health.ready()[1]
+        assert service.health.live()[0]
+    assert committed(broker) == stopped_at < len(sent)
+    with running(settings(tmp_path, delivery__dead_letters_in_a_row=10**6, delivery__dead_letters_share=1.0), broker):
+        until(lambda: committed(broker) == len(sent))

@@ -1,0 +1,201 @@
+"""What a worker shows of itself: states of assets, counts, and the line of log that sums up."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import structlog
+
+from monitor.connectors.memory.client import MemoryBroker
+from monitor.core.model.detector import Detector
+from monitor.core.records import Message, Outputs, Partition
+from monitor.observe.metrics import Metrics
+from monitor.service.wiring import make_daemon, make_health
+from monitor.store.files import open_blobs
+from monitor.training.trainer import Status
+from monitor.worker.partitions import Held
+from monitor.worker.status import STATES, Asset, Counter, Overview, overview
+from tests.core.machines import STEP, L, model, rows
+from tests.rig import ORIGIN, READINGS, readings, settings
+
+LOG = structlog.stdlib.get_logger("test")
+NOTHING = Overview("", Status(needed=100), (), 0)
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Held:
+    """A partition without a model, of which nothing was read."""
+    wanted = settings(tmp_path, threshold__warm=200, alerting__on_delay_s=2.0, alerting__off_delay_s=5.0)
+    blobs = open_blobs(wanted.store.url)
+    daemon, _ = make_daemon(wanted, blobs, Metrics(), make_health(wanted), MemoryBroker())
+    return daemon._keeper.take_over(READINGS, None, 0.0)
+
+
+def push(held: Held, batch: np.ndarray, first: int) -> Outputs:
+    outputs = held.pipeline.process(readings(batch, first), ORIGIN + 10**9, lambda _: None)
+    held.take(outputs)
+    return outputs
+
+
+def states(held: Held) -> dict[str, str]:
+    return {asset.name: asset.state for asset in overview([held], Status(), {}).assets}
+
+
+def gauges(metrics: Metrics, name: str) -> dict[str, float]:
+    """What a gauge is set to, by its labels as they are rendered."""
+    lines = [line for line in metrics.render().decode().splitlines() if line.startswith((f"{name}{{", f"{name} "))]
+    return {head.removeprefix(name): float(value) for head, _, value in (line.rpartition(" ") for line in lines)}
+
+
+def test_an_asset_goes_through_its_states(held: Held) -> None:
+    """Without a model it learns, with one it warms up until window and threshold are full, and an alert shows."""
+    assert overview([held], Status(), {}).assets == ()
+    batch = rows(400)
+    batch[1, 300:330, 1] += 8.0
+    push(held, batch[:, :10], 0)
+    assert states(held) == {"a": "learning", "b": "learning"}
+
+    held.pipeline.use(Detector(model()))
+    push(held, batch[:, 10:14], 10)
+    (first, _) = overview([held], Status(), {}).assets
+    assert first == Asset("a", "warming", None)
+    push(held, batch[:, 14:100], 14)
+    (first, _) = overview([held], Status(), {}).assets
+    assert first.state == "warming"
+    assert first.ratio == held.ratios[0]
+    push(held, batch[:, 100:300], 100)
+    assert states(held) == {"a": "normal", "b": "normal"}
+    push(held, batch[:, 300:301], 300)
+    assert states(held) == {"a": "normal", "b": "pending"}
+    push(held, batch[:, 301:310], 301)
+    assert states(held) == {"a": "normal", "b": "firing"}
+    assert overview([held], Status(), {}).assets[1].ratio == held.ratios[1] > 1
+    push(held, batch[:, 310:], 310)
+    assert states(held) == {"a": "normal", "b": "normal"}
+
+
+def test_with_a_new_model_an_asset_warms_up(held: Held) -> None:
+    """An asset whose window is full but which the first model has not scored yet warms up; it is not called normal."""
+    push(held, rows(100), 0)
+    held.pipeline.use(Detector(model()))
+    assert not held.pipeline.windows.rows_until_full().any()
+    assert states(held) == {"a": "warming", "b": "warming"}
+
+
+def test_an_asset_that_just_came_is_not_scored_yet(held: Held) -> None:
+    """An asset that joins later warms up, without a ratio, beside those that are scored."""
+    held.pipeline.use(Detector(model()))
+    batch = rows(240)
+    alone = [message for message in readings(batch) if message.key == b"a"]
+    held.take(held.pipeline.process(alone, ORIGIN + 10**9, lambda _: None))
+    assert states(held) == {"a": "normal"}
+    push(held, rows(241)[:, 240:], 240)
+    known = overview([held], Status(), {}).assets
+    assert [(asset.name, asset.state) for asset in known] == [("a", "normal"), ("b", "warming")]
+    assert known[0].ratio is not None
+    assert known[1].ratio is None
+
+
+def test_partitions_are_shown_together(held: Held) -> None:
+    """The picture holds the assets of all partitions, how many these are, and the model they score with."""
+    status = Status(steps=7)
+    push(held, rows(10), 0)
+    held.pipeline.use(Detector(model()))
+    picture = overview([held, held], status, {})
+    assert (picture.model, picture.training, picture.partitions) == (model().version, status, 2)
+    assert [asset.name for asset in picture.assets] == ["a", "b", "a", "b"]
+    assert overview([], status, {}) == Overview("", status, (), 0)
+
+
+def test_gauges_follow_the_picture() -> None:
+    """Assets by state, partitions, lag, learning, training and model are as the latest picture says, and no older."""
+    metrics = Metrics()
+    counter = Counter(metrics, LOG)
+    learning = replace(NOTHING, training=Status(share=0.25, running=True), partitions=3)
+    counter.show(learning, {Partition("r", 0): 5, Partition("r", 1): 0})
+    assert gauges(metrics, "monitor_learning_ratio") == {"": 0.25}
+    assert gauges(metrics, "monitor_training_running") == {"": 1}
+    assert gauges(metrics, "monitor_partitions_assigned") == {"": 3}
+    assert gauges(metrics, "monitor_lag_messages") == {
+        '{partition="0",topic="r"}': 5,
+        '{partition="1",topic="r"}': 0,
+    }
+    assert gauges(metrics, "monitor_model_info") == {}
+
+    assets = (Asset("a", "normal", 0.5), Asset("b", "firing", 2.0), Asset("c", "normal", 0.1))
+    for version in ("m1", "m2"):
+        counter.show(Overview(version, Status(), assets, 1), {Partition("r", 1): 2})
+    assert gauges(metrics, "monitor_assets") == {
+        f'{{state="{state}"}}': {"normal": 2.0, "firing": 1.0}.get(state, 0.0) for state in STATES
+    }
+    assert gauges(metrics, "monitor_lag_messages") == {'{partition="1",topic="r"}': 2}
+    assert gauges(metrics, "monitor_learning_ratio") == {"": 1}
+    assert gauges(metrics, "monitor_training_running") == {"": 0}
+    assert gauges(metrics, "monitor_model_info") == {'{version="m2"}': 1}
+
+
+def test_what_passes_by_is_counted(held: Held) -> None:
+    """Messages, readings, windows and rejections of a batch are added up under their reasons."""
+    metrics = Metrics()
+    counter = Counter(metrics, LOG)
+    bad = Message(READINGS, 999, b"a", b"{", ORIGIN)
+    sent = [*readings(rows(20)), bad]
+    outputs = held.pipeline.process(sent, ORIGIN + 10**9, counter.stopwatch())
+    counter.count(sent, outputs)
+    assert metrics.total("monitor_messages_total") == 41
+    assert metrics.total("monitor_readings_total") == 20 * 2 * 3
+    assert metrics.total("monitor_messages_rejected_total") == 1
+    assert metrics.total("monitor_windows_scored_total") == 0
+    skipped = gauges(metrics, "monitor_windows_skipped_total")
+    assert skipped['{reason="no_model"}'] == len(outputs.windows) > 0
+    assert skipped['{reason="warmup"}'] == 2 * (L - 1)
+    assert gauges(metrics, "monitor_stage_seconds_total")['{stage="decode"}'] > 0
+
+    held.pipeline.use(Detector(model()))
+    late = readings(rows(1), first=-600, offset=70)
+    more = held.pipeline.process([*readings(rows(30)[:, 20:], 20, 50), *late], ORIGIN + 10**9, counter.stopwatch())
+    counter.count(late, more)
+    assert metrics.total("monitor_windows_scored_total") == len(more.windows) > 0
+    assert gauges(metrics, "monitor_readings_dropped_total")['{reason="late"}'] == 6
+    assert gauges(metrics, "monitor_stage_seconds_total")['{stage="score"}'] > 0
+
+
+def test_what_is_muted_is_not_counted_as_new(held: Held) -> None:
+    """Outputs of a replay go into one counter and none of the others."""
+    metrics = Metrics()
+    held.pipeline.use(Detector(model()))
+    outputs = push(held, rows(20), 0)
+    Counter(metrics, LOG).muted(outputs)
+    assert metrics.total("monitor_muted_records_total") == len(outputs.windows) == 2 * (20 - L + 1)
+    assert metrics.total("monitor_windows_scored_total") == 0
+
+
+def test_a_summary_tells_what_happened_since_the_last(held: Held) -> None:
+    """Counts are those since the summary before; while there is no model it tells how far learning is."""
+    metrics = Metrics()
+    counter = Counter(metrics, LOG)
+    sent = readings(rows(20))
+    counter.count(sent, held.pipeline.process(sent, ORIGIN + STEP, counter.stopwatch()))
+    learning = replace(NOTHING, training=Status(steps=20, needed=100, eta_s=79.6))
+    first = counter.summary(learning, {READINGS: 3})
+    assert (first["messages"], first["readings"], first["lag"], first["model"]) == (40, 120, 3, None)
+    assert (first["learning"], first["learning_eta_s"]) == ("20 of 100 steps", 80)
+    second = counter.summary(Overview("m1", Status(), (Asset("a", "firing", 2.0), Asset("b", "normal", 0.1)), 1), {})
+    assert (second["messages"], second["assets"], second["firing"], second["model"]) == (0, 2, 1, "m1")
+    assert "learning" not in second
+
+
+def test_alerts_that_came_to_nothing_are_counted(held: Held) -> None:
+    """A batch in which an asset is pending and then normal again adds one to the suppressed, and no alert."""
+    held.pipeline.use(Detector(model()))
+    metrics = Metrics()
+    batch = rows(400)
+    batch[1, 300:301, 1] += 8.0
+    push(held, batch[:, :300], 0)
+    held.pipeline.alerting._on_delay_ms = 60_000
+    Counter(metrics, LOG).count([], push(held, batch[:, 300:], 300))
+    suppressed = gauges(metrics, "monitor_alerts_suppressed_total")
+    assert suppressed['{reason="short"}'] >= 1
+    assert suppressed['{reason="gap"}'] == 0
+    assert metrics.total("monitor_alerts_total") == 0

@@ -1,0 +1,96 @@
+"""Both ways to keep scores, where the stages around them rely on it: restart, adoption, reload, change of the kind."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import structlog
+
+from monitor.core.model.detector import Detector
+from monitor.core.pipeline import Pipeline
+from monitor.core.records import Outputs
+from monitor.core.threshold.histogram import ERROR
+from monitor.service.wiring import make_pipeline
+from tests.core.machines import model, rows
+from tests.rig import READINGS, put_model, readings, settings
+from tests.worker.keeping import NEVER, Shelf, committed, process, same
+
+KINDS = pytest.mark.parametrize("kind", ["ring", "histogram"])
+NEWER = "m-20250102T000000-00000000"
+
+
+def shelf(path: Path, kind: str, **overrides: object) -> Shelf:
+    small = {"threshold__warm": 50, "threshold__percentile": 98, "threshold__refresh": 1}
+    return Shelf(path, settings(path, threshold__kind=kind, **small, **overrides))
+
+
+def limits(outputs: Outputs) -> np.ndarray:
+    assert outputs.thresholds is not None
+    assert outputs.thresholds.warm.all()
+    return outputs.thresholds.threshold
+
+
+@KINDS
+def test_a_restart_goes_on_with_the_same_limits(tmp_path: Path, kind: str) -> None:
+    """From a snapshot the same readings get the same limits and alerts, to the last bit."""
+    put_model(tmp_path)
+    sent = readings(rows(400))
+    first = shelf(tmp_path, kind)
+    held = first.keeper.take_over(READINGS, None, NEVER)
+    process(held, sent[:500])
+    first.keeper.snapshot(committed(held))
+    again = shelf(tmp_path, kind).keeper.take_over(READINGS, 500, NEVER)
+    assert same(process(again, sent[500:]), process(held, sent[500:]))
+
+
+@KINDS
+def test_a_model_and_dials_are_adopted_with_the_scores_carried_over(tmp_path: Path, kind: str) -> None:
+    """A model whose scores are three times as high gets limits three times as high, and a new margin counts at once."""
+    put_model(tmp_path)
+    sent = readings(rows(300))
+    first = shelf(tmp_path, kind)
+    held = first.keeper.take_over(READINGS, None, NEVER)
+    process(held, sent[:500])
+    first.keeper.snapshot(committed(held))
+    calm = limits(process(first.keeper.take_over(READINGS, 500, NEVER), sent[500:502]))
+    made = model()
+    calibration = replace(
+        made.calibration, limits=made.calibration.limits / np.float32(3), scores=made.calibration.scores * 3
+    )
+    turned = shelf(tmp_path, kind, threshold__margin=3.2)  # instead of 1.6
+    turned.keeper.adopt(held, Detector(replace(made, calibration=calibration, version=NEWER)))
+    assert turned.newest() == (500, NEWER)
+    rounded = 3 * ERROR if kind == "histogram" else 1e-5
+    assert limits(process(held, sent[500:502])) == pytest.approx(6 * calm, rel=rounded)
+
+
+@pytest.mark.parametrize(("before", "after"), [("ring", "histogram"), ("histogram", "ring")])
+def test_another_kind_begins_anew_and_says_so(tmp_path: Path, before: str, after: str) -> None:
+    """A snapshot of the other kind is set aside with a notice, and the partition begins anew at what was committed."""
+    put_model(tmp_path)
+    first = shelf(tmp_path, before)
+    held = first.keeper.take_over(READINGS, None, NEVER)
+    process(held, readings(rows(100)))
+    first.keeper.snapshot(committed(held))
+    with structlog.testing.capture_logs() as lines:
+        again = shelf(tmp_path, after).keeper.take_over(READINGS, 200, NEVER)
+    assert again.next == 200
+    assert not again.pipeline.windows.assets
+    (notice,) = [line for line in lines if line["log_level"] == "warning"]
+    assert (notice["kind"], notice["name"]) == ("foreign", "snapshots/readings/0/00000000000000000200.snap")
+    assert "other settings" in notice["reason"]
+
+
+def test_both_kinds_say_nearly_the_same(tmp_path: Path) -> None:
+    """Over the same readings the limits differ by no more than two roundings, and by something."""
+    put_model(tmp_path)
+    found = {}
+    for kind in ("ring", "histogram"):
+        pipeline: Pipeline = make_pipeline(shelf(tmp_path, kind).settings, READINGS)
+        pipeline.use(Detector(model()))
+        for begin in range(0, 800, 100):
+            outputs = pipeline.process(readings(rows(400))[begin : begin + 100], 2**42, lambda _: None)
+        found[kind] = limits(outputs)
+    assert found["histogram"] == pytest.approx(found["ring"], rel=2 * ERROR)
+    assert not np.array_equal(found["histogram"], found["ring"])
