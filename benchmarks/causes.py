@@ -21,7 +21,7 @@ from monitor.core.records import Message, Partition, WindowBatch
 from monitor.service.wiring import make_history, make_pipeline
 from monitor.settings.load import load
 from monitor.simulator.demo import CLEAN, CONFIG
-from monitor.simulator.faults import Fault, fault_schedule, faulty_rows
+from monitor.simulator.faults import Label, fault_schedule, faulty_rows
 from monitor.simulator.plant import Plant, PlantSettings, messages
 
 ASSETS, BATCH = 8, 2000
@@ -68,7 +68,7 @@ def judge(seed: int, rounds: int) -> tuple[dict[str, list[bool]], str]:
     return named, f"seed {seed}: {len(faults)} faults, {false} false alerts, foresees {foresees:.0f}"
 
 
-def _fits(fault: Fault, asset: str, time: int, length: int) -> bool:
+def _fits(fault: Label, asset: str, time: int, length: int) -> bool:
     return fault.asset == asset and fault.start <= time <= fault.end + 1000 * length
 
 

@@ -32,7 +32,7 @@ import torch
 
 from monitor.core.fitting.fit import fit, prepare
 from monitor.core.model.detector import Detector, Model
-from monitor.core.model.new_assets import Newcomers, Rulers
+from monitor.core.model.new_assets import NewAssets, WindowScaling
 from monitor.core.model.scaling import Scaling
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Bools, Message, Partition, WindowBatch
@@ -41,7 +41,7 @@ from monitor.service.wiring import make_history, make_pipeline
 from monitor.settings.load import load
 from monitor.settings.tree import Settings
 from monitor.simulator.demo import CLEAN, CONFIG
-from monitor.simulator.faults import ROUND, SPREAD_STEPS, Fault, fault_schedule, faulty_rows
+from monitor.simulator.faults import ROUND, SPREAD_STEPS, Label, fault_schedule, faulty_rows
 from monitor.simulator.plant import NAMES, Doubles, Plant, PlantSettings, messages
 
 STEP_S = 10  # a day is 8640 steps, 18 rounds of faults
@@ -86,7 +86,7 @@ class Row:
         return Row(**summed, hours=max(self.hours, other.hours))
 
 
-def row_of(runs: Sequence[Run], faults: Sequence[Fault], begin: int, end: int, grace_ms: int) -> Row:
+def row_of(runs: Sequence[Run], faults: Sequence[Label], begin: int, end: int, grace_ms: int) -> Row:
     """Judge the three streams of a group; the day is [begin, end) ms UTC."""
     healthy, faulty, lasting = runs
     own = [fault for fault in faults if fault.asset in faulty.assets]
@@ -154,7 +154,7 @@ def set_apart(values: Doubles, usual: Doubles, seed: int, apart: float) -> Doubl
     return moved
 
 
-class Unlent(Rulers):
+class Unlent(WindowScaling):
     """Rulers that tell the threshold of no machine that the model does not know it."""
 
     __slots__ = ()
@@ -164,18 +164,18 @@ class Unlent(Rulers):
         return np.zeros(len(self.rows), np.bool_)
 
 
-class OwnScale(Newcomers):
+class OwnScale(NewAssets):
     """Learns scales, and nothing is lent to the limits."""
 
-    def update(self, windows: WindowBatch, names: Sequence[str], scaling: Scaling) -> Rulers:
+    def update(self, windows: WindowBatch, names: Sequence[str], scaling: Scaling) -> WindowScaling:
         return Unlent(*super().update(windows, names, scaling))
 
 
-class ClassOnly(Newcomers):
+class ClassOnly(NewAssets):
     """Learns nothing: assets that the model does not know are scaled by the class's row."""
 
-    def update(self, windows: WindowBatch, names: Sequence[str], scaling: Scaling) -> Rulers:
-        return Rulers(scaling, scaling.rows(names)[windows.assets])
+    def update(self, windows: WindowBatch, names: Sequence[str], scaling: Scaling) -> WindowScaling:
+        return WindowScaling(scaling, scaling.rows(names)[windows.assets])
 
 
 LEARNERS = {"new, no lent": OwnScale, "new, class": ClassOnly}
@@ -216,13 +216,13 @@ def learned(settings: Settings, past: Sequence[Message], old: Sequence[str]) -> 
     return fit(prepare(history.normal(), recipe, None), recipe, None, lambda *_: None).model
 
 
-def lasting_faults(plant: Plant, begin: int, end: int) -> list[Fault]:
+def lasting_faults(plant: Plant, begin: int, end: int) -> list[Label]:
     """One per pump at the steps of [begin, end), each in another channel than the pump before."""
     faults = []
     for asset, name in enumerate(plant.names):
         channel = asset % len(NAMES)
         size = LASTING * float(plant.truth(asset, 0, SPREAD_STEPS)[:, channel].std())
-        faults.append(Fault(name, "step", (NAMES[channel],), plant.time(begin), plant.time(end), size))
+        faults.append(Label(name, "step", (NAMES[channel],), plant.time(begin), plant.time(end), size))
     return faults
 
 

@@ -36,7 +36,7 @@ from monitor.simulator.demo import CLEAN, CONFIG, PARTITIONS, TAIL
 from monitor.simulator.faults import ROUND, fault_schedule, faulty_rows
 from monitor.simulator.plant import Plant, PlantSettings, Sent, messages
 from monitor.web.page import Page
-from monitor.worker.status import Overview
+from monitor.worker.status import WorkerStatus
 from tests.browser import DESKTOP, PHONE, Tab, tab
 
 OUT = Path("docs/pictures")
@@ -74,7 +74,7 @@ def at_work(stand: Stand, folder: Path) -> Iterator[str]:
     topic, broker = settings.source.topics[0], MemoryBroker({"readings": PARTITIONS}, bound=None)
     service, stop = Service(settings, broker), threading.Event()
 
-    def look() -> Overview | None:
+    def look() -> WorkerStatus | None:
         return None if service.daemon is None else service.daemon.overview
 
     page = Page("pumps", look, service.health.ready, wall_ms)

@@ -40,10 +40,10 @@ from monitor.settings.tree import Settings
 from monitor.simulator.demo import CONFIG
 from monitor.simulator.plant import NAMES, Doubles, Plant, PlantSettings
 from monitor.worker.alert_charts import Trail
-from monitor.worker.dead_letter_limit import Poison
-from monitor.worker.partitions import Held
-from monitor.worker.publisher import Outbox, Topics
-from monitor.worker.status import Counter
+from monitor.worker.dead_letter_limit import DeadLetterLimit
+from monitor.worker.partitions import PartitionState
+from monitor.worker.publisher import Publisher, Topics
+from monitor.worker.status import MetricsRecorder
 
 PARTITION = Partition("readings", 0)
 FITTED = 8  # assets whose history the model is fitted on
@@ -116,7 +116,7 @@ def messages(kind: str, names: Sequence[str], channels: Sequence[str], rows: Dou
                 offset += 1
 
 
-def held(settings: Settings, model: Model, assets: int) -> Held:
+def held(settings: Settings, model: Model, assets: int) -> PartitionState:
     """A partition whose every ring of scores is full."""
     pipeline = make_pipeline(settings, PARTITION)
     pipeline.use(Detector(model))
@@ -127,10 +127,14 @@ def held(settings: Settings, model: Model, assets: int) -> Held:
     state["ring"] = draw.gamma(9.0, 1 / 9, (assets, SCORES)).astype(np.float32)
     pipeline.threshold.load_state(state)
     trail = Trail(settings.windows.step_ms)
-    return Held(PARTITION, pipeline, make_history(settings), Poison(10**9, 1.0), None, None, 0, True, 0.0, trail=trail)
+    return PartitionState(
+        PARTITION, pipeline, make_history(settings), DeadLetterLimit(10**9, 1.0), None, None, 0, True, 0.0, trail=trail
+    )
 
 
-def walk(part: Held, outbox: Outbox, counter: Counter, batch: Sequence[Message], watch: Watch) -> int:
+def walk(
+    part: PartitionState, outbox: Publisher, counter: MetricsRecorder, batch: Sequence[Message], watch: Watch
+) -> int:
     """What the daemon does with a batch; the number of windows."""
     outputs = part.pipeline.process(batch, batch[-1].timestamp, watch.mark)
     part.poison.judge(batch, outputs)
@@ -157,8 +161,8 @@ def measure(assets: int, channels: int, kind: str, per_batch: int, rounds: int) 
     topics = Topics("alerts", "scores", "dead", 1, settings.windows.step_ms)
     metrics = Metrics()
     log = structlog.stdlib.get_logger()
-    outbox = Outbox(Nowhere(), topics, metrics, log, lambda: 0)
-    counter = Counter(metrics, log)
+    outbox = Publisher(Nowhere(), topics, metrics, log, lambda: 0)
+    counter = MetricsRecorder(metrics, log)
     taken = []
     for begin in range(0, len(stream), batch):
         watch = Watch()

@@ -29,7 +29,7 @@ from monitor.recorder.points import score_points
 from monitor.settings.load import ConfigurationError, load
 from monitor.store.files import open_blobs
 from monitor.store.models import ModelInvalid, Models
-from monitor.training.registry import Library
+from monitor.training.registry import ModelRegistry
 from tests.core.machines import CHANNELS, L, model, rows
 from tests.rig import ORIGIN, READINGS, committed, feed, put_model, running, settings, until, values
 
@@ -113,7 +113,7 @@ def test_a_sound_file_with_a_senseless_model_is_refused(change: Change, tmp_path
     change(manifest, tensors)
     models = Models(open_blobs(str(tmp_path)), lambda _: None)
     version = models.put(manifest, tensors, ORIGIN)
-    library = Library(models, L, lambda: 0.0, structlog.stdlib.get_logger("test"))
+    library = ModelRegistry(models, L, lambda: 0.0, structlog.stdlib.get_logger("test"))
     with pytest.raises(ModelInvalid):
         library.detector(version)
 

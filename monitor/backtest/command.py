@@ -23,9 +23,9 @@ from monitor.service.backends import file_time, make_blobs, make_models, make_so
 from monitor.service.budget_outlook import afterwards
 from monitor.service.offline import Progress, alone
 from monitor.settings.tree import Settings
-from monitor.simulator.faults import Fault
+from monitor.simulator.faults import Label
 from monitor.store.atomic import write_atomic
-from monitor.training.registry import Library
+from monitor.training.registry import ModelRegistry
 
 CURRENT = "current"  # as --model: the one in use
 
@@ -79,7 +79,7 @@ def backtest(settings: Settings, wanted: Wanted, reading: Progress, fitting: Fit
     return _summary(here, compared, wanted.out)
 
 
-def _labels(settings: Settings, wanted: Wanted) -> Sequence[Fault] | None:
+def _labels(settings: Settings, wanted: Wanted) -> Sequence[Label] | None:
     """None where no labels are given."""
     source = settings.source
     if wanted.labels is not None:
@@ -96,7 +96,7 @@ def _model(settings: Settings, name: str) -> Detector | None:
         return None
     log = structlog.stdlib.get_logger("monitor")
     models, model = make_models(make_blobs(settings), Metrics()), settings.model
-    library = Library(models, settings.windows.length, time.monotonic, log, model.processor)
+    library = ModelRegistry(models, settings.windows.length, time.monotonic, log, model.processor)
     detector = library.in_use() if name == CURRENT else library.detector(name)
     if detector is None:
         raise ValueError(f"no model is in use in {settings.store.url}; leave --model out to learn one on the way")

@@ -15,15 +15,15 @@ from monitor.backtest.replay import Replay
 from monitor.backtest.tracks import Places, Track
 from monitor.core.publish import alert_record
 from monitor.core.records import Alert, Bools
-from monitor.evaluation.alerts import AlertSpan, Verdict, judge, spans
+from monitor.evaluation.alerts import AlertSpan, Evaluation, judge, spans
 from monitor.evaluation.curves import Curves, curves
-from monitor.simulator.faults import Fault
+from monitor.simulator.faults import Label
 
 DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class AlertHistory:
     """An alert with all that was published of it."""
 
     span: AlertSpan
@@ -58,11 +58,11 @@ class Judged:
     replay: Replay
     tracks: list[Track]
     places: Places
-    told: list[Told]
+    told: list[AlertHistory]
     days: float  # scored, summed over assets
-    labels: tuple[Fault, ...]  # within the time that was scored
+    labels: tuple[Label, ...]  # within the time that was scored
     skipped: int  # labels outside of it
-    verdict: Verdict | None  # None = no label was given
+    verdict: Evaluation | None  # None = no label was given
     curves: Curves | None  # None = no label in the time that was scored, or nothing else in it
     suggestion: Suggestion | None
 
@@ -78,7 +78,7 @@ class Judged:
         return median(delays) if delays else None
 
 
-def judge_replay(replay: Replay, labels: Sequence[Fault] | None) -> Judged:
+def judge_replay(replay: Replay, labels: Sequence[Label] | None) -> Judged:
     """Judge it; `labels` is None where none were given."""
     tracks = replay.collector.tracks()
     step_ms, grace_ms = (
@@ -108,16 +108,16 @@ def judge_replay(replay: Replay, labels: Sequence[Fault] | None) -> Judged:
     )
 
 
-def told_of(replay: Replay) -> list[Told]:
+def told_of(replay: Replay) -> list[AlertHistory]:
     """The alerts by the time of firing."""
     records: dict[str, list[Alert]] = {}
     for alert in replay.alerts:
         records.setdefault(alert.id, []).append(alert)
     bodies = (alert_record("alerts", alert).value or b"" for alert in replay.alerts)
-    return [Told(span, records[span.id][0], records[span.id][-1]) for span in spans(bodies)]
+    return [AlertHistory(span, records[span.id][0], records[span.id][-1]) for span in spans(bodies)]
 
 
-def labelled(track: Track, labels: Sequence[Fault]) -> Bools:
+def labelled(track: Track, labels: Sequence[Label]) -> Bools:
     """Which windows (T,) of an asset end within a label."""
     on = np.zeros(len(track.ends), np.bool_)
     for label in labels:
@@ -126,7 +126,7 @@ def labelled(track: Track, labels: Sequence[Fault]) -> Bools:
     return on
 
 
-def firing(track: Track, told: Sequence[Told]) -> Bools:
+def firing(track: Track, told: Sequence[AlertHistory]) -> Bools:
     """Which windows (T,) of an asset belong to an alert: from the first anomalous to the last."""
     on = np.zeros(len(track.ends), np.bool_)
     for each in told:
@@ -136,11 +136,11 @@ def firing(track: Track, told: Sequence[Told]) -> Bools:
     return on
 
 
-def _within(label: Fault, reach: dict[str, tuple[int, int]]) -> bool:
+def _within(label: Label, reach: dict[str, tuple[int, int]]) -> bool:
     return label.asset in reach and label.end > reach[label.asset][0] and label.start <= reach[label.asset][1]
 
 
-def _suggest(found: Curves, tracks: Sequence[Track], labels: Sequence[Fault], margin: float) -> Suggestion:
+def _suggest(found: Curves, tracks: Sequence[Track], labels: Sequence[Label], margin: float) -> Suggestion:
     """The best limit of all, as the percentile of the scores without a label that gives it with the margin put on it.
 
     A recording of faults has many more of them than the plant will have, and those enter an asset's memory clipped.
@@ -156,11 +156,11 @@ def _suggest(found: Curves, tracks: Sequence[Track], labels: Sequence[Fault], ma
 class Pair:
     """An alert of one replay beside that of the other; at least one is there."""
 
-    here: Told | None
-    there: Told | None
+    here: AlertHistory | None
+    there: AlertHistory | None
 
     @property
-    def either(self) -> Told:
+    def either(self) -> AlertHistory:
         """The one here, or else the one there."""
         found = self.here or self.there
         assert found is not None, "at least one is there"
@@ -181,7 +181,7 @@ class Pair:
         return "same" if self.shift_ms == 0 else "earlier" if self.shift_ms < 0 else "later"
 
 
-def compare(here: Sequence[Told], there: Sequence[Told]) -> list[Pair]:
+def compare(here: Sequence[AlertHistory], there: Sequence[AlertHistory]) -> list[Pair]:
     """Alerts of an asset that were on at the same time are the same alarm; each is taken once, the rest alone."""
     left = list(there)
     pairs = []
@@ -194,7 +194,7 @@ def compare(here: Sequence[Told], there: Sequence[Told]) -> list[Pair]:
     return sorted(pairs, key=lambda pair: (pair.either.span.start, pair.either.span.asset))
 
 
-def _overlap(one: Told, two: Told) -> bool:
+def _overlap(one: AlertHistory, two: AlertHistory) -> bool:
     far = 2**62
     apart = (one.end or far) < two.begin or (two.end or far) < one.begin
     return one.span.asset == two.span.asset and not apart

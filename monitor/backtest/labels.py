@@ -22,16 +22,16 @@ import numpy as np
 
 from monitor.core.records import Times
 from monitor.service.backends import file_asset, file_time, time_columns
-from monitor.simulator.faults import Fault
+from monitor.simulator.faults import Label
 
 
-def spans_in(path: Path) -> list[Fault]:
+def spans_in(path: Path) -> list[Label]:
     """The spans of a file. Raises OSError, and ValueError naming the line that is none."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows: Iterator[Any] = (
             csv.DictReader(file) if path.suffix == ".csv" else map(json.loads, filter(str.strip, file))
         )
-        found: list[Fault] = []
+        found: list[Label] = []
         try:
             found.extend(map(_span, rows))  # keeps those before the faulty one, so that it can be counted
         except (ValueError, KeyError, TypeError) as error:
@@ -39,21 +39,21 @@ def spans_in(path: Path) -> list[Fault]:
     return found
 
 
-def _span(row: dict[str, Any]) -> Fault:
+def _span(row: dict[str, Any]) -> Label:
     start, end = (file_time(str(row[key])) for key in ("start", "end"))
     if end < start:
         raise ValueError(f"it ends at {end}, before its start at {start}")
     channels = row.get("channels") or ()
     named = () if isinstance(channels, str) else tuple(map(str, channels))
-    return Fault(str(row["asset"]), str(row.get("kind") or ""), named, start, end)
+    return Label(str(row["asset"]), str(row.get("kind") or ""), named, start, end)
 
 
-def spans_of(paths: Sequence[Path], kind: str, asset: str, column: str, time_column: str) -> list[Fault]:
+def spans_of(paths: Sequence[Path], kind: str, asset: str, column: str, time_column: str) -> list[Label]:
     """The spans that recordings bring with them, by the column of CSV or the array of npz.
 
     Raises ValueError if a CSV lacks the column or an array does not fit, OSError.
     """
-    found: list[Fault] = []
+    found: list[Label] = []
     for path in paths:
         if kind == "npz":
             found += _npz(path, file_asset(asset, path))
@@ -63,7 +63,7 @@ def spans_of(paths: Sequence[Path], kind: str, asset: str, column: str, time_col
     return found
 
 
-def _npz(path: Path, asset: str) -> list[Fault]:
+def _npz(path: Path, asset: str) -> list[Label]:
     with np.load(path, allow_pickle=False) as file:
         if "label" not in file:
             return []
@@ -93,10 +93,10 @@ def _csv(path: Path, column: str, time_column: str) -> tuple[Times, np.ndarray]:
     return np.array([at for at, _ in rows], np.int64), np.array([on for _, on in rows], np.bool_)
 
 
-def _runs(asset: str, time: Times, on: np.ndarray) -> list[Fault]:
+def _runs(asset: str, time: Times, on: np.ndarray) -> list[Label]:
     """Runs of True in `on` (N,) as spans."""
     edges = np.diff(np.concatenate(([0], on.astype(np.int8), [0])))
     period = int(np.median(np.diff(time))) if len(time) > 1 else 1
     after = np.append(time, (time[-1] if len(time) else 0) + period)
     starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
-    return [Fault(asset, "", (), int(time[a]), int(after[b])) for a, b in zip(starts, ends, strict=True)]
+    return [Label(asset, "", (), int(time[a]), int(after[b])) for a, b in zip(starts, ends, strict=True)]

@@ -27,12 +27,12 @@ from monitor.core.fitting.history import History, median_steps
 from monitor.core.model.detector import Detector
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Message, Partition
-from monitor.core.threshold.budget import Outlook
+from monitor.core.threshold.budget import BudgetForecast
 from monitor.service.backends import wall_ms
 from monitor.service.offline import Progress, polls
 from monitor.service.wiring import make_history, make_pipeline
 from monitor.settings.tree import Settings
-from monitor.worker.dead_letter_limit import Poison
+from monitor.worker.dead_letter_limit import DeadLetterLimit
 
 FEW = 100  # messages per poll while learning
 
@@ -58,7 +58,7 @@ class _Part:
 
     pipeline: Pipeline
     history: History
-    poison: Poison
+    poison: DeadLetterLimit
     poisoned: str = ""
 
 
@@ -75,7 +75,7 @@ class Replay:
     reason: str = ""  # of the first rejection
     counts: dict[str, int] = field(default_factory=dict)  # as Outputs.counts, summed
     poisoned: dict[Partition, str] = field(default_factory=dict)
-    outlooks: list[Outlook] = field(default_factory=list)  # of the partitions at the end, if there is a budget
+    outlooks: list[BudgetForecast] = field(default_factory=list)  # of the partitions at the end, if there is a budget
     learned: str = ""  # how the model came about, if here; a sentence
     training_s: float = 0.0
     seconds: float = 0.0  # of the whole, training included
@@ -126,7 +126,7 @@ def replay(  # noqa: PLR0917 - what it reads, scores with and tells, one each
         parts[partition] = part = _Part(
             make_pipeline(settings, partition),
             make_history(settings),
-            Poison(delivery.dead_letters_in_a_row, delivery.dead_letters_share),
+            DeadLetterLimit(delivery.dead_letters_in_a_row, delivery.dead_letters_share),
         )
         if detector is not None:
             part.pipeline.use(detector)

@@ -29,7 +29,7 @@ from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.decode.decode import decode
 from monitor.core.decode.format import Format
 from monitor.core.model.detector import Detector
-from monitor.core.model.new_assets import Newcomers, Rulers
+from monitor.core.model.new_assets import NewAssets, WindowScaling
 from monitor.core.outputs import joined
 from monitor.core.records import Alert, ChannelShare, Message, Outputs, ReadingBatch, State, Times, WindowBatch
 from monitor.core.sensors.checks import Sensors
@@ -54,7 +54,7 @@ class Pipeline:
     sensors: Sensors
     clocks: Clocks
     sensor_alerts: SensorAlerts
-    newcomers: Newcomers
+    newcomers: NewAssets
     detector: Detector | None = None
     dials: Dials = field(default_factory=dict)  # that threshold and alerting were made with; a replay needs them
 
@@ -158,7 +158,7 @@ class Pipeline:
 
     def _stages(
         self,
-    ) -> dict[str, Windows | Threshold | Budget | Alerting | Sensors | Clocks | SensorAlerts | Newcomers]:
+    ) -> dict[str, Windows | Threshold | Budget | Alerting | Sensors | Clocks | SensorAlerts | NewAssets]:
         return {
             "windows": self.windows,
             "sensors": self.sensors,
@@ -171,7 +171,7 @@ class Pipeline:
         }
 
     def _explain(
-        self, windows: WindowBatch, names: Sequence[str], rulers: Rulers
+        self, windows: WindowBatch, names: Sequence[str], rulers: WindowScaling
     ) -> Callable[[int], tuple[ChannelShare, ...]]:
         detector = self.detector
         assert detector is not None, "there is a score to explain, so there is a detector"

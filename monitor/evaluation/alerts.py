@@ -15,7 +15,7 @@ from statistics import median
 
 import msgspec
 
-from monitor.simulator.faults import Fault
+from monitor.simulator.faults import Label
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class AlertSpan:
 class FaultRow:
     """What became of a fault; everything after `fault` is None or False if it was not found."""
 
-    fault: Fault
+    fault: Label
     alert: str | None = None  # id of the alert that fired first
     delay_ms: int | None = None  # from the fault's start to the first time an alert was firing
     already: bool = False  # that alert was firing before the fault began
@@ -58,7 +58,7 @@ class KindRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Evaluation:
     """The outcome of `judge`."""
 
     rows: tuple[FaultRow, ...]  # one per fault, in the order given
@@ -120,7 +120,7 @@ def spans(bodies: Iterable[bytes]) -> list[AlertSpan]:
     return sorted(found, key=lambda span: (span.start, span.asset, span.id))
 
 
-def judge(alerts: Sequence[AlertSpan], faults: Sequence[Fault], grace_ms: int) -> Verdict:
+def judge(alerts: Sequence[AlertSpan], faults: Sequence[Label], grace_ms: int) -> Evaluation:
     """Hold alerts against faults; see the module. Of alerts that fire at the same time the first given counts."""
     by_asset: dict[str, list[AlertSpan]] = {}
     for span in alerts:
@@ -131,14 +131,14 @@ def judge(alerts: Sequence[AlertSpan], faults: Sequence[Fault], grace_ms: int) -
         near = [span for span in by_asset.get(fault.asset, []) if _meets(span, fault, grace_ms)]
         touching.update(near)
         rows.append(_row(fault, min(near, key=lambda span: max(span.start, fault.start))) if near else FaultRow(fault))
-    return Verdict(tuple(rows), tuple(span for span in alerts if span not in touching))
+    return Evaluation(tuple(rows), tuple(span for span in alerts if span not in touching))
 
 
-def _meets(span: AlertSpan, fault: Fault, grace_ms: int) -> bool:
+def _meets(span: AlertSpan, fault: Label, grace_ms: int) -> bool:
     return span.start <= fault.end + grace_ms and (span.end is None or span.end >= fault.start)
 
 
-def _row(fault: Fault, span: AlertSpan) -> FaultRow:
+def _row(fault: Label, span: AlertSpan) -> FaultRow:
     delay = max(span.start - fault.start, 0)
     return FaultRow(fault, span.id, delay, span.start < fault.start, span.channel in fault.channels, span.cause)
 

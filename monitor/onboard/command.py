@@ -19,7 +19,7 @@ from monitor.connectors.base import Sample
 from monitor.onboard.cost import estimate, measure
 from monitor.onboard.dashboard import Language, dashboard_text
 from monitor.onboard.format.bytes import example
-from monitor.onboard.format.recognise import Recognised, Unrecognised, recognise
+from monitor.onboard.format.recognise import DetectedFormat, UnknownFormat, recognise
 from monitor.onboard.report import costs, remarks, report
 from monitor.onboard.settings import Chosen, decide, written
 from monitor.onboard.survey import Survey, non_numeric, survey
@@ -44,7 +44,7 @@ def onboard(base: Settings, limit: int, out: Path, language: Language, *, force:
     try:
         recognised = recognise(sample.runs, now)  # 2
         figures = _survey(sample, recognised, now, limit)
-    except Unrecognised as refusal:
+    except UnknownFormat as refusal:
         _refuse(sample, str(refusal))
         return 1
     skipped = non_numeric(max(sample.runs, key=len), recognised.format)
@@ -67,12 +67,12 @@ def onboard(base: Settings, limit: int, out: Path, language: Language, *, force:
     return 0
 
 
-def _survey(sample: Sample, recognised: Recognised, now: int, limit: int) -> Survey:
+def _survey(sample: Sample, recognised: DetectedFormat, now: int, limit: int) -> Survey:
     try:
         return survey(sample.runs, recognised.format, now)
     except ValueError as error:
         more = f"wait for more messages, or look at more than --messages {limit}"
-        raise Unrecognised(
+        raise UnknownFormat(
             f"the messages are {recognised.kind}, but {error}, so the step cannot be told: {more}"
         ) from error
 

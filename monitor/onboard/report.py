@@ -6,7 +6,7 @@ from monitor.connectors.base import Sample
 from monitor.core.decode.format import place
 from monitor.onboard.cost import Estimate
 from monitor.onboard.dashboard import unit
-from monitor.onboard.format.recognise import Recognised, reasons
+from monitor.onboard.format.recognise import DetectedFormat, reasons
 from monitor.onboard.survey import Survey
 from monitor.settings.tree import Settings
 
@@ -17,7 +17,7 @@ _LITTLE = 0.02  # missing readings that are not
 
 
 def report(
-    settings: Settings, sample: Sample, recognised: Recognised, figures: Survey, skipped: Mapping[str, float]
+    settings: Settings, sample: Sample, recognised: DetectedFormat, figures: Survey, skipped: Mapping[str, float]
 ) -> Iterator[str]:
     """Lines about the topic."""
     held = sum(sample.held.values())
@@ -46,7 +46,9 @@ def report(
     yield f"          {units} of the channels have the unit that their name ends with"
 
 
-def remarks(settings: Settings, figures: Survey, skipped: Mapping[str, float], recognised: Recognised) -> Iterator[str]:
+def remarks(
+    settings: Settings, figures: Survey, skipped: Mapping[str, float], recognised: DetectedFormat
+) -> Iterator[str]:
     """What is odd about the topic or still to be done, a sentence each; none if nothing is."""
     if not settings.recorder.enabled:
         yield "the dashboard shows what the recorder writes, which is not enabled: see [recorder] in configs/plant.toml"
@@ -85,7 +87,7 @@ def remarks(settings: Settings, figures: Survey, skipped: Mapping[str, float], r
         )
 
 
-def _collision(recognised: Recognised) -> str:
+def _collision(recognised: DetectedFormat) -> str:
     form = recognised.format
     if form.kind == "telegraf_json" and form.timestamp_unit == "s":
         return 'Telegraf\'s JSON has whole seconds: set json_timestamp_units = "1ms" in its output'

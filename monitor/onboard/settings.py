@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from textwrap import wrap
 from typing import Any, NamedTuple
 
-from monitor.onboard.format.recognise import Recognised
+from monitor.onboard.format.recognise import DetectedFormat
 from monitor.onboard.survey import Survey
 from monitor.settings.base import about, literal
 from monitor.settings.load import SECRETS, variable
@@ -41,7 +41,7 @@ class Chosen(NamedTuple):
     reason: str
 
 
-def decide(base: Settings, recognised: Recognised, figures: Survey) -> dict[str, Chosen]:
+def decide(base: Settings, recognised: DetectedFormat, figures: Survey) -> dict[str, Chosen]:
     """Settings by key, those that come out as the default among them."""
     told = recognised.told
     chosen = {f"format.{name}": Chosen(getattr(recognised.format, name), told.get(name, "")) for name in _FORMAT}

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monitor.core.decode.decode import PARSERS, decode
-from monitor.core.decode.format import Fault, Format
+from monitor.core.decode.format import DecodeError, Format
 from monitor.core.records import Message, ReadingBatch, Rejected, Times
 
 MEASURED = 0.75  # of the channels; their cells are full then, and windows below a half are not scored by default
@@ -26,7 +26,7 @@ _MODE = 1.2  # the fullest interval [d, 1.2 d] of differences is the mode: timer
 _SUBSECOND = (1, 2, 5, 10, 20, 25, 40, 50, 100, 200, 250, 500)
 _SECONDS = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 86_400)
 _NICE = (*_SUBSECOND, *(1000 * seconds for seconds in _SECONDS))  # ms
-_NO_VALUE = Fault("Empty", "", "no value")
+_NO_VALUE = DecodeError("Empty", "", "no value")
 _NEAR = 0.05  # a measured period this close to a round one is that one
 
 Doubles = npt.NDArray[np.float64]

@@ -40,7 +40,7 @@ def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Forward:
+class MonotonicWallClock:
     """The wall clock of a process that a step back, or a start of the clock anew, does not set back.
 
     A reading far ahead of the clock is refused; a clock set back by a day would else refuse all that is read that day.

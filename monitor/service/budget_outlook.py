@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from monitor.core.threshold.budget import Budget, Outlook
+from monitor.core.threshold.budget import Budget, BudgetForecast
 from monitor.settings.tree import Settings
 
 
@@ -44,7 +44,7 @@ def beforehand(settings: Settings) -> str:
     )
 
 
-def line(outlook: Outlook) -> dict[str, Any]:
+def line(outlook: BudgetForecast) -> dict[str, Any]:
     """What the log says of a partition at its start; nothing is expected while too little was seen."""
     known = outlook.asset_days >= outlook.needed_days
     return {
@@ -56,7 +56,7 @@ def line(outlook: Outlook) -> dict[str, Any]:
     }
 
 
-def afterwards(budget: float, per_day: float | None, days: float, outlooks: Sequence[Outlook]) -> str:
+def afterwards(budget: float, per_day: float | None, days: float, outlooks: Sequence[BudgetForecast]) -> str:
     """What a replay of `days` asset-days says, `per_day` alarms per asset-day having come."""
     assets = sum(outlook.assets for outlook in outlooks)
     expected = sum(outlook.alarms_per_day * outlook.assets for outlook in outlooks) / max(assets, 1)

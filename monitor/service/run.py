@@ -33,7 +33,7 @@ from monitor.settings.tree import Role, Settings
 from monitor.store.base import StoreUnavailable
 from monitor.web.page import Page
 from monitor.worker.loop import Daemon
-from monitor.worker.status import Overview
+from monitor.worker.status import WorkerStatus
 
 AGAIN = 75  # EX_TEMPFAIL: the supervisor starts the process again
 BAD_CONFIGURATION = 78  # EX_CONFIG: starting it again would not help
@@ -117,7 +117,7 @@ class Service:
         """Set threshold and alerting anew, each partition at its next checkpoint; any thread may ask for it."""
         self._dials = to
 
-    def _overview(self) -> Overview | None:
+    def _overview(self) -> WorkerStatus | None:
         return None if self.daemon is None else self.daemon.overview
 
     @contextmanager

@@ -14,7 +14,7 @@ from monitor.service.offline import alone, collect
 from monitor.settings.tree import Settings
 from monitor.store.models import ModelInvalid
 from monitor.training.child import train
-from monitor.training.registry import Library
+from monitor.training.registry import ModelRegistry
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,9 @@ def train_now(settings: Settings, reading: Callable[[int, int], None], fitting: 
     models = make_models(blobs, metrics)
     own = alone(settings, "train")
     corpus = collect(own, make_source(own, None, metrics, None), reading)
-    current = Library(models, settings.windows.length, time.monotonic, structlog.stdlib.get_logger("monitor")).in_use()
+    current = ModelRegistry(
+        models, settings.windows.length, time.monotonic, structlog.stdlib.get_logger("monitor")
+    ).in_use()
     begin = time.monotonic()
     fitted, version, refused = train(
         corpus,

@@ -13,7 +13,7 @@ from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.alerts.machine_alerts import Alerting
 from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.fitting.history import History
-from monitor.core.model.new_assets import Newcomers
+from monitor.core.model.new_assets import NewAssets
 from monitor.core.pipeline import Dials, Pipeline
 from monitor.core.records import Partition
 from monitor.core.sensors.checks import Sensors
@@ -25,7 +25,7 @@ from monitor.observe.metrics import Metrics
 from monitor.observe.watchdog import Notifier
 from monitor.recorder.recorder import Recorder
 from monitor.service.backends import (
-    Forward,
+    MonotonicWallClock,
     make_models,
     make_outputs,
     make_points,
@@ -40,17 +40,17 @@ from monitor.service.reload import dials, turned
 from monitor.settings.tree import Role, Settings
 from monitor.store.base import Blobs
 from monitor.store.snapshots import Snapshots
-from monitor.training.history_store import Histories
-from monitor.training.registry import Library
+from monitor.training.history_store import HistoryStore
+from monitor.training.registry import ModelRegistry
 from monitor.training.role import CONDITION as TRAINING_CONDITION
 from monitor.training.role import TrainingWorker
 from monitor.training.trainer import Job, Trainer
 from monitor.worker.alert_charts import Trail
-from monitor.worker.dead_letter_limit import Poison
-from monitor.worker.loop import Daemon, Pace
-from monitor.worker.partitions import Keeper
-from monitor.worker.publisher import Outbox, Topics
-from monitor.worker.status import Counter
+from monitor.worker.dead_letter_limit import DeadLetterLimit
+from monitor.worker.loop import Daemon, LoopOptions
+from monitor.worker.partitions import PartitionManager
+from monitor.worker.publisher import Publisher, Topics
+from monitor.worker.status import MetricsRecorder
 
 RECORDER_CONDITIONS = ("recorder source", "recorder")
 
@@ -89,7 +89,7 @@ def make_pipeline(settings: Settings, partition: Partition) -> Pipeline:
             on_delay_ms=round(alerting.on_delay_s * 1000),
             off_delay_ms=round(alerting.off_delay_s * 1000),
         ),
-        Newcomers(length=windows.length, step_ms=windows.step_ms),
+        NewAssets(length=windows.length, step_ms=windows.step_ms),
         dials=dials(settings),
     )
 
@@ -140,18 +140,18 @@ def make_daemon(
     daemon = Daemon(
         source=source,
         committer=committer,
-        outbox=Outbox(sink, topics, metrics, log, wall_ms),
+        outbox=Publisher(sink, topics, metrics, log, wall_ms),
         keeper=make_keeper(settings, make_snapshots(settings, blobs, metrics), histories, library, metrics, wanted),
         histories=histories,
         library=library,
         trainer=make_trainer(settings, library, histories, metrics, notifier, role),
         pace=make_pace(settings),
-        counter=Counter(metrics, log),
+        counter=MetricsRecorder(metrics, log),
         metrics=metrics,
         health=health,
         notifier=notifier,
         log=log,
-        wall_ms=Forward(wall_ms),
+        wall_ms=MonotonicWallClock(wall_ms),
         monotonic=time.monotonic,
     )
     return daemon, sink
@@ -160,17 +160,17 @@ def make_daemon(
 def make_keeper(  # noqa: PLR0917 - what it keeps with, one each
     settings: Settings,
     snapshots: Snapshots,
-    histories: Histories,
-    library: Library,
+    histories: HistoryStore,
+    library: ModelRegistry,
     metrics: Metrics,
     wanted: Callable[[], Dials] | None,
-) -> Keeper:
+) -> PartitionManager:
     """Who begins, restores and saves partitions; `wanted` as in `make_daemon`."""
     delivery = settings.delivery
-    return Keeper(
+    return PartitionManager(
         pipeline=lambda partition, to: make_pipeline(turned(settings, to), partition),
         dials=wanted or (lambda: dials(settings)),
-        poison=lambda: Poison(delivery.dead_letters_in_a_row, delivery.dead_letters_share),
+        poison=lambda: DeadLetterLimit(delivery.dead_letters_in_a_row, delivery.dead_letters_share),
         trail=lambda: Trail(settings.windows.step_ms) if settings.health.paged else None,
         snapshots=snapshots,
         histories=histories,
@@ -182,9 +182,9 @@ def make_keeper(  # noqa: PLR0917 - what it keeps with, one each
     )
 
 
-def make_pace(settings: Settings) -> Pace:
+def make_pace(settings: Settings) -> LoopOptions:
     """How much and how often."""
-    return Pace(
+    return LoopOptions(
         batch=settings.source.batch_messages,
         poll_s=settings.source.poll_s,
         checkpoint_s=settings.delivery.checkpoint_s,
@@ -196,20 +196,27 @@ def make_pace(settings: Settings) -> Pace:
     )
 
 
-def make_library(settings: Settings, blobs: Blobs, metrics: Metrics) -> Library:
+def make_library(settings: Settings, blobs: Blobs, metrics: Metrics) -> ModelRegistry:
     """The models of the store, as detectors."""
     log = structlog.stdlib.get_logger("monitor")
-    return Library(make_models(blobs, metrics), settings.windows.length, time.monotonic, log, settings.model.processor)
+    return ModelRegistry(
+        make_models(blobs, metrics), settings.windows.length, time.monotonic, log, settings.model.processor
+    )
 
 
-def make_histories(settings: Settings, blobs: Blobs, notifier: Notifier) -> Histories:
+def make_histories(settings: Settings, blobs: Blobs, notifier: Notifier) -> HistoryStore:
     """The histories in the store."""
     log = structlog.stdlib.get_logger("monitor")
-    return Histories(blobs, settings.source.topics, lambda: make_history(settings), log, notifier.alive)
+    return HistoryStore(blobs, settings.source.topics, lambda: make_history(settings), log, notifier.alive)
 
 
 def make_trainer(  # noqa: PLR0917 - what it works with, one each
-    settings: Settings, library: Library, histories: Histories, metrics: Metrics, notifier: Notifier, role: Role
+    settings: Settings,
+    library: ModelRegistry,
+    histories: HistoryStore,
+    metrics: Metrics,
+    notifier: Notifier,
+    role: Role,
 ) -> Trainer:
     """The trainer of this process. Of a group that shares topics, the holder of the first partition trains."""
     first = Partition(settings.source.topics[0], 0) if settings.source.kind != "files" else None

@@ -17,9 +17,9 @@ from rich.text import Text
 
 from monitor.core.sensors.clocks import FAULT as CLOCK
 from monitor.core.sensors.clocks import in_words
-from monitor.evaluation.alerts import Verdict
+from monitor.evaluation.alerts import Evaluation
 from monitor.service.run import Service
-from monitor.worker.status import Asset, Overview
+from monitor.worker.status import Asset, WorkerStatus
 
 STYLES = {"learning": "dim", "warming": "dim", "normal": "green", "pending": "yellow", "firing": "bold red"}
 COLUMNS = 4  # of the table of assets
@@ -58,7 +58,7 @@ class View:
             self._console.print(f"{phase}: {about}")
         self._phase = phase
 
-    def _progress(self, now: Overview) -> tuple[str, float, str]:
+    def _progress(self, now: WorkerStatus) -> tuple[str, float, str]:
         training = now.training
         if training.running:
             return "training", training.progress, "fitting the first model; the broker holds the readings meanwhile"
@@ -102,7 +102,7 @@ def _line(phase: str, share: float, about: str) -> RenderableType:
     return table
 
 
-def _assets(now: Overview) -> RenderableType:
+def _assets(now: WorkerStatus) -> RenderableType:
     table = Table.grid(padding=(0, 3))
     busiest = sorted(now.assets, key=lambda asset: -(asset.ratio or 0))[:SHOWN]
     cells = [_cell(asset) for asset in sorted(busiest, key=lambda asset: asset.name)]
@@ -116,7 +116,7 @@ def _cell(asset: Asset) -> Text:
     return Text(f"{asset.name}  {asset.state:8} {ratio:>5}", STYLES[asset.state])
 
 
-def summary(console: Console, verdict: Verdict, service: Service, folder: Path, assets: int) -> None:
+def summary(console: Console, verdict: Evaluation, service: Service, folder: Path, assets: int) -> None:
     """The alerts held against the simulator's labels, and where everything is."""
     table = Table(title="Faults that the simulator made, and what the monitor said", title_justify="left")
     for column in ("kind", "asset", "channel", "length", "found", "after", "cause", "named the channel"):

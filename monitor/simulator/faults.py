@@ -48,7 +48,7 @@ SIGNED = ("spike", "step", "drift")  # as often down as up
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class Label:
     """A label, and what it takes to make the readings that belong to it."""
 
     asset: str
@@ -60,7 +60,7 @@ class Fault:
     seed: int = 1  # of the random numbers in "noise"; the realisation that "decoupled" follows
 
 
-def faulty_rows(plant: Plant, faults: Sequence[Fault], begin: int, end: int) -> Doubles:
+def faulty_rows(plant: Plant, faults: Sequence[Label], begin: int, end: int) -> Doubles:
     """What the plant reads at the steps of [begin, end) with `faults`, (A, T, C); NaN where a channel is silent."""
     rows = plant.rows(begin, end)
     for fault in faults:
@@ -73,7 +73,7 @@ def faulty_rows(plant: Plant, faults: Sequence[Fault], begin: int, end: int) -> 
     return rows
 
 
-def fault_schedule(plant: Plant, clean_steps: int, rounds: int) -> tuple[Fault, ...]:
+def fault_schedule(plant: Plant, clean_steps: int, rounds: int) -> tuple[Label, ...]:
     """The faults of the first `rounds` rounds after `clean_steps`, by start.
 
     Each of the eight kinds occurs as soon as rounds * assets reaches eight. Raises ValueError if it does not.
@@ -83,7 +83,7 @@ def fault_schedule(plant: Plant, clean_steps: int, rounds: int) -> tuple[Fault, 
     return tuple(fault for number in range(rounds) for fault in fault_round(plant, clean_steps, number))
 
 
-def fault_round(plant: Plant, clean_steps: int, number: int) -> list[Fault]:
+def fault_round(plant: Plant, clean_steps: int, number: int) -> list[Label]:
     """One fault per asset in the steps [clean_steps + number * ROUND, … + ROUND), by start."""
     kinds = np.random.default_rng((plant.settings.seed, _FAULTS)).permutation(list(KINDS))
     faults = []
@@ -99,7 +99,7 @@ def fault_round(plant: Plant, clean_steps: int, number: int) -> list[Fault]:
 
 def _candidates(
     plant: Plant, asset: int, kind: str, begin: int, draw: np.random.Generator
-) -> Iterator[tuple[Fault, float]]:
+) -> Iterator[tuple[Label, float]]:
     """Faults for the round from `begin` on, without end, each with the change it makes in spreads of its channel."""
     of = KINDS[kind]
     spread = plant.truth(asset, 0, SPREAD_STEPS).std(0)  # (C,)
@@ -114,20 +114,20 @@ def _candidates(
         else:
             size *= float(spread[channel]) * (1 if up or kind not in SIGNED else -1)
         where = (plant.names[asset], kind, (NAMES[channel],), plant.time(first), plant.time(first + steps))
-        fault = Fault(*where, size, int(draw.integers(1, 2**31)))
+        fault = Label(*where, size, int(draw.integers(1, 2**31)))
         changed = faulty_rows(plant, [fault], first, first + steps) - plant.rows(first, first + steps)
         change = np.sqrt(np.mean(changed[asset, :, channel] ** 2)) / spread[channel]
         yield fault, float(np.nan_to_num(change, nan=np.inf))  # a silent channel is always seen
 
 
-def _readings(plant: Plant, fault: Fault, channel: int, first: int, last: int) -> Doubles:
+def _readings(plant: Plant, fault: Label, channel: int, first: int, last: int) -> Doubles:
     """Readings of a channel at the steps of [first, last), all within the fault, (T,)."""
     signals = plant.truth(plant.names.index(fault.asset), first, last)
     signals[:, channel] = _signal(plant, fault, channel, signals[:, channel], first)
     return read(signals)[:, channel]
 
 
-def _signal(plant: Plant, fault: Fault, channel: int, healthy: Doubles, first: int) -> Doubles:  # noqa: PLR0911 - one per kind
+def _signal(plant: Plant, fault: Label, channel: int, healthy: Doubles, first: int) -> Doubles:  # noqa: PLR0911 - one per kind
     """A channel under a fault from the step `first` on; `healthy` (T,) is what it would be."""
     asset = plant.names.index(fault.asset)
     start, end = plant.step(fault.start), plant.step(fault.end)

@@ -13,7 +13,7 @@ from monitor.core.records import Record
 from monitor.observe.metrics import Metrics
 from monitor.service.backends import make_producer, wall_ms
 from monitor.settings.tree import Settings
-from monitor.simulator.faults import ROUND, Fault, fault_round, faulty_rows
+from monitor.simulator.faults import ROUND, Label, fault_round, faulty_rows
 from monitor.simulator.plant import Plant, PlantSettings, Sent, messages
 
 CHUNK = 60  # steps made at once
@@ -31,13 +31,13 @@ class Simulation:
     labels: Path | None
 
 
-def stream(plant: Plant, kind: str, clean: int, steps: int) -> Iterator[tuple[list[Sent], list[Fault]]]:
+def stream(plant: Plant, kind: str, clean: int, steps: int) -> Iterator[tuple[list[Sent], list[Label]]]:
     """The messages of CHUNK steps after CHUNK steps, and the faults that begin in a round these steps enter first."""
-    faults: list[Fault] = []
+    faults: list[Label] = []
     rounds, begin = 0, 0
     while not steps or begin < steps:
         end = min(begin + CHUNK, steps) if steps else begin + CHUNK
-        new: list[Fault] = []
+        new: list[Label] = []
         while clean + rounds * ROUND < end:
             new += fault_round(plant, clean, rounds)
             rounds += 1

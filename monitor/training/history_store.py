@@ -16,7 +16,7 @@ from monitor.store.tensors import Damaged, pack, unpack
 _SUFFIX = ".safetensors"
 
 
-class Histories:
+class HistoryStore:
     """Files history/<topic>/<partition>.safetensors."""
 
     def __init__(

@@ -20,7 +20,7 @@ RECHECK_S = 10.0
 KEPT = 4  # the one in use, the one before, and what snapshots of partitions just taken over may name
 
 
-class Library:
+class ModelRegistry:
     """Detectors by version. Methods raise StoreUnavailable."""
 
     def __init__(

@@ -9,7 +9,7 @@ from monitor.observe.health import Health
 from monitor.observe.metrics import Metrics
 from monitor.observe.watchdog import Notifier
 from monitor.store.base import StoreUnavailable
-from monitor.training.registry import Library
+from monitor.training.registry import ModelRegistry
 from monitor.training.trainer import Trainer
 
 CONDITION = "store"
@@ -20,7 +20,7 @@ class TrainingWorker:
     """The loop around a trainer that holds no partition."""
 
     def __init__(
-        self, trainer: Trainer, library: Library, metrics: Metrics, health: Health, notifier: Notifier
+        self, trainer: Trainer, library: ModelRegistry, metrics: Metrics, health: Health, notifier: Notifier
     ) -> None:
         self._trainer, self._library = trainer, library
         self._metrics, self._health, self._notifier = metrics, health, notifier

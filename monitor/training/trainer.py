@@ -34,7 +34,7 @@ from monitor.observe.metrics import Metrics
 from monitor.store.base import StoreUnavailable
 from monitor.store.models import ModelInvalid
 from monitor.store.tensors import pack
-from monitor.training.registry import Library
+from monitor.training.registry import ModelRegistry
 
 LOOK_S = 60.0  # between two looks at the histories in the store while there is no model
 CORPUS_SHARE = 8  # of the child's memory that the corpus may take; fitting takes it five times (docs/performance.md)
@@ -80,7 +80,7 @@ class Trainer:
         job: Job,
         first_steps: int,
         interval_s: float,
-        library: Library,
+        library: ModelRegistry,
         metrics: Metrics,
         log: BoundLogger,
         monotonic: Callable[[], float],

@@ -22,14 +22,14 @@ from monitor import __version__
 from monitor.core.records import Floats
 from monitor.training.trainer import Status
 from monitor.web.page_status import Wanted, read_query, status
-from monitor.worker.status import Overview, overview
+from monitor.worker.status import WorkerStatus, worker_status
 
 POINTS = 60
 EVERY_S = 5.0  # of a point: five minutes in all
 KEPT = 10_000  # assets with a ring
 LOOK_S = 1.0
 _ANSWERS = 16  # kept until the next look; more different queries are answered, too, but made anew
-_NOTHING = overview((), Status(), {})
+_NOTHING = worker_status((), Status(), {})
 
 HTML = Path(__file__).with_name("page.html").read_bytes()
 
@@ -49,7 +49,7 @@ def policy(html: bytes) -> str:
 POLICY = policy(HTML)
 
 
-class Rings:
+class Sparklines:
     """The last ratios of each asset, as text shows them: oldest first."""
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Rings:
         self._ratios: Floats = np.empty((0, POINTS), np.float32)
         self._looks = 0
 
-    def look(self, now: Overview, looks_per_point: int) -> None:
+    def look(self, now: WorkerStatus, looks_per_point: int) -> None:
         """Take the ratios of a moment; every `looks_per_point` of them a new point begins."""
         names = [asset.name for asset in now.assets[:KEPT]]
         if names != list(self._rows):
@@ -89,14 +89,14 @@ class Page:
     def __init__(
         self,
         name: str,
-        look: Callable[[], Overview | None],
+        look: Callable[[], WorkerStatus | None],
         ready: Callable[[], tuple[bool, str]],
         wall_ms: Callable[[], int],
     ) -> None:
         self._name, self._look, self._ready, self._wall_ms = name, look, ready, wall_ms
         self._lock = threading.Lock()  # of what follows; the loop never asks for it
-        self._rings = Rings()
-        self._now: Overview | None = None
+        self._rings = Sparklines()
+        self._now: WorkerStatus | None = None
         self._seen: int | None = None  # ms UTC
         self._answers: dict[str, bytes] = {}
         self._over = threading.Event()

@@ -29,7 +29,7 @@ from monitor.core.records import Alert, ChannelShare
 from monitor.core.sensors.clocks import in_words
 from monitor.core.threshold.ring import Doubles
 from monitor.worker.alert_charts import Course
-from monitor.worker.status import STATES, Asset, Overview
+from monitor.worker.status import STATES, Asset, WorkerStatus
 
 LIMIT = 1000  # assets in an answer at most: 400 kB
 ALERTS = 10
@@ -65,7 +65,7 @@ def read_query(query: str) -> Wanted:
     return Wanted(search.lower(), state, int(limit))
 
 
-def status(now: Overview, trails: Trails, wanted: Wanted) -> dict[str, Any]:
+def status(now: WorkerStatus, trails: Trails, wanted: Wanted) -> dict[str, Any]:
     """What the worker says of itself; see the module. The rest of the keys the page adds."""
     lags = nlargest(PARTITIONS, now.lag.items(), key=lambda item: item[1])
     return {
@@ -104,7 +104,7 @@ def _assets(assets: tuple[Asset, ...], trails: Trails, wanted: Wanted) -> dict[s
     }
 
 
-def _alerts(now: Overview) -> dict[str, Any]:
+def _alerts(now: WorkerStatus) -> dict[str, Any]:
     """Critical ones first, then those that came last."""
     shown = nsmallest(ALERTS, now.alerts, key=lambda alert: (alert.severity != "critical", -alert.start, alert.id))
     ratios = {asset.name: asset.ratio for asset in now.assets} if shown else {}

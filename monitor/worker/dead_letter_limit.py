@@ -12,7 +12,7 @@ from monitor.core.records import Message, Outputs
 SPAN = 10_000  # messages; at one per second and asset, some seconds of a large plant and hours of a small one
 
 
-class Poison:
+class DeadLetterLimit:
     """What of one partition's recent messages was refused."""
 
     def __init__(self, most_in_a_row: int, most_share: float) -> None:

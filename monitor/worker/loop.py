@@ -31,12 +31,12 @@ from monitor.observe.health import Health
 from monitor.observe.metrics import Metrics
 from monitor.observe.watchdog import Notifier
 from monitor.store.base import StoreUnavailable
-from monitor.training.history_store import Histories
-from monitor.training.registry import Library
+from monitor.training.history_store import HistoryStore
+from monitor.training.registry import ModelRegistry
 from monitor.training.trainer import Trainer
-from monitor.worker.partitions import Held, Keeper
-from monitor.worker.publisher import Outbox
-from monitor.worker.status import Counter, Overview, overview
+from monitor.worker.partitions import PartitionManager, PartitionState
+from monitor.worker.publisher import Publisher
+from monitor.worker.status import MetricsRecorder, WorkerStatus, worker_status
 
 SUMMARY_S = 60.0  # between two lines of log that say what goes on
 LEARNING_S = 60.0  # between two writings of histories while there is no model
@@ -44,7 +44,7 @@ RETRY_S = 1.0  # between two tries of a source or sink that is away
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class LoopOptions:
     """How much and how often."""
 
     batch: int  # messages per poll
@@ -65,13 +65,13 @@ class Daemon:
         *,
         source: Source,
         committer: Committer,
-        outbox: Outbox,
-        keeper: Keeper,
-        histories: Histories,
-        library: Library,
+        outbox: Publisher,
+        keeper: PartitionManager,
+        histories: HistoryStore,
+        library: ModelRegistry,
         trainer: Trainer,
-        pace: Pace,
-        counter: Counter,
+        pace: LoopOptions,
+        counter: MetricsRecorder,
         metrics: Metrics,
         health: Health,
         notifier: Notifier,
@@ -84,11 +84,13 @@ class Daemon:
         self._counter, self._metrics, self._health, self._notifier = counter, metrics, health, notifier
         self._log, self._wall_ms, self._monotonic = log, wall_ms, monotonic
         self._jitter = random.Random()  # noqa: S311 - spreads snapshots of many workers over time
-        self._held: dict[Partition, Held] = {}
+        self._held: dict[Partition, PartitionState] = {}
         self._paused, self._trouble = False, ""  # what keeps the source from being read
         self._checkpoint_at = self._history_at = self._summary_at = 0.0  # monotonic seconds at which the next is due
         self._unsettled = 0  # messages since the last checkpoint that succeeded
-        self.overview: Overview = overview((), self._trainer.status, {})  # read by other threads, replaced as a whole
+        self.overview: WorkerStatus = worker_status(
+            (), self._trainer.status, {}
+        )  # read by other threads, replaced as a whole
 
     def open(self) -> None:
         """Join the group. Raises ValueError if the client refuses its options, OSError for files, StoreUnavailable."""
@@ -155,7 +157,7 @@ class Daemon:
             self._source.resume([part for part in self._held if part not in stopped])
         self._paused = hold
 
-    def _take(self, held: Held, batch: Sequence[Message]) -> None:
+    def _take(self, held: PartitionState, batch: Sequence[Message]) -> None:
         """Process messages of one partition and hand over what they give, muted below the committed offset."""
         held.first = batch[0].offset if held.first is None else held.first
         muted = [message for message in batch if message.offset < held.muted_below]
@@ -179,7 +181,7 @@ class Daemon:
             self._outbox.put(held.pipeline, outputs, part)
             self._metrics.add("monitor_stage_seconds_total", self._monotonic() - begin, stage="output")
 
-    def _checkpoint(self, parts: Sequence[Held], timeout: float, *, forced: bool) -> bool:
+    def _checkpoint(self, parts: Sequence[PartitionState], timeout: float, *, forced: bool) -> bool:
         """Rule 1 for all partitions, 2 and 5 for these; True if they are committed."""
         begin = self._monotonic()
         offsets = self._progress()
@@ -225,7 +227,7 @@ class Daemon:
         ready = {part: offset for part, offset in offsets.items() if self._keeper.ground(self._held[part])}
         return None if self._committer.once and ready != offsets else ready
 
-    def _adopt(self, held: Held) -> None:
+    def _adopt(self, held: PartitionState) -> None:
         try:
             detector = self._library.in_use()
         except StoreUnavailable as error:
@@ -246,7 +248,7 @@ class Daemon:
         if not self._trainer.learning:
             self._train()
         lag = self._source.lag()
-        self.overview = overview(parts, self._trainer.status, lag)
+        self.overview = worker_status(parts, self._trainer.status, lag)
         self._counter.show(self.overview, lag)
         if self._monotonic() >= self._summary_at:
             self._log.info("summary", **self._counter.summary(self.overview, lag))

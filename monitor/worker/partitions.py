@@ -21,10 +21,10 @@ from monitor.service.budget_outlook import line
 from monitor.store.base import StoreUnavailable
 from monitor.store.models import ModelInvalid
 from monitor.store.snapshots import Snapshot, Snapshots
-from monitor.training.history_store import Histories
-from monitor.training.registry import Library
+from monitor.training.history_store import HistoryStore
+from monitor.training.registry import ModelRegistry
 from monitor.worker.alert_charts import Trail
-from monitor.worker.dead_letter_limit import Poison
+from monitor.worker.dead_letter_limit import DeadLetterLimit
 
 # Lag of which nothing comes for so long is none: where a partition ends in markers of transactions, its end is never
 # reached. A broker delivers what there is within milliseconds.
@@ -32,13 +32,13 @@ QUIET_S = 30.0
 
 
 @dataclass(slots=True)
-class Held:
+class PartitionState:
     """A partition of this worker."""
 
     partition: Partition
     pipeline: Pipeline
     history: History
-    poison: Poison
+    poison: DeadLetterLimit
     next: int | None  # offset of the next message to process; None = nothing was read and nothing committed yet
     committed: int | None
     muted_below: int  # outputs of offsets below this were acknowledged before the last restart
@@ -103,7 +103,7 @@ class Held:
             self.trail.take(self.pipeline, outputs)
 
 
-class Keeper:
+class PartitionManager:
     """Begins, restores and saves what is held of partitions."""
 
     def __init__(
@@ -111,11 +111,11 @@ class Keeper:
         *,
         pipeline: Callable[[Partition, Dials], Pipeline],
         dials: Callable[[], Dials],
-        poison: Callable[[], Poison],
+        poison: Callable[[], DeadLetterLimit],
         trail: Callable[[], Trail | None],
         snapshots: Snapshots,
-        histories: Histories,
-        library: Library,
+        histories: HistoryStore,
+        library: ModelRegistry,
         settings: str,
         metrics: Metrics,
         log: BoundLogger,
@@ -127,7 +127,7 @@ class Keeper:
         self._settings = settings  # fingerprint of what shapes the state
         self._metrics, self._log, self._wall_ms = metrics, log, wall_ms
 
-    def take_over(self, partition: Partition, committed: int | None, snapshot_due: float) -> Held:
+    def take_over(self, partition: Partition, committed: int | None, snapshot_due: float) -> PartitionState:
         """Rule 3. `snapshot_due` is monotonic seconds. Raises StoreUnavailable."""
         at_most = -1 if committed is None else committed
         snapshot = self._snapshots.newest(partition, at_most, self._settings)
@@ -151,7 +151,7 @@ class Keeper:
         history = self._histories.read(partition)
         history.settle(pipeline.open_alerts())  # what fires in the replay is noted again
         crossed = start is None or snapshot is None
-        held = Held(
+        held = PartitionState(
             partition, pipeline, history, self._poison(), start, committed, committed or 0, crossed, snapshot_due
         )
         held.groundless = not restored
@@ -160,7 +160,7 @@ class Keeper:
         held.read_before = 0 if committed is None else None
         return held
 
-    def ground(self, held: Held) -> bool:
+    def ground(self, held: PartitionState) -> bool:
         """Before a commit: make sure that there is a snapshot to go back to; if not, it must not be committed yet.
 
         Killed between its first commit and its first snapshot, a partition would else begin anew at what was committed.
@@ -172,7 +172,7 @@ class Keeper:
             held.groundless = not self._write(held, held.first, pipeline)
         return not held.groundless
 
-    def confirm(self, held: Held) -> None:
+    def confirm(self, held: PartitionState) -> None:
         """After a commit, which shows that the partition is ours: set aside the snapshots of a past given up.
 
         Not before: a worker that was frozen while it took over would set aside what the true owner has written since.
@@ -184,17 +184,17 @@ class Keeper:
             except StoreUnavailable as error:  # after the next commit, then
                 self._log.warning("store not reached", store=error.path, reason=error.reason)
 
-    def snapshot(self, held: Held) -> None:
+    def snapshot(self, held: PartitionState) -> None:
         """Rule 2: write the state at `held.next`, which must have been committed. A store that is away is noted."""
         if held.next is not None and held.next != held.snapshot_offset:
             self._save(held, held.pipeline)
 
-    def up_to_date(self, held: Held, detector: Detector | None) -> bool:
+    def up_to_date(self, held: PartitionState, detector: Detector | None) -> bool:
         """Whether there is nothing to adopt, neither this model nor other dials."""
         same = detector is None or detector.model.version == held.pipeline.model
         return same and held.pipeline.dials == self._dials()
 
-    def adopt(self, held: Held, detector: Detector | None) -> None:
+    def adopt(self, held: PartitionState, detector: Detector | None) -> None:
         """Rule 5: another model or other dials from here on, if a snapshot that names them can be written; else later.
 
         Without the snapshot, a replay after a crash would score with the old model what was published with the new.
@@ -222,12 +222,12 @@ class Keeper:
         if (outlook := pipeline.budget.outlook()) is not None:
             self._log.info("alarm budget", partition=partition, **line(outlook))
 
-    def _save(self, held: Held, pipeline: Pipeline) -> bool:
+    def _save(self, held: PartitionState, pipeline: Pipeline) -> bool:
         assert held.next is not None, "a snapshot has an offset"
         assert held.next <= (held.committed or 0), "a snapshot comes after its commit"
         return self._write(held, held.next, pipeline)
 
-    def _write(self, held: Held, offset: int, pipeline: Pipeline) -> bool:
+    def _write(self, held: PartitionState, offset: int, pipeline: Pipeline) -> bool:
         state = Snapshot(held.partition, offset, pipeline.model, pipeline.save_state(), self._settings)
         try:
             size = self._snapshots.save(state)

@@ -29,7 +29,7 @@ class Topics:
     step_ms: int
 
 
-class Outbox:
+class Publisher:
     """Outputs between the pipelines and the sink."""
 
     def __init__(self, sink: Sink, topics: Topics, metrics: Metrics, log: BoundLogger, now: Callable[[], int]) -> None:

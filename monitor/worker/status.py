@@ -17,7 +17,7 @@ from monitor.core.records import Alert, Message, Outputs, Partition
 from monitor.observe.metrics import Metrics
 from monitor.training.trainer import Status
 from monitor.worker.alert_charts import Course
-from monitor.worker.partitions import Held
+from monitor.worker.partitions import PartitionState
 
 STATES = ("learning", "warming", "normal", "pending", "firing")
 _DROPPED = ("late", "duplicate", "unknown_channel", "refused", "flood")
@@ -43,7 +43,7 @@ class Asset(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Overview:
+class WorkerStatus:
     """The worker at one moment."""
 
     model: str  # version; empty = none yet
@@ -56,10 +56,10 @@ class Overview:
     lag: Mapping[Partition, int] = field(default_factory=dict)  # messages
 
 
-def overview(parts: Sequence[Held], training: Status, lag: Mapping[Partition, int]) -> Overview:
+def worker_status(parts: Sequence[PartitionState], training: Status, lag: Mapping[Partition, int]) -> WorkerStatus:
     """The picture of what is held."""
     models = [held.pipeline.model for held in parts if held.pipeline.model]
-    return Overview(
+    return WorkerStatus(
         model=models[-1] if models else "",
         training=training,
         assets=tuple(asset for held in parts for asset in _assets(held)),
@@ -71,7 +71,7 @@ def overview(parts: Sequence[Held], training: Status, lag: Mapping[Partition, in
     )
 
 
-def _assets(held: Held) -> list[Asset]:
+def _assets(held: PartitionState) -> list[Asset]:
     pipeline = held.pipeline
     states = pipeline.alerting.states()
     warming = pipeline.windows.rows_until_full() > 0
@@ -86,7 +86,7 @@ def _assets(held: Held) -> list[Asset]:
     return [Asset(name, states.get(row, calm), ratio) for row, (name, calm, ratio) in rows]
 
 
-class Counter:
+class MetricsRecorder:
     """Turns what passes by into metrics."""
 
     def __init__(self, metrics: Metrics, log: BoundLogger) -> None:
@@ -137,7 +137,7 @@ class Counter:
         scored = 0 if outputs.scores is None else len(outputs.windows)
         self._metrics.add("monitor_muted_records_total", scored + len(outputs.alerts) + len(outputs.rejected))
 
-    def show(self, now: Overview, lag: Mapping[Partition, int]) -> None:
+    def show(self, now: WorkerStatus, lag: Mapping[Partition, int]) -> None:
         """The gauges."""
         tally = Tally(asset.state for asset in now.assets)
         for state in STATES:
@@ -152,7 +152,7 @@ class Counter:
             self._metrics.clear("monitor_model_info")
             self._metrics.set("monitor_model_info", 1, version=now.model)
 
-    def summary(self, now: Overview, lag: Mapping[Partition, int]) -> dict[str, object]:
+    def summary(self, now: WorkerStatus, lag: Mapping[Partition, int]) -> dict[str, object]:
         """What happened since the last summary, and where things stand, for one line of log."""
         totals = {key: self._metrics.total(name) for key, name in _TOLD.items()}
         since = {key: round(total - self._told[key]) for key, total in totals.items()}

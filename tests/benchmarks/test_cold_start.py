@@ -18,7 +18,7 @@ from benchmarks.cold_start import (
 )
 from monitor.core.records import Alert, ChannelShare, Partition
 from monitor.evaluation.alerts import AlertSpan
-from monitor.simulator.faults import Fault
+from monitor.simulator.faults import Label
 from monitor.simulator.plant import NAMES, Plant, PlantSettings
 from tests.core.machines import ASSETS, STEP, L, rows, windows
 from tests.core.model.test_newcomers import class_only
@@ -31,8 +31,8 @@ def span(asset: str, start_h: float, end_h: float | None) -> AlertSpan:
     return AlertSpan(f"{asset}{start_h}", asset, BEGIN + round(start_h * HOUR_MS), end, "flow")
 
 
-def fault(asset: str, start_h: float, end_h: float) -> Fault:
-    return Fault(asset, "step", ("flow",), BEGIN + round(start_h * HOUR_MS), BEGIN + round(end_h * HOUR_MS))
+def fault(asset: str, start_h: float, end_h: float) -> Label:
+    return Label(asset, "step", ("flow",), BEGIN + round(start_h * HOUR_MS), BEGIN + round(end_h * HOUR_MS))
 
 
 def test_a_row_counts_false_alarms_faults_and_the_time_alerts_were_on() -> None:

@@ -14,15 +14,15 @@ from monitor.cli import main
 from monitor.connectors.kafka.source import KafkaSource
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Message, Outputs
-from monitor.worker.partitions import Keeper
-from monitor.worker.publisher import Outbox
-from monitor.worker.status import Counter
+from monitor.worker.partitions import PartitionManager
+from monitor.worker.publisher import Publisher
+from monitor.worker.status import MetricsRecorder
 
 POINTS: dict[str, tuple[type, str]] = {
-    "flush": (Outbox, "settle"),
+    "flush": (Publisher, "settle"),
     "commit": (KafkaSource, "commit"),
-    "snapshot": (Keeper, "confirm"),  # the first thing after a commit
-    "replay": (Counter, "muted"),
+    "snapshot": (PartitionManager, "confirm"),  # the first thing after a commit
+    "replay": (MetricsRecorder, "muted"),
 }
 
 
@@ -30,9 +30,9 @@ def arm(point: str) -> None:
     """Put the trap where `point` says."""
     owner, name = POINTS[point]
     function: Callable[..., Any] = getattr(owner, name)
-    put, raised = Outbox.put, point == "replay"
+    put, raised = Publisher.put, point == "replay"
 
-    def watched(self: Outbox, pipeline: Pipeline, outputs: Outputs, messages: Sequence[Message]) -> None:
+    def watched(self: Publisher, pipeline: Pipeline, outputs: Outputs, messages: Sequence[Message]) -> None:
         nonlocal raised
         put(self, pipeline, outputs, messages)
         raised = raised or bool(outputs.alerts)
@@ -42,7 +42,7 @@ def arm(point: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return function(*args, **kwargs)
 
-    Outbox.put = watched  # type: ignore[method-assign]
+    Publisher.put = watched  # type: ignore[method-assign]
     setattr(owner, name, trapped)
 
 

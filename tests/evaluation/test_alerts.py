@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from monitor.core.publish import alert_record
 from monitor.core.records import Alert, ChannelShare, Partition
 from monitor.evaluation.alerts import AlertSpan, FaultRow, KindRow, judge, spans
-from monitor.simulator.faults import Fault
+from monitor.simulator.faults import Label
 
 
-def fault(start: int, end: int, asset: str = "a", kind: str = "step") -> Fault:
-    return Fault(asset, kind, ("flow",), start, end)
+def fault(start: int, end: int, asset: str = "a", kind: str = "step") -> Label:
+    return Label(asset, kind, ("flow",), start, end)
 
 
 def span(start: int, end: int | None, asset: str = "a", channel: str | None = "flow", name: str = "x") -> AlertSpan:

@@ -27,7 +27,7 @@ from monitor.observe.metric_table import TABLE
 from monitor.onboard import cost as onboard_load
 from monitor.onboard.command import rules_text
 from monitor.onboard.cost import Measured, estimate, measure
-from monitor.onboard.format.recognise import Recognised, recognise
+from monitor.onboard.format.recognise import DetectedFormat, recognise
 from monitor.onboard.report import remarks
 from monitor.onboard.settings import decide, written
 from monitor.onboard.survey import ChannelFigures, Survey, survey
@@ -297,7 +297,7 @@ def test_a_sample_has_a_bound_in_bytes(broker: MockBroker, monkeypatch: pytest.M
 def found(figures: Survey, **more: object) -> dict[str, object]:
     """What is decided, where it is not the default."""
     base = load(None, {}, {key.replace("__", "."): value for key, value in more.items()})
-    chosen = decide(base, Recognised(Format("json_wide"), {}, ""), figures)
+    chosen = decide(base, DetectedFormat(Format("json_wide"), {}, ""), figures)
     return {key: value for key, (value, _) in chosen.items() if value != fields()[key].default}
 
 
@@ -367,7 +367,7 @@ def test_whatever_is_found_loads(step_ms: int, late_ms: int, channels: int, asse
     )
     base = load(None, {}, {})
     form = Format("json_wide", asset_from="key", timestamp="Zeit\u00e4 #'", values="x y")
-    text = written(base, decide(base, Recognised(form, {"kind": "because\n[x]"}, ""), figures), "head\nx = 1")
+    text = written(base, decide(base, DetectedFormat(form, {"kind": "because\n[x]"}, ""), figures), "head\nx = 1")
     path = Path("any.toml")
     path.write_text(text, encoding="utf-8")
     settings = load(path, {}, {})
@@ -413,7 +413,7 @@ def test_the_start_is_reckoned_from_what_is_there(figures: Survey) -> None:
 
 def test_what_is_odd_is_remarked(figures: Survey) -> None:
     """Collisions, skewed clocks, texts, missing readings and different machines are told; a tidy topic has none."""
-    form = Recognised(Format("telegraf_json", asset_from="tag", timestamp_unit="s"), {}, "")
+    form = DetectedFormat(Format("telegraf_json", asset_from="tag", timestamp_unit="s"), {}, "")
     base = load(None, {}, {"recorder.enabled": True})
     assert list(remarks(base, figures, {}, form)) == []
     assert "[recorder]" in "".join(remarks(load(None, {}, {}), figures, {}, form))

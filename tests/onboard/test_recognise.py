@@ -12,7 +12,7 @@ import pytest
 from monitor.core.records import Message, Partition
 from monitor.onboard.format.bytes import example, kind_of
 from monitor.onboard.format.labels import plain
-from monitor.onboard.format.recognise import Unrecognised, recognise
+from monitor.onboard.format.recognise import UnknownFormat, recognise
 from tests.core.decode.malformed import GOOD, NANOS, NOW, SECONDS
 
 Body = dict[str, Any]
@@ -35,7 +35,7 @@ def found(values: Sequence[bytes | None], keys: Sequence[bytes | None] = ()) -> 
 
 
 def refused(values: Sequence[bytes | None], keys: Sequence[bytes | None] = ()) -> str:
-    with pytest.raises(Unrecognised) as refusal:
+    with pytest.raises(UnknownFormat) as refusal:
         recognise(topic(values, keys), NOW)
     return str(refusal.value)
 

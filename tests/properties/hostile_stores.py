@@ -15,7 +15,7 @@ from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.decode.format import Format
 from monitor.core.fitting.corpus import Corpus
 from monitor.core.model.detector import Detector, Model
-from monitor.core.model.new_assets import Newcomers
+from monitor.core.model.new_assets import NewAssets
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import State
 from monitor.core.sensors.checks import Sensors
@@ -261,7 +261,7 @@ def new_pipeline() -> Pipeline:
         Sensors(length=L, step_ms=STEP, min_observed=0.5, low={}, high={CHANNELS[0]: LIMIT}, skip=()),
         Clocks(tolerance_ms=30_000, wait_ms=31 * STEP, step_ms=STEP),
         SensorAlerts(detector="d", partition=READINGS, on_delay_ms=2000, off_delay_ms=5000),
-        Newcomers(length=L, step_ms=STEP),
+        NewAssets(length=L, step_ms=STEP),
     )
     made.use(Detector(model()))
     return made
@@ -313,7 +313,7 @@ def store_targets() -> list[Target]:
         "Sensors": made.sensors,
         "SensorAlerts": made.sensor_alerts,
         "Clocks": made.clocks,
-        "Newcomers": made.newcomers,
+        "NewAssets": made.newcomers,
         "Histogram": histogram(),
         "History": past,
     }

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.core.model.new_assets import CELLS, CLASS_ROWS, LEVEL, SCALE, WIDE, Newcomers
+from monitor.core.model.new_assets import CELLS, CLASS_ROWS, LEVEL, SCALE, WIDE, NewAssets
 from monitor.core.model.scaling import Scaling
 from monitor.core.records import WindowBatch
 
@@ -62,8 +62,8 @@ def windows(values: np.ndarray, observed: np.ndarray, doubted: np.ndarray) -> Wi
     return whole.take(np.flatnonzero(read[:, :, -1].any(1)))
 
 
-def stage() -> Newcomers:
-    made = Newcomers(length=L, step_ms=STEP)
+def stage() -> NewAssets:
+    made = NewAssets(length=L, step_ms=STEP)
     made.use(CHANNELS)
     return made
 

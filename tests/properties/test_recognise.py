@@ -14,7 +14,7 @@ from monitor.core.decode.format import UNITS
 from monitor.core.records import Message, Partition
 from monitor.onboard.format.json_fields import TABLES, TIMES, VALUES
 from monitor.onboard.format.labels import _NEITHER, ASSETS, CHANNELS, plain
-from monitor.onboard.format.recognise import Unrecognised, recognise
+from monitor.onboard.format.recognise import UnknownFormat, recognise
 from monitor.onboard.survey import survey
 
 NOW = 1_780_000_000_000
@@ -161,7 +161,7 @@ def refusal(messages: list[Message]) -> str:
     """Why the messages are not recognised; empty if they are."""
     try:
         recognise([messages], NOW)
-    except Unrecognised as error:
+    except UnknownFormat as error:
         return str(error)
     return ""
 

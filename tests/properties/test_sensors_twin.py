@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from monitor.core.records import State, WindowBatch
 from monitor.core.sensors.checks import FACTOR, FAULTS, JUMPS, LEAST, TOGETHER, Sensors
-from monitor.core.sensors.findings import Findings
-from monitor.core.sensors.profile import Habits
+from monitor.core.sensors.findings import SensorFaults
+from monitor.core.sensors.profile import SensorProfile
 
 STEP, L, C = 1000, 8, 5
 CHANNELS = tuple("abcde")
-HABITS = Habits(
+HABITS = SensorProfile(
     rest=np.array([0, 0, 1, 0, -1], np.float32),  # e rests by nature
     hole=np.array([0, 1, 0, -1, 0], np.float32),  # d falls silent by nature
     change=np.array([2, 2, 2, 2, -1], np.float32),
@@ -200,7 +200,7 @@ def test_gaps_and_cuts_change_nothing(seed: int) -> None:
     assert [row.tobytes() for part, _ in parts for row in doubted(part)] == [row.tobytes() for row in doubted(marked)]
 
 
-def faults(part: WindowBatch, findings: Findings | None) -> list[int]:
+def faults(part: WindowBatch, findings: SensorFaults | None) -> list[int]:
     found: list[int] = [0] * len(part) * C if findings is None else findings.fault.ravel().tolist()
     return found
 

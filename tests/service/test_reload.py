@@ -18,7 +18,7 @@ from monitor.settings.load import ConfigurationError, load
 from monitor.settings.tree import Settings, fields
 from monitor.store.files import open_blobs
 from monitor.store.snapshots import Snapshot, Snapshots
-from monitor.worker.partitions import Held
+from monitor.worker.partitions import PartitionState
 from tests.core.machines import rows
 from tests.rig import READINGS, away, feed, published, put_model, readings, running, settings, until, values
 from tests.rig import committed as committed_offset
@@ -159,7 +159,7 @@ def faulty() -> Any:
     return readings(batch)
 
 
-def in_force(held: Held) -> dict[str, float]:
+def in_force(held: PartitionState) -> dict[str, float]:
     return {key: value for key, value in held.pipeline.dials.items() if key in OTHER}
 
 

@@ -15,7 +15,7 @@ from monitor.core.records import Alert, ChannelShare
 from monitor.evaluation.alerts import AlertSpan, judge
 from monitor.service.run import Service
 from monitor.simulator.demo_view import View, summary
-from monitor.simulator.faults import Fault
+from monitor.simulator.faults import Label
 from tests.rig import READINGS, settings
 
 ROOT = Path(__file__).parents[2]
@@ -96,8 +96,8 @@ def test_a_wrong_clock_is_told_without_a_channel(tmp_path: Path, console: Consol
 def test_the_verdict_is_summed_up(tmp_path: Path, console: Console, service: Service) -> None:
     """The end says which faults were found, after how long, how many alerts were false, and where everything is."""
     faults = [
-        Fault("pump-01", "step", ("pressure",), START, START + 60_000),
-        Fault("pump-02", "noise", ("flow",), START, START + 60_000),
+        Label("pump-01", "step", ("pressure",), START, START + 60_000),
+        Label("pump-02", "noise", ("flow",), START, START + 60_000),
     ]
     alerts = [
         AlertSpan("x", "pump-01", START + 5_000, START + 70_000, "pressure"),

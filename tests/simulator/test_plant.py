@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from monitor.core.decode.decode import Format, decode
 from monitor.core.records import Message, Partition
-from monitor.simulator.faults import KINDS, QUIET, ROUND, Fault, fault_round, fault_schedule, faulty_rows
+from monitor.simulator.faults import KINDS, QUIET, ROUND, Label, fault_round, fault_schedule, faulty_rows
 from monitor.simulator.plant import BLOCK, DAY, LOADS, NAMES, Doubles, Plant, PlantSettings, Sent, messages
 
 CLEAN = 500
@@ -20,17 +20,17 @@ END = CLEAN + 2 * ROUND
 SPEED, POWER, CURRENT, INLET = (NAMES.index(name) for name in ("speed", "power", "current", "inlet_pressure"))
 
 
-def interval(fault: Fault, plant: Plant = PLANT) -> slice:
+def interval(fault: Label, plant: Plant = PLANT) -> slice:
     """The steps of a fault."""
     return slice(plant.step(fault.start), plant.step(fault.end))
 
 
-def place(fault: Fault) -> tuple[int, slice, int]:
+def place(fault: Label) -> tuple[int, slice, int]:
     """Where a fault lies in the rows from step 0 on."""
     return PLANT.names.index(fault.asset), interval(fault), NAMES.index(fault.channels[0])
 
 
-def of(kind: str) -> list[Fault]:
+def of(kind: str) -> list[Label]:
     return [fault for fault in FAULTS if fault.kind == kind]
 
 
@@ -179,7 +179,7 @@ def test_a_drift_begins_small_and_grows(healthy: Doubles, faulty: Doubles) -> No
 
 def test_a_decoupled_channel_loses_its_relations() -> None:
     """It keeps its own mean and spread over time, but no longer goes with the others."""
-    long = Fault("pump-01", "decoupled", ("power",), PLANT.time(0), PLANT.time(6000), seed=7)
+    long = Label("pump-01", "decoupled", ("power",), PLANT.time(0), PLANT.time(6000), seed=7)
     rows, before = faulty_rows(PLANT, [long], 0, 6000)[0], PLANT.rows(0, 6000)[0]
     assert correlation(before[:, POWER], before[:, CURRENT]) > 0.95
     assert abs(correlation(rows[:, POWER], rows[:, CURRENT])) < 0.3
@@ -189,7 +189,7 @@ def test_a_decoupled_channel_loses_its_relations() -> None:
 
 def test_the_frequency_of_the_swing_changes() -> None:
     """The strongest period of the inlet pressure is ten steps, and five under a fault of factor two."""
-    long = Fault("pump-01", "frequency", ("inlet_pressure",), PLANT.time(0), PLANT.time(1000), size=2.0)
+    long = Label("pump-01", "frequency", ("inlet_pressure",), PLANT.time(0), PLANT.time(1000), size=2.0)
     for rows, period in ((PLANT.rows(0, 1000), 10), (faulty_rows(PLANT, [long], 0, 1000), 5)):
         power = np.abs(np.fft.rfft(rows[0, :, INLET]))[50:]  # periods of 20 steps and below
         assert 1000 / (50 + power.argmax()) == pytest.approx(period, rel=0.05)
@@ -198,7 +198,7 @@ def test_the_frequency_of_the_swing_changes() -> None:
 def test_an_unknown_kind_is_refused() -> None:
     """A label that cannot be made is an error."""
     with pytest.raises(ValueError, match="kind must be one of"):
-        faulty_rows(PLANT, [Fault("pump-01", "melted", ("flow",), PLANT.time(0), PLANT.time(9))], 0, 9)
+        faulty_rows(PLANT, [Label("pump-01", "melted", ("flow",), PLANT.time(0), PLANT.time(9))], 0, 9)
 
 
 @pytest.mark.parametrize("wrong", [{"assets": 0}, {"step_ms": 0}, {"seed": -1}, {"start": 1500}])

@@ -14,7 +14,7 @@ from monitor.core.decode.decode import decode
 from monitor.core.records import Message, Partition
 from monitor.settings.load import load
 from monitor.settings.tree import Settings
-from monitor.simulator.faults import ROUND, Fault, fault_schedule, faulty_rows
+from monitor.simulator.faults import ROUND, Label, fault_schedule, faulty_rows
 from monitor.simulator.plant import NAMES, Plant, PlantSettings, messages
 from monitor.simulator.stream import CHUNK, Simulation, stream, write
 from tests.brokers import mock_broker
@@ -41,7 +41,7 @@ def test_a_stream_is_the_plant_with_its_faults() -> None:
     plant = Plant(PlantSettings(4, 1000, 3))
     steps = 50 + 2 * ROUND
     sent = [each for chunk, _ in stream(plant, "json_wide", 50, steps) for each in chunk]
-    faults: list[Fault] = [fault for _, new in stream(plant, "json_wide", 50, steps) for fault in new]
+    faults: list[Label] = [fault for _, new in stream(plant, "json_wide", 50, steps) for fault in new]
     assert faults == list(fault_schedule(plant, 50, 2))
     whole = [each.value for each in messages(plant, 0, faulty_rows(plant, faults, 0, steps))]
     assert sorted(each.value for each in sent) == sorted(whole)

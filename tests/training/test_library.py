@@ -12,7 +12,7 @@ from monitor.core.model.detector import Model
 from monitor.store.base import StoreUnavailable
 from monitor.store.files import LocalBlobs
 from monitor.store.models import ModelInvalid, Models
-from monitor.training.registry import KEPT, RECHECK_S, Library
+from monitor.training.registry import KEPT, RECHECK_S, ModelRegistry
 from tests.core.machines import FAST, L, corpus, model
 from tests.rig import Clock, away, put_model
 
@@ -34,7 +34,7 @@ class Shelf:
         self.blobs, self.clock = _Counting(path), Clock()
         self.blobs.open()
         self.models = Models(self.blobs, lambda _: None)
-        self.library = Library(self.models, length, self.clock, structlog.stdlib.get_logger("test"))
+        self.library = ModelRegistry(self.models, length, self.clock, structlog.stdlib.get_logger("test"))
 
     def version(self) -> str | None:
         detector = self.library.in_use()

@@ -13,7 +13,7 @@ from monitor.core.records import Partition
 from monitor.observe.metrics import Metrics
 from monitor.store.files import open_blobs
 from monitor.store.models import Models
-from monitor.training.registry import Library
+from monitor.training.registry import ModelRegistry
 from monitor.training.trainer import Job, Trainer
 from tests.core.machines import FAST, L, history, rows
 from tests.rig import ORIGIN, Clock, until
@@ -35,7 +35,7 @@ class Rig:
         self.histories = [history(rows(400))] if histories is None else histories
         self.models = Models(open_blobs(str(store)), lambda _: None)
         log = structlog.stdlib.get_logger("test")
-        self.library = Library(self.models, L, self.clock, log)
+        self.library = ModelRegistry(self.models, L, self.clock, log)
         own = {"enabled", "first_steps", "interval_s", "leads", "elsewhere"}
         job = Job(str(store), QUICK, "", margin=0.05, threads=1, nice=0, memory_mb=65_536, timeout_s=1800)
         arguments: dict[str, Any] = {"enabled": True, "first_steps": 320, "interval_s": INTERVAL_S}

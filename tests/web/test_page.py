@@ -17,10 +17,10 @@ from monitor.core.records import Alert, ChannelShare, Partition
 from monitor.observe.health import Health, HealthServer
 from monitor.observe.metrics import Metrics
 from monitor.training.trainer import Status
-from monitor.web.page import HTML, POINTS, POLICY, Page, Rings, policy
+from monitor.web.page import HTML, POINTS, POLICY, Page, Sparklines, policy
 from monitor.web.page_status import ALERTS, CHANNELS, LIMIT, PARTITIONS
 from monitor.worker.alert_charts import Course
-from monitor.worker.status import STATES, Asset, Overview
+from monitor.worker.status import STATES, Asset, WorkerStatus
 from tests.core.machines import L, rows
 from tests.rig import ORIGIN, committed, feed, put_model, running, settings, until, values
 
@@ -46,12 +46,12 @@ def course(steps: int = 4) -> Course:
 
 def picture(
     assets: list[Asset], alerts: list[Alert] | None = None, courses: dict[str, Course] | None = None
-) -> Overview:
+) -> WorkerStatus:
     lag = {Partition("readings", number): number for number in range(2 * PARTITIONS)}
-    return Overview("m", Status(), tuple(assets), 1, tuple(alerts or ()), courses or {}, {"m": 1}, lag)
+    return WorkerStatus("m", Status(), tuple(assets), 1, tuple(alerts or ()), courses or {}, {"m": 1}, lag)
 
 
-def page(now: Overview | None, ready: tuple[bool, str] = (True, "ready\n")) -> Page:
+def page(now: WorkerStatus | None, ready: tuple[bool, str] = (True, "ready\n")) -> Page:
     made = Page("plant", lambda: now, lambda: ready, lambda: NOW)
     made.look()
     return made
@@ -151,7 +151,7 @@ def test_the_largest_lags_are_shown() -> None:
 
 def test_a_trail_keeps_the_highest_ratio_of_each_interval() -> None:
     """A point is the highest of its looks, a moment without a score is null, and the oldest point is dropped."""
-    rings = Rings()
+    rings = Sparklines()
     for ratio in (0.5, 2.0, None, 1.0):
         rings.look(picture([Asset("a", "normal", ratio)]), 2)
     assert len(rings.of("a")) == POINTS
@@ -164,7 +164,7 @@ def test_a_trail_keeps_the_highest_ratio_of_each_interval() -> None:
 
 def test_a_trail_follows_its_asset() -> None:
     """Assets that come, go, or change places keep their own ratios; one that is gone is forgotten."""
-    rings = Rings()
+    rings = Sparklines()
     rings.look(picture([Asset("a", "normal", 0.1), Asset("b", "normal", 0.2)]), 1)
     rings.look(picture([Asset("c", "normal", 0.3), Asset("b", "normal", 0.25)]), 1)
     assert rings.of("b")[-2:] == [0.2, 0.25]

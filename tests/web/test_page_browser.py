@@ -15,7 +15,7 @@ from monitor.observe.health import Health, HealthServer
 from monitor.observe.metrics import Metrics
 from monitor.training.trainer import Status
 from monitor.web.page import Page
-from monitor.worker.status import Asset, Overview
+from monitor.worker.status import Asset, WorkerStatus
 from tests.browser import DESKTOP, PHONE, Tab, tab
 from tests.core.machines import rows
 from tests.rig import feed, put_model, running, settings, until, values
@@ -32,11 +32,11 @@ LOOKS = [(size, scheme) for size in (DESKTOP, PHONE) for scheme in ("light", "da
 class Shown:
     """A page whose overview a test changes."""
 
-    def __init__(self, now: Overview) -> None:
+    def __init__(self, now: WorkerStatus) -> None:
         self.now = now
         self.page = Page("plant", lambda: self.now, lambda: (True, "ready\n"), lambda: time.time_ns() // 1_000_000)
 
-    def show(self, now: Overview) -> None:
+    def show(self, now: WorkerStatus) -> None:
         self.now = now
         self.page.look()
 

@@ -12,8 +12,8 @@ from monitor.service.wiring import fingerprint, make_daemon, make_health
 from monitor.settings.tree import Settings
 from monitor.store.files import LocalBlobs
 from monitor.store.snapshots import Snapshots
-from monitor.training.history_store import Histories
-from monitor.worker.partitions import Held, Keeper
+from monitor.training.history_store import HistoryStore
+from monitor.worker.partitions import PartitionManager, PartitionState
 from tests.core.machines import rows
 from tests.rig import READINGS, readings, settings
 
@@ -29,8 +29,8 @@ class Shelf:
         self.blobs.open()
         health = make_health(self.settings)
         daemon, _ = make_daemon(self.settings, self.blobs, self.metrics, health, MemoryBroker())
-        self.keeper: Keeper = daemon._keeper
-        self.histories: Histories = daemon._histories
+        self.keeper: PartitionManager = daemon._keeper
+        self.histories: HistoryStore = daemon._histories
 
     def snapshots(self) -> list[str]:
         return [name.rpartition("/")[2] for name in self.blobs.names("snapshots")]
@@ -42,14 +42,14 @@ class Shelf:
         return found.offset, found.model
 
 
-def process(held: Held, messages: Sequence[Message]) -> Outputs:
+def process(held: PartitionState, messages: Sequence[Message]) -> Outputs:
     outputs = held.pipeline.process(messages, messages[-1].timestamp + 60_000, lambda _: None)
     held.take(outputs)
     held.next = messages[-1].offset + 1
     return outputs
 
 
-def committed(held: Held) -> Held:
+def committed(held: PartitionState) -> PartitionState:
     held.committed = held.next
     return held
 
@@ -73,7 +73,7 @@ def same(one: Outputs, other: Outputs) -> bool:
     )
 
 
-def process_and_keep(shelf: Shelf, offset: int | None = None) -> Held:
+def process_and_keep(shelf: Shelf, offset: int | None = None) -> PartitionState:
     held = shelf.keeper.take_over(READINGS, offset, NEVER)
     process(held, readings(rows(20), offset=offset or 0))
     shelf.keeper.snapshot(committed(held))

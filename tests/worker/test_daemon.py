@@ -11,7 +11,7 @@ from monitor.core.records import Record
 from monitor.observe.watchdog import Notifier
 from monitor.store.files import open_blobs
 from monitor.store.models import Models
-from monitor.training.history_store import Histories
+from monitor.training.history_store import HistoryStore
 from tests.core.machines import ASSETS, FAST, corpus, rows
 from tests.rig import committed, feed, published, put_model, running, settings, until, values
 
@@ -210,7 +210,7 @@ def test_each_history_that_is_kept_is_a_sign_of_life(tmp_path: Path, monkeypatch
 
         monkeypatch.setattr(kind, name, watched)
 
-    watch(Histories, "write")
+    watch(HistoryStore, "write")
     watch(Notifier, "alive")
     broker = MemoryBroker({"readings": 3})
     feed(broker, values(rows(100)))

@@ -16,8 +16,8 @@ from monitor.observe.metrics import Metrics
 from monitor.service.wiring import make_pipeline
 from monitor.settings.tree import Settings
 from monitor.training.trainer import Status
-from monitor.worker.partitions import Held
-from monitor.worker.status import Counter, overview
+from monitor.worker.partitions import PartitionState
+from monitor.worker.status import MetricsRecorder, worker_status
 from tests.core.machines import CHANNELS, STEP, L, model, rows
 from tests.rig import ORIGIN, READINGS, settings
 from tests.worker.keeping import Shelf
@@ -211,11 +211,11 @@ def test_a_plant_of_ten_thousand_comes_in_at_once(tmp_path: Path) -> None:
 def test_who_was_refused_is_told_once_a_minute(tmp_path: Path) -> None:
     """A summary names one of the assets that were refused since the last, and how many readings; then it is silent."""
     metrics = Metrics()
-    counter = Counter(metrics, LOG)
+    counter = MetricsRecorder(metrics, LOG)
     pipeline = scoring(small(tmp_path))
     sent = messages([(name, 0, rows(1)[0, 0]) for name in ("a", "b", "c", "d")])
     counter.count(sent, take(pipeline, sent))
-    nothing = overview((), Status(), {})
+    nothing = worker_status((), Status(), {})
     with capture_logs() as lines:
         counter.summary(nothing, {})
         counter.summary(nothing, {})
@@ -228,11 +228,11 @@ def test_who_was_refused_is_told_once_a_minute(tmp_path: Path) -> None:
 def test_nothing_is_shown_of_who_gave_way(tmp_path: Path) -> None:
     """The picture has the machines that are there now, and no ratio of another one; the history counts only these."""
     shelf = Shelf(tmp_path, small(tmp_path))
-    held: Held = shelf.keeper.take_over(READINGS, None, 0.0)
+    held: PartitionState = shelf.keeper.take_over(READINGS, None, 0.0)
     held.pipeline.use(Detector(model()))
     sent = [message for message in shift() if message.timestamp < ORIGIN + 135 * STEP]
     held.take(take(held.pipeline, sent))
-    picture = {asset.name: asset.ratio for asset in overview([held], Status(), {}).assets}
+    picture = {asset.name: asset.ratio for asset in worker_status([held], Status(), {}).assets}
     assert set(picture) == {"c", "b"}
     assert picture["c"] is None
     assert picture["b"] is not None

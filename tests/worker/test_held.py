@@ -11,7 +11,7 @@ from monitor.core.model.detector import Detector
 from monitor.store.atomic import Data
 from monitor.store.files import LocalBlobs
 from monitor.store.models import Models
-from monitor.worker.partitions import QUIET_S, Held
+from monitor.worker.partitions import QUIET_S, PartitionState
 from tests.core.machines import L, model, rows
 from tests.rig import READINGS, away, put_model, readings, settings
 from tests.worker.keeping import NEVER, Shelf, committed, equal, process, process_and_keep, same
@@ -155,7 +155,7 @@ def test_a_store_that_is_away_costs_no_more_than_the_snapshot(tmp_path: Path) ->
 class _Witness(LocalBlobs):
     """A store that remembers which model a partition scored with when a snapshot was written."""
 
-    held: Held | None = None
+    held: PartitionState | None = None
     seen: str | None = None
 
     def write(self, name: str, data: Data) -> int:

@@ -15,14 +15,14 @@ from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Message, Outputs, Record, Rejected
 from monitor.observe.metrics import Metrics
 from monitor.service.wiring import make_pipeline
-from monitor.worker.publisher import Outbox, Topics
+from monitor.worker.publisher import Publisher, Topics
 from tests.core.machines import STEP, L, model, rows
 from tests.rig import ORIGIN, READINGS, readings, settings
 
 TOPICS = Topics("alerts", "scores", "dead", scores_every=0, step_ms=STEP)
 
 
-class Box(Outbox):
+class Box(Publisher):
     """An outbox with what it is made of."""
 
     def __init__(self, broker: MemoryBroker, sink: MemorySink | None = None, topics: Topics = TOPICS) -> None:

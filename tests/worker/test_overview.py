@@ -14,17 +14,17 @@ from monitor.observe.metrics import Metrics
 from monitor.service.wiring import make_daemon, make_health
 from monitor.store.files import open_blobs
 from monitor.training.trainer import Status
-from monitor.worker.partitions import Held
-from monitor.worker.status import STATES, Asset, Counter, Overview, overview
+from monitor.worker.partitions import PartitionState
+from monitor.worker.status import STATES, Asset, MetricsRecorder, WorkerStatus, worker_status
 from tests.core.machines import STEP, L, model, rows
 from tests.rig import ORIGIN, READINGS, readings, settings
 
 LOG = structlog.stdlib.get_logger("test")
-NOTHING = Overview("", Status(needed=100), (), 0)
+NOTHING = WorkerStatus("", Status(needed=100), (), 0)
 
 
 @pytest.fixture
-def held(tmp_path: Path) -> Held:
+def held(tmp_path: Path) -> PartitionState:
     """A partition without a model, of which nothing was read."""
     wanted = settings(tmp_path, threshold__warm=200, alerting__on_delay_s=2.0, alerting__off_delay_s=5.0)
     blobs = open_blobs(wanted.store.url)
@@ -32,14 +32,14 @@ def held(tmp_path: Path) -> Held:
     return daemon._keeper.take_over(READINGS, None, 0.0)
 
 
-def push(held: Held, batch: np.ndarray, first: int) -> Outputs:
+def push(held: PartitionState, batch: np.ndarray, first: int) -> Outputs:
     outputs = held.pipeline.process(readings(batch, first), ORIGIN + 10**9, lambda _: None)
     held.take(outputs)
     return outputs
 
 
-def states(held: Held) -> dict[str, str]:
-    return {asset.name: asset.state for asset in overview([held], Status(), {}).assets}
+def states(held: PartitionState) -> dict[str, str]:
+    return {asset.name: asset.state for asset in worker_status([held], Status(), {}).assets}
 
 
 def gauges(metrics: Metrics, name: str) -> dict[str, float]:
@@ -48,9 +48,9 @@ def gauges(metrics: Metrics, name: str) -> dict[str, float]:
     return {head.removeprefix(name): float(value) for head, _, value in (line.rpartition(" ") for line in lines)}
 
 
-def test_an_asset_goes_through_its_states(held: Held) -> None:
+def test_an_asset_goes_through_its_states(held: PartitionState) -> None:
     """Without a model it learns, with one it warms up until window and threshold are full, and an alert shows."""
-    assert overview([held], Status(), {}).assets == ()
+    assert worker_status([held], Status(), {}).assets == ()
     batch = rows(400)
     batch[1, 300:330, 1] += 8.0
     push(held, batch[:, :10], 0)
@@ -58,10 +58,10 @@ def test_an_asset_goes_through_its_states(held: Held) -> None:
 
     held.pipeline.use(Detector(model()))
     push(held, batch[:, 10:14], 10)
-    (first, _) = overview([held], Status(), {}).assets
+    (first, _) = worker_status([held], Status(), {}).assets
     assert first == Asset("a", "warming", None)
     push(held, batch[:, 14:100], 14)
-    (first, _) = overview([held], Status(), {}).assets
+    (first, _) = worker_status([held], Status(), {}).assets
     assert first.state == "warming"
     assert first.ratio == held.ratios[0]
     push(held, batch[:, 100:300], 100)
@@ -70,12 +70,12 @@ def test_an_asset_goes_through_its_states(held: Held) -> None:
     assert states(held) == {"a": "normal", "b": "pending"}
     push(held, batch[:, 301:310], 301)
     assert states(held) == {"a": "normal", "b": "firing"}
-    assert overview([held], Status(), {}).assets[1].ratio == held.ratios[1] > 1
+    assert worker_status([held], Status(), {}).assets[1].ratio == held.ratios[1] > 1
     push(held, batch[:, 310:], 310)
     assert states(held) == {"a": "normal", "b": "normal"}
 
 
-def test_with_a_new_model_an_asset_warms_up(held: Held) -> None:
+def test_with_a_new_model_an_asset_warms_up(held: PartitionState) -> None:
     """An asset whose window is full but which the first model has not scored yet warms up; it is not called normal."""
     push(held, rows(100), 0)
     held.pipeline.use(Detector(model()))
@@ -83,7 +83,7 @@ def test_with_a_new_model_an_asset_warms_up(held: Held) -> None:
     assert states(held) == {"a": "warming", "b": "warming"}
 
 
-def test_an_asset_that_just_came_is_not_scored_yet(held: Held) -> None:
+def test_an_asset_that_just_came_is_not_scored_yet(held: PartitionState) -> None:
     """An asset that joins later warms up, without a ratio, beside those that are scored."""
     held.pipeline.use(Detector(model()))
     batch = rows(240)
@@ -91,27 +91,27 @@ def test_an_asset_that_just_came_is_not_scored_yet(held: Held) -> None:
     held.take(held.pipeline.process(alone, ORIGIN + 10**9, lambda _: None))
     assert states(held) == {"a": "normal"}
     push(held, rows(241)[:, 240:], 240)
-    known = overview([held], Status(), {}).assets
+    known = worker_status([held], Status(), {}).assets
     assert [(asset.name, asset.state) for asset in known] == [("a", "normal"), ("b", "warming")]
     assert known[0].ratio is not None
     assert known[1].ratio is None
 
 
-def test_partitions_are_shown_together(held: Held) -> None:
+def test_partitions_are_shown_together(held: PartitionState) -> None:
     """The picture holds the assets of all partitions, how many these are, and the model they score with."""
     status = Status(steps=7)
     push(held, rows(10), 0)
     held.pipeline.use(Detector(model()))
-    picture = overview([held, held], status, {})
+    picture = worker_status([held, held], status, {})
     assert (picture.model, picture.training, picture.partitions) == (model().version, status, 2)
     assert [asset.name for asset in picture.assets] == ["a", "b", "a", "b"]
-    assert overview([], status, {}) == Overview("", status, (), 0)
+    assert worker_status([], status, {}) == WorkerStatus("", status, (), 0)
 
 
 def test_gauges_follow_the_picture() -> None:
     """Assets by state, partitions, lag, learning, training and model are as the latest picture says, and no older."""
     metrics = Metrics()
-    counter = Counter(metrics, LOG)
+    counter = MetricsRecorder(metrics, LOG)
     learning = replace(NOTHING, training=Status(share=0.25, running=True), partitions=3)
     counter.show(learning, {Partition("r", 0): 5, Partition("r", 1): 0})
     assert gauges(metrics, "monitor_learning_ratio") == {"": 0.25}
@@ -125,7 +125,7 @@ def test_gauges_follow_the_picture() -> None:
 
     assets = (Asset("a", "normal", 0.5), Asset("b", "firing", 2.0), Asset("c", "normal", 0.1))
     for version in ("m1", "m2"):
-        counter.show(Overview(version, Status(), assets, 1), {Partition("r", 1): 2})
+        counter.show(WorkerStatus(version, Status(), assets, 1), {Partition("r", 1): 2})
     assert gauges(metrics, "monitor_assets") == {
         f'{{state="{state}"}}': {"normal": 2.0, "firing": 1.0}.get(state, 0.0) for state in STATES
     }
@@ -135,10 +135,10 @@ def test_gauges_follow_the_picture() -> None:
     assert gauges(metrics, "monitor_model_info") == {'{version="m2"}': 1}
 
 
-def test_what_passes_by_is_counted(held: Held) -> None:
+def test_what_passes_by_is_counted(held: PartitionState) -> None:
     """Messages, readings, windows and rejections of a batch are added up under their reasons."""
     metrics = Metrics()
-    counter = Counter(metrics, LOG)
+    counter = MetricsRecorder(metrics, LOG)
     bad = Message(READINGS, 999, b"a", b"{", ORIGIN)
     sent = [*readings(rows(20)), bad]
     outputs = held.pipeline.process(sent, ORIGIN + 10**9, counter.stopwatch())
@@ -161,32 +161,34 @@ def test_what_passes_by_is_counted(held: Held) -> None:
     assert gauges(metrics, "monitor_stage_seconds_total")['{stage="score"}'] > 0
 
 
-def test_what_is_muted_is_not_counted_as_new(held: Held) -> None:
+def test_what_is_muted_is_not_counted_as_new(held: PartitionState) -> None:
     """Outputs of a replay go into one counter and none of the others."""
     metrics = Metrics()
     held.pipeline.use(Detector(model()))
     outputs = push(held, rows(20), 0)
-    Counter(metrics, LOG).muted(outputs)
+    MetricsRecorder(metrics, LOG).muted(outputs)
     assert metrics.total("monitor_muted_records_total") == len(outputs.windows) == 2 * (20 - L + 1)
     assert metrics.total("monitor_windows_scored_total") == 0
 
 
-def test_a_summary_tells_what_happened_since_the_last(held: Held) -> None:
+def test_a_summary_tells_what_happened_since_the_last(held: PartitionState) -> None:
     """Counts are those since the summary before; while there is no model it tells how far learning is."""
     metrics = Metrics()
-    counter = Counter(metrics, LOG)
+    counter = MetricsRecorder(metrics, LOG)
     sent = readings(rows(20))
     counter.count(sent, held.pipeline.process(sent, ORIGIN + STEP, counter.stopwatch()))
     learning = replace(NOTHING, training=Status(steps=20, needed=100, eta_s=79.6))
     first = counter.summary(learning, {READINGS: 3})
     assert (first["messages"], first["readings"], first["lag"], first["model"]) == (40, 120, 3, None)
     assert (first["learning"], first["learning_eta_s"]) == ("20 of 100 steps", 80)
-    second = counter.summary(Overview("m1", Status(), (Asset("a", "firing", 2.0), Asset("b", "normal", 0.1)), 1), {})
+    second = counter.summary(
+        WorkerStatus("m1", Status(), (Asset("a", "firing", 2.0), Asset("b", "normal", 0.1)), 1), {}
+    )
     assert (second["messages"], second["assets"], second["firing"], second["model"]) == (0, 2, 1, "m1")
     assert "learning" not in second
 
 
-def test_alerts_that_came_to_nothing_are_counted(held: Held) -> None:
+def test_alerts_that_came_to_nothing_are_counted(held: PartitionState) -> None:
     """A batch in which an asset is pending and then normal again adds one to the suppressed, and no alert."""
     held.pipeline.use(Detector(model()))
     metrics = Metrics()
@@ -194,7 +196,7 @@ def test_alerts_that_came_to_nothing_are_counted(held: Held) -> None:
     batch[1, 300:301, 1] += 8.0
     push(held, batch[:, :300], 0)
     held.pipeline.alerting._on_delay_ms = 60_000
-    Counter(metrics, LOG).count([], push(held, batch[:, 300:], 300))
+    MetricsRecorder(metrics, LOG).count([], push(held, batch[:, 300:], 300))
     suppressed = gauges(metrics, "monitor_alerts_suppressed_total")
     assert suppressed['{reason="short"}'] >= 1
     assert suppressed['{reason="gap"}'] == 0

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from monitor.backtest.judge import DAY_MS, Judged, Told, firing, labelled
+from monitor.backtest.judge import DAY_MS, AlertHistory, Judged, firing, labelled
 from monitor.backtest.report.charts import BINS, bins, channel_chart, marks, score_chart
 from monitor.backtest.report.html import Html, anchor, at, key, number, table, text
 from monitor.backtest.tracks import Track
@@ -122,13 +122,13 @@ def _section(judged: Judged, track: Track, index: int) -> str:
     return "".join([*parts, *charts[:OPEN], axis, more, "</section>"])
 
 
-def _spans(judged: Judged, track: Track, own: Sequence[Told], place: np.ndarray) -> str:
+def _spans(judged: Judged, track: Track, own: Sequence[AlertHistory], place: np.ndarray) -> str:
     """Alerts over the whole height, labels as a strip at the top."""
     alerts = marks(firing(track, own), place, "alert")
     return alerts + marks(labelled(track, judged.labels), place, "label", height=10)
 
 
-def _order(judged: Judged, own: Sequence[Told]) -> list[int]:
+def _order(judged: Judged, own: Sequence[AlertHistory]) -> list[int]:
     """Channels by their part in the asset's alerts, the others after them as the model has them."""
     detector = judged.replay.detector
     names = detector.model.channels if detector else ()

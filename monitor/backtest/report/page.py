@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from importlib.resources import files
 
-from monitor.backtest.judge import Judged, Pair, Told
+from monitor.backtest.judge import AlertHistory, Judged, Pair
 from monitor.backtest.report.assets import assets_part
 from monitor.backtest.report.html import NONE, Html, at, lasting, number, table, text, tile
 from monitor.backtest.report.scores import scores_part
@@ -90,7 +90,7 @@ def _alerts(judged: Judged) -> str:
     )
 
 
-def _alert_row(each: Told) -> list[str]:
+def _alert_row(each: AlertHistory) -> list[str]:
     shares = [share for share in each.first.channels[:3] if share.contribution >= 0.01]
     named = ", ".join(f"{share.channel} {share.contribution:.0%}" for share in shares)
     lasted = "to the end" if each.end is None else lasting(each.end - each.begin)
@@ -98,7 +98,7 @@ def _alert_row(each: Told) -> list[str]:
     return [at(each.span.start), each.span.asset, each.last.severity, cause, lasted, number(each.last.peak), named]
 
 
-def _judgement(each: Told, false: set[str], judged: Judged) -> list[str]:
+def _judgement(each: AlertHistory, false: set[str], judged: Judged) -> list[str]:
     return [Html('<span class="bad">false</span>') if each.span.id in false else "yes"] if judged.verdict else []
 
 

@@ -30,7 +30,7 @@ from monitor.connectors.kafka.client import (
 )
 from monitor.connectors.kafka.commits import Commits
 from monitor.connectors.kafka.positions import Positions
-from monitor.connectors.kafka.stalls import Holdups
+from monitor.connectors.kafka.stalls import Stalls
 from monitor.core.records import Message, Partition
 
 __all__ = ["KafkaFatal", "KafkaSource"]
@@ -92,7 +92,7 @@ class KafkaSource:
             answered = lambda *said: self._commits.answered(*said)  # noqa: E731, PLW0108 - made after the consumer
             consumer = Consumer({**settings, "error_cb": self._trouble.heard, "on_commit": answered})
             self._positions = Positions(consumer, cooperative=strategy == "cooperative-sticky")
-            self._holdups = Holdups(consumer, self._positions)
+            self._holdups = Stalls(consumer, self._positions)
             self._commits = Commits(consumer, self._trouble, self._tell)
             self._consumer = consumer
             consumer.subscribe(

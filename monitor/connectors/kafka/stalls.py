@@ -17,7 +17,7 @@ _ANSWER_S = 1.0  # a round trip if the broker is there
 _AGAIN_S = 5.0  # between two looks whether it is over
 
 
-class Holdups:
+class Stalls:
     """The partitions that are held up, each with the client's words."""
 
     def __init__(self, consumer: Consumer, positions: Positions) -> None:

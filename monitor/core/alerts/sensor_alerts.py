@@ -24,7 +24,7 @@ from monitor.core.records import Alert, ChannelShare, Partition, ScoreBatch, Sta
 from monitor.core.sensors.checks import FAULTS
 from monitor.core.sensors.clocks import FAULT as CLOCK
 from monitor.core.sensors.clocks import Skew
-from monitor.core.sensors.findings import Findings
+from monitor.core.sensors.findings import SensorFaults
 
 Row = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
@@ -70,7 +70,7 @@ class SensorAlerts:
     def update(  # noqa: PLR0917 - what the stages before it gave, in their order
         self,
         windows: WindowBatch,
-        findings: Findings | None,
+        findings: SensorFaults | None,
         skews: Mapping[int, Skew],
         scores: ScoreBatch,
         names: Sequence[str],
@@ -216,7 +216,7 @@ class SensorAlerts:
 
 
 def _found(
-    findings: Findings | None, skews: Mapping[int, Skew], place: int, channels: Sequence[str]
+    findings: SensorFaults | None, skews: Mapping[int, Skew], place: int, channels: Sequence[str]
 ) -> dict[str, _Fault]:
     """What was found in the window at `place`, by channel."""
     found = {"": _Fault(CLOCK, *skews[place], None)} if place in skews else {}

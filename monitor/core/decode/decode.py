@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from monitor.core.decode.format import Codes, Fault, Format, Parser, Points, place, shown
+from monitor.core.decode.format import Codes, DecodeError, Format, ParsedMessages, Parser, place, shown
 from monitor.core.decode.from_json import parse_long, parse_telegraf, parse_wide
 from monitor.core.decode.from_line import parse_line
 from monitor.core.decode.times import UNREADABLE, to_ms
@@ -40,7 +40,7 @@ Floats64 = npt.NDArray[np.float64]
 class _Columns:
     """Points by column; P points, N readings. `points` still has their values as they stood in the messages."""
 
-    points: Points
+    points: ParsedMessages
     assets: list[str]
     asset: Ints  # (P,) codes of `assets`
     row: Times  # (P,) index of the message
@@ -76,24 +76,24 @@ def collisions(batch: ReadingBatch) -> int:
     return int(np.count_nonzero(np.append(same, False) | np.append(False, same)))
 
 
-def _screen(messages: Sequence[Message], form: Format) -> dict[int, Fault]:
+def _screen(messages: Sequence[Message], form: Format) -> dict[int, DecodeError]:
     """What can be said without reading a message: by index."""
     faults = {}
     sizes = np.array([-1 if message.value is None else len(message.value) for message in messages], np.int64)
     for row in np.flatnonzero((sizes < 1) | (sizes > form.max_message_bytes)).tolist():
         size = int(sizes[row])
         if size < 0:
-            faults[row] = Fault("Tombstone", "", "found no value (a tombstone), expected a message")
+            faults[row] = DecodeError("Tombstone", "", "found no value (a tombstone), expected a message")
         elif size == 0:
-            faults[row] = Fault("Empty", "", "found 0 bytes, expected a message")
+            faults[row] = DecodeError("Empty", "", "found 0 bytes, expected a message")
         else:
-            faults[row] = Fault("TooLarge", "", f"found {size} bytes, expected at most {form.max_message_bytes}")
+            faults[row] = DecodeError("TooLarge", "", f"found {size} bytes, expected at most {form.max_message_bytes}")
     if form.asset_from == "key":
         for row, message in enumerate(messages):
             if row not in faults and not message.key:
-                faults[row] = Fault("MissingField", "key", "found no key, expected the asset's id")
+                faults[row] = DecodeError("MissingField", "key", "found no key, expected the asset's id")
             elif row not in faults and not _is_utf8(message.key or b""):
-                faults[row] = Fault("NotUtf8", "key", f"found {message.key!r:.60}, expected UTF-8")
+                faults[row] = DecodeError("NotUtf8", "key", f"found {message.key!r:.60}, expected UTF-8")
     return faults
 
 
@@ -105,7 +105,7 @@ def _is_utf8(key: bytes) -> bool:
     return True
 
 
-def _columns(points: Points, messages: Sequence[Message], form: Format) -> _Columns:
+def _columns(points: ParsedMessages, messages: Sequence[Message], form: Format) -> _Columns:
     codes = Codes()
     row = np.array(points.row, np.int64)
     asset = np.array(list(map(codes.__getitem__, points.asset)), np.int32)
@@ -121,7 +121,9 @@ def _columns(points: Points, messages: Sequence[Message], form: Format) -> _Colu
     return _Columns(points, list(codes), asset, row, time, point, channel, value)
 
 
-def _judge(columns: _Columns, messages: Sequence[Message], form: Format, now: int, faults: dict[int, Fault]) -> None:
+def _judge(
+    columns: _Columns, messages: Sequence[Message], form: Format, now: int, faults: dict[int, DecodeError]
+) -> None:
     """Add a fault for each message that says something a reading may not be; the first rule broken names it."""
     _judge_assets(columns, form, faults)
     _judge_times(columns, messages, form, now, faults)
@@ -130,29 +132,31 @@ def _judge(columns: _Columns, messages: Sequence[Message], form: Format, now: in
     readings = np.bincount(rows, minlength=len(messages))  # (messages,)
     for row in set(columns.row[readings[columns.row] == 0].tolist()) - faults.keys():
         if form.kind == "json_wide":
-            faults[row] = Fault("Empty", place(form.values), "found no value that is not null, expected at least one")
+            faults[row] = DecodeError(
+                "Empty", place(form.values), "found no value that is not null, expected at least one"
+            )
         else:
-            faults[row] = Fault("NoNumericField", "fields", "found no number in any field, expected at least one")
+            faults[row] = DecodeError("NoNumericField", "fields", "found no number in any field, expected at least one")
     for row in set(np.flatnonzero(readings > form.max_channels).tolist()) - faults.keys():
         begin, end = np.searchsorted(rows, [row, row + 1])
         different = len(np.unique(columns.channel[begin:end]))
         if different > form.max_channels:
             reason = f"found {different} different channels, expected at most {form.max_channels}"
-            faults[row] = Fault("TooManyChannels", "", reason)
+            faults[row] = DecodeError("TooManyChannels", "", reason)
 
 
-def _judge_assets(columns: _Columns, form: Format, faults: dict[int, Fault]) -> None:
+def _judge_assets(columns: _Columns, form: Format, faults: dict[int, DecodeError]) -> None:
     bad = _bad_ids(columns.assets)
     where = {"field": form.asset, "tag": f"tags.{form.asset_tag}", "key": "key"}[form.asset_from]
     for point in _first(bad[columns.asset], columns.row, faults):
         name = columns.points.asset[point]
         reason = f"found {shown(name)}, expected {_ID_WORDS}"
         at = where if where == "key" else _at(columns, point, form, where)
-        faults[int(columns.row[point])] = Fault("BadId", at, reason)
+        faults[int(columns.row[point])] = DecodeError("BadId", at, reason)
 
 
 def _judge_times(
-    columns: _Columns, messages: Sequence[Message], form: Format, now: int, faults: dict[int, Fault]
+    columns: _Columns, messages: Sequence[Message], form: Format, now: int, faults: dict[int, DecodeError]
 ) -> None:
     stamps = np.array([message.timestamp for message in messages], np.int64)
     latest = np.where(stamps > 0, np.minimum(stamps, now), now) + form.max_future_ms  # (messages,)
@@ -162,23 +166,23 @@ def _judge_times(
         at = _at(columns, point, form, where)
         if time == UNREADABLE:
             expected = "expected an RFC 3339 time with its zone, such as 2024-05-01T12:00:00Z"
-            faults[row] = Fault("WrongType", at, f"found {found}, {expected}")
+            faults[row] = DecodeError("WrongType", at, f"found {found}, {expected}")
         elif time < form.oldest_ms:
             reason = f"found {found} ({form.timestamp_unit}), expected at least {form.oldest_ms} ms UTC"
-            faults[row] = Fault("TimeTooOld", at, reason)
+            faults[row] = DecodeError("TimeTooOld", at, reason)
         else:
             reason = f"found {found} ({form.timestamp_unit}), expected at most {latest[row]} ms UTC"
-            faults[row] = Fault("TimeInFuture", at, reason)
+            faults[row] = DecodeError("TimeInFuture", at, reason)
 
 
-def _judge_channels(columns: _Columns, form: Format, faults: dict[int, Fault]) -> None:
+def _judge_channels(columns: _Columns, form: Format, faults: dict[int, DecodeError]) -> None:
     names = list(columns.points.codes)
     bad = _bad_ids(names)
     for reading in _first(bad[columns.channel], columns.row[columns.point], faults):
         name, point = names[columns.channel[reading]], int(columns.point[reading])
         own = {"json_long": form.channel, "json_wide": place(form.values, name)}.get(form.kind, "fields")
         reason = f"found {shown(name)}, expected {_ID_WORDS}"
-        faults[int(columns.row[point])] = Fault("BadId", _at(columns, point, form, own), reason)
+        faults[int(columns.row[point])] = DecodeError("BadId", _at(columns, point, form, own), reason)
 
 
 def _bad_ids(names: list[str]) -> Bools:
@@ -188,7 +192,7 @@ def _bad_ids(names: list[str]) -> Bools:
     return np.array([ID.fullmatch(name) is None for name in names], np.bool_)
 
 
-def _first(bad: Bools, row: Times, faults: dict[int, Fault]) -> list[int]:
+def _first(bad: Bools, row: Times, faults: dict[int, DecodeError]) -> list[int]:
     """Of the places marked `bad`, the first of each message that has no fault yet."""
     places = np.flatnonzero(bad)
     _, firsts = np.unique(row[places], return_index=True)
@@ -203,7 +207,7 @@ def _at(columns: _Columns, point: int, form: Format, field: str) -> str:
     return f"line {part}: {field}" if form.kind == "influx_line" else f"metrics[{part}].{field}"
 
 
-def _readings(columns: _Columns, messages: Sequence[Message], faults: dict[int, Fault]) -> ReadingBatch:
+def _readings(columns: _Columns, messages: Sequence[Message], faults: dict[int, DecodeError]) -> ReadingBatch:
     """The readings of the messages without a fault."""
     point, channel, value = columns.point, columns.channel, columns.value
     if faults:

@@ -67,7 +67,7 @@ class Format:
         return asset + rest
 
 
-class Fault(NamedTuple):
+class DecodeError(NamedTuple):
     """Why a message is rejected; the last three fields of `Rejected`."""
 
     error: str
@@ -107,7 +107,7 @@ class Measurements(dict[str, FieldCodes]):
 
 
 @dataclass(slots=True)
-class Points:
+class ParsedMessages:
     """What a parser found. A point is what one message, line or metric says of one asset at one time.
 
     `channel` and `value` hold the readings of all points on end, `width` of them to each point.
@@ -125,7 +125,7 @@ class Points:
 
 
 # Reads the messages that have no fault yet, and adds faults by index of the message.
-Parser = Callable[[Sequence[Message], Format, dict[int, Fault]], Points]
+Parser = Callable[[Sequence[Message], Format, dict[int, DecodeError]], ParsedMessages]
 
 
 def shown(found: object, limit: int = 60) -> str:

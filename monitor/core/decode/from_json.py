@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from monitor.core.decode.format import Codes, Fault, Format, Measurements, Points, place, shown
+from monitor.core.decode.format import Codes, DecodeError, Format, Measurements, ParsedMessages, place, shown
 from monitor.core.records import Message
 
 _Wide = float | None
@@ -36,11 +36,11 @@ _WORDS = {
 }
 
 
-def parse_long(messages: Sequence[Message], form: Format, faults: dict[int, Fault]) -> Points:
+def parse_long(messages: Sequence[Message], form: Format, faults: dict[int, DecodeError]) -> ParsedMessages:
     """Points of `{"asset", "channel", "timestamp", "value"}`, one reading each."""
     rows, objects = _objects(messages, form, faults)
     codes = Codes()
-    return Points(
+    return ParsedMessages(
         row=rows,
         part=[-1] * len(rows),
         asset=_assets(messages, rows, objects, form),
@@ -52,12 +52,12 @@ def parse_long(messages: Sequence[Message], form: Format, faults: dict[int, Faul
     )
 
 
-def parse_wide(messages: Sequence[Message], form: Format, faults: dict[int, Fault]) -> Points:
+def parse_wide(messages: Sequence[Message], form: Format, faults: dict[int, DecodeError]) -> ParsedMessages:
     """Points of `{"asset", "timestamp", "values": {…}}`; null = not measured."""
     rows, objects = _objects(messages, form, faults)
     values = [item.values for item in objects]
     codes = Codes()
-    return Points(
+    return ParsedMessages(
         row=rows,
         part=[-1] * len(rows),
         asset=_assets(messages, rows, objects, form),
@@ -69,10 +69,10 @@ def parse_wide(messages: Sequence[Message], form: Format, faults: dict[int, Faul
     )
 
 
-def parse_telegraf(messages: Sequence[Message], form: Format, faults: dict[int, Fault]) -> Points:
+def parse_telegraf(messages: Sequence[Message], form: Format, faults: dict[int, DecodeError]) -> ParsedMessages:
     """Points of `{"name", "tags", "fields", "timestamp"}` or `{"metrics": [those]}`; texts and booleans are skipped."""
     rows, objects = _objects(messages, form, faults)
-    points, metrics = Points(), []
+    points, metrics = ParsedMessages(), []
     for row, item in zip(rows, objects, strict=True):
         if item.metrics is UNSET:
             if item.name is UNSET or item.fields is UNSET or item.time is UNSET or item.tags is UNSET:
@@ -86,7 +86,7 @@ def parse_telegraf(messages: Sequence[Message], form: Format, faults: dict[int, 
             points.part += range(len(item.metrics))
             metrics += item.metrics
         else:
-            faults[row] = Fault("Empty", "metrics", "found no metric, expected at least one")
+            faults[row] = DecodeError("Empty", "metrics", "found no metric, expected at least one")
     by_key = form.asset_from == "key"
     points.asset = [_key(messages[row]) for row in points.row] if by_key else [item.tags.asset for item in metrics]
     points.time = [item.time for item in metrics]
@@ -100,14 +100,14 @@ def parse_telegraf(messages: Sequence[Message], form: Format, faults: dict[int, 
     return points
 
 
-def _lacking(item: Any) -> Fault:
+def _lacking(item: Any) -> DecodeError:
     """The fault of a lone Telegraf metric without one of its fields."""
     fields = {"name": item.name, "tags": item.tags, "fields": item.fields, "timestamp": item.time}
     name = next(name for name, found in fields.items() if found is UNSET)
-    return Fault("MissingField", name, f"found no field '{name}', expected one")
+    return DecodeError("MissingField", name, f"found no field '{name}', expected one")
 
 
-def _objects(messages: Sequence[Message], form: Format, faults: dict[int, Fault]) -> tuple[list[int], list[Any]]:
+def _objects(messages: Sequence[Message], form: Format, faults: dict[int, DecodeError]) -> tuple[list[int], list[Any]]:
     """Indices and Structs of the messages that decode; `faults` for the others."""
     rows = [row for row in range(len(messages)) if row not in faults]
     values = [messages[row].value or b"" for row in rows]
@@ -167,23 +167,23 @@ def _time(form: Format) -> Any:
     return {"iso": str, "s": int | float}.get(form.timestamp_unit, int)
 
 
-def _explain(value: bytes, error: Exception, form: Format) -> Fault:
+def _explain(value: bytes, error: Exception, form: Format) -> DecodeError:
     """What msgspec refused in `value`, in our words."""
     if isinstance(error, RecursionError):
-        return Fault("TooDeep", "", "found arrays or objects nested hundreds deep, expected a flat message")
+        return DecodeError("TooDeep", "", "found arrays or objects nested hundreds deep, expected a flat message")
     try:
         value.decode()
     except UnicodeDecodeError as broken:
         found = value[broken.start : broken.start + 4]
-        return Fault("NotUtf8", "", f"found {found!r} at byte {broken.start}, expected UTF-8")
+        return DecodeError("NotUtf8", "", f"found {found!r} at byte {broken.start}, expected UTF-8")
     if not value.strip():
-        return Fault("Empty", "", "found only white space, expected an object")
+        return DecodeError("Empty", "", "found only white space, expected an object")
     if isinstance(error, msgspec.ValidationError):
         return _mistyped(value, str(error), _Wide if form.kind == "json_wide" else _Telegraf)
     return _malformed(value, str(error))
 
 
-def _mistyped(value: bytes, text: str, kind: Any) -> Fault:
+def _mistyped(value: bytes, text: str, kind: Any) -> DecodeError:
     """`text` reads: what is wrong - at `$.path`. `kind` is what the entries of an object of values may be."""
     text, _, path = text.partition(" - at `$")
     steps = [name or int(index or -1) for name, index, _ in _STEP.findall(path.removesuffix("`"))]
@@ -193,28 +193,32 @@ def _mistyped(value: bytes, text: str, kind: Any) -> Fault:
         names, found = [], value
     if text.startswith("Object missing required field"):
         name = text.split("`")[1]
-        return Fault("MissingField", _path(*names, name), f"found no field {shown(name)}, expected one")
+        return DecodeError("MissingField", _path(*names, name), f"found no field {shown(name)}, expected one")
     if "out of range" in text:
         reason = f"found {shown(found)}, expected a number that a 64-bit float can hold"
-        return Fault("NotFinite", _path(*names), reason)
+        return DecodeError("NotFinite", _path(*names), reason)
     expected = " or ".join(_WORDS.get(kind, kind) for kind in text.split("`")[1].split(" | "))
-    return Fault("WrongType", _path(*names), f"found {shown(found)}, expected {expected}")
+    return DecodeError("WrongType", _path(*names), f"found {shown(found)}, expected {expected}")
 
 
 def _path(*names: str) -> str:
     return place(*names).replace(".[", "[")
 
 
-def _malformed(value: bytes, text: str) -> Fault:
+def _malformed(value: bytes, text: str) -> DecodeError:
     at = _BYTE.search(text)
     byte = int(at[1]) if at else len(value)
     start = byte - 1 if value[byte - 1 : byte] in {b"-", b"+"} else byte
     constant = _NAN.match(value, start)
     if constant:
-        return Fault("NotFinite", "", f"found {shown(constant[0])} at byte {start}, expected a finite number or null")
+        return DecodeError(
+            "NotFinite", "", f"found {shown(constant[0])} at byte {start}, expected a finite number or null"
+        )
     if not at:
-        return Fault("NotJson", "", f"found the end of the message after {shown(value[-20:])}, expected complete JSON")
-    return Fault("NotJson", "", f"found {shown(value[byte : byte + 20])} at byte {byte}, expected JSON")
+        return DecodeError(
+            "NotJson", "", f"found the end of the message after {shown(value[-20:])}, expected complete JSON"
+        )
+    return DecodeError("NotJson", "", f"found {shown(value[byte : byte + 20])} at byte {byte}, expected JSON")
 
 
 def _walk(value: bytes, steps: list[str | int], kind: Any) -> tuple[list[str], object]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from monitor.core.decode.format import Fault, Format, Measurements, Points, place, shown
+from monitor.core.decode.format import DecodeError, Format, Measurements, ParsedMessages, place, shown
 from monitor.core.decode.line_grammar import KEY, Bad, Scanner, bare_value
 from monitor.core.records import Message
 
@@ -37,10 +37,10 @@ class _Line(NamedTuple):
     values: Sequence[float | None]
 
 
-def parse_line(messages: Sequence[Message], form: Format, faults: dict[int, Fault]) -> Points:
+def parse_line(messages: Sequence[Message], form: Format, faults: dict[int, DecodeError]) -> ParsedMessages:
     """Points of messages of one or more lines each; texts and booleans are skipped."""
     rows = [row for row in range(len(messages)) if row not in faults]
-    reader = _Reader(form, Points())
+    reader = _Reader(form, ParsedMessages())
     joined = b"\n".join(messages[row].value or b"" for row in rows)
     tidy = not any(mark in joined for mark in _TIDY)
     for row in rows:
@@ -51,15 +51,15 @@ def parse_line(messages: Sequence[Message], form: Format, faults: dict[int, Faul
     return reader.points
 
 
-def _add(points: Points, row: int, message: Message, lines: list[_Line]) -> None:
+def _add(points: ParsedMessages, row: int, message: Message, lines: list[_Line]) -> None:
     """Append a whole message. Raises Bad before it has changed anything."""
     if not lines:
-        raise Bad(Fault("Empty", "", "found only empty lines and comments, expected a line with fields"))
+        raise Bad(DecodeError("Empty", "", "found only empty lines and comments, expected a line with fields"))
     if message.timestamp <= 0:
         untimed = next((line for line in lines if line.stamp is None), None)
         if untimed is not None:
             where = f"line {untimed.number}: timestamp"
-            raise Bad(Fault("MissingField", where, "found none, and none on the message; expected one of them"))
+            raise Bad(DecodeError("MissingField", where, "found none, and none on the message; expected one of them"))
     for number, asset, stamp, codes, values in lines:
         if stamp is None:
             points.untimed.append(len(points.row))
@@ -75,7 +75,7 @@ def _add(points: Points, row: int, message: Message, lines: list[_Line]) -> None
 class _Reader:
     """Reads messages one after the other; keeps the heads and rows of field names it has met in the batch."""
 
-    def __init__(self, form: Format, points: Points) -> None:
+    def __init__(self, form: Format, points: ParsedMessages) -> None:
         self.points = points
         self._tag = "" if form.asset_from == "key" else form.asset_tag
         self._measurements = Measurements(points.codes)
@@ -89,7 +89,7 @@ class _Reader:
             text = value.decode()
         except UnicodeDecodeError as broken:
             found = value[broken.start : broken.start + 4]
-            raise Bad(Fault("NotUtf8", "", f"found {found!r} at byte {broken.start}, expected UTF-8")) from None
+            raise Bad(DecodeError("NotUtf8", "", f"found {found!r} at byte {broken.start}, expected UTF-8")) from None
         try:
             return self._plain(message, text if tidy else _tidied(text))
         except ValueError:
@@ -125,7 +125,7 @@ class _Reader:
             fields, stamp = scanner.rest()
             if self._tag and self._tag not in tags:
                 where = f"line {scanner.number}: {place('tags', self._tag)}"
-                raise Bad(Fault("MissingField", where, f"found no tag {shown(self._tag)}, expected one"))
+                raise Bad(DecodeError("MissingField", where, f"found no tag {shown(self._tag)}, expected one"))
             channels = self._measurements[measurement]
             codes, values = [channels[name] for name in fields], list(fields.values())
             lines.append(_Line(scanner.number, tags.get(self._tag) or _key(message), stamp, codes, values))

@@ -8,7 +8,7 @@ beyond the range of `i` and `u` are taken, since every value becomes a float64. 
 import math
 import re
 
-from monitor.core.decode.format import Fault, place, shown
+from monitor.core.decode.format import DecodeError, place, shown
 
 # `\\+[^…]` takes a run of backslashes and the character after it. Every run is possessive (`++`), so that no input is
 # read twice: with plain ones, 20 000 digits before a letter took 12 s, and a message of 1 MB would have taken hours.
@@ -30,7 +30,7 @@ _ESCAPED = re.compile(r"\\([, =])")
 class Bad(Exception):  # noqa: N818 - reads as what it states
     """The message is to be rejected."""
 
-    def __init__(self, fault: Fault) -> None:
+    def __init__(self, fault: DecodeError) -> None:
         super().__init__(fault.reason)
         self.fault = fault
 
@@ -92,7 +92,7 @@ class Scanner:
             self._at = start
         if _NAN.fullmatch(text) or _NUMBER.fullmatch(text):
             reason = f"found {shown(text)}, expected a number that a 64-bit float can hold"
-            raise Bad(Fault("NotFinite", f"line {self.number}: {place('fields', name)}", reason))
+            raise Bad(DecodeError("NotFinite", f"line {self.number}: {place('fields', name)}", reason))
         raise self._bad("a number, a text in quotes, true or false")
 
     def _equals(self) -> None:
@@ -117,7 +117,7 @@ class Scanner:
         column = self._at - self._text.rfind("\n", 0, self._at)
         found = shown(rest, 30) if rest else "the end of the line"
         reason = f"found {found} at column {column}, expected {expected}"
-        return Bad(Fault("BadLine", f"line {self.number}", reason))
+        return Bad(DecodeError("BadLine", f"line {self.number}", reason))
 
 
 def bare_value(text: str) -> float | None:

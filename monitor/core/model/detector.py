@@ -20,11 +20,11 @@ import torch
 
 from monitor.core.model.errors import beyond_usual, channels_seen, horizons, moves, newest, over_channels, read_out
 from monitor.core.model.forward import Reconstruction
-from monitor.core.model.new_assets import Rulers
+from monitor.core.model.new_assets import WindowScaling
 from monitor.core.model.scaling import Scaling
 from monitor.core.model.vae import VAE, Architecture
 from monitor.core.records import Bools, ChannelShare, Floats, ScoreBatch, State, WindowBatch, pack_names, unpack_names
-from monitor.core.sensors.profile import Habits
+from monitor.core.sensors.profile import SensorProfile
 
 LARGEST_SIZE = 2**16  # of an architecture as it is read back; 2**12 windows of that length would fill a machine
 AT_ONCE = 4096  # windows for `scores`: a few dozen megabytes
@@ -53,7 +53,7 @@ class Model:
     calibration: Calibration
     weights: State
     version: str = ""  # given by the model store
-    habits: Habits | None = None  # of the sensors; models of older versions have none
+    habits: SensorProfile | None = None  # of the sensors; models of older versions have none
 
     def pack(self) -> tuple[dict[str, Any], State]:
         """Manifest entries and arrays, for the model store."""
@@ -69,7 +69,7 @@ class Model:
         tensors |= {"scaling.assets": pack_names(self.scaling.assets)}
         tensors |= {f"calibration.{name}": getattr(c, name) for name in Calibration.__slots__}
         if self.habits is not None:
-            tensors |= {f"habits.{name}": getattr(self.habits, name) for name in Habits.__slots__}
+            tensors |= {f"habits.{name}": getattr(self.habits, name) for name in SensorProfile.__slots__}
         return manifest, tensors
 
     @classmethod
@@ -90,7 +90,9 @@ class Model:
                 Calibration(*(tensors[f"calibration.{name}"] for name in Calibration.__slots__)),
                 {name.removeprefix("weights."): v for name, v in tensors.items() if name.startswith("weights.")},
                 version,
-                Habits(*(tensors[f"habits.{name}"] for name in Habits.__slots__)) if "habits.rest" in tensors else None,
+                SensorProfile(*(tensors[f"habits.{name}"] for name in SensorProfile.__slots__))
+                if "habits.rest" in tensors
+                else None,
             )
         except (KeyError, TypeError, RecursionError) as missing:
             raise ValueError(f"model {version}: manifest or weights lack {missing}") from missing
@@ -196,7 +198,7 @@ class Detector:
         self._deviation = np.sqrt(model.calibration.error)  # (C,)
         self._foresees = float(np.median(model.calibration.move / model.calibration.error)) >= FORESEEN
 
-    def score(self, windows: WindowBatch, names: Sequence[str], rulers: Rulers | None = None) -> ScoreBatch:
+    def score(self, windows: WindowBatch, names: Sequence[str], rulers: WindowScaling | None = None) -> ScoreBatch:
         """Score windows whose `assets` index `names`. Their channels must be the model's, in its order.
 
         `rulers` may give windows of assets that the model does not know others than the class's.
@@ -214,7 +216,7 @@ class Detector:
             newest=newest_step,
         )
 
-    def expected(self, windows: WindowBatch, names: Sequence[str], rulers: Rulers | None = None) -> Floats:
+    def expected(self, windows: WindowBatch, names: Sequence[str], rulers: WindowScaling | None = None) -> Floats:
         """What the model expects at every step of the windows (B, C, L), in each channel's own unit."""
         (scaling, rows), x, reconstruction, _ = self._reconstruct(windows, names, rulers)
         B, C, L = x.shape
@@ -222,7 +224,7 @@ class Detector:
         return scaling.inverse(steps, np.repeat(rows, L)).reshape(B, L, C).transpose(0, 2, 1)
 
     def explain(
-        self, window: WindowBatch, names: Sequence[str], rulers: Rulers | None = None
+        self, window: WindowBatch, names: Sequence[str], rulers: WindowScaling | None = None
     ) -> tuple[ChannelShare, ...]:
         """Channels of ONE window ranked by how much each is the cause of its score.
 
@@ -256,11 +258,11 @@ class Detector:
         )
 
     def _reconstruct(
-        self, windows: WindowBatch, names: Sequence[str], rulers: Rulers | None
-    ) -> tuple[Rulers, Floats, Floats, Floats]:
+        self, windows: WindowBatch, names: Sequence[str], rulers: WindowScaling | None
+    ) -> tuple[WindowScaling, Floats, Floats, Floats]:
         """The rulers, scaled windows, their reconstruction, and error, (B, C, L) each."""
         if rulers is None:
-            rulers = Rulers(self.model.scaling, self.model.scaling.rows(names)[windows.assets])
+            rulers = WindowScaling(self.model.scaling, self.model.scaling.rows(names)[windows.assets])
         x = rulers.scaling.forward(windows.values, rulers.rows)
         if windows.doubted is None:
             return rulers, x, *squared_errors(self._reconstruction, x, windows.observed)

@@ -36,7 +36,7 @@ SCALE = 2.0  # not less: the deviation of a channel that rarely moves says nothi
 _HELD: dict[str, str] = {"count": "i8", "mean": "f8", "squares": "f8"}  # (A, C) each; squares = sum of (x - mean)^2
 
 
-class Rulers(NamedTuple):
+class WindowScaling(NamedTuple):
     """What each window of a batch is scaled by."""
 
     scaling: Scaling  # of the model, with rows for its windows of new assets after those it knows by name
@@ -48,12 +48,12 @@ class Rulers(NamedTuple):
         found: Bools = self.rows > len(self.scaling.assets)
         return found
 
-    def take(self, index: Index) -> "Rulers":
+    def take(self, index: Index) -> "WindowScaling":
         """Of the windows at `index` (K,), in that order."""
-        return Rulers(self.scaling, self.rows[index])
+        return WindowScaling(self.scaling, self.rows[index])
 
 
-class Newcomers:
+class NewAssets:
     """The statistics of the new assets of one partition."""
 
     def __init__(self, *, length: int, step_ms: int) -> None:
@@ -68,12 +68,12 @@ class Newcomers:
         self._held = {name: pick_columns(array, source, 0) for name, array in self._held.items()}
         self._channels = channels
 
-    def update(self, windows: WindowBatch, names: Sequence[str], scaling: Scaling) -> Rulers:
+    def update(self, windows: WindowBatch, names: Sequence[str], scaling: Scaling) -> WindowScaling:
         """The rulers of windows whose `assets` index `names`; then learn from those that `scaling` has no row for."""
         rows = scaling.rows(names)[windows.assets]
         new = np.flatnonzero(rows == len(scaling.assets))
         if not len(new):
-            return Rulers(scaling, rows)
+            return WindowScaling(scaling, rows)
         order = new[np.argsort(windows.assets[new], kind="stable")]  # of one asset together, by end
         asset = windows.assets[order].astype(np.intp)
         self._reserve(int(asset[-1]) + 1)
@@ -92,19 +92,19 @@ class Newcomers:
             most += len(center)
             learned = place[block[place]]
             self._learn(asset[learned], windows, order[learned], scaling)
-        return Rulers(Scaling(scaling.assets, np.concatenate(centers), np.concatenate(scales)), rows)
+        return WindowScaling(Scaling(scaling.assets, np.concatenate(centers), np.concatenate(scales)), rows)
 
-    def rulers(self, windows: WindowBatch, names: Sequence[str], scaling: Scaling) -> Rulers:
+    def rulers(self, windows: WindowBatch, names: Sequence[str], scaling: Scaling) -> WindowScaling:
         """The same as of now, for windows to be looked at once more; nothing is learned."""
         rows = scaling.rows(names)[windows.assets]
         known = len(self._held["count"])
         place = np.flatnonzero((rows == len(scaling.assets)) & (windows.assets < known))
         if not len(place):
-            return Rulers(scaling, rows)
+            return WindowScaling(scaling, rows)
         center, scale = self._blended(windows.assets[place].astype(np.intp), scaling)
         rows[place] = len(scaling.center) + np.arange(len(place))
         joined = np.concatenate([scaling.center, center]), np.concatenate([scaling.scale, scale])
-        return Rulers(Scaling(scaling.assets, *joined), rows)
+        return WindowScaling(Scaling(scaling.assets, *joined), rows)
 
     def forget(self, row: int) -> None:
         """As if this row had never had a window: it is another asset's now."""

@@ -30,9 +30,9 @@ import numpy.typing as npt
 
 from monitor.core.outputs import together
 from monitor.core.records import Bools, Floats, State, Times, WindowBatch, pack_names, unpack_names
-from monitor.core.sensors.findings import Findings, joined
-from monitor.core.sensors.mask import Doubts
-from monitor.core.sensors.profile import Habits
+from monitor.core.sensors.findings import SensorFaults, joined
+from monitor.core.sensors.mask import CellMask
+from monitor.core.sensors.profile import SensorProfile
 from monitor.core.windows.grid import NEVER, extend, pick_columns
 from monitor.core.windows.new_steps import Counts, NewSteps
 
@@ -86,9 +86,9 @@ class Sensors:
         self._channels: tuple[str, ...] = ()
         self._end: Times = np.empty(0, np.int64)  # (A,) step of the newest window
         self._held = {name: np.empty((0, 0), dtype) for name, (dtype, _) in _HELD.items()}  # (A, C)
-        self._doubts = Doubts(length)
+        self._doubts = CellMask(length)
 
-    def use(self, channels: tuple[str, ...], habits: Habits | None) -> None:
+    def use(self, channels: tuple[str, ...], habits: SensorProfile | None) -> None:
         """Judge these channels by these habits from the next window on; what is known of them is kept."""
         known = {name: column for column, name in enumerate(self._channels)}
         source = np.array([known.get(name, -1) for name in channels], np.intp)
@@ -100,7 +100,7 @@ class Sensors:
         self._limited = not {*self._given_low, *self._given_high}.isdisjoint(channels)
         self._high = np.array([self._given_high.get(name, np.inf) for name in channels], np.float32)
         nothing = np.full(len(channels), -1, np.float32)
-        self._usual = habits or Habits(nothing, nothing, nothing, nothing, nothing)
+        self._usual = habits or SensorProfile(nothing, nothing, nothing, nothing, nothing)
         skipped = np.array([name in self._skip for name in channels], np.bool_)
 
         def limit(habit: Floats, allowed: npt.NDArray[Any]) -> Floats:
@@ -111,7 +111,7 @@ class Sensors:
         self._hole = limit(hole, np.maximum(LEAST, FACTOR * (hole + 1)))
         self._jump = limit(change, np.minimum(JUMPS * change.astype(np.float64), np.finfo(np.float32).max))
 
-    def update(self, windows: WindowBatch) -> tuple[WindowBatch, Findings | None]:
+    def update(self, windows: WindowBatch) -> tuple[WindowBatch, SensorFaults | None]:
         """The windows with doubted cells marked, without those of which too little is left; None if all is well."""
         if not len(windows):
             return windows, None
@@ -125,7 +125,7 @@ class Sensors:
         marked, findings = zip(*parts, strict=True)
         return together(marked), joined(marked, findings)
 
-    def _judge(self, windows: WindowBatch, steps: NewSteps) -> tuple[WindowBatch, Findings | None]:
+    def _judge(self, windows: WindowBatch, steps: NewSteps) -> tuple[WindowBatch, SensorFaults | None]:
         """The same for windows among which no asset has a second run of steps."""
         counts = Counts(steps, self._held)
         faults = self._faults(steps, counts, windows)
@@ -170,7 +170,7 @@ class Sensors:
         steps: NewSteps,
         counts: Counts,
         faults: _Faults,
-    ) -> Findings:
+    ) -> SensorFaults:
         """What `faults` say of each window at its newest step."""
         tail, back = steps.tail, np.argsort(steps.order)  # of each window, asset by asset; and into their own order
         spiked = counts.latest(faults.jumps, steps.step - 1, "spiked")
@@ -183,14 +183,14 @@ class Sensors:
         some, many = np.flatnonzero(fault.any(1)), np.zeros(fault.shape)
         many[some] = doubted[some].sum(2)
         score = np.select([dropout, frozen], [counts.silent[tail][back], counts.repeats[tail][back]], many)
-        return Findings(
+        return SensorFaults(
             fault,
             score.astype(np.float32),
             np.select([dropout, frozen], [self._hole, self._rest], 1).astype(np.float32),
             np.select([dropout, frozen], begin, end),
         )
 
-    def _marked(self, windows: WindowBatch, doubted: Bools, findings: Findings) -> tuple[WindowBatch, Findings]:
+    def _marked(self, windows: WindowBatch, doubted: Bools, findings: SensorFaults) -> tuple[WindowBatch, SensorFaults]:
         place = np.flatnonzero(doubted.any((1, 2)))  # of a few assets, mostly
         values, observed, part = windows.values.copy(), windows.observed.copy(), doubted[place]
         values[place] = np.where(part & ~observed[place], np.float32(np.nan), values[place])  # nothing was read there

@@ -11,7 +11,7 @@ from monitor.core.windows.grid import Index
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
+class SensorFaults:
     """What was found of each window and channel, as of the window's newest step."""
 
     fault: npt.NDArray[np.int8]  # (B, C) number in `sensors.FAULTS`
@@ -19,21 +19,21 @@ class Findings:
     threshold: Floats  # (B, C) what is tolerated of that
     begin: Times  # (B, C) ms UTC: since when
 
-    def take(self, index: Index) -> "Findings":
+    def take(self, index: Index) -> "SensorFaults":
         """The windows at `index` (K,), in that order."""
-        return Findings(self.fault[index], self.score[index], self.threshold[index], self.begin[index])
+        return SensorFaults(self.fault[index], self.score[index], self.threshold[index], self.begin[index])
 
 
-def joined(windows: Sequence[WindowBatch], parts: Sequence[Findings | None]) -> Findings | None:
+def joined(windows: Sequence[WindowBatch], parts: Sequence[SensorFaults | None]) -> SensorFaults | None:
     """The findings of several batches of windows as one; None if nothing was found of any."""
     if all(part is None for part in parts):
         return None
     known = [_nothing(batch) if part is None else part for batch, part in zip(windows, parts, strict=True)]
-    names = Findings.__slots__
-    return Findings(*(np.concatenate([getattr(part, name) for part in known]) for name in names))
+    names = SensorFaults.__slots__
+    return SensorFaults(*(np.concatenate([getattr(part, name) for part in known]) for name in names))
 
 
-def _nothing(windows: WindowBatch) -> Findings:
+def _nothing(windows: WindowBatch) -> SensorFaults:
     shape = windows.values.shape[:2]
     begin = np.broadcast_to(windows.ends[:, None], shape)
-    return Findings(np.zeros(shape, np.int8), np.zeros(shape, np.float32), np.ones(shape, np.float32), begin)
+    return SensorFaults(np.zeros(shape, np.int8), np.zeros(shape, np.float32), np.ones(shape, np.float32), begin)

@@ -19,7 +19,7 @@ _SOUND = 2**62  # found never
 Reach = tuple[Bools, Callable[[Index], Times]]  # where (T, C) faults are found; the step (n, C) each lasts since
 
 
-class Doubts:
+class CellMask:
     """The doubted cells of the last L - 1 steps, of the assets that have any."""
 
     def __init__(self, length: int) -> None:

@@ -30,7 +30,7 @@ Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Habits:
+class SensorProfile:
     """Of each channel, in its own unit; NOT_JUDGED where nothing can be said."""
 
     rest: Floats  # (C,) most repetitions of one value in a row
@@ -47,7 +47,7 @@ class Habits:
                 raise ValueError(f"habits: {name} is {array.dtype} {array.shape}, expected float32 ({channels},)")
 
 
-def learn(corpus: Corpus) -> Habits:
+def learn(corpus: Corpus) -> SensorProfile:
     """The habits of the corpus's channels."""
     L = corpus.values.shape[2]
     order = np.lexsort((corpus.end, corpus.asset))
@@ -60,7 +60,7 @@ def learn(corpus: Corpus) -> Habits:
     for channel in range(len(corpus.channels)):  # one at a time: a corpus in 64-bit indices would not fit into memory
         values, seen = corpus.values[order, channel].ravel(), corpus.observed[order, channel].ravel()
         found.append(_of_channel(values, seen, measured, begin, L))
-    return Habits(*np.array(found, np.float32).reshape(-1, 5).T.copy())
+    return SensorProfile(*np.array(found, np.float32).reshape(-1, 5).T.copy())
 
 
 def _of_channel(values: Floats, seen: Bools, measured: Bools, begin: Times, length: int) -> tuple[float, ...]:

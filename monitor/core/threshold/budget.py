@@ -43,7 +43,7 @@ Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class BudgetForecast:
     """What is to be expected of the assets of a partition."""
 
     assets: int
@@ -123,7 +123,7 @@ class Budget:
             self._firing[row] = self._alarms[row] = self._scored[row] = self._days[row] = 0
             self._margin[row] = self._common
 
-    def outlook(self) -> Outlook | None:
+    def outlook(self) -> BudgetForecast | None:
         """What is to be expected from here on; None without a budget."""
         if not self._budget:
             return None
@@ -131,7 +131,7 @@ class Budget:
         own = rates[:-1] if self._assets else rates
         margins = _smallest(own, self._budget)
         expected = np.clip(self._budget, own[:, -1], own[:, 0])
-        return Outlook(
+        return BudgetForecast(
             self._assets,
             float(self._days[: self._assets].sum()),
             KNOWN / self._budget,

@@ -35,7 +35,7 @@ _LISTED = 12  # fields that a refusal names
 Told = dict[str, str]  # setting -> why it is so
 
 
-class Unrecognised(Exception):  # noqa: N818 - reads as the state it reports
+class UnknownFormat(Exception):  # noqa: N818 - reads as the state it reports
     """The format of the messages is none that can be read, or cannot be told; the text says what was seen."""
 
 
@@ -61,7 +61,7 @@ def field_map(messages: Sequence[Message], objects: Sequence[dict[str, Any]], no
         points = [_wide(message, item, time) for message, item in zip(messages, objects, strict=True)]
         asset = choose_asset(points)
         if asset is None:
-            raise Unrecognised(_no_asset(objects))
+            raise UnknownFormat(_no_asset(objects))
         told |= {"kind": f"each message has a table of values, {place(table)}", "values": _named(table, TABLES)}
         told |= _asset_told(asset)
         return _format("json_wide", asset, timestamp=time, timestamp_unit=unit, values=table), told
@@ -69,7 +69,7 @@ def field_map(messages: Sequence[Message], objects: Sequence[dict[str, Any]], no
     points = [_long(message, item, time, value) for message, item in zip(messages, objects, strict=True)]
     pair = choose_pair(points)
     if pair is None:
-        raise Unrecognised(_no_asset(objects))
+        raise UnknownFormat(_no_asset(objects))
     asset, channel = pair
     told |= {"kind": f"each message has one number, {place(value)}", "value": _named(value, VALUES)}
     told |= _asset_told(asset) | {"channel": f"{channel.count} different ones; {channel.reason}"}
@@ -128,7 +128,7 @@ def _time(objects: Sequence[dict[str, Any]], now: int) -> tuple[str, str, Told]:
         if unit is not None:
             found[name] = unit
     if not found:
-        raise Unrecognised(
+        raise UnknownFormat(
             f"no field of these holds a time from the year 2000 to now: {_seen(objects)}{_almost(objects)}"
         )
 
@@ -172,14 +172,14 @@ def _value(objects: Sequence[dict[str, Any]], time: str) -> str:
         return found[0]
     if found:
         listed = ", ".join(map(place, found[:_LISTED]))
-        raise Unrecognised(
+        raise UnknownFormat(
             f"each message has several numbers at its top level ({listed}) and none of them is called value: the "
             "channels stand beside the asset, and are only read inside one table of their own, as in "
             '{"asset": …, "timestamp": …, "values": {…}}'
         )
     deep = [name for name in _fields(objects) if any(isinstance(item.get(name), dict | list) for item in objects)]
     inner = f"; what is nested deeper is not read ({', '.join(map(place, deep[:_LISTED]))})" if deep else ""
-    raise Unrecognised(f"no field holds a number beside the time: {_seen(objects)}{_almost_number(objects)}{inner}")
+    raise UnknownFormat(f"no field holds a number beside the time: {_seen(objects)}{_almost_number(objects)}{inner}")
 
 
 def _no_asset(objects: Sequence[dict[str, Any]]) -> str:

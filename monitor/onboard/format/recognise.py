@@ -24,17 +24,17 @@ from monitor.core.decode.format import Format, shown
 from monitor.core.decode.line_grammar import Bad
 from monitor.core.records import Message, Rejected
 from monitor.onboard.format.bytes import LINE, OBJECT, Point, kind_of, lines_of
-from monitor.onboard.format.json_fields import Told, Unrecognised, field_map, labels_of, unit_of
+from monitor.onboard.format.json_fields import Told, UnknownFormat, field_map, labels_of, unit_of
 from monitor.onboard.format.labels import KEY, PRESENT, Choice, Labelled, choose_asset
 
-__all__ = ["LOOK", "Recognised", "Unrecognised", "reasons", "recognise"]
+__all__ = ["LOOK", "DetectedFormat", "UnknownFormat", "reasons", "recognise"]
 
 LOOK = 6000  # messages; 0.2 s of work, and 60 of each of a hundred assets
 MOST_CHANNELS = 65_536  # that the setting takes
 
 
 @dataclass(frozen=True, slots=True)
-class Recognised:
+class DetectedFormat:
     """A format that reads the messages, and why each of its settings is as it is."""
 
     format: Format
@@ -42,25 +42,25 @@ class Recognised:
     kind: str  # in words
 
 
-def recognise(runs: Sequence[Sequence[Message]], now: int) -> Recognised:
+def recognise(runs: Sequence[Sequence[Message]], now: int) -> DetectedFormat:
     """The format of the messages in `runs`, each contiguous in a partition; `now` is ms UTC. Raises Unrecognised."""
     look = [message for run in runs for message in run[: -(-LOOK // max(1, len(runs)))] if message.value]
     if not look:
         some = any(runs)
-        raise Unrecognised("there are only messages without a value" if some else "there is not a single message")
+        raise UnknownFormat("there are only messages without a value" if some else "there is not a single message")
     kinds = Counter(kind_of(message.value or b"") for message in look)  # 1
     kind, count = kinds.most_common(1)[0]
     if kind not in {OBJECT, LINE} or count < PRESENT * len(look):
         listed = "; ".join(f"{times} of {len(look)} are {name}" for name, times in kinds.most_common(4))
-        raise Unrecognised(f"expected {OBJECT} or {LINE}, all alike; of the messages looked at, {listed}")
+        raise UnknownFormat(f"expected {OBJECT} or {LINE}, all alike; of the messages looked at, {listed}")
     good = [message for message in look if kind_of(message.value or b"") == kind]
     try:
         form, told, words = _lines(good, now) if kind == LINE else _json(good, now)  # 2
     except ValueError as error:
-        raise Unrecognised(f"the messages are {kind}, but cannot be described: {error}") from error
+        raise UnknownFormat(f"the messages are {kind}, but cannot be described: {error}") from error
     form, told = _limits(form, told, look, now)
     _confirm(form, look, now)  # 3
-    return Recognised(form, told, words)
+    return DetectedFormat(form, told, words)
 
 
 def _json(messages: Sequence[Message], now: int) -> tuple[Format, Told, str]:
@@ -108,7 +108,7 @@ def _telegraf(kind: str, points: Sequence[tuple[Message, Point]], now: int) -> t
     unit = unit_of(stamps, now)
     if stamps and unit is None:
         found = shown(stamps[0])
-        raise Unrecognised(f"the timestamps are no time from the year 2000 to now in s, ms, us or ns: {found}")
+        raise UnknownFormat(f"the timestamps are no time from the year 2000 to now in s, ms, us or ns: {found}")
     labelled = [
         Labelled(
             labels_of(message, point.tags),
@@ -121,7 +121,7 @@ def _telegraf(kind: str, points: Sequence[tuple[Message, Point]], now: int) -> t
     if asset is None:
         tags = sorted({shown(name) for _, point in points for name in point.tags})
         listed = f"tags: {', '.join(tags[:12])}" if tags else "there is no tag"
-        raise Unrecognised(f"no tag and no key that nearly every point has could name its asset; {listed}")
+        raise UnknownFormat(f"no tag and no key that nearly every point has could name its asset; {listed}")
     told = {"kind": f"each message is of Telegraf's form, {len(points)} points looked at"}
     told["timestamp_unit"] = (
         f"the first is {shown(stamps[0])}" if stamps else "no point has a time; the message's counts"
@@ -157,7 +157,7 @@ def _confirm(form: Format, look: Sequence[Message], now: int) -> None:
     readings, rejected = decode(look, form, now)
     if len(rejected) <= (1 - PRESENT) * len(look) and len(readings):
         return
-    raise Unrecognised(
+    raise UnknownFormat(
         f"the messages look like {form.kind}, but {len(rejected)} of {len(look)} could not be read: "
         + "; ".join(reasons(rejected, 3))
     )

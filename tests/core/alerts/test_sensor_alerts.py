@@ -10,7 +10,7 @@ from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.records import Alert, Partition, ScoreBatch, WindowBatch
 from monitor.core.sensors.checks import FAULTS
 from monitor.core.sensors.clocks import Skew
-from monitor.core.sensors.findings import Findings
+from monitor.core.sensors.findings import SensorFaults
 
 PARTITION = Partition("readings", 1)
 NAMES, CHANNELS = ("a", "b"), ("flow", "pressure")
@@ -41,7 +41,9 @@ def feed(made: SensorAlerts, story: str, *, since: int = 0, cut: int = 100) -> l
         both = np.tile(np.array([[4.0, 2.0]], np.float32), (len(ends), 1))
         newest = np.where([True, False], both + 1, np.nan).astype(np.float32)
         scores = ScoreBatch(both[:, 0], both, both, both / np.float32(4), newest)
-        found = Findings(fault, 9 * np.ones_like(both), 6 * np.ones_like(both), ends[:, None] - 5 * STEP + 0 * fault)
+        found = SensorFaults(
+            fault, 9 * np.ones_like(both), 6 * np.ones_like(both), ends[:, None] - 5 * STEP + 0 * fault
+        )
         skews = {2 * at: Skew(-90.0, -36.0, -60_000) for at, each in enumerate(part) if each in "cC"}
         alerts += made.update(windows, found if fault.any() else None, skews, scores, NAMES, CHANNELS, "m-1")
     return alerts

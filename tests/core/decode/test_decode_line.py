@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from monitor.core.decode.format import Points
+from monitor.core.decode.format import ParsedMessages
 from monitor.core.decode.from_line import _Reader, _tidied
 from tests.core.decode.decoding import LINE, bad, good, message
 from tests.core.decode.malformed import NANOS, NOW, SECONDS
@@ -80,7 +80,7 @@ def test_usual_lines_need_no_scanner() -> None:
         f"mem,host=a free=4096i,used=-1i,active=t {NANOS}\nmem,host=a free=1u {NANOS}\n",
         f'opcua,host=a,id=ns\\=2;s\\=A\\ B Quality="OK (0x0)",Level=1.5 {NANOS}\r\n',
     ]
-    reader = _Reader(LINE, Points())
+    reader = _Reader(LINE, ParsedMessages())
     for line in lines:
         assert len(reader._plain(message(b""), _tidied(line))) == line.count("\n")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from monitor.core.model.detector import Detector, Model
-from monitor.core.model.new_assets import CELLS, CLASS_ROWS, LEVEL, SCALE, WIDE, Newcomers
+from monitor.core.model.new_assets import CELLS, CLASS_ROWS, LEVEL, SCALE, WIDE, NewAssets
 from monitor.core.model.scaling import Scaling
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Outputs, State, WindowBatch
@@ -31,15 +31,15 @@ def walk(steps: int, made: Model) -> tuple[Pipeline, list[Outputs]]:
     return pipeline, [pipeline.process(sent[at : at + 500], NOW, lambda _: None) for at in range(0, len(sent), 500)]
 
 
-def stage(batch: WindowBatch | None = None) -> Newcomers:
-    made = Newcomers(length=L, step_ms=STEP)
+def stage(batch: WindowBatch | None = None) -> NewAssets:
+    made = NewAssets(length=L, step_ms=STEP)
     made.use(CHANNELS)
     if batch is not None:
         made.update(batch, ASSETS, class_only().scaling)
     return made
 
 
-def row(made: Newcomers, scaling: Scaling | None = None) -> tuple[np.ndarray, np.ndarray]:
+def row(made: NewAssets, scaling: Scaling | None = None) -> tuple[np.ndarray, np.ndarray]:
     """What machine b is scaled by as of now, (C,) each."""
     found = made.rulers(windows(rows(L)).take(np.array([1])), ASSETS, scaling or class_only().scaling)
     return found.scaling.center[found.rows[0]], found.scaling.scale[found.rows[0]]

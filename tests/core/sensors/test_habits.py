@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from monitor.core.sensors.profile import LEAST_PAIRS, NOT_JUDGED, Habits, learn
+from monitor.core.sensors.profile import LEAST_PAIRS, NOT_JUDGED, SensorProfile, learn
 from tests.core.machines import CHANNELS, L, corpus, history, rows
 
 STEPS = 1600
 
 
-def learned(values: np.ndarray) -> Habits:
+def learned(values: np.ndarray) -> SensorProfile:
     return learn(history(values).normal())
 
 

@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 
 from monitor.core.sensors.checks import FAULTS, LEAST, TOGETHER, Sensors
-from monitor.core.sensors.profile import Habits
+from monitor.core.sensors.profile import SensorProfile
 from tests.core.machines import ASSETS, CHANNELS, STEP, L, rows, windows
 
 C = len(CHANNELS)
-HABITS = Habits(*(np.full(C, each, np.float32) for each in (0, 0, 0.5, -40, 40)))
+HABITS = SensorProfile(*(np.full(C, each, np.float32) for each in (0, 0, 0.5, -40, 40)))
 
 
-def stage(habits: Habits | None = HABITS, low: float = -np.inf, min_observed: float = 0.5, skip: str = "") -> Sensors:
+def stage(
+    habits: SensorProfile | None = HABITS, low: float = -np.inf, min_observed: float = 0.5, skip: str = ""
+) -> Sensors:
     made = Sensors(
         length=L, step_ms=STEP, min_observed=min_observed, low={"flow": low}, high={}, skip=[skip] if skip else []
     )
