@@ -94,7 +94,8 @@ def longest_chain(root: Path) -> list[str]:
                 best = max(best, chain(node.module), key=len)
         return (name, *best)
 
-    return list(max((chain(name) for name in shell), key=len))
+    longest: tuple[str, ...] = max((chain(name) for name in shell), key=len)
+    return list(longest)
 
 
 def main() -> None:

@@ -30,8 +30,17 @@ from monitor.core.decode.decode import decode
 from monitor.core.decode.format import Format
 from monitor.core.model.detector import Detector
 from monitor.core.model.new_assets import NewAssets, WindowScaling
-from monitor.core.outputs import joined
-from monitor.core.records import Alert, ChannelShare, Message, Outputs, ReadingBatch, State, Times, WindowBatch
+from monitor.core.records import (
+    Alert,
+    ChannelShare,
+    Message,
+    Outputs,
+    ReadingBatch,
+    State,
+    Times,
+    WindowBatch,
+    join_outputs,
+)
 from monitor.core.sensors.checks import Sensors
 from monitor.core.sensors.clocks import Clocks
 from monitor.core.threshold.budget import Budget
@@ -79,7 +88,7 @@ class Pipeline:
                 forgotten, count = self._forget(kept), 1
             parts.append(replace(self._walk(readings.part(0, count), messages, mark), forgotten=forgotten))
             readings = readings.part(count, len(readings))
-        outputs = parts[0] if len(parts) == 1 else joined(parts)
+        outputs = parts[0] if len(parts) == 1 else join_outputs(parts)
         counts = _since(before, {**self.windows.counts, **self.sensors.counts, **self.alerting.suppressed})
         refused = counts["readings_refused"] + counts["readings_flood"]
         return replace(

@@ -21,8 +21,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from monitor.core.arrays import Index
 from monitor.core.records import Alert, ChannelShare, Floats, Message, Outputs, Record, ScoreBatch
-from monitor.core.windows.grid import Index
 from monitor.core.windows.new_steps import passes
 
 Doubles = npt.NDArray[np.float64]

@@ -9,7 +9,7 @@ Unix epoch, UTC. NaN means "not measured", never zero.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -213,3 +213,63 @@ def by_partition(messages: Sequence[Message]) -> dict[Partition, list[Message]]:
     for partition, run in groupby(messages, lambda message: message.partition):  # they come in runs
         parts.setdefault(partition, []).extend(run)
     return parts
+
+
+_WINDOWS = ("assets", "ends", "values", "observed", "position")
+_SCORES = ("score", "by_channel", "expected", "spread", "newest")
+_THRESHOLDS = ("threshold", "anomalous", "warm")
+
+
+def join_outputs(parts: Sequence[Outputs]) -> Outputs:
+    """Join the outputs of the parts of one batch, which was cut where an asset's row went to another asset.
+
+    Windows of an asset that was evicted within the batch get a row of their own, above all rows of the last part.
+    """
+    names = list(parts[-1].names)
+    windows: list[WindowBatch] = []
+    moved: dict[int, int] = {}  # rows of another asset in later parts -> the asset's row in the joined outputs
+    for part in reversed(parts):
+        rows = np.array([moved.get(row, row) for row in part.windows.assets.tolist()], np.int32)
+        windows.append(replace(part.windows, assets=rows))
+        for row, name in part.forgotten:
+            moved[row] = len(names)
+            names.append(name)
+
+    # Channels that were learned in a later part are unobserved in the earlier ones.
+    widest = parts[-1].windows.values.shape[1]
+    windows = [_widened(each, widest) for each in reversed(windows)]
+
+    scores = [part.scores for part in parts if part.scores is not None]
+    thresholds = [part.thresholds for part in parts if part.thresholds is not None]
+    return Outputs(
+        join_windows(windows),
+        ScoreBatch(*_columns(scores, _SCORES)) if scores else None,
+        ThresholdBatch(*_columns(thresholds, _THRESHOLDS)) if thresholds else None,
+        [alert for part in parts for alert in part.alerts],
+        names=names,
+        forgotten=[pair for part in parts for pair in part.forgotten],
+    )
+
+
+def join_windows(windows: Sequence[WindowBatch]) -> WindowBatch:
+    """Join batches of windows with the same rows and channels."""
+    return replace(WindowBatch(*_columns(windows, _WINDOWS)), doubted=_doubted(windows))
+
+
+def _columns(parts: Sequence[object], names: Sequence[str]) -> list[npt.NDArray[Any]]:
+    return [np.concatenate([getattr(part, name) for part in parts]) for name in names]
+
+
+def _widened(windows: WindowBatch, channels: int) -> WindowBatch:
+    """Return the windows with `channels` channels, the new ones not observed."""
+    missing = ((0, 0), (0, channels - windows.values.shape[1]), (0, 0))
+    values = np.pad(windows.values, missing, constant_values=np.nan)
+    doubted = None if windows.doubted is None else np.pad(windows.doubted, missing)
+    return replace(windows, values=values, observed=np.pad(windows.observed, missing), doubted=doubted)
+
+
+def _doubted(windows: Sequence[WindowBatch]) -> Bools | None:
+    """Return the masks of all windows (B, C, L), or None if no window has one."""
+    if all(each.doubted is None for each in windows):
+        return None
+    return np.concatenate([np.zeros_like(each.observed) if each.doubted is None else each.doubted for each in windows])

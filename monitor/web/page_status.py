@@ -25,9 +25,9 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
+from monitor.core.arrays import Doubles
 from monitor.core.records import Alert, ChannelShare
 from monitor.core.sensors.clocks import in_words
-from monitor.core.threshold.ring import Doubles
 from monitor.worker.alert_charts import Course
 from monitor.worker.status import STATES, Asset, WorkerStatus
 

@@ -28,12 +28,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from monitor.core.outputs import together
-from monitor.core.records import Bools, Floats, State, Times, WindowBatch, pack_names, unpack_names
+from monitor.core.arrays import NEVER, extend, pick_columns
+from monitor.core.records import Bools, Floats, State, Times, WindowBatch, join_windows, pack_names, unpack_names
 from monitor.core.sensors.findings import SensorFaults, joined
 from monitor.core.sensors.mask import CellMask
 from monitor.core.sensors.profile import SensorProfile
-from monitor.core.windows.grid import NEVER, extend, pick_columns
 from monitor.core.windows.new_steps import Counts, NewSteps
 
 FAULTS = ("", "limits", "dropout", "frozen", "jump")  # by number; of several the first is named
@@ -123,7 +122,7 @@ class Sensors:
             part = windows.take(np.arange(begin, end))
             parts.append(self._judge(part, NewSteps(part, self._end, self._step_ms)))
         marked, findings = zip(*parts, strict=True)
-        return together(marked), joined(marked, findings)
+        return join_windows(marked), joined(marked, findings)
 
     def _judge(self, windows: WindowBatch, steps: NewSteps) -> tuple[WindowBatch, SensorFaults | None]:
         """The same for windows among which no asset has a second run of steps."""

@@ -24,8 +24,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from monitor.core.arrays import FARTHEST, MOST_ASSETS, NEVER, Index, extend
 from monitor.core.records import State, Times, WindowBatch
-from monitor.core.windows.grid import FARTHEST, MOST_ASSETS, NEVER, Index, extend
 
 FAULT = "clock"
 LEAST = 64  # windows; twice EPOCH, so that a delay that all share is usual before it is anybody's fault

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from monitor.core.arrays import Index
 from monitor.core.records import Floats, Times, WindowBatch
-from monitor.core.windows.grid import Index
 
 
 @dataclass(frozen=True, slots=True)

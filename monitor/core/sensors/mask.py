@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from monitor.core.arrays import Index, pick_columns
 from monitor.core.records import Bools, State, Times
-from monitor.core.windows.grid import Index, pick_columns
 from monitor.core.windows.new_steps import NewSteps
 
 _SOUND = 2**62  # found never

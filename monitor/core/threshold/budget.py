@@ -23,10 +23,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
+from monitor.core.arrays import LARGEST, NEVER, Doubles, Index, extend, first_of_run
 from monitor.core.records import Bools, Floats, Ints, State, ThresholdBatch, Times
-from monitor.core.windows.grid import LARGEST, NEVER, Index, extend, first_of_run
 
 MARGINS = 2.0 ** (np.arange(-2, 73) / 12)  # (M,) 0.89 to 64; lower ones join alarms instead of giving more
 EPOCH = 32  # steps between two settings of the margins
@@ -38,8 +37,6 @@ AIM = 1.25  # times the budget: by so much what the grid rounds up and what nois
 COUNTED = 4.0
 KNOWN = 4.0  # alarms' worth of asset-days until chance alone keeps a rate within a factor of 2
 DAY_MS = 86_400_000
-
-Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from monitor.core.arrays import LARGEST, Doubles, Index, extend
 from monitor.core.records import Floats, State, Times
-from monitor.core.threshold.ring import Doubles, between, check_arrays, ranks
-from monitor.core.windows.grid import LARGEST, Index, extend
+from monitor.core.threshold.ring import between, check_arrays, ranks
 
 BLOCKS = 8  # half as many would forget in steps of a quarter; twice as many take 2.6 kB more
 BUCKETS = 160  # of a block: 2.6 kB per asset

@@ -8,17 +8,14 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from monitor.core.arrays import Doubles, Index, extend, ordinals
 from monitor.core.records import Floats, State, Times
-from monitor.core.windows.grid import Index, extend
 
 FIRST_COLUMNS = 512  # of a ring; few enough that a small plant stays small
 BLOCK = 64  # rings carried over together: at 10 000 scores 2.5 MB
 NEAR = 0.8  # times the percentile before: of 99.5 some 4 % of the scores are above that, and it moves less at once
 EMPTY = np.inf  # fills the unused cells of a ring
-
-Doubles = npt.NDArray[np.float64]
 
 
 class Scores(Protocol):
@@ -136,12 +133,6 @@ def _neighbours(scores: Floats, place: int, least: float) -> tuple[float, float]
     high = min(low + 1, len(top) - 1)
     top.partition((low, high))
     return float(top[low]), float(top[high])
-
-
-def ordinals(numbers: Times) -> Times:
-    """0, 1, … numbers[i] - 1 for each i, one after another."""
-    before = np.cumsum(numbers) - numbers
-    return np.arange(int(numbers.sum())) - np.repeat(before, numbers)
 
 
 def check_arrays(state: State, wanted: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:

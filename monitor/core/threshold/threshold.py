@@ -25,11 +25,12 @@ from typing import Literal
 
 import numpy as np
 
+from monitor.core.arrays import LARGEST, Doubles, Index, extend, first_of_run, ordinals
 from monitor.core.model.detector import LEVELS
 from monitor.core.records import Bools, Floats, Ints, State, ThresholdBatch, Times
 from monitor.core.threshold.histogram import LEAST_CLIP, Histogram
-from monitor.core.threshold.ring import Doubles, Ring, Scores, check_arrays, ordinals
-from monitor.core.windows.grid import LARGEST, Index, check_ranges, extend, first_of_run
+from monitor.core.threshold.ring import Ring, Scores, check_arrays
+from monitor.core.windows.grid import check_ranges
 
 LENT = 512.0  # scores that the calibration counts as beside an unknown asset's own; with 2048 much the same is found
 FLOOR = 1e-9  # a base is never 0, so that score / threshold is finite

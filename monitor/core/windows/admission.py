@@ -11,8 +11,8 @@ sequence of readings, and a replay lets in the same.
 
 import numpy as np
 
+from monitor.core.arrays import NEVER
 from monitor.core.records import Bools, Times
-from monitor.core.windows.grid import NEVER
 
 MINUTE = 60_000  # ms; also what one asset costs, while the bucket gains `per_minute` a ms
 

@@ -19,20 +19,22 @@ It does not fill holes, keep history or know names: see `rings` and `windows`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from monitor.core.records import Bools, Floats, Times
-
-NEVER = -(2**62)  # before every step and time, and still far enough from the int64 limit to subtract from
-FARTHEST = 2**45  # ms, year 3084: times up to here, times 2**16 assets, stay below 2**62 in the sort keys below
-MOST_ASSETS = 2**16  # also lets rows be sorted as 16-bit numbers, which NumPy does by radix
-LARGEST = float(np.finfo(np.float32).max)
-
-Index = npt.NDArray[np.intp]
-Scalar = TypeVar("Scalar", bound=np.generic)
+from monitor.core.arrays import (
+    FARTHEST,
+    LARGEST,
+    NEVER,
+    Index,
+    extend,
+    first_of_run,
+    last_of_run,
+    pick_columns,
+    run_max,
+)
+from monitor.core.records import Floats, Times
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,48 +236,6 @@ def check_ranges(limits: Mapping[str, tuple[float, float, float]]) -> None:
     for name, (value, low, high) in limits.items():
         if not low <= value <= high:
             raise ValueError(f"{name} must lie between {low} and {high}, got {value}")
-
-
-def first_of_run(x: npt.NDArray[np.integer]) -> Bools:
-    """True where `x` (n,) differs from its predecessor."""
-    first = np.ones(len(x), np.bool_)
-    np.not_equal(x[1:], x[:-1], out=first[1:])
-    return first
-
-
-def last_of_run(x: npt.NDArray[np.integer]) -> Bools:
-    """True where `x` (n,) differs from its successor."""
-    return first_of_run(x[::-1])[::-1]
-
-
-def run_max(run: npt.NDArray[np.integer], x: Times) -> Times:
-    """Running maximum of `x` (n,) that begins anew with each `run` (n,) number >= 0; runs ascend."""
-    if not len(x):
-        return x
-    low = x.min()
-    lift: Times = run * (x.max() - low + 1) - low
-    highest: Times = np.maximum.accumulate(x + lift) - lift
-    return highest
-
-
-def extend(array: npt.NDArray[Scalar], rows: int, fill: float) -> npt.NDArray[Scalar]:
-    """`array` with room for at least `rows` rows, new ones set to `fill`.
-
-    It grows by an eighth: 5000 assets that come one by one have each row copied 9 times, and at most an eighth of what
-    is kept of an asset lies idle. Doubling copies once, and up to half of the memory is for assets that never come.
-    """
-    if rows <= len(array):
-        return array
-    grown = np.full((max(rows, len(array) + len(array) // 8), *array.shape[1:]), fill, array.dtype)
-    grown[: len(array)] = array
-    return grown
-
-
-def pick_columns(array: npt.NDArray[Scalar], source: Index, fill: float) -> npt.NDArray[Scalar]:
-    """Columns `source` of `array` (n, C, ...); `fill` where a source is -1."""
-    picked = np.full((len(array), len(source), *array.shape[2:]), fill, array.dtype)
-    picked[:, source >= 0] = array[:, source[source >= 0]]
-    return picked
 
 
 def no_cells(rows: int, columns: int) -> tuple[npt.NDArray[np.int32], Floats]:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from monitor.core.arrays import NEVER, Index, first_of_run, last_of_run
 from monitor.core.records import Bools, Floats, Times, WindowBatch
-from monitor.core.windows.grid import NEVER, Index, first_of_run, last_of_run
 
 Held = Mapping[str, npt.NDArray[Any]]
 Rows = Index | slice

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
+from monitor.core.arrays import NEVER, Index, extend, first_of_run, last_of_run, pick_columns
 from monitor.core.records import Bools, Floats, State, Times, WindowBatch
-from monitor.core.windows.grid import NEVER, Closed, Index, extend, first_of_run, last_of_run, pick_columns
+from monitor.core.windows.grid import Closed
 
 
 class _Rows:

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from monitor.core.arrays import FARTHEST, MOST_ASSETS, NEVER
 from monitor.core.records import State, unpack_names
 from monitor.core.windows.admission import MINUTE
-from monitor.core.windows.grid import FARTHEST, MOST_ASSETS, NEVER
 
 COUNTS = (
     "steps_closed",

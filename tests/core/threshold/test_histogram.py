@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from monitor.core.arrays import LARGEST
 from monitor.core.model.detector import LEVELS
 from monitor.core.records import Floats
 from monitor.core.threshold.histogram import (
@@ -19,7 +20,6 @@ from monitor.core.threshold.histogram import (
     Histogram,
 )
 from monitor.core.threshold.threshold import Threshold
-from monitor.core.windows.grid import LARGEST
 
 CALIBRATION: Floats = np.linspace(0, 1.4, len(LEVELS)).astype(np.float32)
 ROW = np.zeros(1, np.intp)
