@@ -36,12 +36,13 @@ from monitor.core.model.new_assets import NewAssets, WindowScaling
 from monitor.core.model.scaling import Scaling
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Bools, Message, Partition, WindowBatch
-from monitor.evaluation.alerts import AlertSpan, judge
+from monitor.evaluation.label import Label
+from monitor.evaluation.matching import AlertSpan, match
 from monitor.service.wiring import make_history, make_pipeline
 from monitor.settings.load import load
 from monitor.settings.tree import Settings
 from monitor.simulator.demo import CLEAN, CONFIG
-from monitor.simulator.faults import ROUND, SPREAD_STEPS, Label, fault_schedule, faulty_rows
+from monitor.simulator.faults import ROUND, SPREAD_STEPS, fault_schedule, faulty_rows
 from monitor.simulator.plant import NAMES, Doubles, Plant, PlantSettings, messages
 
 STEP_S = 10  # a day is 8640 steps, 18 rounds of faults
@@ -90,7 +91,7 @@ def row_of(runs: Sequence[Run], faults: Sequence[Label], begin: int, end: int, g
     """Judge the three streams of a group; the day is [begin, end) ms UTC."""
     healthy, faulty, lasting = runs
     own = [fault for fault in faults if fault.asset in faulty.assets]
-    rows = judge(faulty.alerts, own, grace_ms).rows
+    rows = match(faulty.alerts, own, grace_ms).rows
     fresh = [each for each in rows if each.found and not each.already]
     return Row(
         assets=len(healthy.assets),

@@ -28,8 +28,8 @@ from urllib.request import urlopen
 
 from benchmarks.live import Daemon, Feed, a_broker, a_model, ends, published, until
 from benchmarks.replay import ALERTS, GROUP, SCORES, TOPIC
-from monitor.recorder.points import ALERTS as ALERT_POINTS
-from monitor.recorder.points import SCORES as SCORE_POINTS
+from monitor.recorder.line_protocol import ALERTS as ALERT_POINTS
+from monitor.recorder.line_protocol import SCORES as SCORE_POINTS
 from monitor.simulator.faults import QUIET, ROUND, fault_schedule, faulty_rows
 from monitor.simulator.plant import NAMES, Plant, PlantSettings
 from tests.brokers import Broker

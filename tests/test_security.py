@@ -25,7 +25,7 @@ from monitor.connectors.kafka.options import DENIED, check_options
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Message, State
 from monitor.observe.logs import configure
-from monitor.recorder.points import score_points
+from monitor.recorder.line_protocol import score_points
 from monitor.settings.load import ConfigurationError, load
 from monitor.store.files import open_blobs
 from monitor.store.models import ModelInvalid, Models

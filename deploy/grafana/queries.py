@@ -1,11 +1,11 @@
-"""The questions to InfluxDB, each in both languages. Measurements, tags and fields: monitor/recorder/points.py.
+"""The questions to InfluxDB, each in both languages. Measurements, tags and fields: monitor/recorder/line_protocol.py.
 
 `$asset` and `$channel` are the dashboards' variables. Flux answers as columns, one per series, so that a series is
 called like its column; InfluxQL names its series by an alias.
 """
 
 from deploy.grafana.panels import Influx, Language
-from monitor.recorder.points import ALERTS, CHANNELS, SCORES
+from monitor.recorder.line_protocol import ALERTS, CHANNELS, SCORES
 
 BAND = ("observed", "expected", "low", "high")
 SHOWN = ("text", "ratio", "peak", "channel", "model", "id")  # of an alert, beside its tags

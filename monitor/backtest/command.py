@@ -18,12 +18,12 @@ from monitor.backtest.report.page import Compared, page
 from monitor.core.fitting.fit import Progress as Fitting
 from monitor.core.model.detector import Detector
 from monitor.core.publish import alert_record
+from monitor.evaluation.label import Label
 from monitor.observe.metrics import Metrics
 from monitor.service.backends import file_time, make_blobs, make_models, make_source
 from monitor.service.budget_outlook import afterwards
 from monitor.service.offline import Progress, alone
 from monitor.settings.tree import Settings
-from monitor.simulator.faults import Label
 from monitor.store.atomic import write_atomic
 from monitor.training.registry import ModelRegistry
 

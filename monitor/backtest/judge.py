@@ -15,9 +15,9 @@ from monitor.backtest.replay import Replay
 from monitor.backtest.tracks import Places, Track
 from monitor.core.publish import alert_record
 from monitor.core.records import Alert, Bools
-from monitor.evaluation.alerts import AlertSpan, Evaluation, judge, spans
 from monitor.evaluation.curves import Curves, curves
-from monitor.simulator.faults import Label
+from monitor.evaluation.label import Label
+from monitor.evaluation.matching import AlertSpan, Evaluation, alert_spans, match
 
 DAY_MS = 86_400_000
 
@@ -88,7 +88,7 @@ def judge_replay(replay: Replay, labels: Sequence[Label] | None) -> Judged:
     reach = {track.asset: (int(track.ends[0]), int(track.ends[-1])) for track in tracks}
     counted = tuple(label for label in labels or () if _within(label, reach))
     told = told_of(replay)
-    verdict = None if labels is None else judge([each.span for each in told], counted, grace_ms)
+    verdict = None if labels is None else match([each.span for each in told], counted, grace_ms)
     found = None
     if counted:
         on = np.concatenate([labelled(track, counted) for track in tracks])
@@ -114,7 +114,7 @@ def told_of(replay: Replay) -> list[AlertHistory]:
     for alert in replay.alerts:
         records.setdefault(alert.id, []).append(alert)
     bodies = (alert_record("alerts", alert).value or b"" for alert in replay.alerts)
-    return [AlertHistory(span, records[span.id][0], records[span.id][-1]) for span in spans(bodies)]
+    return [AlertHistory(span, records[span.id][0], records[span.id][-1]) for span in alert_spans(bodies)]
 
 
 def labelled(track: Track, labels: Sequence[Label]) -> Bools:

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from monitor.core.records import Times
+from monitor.evaluation.label import Label
 from monitor.service.backends import file_asset, file_time, time_columns
-from monitor.simulator.faults import Label
 
 
 def spans_in(path: Path) -> list[Label]:

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from monitor.core.alerts.machine_alerts import Alerting
+from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.decode.decode import decode
 from monitor.core.decode.format import Format
@@ -59,7 +59,7 @@ class Pipeline:
     windows: Windows
     threshold: Threshold
     budget: Budget
-    alerting: Alerting
+    alerting: MachineAlerts
     sensors: Sensors
     clocks: Clocks
     sensor_alerts: SensorAlerts
@@ -167,7 +167,7 @@ class Pipeline:
 
     def _stages(
         self,
-    ) -> dict[str, Windows | Threshold | Budget | Alerting | Sensors | Clocks | SensorAlerts | NewAssets]:
+    ) -> dict[str, Windows | Threshold | Budget | MachineAlerts | Sensors | Clocks | SensorAlerts | NewAssets]:
         return {
             "windows": self.windows,
             "sensors": self.sensors,

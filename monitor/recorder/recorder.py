@@ -20,7 +20,7 @@ from monitor.core.publish import dead_letter
 from monitor.core.records import Message, Partition, Record
 from monitor.observe.health import Health
 from monitor.observe.metrics import Metrics
-from monitor.recorder.points import alert_points, score_points
+from monitor.recorder.line_protocol import alert_points, score_points
 
 FIRST_S, MOST_S = 0.5, 30.0  # the first wait after a failure, and the longest
 PATIENCE_S = 300.0  # the longest wait that the database may ask for

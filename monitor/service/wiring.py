@@ -10,7 +10,7 @@ import structlog
 
 from monitor.connectors.base import Sink
 from monitor.connectors.memory.client import MemoryBroker
-from monitor.core.alerts.machine_alerts import Alerting
+from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.fitting.history import History
 from monitor.core.model.new_assets import NewAssets
@@ -63,7 +63,7 @@ def make_pipeline(settings: Settings, partition: Partition) -> Pipeline:
         Windows(**settings.windows.arguments()),
         Threshold(**settings.threshold.arguments()),
         make_budget(settings),
-        Alerting(
+        MachineAlerts(
             detector=settings.name,
             partition=partition,
             critical_ratio=alerting.critical_ratio,

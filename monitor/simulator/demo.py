@@ -16,7 +16,7 @@ from rich.console import Console
 
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Record
-from monitor.evaluation.alerts import judge, spans
+from monitor.evaluation.matching import alert_spans, match
 from monitor.observe.logs import configure
 from monitor.service.run import Service
 from monitor.settings.load import load
@@ -67,7 +67,7 @@ def run_demo(out: Path, *, assets: int, seed: int, speed: float) -> int:
         console.print(f"The demo failed: {failures[0]!r}. See {folder / 'monitor.log'}.")
         return 1
     records = alerts.read_bytes().splitlines() if alerts.exists() else []
-    summary(console, judge(spans(records), faults, GRACE_MS), service, folder, assets)
+    summary(console, match(alert_spans(records), faults, GRACE_MS), service, folder, assets)
     return 0
 
 

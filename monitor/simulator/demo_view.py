@@ -17,7 +17,7 @@ from rich.text import Text
 
 from monitor.core.sensors.clocks import FAULT as CLOCK
 from monitor.core.sensors.clocks import in_words
-from monitor.evaluation.alerts import Evaluation
+from monitor.evaluation.matching import Evaluation
 from monitor.service.run import Service
 from monitor.worker.status import Asset, WorkerStatus
 
@@ -122,7 +122,7 @@ def summary(console: Console, verdict: Evaluation, service: Service, folder: Pat
     for column in ("kind", "asset", "channel", "length", "found", "after", "cause", "named the channel"):
         table.add_column(column)
     for row in verdict.rows:
-        fault = row.fault
+        fault = row.label
         length = f"{(fault.end - fault.start) / 1000:.0f} s"
         after = "" if row.delay_ms is None else f"{row.delay_ms / 1000:.0f} s"
         named = "" if not row.found else "yes" if row.named else "no"

@@ -9,11 +9,11 @@ round. A round depends on its number alone: an endless stream makes one after th
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from monitor.evaluation.label import Label
 from monitor.simulator.plant import NAMES, Doubles, Plant, read
 
 QUIET = 200  # steps without a fault before each: three windows of 64
@@ -45,19 +45,6 @@ KINDS = {
     "frequency": Kind((60, 120), (1.7, 2.2), ("inlet_pressure",)),  # as much faster or slower
 }
 SIGNED = ("spike", "step", "drift")  # as often down as up
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """A label, and what it takes to make the readings that belong to it."""
-
-    asset: str
-    kind: str
-    channels: tuple[str, ...]
-    start: int  # ms UTC: time of the first step changed
-    end: int  # ms UTC: time of the first step after
-    size: float = 0.0  # in the channel's unit; "frequency": factor; 0 for kinds that have none
-    seed: int = 1  # of the random numbers in "noise"; the realisation that "decoupled" follows
 
 
 def faulty_rows(plant: Plant, faults: Sequence[Label], begin: int, end: int) -> Doubles:

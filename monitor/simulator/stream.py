@@ -10,10 +10,11 @@ from operator import attrgetter
 from pathlib import Path
 
 from monitor.core.records import Record
+from monitor.evaluation.label import Label
 from monitor.observe.metrics import Metrics
 from monitor.service.backends import make_producer, wall_ms
 from monitor.settings.tree import Settings
-from monitor.simulator.faults import ROUND, Label, fault_round, faulty_rows
+from monitor.simulator.faults import ROUND, fault_round, faulty_rows
 from monitor.simulator.plant import Plant, PlantSettings, Sent, messages
 
 CHUNK = 60  # steps made at once

@@ -17,8 +17,8 @@ from benchmarks.cold_start import (
     spans_of,
 )
 from monitor.core.records import Alert, ChannelShare, Partition
-from monitor.evaluation.alerts import AlertSpan
-from monitor.simulator.faults import Label
+from monitor.evaluation.label import Label
+from monitor.evaluation.matching import AlertSpan
 from monitor.simulator.plant import NAMES, Plant, PlantSettings
 from tests.core.machines import ASSETS, STEP, L, rows, windows
 from tests.core.model.test_newcomers import class_only

@@ -6,9 +6,9 @@ from pathlib import Path
 from monitor.connectors.influx import InfluxSink
 from monitor.core.publish import alert_record
 from monitor.core.records import Message, Partition, Record
-from monitor.recorder.points import alert_points, score_points
+from monitor.recorder.line_protocol import alert_points, score_points
 from tests.influx_server import influx_server
-from tests.recorder.test_points import FIRING, SCORE, START
+from tests.recorder.test_line_protocol import FIRING, SCORE, START
 from tests.victoria import victoria_metrics
 
 RESOLVED = replace(FIRING, state="resolved", end=START + 60_000, time=START + 65_000, sequence=1)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from pydantic import SecretStr
 
 from monitor.connectors.memory.client import MemoryBroker
-from monitor.recorder.points import ALERTS, CHANNELS, SCORES
+from monitor.recorder.line_protocol import ALERTS, CHANNELS, SCORES
 from monitor.service.run import Service
 from tests.influx_server import Point, influx_server
 from tests.rig import committed, feed, put_model, running, settings, until, values

@@ -15,12 +15,12 @@ import pytest
 
 from monitor.core.publish import alert_record
 from monitor.core.records import ChannelShare, Message, Partition
-from monitor.recorder.points import ALERTS, CHANNELS, SCORES, alert_points
+from monitor.recorder.line_protocol import ALERTS, CHANNELS, SCORES, alert_points
 from tests.deploy.files import alerting, dashboards, onboarded, parts
 from tests.deploy.real_run import Run
 from tests.flux import compiles
 from tests.influxd import Influxd, influxd
-from tests.recorder.test_points import FIRING
+from tests.recorder.test_line_protocol import FIRING
 
 TAGS = {"asset", "channel", "detector", "severity", "state"}
 INTERVAL = "10s"  # between two points of a curve; Grafana computes it from the time range and the panel's width

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from monitor.core.alerts.machine_alerts import Alerting
+from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.decode.format import Format
 from monitor.core.fitting.corpus import Corpus
@@ -31,7 +31,7 @@ from tests.core.decode.malformed import NOW
 from tests.core.machines import ASSETS, CHANNELS, STEP, L, history, model, rows, windows
 from tests.properties import hostile
 from tests.properties.hostile_targets import Alone, Target, demand
-from tests.recorder.test_points import FIRING
+from tests.recorder.test_line_protocol import FIRING
 from tests.rig import ORIGIN, READINGS, readings
 
 LIMIT = 100.0  # of the first channel, whose readings stay far below it
@@ -257,7 +257,7 @@ def new_pipeline() -> Pipeline:
         Windows(step_ms=STEP, length=L, min_observed=0.5, **most, **holes),
         Threshold(percentile=99.0, margin=1.1, memory=500, warm=100, clip=1.2, refresh=8),
         Budget(alarms_per_day=1000.0, margin=1.1, step_ms=STEP, **delays),
-        Alerting(detector="d", partition=READINGS, critical_ratio=3.0, update_ms=10_000, **delays),
+        MachineAlerts(detector="d", partition=READINGS, critical_ratio=3.0, update_ms=10_000, **delays),
         Sensors(length=L, step_ms=STEP, min_observed=0.5, low={}, high={CHANNELS[0]: LIMIT}, skip=()),
         Clocks(tolerance_ms=30_000, wait_ms=31 * STEP, step_ms=STEP),
         SensorAlerts(detector="d", partition=READINGS, on_delay_ms=2000, off_delay_ms=5000),
@@ -309,7 +309,7 @@ def store_targets() -> list[Target]:
         "Windows": made.windows,
         "Threshold": made.threshold,
         "Budget": made.budget,
-        "Alerting": made.alerting,
+        "MachineAlerts": made.alerting,
         "Sensors": made.sensors,
         "SensorAlerts": made.sensor_alerts,
         "Clocks": made.clocks,

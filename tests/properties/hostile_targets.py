@@ -18,14 +18,14 @@ from monitor.core.decode.decode import decode
 from monitor.core.decode.format import Format
 from monitor.core.publish import alert_record
 from monitor.core.records import Message, Record, Rejected
-from monitor.recorder.points import alert_points, score_points
+from monitor.recorder.line_protocol import alert_points, score_points
 from monitor.settings.load import ConfigurationError, load, render
 from monitor.settings.tree import sections
 from tests.core.decode.decoding import named
 from tests.core.decode.malformed import FORMATS, GOOD, MALFORMED, NOW
 from tests.influx_server import parse
 from tests.properties import hostile
-from tests.recorder.test_points import FIRING, _scores
+from tests.recorder.test_line_protocol import FIRING, _scores
 from tests.rig import READINGS
 
 _ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}")

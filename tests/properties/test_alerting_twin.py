@@ -1,4 +1,4 @@
-"""`Alerting` against a plain twin that keeps every window of an asset and reads its state off the list."""
+"""`MachineAlerts` against a plain twin that keeps every window of an asset and reads its state off the list."""
 
 import itertools
 from dataclasses import dataclass, field
@@ -21,8 +21,8 @@ class NaiveAlert:
     published: list[Published] = field(default_factory=list)
 
 
-class NaiveAlerting:
-    """Same settings and meaning as `Alerting`, one window at a time."""
+class NaiveMachineAlerts:
+    """Same settings and meaning as `MachineAlerts`, one window at a time."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.on, self.off, self.update_s = (
@@ -127,7 +127,7 @@ def batches(stream: list[Row], cuts: list[int]) -> list[list[Row]]:
 @given(OPTIONS, streams(), CUTS)
 def test_alerts_match_the_twin(options: dict[str, Any], stream: list[Row], cuts: list[int]) -> None:
     """Records are the twin's, in its order, however the stream is cut, and count up under one id per alert."""
-    twin, stage = NaiveAlerting(options), alerting(**options)
+    twin, stage = NaiveMachineAlerts(options), alerting(**options)
     wanted = [record for window in stream for record in twin.push(*window)]
     found = [alert for part in batches(stream, cuts) for alert in feed(stage, part)]
     assert published(found) == wanted

@@ -1,4 +1,4 @@
-"""`Budget` against a plain twin: an `Alerting` for every margin, and the rates of the module's text one by one."""
+"""`Budget` against a plain twin: a `MachineAlerts` for every margin, and the rates of the module's text one by one."""
 
 import itertools
 import math
@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.core.alerts.machine_alerts import Alerting
+from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.records import Partition, ScoreBatch, ThresholdBatch, WindowBatch
 from monitor.core.threshold.budget import (
     AIM,
@@ -31,7 +31,7 @@ Row = tuple[int, int, float, bool]  # asset row, end in steps, multiple of the p
 
 
 def fired(options: dict[str, Any], margin: float, stream: list[Row]) -> list[tuple[int, int]]:
-    """Asset row and place in the stream of each alarm at a margin, by `Alerting` itself."""
+    """Asset row and place in the stream of each alarm at a margin, by `MachineAlerts` itself."""
     own = [place for place, row in enumerate(stream) if row[3]]
     assets = np.array([stream[place][0] for place in own], np.int32)
     ends = np.array([stream[place][1] * STEP for place in own], np.int64)
@@ -41,7 +41,7 @@ def fired(options: dict[str, Any], margin: float, stream: list[Row]) -> list[tup
     windows = WindowBatch(assets, ends, nothing[:, :, None], np.ones((len(own), 1, 1), np.bool_), np.array(own))
     scores = ScoreBatch(score, nothing, nothing, nothing, nothing)
     limits = ThresholdBatch(limit, score > limit, np.ones(len(own), np.bool_))
-    stage = Alerting(detector="d", partition=Partition("p", 0), critical_ratio=1000.0, update_ms=10**12, **options)
+    stage = MachineAlerts(detector="d", partition=Partition("p", 0), critical_ratio=1000.0, update_ms=10**12, **options)
     alerts = stage.update(windows, scores, limits, [str(row) for row in range(9)], "", lambda _: ())
     return [(int(alert.asset), alert.position) for alert in alerts if alert.sequence == 0]
 

@@ -24,7 +24,7 @@ from tests.properties.hostile_targets import Alone, Broken, Decoder, Sent, Targe
 NAMES = [
     *(f"decode {form}" for form in FORMATS),
     *("points of alerts", "points of scores", "CSV rows", "configuration"),
-    *("Windows.load_state", "Threshold.load_state", "Budget.load_state", "Alerting.load_state"),
+    *("Windows.load_state", "Threshold.load_state", "Budget.load_state", "MachineAlerts.load_state"),
     *(
         "Sensors.load_state",
         "SensorAlerts.load_state",

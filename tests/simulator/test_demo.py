@@ -12,10 +12,10 @@ from rich.console import Console
 
 from monitor.core.publish import alert_record
 from monitor.core.records import Alert, ChannelShare
-from monitor.evaluation.alerts import AlertSpan, judge
+from monitor.evaluation.label import Label
+from monitor.evaluation.matching import AlertSpan, match
 from monitor.service.run import Service
 from monitor.simulator.demo_view import View, summary
-from monitor.simulator.faults import Label
 from tests.rig import READINGS, settings
 
 ROOT = Path(__file__).parents[2]
@@ -103,7 +103,7 @@ def test_the_verdict_is_summed_up(tmp_path: Path, console: Console, service: Ser
         AlertSpan("x", "pump-01", START + 5_000, START + 70_000, "pressure"),
         AlertSpan("y", "pump-03", START, START + 1_000, "flow"),
     ]
-    summary(console, judge(alerts, faults, 0), service, tmp_path, 4)
+    summary(console, match(alerts, faults, 0), service, tmp_path, 4)
     told = printed(console)
     (found,) = [re.split(r"\s*│\s*", line.strip("│ ")) for line in told if "pump-01" in line]
     assert found == ["step", "pump-01", "pressure", "60 s", "yes", "5 s", "machine", "yes"]

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from monitor.core.decode.decode import Format, decode
 from monitor.core.records import Message, Partition
-from monitor.simulator.faults import KINDS, QUIET, ROUND, Label, fault_round, fault_schedule, faulty_rows
+from monitor.evaluation.label import Label
+from monitor.simulator.faults import KINDS, QUIET, ROUND, fault_round, fault_schedule, faulty_rows
 from monitor.simulator.plant import BLOCK, DAY, LOADS, NAMES, Doubles, Plant, PlantSettings, Sent, messages
 
 CLEAN = 500

@@ -12,9 +12,10 @@ from confluent_kafka import Consumer, TopicPartition
 
 from monitor.core.decode.decode import decode
 from monitor.core.records import Message, Partition
+from monitor.evaluation.label import Label
 from monitor.settings.load import load
 from monitor.settings.tree import Settings
-from monitor.simulator.faults import ROUND, Label, fault_schedule, faulty_rows
+from monitor.simulator.faults import ROUND, fault_schedule, faulty_rows
 from monitor.simulator.plant import NAMES, Plant, PlantSettings, messages
 from monitor.simulator.stream import CHUNK, Simulation, stream, write
 from tests.brokers import mock_broker

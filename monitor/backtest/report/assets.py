@@ -59,7 +59,7 @@ def _interest(judged: Judged, track: Track) -> tuple[float, ...]:
 
 def _missed(judged: Judged, track: Track) -> int:
     rows = judged.verdict.rows if judged.verdict else ()
-    return sum(row.fault.asset == track.asset and not row.found for row in rows)
+    return sum(row.label.asset == track.asset and not row.found for row in rows)
 
 
 def _false(judged: Judged, track: Track) -> int:
@@ -90,7 +90,7 @@ def _table(judged: Judged, order: Sequence[Track], shown: set[str]) -> Html:
             number(float((track.score / track.threshold).max())),
         ]
         if verdict:
-            own = [row for row in verdict.rows if row.fault.asset == track.asset]
+            own = [row for row in verdict.rows if row.label.asset == track.asset]
             found = sum(row.found for row in own)
             cells += [number(len(own)), number(found), number(_false(judged, track))]
         rows.append(cells)

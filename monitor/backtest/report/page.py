@@ -106,10 +106,10 @@ def _verdict(judged: Judged) -> str:
     assert judged.verdict is not None, "the caller looks"
     rows = [
         [
-            at(row.fault.start),
-            lasting(row.fault.end - row.fault.start),
-            row.fault.asset,
-            row.fault.kind or NONE,
+            at(row.label.start),
+            lasting(row.label.end - row.label.start),
+            row.label.asset,
+            row.label.kind or NONE,
             Html('<span class="bad">missed</span>') if not row.found else "already firing" if row.already else "found",
             lasting(row.delay_ms),
         ]

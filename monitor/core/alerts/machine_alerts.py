@@ -60,7 +60,7 @@ class _Watch:
     alert: Alert | None = None
 
 
-class Alerting:
+class MachineAlerts:
     """The alerts of all assets of one partition."""
 
     def __init__(

@@ -64,7 +64,7 @@ class Budget:
         deadband: float,
         gap_ms: int,
     ) -> None:
-        """With `alarms_per_day` 0 there is no budget. `margin` is what limits come with, the rest as in `Alerting`.
+        """No budget where `alarms_per_day` is 0. `margin` is that of the limits given, the rest as in `MachineAlerts`.
 
         Raises ValueError if the budget is negative.
         """
@@ -150,7 +150,7 @@ class Budget:
             self._step(rows[now], ends[now], multiple[now])
 
     def _step(self, rows: Index, ends: Times, multiple: Doubles) -> None:
-        """Take a window of each of `rows` (n,): what `Alerting` does, at every margin."""
+        """Take a window of each of `rows` (n,): what `MachineAlerts` does, at every margin."""
         firing, since = self._firing[rows], self._since[rows]  # (n, M)
         end, height = ends[:, None], multiple[:, None]
         since[~firing & (end - self._last[rows][:, None] > self._gap_ms)] = NEVER

@@ -1,4 +1,4 @@
-"""The rules of `Alerting`, each by hand on windows that end every second."""
+"""The rules of `MachineAlerts`, each by hand on windows that end every second."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monitor.core.alerts.machine_alerts import Alerting
+from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.records import Alert, ChannelShare, Partition, ScoreBatch, ThresholdBatch, WindowBatch
 
 Row = tuple[int, int, float]  # asset row, end in s, ratio; the position is 10 times the end
@@ -18,7 +18,7 @@ PARTITION = Partition("plant", 3)
 LIMIT = 0.5  # of every window; a power of two, so that ratios are exact
 
 
-def alerting(**changes: Any) -> Alerting:
+def alerting(**changes: Any) -> MachineAlerts:
     """A stage that fires after 2 s and resolves after 3 s of ratios below 0.75; 4.0 is critical."""
     settings: dict[str, Any] = {
         "detector": "line-1",
@@ -30,10 +30,10 @@ def alerting(**changes: Any) -> Alerting:
         "update_ms": 10_000,
         "gap_ms": 60_000,
     }
-    return Alerting(**settings | changes)
+    return MachineAlerts(**settings | changes)
 
 
-def feed(stage: Alerting, rows: Sequence[Row], model: str = "m1", limit: float = LIMIT) -> list[Alert]:
+def feed(stage: MachineAlerts, rows: Sequence[Row], model: str = "m1", limit: float = LIMIT) -> list[Alert]:
     """One batch; the explanation of a window names its asset and end."""
     assets = np.array([row for row, _, _ in rows], np.int32)
     ends = np.array([1000 * end for _, end, _ in rows], np.int64)

@@ -1,4 +1,4 @@
-"""What `Alerting` saves, and what it refuses to load."""
+"""What `MachineAlerts` saves, and what it refuses to load."""
 
 import json
 from typing import Any

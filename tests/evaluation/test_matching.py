@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from monitor.core.publish import alert_record
 from monitor.core.records import Alert, ChannelShare, Partition
-from monitor.evaluation.alerts import AlertSpan, FaultRow, KindRow, judge, spans
-from monitor.simulator.faults import Label
+from monitor.evaluation.label import Label
+from monitor.evaluation.matching import AlertSpan, KindRow, LabelRow, alert_spans, match
 
 
 def fault(start: int, end: int, asset: str = "a", kind: str = "step") -> Label:
@@ -48,44 +48,44 @@ def body(name: str, state: str, time: int, sequence: int, *channels: str) -> byt
 
 def test_an_alert_within_the_fault_finds_it() -> None:
     """A fault is found by the first alert to fire in it; the delay runs from the fault's start."""
-    verdict = judge([span(130, 140, name="late"), span(120, 125, channel="power", name="soon")], [fault(100, 150)], 0)
-    assert verdict.rows == (FaultRow(fault(100, 150), "soon", 20, already=False, named=False, cause="machine"),)
-    assert verdict.rows[0].found
-    assert verdict.false == ()
+    outcome = match([span(130, 140, name="late"), span(120, 125, channel="power", name="soon")], [fault(100, 150)], 0)
+    assert outcome.rows == (LabelRow(fault(100, 150), "soon", 20, already=False, named=False, cause="machine"),)
+    assert outcome.rows[0].found
+    assert outcome.false == ()
 
 
 @pytest.mark.parametrize(("start", "found"), [(150, True), (160, True), (161, False)])
 def test_the_grace_follows_the_end(start: int, found: bool) -> None:
     """An alert counts up to and including `grace` after the end of a fault, and is false from then on."""
-    verdict = judge([span(start, start + 1)], [fault(100, 150)], 10)
-    assert verdict.rows[0].found is found
-    assert bool(verdict.false) is not found
+    outcome = match([span(start, start + 1)], [fault(100, 150)], 10)
+    assert outcome.rows[0].found is found
+    assert bool(outcome.false) is not found
 
 
 def test_an_alert_before_the_fault_is_false() -> None:
     """There is no grace before the start: an alert resolved by then is false."""
-    assert judge([span(10, 99)], [fault(100, 150)], 1000).false == (span(10, 99),)
-    assert judge([span(10, 100)], [fault(100, 150)], 0).false == ()
+    assert match([span(10, 99)], [fault(100, 150)], 1000).false == (span(10, 99),)
+    assert match([span(10, 100)], [fault(100, 150)], 0).false == ()
 
 
 def test_an_alert_left_open_is_marked() -> None:
     """An alert that was firing before a fault began finds it at once, and the row says that it already was."""
-    verdict = judge([span(10, None)], [fault(100, 150), fault(300, 400)], 0)
-    assert [(row.delay_ms, row.already) for row in verdict.rows] == [(0, True), (0, True)]
+    outcome = match([span(10, None)], [fault(100, 150), fault(300, 400)], 0)
+    assert [(row.delay_ms, row.already) for row in outcome.rows] == [(0, True), (0, True)]
 
 
 def test_assets_are_apart() -> None:
     """An alert neither finds nor is excused by a fault of another asset."""
-    verdict = judge([span(120, 130, "b")], [fault(100, 150, "a")], 0)
-    assert not verdict.rows[0].found
-    assert verdict.false_by_asset() == {"b": 1}
+    outcome = match([span(120, 130, "b")], [fault(100, 150, "a")], 0)
+    assert not outcome.rows[0].found
+    assert outcome.false_by_asset() == {"b": 1}
 
 
 def test_kinds_are_counted() -> None:
     """Per kind: faults, found, already firing, named by the right channel, and the median delay of those found."""
     faults = [fault(100, 110), fault(200, 210), fault(300, 310, kind="noise"), fault(400, 410)]
     alerts = [span(101, 102), span(205, 206, channel=None), span(405, 500, channel="power")]
-    kinds = judge(alerts, faults, 0).by_kind()
+    kinds = match(alerts, faults, 0).by_kind()
     assert kinds == {"step": KindRow(3, 3, 0, 1, 5), "noise": KindRow(1, 0, 0, 0, None)}
 
 
@@ -99,20 +99,20 @@ def test_spans_come_from_published_records() -> None:
         body("one", "firing", 40, 0, "flow", "power"),
         body("one", "resolved", 90, 2, "speed"),
     ]
-    assert spans(bodies) == [span(40, 90, channel="flow", name="one"), span(50, None, channel=None, name="two")]
+    assert alert_spans(bodies) == [span(40, 90, channel="flow", name="one"), span(50, None, channel=None, name="two")]
 
 
 def test_a_lost_firing_record_is_an_error() -> None:
     """A resolution without a firing record means that records are missing, so no judgement would be right."""
     with pytest.raises(ValueError, match="no firing record of alert one"):
-        spans([body("one", "resolved", 90, 1)])
+        alert_spans([body("one", "resolved", 90, 1)])
 
 
 @pytest.mark.parametrize("value", [b"{", b'{"id":"x","asset":"a","state":"firing","time":"soon","channels":[]}'])
 def test_a_body_that_is_no_alert_is_an_error(value: bytes) -> None:
     """What cannot be read as an alert is refused, not skipped."""
     with pytest.raises(ValueError, match=r"malformed|truncated|Expected"):
-        spans([value])
+        alert_spans([value])
 
 
 TIMES = st.integers(0, 30)
@@ -130,18 +130,18 @@ def test_judging_matches_a_look_at_every_millisecond(
         for number, (start, length, asset) in enumerate(alerts)
     ]
     given_faults = [fault(start, start + length, asset) for start, length, asset in faults]
-    verdict = judge(given_alerts, given_faults, grace)
+    found = match(given_alerts, given_faults, grace)
     excused: set[str] = set()
-    for row in verdict.rows:
+    for row in found.rows:
         first: tuple[str | None, int | None] = (None, None)
-        for now in range(row.fault.start, row.fault.end + grace + 1):
+        for now in range(row.label.start, row.label.end + grace + 1):
             firing = [
                 alert.id
                 for alert in given_alerts
-                if alert.asset == row.fault.asset and alert.start <= now and (alert.end is None or now <= alert.end)
+                if alert.asset == row.label.asset and alert.start <= now and (alert.end is None or now <= alert.end)
             ]
             if firing and first[0] is None:
-                first = (firing[0], now - row.fault.start)
+                first = (firing[0], now - row.label.start)
             excused |= set(firing)
         assert (row.alert, row.delay_ms) == first
-    assert [alert.id for alert in verdict.false] == [alert.id for alert in given_alerts if alert.id not in excused]
+    assert [alert.id for alert in found.false] == [alert.id for alert in given_alerts if alert.id not in excused]

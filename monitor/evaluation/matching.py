@@ -15,7 +15,7 @@ from statistics import median
 
 import msgspec
 
-from monitor.simulator.faults import Label
+from monitor.evaluation.label import Label
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,10 @@ class AlertSpan:
 
 
 @dataclass(frozen=True, slots=True)
-class FaultRow:
-    """What became of a fault; everything after `fault` is None or False if it was not found."""
+class LabelRow:
+    """What became of a fault; everything after `label` is None or False if it was not found."""
 
-    fault: Label
+    label: Label
     alert: str | None = None  # id of the alert that fired first
     delay_ms: int | None = None  # from the fault's start to the first time an alert was firing
     already: bool = False  # that alert was firing before the fault began
@@ -59,16 +59,16 @@ class KindRow:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The outcome of `judge`."""
+    """The outcome of `match`."""
 
-    rows: tuple[FaultRow, ...]  # one per fault, in the order given
+    rows: tuple[LabelRow, ...]  # one per fault, in the order given
     false: tuple[AlertSpan, ...]  # in the order given
 
     def by_kind(self) -> dict[str, KindRow]:
         """Counts per kind of fault, in order of first appearance."""
-        kinds: dict[str, list[FaultRow]] = {}
+        kinds: dict[str, list[LabelRow]] = {}
         for row in self.rows:
-            kinds.setdefault(row.fault.kind, []).append(row)
+            kinds.setdefault(row.label.kind, []).append(row)
         return {kind: _kind_row(rows) for kind, rows in kinds.items()}
 
     def false_by_asset(self) -> dict[str, int]:
@@ -91,7 +91,7 @@ class _Body(msgspec.Struct):
     cause: str = "machine"  # alerts of older versions do not say
 
 
-def spans(bodies: Iterable[bytes]) -> list[AlertSpan]:
+def alert_spans(bodies: Iterable[bytes]) -> list[AlertSpan]:
     """Alert records -> spans by start. Records may repeat and come in any order, as after a restart.
 
     Raises ValueError for a body that is no alert, and for an alert that was resolved but never seen to fire.
@@ -120,17 +120,17 @@ def spans(bodies: Iterable[bytes]) -> list[AlertSpan]:
     return sorted(found, key=lambda span: (span.start, span.asset, span.id))
 
 
-def judge(alerts: Sequence[AlertSpan], faults: Sequence[Label], grace_ms: int) -> Evaluation:
+def match(alerts: Sequence[AlertSpan], faults: Sequence[Label], grace_ms: int) -> Evaluation:
     """Hold alerts against faults; see the module. Of alerts that fire at the same time the first given counts."""
     by_asset: dict[str, list[AlertSpan]] = {}
     for span in alerts:
         by_asset.setdefault(span.asset, []).append(span)
-    rows: list[FaultRow] = []
+    rows: list[LabelRow] = []
     touching: set[AlertSpan] = set()
     for fault in faults:
         near = [span for span in by_asset.get(fault.asset, []) if _meets(span, fault, grace_ms)]
         touching.update(near)
-        rows.append(_row(fault, min(near, key=lambda span: max(span.start, fault.start))) if near else FaultRow(fault))
+        rows.append(_row(fault, min(near, key=lambda span: max(span.start, fault.start))) if near else LabelRow(fault))
     return Evaluation(tuple(rows), tuple(span for span in alerts if span not in touching))
 
 
@@ -138,12 +138,12 @@ def _meets(span: AlertSpan, fault: Label, grace_ms: int) -> bool:
     return span.start <= fault.end + grace_ms and (span.end is None or span.end >= fault.start)
 
 
-def _row(fault: Label, span: AlertSpan) -> FaultRow:
+def _row(fault: Label, span: AlertSpan) -> LabelRow:
     delay = max(span.start - fault.start, 0)
-    return FaultRow(fault, span.id, delay, span.start < fault.start, span.channel in fault.channels, span.cause)
+    return LabelRow(fault, span.id, delay, span.start < fault.start, span.channel in fault.channels, span.cause)
 
 
-def _kind_row(rows: Sequence[FaultRow]) -> KindRow:
+def _kind_row(rows: Sequence[LabelRow]) -> KindRow:
     delays = [row.delay_ms for row in rows if row.delay_ms is not None]
     return KindRow(
         faults=len(rows),

@@ -22,7 +22,7 @@ from monitor.core.records import (
     ThresholdBatch,
     WindowBatch,
 )
-from monitor.recorder.points import alert_points, score_points
+from monitor.recorder.line_protocol import alert_points, score_points
 from tests.influx_server import Point, Value, parse
 
 START = 1_735_689_600_000
