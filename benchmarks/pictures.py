@@ -28,8 +28,8 @@ from pathlib import Path
 
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Record
+from monitor.observe.clock import wall_ms
 from monitor.observe.health import HealthServer
-from monitor.service.backends import wall_ms
 from monitor.service.run import Service
 from monitor.settings.load import load
 from monitor.simulator.demo import CLEAN, CONFIG, PARTITIONS, TAIL

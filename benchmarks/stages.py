@@ -24,7 +24,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import structlog
 import torch
 
 from monitor.core.fitting.corpus import Corpus
@@ -33,8 +32,7 @@ from monitor.core.model.detector import Detector, Model
 from monitor.core.model.scaling import fit_scaling
 from monitor.core.model.vae import Doubling
 from monitor.core.records import Message, Partition, Record
-from monitor.observe.metrics import Metrics
-from monitor.service.wiring import make_history, make_pipeline
+from monitor.service.wiring import make_history, make_observer, make_pipeline
 from monitor.settings.load import load
 from monitor.settings.tree import Settings
 from monitor.simulator.demo import CONFIG
@@ -159,10 +157,9 @@ def measure(assets: int, channels: int, kind: str, per_batch: int, rounds: int) 
     part = held(settings, model, assets)
     stream = list(messages(kind, names, labels, rows[:, :steps]))
     topics = Topics("alerts", "scores", "dead", 1, settings.windows.step_ms)
-    metrics = Metrics()
-    log = structlog.stdlib.get_logger()
-    outbox = Publisher(Nowhere(), topics, metrics, log, lambda: 0)
-    counter = MetricsRecorder(metrics, log)
+    observer = replace(make_observer(settings), wall_ms=lambda: 0)
+    outbox = Publisher(Nowhere(), topics, observer)
+    counter = MetricsRecorder(observer.metrics, observer.log)
     taken = []
     for begin in range(0, len(stream), batch):
         watch = Watch()

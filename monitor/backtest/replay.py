@@ -28,7 +28,7 @@ from monitor.core.model.detector import Detector
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Message, Partition
 from monitor.core.threshold.budget import BudgetForecast
-from monitor.service.backends import wall_ms
+from monitor.observe.clock import wall_ms
 from monitor.service.offline import Progress, polls
 from monitor.service.wiring import make_history, make_pipeline
 from monitor.settings.tree import Settings

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from monitor.connectors.base import Sample
+from monitor.observe.clock import wall_ms
 from monitor.onboard.cost import estimate, measure
 from monitor.onboard.dashboard import Language, dashboard_text
 from monitor.onboard.format.bytes import example
@@ -23,7 +24,7 @@ from monitor.onboard.format.recognise import DetectedFormat, UnknownFormat, reco
 from monitor.onboard.report import costs, remarks, report
 from monitor.onboard.settings import Chosen, decide, written
 from monitor.onboard.survey import Survey, non_numeric, survey
-from monitor.service.backends import make_sample, wall_ms
+from monitor.service.backends import make_sample
 from monitor.settings.load import SECRETS, ConfigurationError, load
 from monitor.settings.tree import Settings
 

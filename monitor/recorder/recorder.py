@@ -9,17 +9,15 @@ doubles up to `MOST_S` and is drawn at random below that (full jitter), or as lo
 """
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from threading import Event
-
-from structlog.stdlib import BoundLogger
 
 from monitor.connectors.base import Committed, Invalid, Sink, Source, Unavailable
 from monitor.core.publish import dead_letter
 from monitor.core.records import Message, Partition, Record
-from monitor.observe.health import Health
-from monitor.observe.metrics import Metrics
+from monitor.observe.observer import Observer
 from monitor.recorder.line_protocol import alert_points, score_points
 
 FIRST_S, MOST_S = 0.5, 30.0  # the first wait after a failure, and the longest
@@ -27,32 +25,34 @@ PATIENCE_S = 300.0  # the longest wait that the database may ask for
 GATHER_S = 1.0  # how long points are gathered before they are written: a request a second, not one per message
 
 
+@dataclass(frozen=True, slots=True)
+class RecorderOptions:
+    """Topics, sizes and waits of a recorder."""
+
+    alerts: str  # topic
+    dead_letters: str  # topic
+    batch: int  # messages per poll, and points per write
+    poll_s: float
+    timeout_s: float  # for a write or a commit
+
+
 class Recorder:
     """The thread's work. `points` is the database, `dead` takes dead letters."""
 
-    def __init__(
-        self,
-        *,
-        source: Source,
-        points: Sink,
-        dead: Sink,
-        alerts: str,
-        dead_letters: str,
-        batch: int,
-        poll_s: float,
-        timeout_s: float,
-        metrics: Metrics,
-        health: Health,
-        log: BoundLogger,
-        monotonic: Callable[[], float],
-        alive: Callable[[], None],
-    ) -> None:
-        """`alive` is told each time the loop goes round."""
-        self._source, self._points, self._dead = source, points, dead
-        self._alerts, self._dead_letters = alerts, dead_letters  # topics
-        self._batch, self._poll_s, self._timeout_s = batch, poll_s, timeout_s
-        self._metrics, self._health, self._log = metrics, health, log
-        self._monotonic, self._alive = monotonic, alive
+    def __init__(self, source: Source, points: Sink, dead: Sink, options: RecorderOptions, observer: Observer) -> None:
+        self._source = source
+        self._points = points
+        self._dead = dead
+        self._alerts = options.alerts
+        self._dead_letters = options.dead_letters
+        self._batch = options.batch
+        self._poll_s = options.poll_s
+        self._timeout_s = options.timeout_s
+        self._metrics = observer.metrics
+        self._health = observer.health
+        self._log = observer.log
+        self._monotonic = observer.monotonic
+        self._alive = observer.watchdog.alive
         self._random = random.Random()  # noqa: S311 - spreads the attempts of many recorders
         self._next: dict[Partition, int] = {}  # offset behind the last message taken
         self._assigned: set[Partition] = set()

@@ -5,7 +5,6 @@ what is in it decides how the rest begins.
 """
 
 import json
-import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from monitor.connectors.kafka.transactions import KafkaTransactions
 from monitor.connectors.memory.client import MemoryBroker, MemorySink, MemorySource
 from monitor.core.decode.decode import decode
 from monitor.core.records import Message, Partition
+from monitor.observe.clock import wall_ms
 from monitor.observe.metrics import Metrics
 from monitor.settings.load import read_secret
 from monitor.settings.tree import Settings
@@ -33,26 +33,6 @@ from monitor.store.models import Models
 from monitor.store.snapshots import Snapshots
 
 _SPARE_S = 10.0  # of a transaction, beyond the longest checkpoint: to end it is a request of its own
-
-
-def wall_ms() -> int:
-    """The wall clock, ms UTC."""
-    return time.time_ns() // 1_000_000
-
-
-class MonotonicWallClock:
-    """The wall clock of a process that a step back, or a start of the clock anew, does not set back.
-
-    A reading far ahead of the clock is refused; a clock set back by a day would else refuse all that is read that day.
-    """
-
-    def __init__(self, clock: Callable[[], int] = wall_ms) -> None:
-        self._clock, self._latest = clock, 0
-
-    def __call__(self) -> int:
-        """Ms UTC, the latest that the clock has shown."""
-        self._latest = max(self._latest, self._clock())
-        return self._latest
 
 
 def make_blobs(settings: Settings) -> Blobs:

@@ -13,7 +13,7 @@ from monitor.core.fitting.corpus import Corpus, join
 from monitor.core.fitting.history import History
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Message, Partition, by_partition
-from monitor.service.backends import wall_ms
+from monitor.observe.clock import wall_ms
 from monitor.service.wiring import make_history, make_pipeline
 from monitor.settings.tree import Settings
 

@@ -22,12 +22,12 @@ import torch
 from monitor.connectors.base import Unavailable
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.pipeline import Dials
+from monitor.observe.clock import wall_ms
 from monitor.observe.health import HealthServer
-from monitor.observe.metrics import Metrics
 from monitor.recorder.recorder import Recorder
-from monitor.service.backends import make_blobs, wall_ms
+from monitor.service.backends import make_blobs
 from monitor.service.reload import Reloader, content, dials
-from monitor.service.wiring import make_daemon, make_health, make_recorder, make_training_worker
+from monitor.service.wiring import make_daemon, make_observer, make_recorder, make_training_worker
 from monitor.settings.load import ConfigurationError
 from monitor.settings.tree import Role, Settings
 from monitor.store.base import StoreUnavailable
@@ -47,9 +47,11 @@ class Service:
     """A worker with everything around it; `daemon.overview`, `metrics` and `health` may be read meanwhile."""
 
     def __init__(self, settings: Settings, broker: MemoryBroker | None = None, role: Role = Role.ALL) -> None:
-        self.settings, self.role = settings, role
-        self.metrics = Metrics()
-        self.health = make_health(settings, role)
+        self.settings = settings
+        self.role = role
+        self.observer = make_observer(settings, role)
+        self.metrics = self.observer.metrics
+        self.health = self.observer.health
         self.daemon: Daemon | None = None
         self.port: int | None = None  # of the HTTP server, once it listens
         self.failure: BaseException | None = None  # of the recorder's thread
@@ -74,26 +76,24 @@ class Service:
 
     def _opened(self, stack: ExitStack, stop: threading.Event) -> Callable[[threading.Event], None]:
         """The work of this process, ready to run; what is opened for it is closed by `stack`. Raises ValueError."""
-        settings, metrics, health, role = self.settings, self.metrics, self.health, self.role
+        settings, observer, role = self.settings, self.observer, self.role
         if role is Role.RECORD:
             if not settings.recorder.enabled:
                 raise ValueError("there is nothing to do for the role record: recorder.enabled is false")
-            recorder = make_recorder(settings, metrics, health, self._broker, role)
+            recorder = make_recorder(settings, observer, self._broker, role)
             recorder.open()
             return recorder.run
         blobs = make_blobs(settings)
         if role is Role.TRAIN:
             if not settings.training.enabled:
                 raise ValueError("there is nothing to do for the role train: training.enabled is false")
-            return make_training_worker(settings, blobs, metrics, health).run
-        self.daemon, sink = make_daemon(
-            settings, blobs, metrics, health, self._broker, role=role, wanted=lambda: self._dials
-        )
+            return make_training_worker(settings, blobs, observer).run
+        self.daemon, sink = make_daemon(settings, blobs, observer, self._broker, role=role, wanted=lambda: self._dials)
         sink.open()
         stack.callback(sink.close)
         self.daemon.open()
         if role is Role.ALL and settings.recorder.enabled:
-            stack.enter_context(self._recording(make_recorder(settings, metrics, health, self._broker), stop))
+            stack.enter_context(self._recording(make_recorder(settings, observer, self._broker), stop))
         return self.daemon.run
 
     def _serve(self, stack: ExitStack) -> None:

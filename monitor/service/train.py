@@ -8,8 +8,9 @@ import structlog
 import torch
 
 from monitor.core.fitting.fit import Progress
+from monitor.observe.clock import wall_ms
 from monitor.observe.metrics import Metrics
-from monitor.service.backends import make_blobs, make_models, make_source, wall_ms
+from monitor.service.backends import make_blobs, make_models, make_source
 from monitor.service.offline import alone, collect
 from monitor.settings.tree import Settings
 from monitor.store.models import ModelInvalid

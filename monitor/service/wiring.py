@@ -20,12 +20,13 @@ from monitor.core.sensors.checks import Sensors
 from monitor.core.sensors.clocks import Clocks
 from monitor.core.threshold.threshold import Threshold
 from monitor.core.windows.windows import Windows
+from monitor.observe.clock import wall_ms
 from monitor.observe.health import Health
 from monitor.observe.metrics import Metrics
+from monitor.observe.observer import Observer
 from monitor.observe.watchdog import Notifier
-from monitor.recorder.recorder import Recorder
+from monitor.recorder.recorder import Recorder, RecorderOptions
 from monitor.service.backends import (
-    MonotonicWallClock,
     make_models,
     make_outputs,
     make_points,
@@ -33,24 +34,21 @@ from monitor.service.backends import (
     make_sink,
     make_snapshots,
     make_source,
-    wall_ms,
 )
 from monitor.service.budget_outlook import make_budget, shape
 from monitor.service.reload import dials, turned
 from monitor.settings.tree import Role, Settings
 from monitor.store.base import Blobs
-from monitor.store.snapshots import Snapshots
 from monitor.training.history_store import HistoryStore
 from monitor.training.registry import ModelRegistry
 from monitor.training.role import CONDITION as TRAINING_CONDITION
 from monitor.training.role import TrainingWorker
-from monitor.training.trainer import Job, Trainer
+from monitor.training.trainer import Job, Schedule, Trainer
 from monitor.worker.alert_charts import Trail
 from monitor.worker.dead_letter_limit import DeadLetterLimit
 from monitor.worker.loop import Daemon, LoopOptions
-from monitor.worker.partitions import PartitionManager
+from monitor.worker.partitions import PartitionFactory, PartitionManager
 from monitor.worker.publisher import Publisher, Topics
-from monitor.worker.status import MetricsRecorder
 
 RECORDER_CONDITIONS = ("recorder source", "recorder")
 
@@ -114,76 +112,76 @@ def fingerprint(settings: Settings) -> str:
     return hashlib.sha256(json.dumps(shape).encode()).hexdigest()[:16]
 
 
+def make_observer(settings: Settings, role: Role = Role.ALL) -> Observer:
+    """Make the observer of a process: metrics at 0, no condition known yet, systemd's watchdog if there is one."""
+    health = make_health(settings, role)
+    return Observer(
+        metrics=Metrics(),
+        health=health,
+        watchdog=Notifier(os.environ, time.monotonic, health.beat),
+        log=structlog.stdlib.get_logger("monitor"),
+        wall_ms=wall_ms,
+        monotonic=time.monotonic,
+    )
+
+
 def make_daemon(
     settings: Settings,
     blobs: Blobs,
-    metrics: Metrics,
-    health: Health,
+    observer: Observer,
     broker: MemoryBroker | None = None,
     *,
     role: Role = Role.ALL,
     wanted: Callable[[], Dials] | None = None,
 ) -> tuple[Daemon, Sink]:
-    """The detecting worker and its sink, which is to be opened before and closed after it.
+    """Make the detecting worker, and its sink, which the caller opens before it and closes after it.
 
-    `wanted` tells where the dials are to stand, if that may change.
+    `wanted` gives the live settings that partitions are to adopt, if these may change.
     """
-    log = structlog.stdlib.get_logger("monitor")
-    notifier = Notifier(os.environ, time.monotonic, health.beat)
-    library, histories = make_library(settings, blobs, metrics), make_histories(settings, blobs, notifier)
-    source = make_source(settings, blobs, metrics, broker)
-    sink, committer = make_outputs(settings, source, metrics, broker)
-    outputs = settings.outputs
-    topics = Topics(
-        outputs.alerts, outputs.scores, outputs.dead_letters, outputs.scores_every, settings.windows.step_ms
-    )
+    registry = make_registry(settings, blobs, observer)
+    histories = make_histories(settings, blobs, observer)
+    source = make_source(settings, blobs, observer.metrics, broker)
+    sink, committer = make_outputs(settings, source, observer.metrics, broker)
+
     daemon = Daemon(
         source=source,
         committer=committer,
-        outbox=Publisher(sink, topics, metrics, log, wall_ms),
-        keeper=make_keeper(settings, make_snapshots(settings, blobs, metrics), histories, library, metrics, wanted),
-        histories=histories,
-        library=library,
-        trainer=make_trainer(settings, library, histories, metrics, notifier, role),
-        pace=make_pace(settings),
-        counter=MetricsRecorder(metrics, log),
-        metrics=metrics,
-        health=health,
-        notifier=notifier,
-        log=log,
-        wall_ms=MonotonicWallClock(wall_ms),
-        monotonic=time.monotonic,
+        publisher=Publisher(sink, make_output_topics(settings), observer),
+        partitions=PartitionManager(
+            factory=make_factory(settings),
+            dials=wanted or (lambda: dials(settings)),
+            snapshots=make_snapshots(settings, blobs, observer.metrics),
+            histories=histories,
+            registry=registry,
+            observer=observer,
+        ),
+        registry=registry,
+        trainer=make_trainer(settings, registry, histories, observer, role),
+        options=make_loop_options(settings),
+        observer=observer,
     )
     return daemon, sink
 
 
-def make_keeper(  # noqa: PLR0917 - what it keeps with, one each
-    settings: Settings,
-    snapshots: Snapshots,
-    histories: HistoryStore,
-    library: ModelRegistry,
-    metrics: Metrics,
-    wanted: Callable[[], Dials] | None,
-) -> PartitionManager:
-    """Who begins, restores and saves partitions; `wanted` as in `make_daemon`."""
+def make_output_topics(settings: Settings) -> Topics:
+    """Return the topics of the outputs, and how often scores are published."""
+    outputs = settings.outputs
+    return Topics(outputs.alerts, outputs.scores, outputs.dead_letters, outputs.scores_every, settings.windows.step_ms)
+
+
+def make_factory(settings: Settings) -> PartitionFactory:
+    """Return the makers of a partition's parts."""
     delivery = settings.delivery
-    return PartitionManager(
+    return PartitionFactory(
         pipeline=lambda partition, to: make_pipeline(turned(settings, to), partition),
-        dials=wanted or (lambda: dials(settings)),
-        poison=lambda: DeadLetterLimit(delivery.dead_letters_in_a_row, delivery.dead_letters_share),
-        trail=lambda: Trail(settings.windows.step_ms) if settings.health.paged else None,
-        snapshots=snapshots,
-        histories=histories,
-        library=library,
-        settings=fingerprint(settings),
-        metrics=metrics,
-        log=structlog.stdlib.get_logger("monitor"),
-        wall_ms=wall_ms,
+        dead_letter_limit=lambda: DeadLetterLimit(delivery.dead_letters_in_a_row, delivery.dead_letters_share),
+        charts=lambda: Trail(settings.windows.step_ms) if settings.health.paged else None,
+        fingerprint=fingerprint(settings),
     )
 
 
-def make_pace(settings: Settings) -> LoopOptions:
-    """How much and how often."""
+def make_loop_options(settings: Settings) -> LoopOptions:
+    """Return sizes and times of the loop."""
     return LoopOptions(
         batch=settings.source.batch_messages,
         poll_s=settings.source.poll_s,
@@ -196,29 +194,21 @@ def make_pace(settings: Settings) -> LoopOptions:
     )
 
 
-def make_library(settings: Settings, blobs: Blobs, metrics: Metrics) -> ModelRegistry:
-    """The models of the store, as detectors."""
-    log = structlog.stdlib.get_logger("monitor")
-    return ModelRegistry(
-        make_models(blobs, metrics), settings.windows.length, time.monotonic, log, settings.model.processor
-    )
+def make_registry(settings: Settings, blobs: Blobs, observer: Observer) -> ModelRegistry:
+    """Make the registry of the store's models."""
+    models = make_models(blobs, observer.metrics)
+    return ModelRegistry(models, settings.windows.length, observer.monotonic, observer.log, settings.model.processor)
 
 
-def make_histories(settings: Settings, blobs: Blobs, notifier: Notifier) -> HistoryStore:
-    """The histories in the store."""
-    log = structlog.stdlib.get_logger("monitor")
-    return HistoryStore(blobs, settings.source.topics, lambda: make_history(settings), log, notifier.alive)
+def make_histories(settings: Settings, blobs: Blobs, observer: Observer) -> HistoryStore:
+    """Make the store of the histories that training learns from."""
+    return HistoryStore(blobs, settings.source.topics, lambda: make_history(settings), observer)
 
 
-def make_trainer(  # noqa: PLR0917 - what it works with, one each
-    settings: Settings,
-    library: ModelRegistry,
-    histories: HistoryStore,
-    metrics: Metrics,
-    notifier: Notifier,
-    role: Role,
+def make_trainer(
+    settings: Settings, registry: ModelRegistry, histories: HistoryStore, observer: Observer, role: Role
 ) -> Trainer:
-    """The trainer of this process. Of a group that shares topics, the holder of the first partition trains."""
+    """Make the trainer of this process. In a group that shares topics, the owner of the first partition trains."""
     first = Partition(settings.source.topics[0], 0) if settings.source.kind != "files" else None
 
     def leads(held: Collection[Partition]) -> bool:
@@ -236,50 +226,45 @@ def make_trainer(  # noqa: PLR0917 - what it works with, one each
         timeout_s=training.timeout_s,
     )
     return Trainer(
-        enabled=training.enabled,
+        Schedule(training.enabled, training.first_steps, training.interval_s),
+        job,
+        registry,
+        observer.named("monitor.training"),
         leads=leads,
         elsewhere=histories.elsewhere,
-        job=job,
-        first_steps=training.first_steps,
-        interval_s=training.interval_s,
-        library=library,
-        metrics=metrics,
-        log=structlog.stdlib.get_logger("monitor.training"),
-        monotonic=time.monotonic,
-        wall_ms=wall_ms,
-        alive=notifier.alive,
     )
 
 
-def make_training_worker(settings: Settings, blobs: Blobs, metrics: Metrics, health: Health) -> TrainingWorker:
-    """The loop of a process that only trains."""
-    library = make_library(settings, blobs, metrics)
-    notifier = Notifier(os.environ, time.monotonic, health.beat)
-    trainer = make_trainer(settings, library, make_histories(settings, blobs, notifier), metrics, notifier, Role.TRAIN)
-    return TrainingWorker(trainer, library, metrics, health, notifier)
+def make_training_worker(settings: Settings, blobs: Blobs, observer: Observer) -> TrainingWorker:
+    """Make the loop of a process that only trains."""
+    registry = make_registry(settings, blobs, observer)
+    histories = make_histories(settings, blobs, observer)
+    trainer = make_trainer(settings, registry, histories, observer, Role.TRAIN)
+    return TrainingWorker(trainer, registry, observer)
 
 
 def make_recorder(
-    settings: Settings, metrics: Metrics, health: Health, broker: MemoryBroker | None = None, role: Role = Role.ALL
+    settings: Settings, observer: Observer, broker: MemoryBroker | None = None, role: Role = Role.ALL
 ) -> Recorder:
-    """The recording worker; reads what the outputs are written to. Alone in its process, its loop is the heartbeat."""
-    notifier = Notifier(os.environ, time.monotonic, health.beat)
+    """Make the recording worker, which reads the topics of the outputs.
+
+    Alone in its process, its loop gives the signs of life. Next to a detecting worker it gives none.
+    """
     recorder, outputs = settings.recorder, settings.outputs
     topics = [outputs.alerts, outputs.scores] if outputs.scores_every else [outputs.alerts]
+    own = observer.named("monitor.recorder")
     return Recorder(
-        source=make_published(settings, topics, metrics, broker),
-        points=make_points(settings, metrics),
-        dead=make_sink(settings, metrics, broker),
-        alerts=outputs.alerts,
-        dead_letters=outputs.dead_letters,
-        batch=recorder.batch_points,
-        poll_s=settings.source.poll_s,
-        timeout_s=recorder.timeout_s,
-        metrics=metrics,
-        health=health,
-        log=structlog.stdlib.get_logger("monitor.recorder"),
-        monotonic=time.monotonic,
-        alive=notifier.alive if role is Role.RECORD else lambda: None,
+        make_published(settings, topics, observer.metrics, broker),
+        make_points(settings, observer.metrics),
+        make_sink(settings, observer.metrics, broker),
+        RecorderOptions(
+            alerts=outputs.alerts,
+            dead_letters=outputs.dead_letters,
+            batch=recorder.batch_points,
+            poll_s=settings.source.poll_s,
+            timeout_s=recorder.timeout_s,
+        ),
+        own if role is Role.RECORD else own.without_watchdog(),
     )
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from monitor.core.records import Record
 from monitor.evaluation.label import Label
+from monitor.observe.clock import wall_ms
 from monitor.observe.metrics import Metrics
-from monitor.service.backends import make_producer, wall_ms
+from monitor.service.backends import make_producer
 from monitor.settings.tree import Settings
 from monitor.simulator.faults import ROUND, fault_round, faulty_rows
 from monitor.simulator.plant import Plant, PlantSettings, Sent, messages

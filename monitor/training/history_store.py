@@ -6,10 +6,9 @@ group reads those of the partitions that others hold.
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 
-from structlog.stdlib import BoundLogger
-
 from monitor.core.fitting.history import History
 from monitor.core.records import Partition, State
+from monitor.observe.observer import Observer
 from monitor.store.base import Blobs, StoreUnavailable, quarantine
 from monitor.store.tensors import Damaged, pack, unpack
 
@@ -19,16 +18,13 @@ _SUFFIX = ".safetensors"
 class HistoryStore:
     """Files history/<topic>/<partition>.safetensors."""
 
-    def __init__(
-        self,
-        blobs: Blobs,
-        topics: Sequence[str],
-        make: Callable[[], History],
-        log: BoundLogger,
-        alive: Callable[[], None],
-    ) -> None:
-        """`topics` are those of readings; `make` gives an empty history; `alive` is told after each file."""
-        self._blobs, self._topics, self._make, self._log, self._alive = blobs, topics, make, log, alive
+    def __init__(self, blobs: Blobs, topics: Sequence[str], make: Callable[[], History], observer: Observer) -> None:
+        """`topics` are those of readings; `make` gives an empty history."""
+        self._blobs = blobs
+        self._topics = topics
+        self._make = make
+        self._log = observer.log
+        self._alive = observer.watchdog.alive  # after each file, since many files take long
 
     def read(self, partition: Partition) -> History:
         """What was kept, for the one who goes on with it; empty if nothing was or if it is damaged, which is set aside.

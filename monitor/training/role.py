@@ -5,9 +5,7 @@ It learns from the histories that the detecting workers keep in the store, and p
 
 from threading import Event
 
-from monitor.observe.health import Health
-from monitor.observe.metrics import Metrics
-from monitor.observe.watchdog import Notifier
+from monitor.observe.observer import Observer
 from monitor.store.base import StoreUnavailable
 from monitor.training.registry import ModelRegistry
 from monitor.training.trainer import Trainer
@@ -19,26 +17,27 @@ _TURN_S = 1.0
 class TrainingWorker:
     """The loop around a trainer that holds no partition."""
 
-    def __init__(
-        self, trainer: Trainer, library: ModelRegistry, metrics: Metrics, health: Health, notifier: Notifier
-    ) -> None:
-        self._trainer, self._library = trainer, library
-        self._metrics, self._health, self._notifier = metrics, health, notifier
+    def __init__(self, trainer: Trainer, registry: ModelRegistry, observer: Observer) -> None:
+        self._trainer = trainer
+        self._registry = registry
+        self._metrics = observer.metrics
+        self._health = observer.health
+        self._watchdog = observer.watchdog
 
     def run(self, stop: Event) -> None:
         """Work until `stop` is set; a training that runs is ended then."""
         try:
             while not stop.wait(_TURN_S):
-                self._notifier.alive()
+                self._watchdog.alive()
                 self._turn()
         finally:
-            self._notifier.stopping()
+            self._watchdog.stopping()
             self._trainer.close()
 
     def _turn(self) -> None:
         try:
             self._trainer.tick({})
-            detector = self._library.in_use()
+            detector = self._registry.in_use()
         except StoreUnavailable as error:
             self._health.set(CONDITION, ok=False, reason=str(error))
             return
@@ -47,5 +46,5 @@ class TrainingWorker:
         self._metrics.set("monitor_learning_ratio", status.share if self._trainer.learning else 1.0)
         self._metrics.set("monitor_training_running", int(status.running))
         if detector is not None:
-            created = self._library.created_ms(detector.model.version)
+            created = self._registry.created_ms(detector.model.version)
             self._metrics.set("monitor_model_created_timestamp_seconds", created / 1000)

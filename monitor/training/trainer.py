@@ -24,13 +24,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from structlog.stdlib import BoundLogger
-
 from monitor.core.fitting.corpus import Corpus, gather
 from monitor.core.fitting.fit import Recipe
 from monitor.core.fitting.history import History, median_steps
 from monitor.core.records import Partition, Times
-from monitor.observe.metrics import Metrics
+from monitor.observe.observer import Observer
 from monitor.store.base import StoreUnavailable
 from monitor.store.models import ModelInvalid
 from monitor.store.tensors import pack
@@ -56,6 +54,15 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Schedule:
+    """When to train."""
+
+    enabled: bool
+    first_steps: int  # of history, in the median asset, that the first model needs
+    interval_s: float  # between two trainings; 0 = only the first
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """For people."""
 
@@ -73,38 +80,47 @@ class Trainer:
 
     def __init__(
         self,
+        schedule: Schedule,
+        job: Job,
+        registry: ModelRegistry,
+        observer: Observer,
         *,
-        enabled: bool,
         leads: Callable[[Collection[Partition]], bool],
         elsewhere: Callable[[Collection[Partition]], Iterator[History]],
-        job: Job,
-        first_steps: int,
-        interval_s: float,
-        library: ModelRegistry,
-        metrics: Metrics,
-        log: BoundLogger,
-        monotonic: Callable[[], float],
-        wall_ms: Callable[[], int],
-        alive: Callable[[], None],
     ) -> None:
-        self._enabled, self._job = enabled, job
-        self._leads = leads  # whether the one who holds these partitions is the trainer of the group
-        self._elsewhere = elsewhere  # histories of the other partitions
+        """Store what the trainer works with.
+
+        Args:
+            schedule: When to train.
+            job: What the child works with; the incumbent is filled in at each start.
+            registry: Where models are looked up and made current.
+            observer: Metrics, log, watchdog and clocks.
+            leads: Whether the worker with these partitions is the trainer of its group.
+            elsewhere: Histories of the other partitions.
+        """
+        self._enabled = schedule.enabled
+        self._first_steps = schedule.first_steps
+        self._interval_s = schedule.interval_s
+        self._job = job
+        self._registry = registry
+        self._metrics = observer.metrics
+        self._log = observer.log
+        self._monotonic = observer.monotonic
+        self._wall_ms = observer.wall_ms
+        self._alive = observer.watchdog.alive  # after each history, since many take long
+        self._leads = leads
+        self._elsewhere = elsewhere
         self._steps_elsewhere: list[Times] = []
         self._look_at = 0.0  # monotonic seconds
-        self._first_steps, self._interval_s = first_steps, interval_s
-        self._library, self._metrics, self._log = library, metrics, log
-        self._monotonic, self._wall_ms = monotonic, wall_ms
-        self._alive = alive  # told after each history of its own that was read, since many take long
         self._child: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None  # of the child
         self._deadline = 0.0
         self._next = 0.0  # monotonic seconds; when to look whether to train again
         self._known: str | None = None  # the model in use as of the last look; "" = there was none
         self._began: tuple[float, int] | None = None  # clock and steps when history was first seen
-        self.learning = enabled  # whether there is no model yet, as far as is known
+        self.learning = schedule.enabled  # whether there is no model yet, as far as is known
         self.first_running = False  # whether the first model is in the making
-        self.status = Status(needed=first_steps)
+        self.status = Status(needed=schedule.first_steps)
 
     def tick(self, histories: Mapping[Partition, History], *, backlog: bool = False) -> None:
         """Look whether a training has ended or is due; about once a second. Raises StoreUnavailable at the first look.
@@ -117,7 +133,7 @@ class Trainer:
             return
         if not self._enabled:
             return
-        incumbent = self._library.in_use()
+        incumbent = self._registry.in_use()
         self.learning = incumbent is None
         version = "" if incumbent is None else incumbent.model.version
         if self._known not in {None, version}:  # by whomever: by hand, rolled back, or another worker was the trainer
@@ -153,10 +169,10 @@ class Trainer:
         """Whether `interval_s` has passed since the last training of the group began; if not, when to look again."""
         now_ms = self._wall_ms()
         try:
-            begun_ms = self._library.training_begun_ms()
+            begun_ms = self._registry.training_begun_ms()
             if begun_ms is None or begun_ms > now_ms:  # a model made by hand; a clock that was wrong
                 begun_ms = now_ms
-                self._library.note_training(begun_ms)
+                self._registry.note_training(begun_ms)
         except StoreUnavailable as error:
             self._log.warning("store not reached", store=error.path, reason=error.reason)
             self._next = self._monotonic() + RETRY_S
@@ -187,7 +203,7 @@ class Trainer:
     def _start(self, histories: Mapping[Partition, History], incumbent: str) -> None:
         self._next = self._monotonic() + self._interval_s
         try:
-            self._library.note_training(self._wall_ms())  # before all: who is ended by it must not begin with it again
+            self._registry.note_training(self._wall_ms())  # before all: who is ended by it must not begin with it again
             corpus = gather(self._normal(histories), self._job.memory_mb * 2**20 // CORPUS_SHARE)
         except StoreUnavailable as error:
             self._finish("failed", f"the store is away: {error}")
@@ -245,7 +261,7 @@ class Trainer:
             self._finish("refused", answer["refused"])
             return
         try:
-            self._library.set_current(answer["version"])
+            self._registry.set_current(answer["version"])
         except (StoreUnavailable, ModelInvalid) as error:
             self._finish("failed", f"{answer['version']} could not be made current: {error}")
             return

@@ -19,19 +19,15 @@ source is the buffer, the group keeps this worker, and nothing passes by unscore
 """
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Event
 
-from structlog.stdlib import BoundLogger
-
 from monitor.connectors.base import Committed, Committer, Source, Unavailable
 from monitor.core.records import Message, Partition, by_partition
-from monitor.observe.health import Health
-from monitor.observe.metrics import Metrics
-from monitor.observe.watchdog import Notifier
+from monitor.observe.clock import MonotonicWallClock
+from monitor.observe.observer import Observer
 from monitor.store.base import StoreUnavailable
-from monitor.training.history_store import HistoryStore
 from monitor.training.registry import ModelRegistry
 from monitor.training.trainer import Trainer
 from monitor.worker.partitions import PartitionManager, PartitionState
@@ -65,24 +61,27 @@ class Daemon:
         *,
         source: Source,
         committer: Committer,
-        outbox: Publisher,
-        keeper: PartitionManager,
-        histories: HistoryStore,
-        library: ModelRegistry,
+        publisher: Publisher,
+        partitions: PartitionManager,
+        registry: ModelRegistry,
         trainer: Trainer,
-        pace: LoopOptions,
-        counter: MetricsRecorder,
-        metrics: Metrics,
-        health: Health,
-        notifier: Notifier,
-        log: BoundLogger,
-        wall_ms: Callable[[], int],
-        monotonic: Callable[[], float],
+        options: LoopOptions,
+        observer: Observer,
     ) -> None:
-        self._source, self._committer, self._outbox, self._keeper = source, committer, outbox, keeper
-        self._histories, self._library, self._trainer, self._pace = histories, library, trainer, pace
-        self._counter, self._metrics, self._health, self._notifier = counter, metrics, health, notifier
-        self._log, self._wall_ms, self._monotonic = log, wall_ms, monotonic
+        self._source = source
+        self._committer = committer
+        self._publisher = publisher
+        self._partitions = partitions
+        self._registry = registry
+        self._trainer = trainer
+        self._options = options
+        self._recorder = MetricsRecorder(observer.metrics, observer.log)
+        self._metrics = observer.metrics
+        self._health = observer.health
+        self._watchdog = observer.watchdog
+        self._log = observer.log
+        self._wall_ms = MonotonicWallClock(observer.wall_ms)
+        self._monotonic = observer.monotonic
         self._jitter = random.Random()  # noqa: S311 - spreads snapshots of many workers over time
         self._held: dict[Partition, PartitionState] = {}
         self._paused, self._trouble = False, ""  # what keeps the source from being read
@@ -94,12 +93,12 @@ class Daemon:
 
     def open(self) -> None:
         """Join the group. Raises ValueError if the client refuses its options, OSError for files, StoreUnavailable."""
-        self._library.in_use()  # takes a second, for which a rebalance, where it would be loaded else, should not wait
+        self._registry.in_use()  # takes a second, for which a rebalance, where it would be loaded else, should not wait
         self._source.open(self._on_assign, self._on_revoke, self._on_lost)
 
     def run(self, stop: Event) -> None:
         """Work until `stop` is set or the source has ended, then leave cleanly."""
-        self._checkpoint_at = self._monotonic() + self._pace.checkpoint_s
+        self._checkpoint_at = self._monotonic() + self._options.checkpoint_s
         self._history_at = self._monotonic() + self._history_s()
         try:
             while not stop.is_set() and not (self._source.ended() and self._finished()):
@@ -110,15 +109,15 @@ class Daemon:
             self._committer.discard()
             raise
         finally:
-            self._notifier.stopping()
+            self._watchdog.stopping()
             self._trainer.close()
             self._source.close()  # revokes what is held: rule 6 is rule 7's checkpoint
 
     def _turn(self, stop: Event) -> None:
-        self._notifier.alive()
+        self._watchdog.alive()
         self._hold_or_go()
         try:
-            messages = self._source.poll(self._pace.batch, self._pace.poll_s)
+            messages = self._source.poll(self._options.batch, self._options.poll_s)
             self._trouble = self._source.held_up()
         except (Unavailable, StoreUnavailable) as error:
             self._metrics.add("monitor_source_errors_total")
@@ -136,20 +135,20 @@ class Daemon:
             if waited and not self._trainer.first_running:
                 self._checkpoint_at = 0.0  # now, so that the model is adopted before the next poll
         now = self._monotonic()
-        if now >= self._checkpoint_at or self._unsettled >= self._pace.checkpoint_messages:
-            if self._checkpoint(list(self._held.values()), self._pace.flush_s, forced=False):
+        if now >= self._checkpoint_at or self._unsettled >= self._options.checkpoint_messages:
+            if self._checkpoint(list(self._held.values()), self._options.flush_s, forced=False):
                 self._unsettled = 0
-            self._checkpoint_at = self._monotonic() + self._pace.checkpoint_s
+            self._checkpoint_at = self._monotonic() + self._options.checkpoint_s
             self._look_around()
 
     def _finished(self) -> bool:
         """Whether nothing more can come of what was read: the first model may still be in the making."""
-        return not self._trainer.first_running and not self._outbox.blocked
+        return not self._trainer.first_running and not self._publisher.blocked
 
     def _hold_or_go(self) -> None:
         """Pause while nothing may be read, and resume afterwards."""
-        behind = self._unsettled >= self._pace.checkpoint_messages  # commits are refused; what is held must not grow
-        hold = bool(self._outbox.blocked) or self._trainer.first_running or behind
+        behind = self._unsettled >= self._options.checkpoint_messages  # commits are refused; what is held must not grow
+        hold = bool(self._publisher.blocked) or self._trainer.first_running or behind
         stopped = [part for part, held in self._held.items() if hold or held.poisoned]
         if stopped:
             self._source.pause(stopped)  # again each time: a partition may just have come
@@ -165,20 +164,20 @@ class Daemon:
             if not part:
                 continue
             if not quiet and not held.crossed and not self._committer.once:  # 4
-                self._outbox.repeat(held.pipeline.open_alerts())
+                self._publisher.repeat(held.pipeline.open_alerts())
                 held.crossed = True
-            outputs = held.pipeline.process(part, self._wall_ms(), self._counter.stopwatch())
+            outputs = held.pipeline.process(part, self._wall_ms(), self._recorder.stopwatch())
             held.poisoned = held.poison.judge(part, outputs)
             if held.poisoned:  # neither published nor committed: a restart reads it again
                 return
             held.take(outputs)
             held.next = part[-1].offset + 1
             if quiet:
-                self._counter.muted(outputs)
+                self._recorder.muted(outputs)
                 continue
-            self._counter.count(part, outputs)
+            self._recorder.count(part, outputs)
             begin = self._monotonic()
-            self._outbox.put(held.pipeline, outputs, part)
+            self._publisher.put(held.pipeline, outputs, part)
             self._metrics.add("monitor_stage_seconds_total", self._monotonic() - begin, stage="output")
 
     def _checkpoint(self, parts: Sequence[PartitionState], timeout: float, *, forced: bool) -> bool:
@@ -189,7 +188,7 @@ class Daemon:
             self._metrics.add("monitor_checkpoints_total", result="refused")
             return False
         try:
-            self._outbox.settle(timeout)  # 1
+            self._publisher.settle(timeout)  # 1
         except Unavailable as error:
             self._health.set("outputs", ok=False, reason=str(error))
             self._metrics.add("monitor_checkpoints_total", result="unavailable")
@@ -204,15 +203,15 @@ class Daemon:
         self._health.set("outputs", ok=True)
         for part, offset in offsets.items():
             self._held[part].committed = offset
-            self._keeper.confirm(self._held[part])
+            self._partitions.confirm(self._held[part])
         for held in parts:
             if held.replaying or held.poisoned or held.groundless:
                 continue
             self._adopt(held)  # 5
             if forced or self._monotonic() >= held.snapshot_due:
-                self._keeper.snapshot(held)  # 2
-                self._notifier.alive()
-                held.snapshot_due = self._monotonic() + self._pace.snapshot_s * self._jitter.uniform(0.75, 1.25)
+                self._partitions.snapshot(held)  # 2
+                self._watchdog.alive()
+                held.snapshot_due = self._monotonic() + self._options.snapshot_s * self._jitter.uniform(0.75, 1.25)
         self._metrics.add("monitor_checkpoints_total", result="done")
         self._metrics.observe("monitor_checkpoint_seconds", self._monotonic() - begin)
         return True
@@ -224,44 +223,44 @@ class Daemon:
         """
         moved = {part: held.next for part, held in self._held.items() if held.next is not None}
         offsets = {part: offset for part, offset in moved.items() if offset > (self._held[part].committed or 0)}
-        ready = {part: offset for part, offset in offsets.items() if self._keeper.ground(self._held[part])}
+        ready = {part: offset for part, offset in offsets.items() if self._partitions.ground(self._held[part])}
         return None if self._committer.once and ready != offsets else ready
 
     def _adopt(self, held: PartitionState) -> None:
         try:
-            detector = self._library.in_use()
+            detector = self._registry.in_use()
         except StoreUnavailable as error:
             self._log.warning("store not reached", store=error.path, reason=error.reason)
             return
-        if self._keeper.up_to_date(held, detector):
+        if self._partitions.up_to_date(held, detector):
             return
         if self._committer.once or held.on_new_ground(self._source.lag().get(held.partition)):
-            self._keeper.adopt(held, detector)
+            self._partitions.adopt(held, detector)
 
     def _look_around(self) -> None:
         """What needs doing about once a second, beside the stream."""
         parts = list(self._held.values())
         if self._monotonic() >= self._history_at:
             for held in parts:
-                self._histories.write(held.partition, held.history)
+                self._partitions.write_history(held)
             self._history_at = self._monotonic() + self._history_s()
         if not self._trainer.learning:
             self._train()
         lag = self._source.lag()
         self.overview = worker_status(parts, self._trainer.status, lag)
-        self._counter.show(self.overview, lag)
+        self._recorder.show(self.overview, lag)
         if self._monotonic() >= self._summary_at:
-            self._log.info("summary", **self._counter.summary(self.overview, lag))
+            self._log.info("summary", **self._recorder.summary(self.overview, lag))
             self._summary_at = self._monotonic() + SUMMARY_S
         stuck = [f"{held.partition.topic}[{held.partition.number}]: {held.stuck}" for held in parts if held.stuck]
         self._health.set("input", ok=not stuck, reason="; ".join(stuck))
         if self.overview.model:
-            created = self._library.created_ms(self.overview.model)
+            created = self._registry.created_ms(self.overview.model)
             self._metrics.set("monitor_model_created_timestamp_seconds", created / 1000)
 
     def _history_s(self) -> float:
         """Until histories are kept again: soon while the group's trainer may wait for them."""
-        return min(LEARNING_S, self._pace.history_s) if self._trainer.learning else self._pace.history_s
+        return min(LEARNING_S, self._options.history_s) if self._trainer.learning else self._options.history_s
 
     def _train(self) -> None:
         lag, now, live = self._source.lag(), self._monotonic(), not (self._trouble or self._paused)
@@ -273,7 +272,7 @@ class Daemon:
     def _on_assign(self, committed: Committed) -> Mapping[Partition, int | None]:
         now = self._monotonic()
         taken = {
-            part: self._keeper.take_over(part, offset, now + self._pace.snapshot_s * self._jitter.random())
+            part: self._partitions.take_over(part, offset, now + self._options.snapshot_s * self._jitter.random())
             for part, offset in committed.items()
         }
         self._held |= taken  # all or none: a store that fails at the third leaves nothing half done
@@ -283,9 +282,9 @@ class Daemon:
     def _on_revoke(self, partitions: Sequence[Partition]) -> None:
         """Rule 6, first half."""
         parts = [self._held[part] for part in partitions if part in self._held]
-        done = self._checkpoint(parts, self._pace.revoke_s, forced=True)
+        done = self._checkpoint(parts, self._options.revoke_s, forced=True)
         for held in parts:
-            self._histories.write(held.partition, held.history)
+            self._partitions.write_history(held)
             del self._held[held.partition]
         self._log.info("partitions given up", partitions=len(parts), committed=done)
         if not done and self._committer.once:

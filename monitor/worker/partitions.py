@@ -10,13 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from structlog.stdlib import BoundLogger
 
 from monitor.core.fitting.history import History
 from monitor.core.model.detector import Detector
 from monitor.core.pipeline import Dials, Pipeline, saved_dials
 from monitor.core.records import Floats, Outputs, Partition
-from monitor.observe.metrics import Metrics
+from monitor.observe.observer import Observer
 from monitor.service.budget_outlook import line
 from monitor.store.base import StoreUnavailable
 from monitor.store.models import ModelInvalid
@@ -103,40 +102,52 @@ class PartitionState:
             self.trail.take(self.pipeline, outputs)
 
 
+@dataclass(frozen=True, slots=True)
+class PartitionFactory:
+    """Make the parts of a partition in their first state."""
+
+    pipeline: Callable[[Partition, Dials], Pipeline]
+    dead_letter_limit: Callable[[], DeadLetterLimit]
+    charts: Callable[[], Trail | None]
+    fingerprint: str  # of the settings that decide the shape of a state
+
+
 class PartitionManager:
     """Begins, restores and saves what is held of partitions."""
 
     def __init__(
         self,
         *,
-        pipeline: Callable[[Partition, Dials], Pipeline],
+        factory: PartitionFactory,
         dials: Callable[[], Dials],
-        poison: Callable[[], DeadLetterLimit],
-        trail: Callable[[], Trail | None],
         snapshots: Snapshots,
         histories: HistoryStore,
-        library: ModelRegistry,
-        settings: str,
-        metrics: Metrics,
-        log: BoundLogger,
-        wall_ms: Callable[[], int],
+        registry: ModelRegistry,
+        observer: Observer,
     ) -> None:
-        self._dials = dials  # that all partitions are to have
-        self._pipeline, self._poison, self._trail = pipeline, poison, trail
-        self._snapshots, self._histories, self._library = snapshots, histories, library
-        self._settings = settings  # fingerprint of what shapes the state
-        self._metrics, self._log, self._wall_ms = metrics, log, wall_ms
+        """`dials` gives the live settings that all partitions are to have."""
+        self._pipeline = factory.pipeline
+        self._dead_letter_limit = factory.dead_letter_limit
+        self._charts = factory.charts
+        self._fingerprint = factory.fingerprint
+        self._dials = dials
+        self._snapshots = snapshots
+        self._histories = histories
+        self._registry = registry
+        self._metrics = observer.metrics
+        self._log = observer.log
+        self._wall_ms = observer.wall_ms
 
     def take_over(self, partition: Partition, committed: int | None, snapshot_due: float) -> PartitionState:
         """Rule 3. `snapshot_due` is monotonic seconds. Raises StoreUnavailable."""
         at_most = -1 if committed is None else committed
-        snapshot = self._snapshots.newest(partition, at_most, self._settings)
+        snapshot = self._snapshots.newest(partition, at_most, self._fingerprint)
         pipeline = None if snapshot is None else self._restored(snapshot)
         restored = pipeline is not None
         start = snapshot.offset if snapshot is not None and restored else committed
         if pipeline is None:
             pipeline = self._pipeline(partition, self._dials())
-            if (detector := self._library.in_use()) is not None:
+            if (detector := self._registry.in_use()) is not None:
                 pipeline.use(detector)
         self._log.info(
             "partition taken over",
@@ -152,11 +163,19 @@ class PartitionManager:
         history.settle(pipeline.open_alerts())  # what fires in the replay is noted again
         crossed = start is None or snapshot is None
         held = PartitionState(
-            partition, pipeline, history, self._poison(), start, committed, committed or 0, crossed, snapshot_due
+            partition,
+            pipeline,
+            history,
+            self._dead_letter_limit(),
+            start,
+            committed,
+            committed or 0,
+            crossed,
+            snapshot_due,
         )
         held.groundless = not restored
         held.beyond = self._snapshots.beyond(partition, at_most)
-        held.trail = self._trail()
+        held.trail = self._charts()
         held.read_before = 0 if committed is None else None
         return held
 
@@ -188,6 +207,10 @@ class PartitionManager:
         """Rule 2: write the state at `held.next`, which must have been committed. A store that is away is noted."""
         if held.next is not None and held.next != held.snapshot_offset:
             self._save(held, held.pipeline)
+
+    def write_history(self, held: PartitionState) -> None:
+        """Write the sample of a partition's past that training learns from."""
+        self._histories.write(held.partition, held.history)
 
     def up_to_date(self, held: PartitionState, detector: Detector | None) -> bool:
         """Whether there is nothing to adopt, neither this model nor other dials."""
@@ -228,7 +251,7 @@ class PartitionManager:
         return self._write(held, held.next, pipeline)
 
     def _write(self, held: PartitionState, offset: int, pipeline: Pipeline) -> bool:
-        state = Snapshot(held.partition, offset, pipeline.model, pipeline.save_state(), self._settings)
+        state = Snapshot(held.partition, offset, pipeline.model, pipeline.save_state(), self._fingerprint)
         try:
             size = self._snapshots.save(state)
         except StoreUnavailable as error:  # the older one is still there; a restart replays from it
@@ -252,10 +275,10 @@ class PartitionManager:
             return None
         if snapshot.model:
             try:
-                pipeline.use(self._library.detector(snapshot.model))
+                pipeline.use(self._registry.detector(snapshot.model))
             except ModelInvalid as error:  # the same alerts are not to be had any more; go on with what there is
                 self._log.error("the snapshot's model is gone", model=snapshot.model, reason=str(error))
-                detector = self._library.in_use()
+                detector = self._registry.in_use()
                 if detector is None:
                     return None
                 pipeline.use(detector)

@@ -6,16 +6,14 @@ with its content if that can be written, else without it, since a dead letter ma
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-from structlog.stdlib import BoundLogger
 
 from monitor.connectors.base import Invalid, Sink, Unavailable
 from monitor.core.pipeline import Pipeline
 from monitor.core.publish import alert_record, dead_letter, score_records
 from monitor.core.records import Alert, Message, Outputs, Record
-from monitor.observe.metrics import Metrics
+from monitor.observe.observer import Observer
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +30,12 @@ class Topics:
 class Publisher:
     """Outputs between the pipelines and the sink."""
 
-    def __init__(self, sink: Sink, topics: Topics, metrics: Metrics, log: BoundLogger, now: Callable[[], int]) -> None:
-        self._sink, self._topics, self._metrics, self._log = sink, topics, metrics, log
-        self._now = now  # ms UTC
+    def __init__(self, sink: Sink, topics: Topics, observer: Observer) -> None:
+        self._sink = sink
+        self._topics = topics
+        self._metrics = observer.metrics
+        self._log = observer.log
+        self._wall_ms = observer.wall_ms
         self._waiting: list[Record] = []  # not taken by the sink yet
         self._stamps: list[int] = []  # of the messages behind the alerts that are not acknowledged yet, ms UTC
         self.blocked = ""  # why nothing new may be read; empty = it may
@@ -83,7 +84,7 @@ class Publisher:
             if not self._waiting:
                 break
         self._unblock()
-        now = self._now()
+        now = self._wall_ms()
         for stamp in self._stamps:
             self._metrics.observe("monitor_alert_delay_seconds", max(0, now - stamp) / 1000)
         self._stamps.clear()

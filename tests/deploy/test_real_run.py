@@ -13,8 +13,8 @@ from urllib.request import Request, urlopen
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from monitor.observe.clock import wall_ms
 from monitor.recorder.line_protocol import ALERTS
-from monitor.service.backends import wall_ms
 from tests.core.machines import rows
 from tests.deploy.files import metrics_in, panel_expressions, rules
 from tests.deploy.real_run import Run

@@ -5,17 +5,17 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
-
-import structlog
 
 from monitor.connectors.influx import InfluxSink
 from monitor.connectors.memory.client import MemoryBroker, MemorySink, MemorySource
 from monitor.core.records import Record
 from monitor.observe.health import Health
 from monitor.observe.metrics import Metrics
-from monitor.recorder.recorder import Recorder
+from monitor.recorder.recorder import Recorder, RecorderOptions
 from tests.influx_server import InfluxServer
+from tests.observing import observer
 
 ALERTS, SCORES, DEAD = "monitor.alerts", "monitor.scores", "monitor.dead-letters"
 TIME = 1_700_000_000_000
@@ -31,20 +31,11 @@ class Rig:
             "source": MemorySource(broker, [ALERTS, SCORES], "recorder"),
             "points": InfluxSink(server.url, lambda: server.token, server.org, server.bucket, timeout=5),
             "dead": MemorySink(broker),
-            "batch": 100,
-            "poll_s": 0.01,
-            "timeout_s": 5.0,
-            "monotonic": time.monotonic,
-            "alive": lambda: None,
         }
-        self.recorder = Recorder(
-            alerts=ALERTS,
-            dead_letters=DEAD,
-            metrics=self.metrics,
-            health=self.health,
-            log=structlog.stdlib.get_logger("test"),
-            **{**parts, **given},
-        )
+        parts = {name: given.pop(name, part) for name, part in parts.items()}
+        observing = observer(self.metrics, self.health, monotonic=given.pop("monotonic", time.monotonic))
+        options = RecorderOptions(alerts=ALERTS, dead_letters=DEAD, batch=100, poll_s=0.01, timeout_s=5.0)
+        self.recorder = Recorder(**parts, options=replace(options, **given), observer=observing)
 
     @contextmanager
     def running(self) -> Iterator[None]:

@@ -14,8 +14,9 @@ from monitor.observe.metrics import Metrics
 from monitor.store.files import open_blobs
 from monitor.store.models import Models
 from monitor.training.registry import ModelRegistry
-from monitor.training.trainer import Job, Trainer
+from monitor.training.trainer import Job, Schedule, Trainer
 from tests.core.machines import FAST, L, history, rows
+from tests.observing import observer
 from tests.rig import ORIGIN, Clock, until
 
 QUICK = replace(FAST, steps=10)  # gives a model, though not a good one
@@ -34,21 +35,19 @@ class Rig:
         self.skew_ms, self.beats = 0, 0
         self.histories = [history(rows(400))] if histories is None else histories
         self.models = Models(open_blobs(str(store)), lambda _: None)
-        log = structlog.stdlib.get_logger("test")
-        self.library = ModelRegistry(self.models, L, self.clock, log)
-        own = {"enabled", "first_steps", "interval_s", "leads", "elsewhere"}
+        self.library = ModelRegistry(self.models, L, self.clock, structlog.stdlib.get_logger("test"))
+        schedule: dict[str, Any] = {"enabled": True, "first_steps": 320, "interval_s": INTERVAL_S}
+        schedule = {name: given.pop(name, value) for name, value in schedule.items()}
+        leads = given.pop("leads", lambda _: True)
+        elsewhere = given.pop("elsewhere", lambda _: iter(()))
         job = Job(str(store), QUICK, "", margin=0.05, threads=1, nice=0, memory_mb=65_536, timeout_s=1800)
-        arguments: dict[str, Any] = {"enabled": True, "first_steps": 320, "interval_s": INTERVAL_S}
-        arguments |= {"leads": lambda _: True, "elsewhere": lambda _: iter(())}
         self.trainer = Trainer(
-            job=replace(job, **{name: value for name, value in given.items() if name not in own}),
-            library=self.library,
-            metrics=self.metrics,
-            log=log,
-            monotonic=self.clock,
-            wall_ms=self.wall_ms,
-            alive=self.alive,
-            **{**arguments, **{name: value for name, value in given.items() if name in own}},
+            Schedule(**schedule),
+            replace(job, **given),
+            self.library,
+            observer(self.metrics, alive=self.alive, wall_ms=self.wall_ms, monotonic=self.clock),
+            leads=leads,
+            elsewhere=elsewhere,
         )
 
     def wall_ms(self) -> int:

@@ -7,8 +7,7 @@ import numpy as np
 
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Message, Outputs, State
-from monitor.observe.metrics import Metrics
-from monitor.service.wiring import fingerprint, make_daemon, make_health
+from monitor.service.wiring import fingerprint, make_daemon, make_observer
 from monitor.settings.tree import Settings
 from monitor.store.files import LocalBlobs
 from monitor.store.snapshots import Snapshots
@@ -24,13 +23,14 @@ class Shelf:
     """A store with the keeper of a worker."""
 
     def __init__(self, path: Path, wanted: Settings | None = None, blobs: LocalBlobs | None = None) -> None:
-        self.path, self.settings, self.metrics = path, wanted or settings(path), Metrics()
+        self.path, self.settings = path, wanted or settings(path)
+        observer = make_observer(self.settings)
+        self.metrics = observer.metrics
         self.blobs = blobs or LocalBlobs(path)
         self.blobs.open()
-        health = make_health(self.settings)
-        daemon, _ = make_daemon(self.settings, self.blobs, self.metrics, health, MemoryBroker())
-        self.keeper: PartitionManager = daemon._keeper
-        self.histories: HistoryStore = daemon._histories
+        daemon, _ = make_daemon(self.settings, self.blobs, observer, MemoryBroker())
+        self.keeper: PartitionManager = daemon._partitions
+        self.histories: HistoryStore = daemon._partitions._histories
 
     def snapshots(self) -> list[str]:
         return [name.rpartition("/")[2] for name in self.blobs.names("snapshots")]

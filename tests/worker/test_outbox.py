@@ -4,9 +4,9 @@ import time
 from dataclasses import replace
 
 import pytest
-import structlog
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from monitor.connectors.base import Unavailable
 from monitor.connectors.memory.client import MemoryBroker, MemorySink
@@ -17,6 +17,7 @@ from monitor.observe.metrics import Metrics
 from monitor.service.wiring import make_pipeline
 from monitor.worker.publisher import Publisher, Topics
 from tests.core.machines import STEP, L, model, rows
+from tests.observing import observer
 from tests.rig import ORIGIN, READINGS, readings, settings
 
 TOPICS = Topics("alerts", "scores", "dead", scores_every=0, step_ms=STEP)
@@ -28,7 +29,7 @@ class Box(Publisher):
     def __init__(self, broker: MemoryBroker, sink: MemorySink | None = None, topics: Topics = TOPICS) -> None:
         self.broker, self.metrics, self.clock = broker, Metrics(), ORIGIN
         self.sink = sink or MemorySink(broker)
-        super().__init__(self.sink, topics, self.metrics, structlog.stdlib.get_logger("test"), lambda: self.clock)
+        super().__init__(self.sink, topics, observer(self.metrics, wall_ms=lambda: self.clock))
 
 
 def stored(broker: MemoryBroker, topic: str) -> list[Record]:
@@ -189,7 +190,7 @@ def test_settling_ends_though_everything_is_refused() -> None:
     """A sink that refuses records, their dead letters and those without value is done with, and the log says so."""
     box = Box(MemoryBroker(max_record_bytes=0))
     box.repeat([alert(0), alert(1)])
-    with structlog.testing.capture_logs() as lines:
+    with capture_logs() as lines:
         box.settle(1)
     assert not box.blocked
     assert [line["topic"] for line in lines] == ["alerts", "alerts", "dead", "dead", "dead", "dead"]
@@ -253,7 +254,7 @@ def test_the_log_tells_an_outage_once() -> None:
     """An outage over many checkpoints is one warning at its beginning and one line at its end."""
     box = Box(MemoryBroker())
     box.repeat([alert(0)])
-    with structlog.testing.capture_logs() as lines:
+    with capture_logs() as lines:
         box.broker.refuse("away")
         for _ in range(3):
             with pytest.raises(Unavailable):

@@ -11,7 +11,7 @@ from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.model.detector import Detector
 from monitor.core.records import Message, Outputs, Partition
 from monitor.observe.metrics import Metrics
-from monitor.service.wiring import make_daemon, make_health
+from monitor.service.wiring import make_daemon, make_observer
 from monitor.store.files import open_blobs
 from monitor.training.trainer import Status
 from monitor.worker.partitions import PartitionState
@@ -28,8 +28,8 @@ def held(tmp_path: Path) -> PartitionState:
     """A partition without a model, of which nothing was read."""
     wanted = settings(tmp_path, threshold__warm=200, alerting__on_delay_s=2.0, alerting__off_delay_s=5.0)
     blobs = open_blobs(wanted.store.url)
-    daemon, _ = make_daemon(wanted, blobs, Metrics(), make_health(wanted), MemoryBroker())
-    return daemon._keeper.take_over(READINGS, None, 0.0)
+    daemon, _ = make_daemon(wanted, blobs, make_observer(wanted), MemoryBroker())
+    return daemon._partitions.take_over(READINGS, None, 0.0)
 
 
 def push(held: PartitionState, batch: np.ndarray, first: int) -> Outputs:
