@@ -4,6 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+# torch without the libraries of a GPU, which are gigabytes. Where this index does not answer, pip takes the torch that it finds.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+ASK_INDEX = timeout 5 $(BIN)/python -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=3)' $(TORCH_INDEX)/torch/
+CPU_TORCH = $(ASK_INDEX) 2>/dev/null && $(PIP) --no-deps --index-url $(TORCH_INDEX) torch \
+	|| echo "no torch from $(TORCH_INDEX): pip takes the one that it finds"
+
 .PHONY: demo test test-slow chaos lint clean
 
 ## Set up and watch a simulated plant being learned and monitored; results in demo-output/
@@ -12,7 +18,7 @@ demo: $(VENV)/run-ready
 
 ## Set up, check style and types, run the tests
 test: lint
-	$(BIN)/pytest -q -m "not slow"
+	$(BIN)/pytest -q -m "not slow" -n auto --dist worksteal
 
 ## The tests that take longer: real brokers, processes that are killed, the demo
 test-slow: $(VENV)/test-ready
@@ -29,11 +35,13 @@ lint: $(VENV)/test-ready
 
 $(VENV)/run-ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(CPU_TORCH)
 	$(PIP) -e .
 	touch $@
 
 $(VENV)/test-ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(CPU_TORCH)
 	$(PIP) -e '.[test]'
 	touch $@
 

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -18,7 +19,17 @@ from monitor.settings.load import ConfigurationError, load, render
 from monitor.settings.tree import Role, Settings
 
 BAD_CONFIGURATION = 78
+CONFIGS = Path(__file__).parent / "configs"
 T = TypeVar("T")
+
+
+class Example(StrEnum):
+    """The configuration files that come with the program, but for the reference."""
+
+    PLANT = "plant"
+    FLEET = "fleet"
+    DEMO = "demo"
+
 
 app = typer.Typer(
     help="Streaming anomaly monitor for industrial equipment: Kafka in, explained alerts out.",
@@ -26,7 +37,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-Config = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file; see configs/reference.toml.")]
+Config = Annotated[
+    Path | None, typer.Option("--config", "-c", help="TOML file; `monitor config --reference` prints every setting.")
+]
 Set = Annotated[
     list[str] | None, typer.Option("--set", "-s", help="Overrides a setting: windows.length=32. Repeatable.")
 ]
@@ -63,6 +76,19 @@ def check(config: Config = None, set_: Set = None) -> None:
     """Print the settings in force, secrets masked, and what they let expect, or everything that is wrong with them."""
     settings = settings_or_exit(config, set_)
     print(render(settings) + beforehand(settings), end="")
+
+
+@app.command("config")
+def show_config(
+    reference: Annotated[bool, typer.Option("--reference", help="Every setting: meaning, range, default.")] = False,
+    example: Annotated[Example | None, typer.Option(help="A configuration to start from.")] = None,
+) -> None:
+    """Print a configuration file of this version: the reference, or an example."""
+    if reference == (example is not None):
+        raise typer.BadParameter("give either --reference or --example")
+
+    name = "reference" if example is None else example.value
+    print((CONFIGS / f"{name}.toml").read_text(encoding="utf-8"), end="")
 
 
 @app.command()

@@ -76,6 +76,22 @@ def test_check_prints_what_is_in_force(tmp_path: Path, monkeypatch: pytest.Monke
     assert monitor("check", "-c", "again.toml").stdout == result.stdout
 
 
+@pytest.mark.parametrize("option", [["--reference"], ["--example", "plant"], ["--example", "demo"]], ids=" ".join)
+def test_config_prints_a_file_that_loads(tmp_path: Path, option: list[str]) -> None:
+    """The reference and the examples are printed byte for byte, and what is printed passes a check."""
+    result = monitor("config", *option)
+    assert result.exit_code == 0
+    assert result.stdout == (ROOT / "configs" / f"{option[-1].lstrip('-')}.toml").read_text()
+    (tmp_path / "printed.toml").write_text(result.stdout)
+    assert monitor("check", "-c", "printed.toml").exit_code == 0
+
+
+@pytest.mark.parametrize("options", [[], ["--reference", "--example", "plant"], ["--example", "house"]])
+def test_config_prints_one_file(options: list[str]) -> None:
+    """Without an option, with both, or with an example that does not exist it is a usage error."""
+    assert monitor("config", *options).exit_code == 2
+
+
 def test_check_says_what_an_alarm_budget_lets_expect(tmp_path: Path) -> None:
     """With a budget, alarms of a fleet, hours until it can be held and the first margin follow, as comments."""
     assert "budget" not in monitor("check").stdout.replace("alarms_per_day = 0.0", "")

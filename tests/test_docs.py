@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 NAMES = ("walkthrough", "delivery", "model", "operations", "security", "recovery")
 PAGES = [ROOT / "README.md", *(ROOT / f"docs/{name}.md" for name in NAMES)]
 TOLERANCE = 0.3  # of numbers that come from a trained model: another processor rounds, and so trains, differently
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 _PATH = re.compile(r"(?:monitor|tests|docs|configs|benchmarks|deploy)/[\w./-]*")
 _FILE = re.compile(r"\.(md|py|toml|json|jsonl|conf|safetensors)$")
 _NUMBER = re.compile(r"-?\d+\.\d+")
@@ -123,7 +124,8 @@ def test_commands_exist(page: Path) -> None:
             case "monitor":
                 _check_ours(arguments)
             case "pip":
-                assert arguments == ["install", "-c", "constraints.txt", "."], line
+                cpu = f"--no-deps -c constraints.txt --index-url {CPU_INDEX} torch".split()
+                assert arguments in (["install", *cpu], ["install", "-c", "constraints.txt", "."]), line
             case name:
                 assert name in {"python", "python3"}, line
 

@@ -24,7 +24,7 @@ from monitor.simulator.demo_view import View, summary
 from monitor.simulator.faults import ROUND, fault_schedule, faulty_rows
 from monitor.simulator.plant import Plant, PlantSettings, messages
 
-CONFIG = Path(__file__).with_name("demo.toml")
+CONFIG = Path(__file__).parents[1] / "configs/demo.toml"
 CLEAN = 1700  # steps: the history the first model needs, the first window, and some to spare
 TAIL = 100  # steps after the last round, so that its alerts can be resolved
 GRACE_MS = 64_000  # an alert within a window's length after a fault still counts as its

@@ -6,6 +6,7 @@ copies; its health check is run against the daemon's own server.
 
 import fnmatch
 import json
+import os
 import re
 import subprocess
 import sys
@@ -87,6 +88,13 @@ def test_what_is_copied_makes_the_whole_program(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     packed = set(zipfile.ZipFile(wheel).namelist())
     assert {name for name in sent if name.startswith("monitor/")} - packed == set()
+
+    # The wheel alone, without the repository, prints the reference.
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    reference = [sys.executable, "-m", "monitor", "config", "--reference"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    printed = subprocess.run(reference, capture_output=True, check=True, cwd=tmp_path, env=environment, timeout=60)
+    assert printed.stdout == (ROOT / "configs/reference.toml").read_bytes()
 
 
 def test_the_image_is_small_and_unprivileged() -> None:
