@@ -31,7 +31,8 @@ import numpy as np
 import torch
 
 from monitor.core.fitting.fit import fit, prepare
-from monitor.core.model.detector import Detector, Model
+from monitor.core.model.detector import Detector
+from monitor.core.model.model import Model
 from monitor.core.model.new_assets import NewAssets, WindowScaling
 from monitor.core.model.scaling import Scaling
 from monitor.core.pipeline import Pipeline

@@ -40,8 +40,9 @@ from benchmarks.quality import Bools
 from benchmarks.recordings import Recording, load, published
 from monitor.core.fitting.corpus import Corpus, held_out
 from monitor.core.fitting.fit import fit, prepare
-from monitor.core.model.detector import LEVELS, Detector
+from monitor.core.model.detector import Detector
 from monitor.core.model.forward import BATCH
+from monitor.core.model.model import LEVELS
 from monitor.core.model.scaling import fit_scaling
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, ChannelShare, Floats, Partition, ReadingBatch, ScoreBatch, WindowBatch

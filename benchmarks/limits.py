@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from monitor.core.model.detector import LEVELS
+from monitor.core.model.model import LEVELS
 from monitor.core.records import Floats
 from monitor.core.threshold.histogram import ERROR
 from monitor.core.threshold.threshold import Threshold

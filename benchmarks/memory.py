@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks.footprint import memory_mb
 from benchmarks.soak import soak
-from monitor.core.model.detector import LEVELS
+from monitor.core.model.model import LEVELS
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Partition, ReadingBatch, WindowBatch
 from monitor.service.wiring import make_history, make_pipeline

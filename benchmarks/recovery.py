@@ -30,7 +30,7 @@ import numpy as np
 
 from benchmarks.live import Daemon, Feed, Tail, a_broker, a_model, followed, until
 from benchmarks.replay import SCORES
-from monitor.core.model.detector import LEVELS
+from monitor.core.model.model import LEVELS
 from monitor.core.records import Message, Partition
 from monitor.service.wiring import fingerprint, make_pipeline
 from monitor.settings.load import load

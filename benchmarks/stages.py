@@ -27,8 +27,10 @@ import numpy as np
 import torch
 
 from monitor.core.fitting.corpus import Corpus
-from monitor.core.fitting.fit import Recipe, fit
-from monitor.core.model.detector import Detector, Model
+from monitor.core.fitting.fit import fit
+from monitor.core.fitting.recipe import Recipe
+from monitor.core.model.detector import Detector
+from monitor.core.model.model import Model
 from monitor.core.model.scaling import fit_scaling
 from monitor.core.model.vae import Doubling
 from monitor.core.records import Message, Partition, Record

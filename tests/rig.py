@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from monitor.connectors.memory.client import MemoryBroker
-from monitor.core.model.detector import Model
+from monitor.core.model.model import Model
 from monitor.core.records import Message, Partition, Record
 from monitor.service.run import Service
 from monitor.settings.load import load

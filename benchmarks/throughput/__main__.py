@@ -29,7 +29,7 @@ from benchmarks.throughput.floor import floor
 from benchmarks.throughput.latency import latency
 from benchmarks.throughput.product import Run
 from benchmarks.throughput.training import train
-from monitor.core.model.detector import Model
+from monitor.core.model.model import Model
 from tests.brokers import tansu_broker
 
 LOAD = 0.5  # of the rate found, for the latency

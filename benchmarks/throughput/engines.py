@@ -22,7 +22,7 @@ from confluent_kafka import Consumer, TopicPartition
 from benchmarks.throughput.fleet import CHANNELS, PARTITIONS, PATIENCE_S, Fleet
 from benchmarks.throughput.product import SCORES, make_topics
 from benchmarks.throughput.store import model_of
-from monitor.core.model.detector import Model
+from monitor.core.model.model import Model
 from monitor.store.files import open_blobs
 from monitor.store.models import Models
 from tests.brokers import Broker

@@ -11,7 +11,8 @@ import torch
 from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks.throughput.fleet import CHANNELS, LENGTH, PARTITIONS, PATIENCE_S, TOPIC, Fleet
-from monitor.core.model.detector import Model
+from monitor.core.model.model import Model
+from monitor.core.model.vae import VAE
 from tests.brokers import Broker
 
 POLL = 5000  # messages, as `source.batch_messages`
@@ -49,7 +50,7 @@ def consume(broker: Broker, messages: int) -> float:
 def forward(model: Model, batch: int, seconds: float) -> float:
     """Processor seconds per window of the network alone."""
     torch.set_num_threads(1)
-    network = model.network()
+    network = VAE.of(model)
     values, observed = torch.randn(batch, CHANNELS, LENGTH), torch.ones(batch, CHANNELS, LENGTH, dtype=torch.bool)
     with torch.inference_mode():
         network.decode(network.encode(values, observed)[0])

@@ -16,7 +16,7 @@ from benchmarks.live import followed
 from benchmarks.throughput.fleet import CHANNELS, PARTITIONS, PATIENCE_S, PATTERNS, Fleet, put
 from benchmarks.throughput.product import ALERTS, KAFKA, begin_at_0, kafka, running
 from benchmarks.throughput.worker import drained
-from monitor.core.model.detector import Model
+from monitor.core.model.model import Model
 from tests.brokers import Broker
 
 FAULTY = 10  # of the PATTERNS pumps

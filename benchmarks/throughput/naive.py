@@ -19,8 +19,10 @@ import torch
 
 from benchmarks.throughput.fleet import CHANNELS, LENGTH, PATTERNS, WARM, Fleet, fleet
 from benchmarks.throughput.store import MEMORY, scores
-from monitor.core.model.detector import Model, ratios
+from monitor.core.model.detector import ratios
 from monitor.core.model.errors import read_out
+from monitor.core.model.model import Model
+from monitor.core.model.vae import VAE
 from monitor.core.records import Floats
 from monitor.store.files import open_blobs
 from monitor.store.models import Models
@@ -37,7 +39,7 @@ class Scorer:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self._network = model.network()
+        self._network = VAE.of(model)
         self._rows = {name: row for row, name in enumerate(model.scaling.assets)}
 
     def score(self, assets: Sequence[str], windows: Sequence[Any]) -> list[Scored]:

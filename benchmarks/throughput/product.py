@@ -21,7 +21,7 @@ from confluent_kafka.cimpl import NewTopic  # admin brings it along, but does no
 from benchmarks.throughput import store
 from benchmarks.throughput.fleet import CHANNELS, HEARTBEAT, PARTITIONS, TOPIC, Fleet, produce
 from benchmarks.throughput.worker import STAGES, Mark, Worker, drained
-from monitor.core.model.detector import Model
+from monitor.core.model.model import Model
 from monitor.settings.load import load
 from tests.brokers import Broker
 

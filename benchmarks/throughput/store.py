@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.throughput.fleet import LENGTH, PARTITIONS, PATTERNS, Fleet, partition
-from monitor.core.model.detector import LEVELS, Detector, Model
+from monitor.core.model.detector import Detector
+from monitor.core.model.model import LEVELS, Model
 from monitor.core.model.scaling import Scaling
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Floats

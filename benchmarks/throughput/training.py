@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from benchmarks.throughput.fleet import LENGTH, PARTITIONS, PATTERNS
 from monitor.core.fitting.corpus import Corpus, join
-from monitor.core.model.detector import Model
+from monitor.core.model.model import Model
 from monitor.core.records import Floats, WindowBatch
 from monitor.service.wiring import make_history
 from monitor.settings.load import load

@@ -95,8 +95,8 @@ def _model(settings: Settings, name: str) -> Detector | None:
     if not name:
         return None
     log = structlog.stdlib.get_logger("monitor")
-    models, model = make_models(make_blobs(settings), Metrics()), settings.model
-    library = ModelRegistry(models, settings.windows.length, time.monotonic, log, model.processor)
+    models = make_models(make_blobs(settings), Metrics())
+    library = ModelRegistry(models, settings.windows.length, time.monotonic, log)
     detector = library.in_use() if name == CURRENT else library.detector(name)
     if detector is None:
         raise ValueError(f"no model is in use in {settings.store.url}; leave --model out to learn one on the way")

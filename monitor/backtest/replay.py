@@ -101,7 +101,7 @@ class Learner:
             if refused := refusal(fitted.model, None, prepared, settings.training.margin):
                 raise ValueError(f"the model that was learned would be refused: {refused}")
             text = f"learned here from {fitted.windows} windows, held-out loss {fitted.loss:.3f}"
-            self._known[key] = Detector(fitted.model, recipe.device), text
+            self._known[key] = Detector(fitted.model), text
         return self._known[key]
 
 

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 
 from monitor.core.decode.decode import decode
-from monitor.core.model.detector import LEVELS, Calibration, Detector, Model
+from monitor.core.model.detector import Detector
 from monitor.core.model.errors import horizons
+from monitor.core.model.model import LEVELS, Calibration, Model
 from monitor.core.model.scaling import Scaling
 from monitor.core.model.vae import VAE
 from monitor.core.pipeline import Pipeline

@@ -197,7 +197,7 @@ def make_loop_options(settings: Settings) -> LoopOptions:
 def make_registry(settings: Settings, blobs: Blobs, observer: Observer) -> ModelRegistry:
     """Make the registry of the store's models."""
     models = make_models(blobs, observer.metrics)
-    return ModelRegistry(models, settings.windows.length, observer.monotonic, observer.log, settings.model.processor)
+    return ModelRegistry(models, settings.windows.length, observer.monotonic, observer.log)
 
 
 def make_histories(settings: Settings, blobs: Blobs, observer: Observer) -> HistoryStore:

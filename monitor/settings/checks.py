@@ -70,8 +70,6 @@ def _model(settings: Settings) -> Iterator[Problem]:
         settings.model.architecture(channels=1, length=settings.windows.length)
     except ValueError as error:
         yield problem(f"{error}; no model could be built", "model.layers", "model.kernel", "windows.length")
-    if settings.model.device == "cuda" and settings.model.processor != "cuda":
-        yield problem("torch finds no GPU on this machine, so nothing could be scored or trained", "model.device")
 
 
 def _training(settings: Settings) -> Iterator[Problem]:

@@ -6,10 +6,8 @@ configuration_checks.py.
 
 from typing import Any, Literal
 
-import torch
-
-from monitor.core.fitting.fit import Recipe
-from monitor.core.model.vae import Architecture
+from monitor.core.fitting.recipe import Recipe
+from monitor.core.model.architecture import Architecture
 from monitor.settings.base import Section, setting
 
 
@@ -43,18 +41,6 @@ class ModelSection(Section):
         low=1,
         high=64,
     )
-
-    device: Literal["auto", "cpu", "cuda"] = setting(
-        "cpu",
-        "What scores and trains. auto: an Nvidia GPU if torch finds one. The default is the CPU, for which all figures "
-        "were measured; nothing here was ever run on a GPU.",
-        "nothing could be computed",
-    )
-
-    @property
-    def processor(self) -> str:
-        """The device of this machine that is meant, by torch's name for it."""
-        return "cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu"
 
     def architecture(self, channels: int, length: int) -> Architecture:
         """The model's shape. Raises ValueError where the numbers do not fit together."""
@@ -179,9 +165,9 @@ class TrainingSection(Section):
 
     def recipe(self, model: ModelSection) -> Recipe:
         """How to fit a model of that size."""
-        size = model.model_dump(exclude={"threads", "device"})
+        size = model.model_dump(exclude={"threads"})
         how = self.model_dump(include={"steps", "batch", "learning_rate", "patience", "worst", "seed"})
-        return Recipe(**size, **how, device=model.processor)
+        return Recipe(**size, **how)
 
 
 class ThresholdSection(Section):

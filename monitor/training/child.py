@@ -20,9 +20,10 @@ from typing import Any
 import torch
 
 from monitor.core.fitting.corpus import Corpus
-from monitor.core.fitting.fit import Fitted, Progress, Recipe, fit, prepare
+from monitor.core.fitting.fit import Fitted, Progress, fit, prepare
 from monitor.core.fitting.gate import refusal
-from monitor.core.model.detector import Model
+from monitor.core.fitting.recipe import Recipe
+from monitor.core.model.model import Model
 from monitor.store.files import open_blobs
 from monitor.store.models import Models
 from monitor.store.tensors import unpack

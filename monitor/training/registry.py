@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 from structlog.stdlib import BoundLogger
 
-from monitor.core.model.detector import Detector, Model
+from monitor.core.model.detector import Detector
+from monitor.core.model.model import Model
 from monitor.store.base import StoreUnavailable
 from monitor.store.models import ModelInvalid, Models
 
@@ -23,12 +24,9 @@ KEPT = 4  # the one in use, the one before, and what snapshots of partitions jus
 class ModelRegistry:
     """Detectors by version. Methods raise StoreUnavailable."""
 
-    def __init__(
-        self, models: Models, length: int, now: Callable[[], float], log: BoundLogger, device: str = "cpu"
-    ) -> None:
+    def __init__(self, models: Models, length: int, now: Callable[[], float], log: BoundLogger) -> None:
         self._models = models
         self._length = length  # of the windows, in steps
-        self._device = device  # that detectors score on
         self._now = now  # seconds, monotonic
         self._log = log
         self._detectors: dict[str, Detector] = {}
@@ -65,7 +63,7 @@ class ModelRegistry:
             if model.architecture.length != self._length:
                 found = f"windows of {model.architecture.length} steps"
                 raise ModelInvalid(f"{version} was made for {found}, here they have {self._length}")
-            self._detectors[version] = Detector(model, self._device)
+            self._detectors[version] = Detector(model)
             self._created[version] = stored.created_ms
         self._detectors[version] = detector = self._detectors.pop(version)  # to the end: asked for last
         while len(self._detectors) > KEPT:

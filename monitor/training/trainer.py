@@ -25,8 +25,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from monitor.core.fitting.corpus import Corpus, gather
-from monitor.core.fitting.fit import Recipe
 from monitor.core.fitting.history import History, median_steps
+from monitor.core.fitting.recipe import Recipe
 from monitor.core.records import Partition, Times
 from monitor.observe.observer import Observer
 from monitor.store.base import StoreUnavailable

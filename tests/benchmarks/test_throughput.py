@@ -20,7 +20,7 @@ from benchmarks.throughput.store import MEMORY, common, model_of, warmed
 from benchmarks.throughput.training import history
 from benchmarks.throughput.worker import STAGES
 from monitor.core.fitting.fit import fit, prepare
-from monitor.core.model.detector import Model
+from monitor.core.model.model import Model
 from monitor.core.records import Message
 from monitor.settings.load import load
 

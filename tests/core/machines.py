@@ -6,9 +6,10 @@ from functools import cache
 import numpy as np
 
 from monitor.core.fitting.corpus import Corpus
-from monitor.core.fitting.fit import Recipe, fit
+from monitor.core.fitting.fit import fit
 from monitor.core.fitting.history import History
-from monitor.core.model.detector import Model
+from monitor.core.fitting.recipe import Recipe
+from monitor.core.model.model import Model
 from monitor.core.records import WindowBatch
 
 STEP, L, CHANNELS = 1000, 16, ("flow", "pressure", "temperature")

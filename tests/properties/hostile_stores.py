@@ -14,7 +14,8 @@ from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.decode.format import Format
 from monitor.core.fitting.corpus import Corpus
-from monitor.core.model.detector import Detector, Model
+from monitor.core.model.detector import Detector
+from monitor.core.model.model import Model
 from monitor.core.model.new_assets import NewAssets
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import State

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from monitor.core.records import State, WindowBatch
 from monitor.core.sensors.checks import FACTOR, FAULTS, JUMPS, LEAST, TOGETHER, Sensors
-from monitor.core.sensors.findings import SensorFaults
+from monitor.core.sensors.mask import SensorFaults
 from monitor.core.sensors.profile import SensorProfile
 
 STEP, L, C = 1000, 8, 5

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.core.model.detector import LEVELS
+from monitor.core.model.model import LEVELS
 from monitor.core.records import Floats
 from monitor.core.threshold.histogram import BLOCKS, BUCKETS, ENDS, ERROR, LEAST_CLIP, REACH, VALUES
 from monitor.core.threshold.threshold import FLOOR, LENT, Threshold

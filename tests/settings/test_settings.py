@@ -7,8 +7,8 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from monitor.core.decode.format import Format
-from monitor.core.fitting.fit import Recipe
-from monitor.core.model.vae import Architecture
+from monitor.core.fitting.recipe import Recipe
+from monitor.core.model.architecture import Architecture
 from monitor.core.threshold.threshold import Threshold
 from monitor.core.windows.windows import Windows
 from monitor.settings.base import MASK, Section, about, expected, literal, shown

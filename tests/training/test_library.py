@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from monitor.core.fitting.fit import fit
-from monitor.core.model.detector import Model
+from monitor.core.model.model import Model
 from monitor.store.base import StoreUnavailable
 from monitor.store.files import LocalBlobs
 from monitor.store.models import ModelInvalid, Models

@@ -24,7 +24,7 @@ from monitor.core.records import Alert, ChannelShare, Partition, ScoreBatch, Sta
 from monitor.core.sensors.checks import FAULTS
 from monitor.core.sensors.clocks import FAULT as CLOCK
 from monitor.core.sensors.clocks import Skew
-from monitor.core.sensors.findings import SensorFaults
+from monitor.core.sensors.mask import SensorFaults
 
 Row = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 

@@ -29,13 +29,16 @@ import torch
 from torch import nn
 
 from monitor.core.fitting.corpus import Corpus, Cut, cut, held_out, reorder
-from monitor.core.model.detector import LEVELS, Calibration, Model, scores, squared_errors
+from monitor.core.fitting.profile import learn_profile
+from monitor.core.fitting.recipe import Recipe
+from monitor.core.model.architecture import Architecture
+from monitor.core.model.detector import scores, squared_errors
 from monitor.core.model.errors import channels_seen, moves, newest, over_channels, read_out
 from monitor.core.model.forward import BATCH, Reconstruction
+from monitor.core.model.model import LEVELS, Calibration, Model
 from monitor.core.model.scaling import Doubles, Scaling, fit_scaling
-from monitor.core.model.vae import VAE, Architecture
+from monitor.core.model.vae import VAE
 from monitor.core.records import Floats, Times
-from monitor.core.sensors.profile import learn
 
 LIMIT = 0.995  # quantile of the clean windows' errors that counts as the edge, 1.0, of each horizon
 LEAST_ROWS = 256  # rows of its own before an asset gets statistics of its own
@@ -51,23 +54,6 @@ _KL_RISE = 0.3
 _FEWER_STEPS, _LOWER_RATE = 3, 4  # with an incumbent
 
 Progress = Callable[[int, int, float], None]  # steps done, steps planned, loss on the held-out windows
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How to fit."""
-
-    hidden: int = 32
-    latent: int = 12
-    layers: int = 3
-    kernel: int = 5
-    steps: int = 800
-    batch: int = 128
-    learning_rate: float = 2e-3
-    patience: int = 8  # looks at the held-out windows without improvement before it stops
-    worst: float = 0.02  # share of blocks left out that the incumbent scores highest
-    seed: int = 0
-    device: str = "cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +87,9 @@ def fit(corpus: Corpus, recipe: Recipe, incumbent: Model | None, progress: Progr
     network, steps, loss = _optimise(train, check, scaling, rows, architecture, recipe, incumbent, progress)
     network.eval()
     calibration = calibrate(network, cut(corpus), check, scaling, rows)
-    weights = {name: tensor.cpu().numpy().copy() for name, tensor in network.state_dict().items()}
+    weights = {name: tensor.numpy().copy() for name, tensor in network.state_dict().items()}
     habits = incumbent.habits if incumbent is not None else None
-    model = Model(architecture, corpus.channels, scaling, calibration, weights, "", habits or learn(corpus))
+    model = Model(architecture, corpus.channels, scaling, calibration, weights, "", habits or learn_profile(corpus))
     model.check()
     return Fitted(model, len(train), len(check), steps, loss)
 
@@ -116,8 +102,7 @@ def held_out_loss(network: VAE, check: Cut, scaling: Scaling, rows: Times) -> fl
     network.eval()
     with torch.inference_mode():
         for begin in range(0, len(index), 256):
-            part = scaled(check, index[begin : begin + 256], scaling, rows)
-            x, observed = (tensor.to(network.noise.device) for tensor in part)
+            x, observed = scaled(check, index[begin : begin + 256], scaling, rows)
             total += float(network.loss(x, observed, 1.0, noise).sum())
     network.train()
     return total / len(index)
@@ -231,8 +216,7 @@ def _optimise(  # noqa: PLR0917 - one call, in the order of the text above
     progress: Progress,
 ) -> tuple[VAE, int, float]:
     """The network at its best on the held-out windows, the steps done, and that loss."""
-    network = _start(architecture, recipe.seed) if incumbent is None else incumbent.network().train()
-    network = network.to(recipe.device)
+    network = _start(architecture, recipe.seed, incumbent)
     steps = recipe.steps if incumbent is None else max(1, recipe.steps // _FEWER_STEPS)
     equal = int(_EQUAL * steps) if incumbent is None else 0
     optimizer = _optimizer(network, recipe.learning_rate / (1 if incumbent is None else _LOWER_RATE))
@@ -240,8 +224,7 @@ def _optimise(  # noqa: PLR0917 - one call, in the order of the text above
     best, lowest, since = network.state_dict(), math.inf, 0
     for step in range(1, steps + 1):
         _set_rates(optimizer, step, steps, equal)
-        part = scaled(train, draw.integers(len(train), size=recipe.batch), scaling, rows)
-        x, observed = (tensor.to(recipe.device) for tensor in part)
+        x, observed = scaled(train, draw.integers(len(train), size=recipe.batch), scaling, rows)
         weight = 1.0 if incumbent is not None else min(1.0, step / (_KL_RISE * steps))
         optimizer.zero_grad()
         network.loss(x, observed, weight, noise).mean().backward()  # type: ignore[no-untyped-call]
@@ -289,8 +272,14 @@ def _optimizer(network: VAE, rate: float) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, fused=True)
 
 
-def _start(architecture: Architecture, seed: int) -> VAE:
-    """A network with random weights, leaving torch's global generator as it was."""
+def _start(architecture: Architecture, seed: int, incumbent: Model | None) -> VAE:
+    """Return the network to start from: the incumbent's, or one with random weights.
+
+    torch's global generator stays as it was.
+    """
+    if incumbent is not None:
+        return VAE.of(incumbent).train()
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return VAE(architecture)

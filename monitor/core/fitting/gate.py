@@ -12,7 +12,9 @@ import numpy as np
 
 from monitor.core.fitting.corpus import Corpus, Cut, cut, held_out, reorder
 from monitor.core.fitting.fit import MOST_CHECKED, held_out_loss
-from monitor.core.model.detector import Model, scores
+from monitor.core.model.detector import scores
+from monitor.core.model.model import Model
+from monitor.core.model.vae import VAE
 from monitor.core.records import Floats
 
 SHIFT = 4.0  # deviations; clearly a fault, and not so large that any model would see it
@@ -50,7 +52,8 @@ def _in_channels(corpus: Corpus, channels: tuple[str, ...]) -> Cut:
 
 
 def _loss(model: Model, check: Cut, corpus: Corpus) -> float:
-    return held_out_loss(model.network(), check, model.scaling, model.scaling.rows(corpus.assets))
+    network = VAE.of(model)
+    return held_out_loss(network, check, model.scaling, model.scaling.rows(corpus.assets))
 
 
 def _seen(model: Model, check: Cut, corpus: Corpus) -> float:

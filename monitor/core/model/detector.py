@@ -11,135 +11,20 @@ Scores do not depend on which windows share a batch: see reconstruct.py.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from monitor.core.model.errors import beyond_usual, channels_seen, horizons, moves, newest, over_channels, read_out
 from monitor.core.model.forward import Reconstruction
+from monitor.core.model.model import Calibration, Model
 from monitor.core.model.new_assets import WindowScaling
-from monitor.core.model.scaling import Scaling
-from monitor.core.model.vae import VAE, Architecture
-from monitor.core.records import Bools, ChannelShare, Floats, ScoreBatch, State, WindowBatch, pack_names, unpack_names
-from monitor.core.sensors.profile import SensorProfile
+from monitor.core.model.vae import VAE
+from monitor.core.records import Bools, ChannelShare, Floats, ScoreBatch, WindowBatch
 
-LARGEST_SIZE = 2**16  # of an architecture as it is read back; 2**12 windows of that length would fill a machine
 AT_ONCE = 4096  # windows for `scores`: a few dozen megabytes
 ROUNDS = 3  # of imputation
 FORESEEN = 10.0  # times its usual error a channel usually moves: 70 to 79 on the simulated plant, 0.3 to 1.6 on servers
-LEVELS = np.array([0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0])
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """What clean windows looked like to the model."""
-
-    error: Floats  # (C,) mean squared error per channel, scaled units
-    move: Floats  # (C,) how far a channel usually moves: mean of `readout.moves`, scaled units squared
-    limits: Floats  # (H + 1,) LIMIT quantile of `over_channels`, per horizon and, last, of the level
-    scores: Floats  # (len(LEVELS),) quantiles of the score
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """Everything that is needed to score, as it is stored: see `pack` for the arrays."""
-
-    architecture: Architecture
-    channels: tuple[str, ...]
-    scaling: Scaling
-    calibration: Calibration
-    weights: State
-    version: str = ""  # given by the model store
-    habits: SensorProfile | None = None  # of the sensors; models of older versions have none
-
-    def pack(self) -> tuple[dict[str, Any], State]:
-        """Manifest entries and arrays, for the model store."""
-        a, c = self.architecture, self.calibration
-        manifest = {
-            "architecture": {name: getattr(a, name) for name in Architecture.__slots__},
-            "channels": list(self.channels),
-            "assets": len(self.scaling.assets),
-            "calibration": {"levels": LEVELS.tolist(), "scores": [round(float(v), 6) for v in c.scores]},
-        }
-        tensors = {f"weights.{name}": value for name, value in self.weights.items()}
-        tensors |= {"scaling.center": self.scaling.center, "scaling.scale": self.scaling.scale}
-        tensors |= {"scaling.assets": pack_names(self.scaling.assets)}
-        tensors |= {f"calibration.{name}": getattr(c, name) for name in Calibration.__slots__}
-        if self.habits is not None:
-            tensors |= {f"habits.{name}": getattr(self.habits, name) for name in SensorProfile.__slots__}
-        return manifest, tensors
-
-    @classmethod
-    def unpack(cls, version: str, manifest: dict[str, Any], tensors: State) -> "Model":
-        """The inverse of `pack`. Raises ValueError naming what is missing or does not fit."""
-        try:
-            sizes = dict(manifest["architecture"])
-            if not all(type(size) is int and size <= LARGEST_SIZE for size in sizes.values()):
-                raise ValueError(f"model {version}: sizes are whole numbers up to {LARGEST_SIZE}, found {sizes}")
-            architecture, channels = Architecture(**sizes), tuple(manifest["channels"])
-            if not all(isinstance(name, str) for name in channels) or len(set(channels)) < len(channels):
-                raise ValueError(f"model {version}: channels are different names, found {channels}")
-            assets = tuple(unpack_names(tensors["scaling.assets"]))
-            model = cls(
-                architecture,
-                channels,
-                Scaling(assets, tensors["scaling.center"], tensors["scaling.scale"]),
-                Calibration(*(tensors[f"calibration.{name}"] for name in Calibration.__slots__)),
-                {name.removeprefix("weights."): v for name, v in tensors.items() if name.startswith("weights.")},
-                version,
-                SensorProfile(*(tensors[f"habits.{name}"] for name in SensorProfile.__slots__))
-                if "habits.rest" in tensors
-                else None,
-            )
-        except (KeyError, TypeError, RecursionError) as missing:
-            raise ValueError(f"model {version}: manifest or weights lack {missing}") from missing
-        model.check()
-        return model
-
-    def check(self) -> None:
-        """Raises ValueError unless the arrays have the architecture's shapes and divisors are above 0."""
-        C, A = self.architecture.channels, len(self.scaling.assets)
-        limits = len(horizons(self.architecture.length)) + 1
-        scaling, calibration = self.scaling, self.calibration
-        wanted = {
-            "channels": ((C,), "U"),
-            "center": ((A + 1, C), "f"),
-            "scale": ((A + 1, C), "f"),
-            "error": ((C,), "f"),
-            "move": ((C,), "f"),
-            "limits": ((limits,), "f"),
-            "scores": (LEVELS.shape, "f"),
-        }
-        if self.habits is not None:
-            self.habits.check(C)
-        divisors = (scaling.scale, calibration.error, calibration.move, calibration.limits)
-        arrays = (scaling.center, *divisors, calibration.scores)
-        shapes = [((len(self.channels),), "U"), *((array.shape, array.dtype.kind) for array in arrays)]
-        found = dict(zip(wanted, shapes, strict=True))
-        if wanted != found:
-            raise ValueError(f"model {self.version}: expected shapes and kinds {wanted}, found {found}")
-        if not all((array > 0).all() for array in divisors):
-            raise ValueError(f"model {self.version}: a scale, an error, a move or a limit is not above 0")
-        self.network()
-
-    def network(self, device: str = "cpu") -> VAE:
-        """A network with these weights on a device, in evaluation mode.
-
-        Raises ValueError if a weight is no float32 or misshapen.
-        """
-        with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
-            network = VAE(self.architecture)
-        if not all(value.dtype == np.float32 for value in self.weights.values()):
-            raise ValueError(f"model {self.version}: weights are float32")
-        try:
-            tensors = {name: torch.from_numpy(np.array(value)) for name, value in self.weights.items()}
-            network.load_state_dict(tensors, assign=True)
-        except RuntimeError as wrong:
-            raise ValueError(f"model {self.version}: {wrong}") from wrong
-        return network.eval().to(device)
 
 
 def squared_errors(network: Reconstruction, x: Floats, observed: Bools) -> tuple[Floats, Floats]:
@@ -162,7 +47,7 @@ def scores(model: Model, values: Floats, observed: Bools, rows: npt.NDArray[np.i
 
     For training, where there are many: a few at a time, since all that is reckoned of them is five times as large.
     """
-    network = Reconstruction.of(model.network())
+    network = Reconstruction.of(VAE.of(model))
     parts = [np.empty(0, np.float32)]
     for begin in range(0, len(values), AT_ONCE):
         part = slice(begin, begin + AT_ONCE)
@@ -191,9 +76,9 @@ def impute(network: Reconstruction, x: Floats, observed: Bools, doubted: Bools) 
 class Detector:
     """Scores windows with one model; holds no state of the assets."""
 
-    def __init__(self, model: Model, device: str = "cpu") -> None:
+    def __init__(self, model: Model) -> None:
         self.model = model
-        self.network = model.network(device)
+        self.network = VAE.of(model)
         self._reconstruction = Reconstruction.of(self.network)
         self._deviation = np.sqrt(model.calibration.error)  # (C,)
         self._foresees = float(np.median(model.calibration.move / model.calibration.error)) >= FORESEEN

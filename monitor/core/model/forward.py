@@ -7,8 +7,7 @@ test holds the two together. Where torch has oneDNN, a convolution and its GELU 
 oneDNN's own order, by operators that torch keeps for its compiler (docs/decisions/0008-forward.md says why).
 
 What a window gives does not depend on which windows share its batch: batches are padded to a multiple of PAD, below
-which the matrix kernels round differently (measured: 9e-8), and replay after a crash needs the same bits. On a GPU the
-kernel hangs on the size of the batch, so there all are padded to BATCH.
+which the matrix kernels round differently (measured: 9e-8), and replay after a crash needs the same bits.
 """
 
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, gelu, linear
 
-from monitor.core.model.vae import VAE, Architecture, Doubling
+from monitor.core.model.architecture import Architecture
+from monitor.core.model.vae import VAE, Doubling
 from monitor.core.records import Bools, Floats
 
 # Whether torch has oneDNN (on x86-64 and ARM it has), and in it the operators that compute both in one.
@@ -43,13 +43,13 @@ class Reconstruction:
 
     @classmethod
     def of(cls, network: VAE, *, fused: bool = FUSED) -> "Reconstruction":
-        """From the weights as they are now, on their device; `fused` as FUSED, and only on the CPU."""
-        a, fused = network.architecture, fused and network.noise.device.type == "cpu"
+        """From the weights as they are now; `fused` as FUSED."""
+        a = network.architecture
         with torch.no_grad():
             # The network flattens features as (hidden, steps), here they lie as (steps, hidden).
             mu = network.mu.weight.view(a.latent, a.hidden, -1).transpose(1, 2).reshape(a.latent, -1)
             wide, bias = (
-                tensor.view(a.hidden, network.shortest, -1).transpose(0, 1).reshape(a.hidden * network.shortest, -1)
+                tensor.view(a.hidden, a.shortest, -1).transpose(0, 1).reshape(a.hidden * a.shortest, -1)
                 for tensor in (network.widen.weight, network.widen.bias)
             )
             return cls(
@@ -72,20 +72,18 @@ class Reconstruction:
     def reconstruct(self, x: Floats, observed: Bools) -> Floats:
         """Windows x (B, C, L) in scaled units, 0 where not observed -> what they should be (B, C, L)."""
         B, C, L = x.shape
-        result, device = np.empty_like(x), self.mu[0].device
-        pad = PAD if device.type == "cpu" else BATCH
+        result = np.empty_like(x)
         whole = bool(observed.all())
-        exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)  # nothing on the CPU
-        with torch.inference_mode(), exact:
+        with torch.inference_mode():
             for start in range(0, B, BATCH):
                 part = x[start : start + BATCH]
                 n = len(part)
-                steps = np.zeros((-(-n // pad) * pad, 1, L, C + 1), np.float32)
+                steps = np.zeros((-(-n // PAD) * PAD, 1, L, C + 1), np.float32)
                 steps[:n, 0, :, :C] = part.transpose(0, 2, 1)
                 steps[n:, 0, :, C] = 1
                 if not whole:
                     steps[:n, 0, :, C] = 1 - observed[start : start + BATCH].mean(1, dtype=np.float32)
-                result[start : start + BATCH] = self._forward(torch.from_numpy(steps).to(device))[:n].cpu().numpy()
+                result[start : start + BATCH] = self._forward(torch.from_numpy(steps))[:n].numpy()
         return result
 
     def _forward(self, steps: Tensor) -> Tensor:

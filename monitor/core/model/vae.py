@@ -13,34 +13,14 @@ Scaling, scoring and fitting live elsewhere (scaling.py, detector.py, training.p
 """
 
 import math
-from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True, slots=True)
-class Architecture:
-    """What determines the shape of every weight.
-
-    Raises ValueError (from `__post_init__`) where the numbers do not fit together.
-    """
-
-    channels: int  # C
-    length: int = 64  # L: 64 steps found slow faults better than 32 at the same cost per step; 32..256
-    hidden: int = 32  # width of every convolution; 16..64
-    latent: int = 12  # size of the bottleneck; 4..16. Larger copies the input, anomalies included
-    layers: int = 3  # each halves the time axis; 2..4
-    kernel: int = 5  # odd, in steps; 3..7
-
-    def __post_init__(self) -> None:
-        if min(self.channels, self.length, self.hidden, self.latent, self.layers, self.kernel) < 1:
-            raise ValueError(f"every size must be at least 1: {self}")
-        if self.length % 2**self.layers:
-            raise ValueError(f"length {self.length} is not divisible by 2**layers = {2**self.layers}")
-        if self.kernel % 2 == 0:
-            raise ValueError(f"kernel {self.kernel} is even; the output would be shifted by half a step")
+from monitor.core.model.architecture import Architecture
+from monitor.core.model.model import Model
 
 
 class Doubling(nn.Conv1d):
@@ -86,7 +66,6 @@ class VAE(nn.Module):
         super().__init__()
         a = architecture
         self.architecture = a
-        self.shortest = a.length // 2**a.layers
         widths = [a.channels + 1] + [a.hidden] * a.layers  # + 1: share of channels missing at each step
         down: list[nn.Module] = []
         up: list[nn.Module] = []
@@ -94,9 +73,9 @@ class VAE(nn.Module):
             down += [nn.Conv1d(before, after, a.kernel, stride=2, padding=a.kernel // 2), nn.GELU()]
             up += [Doubling(a.hidden, a.kernel), nn.GELU()]
         self.encoder = nn.Sequential(*down, nn.Flatten())
-        self.mu = nn.Linear(a.hidden * self.shortest, a.latent)
-        self.log_variance = nn.Linear(a.hidden * self.shortest, a.latent)
-        self.widen = nn.Linear(a.latent, a.hidden * self.shortest)
+        self.mu = nn.Linear(a.hidden * a.shortest, a.latent)
+        self.log_variance = nn.Linear(a.hidden * a.shortest, a.latent)
+        self.widen = nn.Linear(a.latent, a.hidden * a.shortest)
         self.decoder = nn.Sequential(*up)
         self.reading = nn.Conv1d(a.hidden, a.channels, 1)
         self.noise = nn.Parameter(torch.zeros(a.channels))  # log variance of each channel's likelihood
@@ -108,6 +87,17 @@ class VAE(nn.Module):
                 if part.bias is not None:
                     nn.init.zeros_(part.bias)
 
+    @classmethod
+    def of(cls, model: Model) -> "VAE":
+        """Return the network of a model, with the model's weights and in evaluation mode."""
+        # On "meta", weights that are replaced at once take no memory and draw no random numbers.
+        with torch.device("meta"):
+            network = cls(model.architecture)
+
+        tensors = {name: torch.from_numpy(np.array(value)) for name, value in model.weights.items()}
+        network.load_state_dict(tensors, assign=True)
+        return network.eval()
+
     def encode(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the latent, each (B, latent). Cells without a value hold 0 in `x`."""
         missing = 1 - observed.to(x.dtype).mean(1, keepdim=True)  # (B, 1, L)
@@ -117,7 +107,7 @@ class VAE(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         """Reconstruction (B, C, L) of latent z (B, latent)."""
         features: Tensor = nn.functional.gelu(self.widen(z))
-        features = features.view(-1, self.architecture.hidden, self.shortest).transpose(1, 2).contiguous()
+        features = features.view(-1, self.architecture.hidden, self.architecture.shortest).transpose(1, 2).contiguous()
         steps: Tensor = self.decoder(features)  # (B, L, hidden)
         weight, bias = self.reading.weight[:, :, 0], self.reading.bias
         assert bias is not None, "made with one above"
@@ -130,7 +120,7 @@ class VAE(nn.Module):
         (Kingma & Welling 2014, appendix B), scaled by the share of cells observed (Donut, equation 3).
         """
         mu, log_variance = self.encode(x, observed)
-        epsilon = torch.randn(mu.shape, generator=generator).to(mu.device)
+        epsilon = torch.randn(mu.shape, generator=generator)
         reconstruction = self.decode(mu + epsilon * torch.exp(0.5 * log_variance))
         noise = self.noise.clamp(-6, 3)  # e-6: a constant channel must not swallow the whole loss
         seen = observed.to(x.dtype)

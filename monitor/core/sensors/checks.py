@@ -30,8 +30,7 @@ import numpy.typing as npt
 
 from monitor.core.arrays import NEVER, extend, pick_columns
 from monitor.core.records import Bools, Floats, State, Times, WindowBatch, join_windows, pack_names, unpack_names
-from monitor.core.sensors.findings import SensorFaults, joined
-from monitor.core.sensors.mask import CellMask
+from monitor.core.sensors.mask import CellMask, SensorFaults, join_faults
 from monitor.core.sensors.profile import SensorProfile
 from monitor.core.windows.new_steps import Counts, NewSteps
 
@@ -122,7 +121,7 @@ class Sensors:
             part = windows.take(np.arange(begin, end))
             parts.append(self._judge(part, NewSteps(part, self._end, self._step_ms)))
         marked, findings = zip(*parts, strict=True)
-        return join_windows(marked), joined(marked, findings)
+        return join_windows(marked), join_faults(marked, findings)
 
     def _judge(self, windows: WindowBatch, steps: NewSteps) -> tuple[WindowBatch, SensorFaults | None]:
         """The same for windows among which no asset has a second run of steps."""

@@ -7,16 +7,32 @@ not depend on which others share their batch.
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from monitor.core.arrays import Index, pick_columns
-from monitor.core.records import Bools, State, Times
+from monitor.core.records import Bools, Floats, State, Times, WindowBatch
 from monitor.core.windows.new_steps import NewSteps
 
 _SOUND = 2**62  # found never
 Reach = tuple[Bools, Callable[[Index], Times]]  # where (T, C) faults are found; the step (n, C) each lasts since
+
+
+@dataclass(frozen=True, slots=True)
+class SensorFaults:
+    """What was found of each window and channel, as of the window's newest step."""
+
+    fault: npt.NDArray[np.int8]  # (B, C) number in `sensors.FAULTS`
+    score: Floats  # (B, C) repetitions, steps of silence, or doubted steps in the window
+    threshold: Floats  # (B, C) what is tolerated of that
+    begin: Times  # (B, C) ms UTC: since when
+
+    def take(self, index: Index) -> "SensorFaults":
+        """The windows at `index` (K,), in that order."""
+        return SensorFaults(self.fault[index], self.score[index], self.threshold[index], self.begin[index])
 
 
 class CellMask:
@@ -102,6 +118,21 @@ class CellMask:
         if cells.dtype != np.bool_ or (len(rows) and cells.shape != shape):
             raise ValueError(f"state of doubts: cells are {cells.dtype} {cells.shape}, expected bool {shape}")
         self._cells = {row: cells[place].copy() for place, row in enumerate(rows.tolist())}
+
+
+def join_faults(windows: Sequence[WindowBatch], parts: Sequence[SensorFaults | None]) -> SensorFaults | None:
+    """The findings of several batches of windows as one; None if nothing was found of any."""
+    if all(part is None for part in parts):
+        return None
+    known = [_nothing(batch) if part is None else part for batch, part in zip(windows, parts, strict=True)]
+    names = SensorFaults.__slots__
+    return SensorFaults(*(np.concatenate([getattr(part, name) for part in known]) for name in names))
+
+
+def _nothing(windows: WindowBatch) -> SensorFaults:
+    shape = windows.values.shape[:2]
+    begin = np.broadcast_to(windows.ends[:, None], shape)
+    return SensorFaults(np.zeros(shape, np.int8), np.zeros(shape, np.float32), np.ones(shape, np.float32), begin)
 
 
 def _backs(steps: NewSteps, reach: Sequence[Reach], jumps: Bools) -> Iterator[tuple[int, int, int, int]]:

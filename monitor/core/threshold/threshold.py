@@ -26,7 +26,7 @@ from typing import Literal
 import numpy as np
 
 from monitor.core.arrays import LARGEST, Doubles, Index, extend, first_of_run, ordinals
-from monitor.core.model.detector import LEVELS
+from monitor.core.model.model import LEVELS
 from monitor.core.records import Bools, Floats, Ints, State, ThresholdBatch, Times
 from monitor.core.threshold.histogram import LEAST_CLIP, Histogram
 from monitor.core.threshold.ring import Ring, Scores, check_arrays

@@ -10,7 +10,7 @@ from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.records import Alert, Partition, ScoreBatch, WindowBatch
 from monitor.core.sensors.checks import FAULTS
 from monitor.core.sensors.clocks import Skew
-from monitor.core.sensors.findings import SensorFaults
+from monitor.core.sensors.mask import SensorFaults
 
 PARTITION = Partition("readings", 1)
 NAMES, CHANNELS = ("a", "b"), ("flow", "pressure")

@@ -7,9 +7,12 @@ import pytest
 import torch
 
 from monitor.core.fitting.corpus import Corpus, cut, held_out
-from monitor.core.fitting.fit import CHECK_STEPS, LIMIT, Fitted, Recipe, fit, mean_error, prepare
+from monitor.core.fitting.fit import CHECK_STEPS, LIMIT, Fitted, fit, mean_error, prepare
 from monitor.core.fitting.gate import refusal
-from monitor.core.model.detector import LEVELS, Detector, Model
+from monitor.core.fitting.recipe import Recipe
+from monitor.core.model.detector import Detector
+from monitor.core.model.model import LEVELS, Model
+from monitor.core.model.vae import VAE
 from tests.core.machines import ASSETS, CHANNELS, FAST, STEP, L, corpus, model, rows, windows
 
 
@@ -98,8 +101,9 @@ def test_a_usual_error_is_not_below_that_of_held_out_windows() -> None:
     short = corpus(10 * L)
     made = learn(short, replace(FAST, steps=2000, patience=1000)).model
     rows_of = made.scaling.rows(short.assets)
-    held = mean_error(made.network(), cut(short.take(held_out(short))), made.scaling, rows_of)
-    seen = mean_error(made.network(), cut(short.take(~held_out(short))), made.scaling, rows_of)
+    network = VAE.of(made)
+    held = mean_error(network, cut(short.take(held_out(short))), made.scaling, rows_of)
+    seen = mean_error(network, cut(short.take(~held_out(short))), made.scaling, rows_of)
     assert (held > 1.5 * seen).any()
     assert (made.calibration.error >= held).all()
 

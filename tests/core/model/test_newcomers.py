@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from monitor.core.model.detector import Detector, Model
+from monitor.core.model.detector import Detector
+from monitor.core.model.model import Model
 from monitor.core.model.new_assets import CELLS, CLASS_ROWS, LEVEL, SCALE, WIDE, NewAssets
 from monitor.core.model.scaling import Scaling
 from monitor.core.pipeline import Pipeline

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from monitor.core.model.architecture import Architecture
 from monitor.core.model.forward import BATCH, FUSED, Reconstruction
-from monitor.core.model.vae import VAE, Architecture
+from monitor.core.model.vae import VAE
 
 SHAPES = [
     Architecture(8),

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from monitor.core.fitting.history import History
-from monitor.core.model.detector import Detector, Model
+from monitor.core.model.detector import Detector
+from monitor.core.model.model import Model
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Outputs
 from tests.core.machines import ASSETS, CHANNELS, STEP, L, model, rows, windows

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from monitor.core.alerts.machine_alerts import MachineAlerts
-from monitor.core.model.detector import LEVELS
+from monitor.core.model.model import LEVELS
 from monitor.core.records import Floats, Partition, ScoreBatch, ThresholdBatch, WindowBatch
 from monitor.core.threshold.budget import AIM, DAY_MS, EPOCH, MARGINS, PRIOR_RATE, PRIOR_SCALE, Budget
 from monitor.core.threshold.threshold import Threshold

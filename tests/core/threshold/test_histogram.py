@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from monitor.core.arrays import LARGEST
-from monitor.core.model.detector import LEVELS
+from monitor.core.model.model import LEVELS
 from monitor.core.records import Floats
 from monitor.core.threshold.histogram import (
     BLOCKS,

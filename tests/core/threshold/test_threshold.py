@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from monitor.core.model.detector import LEVELS
+from monitor.core.model.model import LEVELS
 from monitor.core.records import Floats, ThresholdBatch
 from monitor.core.threshold.histogram import ERROR
 from monitor.core.threshold.ring import Ring

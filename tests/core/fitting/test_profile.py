@@ -3,20 +3,21 @@
 import numpy as np
 import pytest
 
-from monitor.core.sensors.profile import LEAST_PAIRS, NOT_JUDGED, SensorProfile, learn
+from monitor.core.fitting.profile import LEAST_PAIRS, learn_profile
+from monitor.core.sensors.profile import NOT_JUDGED, SensorProfile
 from tests.core.machines import CHANNELS, L, corpus, history, rows
 
 STEPS = 1600
 
 
 def learned(values: np.ndarray) -> SensorProfile:
-    return learn(history(values).normal())
+    return learn_profile(history(values).normal())
 
 
 def test_habits_are_those_of_all_assets() -> None:
     """Range and largest change are over every asset's readings in the history; sound readings neither rest nor lack."""
     made, seen = corpus(STEPS), corpus(STEPS).values
-    habits = learn(made)
+    habits = learn_profile(made)
     assert habits.low.tolist() == pytest.approx(seen.min((0, 2)).tolist())
     assert habits.high.tolist() == pytest.approx(seen.max((0, 2)).tolist())
     runs = rows(STEPS)[:, : STEPS // L * L]
