@@ -29,7 +29,7 @@ NAMES = [
         "Sensors.load_state",
         "SensorAlerts.load_state",
         "Clocks.load_state",
-        "Newcomers.load_state",
+        "NewAssets.load_state",
         "Histogram.load_state",
         "History.load_state",
         "Corpus.unpack",
