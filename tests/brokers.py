@@ -10,6 +10,7 @@ installed, and a silent skip would be a hole.
 
 import json
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -31,28 +32,34 @@ END_TXN, TXN_OFFSET_COMMIT = 26, 28
 
 
 class Broker:
-    """A broker that runs. `kind` is "mock", "tansu" or "noida"."""
+    """A broker that runs. `kind` is "mock", "tansu", "noida" or "apache"; `processes` holds its nodes by number."""
 
-    def __init__(self, kind: str, bootstrap: str, process: "subprocess.Popen[str]") -> None:
+    def __init__(self, kind: str, bootstrap: str, processes: "dict[int, subprocess.Popen[Any]]") -> None:
         self.kind = kind
         self.bootstrap = bootstrap
-        self.process = process
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
+        self.processes = processes
 
     def stop(self) -> None:
-        """End the process. A second call does nothing."""
-        if self.process.poll() is None:
-            if self.kind == "noida":  # the others keep nothing; Tansu takes 5 s to end kindly
-                self.process.terminate()
-            else:
-                self.process.kill()
-            self.process.wait(_END_S)
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                pipe.close()
+        """End the processes. A second call does nothing."""
+        for process in self.processes.values():
+            if process.poll() is None:
+                process.kill()  # nothing of it is read again
+                process.wait(_END_S)
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
+
+
+@contextmanager
+def suspended(broker: Broker) -> Iterator[None]:
+    """While it lasts, the broker accepts connections and answers nothing."""
+    for process in broker.processes.values():
+        os.kill(process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in broker.processes.values():
+            os.kill(process.pid, signal.SIGCONT)
 
 
 class MockBroker(Broker):
@@ -60,11 +67,12 @@ class MockBroker(Broker):
 
     def do(self, op: str, *args: Any) -> int:
         """Call one of the functions listed in tests/mock_broker_host.py."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps({"op": op, "args": args}) + "\n")
-        self.process.stdin.flush()
-        answer = json.loads(self.process.stdout.readline())
+        (process,) = self.processes.values()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps({"op": op, "args": args}) + "\n")
+        process.stdin.flush()
+        answer = json.loads(process.stdout.readline())
         assert "error" not in answer, answer
         return int(answer["result"])
 
@@ -105,7 +113,7 @@ def mock_broker(topics: Mapping[str, int] | None = None, brokers: int = 1) -> It
         cwd=Path(__file__).parent.parent,
     )
     assert process.stdout is not None
-    broker = MockBroker("mock", json.loads(process.stdout.readline())["bootstrap"], process)
+    broker = MockBroker("mock", json.loads(process.stdout.readline())["bootstrap"], {0: process})
     try:
         for name, partitions in (topics or {}).items():
             broker.create_topic(name, partitions)
@@ -157,10 +165,9 @@ def evict_by_heartbeat(bootstrap: str, group: str, member: str) -> None:
     """As `evict`, for a group of the consumer protocol: a heartbeat of epoch -1 is how its members leave."""
     names = b"".join(bytes([len(name) + 1]) + name for name in (group.encode(), member.encode()))
     header = struct.pack(">hhihx", 68, 1, 1, 0)  # as above, and no tags
-    nothing_else = struct.pack(
-        ">ixxixxxx", -1, -1
-    )  # epoch; no instance, rack; timeout; no topics, assignor, partitions
-    code = struct.unpack(">h", _ask(bootstrap, header + names + nothing_else)[9:11])[0]
+    # Epoch; no instance, no rack; timeout; no topics, pattern, assignor, partitions; no tags.
+    rest = struct.pack(">ixxixxxxx", -1, -1)
+    code = struct.unpack(">h", _ask(bootstrap, header + names + rest)[9:11])[0]
     assert code == 0, f"ConsumerGroupHeartbeat was answered with error {code}"
 
 
@@ -197,20 +204,21 @@ def _running(kind: str, command: Sequence[str], port: int) -> Iterator[Broker]:
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True
     )
-    broker = Broker(kind, f"127.0.0.1:{port}", process)
+    broker = Broker(kind, f"127.0.0.1:{port}", {0: process})
     try:
-        _wait_until_it_listens(broker, port)
+        listening(kind, process, port, _READY_S)
         yield broker
     finally:
         broker.stop()
 
 
-def _wait_until_it_listens(broker: Broker, port: int) -> None:
-    deadline = time.monotonic() + _READY_S
+def listening(kind: str, process: "subprocess.Popen[Any]", port: int, patience_s: float) -> None:
+    """Wait until the process listens on the port."""
+    deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
-        assert broker.process.poll() is None, f"{broker.kind} ended with {broker.process.returncode}"
+        assert process.poll() is None, f"{kind} ended with {process.returncode}"
         try:
             return socket.create_connection(("127.0.0.1", port), 1.0).close()
         except OSError:
             time.sleep(0.02)
-    raise AssertionError(f"{broker.kind} did not listen on port {port} within {_READY_S} s")
+    raise AssertionError(f"{kind} did not listen on port {port} within {patience_s} s")

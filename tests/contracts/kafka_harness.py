@@ -1,13 +1,19 @@
-"""Kafka as the contract suites want it: sources, sinks and a look at the other side, for any of the test brokers."""
+"""Kafka as the contract suites want it: sources, sinks and a look at the other side, for any of the test brokers.
 
+Several tests may share a broker, so a harness makes names for topics and groups that no other harness has.
+"""
+
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from itertools import count
 from typing import Any, Literal
+from uuid import uuid4
 
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
-from monitor.connectors.base import Source
+from monitor.connectors.base import Source, Unavailable
 from monitor.connectors.kafka.client import Config
 from monitor.connectors.kafka.sink import KafkaSink, create_topics
 from monitor.connectors.kafka.source import KafkaSource
@@ -24,6 +30,21 @@ FAST: Config = {  # so that a test need not wait for what takes its time in a pl
 MEMBER: Config = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 100}  # 6 s is the least a real broker accepts
 MOCK_MEMBER: Config = {**MEMBER, "session.timeout.ms": 2000}  # the mock lets every rebalance last 1 s less than this
 PARTITIONS = 3  # of a topic that a sink writes to
+_TOPIC_S = 30.0  # for a topic to be made and to have leaders; a broker that has just been started refuses for a while
+
+
+class Names:
+    """Names that nothing else on the broker has: `next("topic")`, and `own("g")`, the same for the same word."""
+
+    def __init__(self) -> None:
+        self._mark = uuid4().hex[:8]
+        self._numbers = count()
+
+    def next(self, word: str) -> str:
+        return f"{word}-{self._mark}-{next(self._numbers)}"
+
+    def own(self, word: str) -> str:
+        return f"{word}-{self._mark}"
 
 
 class GroupHarness:
@@ -35,10 +56,16 @@ class GroupHarness:
         self._options: Config = {"bootstrap.servers": broker.bootstrap, **FAST, **options}
         alone: Config = {"batch.num.messages": 1} if broker.kind == "tansu" else {}  # it counts a batch as one message
         self._producer = Producer({"bootstrap.servers": broker.bootstrap, "linger.ms": 0, "log_level": 0, **alone})
-        self._numbers = count()
+        self._names = Names()
+
+    def with_options(self, options: Config) -> "GroupHarness":
+        """The same group and topics for members with other options."""
+        other = GroupHarness(self._broker, options, self.patience)
+        other._names = self._names
+        return other
 
     def partitions(self, count: int) -> list[Partition]:
-        topic = f"topic-{next(self._numbers)}"
+        topic = self._names.next("topic")
         make_topic(self._broker, topic, count)
         return [Partition(topic, number) for number in range(count)]
 
@@ -63,7 +90,8 @@ class GroupHarness:
         leave(self._broker.bootstrap, source._group, source._opened().memberid())
 
     def _source(self, partitions: Sequence[Partition], group: str, reset: Literal["earliest", "latest"]) -> KafkaSource:
-        return KafkaSource(self._options, [partitions[0].topic], group, reset, on_error=ignore)
+        own = self._names.own(group)
+        return KafkaSource(self._options, [partitions[0].topic], own, reset, on_error=ignore)
 
 
 class SinkHarness(PlainRecords):
@@ -75,10 +103,10 @@ class SinkHarness(PlainRecords):
         self.patience = patience
         self.outage = outage
         self._broker = broker
-        self._numbers = count()
+        self._names = Names()
 
     def topic(self) -> str:
-        topic = f"topic-{next(self._numbers)}"
+        topic = self._names.next("topic")
         make_topic(self._broker, topic, PARTITIONS)
         return topic
 
@@ -97,10 +125,30 @@ class SinkHarness(PlainRecords):
 
 
 def make_topic(broker: Broker, name: str, partitions: int) -> None:
+    """Make a topic and wait until each partition has a leader."""
     if isinstance(broker, MockBroker):
         broker.create_topic(name, partitions)
-    else:
-        assert create_topics({"bootstrap.servers": broker.bootstrap}, {name: partitions}, 10.0) == {name: "created"}
+        return
+
+    config: Config = {"bootstrap.servers": broker.bootstrap}
+    deadline = time.monotonic() + _TOPIC_S
+    while True:
+        try:
+            create_topics(config, {name: partitions}, 10.0)
+            break
+        except Unavailable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+    # A broker answers before it has heard of the leaders; records sent meanwhile would be refused and sent again.
+    admin = AdminClient({**config, "log_level": 0})
+    while True:
+        found = admin.list_topics(name, 10.0).topics[name].partitions
+        if len(found) == partitions and all(part.leader >= 0 for part in found.values()):
+            return
+        assert time.monotonic() < deadline, f"{name} has no leaders within {_TOPIC_S} s"
+        time.sleep(0.05)
 
 
 def reader(broker: Broker) -> Consumer:

@@ -1,19 +1,19 @@
 """Kafka's transactional sink keeps the promises of every sink, but for the bound: it has none."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from monitor.connectors.base import Invalid
+from monitor.connectors.base import Invalid, Sink
 from monitor.connectors.kafka.transactions import KafkaTransactions
 from monitor.core.records import Record
-from tests.brokers import mock_broker, noida_broker
+from tests.apache import ApacheKafka
+from tests.brokers import mock_broker, suspended
 from tests.contracts.kafka_harness import SinkHarness, ignore, mock_outage
 from tests.contracts.sink_contract import PartitionedSinkContract
-from tests.contracts.transactions_harness import PATIENCE_S, committed_records, options, suspended
+from tests.contracts.transactions_harness import PATIENCE_S, committed_records, options
 
 
 class Flushed(KafkaTransactions):
@@ -32,7 +32,7 @@ class TransactionsHarness(SinkHarness):
     """A `PartitionedSinkHarness` whose topics are read without what was aborted."""
 
     def sink(self, bound: int) -> Any:  # noqa: ARG002 - there is none
-        return Flushed(options(self._broker), f"id-{next(self._numbers)}", lambda: None, PATIENCE_S, ignore)
+        return Flushed(options(self._broker), self._names.next("id"), lambda: None, PATIENCE_S, ignore)
 
     def by_partition(self, topic: str) -> list[list[Record]]:
         return committed_records(self._broker, topic)
@@ -60,10 +60,17 @@ class TestOnMock(TransactionsContract):
 
 
 @pytest.mark.slow
-class TestOnNoida(TransactionsContract):
+class TestOnApache(TransactionsContract):
     """Transactions at a broker that keeps them."""
 
     @pytest.fixture
-    def harness(self, tmp_path: Path) -> Iterator[SinkHarness]:
-        with noida_broker(tmp_path) as broker:
-            yield TransactionsHarness(broker, partial(suspended, broker))
+    def harness(self, apache: ApacheKafka) -> SinkHarness:
+        return TransactionsHarness(apache, partial(suspended, apache))
+
+    @pytest.mark.xfail(
+        strict=True,
+        reason="an abort whose answer was lost ends in INVALID_TXN_STATE, which is fatal (librdkafka#4849)",
+    )
+    def test_an_outage_loses_and_doubles_nothing(self, harness: SinkHarness, opened: Callable[..., Sink]) -> None:
+        """A flush that fails is `Unavailable`, in about its timeout; a later one brings each record once, in order."""
+        super().test_an_outage_loses_and_doubles_nothing(harness, opened)

@@ -1,7 +1,5 @@
 """Transactions as tests want them: members and sinks that share a group, and a look at what became final."""
 
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -15,36 +13,61 @@ from monitor.connectors.kafka.source import KafkaSource
 from monitor.connectors.kafka.transactions import KafkaTransactions
 from monitor.core.records import Partition, Record
 from tests.brokers import Broker
-from tests.contracts.kafka_harness import FAST, ignore, make_topic
+from tests.contracts.kafka_harness import FAST, Names, ignore, make_topic
 
-GROUP, READINGS = "group", Partition("readings", 0)
-ALERT = Record("alerts", b"k", b"v")
 PATIENCE_S = 30.0
 
 
-@contextmanager
-def joined(broker: Broker, member: Config) -> Iterator[KafkaSource]:
-    """A member of the group that has partition 0 of the readings."""
-    make_topic(broker, READINGS.topic, 1)
-    source = KafkaSource({**options(broker), **member}, [READINGS.topic], GROUP, "earliest", ignore)
-    assigned: list[Partition] = []
+class Stage:
+    """One test's topics, group and transactional id, on a broker that other tests may use, too."""
 
-    def on_assign(committed: Committed) -> Committed:
-        assigned.extend(committed)
-        return committed
+    def __init__(self, broker: Broker) -> None:
+        names = Names()
+        self.broker = broker
+        self.group = names.own("group")
+        self.id = names.own("id")
+        self.readings = Partition(names.own("readings"), 0)
+        self.topic = names.own("alerts")  # that a sink writes to
+        self.alert = Record(self.topic, b"k", b"v")
+        make_topic(broker, self.topic, 1)
 
-    source.open(on_assign, lambda _: None, lambda _: None)
-    until(lambda: source.poll(10, 0.1), assigned)
-    yield source
-    source.close()
+    @contextmanager
+    def joined(self, member: Config) -> Iterator[KafkaSource]:
+        """A member of the group that has partition 0 of the readings."""
+        make_topic(self.broker, self.readings.topic, 1)
+        config = {**options(self.broker), **member}
+        source = KafkaSource(config, [self.readings.topic], self.group, "earliest", ignore)
+        assigned: list[Partition] = []
 
+        def on_assign(committed: Committed) -> Committed:
+            assigned.extend(committed)
+            return committed
 
-@contextmanager
-def transactions(broker: Broker, membership: Callable[[], object]) -> Iterator[KafkaTransactions]:
-    sink = KafkaTransactions(options(broker), "id", membership, PATIENCE_S, ignore)
-    sink.open()
-    yield sink
-    sink.close()
+        source.open(on_assign, lambda _: None, lambda _: None)
+        until(lambda: source.poll(10, 0.1), assigned)
+        yield source
+        source.close()
+
+    @contextmanager
+    def transactions(self, membership: Callable[[], object]) -> Iterator[KafkaTransactions]:
+        """An open sink; each of the stage has the same transactional id."""
+        sink = KafkaTransactions(options(self.broker), self.id, membership, PATIENCE_S, ignore)
+        sink.open()
+        yield sink
+        sink.close()
+
+    def record(self, value: bytes) -> Record:
+        return Record(self.topic, b"k", value)
+
+    def alerts(self, isolation: str = "read_committed") -> list[Record]:
+        """The records in the sink's topic."""
+        return committed_records(self.broker, self.topic, isolation)[0]
+
+    def offset(self) -> int | None:
+        """The group's committed offset."""
+        with closing(Consumer({**options(self.broker), "group.id": self.group, "log_level": 0})) as consumer:
+            (found,) = consumer.committed([TopicPartition(*self.readings)], timeout=PATIENCE_S)
+            return found.offset if found.offset >= 0 else None
 
 
 def until(turn: Callable[[], object], seen: Sequence[object]) -> None:
@@ -53,27 +76,6 @@ def until(turn: Callable[[], object], seen: Sequence[object]) -> None:
     while not seen:
         assert time.monotonic() < deadline, f"not within {PATIENCE_S} s"
         turn()
-
-
-def alerts(broker: Broker, isolation: str = "read_committed") -> list[Record]:
-    return committed_records(broker, "alerts", isolation)[0]
-
-
-def offset(broker: Broker) -> int | None:
-    """What the group has committed."""
-    with closing(Consumer({**options(broker), "group.id": GROUP, "log_level": 0})) as consumer:
-        (found,) = consumer.committed([TopicPartition(*READINGS)], timeout=PATIENCE_S)
-        return found.offset if found.offset >= 0 else None
-
-
-@contextmanager
-def suspended(broker: Broker) -> Iterator[None]:
-    """A broker that accepts connections and answers nothing."""
-    os.kill(broker.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(broker.pid, signal.SIGCONT)
 
 
 def options(broker: Broker) -> dict[str, str | int | float | bool]:

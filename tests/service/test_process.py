@@ -15,7 +15,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from monitor.service.run import AGAIN, BAD_CONFIGURATION
-from tests.brokers import MockBroker, mock_broker
+from tests.brokers import MockBroker, mock_broker, suspended
 from tests.core.machines import L, model, rows
 from tests.rig import SMALL, put_model, until, values
 
@@ -153,8 +153,7 @@ def test_a_second_signal_ends_the_process_at_once(tmp_path: Path) -> None:
         produce(broker, values(rows(60)))
         with worker(broker, tmp_path / "store", delivery__checkpoint_s=60.0) as process:
             until(lambda: count_of(broker, "monitor.scores") > 0)
-            os.kill(broker.pid, signal.SIGSTOP)
-            try:
+            with suspended(broker):
                 process.send_signal(signal.SIGTERM)
                 time.sleep(1)
                 assert process.poll() is None
@@ -162,8 +161,6 @@ def test_a_second_signal_ends_the_process_at_once(tmp_path: Path) -> None:
                 process.send_signal(signal.SIGTERM)
                 assert process.wait(END_S) == AGAIN
                 assert time.monotonic() - begin < 3
-            finally:
-                os.kill(broker.pid, signal.SIGCONT)
     assert b"monitor: leaving at once: a second signal" in (tmp_path / "log").read_bytes()
 
 

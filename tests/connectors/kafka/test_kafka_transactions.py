@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,19 +11,10 @@ from monitor.connectors.base import Invalid, Unavailable
 from monitor.connectors.kafka.client import KafkaFatal
 from monitor.connectors.kafka.source import KafkaSource
 from monitor.core.records import Record
-from tests.brokers import END_TXN, TXN_OFFSET_COMMIT, Broker, MockBroker, evict, mock_broker, noida_broker
-from tests.contracts.kafka_harness import MOCK_MEMBER, make_topic
-from tests.contracts.transactions_harness import (
-    ALERT,
-    GROUP,
-    PATIENCE_S,
-    READINGS,
-    alerts,
-    joined,
-    offset,
-    transactions,
-    until,
-)
+from tests.apache import ApacheKafka
+from tests.brokers import END_TXN, TXN_OFFSET_COMMIT, MockBroker, evict, mock_broker
+from tests.contracts.kafka_harness import MEMBER, MOCK_MEMBER
+from tests.contracts.transactions_harness import PATIENCE_S, Stage, until
 
 
 @pytest.mark.slow
@@ -32,27 +22,25 @@ class TestOnce:
     """What only a broker that keeps transactions can show."""
 
     @pytest.fixture
-    def broker(self, tmp_path: Path) -> Iterator[Broker]:
-        with noida_broker(tmp_path) as broker:
-            make_topic(broker, "alerts", 1)
-            yield broker
+    def stage(self, apache: ApacheKafka) -> Stage:
+        return Stage(apache)
 
     @pytest.fixture
-    def member(self, broker: Broker) -> Iterator[KafkaSource]:
-        with joined(broker, {"partition.assignment.strategy": "range"}) as member:
+    def member(self, stage: Stage) -> Iterator[KafkaSource]:
+        with stage.joined(MEMBER) as member:
             yield member
 
-    def test_records_and_offsets_become_final_together(self, broker: Broker, member: KafkaSource) -> None:
+    def test_records_and_offsets_become_final_together(self, stage: Stage, member: KafkaSource) -> None:
         """What is flushed is seen by no reader of committed records; the commit shows it and moves the offset."""
-        with transactions(broker, member.membership) as sink:
-            sink.write([ALERT, ALERT])
+        with stage.transactions(member.membership) as sink:
+            sink.write([stage.alert, stage.alert])
             sink.flush(PATIENCE_S)
-            assert (alerts(broker), offset(broker)) == ([], None)
-            assert alerts(broker, "read_uncommitted") == [ALERT, ALERT]
-            sink.commit({READINGS: 5}, PATIENCE_S)
-            assert (alerts(broker), offset(broker)) == ([ALERT, ALERT], 5)
+            assert (stage.alerts(), stage.offset()) == ([], None)
+            assert stage.alerts("read_uncommitted") == [stage.alert, stage.alert]
+            sink.commit({stage.readings: 5}, PATIENCE_S)
+            assert (stage.alerts(), stage.offset()) == ([stage.alert, stage.alert], 5)
 
-    def test_what_is_refused_is_sent_anew(self, broker: Broker, member: KafkaSource) -> None:
+    def test_what_is_refused_is_sent_anew(self, stage: Stage, member: KafkaSource) -> None:
         """A commit of a member that the group gave up leaves nothing; the records go out with the next one, once."""
         standing: list[object] = []
 
@@ -61,50 +49,50 @@ class TestOnce:
                 raise Unavailable("given up")
             return standing[0]
 
-        with transactions(broker, membership) as sink:
-            sink.write([ALERT])
+        with stage.transactions(membership) as sink:
+            sink.write([stage.alert])
             sink.flush(PATIENCE_S)
             with pytest.raises(Unavailable, match="given up"):
-                sink.commit({READINGS: 5}, PATIENCE_S)
-            assert (alerts(broker), offset(broker)) == ([], None)
+                sink.commit({stage.readings: 5}, PATIENCE_S)
+            assert (stage.alerts(), stage.offset()) == ([], None)
             standing.append(member.membership())
-            sink.write([ALERT])
+            sink.write([stage.alert])
             sink.flush(PATIENCE_S)
-            sink.commit({READINGS: 6}, PATIENCE_S)
-            assert (alerts(broker), offset(broker)) == ([ALERT, ALERT], 6)
+            sink.commit({stage.readings: 6}, PATIENCE_S)
+            assert (stage.alerts(), stage.offset()) == ([stage.alert, stage.alert], 6)
 
     @pytest.mark.parametrize("flushed", [True, False])
-    def test_what_is_discarded_is_never_seen(self, broker: Broker, member: KafkaSource, flushed: bool) -> None:
+    def test_what_is_discarded_is_never_seen(self, stage: Stage, member: KafkaSource, flushed: bool) -> None:
         """Records discarded before the commit are not published with the next ones."""
-        with transactions(broker, member.membership) as sink:
-            sink.write([Record("alerts", b"b", b"discarded")])
+        with stage.transactions(member.membership) as sink:
+            sink.write([stage.record(b"discarded")])
             if flushed:
                 sink.flush(PATIENCE_S)
             sink.discard()
-            sink.write([ALERT])
+            sink.write([stage.alert])
             sink.flush(PATIENCE_S)
-            sink.commit({READINGS: 5}, PATIENCE_S)
-            assert (alerts(broker), offset(broker)) == ([ALERT], 5)
+            sink.commit({stage.readings: 5}, PATIENCE_S)
+            assert (stage.alerts(), stage.offset()) == ([stage.alert], 5)
 
-    def test_a_successor_ends_what_was_left_open(self, broker: Broker, member: KafkaSource) -> None:
+    def test_a_successor_ends_what_was_left_open(self, stage: Stage, member: KafkaSource) -> None:
         """A second process of the same id aborts the first one's transaction, and the first can do nothing any more."""
-        with transactions(broker, member.membership) as first:
-            first.write([Record("alerts", b"b", b"of a zombie")])
+        with stage.transactions(member.membership) as first:
+            first.write([stage.record(b"of a zombie")])
             first.flush(PATIENCE_S)
-            with transactions(broker, member.membership) as second:
-                second.write([ALERT])
+            with stage.transactions(member.membership) as second:
+                second.write([stage.alert])
                 second.flush(PATIENCE_S)
-                second.commit({READINGS: 5}, PATIENCE_S)
+                second.commit({stage.readings: 5}, PATIENCE_S)
             with pytest.raises(KafkaFatal, match="FENCED"):
-                first.commit({READINGS: 7}, PATIENCE_S)
-            assert (alerts(broker), offset(broker)) == ([ALERT], 5)
+                first.commit({stage.readings: 7}, PATIENCE_S)
+            assert (stage.alerts(), stage.offset()) == ([stage.alert], 5)
 
-    def test_many_refused_among_others(self, broker: Broker, member: KafkaSource) -> None:
+    def test_many_refused_among_others(self, stage: Stage, member: KafkaSource) -> None:
         """Of a thousand records three are too large: each is named, and the others go out once, in their order."""
-        good = [Record("alerts", b"k", b"%d" % number) for number in range(1000)]
-        bad = [Record("alerts", b"k", b"v" * 1_500_000 + b"%d" % number) for number in range(3)]
+        good = [stage.record(b"%d" % number) for number in range(1000)]
+        bad = [stage.record(b"v" * 1_500_000 + b"%d" % number) for number in range(3)]
         named: list[Record] = []
-        with transactions(broker, member.membership) as sink:
+        with stage.transactions(member.membership) as sink:
             sink.write([*good[:100], bad[0], *good[100:101], bad[1], *good[101:900], bad[2], *good[900:]])
             while len(named) < 3:
                 with suppress(Unavailable):  # where the machine is busy an abort may take more than its two seconds
@@ -112,9 +100,9 @@ class TestOnce:
                         sink.flush(PATIENCE_S)
                     named += [record for record, _ in caught.value.rejected]
             sink.flush(PATIENCE_S)
-            sink.commit({READINGS: 5}, PATIENCE_S)
+            sink.commit({stage.readings: 5}, PATIENCE_S)
         assert named == bad
-        assert alerts(broker) == good
+        assert stage.alerts() == good
 
 
 class _Stuck:
@@ -146,12 +134,10 @@ class TestStuck:
     """A client whose abort cannot be asked for again, before a broker that keeps transactions."""
 
     @pytest.fixture
-    def broker(self, tmp_path: Path) -> Iterator[Broker]:
-        with noida_broker(tmp_path) as broker:
-            make_topic(broker, "alerts", 1)
-            yield broker
+    def stage(self, apache: ApacheKafka) -> Stage:
+        return Stage(apache)
 
-    def test_it_is_replaced_and_everything_comes_once(self, broker: Broker) -> None:
+    def test_it_is_replaced_and_everything_comes_once(self, stage: Stage) -> None:
         """Another client ends what it left open and sends everything anew; readers of what is committed see it once."""
         refusals = [Unavailable("the group has given up this member")]
 
@@ -160,28 +146,28 @@ class TestStuck:
                 raise refusals.pop()
             return None
 
-        with transactions(broker, membership) as sink:
-            sink.write([ALERT])
+        with stage.transactions(membership) as sink:
+            sink.write([stage.alert])
             sink.flush(PATIENCE_S)
             assert sink._producer is not None
             sink._producer = _Stuck(sink._producer, lost=False)  # type: ignore[assignment]
             with pytest.raises(Unavailable, match="BeginAbort"):
-                sink.commit({READINGS: 5}, PATIENCE_S)
-            assert alerts(broker) == []
+                sink.commit({stage.readings: 5}, PATIENCE_S)
+            assert stage.alerts() == []
             sink.flush(PATIENCE_S)
             sink.commit({}, PATIENCE_S)
-            assert alerts(broker) == [ALERT]
+            assert stage.alerts() == [stage.alert]
 
-    def test_it_is_not_replaced_if_a_commit_may_have_got_through(self, broker: Broker) -> None:
+    def test_it_is_not_replaced_if_a_commit_may_have_got_through(self, stage: Stage) -> None:
         """Where the answer to a commit was lost, nothing is sent again: KafkaFatal; the records are there once."""
-        with transactions(broker, lambda: None) as sink:
-            sink.write([ALERT])
+        with stage.transactions(lambda: None) as sink:
+            sink.write([stage.alert])
             sink.flush(PATIENCE_S)
             assert sink._producer is not None
             sink._producer = _Stuck(sink._producer, lost=True)  # type: ignore[assignment]
             with pytest.raises(KafkaFatal, match="BeginAbort"):
                 sink.commit({}, PATIENCE_S)
-            assert alerts(broker) == [ALERT]
+            assert stage.alerts() == [stage.alert]
 
 
 class TestFaults:
@@ -189,70 +175,81 @@ class TestFaults:
 
     @pytest.fixture
     def broker(self) -> Iterator[MockBroker]:
-        with mock_broker({"alerts": 1}) as broker:
+        with mock_broker() as broker:
             yield broker
 
     @pytest.fixture
-    def member(self, broker: Broker) -> Iterator[KafkaSource]:
-        with joined(broker, MOCK_MEMBER) as member:
+    def stage(self, broker: MockBroker) -> Stage:
+        return Stage(broker)
+
+    @pytest.fixture
+    def member(self, stage: Stage) -> Iterator[KafkaSource]:
+        with stage.joined(MOCK_MEMBER) as member:
             yield member
 
     @pytest.mark.parametrize("code", [KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, 113])
     def test_a_member_that_was_given_up_commits_nothing(
-        self, broker: MockBroker, member: KafkaSource, code: int
+        self, broker: MockBroker, stage: Stage, member: KafkaSource, code: int
     ) -> None:
         """The broker's refusal of a stale member is `Unavailable`, and the next checkpoint can succeed."""
-        with transactions(broker, member.membership) as sink:
-            sink.write([ALERT])
+        with stage.transactions(member.membership) as sink:
+            sink.write([stage.alert])
             sink.flush(PATIENCE_S)
             broker.fail_requests(TXN_OFFSET_COMMIT, [code])
             with pytest.raises(Unavailable, match="commit"):
-                sink.commit({READINGS: 5}, PATIENCE_S)
+                sink.commit({stage.readings: 5}, PATIENCE_S)
             sink.flush(PATIENCE_S)
-            sink.commit({READINGS: 5}, PATIENCE_S)
-            assert alerts(broker) == [ALERT, ALERT]  # the aborted one, too: the mock cluster shows everything
+            sink.commit({stage.readings: 5}, PATIENCE_S)
+            assert stage.alerts() == [
+                stage.alert,
+                stage.alert,
+            ]  # the aborted one, too: the mock cluster shows everything
 
     @pytest.mark.parametrize("code", [KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH])
-    def test_a_producer_that_was_replaced_is_dead(self, broker: MockBroker, member: KafkaSource, code: int) -> None:
+    def test_a_producer_that_was_replaced_is_dead(
+        self, broker: MockBroker, stage: Stage, member: KafkaSource, code: int
+    ) -> None:
         """Where another process has taken over the id, the end of a transaction is refused for ever: KafkaFatal."""
-        with transactions(broker, member.membership) as sink:
-            sink.write([ALERT])
+        with stage.transactions(member.membership) as sink:
+            sink.write([stage.alert])
             sink.flush(PATIENCE_S)
             broker.fail_requests(END_TXN, [code])
             with pytest.raises(KafkaFatal):
-                sink.commit({READINGS: 5}, PATIENCE_S)
-            sink.write([ALERT])
+                sink.commit({stage.readings: 5}, PATIENCE_S)
+            sink.write([stage.alert])
             with pytest.raises(KafkaFatal):
                 sink.flush(PATIENCE_S)
 
-    def test_a_coordinator_that_is_away_at_the_start(self, broker: MockBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_coordinator_that_is_away_at_the_start(
+        self, broker: MockBroker, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Opening waits a moment only; the first flush waits for the coordinator, and succeeds once it is there."""
         monkeypatch.setattr("monitor.connectors.kafka.transactions._OPEN_S", 0.5)
         broker.down()
-        with transactions(broker, object) as sink:
-            sink.write([ALERT])
+        with stage.transactions(object) as sink:
+            sink.write([stage.alert])
             with pytest.raises(Unavailable):
                 sink.flush(0.5)
             broker.up()
             sink.flush(PATIENCE_S)
             sink.commit({}, PATIENCE_S)
-            assert alerts(broker) == [ALERT]
+            assert stage.alerts() == [stage.alert]
 
-    def test_what_is_discarded_in_an_outage_never_comes(self, broker: MockBroker) -> None:
+    def test_what_is_discarded_in_an_outage_never_comes(self, broker: MockBroker, stage: Stage) -> None:
         """Records whose flush failed and that were then discarded are not sent when the broker is back."""
-        with transactions(broker, object) as sink:
-            sink.write([Record("alerts", b"b", b"discarded")])
+        with stage.transactions(object) as sink:
+            sink.write([stage.record(b"discarded")])
             broker.down()
             with pytest.raises(Unavailable):
                 sink.flush(0.5)
             sink.discard()
             broker.up()
-            sink.write([ALERT])
+            sink.write([stage.alert])
             sink.flush(PATIENCE_S)
             sink.commit({}, PATIENCE_S)
-            assert alerts(broker) == [ALERT]
+            assert stage.alerts() == [stage.alert]
 
-    def test_who_was_given_up_has_nothing_to_show(self, broker: MockBroker, member: KafkaSource) -> None:
+    def test_who_was_given_up_has_nothing_to_show(self, broker: MockBroker, stage: Stage, member: KafkaSource) -> None:
         """From the moment a member is lost until it has joined anew, its membership is `Unavailable`."""
         told: list[str] = []
 
@@ -262,6 +259,6 @@ class TestFaults:
             told.append("lost")
 
         member._on_lost = lost
-        evict(broker.bootstrap, GROUP, member._opened().memberid())
+        evict(broker.bootstrap, stage.group, member._opened().memberid())
         until(lambda: member.poll(10, 0.1), told)
         assert told == ["lost"]
