@@ -47,7 +47,7 @@ from monitor.core.threshold.budget import Budget
 from monitor.core.threshold.threshold import Threshold
 from monitor.core.windows.windows import Windows
 
-Dials = Mapping[str, float]  # setting -> value, of those that may change between two messages
+LiveSettings = Mapping[str, float]  # setting -> value, of those that may change between two messages
 Mark = Callable[[str], None]  # told the name of each stage as it is done
 
 
@@ -65,7 +65,7 @@ class Pipeline:
     sensor_alerts: SensorAlerts
     newcomers: NewAssets
     detector: Detector | None = None
-    dials: Dials = field(default_factory=dict)  # that threshold and alerting were made with; a replay needs them
+    live: LiveSettings = field(default_factory=dict)  # that threshold and alerting were made with; a replay needs them
 
     @property
     def model(self) -> str:
@@ -154,10 +154,10 @@ class Pipeline:
         return [*self.alerting.open_alerts(), *self.sensor_alerts.open_alerts()]
 
     def save_state(self) -> State:
-        """The state of all stages as arrays, for `load_state`, and the dials, for `saved_dials`."""
+        """The state of all stages as arrays, for `load_state`, and the live settings, for `saved_live`."""
         stages = self._stages().items()
         state = {f"{name}.{key}": array for name, stage in stages for key, array in stage.save_state().items()}
-        return {**state, "dials": np.frombuffer(json.dumps(dict(self.dials)).encode(), np.uint8).copy()}
+        return {**state, "live": np.frombuffer(json.dumps(dict(self.live)).encode(), np.uint8).copy()}
 
     def load_state(self, state: State) -> None:
         """Go on from what `save_state` gave. Raises ValueError if a stage refuses its part; then start anew."""
@@ -208,14 +208,14 @@ def _since(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
     return {name: count - before[name] for name, count in now.items()}
 
 
-def saved_dials(state: State) -> Dials:
-    """The dials that a saved state goes on with; none if it was saved before there were any. Raises ValueError."""
-    if "dials" not in state:
+def saved_live(state: State) -> LiveSettings:
+    """Return the live settings that a saved state goes on with. Raises ValueError."""
+    if "live" not in state:
         return {}
     try:
-        dials = json.loads(np.asarray(state["dials"], np.uint8).tobytes())
+        live = json.loads(np.asarray(state["live"], np.uint8).tobytes())
     except RecursionError as wrong:
-        raise ValueError(f"dials: {wrong}") from wrong
-    if not isinstance(dials, dict) or not all(type(value) in {int, float} for value in dials.values()):
-        raise ValueError("expected a JSON object of numbers as dials")
-    return dials
+        raise ValueError(f"live settings: {wrong}") from wrong
+    if not isinstance(live, dict) or not all(type(value) in {int, float} for value in live.values()):
+        raise ValueError("expected a JSON object of numbers as live settings")
+    return live

@@ -21,13 +21,14 @@ import torch
 
 from monitor.connectors.base import Unavailable
 from monitor.connectors.memory.client import MemoryBroker
-from monitor.core.pipeline import Dials
+from monitor.core.pipeline import LiveSettings
 from monitor.observe.clock import wall_ms
 from monitor.observe.health import HealthServer
 from monitor.recorder.recorder import Recorder
 from monitor.service.backends import make_blobs
-from monitor.service.reload import Reloader, content, dials
+from monitor.service.reload import Reloader, content
 from monitor.service.wiring import make_daemon, make_observer, make_recorder, make_training_worker
+from monitor.settings.live import live_settings
 from monitor.settings.load import ConfigurationError
 from monitor.settings.tree import Role, Settings
 from monitor.store.base import StoreUnavailable
@@ -56,7 +57,7 @@ class Service:
         self.port: int | None = None  # of the HTTP server, once it listens
         self.failure: BaseException | None = None  # of the recorder's thread
         self._broker = broker
-        self._dials = dials(settings)
+        self._live = live_settings(settings)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set or the source has ended. Raises what no part can go on after."""
@@ -88,7 +89,7 @@ class Service:
             if not settings.training.enabled:
                 raise ValueError("there is nothing to do for the role train: training.enabled is false")
             return make_training_worker(settings, blobs, observer).run
-        self.daemon, sink = make_daemon(settings, blobs, observer, self._broker, role=role, wanted=lambda: self._dials)
+        self.daemon, sink = make_daemon(settings, blobs, observer, self._broker, role=role, wanted=lambda: self._live)
         sink.open()
         stack.callback(sink.close)
         self.daemon.open()
@@ -113,9 +114,9 @@ class Service:
         self.port = server.port
         log.info("health", address=f"http://{address.host}:{server.port}")
 
-    def turn(self, to: Dials) -> None:
-        """Set threshold and alerting anew, each partition at its next checkpoint; any thread may ask for it."""
-        self._dials = to
+    def apply(self, live: LiveSettings) -> None:
+        """Let each partition adopt these live settings at its next checkpoint. Any thread may call it."""
+        self._live = live
 
     def _overview(self) -> WorkerStatus | None:
         return None if self.daemon is None else self.daemon.overview
@@ -152,8 +153,8 @@ def run_service(
     stop, service = threading.Event(), Service(settings, role=role)
     seen = partial(content, file) if file is not None and file.is_file() else None
     reloader = Reloader(settings, load, service.metrics, log, seen)
-    grace_s, hung_up = settings.delivery.revoke_timeout_s + GRACE_S, lambda: reloader.reload(service.turn)
-    with _signals(stop, grace_s, hung_up), reloader.looking(service.turn):
+    grace_s, hung_up = settings.delivery.revoke_timeout_s + GRACE_S, lambda: reloader.reload(service.apply)
+    with _signals(stop, grace_s, hung_up), reloader.looking(service.apply):
         try:
             service.run(stop)
         except ConfigurationError as error:

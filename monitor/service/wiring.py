@@ -14,7 +14,7 @@ from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.fitting.history import History
 from monitor.core.model.new_assets import NewAssets
-from monitor.core.pipeline import Dials, Pipeline
+from monitor.core.pipeline import LiveSettings, Pipeline
 from monitor.core.records import Partition
 from monitor.core.sensors.checks import Sensors
 from monitor.core.sensors.clocks import Clocks
@@ -36,7 +36,7 @@ from monitor.service.backends import (
     make_source,
 )
 from monitor.service.budget_outlook import make_budget, shape
-from monitor.service.reload import dials, turned
+from monitor.settings.live import live_settings, with_live
 from monitor.settings.tree import Role, Settings
 from monitor.store.base import Blobs
 from monitor.training.history_store import HistoryStore
@@ -51,6 +51,7 @@ from monitor.worker.partitions import PartitionFactory, PartitionManager
 from monitor.worker.publisher import Publisher, Topics
 
 RECORDER_CONDITIONS = ("recorder source", "recorder")
+STATE_FORMAT = 2  # of snapshots; raise it when a stage saves other columns, so that older snapshots are refused
 
 
 def make_pipeline(settings: Settings, partition: Partition) -> Pipeline:
@@ -88,7 +89,7 @@ def make_pipeline(settings: Settings, partition: Partition) -> Pipeline:
             off_delay_ms=round(alerting.off_delay_s * 1000),
         ),
         NewAssets(length=windows.length, step_ms=windows.step_ms),
-        dials=dials(settings),
+        live=live_settings(settings),
     )
 
 
@@ -104,11 +105,12 @@ def make_history(settings: Settings) -> History:
 
 
 def fingerprint(settings: Settings) -> str:
-    """Of the settings that decide the shape of a state; a change of any other leaves snapshots usable."""
-    threshold = settings.threshold
-    shape: list[int | str] = [settings.windows.step_ms, settings.windows.length, threshold.memory]
-    if threshold.kind != "ring":  # snapshots from when there were only rings stay usable
-        shape.append(threshold.kind)
+    """Return the fingerprint of the settings that decide the shape of a state, and of the state's format.
+
+    A change of any other setting leaves snapshots usable.
+    """
+    windows, threshold = settings.windows, settings.threshold
+    shape = [STATE_FORMAT, windows.step_ms, windows.length, threshold.memory, threshold.kind]
     return hashlib.sha256(json.dumps(shape).encode()).hexdigest()[:16]
 
 
@@ -132,7 +134,7 @@ def make_daemon(
     broker: MemoryBroker | None = None,
     *,
     role: Role = Role.ALL,
-    wanted: Callable[[], Dials] | None = None,
+    wanted: Callable[[], LiveSettings] | None = None,
 ) -> tuple[Daemon, Sink]:
     """Make the detecting worker, and its sink, which the caller opens before it and closes after it.
 
@@ -149,7 +151,7 @@ def make_daemon(
         publisher=Publisher(sink, make_output_topics(settings), observer),
         partitions=PartitionManager(
             factory=make_factory(settings),
-            dials=wanted or (lambda: dials(settings)),
+            live=wanted or (lambda: live_settings(settings)),
             snapshots=make_snapshots(settings, blobs, observer.metrics),
             histories=histories,
             registry=registry,
@@ -173,7 +175,7 @@ def make_factory(settings: Settings) -> PartitionFactory:
     """Return the makers of a partition's parts."""
     delivery = settings.delivery
     return PartitionFactory(
-        pipeline=lambda partition, to: make_pipeline(turned(settings, to), partition),
+        pipeline=lambda partition, to: make_pipeline(with_live(settings, to), partition),
         dead_letter_limit=lambda: DeadLetterLimit(delivery.dead_letters_in_a_row, delivery.dead_letters_share),
         charts=lambda: Trail(settings.windows.step_ms) if settings.health.paged else None,
         fingerprint=fingerprint(settings),

@@ -9,8 +9,8 @@ from pathlib import Path
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from monitor.service.reload import LIVE
 from monitor.settings.base import about, expected, literal
+from monitor.settings.live import LIVE
 from monitor.settings.tree import Settings, sections
 
 REFERENCE = Path("configs/reference.toml")

@@ -13,7 +13,7 @@ import numpy as np
 
 from monitor.core.fitting.history import History
 from monitor.core.model.detector import Detector
-from monitor.core.pipeline import Dials, Pipeline, saved_dials
+from monitor.core.pipeline import LiveSettings, Pipeline, saved_live
 from monitor.core.records import Floats, Outputs, Partition
 from monitor.observe.observer import Observer
 from monitor.service.budget_outlook import line
@@ -106,7 +106,7 @@ class PartitionState:
 class PartitionFactory:
     """Make the parts of a partition in their first state."""
 
-    pipeline: Callable[[Partition, Dials], Pipeline]
+    pipeline: Callable[[Partition, LiveSettings], Pipeline]
     dead_letter_limit: Callable[[], DeadLetterLimit]
     charts: Callable[[], Trail | None]
     fingerprint: str  # of the settings that decide the shape of a state
@@ -119,18 +119,18 @@ class PartitionManager:
         self,
         *,
         factory: PartitionFactory,
-        dials: Callable[[], Dials],
+        live: Callable[[], LiveSettings],
         snapshots: Snapshots,
         histories: HistoryStore,
         registry: ModelRegistry,
         observer: Observer,
     ) -> None:
-        """`dials` gives the live settings that all partitions are to have."""
+        """`live` gives the live settings that all partitions are to have."""
         self._pipeline = factory.pipeline
         self._dead_letter_limit = factory.dead_letter_limit
         self._charts = factory.charts
         self._fingerprint = factory.fingerprint
-        self._dials = dials
+        self._live = live
         self._snapshots = snapshots
         self._histories = histories
         self._registry = registry
@@ -146,7 +146,7 @@ class PartitionManager:
         restored = pipeline is not None
         start = snapshot.offset if snapshot is not None and restored else committed
         if pipeline is None:
-            pipeline = self._pipeline(partition, self._dials())
+            pipeline = self._pipeline(partition, self._live())
             if (detector := self._registry.in_use()) is not None:
                 pipeline.use(detector)
         self._log.info(
@@ -185,7 +185,7 @@ class PartitionManager:
         Killed between its first commit and its first snapshot, a partition would else begin anew at what was committed.
         """
         if held.groundless and held.first is not None:
-            pipeline = self._pipeline(held.partition, held.pipeline.dials)
+            pipeline = self._pipeline(held.partition, held.pipeline.live)
             if held.pipeline.detector is not None:
                 pipeline.use(held.pipeline.detector)
             held.groundless = not self._write(held, held.first, pipeline)
@@ -213,16 +213,16 @@ class PartitionManager:
         self._histories.write(held.partition, held.history)
 
     def up_to_date(self, held: PartitionState, detector: Detector | None) -> bool:
-        """Whether there is nothing to adopt, neither this model nor other dials."""
+        """Whether there is nothing to adopt, neither this model nor other live settings."""
         same = detector is None or detector.model.version == held.pipeline.model
-        return same and held.pipeline.dials == self._dials()
+        return same and held.pipeline.live == self._live()
 
     def adopt(self, held: PartitionState, detector: Detector | None) -> None:
-        """Rule 5: another model or other dials from here on, if a snapshot that names them can be written; else later.
+        """Rule 5: adopt a model or live settings if a snapshot that names them can be written; otherwise later.
 
         Without the snapshot, a replay after a crash would score with the old model what was published with the new.
         """
-        pipeline = self._pipeline(held.partition, self._dials())
+        pipeline = self._pipeline(held.partition, self._live())
         pipeline.load_state(held.pipeline.save_state())
         if held.pipeline.detector is not None:
             pipeline.use(held.pipeline.detector)
@@ -230,7 +230,7 @@ class PartitionManager:
             pipeline.adopt(detector)
         if held.next is None or self._save(held, pipeline):
             old, held.pipeline = held.pipeline, pipeline
-            turned = {key: value for key, value in pipeline.dials.items() if value != old.dials[key]}
+            turned = {key: value for key, value in pipeline.live.items() if value != old.live[key]}
             if old.model != pipeline.model:
                 self._log.info(
                     "model adopted", partition=held.partition, model=pipeline.model, before=old.model or None
@@ -268,7 +268,7 @@ class PartitionManager:
     def _restored(self, snapshot: Snapshot) -> Pipeline | None:
         """The pipeline in the state of the snapshot; None if the state does not fit this program."""
         try:
-            pipeline = self._pipeline(snapshot.partition, {**self._dials(), **saved_dials(snapshot.state)})
+            pipeline = self._pipeline(snapshot.partition, {**self._live(), **saved_live(snapshot.state)})
             pipeline.load_state(snapshot.state)
         except ValueError as error:
             self._log.error("snapshot does not fit", partition=snapshot.partition, reason=str(error))

@@ -10,10 +10,11 @@ import pytest
 import structlog
 
 from monitor.connectors.memory.client import MemoryBroker
-from monitor.core.pipeline import Dials, saved_dials
+from monitor.core.pipeline import LiveSettings, saved_live
 from monitor.observe.metrics import Metrics
-from monitor.service.reload import DIALS, LIVE, Reloader, changes, dials, turned
+from monitor.service.reload import Reloader
 from monitor.service.wiring import fingerprint
+from monitor.settings.live import ADOPTED, LIVE, changes, live_settings, with_live
 from monitor.settings.load import ConfigurationError, load
 from monitor.settings.tree import Settings, fields
 from monitor.store.files import open_blobs
@@ -76,7 +77,7 @@ class Desk:
     """A reloader whose file a test writes."""
 
     def __init__(self, file: Path) -> None:
-        self.file, self.metrics, self.turns = file, Metrics(), list[Dials]()
+        self.file, self.metrics, self.turns = file, Metrics(), list[LiveSettings]()
         self.write("")
         self.reloader = Reloader(self.read(), self.read, self.metrics, structlog.stdlib.get_logger("monitor"))
 
@@ -104,13 +105,13 @@ def desk(tmp_path: Path) -> Desk:
 
 
 def test_what_is_live_is_applied(desk: Desk) -> None:
-    """Level and dials that differ are in force after a reload, and the log names them."""
+    """Level and live settings that differ are in force after a reload, and the log names them."""
     line = desk.reload('[log]\nlevel = "error"\n[threshold]\nmargin = 2.5\n')
     assert (line["event"], line["changed"]) == (
         "configuration reloaded",
         {"threshold.margin": 2.5, "log.level": "error"},
     )
-    assert desk.turns == [{**dials(load(None, {}, {})), "threshold.margin": 2.5}]
+    assert desk.turns == [{**live_settings(load(None, {}, {})), "threshold.margin": 2.5}]
     assert logging.getLogger("monitor").level == logging.ERROR
     assert desk.counted("applied")
     assert desk.reload("")["changed"] == {"threshold.margin": 1.6, "log.level": "info"}
@@ -140,13 +141,13 @@ def test_a_broken_file_is_refused_as_check_refuses_it(desk: Desk, text: str) -> 
     assert desk.counted("invalid")
 
 
-def test_dials_out_of_range_are_refused() -> None:
-    """Dials that a settings file could not say raise ValueError; unknown ones are left alone."""
+def test_live_settings_out_of_range_are_refused() -> None:
+    """Values that a settings file could not say raise ValueError; unknown ones are left alone."""
     defaults = load(None, {}, {})
-    assert turned(defaults, {"threshold.colour": 3.0}) == defaults
-    assert dials(turned(defaults, OTHER)) == {**dials(defaults), **OTHER}
+    assert with_live(defaults, {"threshold.colour": 3.0}) == defaults
+    assert live_settings(with_live(defaults, OTHER)) == {**live_settings(defaults), **OTHER}
     with pytest.raises(ValueError, match="margin"):
-        turned(defaults, {"threshold.margin": 0.0})
+        with_live(defaults, {"threshold.margin": 0.0})
 
 
 def shelf(path: Path, **overrides: object) -> Shelf:
@@ -160,10 +161,10 @@ def faulty() -> Any:
 
 
 def in_force(held: PartitionState) -> dict[str, float]:
-    return {key: value for key, value in held.pipeline.dials.items() if key in OTHER}
+    return {key: value for key, value in held.pipeline.live.items() if key in OTHER}
 
 
-def test_a_replay_turns_the_dials_to_where_they_stood(tmp_path: Path) -> None:
+def test_a_replay_uses_the_live_settings_of_its_snapshot(tmp_path: Path) -> None:
     """What is read again after a restart gives the very same alerts, though other settings are in force by now."""
     put_model(tmp_path)
     sent = faulty()
@@ -181,8 +182,8 @@ def test_a_replay_turns_the_dials_to_where_they_stood(tmp_path: Path) -> None:
     assert not after.keeper.up_to_date(again, None)
 
 
-def test_dials_are_adopted_with_a_snapshot_that_names_them(tmp_path: Path) -> None:
-    """At a checkpoint the dials change together with a snapshot; the state and the model stay as they were."""
+def test_live_settings_are_adopted_with_a_snapshot_that_names_them(tmp_path: Path) -> None:
+    """At a checkpoint the live settings change together with a snapshot; the state and the model stay as they were."""
     version = put_model(tmp_path)
     sent = faulty()
     first = shelf(tmp_path)
@@ -196,8 +197,8 @@ def test_dials_are_adopted_with_a_snapshot_that_names_them(tmp_path: Path) -> No
     assert in_force(held) == OTHER
     assert turned_to.newest() == (460, version)
     after = held.pipeline.save_state()
-    assert saved_dials(after) == held.pipeline.dials
-    assert {name for name in before if before[name].tobytes() != after[name].tobytes()} == {"dials"}
+    assert saved_live(after) == held.pipeline.live
+    assert {name for name in before if before[name].tobytes() != after[name].tobytes()} == {"live"}
     whole = process(held, sent[460:])
     assert whole.thresholds is not None
 
@@ -220,8 +221,8 @@ def test_an_alarm_budget_is_taken_up_and_given_up(tmp_path: Path) -> None:
     assert not [name for name in held.pipeline.save_state() if name.startswith("budget.")]
 
 
-def test_no_dials_are_adopted_while_the_store_is_away(tmp_path: Path) -> None:
-    """Without its snapshot a change waits, and the dials stay where they are."""
+def test_no_live_settings_are_adopted_while_the_store_is_away(tmp_path: Path) -> None:
+    """Without its snapshot a change waits, and the live settings stay as they are."""
     path = tmp_path / "store"
     put_model(path)
     held = shelf(path).keeper.take_over(READINGS, None, NEVER)
@@ -229,44 +230,44 @@ def test_no_dials_are_adopted_while_the_store_is_away(tmp_path: Path) -> None:
     other_settings = shelf(path, threshold__margin=30.0)
     with away(path):
         other_settings.keeper.adopt(committed(held), None)
-    assert held.pipeline.dials["threshold.margin"] == 1.6
+    assert held.pipeline.live["threshold.margin"] == 1.6
     other_settings.keeper.adopt(held, None)
-    assert held.pipeline.dials["threshold.margin"] == 30.0
+    assert held.pipeline.live["threshold.margin"] == 30.0
 
 
 @pytest.mark.parametrize("saved", [None, b'{"threshold.colour": 1}'])
-def test_a_snapshot_without_these_dials_fits(tmp_path: Path, saved: bytes | None) -> None:
-    """A state that another version of the program saved, without dials or with others, goes on with those in force."""
+def test_a_snapshot_without_these_live_settings_fits(tmp_path: Path, saved: bytes | None) -> None:
+    """A state saved without live settings, or with unknown ones, goes on with those in force."""
     version = put_model(tmp_path)
     first = shelf(tmp_path, threshold__margin=30.0)
     held = first.keeper.take_over(READINGS, None, NEVER)
     process(held, faulty()[:100])
     state = held.pipeline.save_state()
-    assert set(saved_dials(state)) == set(DIALS)
-    del state["dials"]
+    assert set(saved_live(state)) == set(ADOPTED)
+    del state["live"]
     if saved is not None:
-        state["dials"] = np.frombuffer(saved, np.uint8)
+        state["live"] = np.frombuffer(saved, np.uint8)
     first.keeper._snapshots.save(Snapshot(READINGS, 100, version, state, fingerprint(first.settings)))
     again = shelf(tmp_path, threshold__margin=20.0).keeper.take_over(READINGS, 100, NEVER)
     assert again.next == 100
-    assert again.pipeline.dials["threshold.margin"] == 20.0
+    assert again.pipeline.live["threshold.margin"] == 20.0
 
 
 @pytest.mark.parametrize("saved", [b"[1]", b'{"threshold.margin": true}', b'{"threshold.margin": 0}', b"{", b"\xff"])
-def test_senseless_dials_are_refused_with_their_snapshot(tmp_path: Path, saved: bytes) -> None:
-    """A snapshot whose dials are no dials is not used: the partition begins anew at what was committed."""
+def test_senseless_live_settings_are_refused_with_their_snapshot(tmp_path: Path, saved: bytes) -> None:
+    """A snapshot whose live settings are not numbers is rejected; the partition starts at the committed offset."""
     put_model(tmp_path)
     first = shelf(tmp_path)
     held = first.keeper.take_over(READINGS, None, NEVER)
     process(held, faulty()[:100])
-    state = {**held.pipeline.save_state(), "dials": np.frombuffer(saved, np.uint8)}
+    state = {**held.pipeline.save_state(), "live": np.frombuffer(saved, np.uint8)}
     first.keeper._snapshots.save(Snapshot(READINGS, 90, "", state, fingerprint(first.settings)))
     again = first.keeper.take_over(READINGS, 100, NEVER)
     assert again.next == 100
     assert not again.pipeline.windows.assets
 
 
-def test_a_running_worker_is_turned(tmp_path: Path) -> None:
+def test_a_running_worker_adopts_live_settings(tmp_path: Path) -> None:
     """What did not alert under the old margin does under the new one, and the newest snapshot names it."""
     put_model(tmp_path)
     broker = MemoryBroker()
@@ -277,17 +278,17 @@ def test_a_running_worker_is_turned(tmp_path: Path) -> None:
         feed(broker, values(batch[:, :400]))
         until(lambda: committed_offset(broker) == 800)
         assert published(broker, "monitor.alerts") == []
-        service.turn({**dials(wanted), "threshold.margin": 1.0})
-        until(lambda: snapshot_dials(tmp_path, wanted, 800).get("threshold.margin") == 1.0)
+        service.apply({**live_settings(wanted), "threshold.margin": 1.0})
+        until(lambda: snapshot_live(tmp_path, wanted, 800).get("threshold.margin") == 1.0)
         feed(broker, values(batch[:, 400:], 400))
         until(lambda: published(broker, "monitor.alerts"))
     assert published(broker, "monitor.alerts")[0]["asset"] == "b"
 
 
-def snapshot_dials(path: Path, wanted: Settings, at_most: int) -> Dials:
+def snapshot_live(path: Path, wanted: Settings, at_most: int) -> LiveSettings:
     """Of the newest snapshot."""
     found = Snapshots(open_blobs(str(path)), lambda _: None).newest(READINGS, at_most, fingerprint(wanted))
-    return {} if found is None else saved_dials(found.state)
+    return {} if found is None else saved_live(found.state)
 
 
 def test_a_signal_reloads_the_file(tmp_path: Path) -> None:
@@ -300,7 +301,7 @@ def test_a_signal_reloads_the_file(tmp_path: Path) -> None:
         assert site.wait(worker, "settings adopted", 1)["threshold.margin"] == 2.0
         site.file.write_text(site.text(reload__on_change=False, threshold__margin=0.0))
         worker.send_signal(signal.SIGHUP)
-        assert site.wait(worker, "configuration not reloaded", 1)["result"] == "invalid"
+        assert site.wait(worker, "configuration refused", 1)["result"] == "invalid"
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(60) == 0
     assert len(site.lines("settings adopted")) == 1

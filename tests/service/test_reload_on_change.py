@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import structlog
 
-from monitor.core.pipeline import Dials
+from monitor.core.pipeline import LiveSettings
 from monitor.observe.metrics import Metrics
 from monitor.service.reload import Reloader, content
 from monitor.settings.load import load
@@ -22,7 +22,7 @@ class Watched:
     """A reloader and the file it looks at."""
 
     def __init__(self, file: Path) -> None:
-        self.file, self.turns = file, list[Dials]()
+        self.file, self.turns = file, list[LiveSettings]()
         file.write_text("")
         self.reloader = Reloader(
             self.read(), self.read, Metrics(), structlog.stdlib.get_logger("monitor"), lambda: content(file)
@@ -48,7 +48,7 @@ def watched(tmp_path: Path) -> Watched:
 
 
 def test_a_file_that_stays_is_not_read(watched: Watched) -> None:
-    """Looks at the same content, the first ones included, tell nothing and turn nothing; a new time is no change."""
+    """Looks at the same content, the first ones included, tell nothing and apply nothing; a new time is no change."""
     os.utime(watched.file, (0, 0))
     assert watched.looks(3) == []
     assert watched.turns == []
@@ -153,13 +153,13 @@ def test_a_process_follows_its_file(tmp_path: Path) -> None:
         assert site.wait(worker, "settings adopted", 1)["threshold.margin"] == 2.0
         whole = site.text(threshold__margin=3.0)
         site.file.write_text(whole[: whole.index("threshold.margin") + len("threshold.margin = ")])  # through the links
-        assert "not TOML" in site.wait(worker, "configuration not reloaded", 1)["problems"][0]
+        assert "not TOML" in site.wait(worker, "configuration refused", 1)["problems"][0]
         (tmp_path / "new.toml").write_text(whole)
         (tmp_path / "new.toml").rename(site.file)
         assert site.wait(worker, "settings adopted", 2)["threshold.margin"] == 3.0
         site.file.write_text(site.text(threshold__margin=3.0, windows__length=32))
-        refused = site.wait(worker, "configuration not reloaded", 2)
+        refused = site.wait(worker, "configuration refused", 2)
         assert (refused["result"], refused["problems"][0].partition(":")[0]) == ("refused", "windows.length")
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(60) == 0
-    assert [len(site.lines(event)) for event in ("settings adopted", "configuration not reloaded")] == [2, 2]
+    assert [len(site.lines(event)) for event in ("settings adopted", "configuration refused")] == [2, 2]

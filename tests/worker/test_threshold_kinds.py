@@ -45,7 +45,7 @@ def test_a_restart_goes_on_with_the_same_limits(tmp_path: Path, kind: str) -> No
 
 
 @KINDS
-def test_a_model_and_dials_are_adopted_with_the_scores_carried_over(tmp_path: Path, kind: str) -> None:
+def test_a_model_and_live_settings_are_adopted_with_the_scores_carried_over(tmp_path: Path, kind: str) -> None:
     """A model whose scores are three times as high gets limits three times as high, and a new margin counts at once."""
     put_model(tmp_path)
     sent = readings(rows(300))
