@@ -1,15 +1,14 @@
-"""What is published: alerts, scores and dead letters as records for a sink.
+"""Encode alerts, scores and dead letters as records for a sink.
 
 Alerts are CloudEvents 1.0 in Kafka's binary content mode (https://github.com/cloudevents/spec, kafka-protocol-binding
 v1.0.2): attributes in `ce_` headers, the alert itself as JSON value. Scores are JSON values without attributes, since
 there is one per window. Dead letters carry the original key and value unchanged and the reason in the headers that
-Kafka Connect uses, so that the tools which show and replay those work here too.
+Kafka Connect uses, so that tools which show and replay its dead letters work here, too. The fields of all three are
+defined in `published.py`.
 
-JSON has no NaN: what was not measured is null. Times are integers, ms UTC.
-
-There is a score for every window, and its record is the dearest thing a window meets after the network. So all numbers
-of a batch are rounded and encoded at once and then laid between pieces of text that all records share: with 8 channels
-7 µs a record, against 35 µs with a dictionary each (`python -m benchmarks.stages`).
+There is a score for every window, and after the network its record is the most expensive part of a window. So all
+numbers of a batch are rounded and encoded at once and then placed between pieces of text that all records share: with
+8 channels 7 µs a record, against 35 µs with a dictionary each (`python -m benchmarks.stages`).
 """
 
 import math
@@ -22,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monitor.core.arrays import Index
+from monitor.core.published import DeadLetterHeaders, PublishedAlert, PublishedBand, PublishedChannel, PublishedScore
 from monitor.core.records import Alert, ChannelShare, Floats, Message, Outputs, Record, ScoreBatch
 from monitor.core.windows.new_steps import passes
 
@@ -34,29 +34,32 @@ _encoder = msgspec.json.Encoder()
 
 
 def alert_record(topic: str, alert: Alert) -> Record:
-    """An alert as CloudEvent; `ce_id` adds the sequence number, since an event's id names one record, not the alert."""
-    body = {
-        "id": alert.id,
-        "asset": alert.asset,
-        "state": alert.state,
-        "start": alert.start,
-        "end": alert.end,
-        "time": alert.time,
-        "severity": alert.severity,
-        "cause": alert.cause,
-        "fault": alert.fault,
-        "score": _number(alert.score),
-        "threshold": _number(alert.threshold),
-        "ratio": _number(alert.ratio),
-        "peak": _number(alert.peak),
-        "channels": [_share(share) for share in alert.channels],
-        "model": alert.model,
-        "detector": alert.detector,
-        "topic": alert.partition.topic,
-        "partition": alert.partition.number,
-        "offset": alert.offset,
-        "sequence": alert.sequence,
-    }
+    """Encode an alert as a CloudEvent.
+
+    An event's id names one record, so `ce_id` is the alert's id followed by the sequence number.
+    """
+    body = PublishedAlert(
+        id=alert.id,
+        asset=alert.asset,
+        state=alert.state,
+        start=alert.start,
+        end=alert.end,
+        time=alert.time,
+        severity=alert.severity,
+        cause=alert.cause,
+        fault=alert.fault,
+        score=_number(alert.score),
+        threshold=_number(alert.threshold),
+        ratio=_number(alert.ratio),
+        peak=_number(alert.peak),
+        channels=tuple(_channel(share) for share in alert.channels),
+        model=alert.model,
+        detector=alert.detector,
+        topic=alert.partition.topic,
+        partition=alert.partition.number,
+        offset=alert.offset,
+        sequence=alert.sequence,
+    )
     attributes = {
         "ce_specversion": "1.0",
         "ce_id": f"{alert.id}.{alert.sequence}",
@@ -69,20 +72,20 @@ def alert_record(topic: str, alert: Alert) -> Record:
     return Record(topic, alert.asset.encode(), _encoder.encode(body), headers)
 
 
-def _share(share: ChannelShare) -> dict[str, Any]:
-    return {
-        "channel": share.channel,
-        "contribution": _number(share.contribution),
-        "observed": None if share.observed is None else _number(share.observed),
-        "expected": _number(share.expected),
-        "low": _number(share.low),
-        "high": _number(share.high),
-        "steps_ago": share.steps_ago,
-    }
+def _channel(share: ChannelShare) -> PublishedChannel:
+    return PublishedChannel(
+        channel=share.channel,
+        contribution=_number(share.contribution),
+        observed=None if share.observed is None else _number(share.observed),
+        expected=_number(share.expected),
+        low=_number(share.low),
+        high=_number(share.high),
+        steps_ago=share.steps_ago,
+    )
 
 
 def _number(value: float) -> float | None:
-    """Seven significant digits, all that float32 holds; a number that is not finite has no JSON form."""
+    """Round to seven significant digits, all that float32 holds. A number that is not finite has no JSON form."""
     return float(f"{value:.7g}") if math.isfinite(value) else None
 
 
@@ -96,7 +99,7 @@ def score_records(
     every_steps: int,
     step_ms: int,
 ) -> list[Record]:
-    """One record per scored window with which a multiple of `every_steps` grid steps is reached or passed."""
+    """Encode one record per scored window with which a multiple of `every_steps` grid steps is reached or passed."""
     if outputs.scores is None or outputs.thresholds is None:
         return []
     if every_steps == 1:
@@ -105,13 +108,17 @@ def score_records(
         wanted = np.flatnonzero(passes(outputs.windows, outputs.windows.ends // step_ms, every_steps))
     if not len(wanted):
         return []
+
+    # All numbers of the batch are rounded and encoded at once: per window score, threshold, ratio, then 5 per channel.
     judged = _judged(outputs.scores.score[wanted], outputs.thresholds.threshold[wanted])
-    numbers = np.hstack((judged, _bands(outputs.scores, wanted).reshape(len(wanted), -1)))
+    numbers = np.hstack((judged, _bands(outputs.scores, wanted).reshape(len(wanted), -1)))  # (K, 3 + 5 C)
+    cells, width = _cells(_rounded(numbers)), numbers.shape[1]
     columns = (outputs.windows.ends, outputs.thresholds.anomalous, outputs.thresholds.warm)
     times, anomalous, warm = (_cells(column[wanted]) for column in columns)
-    cells, width = _cells(_rounded(numbers)), numbers.shape[1]
-    text = [b""] * (2 * width + 9)  # pieces that all records share, and between them what fills the holes
-    text[::2] = _pieces(channels, model)
+
+    # Even places hold the text that all records share, odd places the values of one record.
+    text = [b""] * (2 * width + 9)
+    text[::2] = _template(channels, model)
     records = []
     for place, row in enumerate(outputs.windows.assets[wanted].tolist()):
         own = cells[place * width : (place + 1) * width]
@@ -121,23 +128,35 @@ def score_records(
     return records
 
 
-def _pieces(channels: Sequence[str], model: str) -> list[bytes]:
-    """The text of a score's record around its holes; no name is a hole, as ids hold no control characters."""
-    hole = "\0"
-    labels = ("asset", "time", "score", "threshold", "ratio", "anomalous", "warm")
-    bands = {channel: dict.fromkeys(("observed", "expected", "low", "high", "share"), hole) for channel in channels}
-    whole = {**dict.fromkeys(labels, hole), "model": model, "channels": bands}
-    return _encoder.encode(whole).split(_encoder.encode(hole))
+def _template(channels: Sequence[str], model: str) -> list[bytes]:
+    """Encode a score with holes for values and return the text around them, in the order of the struct's fields.
+
+    A hole is a control character; names of assets, channels and models hold none.
+    """
+    hole: Any = "\0"
+    band = PublishedBand(observed=hole, expected=hole, low=hole, high=hole, share=hole)
+    score = PublishedScore(
+        asset=hole,
+        time=hole,
+        score=hole,
+        threshold=hole,
+        ratio=hole,
+        anomalous=hole,
+        warm=hole,
+        model=model,
+        channels=dict.fromkeys(channels, band),
+    )
+    return _encoder.encode(score).split(_encoder.encode(hole))
 
 
 def _judged(score: Floats, threshold: Floats) -> Doubles:
-    """Score, threshold and ratio (K, 3)."""
+    """Return score, threshold and ratio (K, 3)."""
     x, y = score.astype(np.float64), threshold.astype(np.float64)
     return np.stack((x, y, x / y), 1)
 
 
 def _bands(scores: ScoreBatch, wanted: Index) -> Doubles:
-    """Per wanted window and channel (K, C, 5): the newest step, what was expected of it and within what, its share."""
+    """Return the numbers of `PublishedBand` per wanted window and channel (K, C, 5)."""
     names = ("newest", "expected", "spread", "by_channel")
     newest, expected, spread, parts = (getattr(scores, name)[wanted].astype(np.float64) for name in names)
     share = parts / np.maximum(parts.sum(1, keepdims=True), 1e-12)  # (K, C)
@@ -145,33 +164,36 @@ def _bands(scores: ScoreBatch, wanted: Index) -> Doubles:
 
 
 def _rounded(x: Doubles) -> Doubles:
-    """As `_number` has it, for many (K, n) at once; NaN where a number is not finite."""
+    """Round as `_number` does, many (K, n) at once; NaN where a number is not finite."""
     size = np.abs(x)
     plain = (size > 0) & (size < np.inf)
     power = np.floor(np.log10(np.where(plain, size, 1.0))).astype(np.int64) - 6  # of ten, of the seventh digit
+
+    # One multiplication or division by an exact power of ten, one rounding, and back.
     exact = plain & (np.abs(power) < len(_TEN))
     above, below = (_TEN[np.where(exact, np.maximum(sign * power, 0), 0)] for sign in (1, -1))
     result: Doubles = np.rint(np.where(exact, x, 0.0) / above * below) / below * above
     result[~(size < np.inf)] = np.nan
+
+    # Numbers beyond those powers are rare: one by one.
     for place in zip(*np.nonzero(plain & ~exact), strict=True):
         result[place] = float(f"{x[place]:.7g}")
     return result
 
 
 def _cells(column: npt.NDArray[Any]) -> list[bytes]:
-    """Each number of an array as JSON, NaN as null."""
+    """Encode each number of an array as JSON, NaN as null."""
     return _encoder.encode(column.ravel().tolist())[1:-1].split(b",")
 
 
 def dead_letter(topic: str, message: Message, stage: str, error: str, reason: str) -> Record:
-    """The message as it came, with where it came from and why it was refused in Kafka Connect's header names."""
-    attributes = {
-        "topic": message.partition.topic,
-        "partition": str(message.partition.number),
-        "offset": str(message.offset),
-        "stage": stage,
-        "exception.class.name": error,
-        "exception.message": reason,
-    }
-    headers = tuple((f"__connect.errors.{name}", text.encode()) for name, text in attributes.items())
-    return Record(topic, message.key, message.value, headers)
+    """Return the message unchanged, with its origin and the reason for its rejection in the headers."""
+    headers = DeadLetterHeaders(
+        topic=message.partition.topic,
+        partition=str(message.partition.number),
+        offset=str(message.offset),
+        stage=stage,
+        exception_class_name=error,
+        exception_message=reason,
+    )
+    return Record(topic, message.key, message.value, headers.encode())

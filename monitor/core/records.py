@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int32]
 Times = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
+AlertState = Literal["firing", "resolved"]  # as published; pending is not
 State = dict[str, npt.NDArray[Any]]  # what a stage saves: plain arrays by name, nothing that needs pickle
 
 
@@ -151,7 +152,7 @@ class Alert:
 
     id: str
     asset: str
-    state: str  # "firing" | "resolved"
+    state: AlertState
     start: int  # ms UTC: end of the first window of the run that led to firing
     end: int | None  # ms UTC: end of the last anomalous window; None while firing
     time: int  # ms UTC: end of the window that caused this record

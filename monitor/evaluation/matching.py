@@ -1,11 +1,15 @@
-"""Alerts against labels: which faults were found, how soon, by which channel, and which alerts were false.
+"""Match alerts with labels: which faults were found, how soon, by which channel, and which alerts were false.
 
-A fault is found if an alert of its asset fires at some time in [start, end + grace]; the grace is there because a
-window still holds a fault's last steps after it has ended. An alert that fires in no such interval of its asset is
-false. An alert that was firing before the fault began counts as finding it, with a delay of 0, and the row says so:
-a monitor that never resolves an alert would otherwise look perfect.
+Events are counted, not windows, as in Hundman et al. 2018 (doi:10.1145/3219819.3219845): a label is found if any alert
+of its asset overlaps it, and an alert that overlaps no label of its asset is false. An alert lasts from its firing
+record to its resolution. A label counts until `grace` after its end, since a window holds the last steps of a fault
+after the fault has ended.
 
-It compares times and names; it knows nothing of scores or severity, and holds no opinion about what is good enough.
+The delay runs from the start of the label to the first time an alert is firing. An alert that was firing before the
+label began finds it with a delay of 0, and the row is marked `already`. Otherwise a monitor that never resolves an
+alert would look perfect.
+
+Times and names are compared. Scores and severity do not count.
 """
 
 from collections import Counter
@@ -13,8 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-import msgspec
-
+from monitor.core.published import PublishedAlert, decode_alert
 from monitor.evaluation.label import Label
 
 
@@ -26,20 +29,20 @@ class AlertSpan:
     asset: str
     start: int  # ms UTC: time of the firing record, so the delay of `on_delay` counts
     end: int | None  # ms UTC: time of the resolution; None = still firing
-    channel: str | None  # the one that contributed most when it fired
+    channel: str | None  # channel with the largest contribution at firing
     cause: str = "machine"  # | "sensor"
 
 
 @dataclass(frozen=True, slots=True)
 class LabelRow:
-    """What became of a fault; everything after `label` is None or False if it was not found."""
+    """The result for one label. All fields after `label` are None, False or empty if it was not found."""
 
     label: Label
     alert: str | None = None  # id of the alert that fired first
-    delay_ms: int | None = None  # from the fault's start to the first time an alert was firing
-    already: bool = False  # that alert was firing before the fault began
-    named: bool = False  # that alert's top channel is one of the fault's
-    cause: str = ""  # that the alert gives
+    delay_ms: int | None = None  # from the label's start to the first time an alert was firing
+    already: bool = False  # that alert was firing before the label began
+    named: bool = False  # that alert's top channel is one of the label's
+    cause: str = ""  # of that alert
 
     @property
     def found(self) -> bool:
@@ -48,7 +51,7 @@ class LabelRow:
 
 @dataclass(frozen=True, slots=True)
 class KindRow:
-    """The faults of one kind together."""
+    """The labels of one kind together."""
 
     faults: int
     found: int
@@ -59,88 +62,84 @@ class KindRow:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The outcome of `match`."""
+    """The result of `match`."""
 
-    rows: tuple[LabelRow, ...]  # one per fault, in the order given
+    rows: tuple[LabelRow, ...]  # one per label, in the order given
     false: tuple[AlertSpan, ...]  # in the order given
 
     def by_kind(self) -> dict[str, KindRow]:
-        """Counts per kind of fault, in order of first appearance."""
+        """Return counts per kind of fault, in order of first appearance."""
         kinds: dict[str, list[LabelRow]] = {}
         for row in self.rows:
             kinds.setdefault(row.label.kind, []).append(row)
         return {kind: _kind_row(rows) for kind, rows in kinds.items()}
 
     def false_by_asset(self) -> dict[str, int]:
-        """Number of false alerts of each asset that has any."""
+        """Return the number of false alerts of each asset that has any."""
         return dict(Counter(span.asset for span in self.false))
 
 
-class _Share(msgspec.Struct):
-    channel: str
-
-
-class _Body(msgspec.Struct):
-    """What is needed of an alert's JSON; see core/publish.py."""
-
-    id: str
-    asset: str
-    state: str
-    time: int
-    channels: list[_Share]
-    cause: str = "machine"  # alerts of older versions do not say
-
-
 def alert_spans(bodies: Iterable[bytes]) -> list[AlertSpan]:
-    """Alert records -> spans by start. Records may repeat and come in any order, as after a restart.
+    """Read the values of alert records and return spans by start.
 
-    Raises ValueError for a body that is no alert, and for an alert that was resolved but never seen to fire.
+    Records may repeat and come in any order, as after a restart. Raises ValueError for a value that is not an alert,
+    and for a resolution without a firing record.
     """
-    fired: dict[str, _Body] = {}
+    fired: dict[str, PublishedAlert] = {}
     resolved: dict[str, int] = {}
     for body in bodies:
-        alert = msgspec.json.decode(body, type=_Body)
+        alert = decode_alert(body)
         if alert.state == "resolved":
             resolved[alert.id] = min(alert.time, resolved.get(alert.id, alert.time))
         elif alert.id not in fired or alert.time < fired[alert.id].time:
             fired[alert.id] = alert
+
     if lost := resolved.keys() - fired.keys():
         raise ValueError(f"no firing record of alert {min(lost)}, expected one before its resolution")
+
     found = [
         AlertSpan(
-            id_,
-            first.asset,
-            first.time,
-            resolved.get(id_),
-            first.channels[0].channel if first.channels else None,
-            first.cause,
+            id=id_,
+            asset=first.asset,
+            start=first.time,
+            end=resolved.get(id_),
+            channel=first.channels[0].channel if first.channels else None,
+            cause=first.cause,
         )
         for id_, first in fired.items()
     ]
     return sorted(found, key=lambda span: (span.start, span.asset, span.id))
 
 
-def match(alerts: Sequence[AlertSpan], faults: Sequence[Label], grace_ms: int) -> Evaluation:
-    """Hold alerts against faults; see the module. Of alerts that fire at the same time the first given counts."""
+def match(alerts: Sequence[AlertSpan], labels: Sequence[Label], grace_ms: int) -> Evaluation:
+    """Match alerts with labels as the module describes. Of alerts that fire at the same time the first given counts."""
     by_asset: dict[str, list[AlertSpan]] = {}
     for span in alerts:
         by_asset.setdefault(span.asset, []).append(span)
+
     rows: list[LabelRow] = []
     touching: set[AlertSpan] = set()
-    for fault in faults:
-        near = [span for span in by_asset.get(fault.asset, []) if _meets(span, fault, grace_ms)]
+    for label in labels:
+        near = [span for span in by_asset.get(label.asset, []) if _overlaps(span, label, grace_ms)]
         touching.update(near)
-        rows.append(_row(fault, min(near, key=lambda span: max(span.start, fault.start))) if near else LabelRow(fault))
+        rows.append(_row(label, min(near, key=lambda span: max(span.start, label.start))) if near else LabelRow(label))
+
     return Evaluation(tuple(rows), tuple(span for span in alerts if span not in touching))
 
 
-def _meets(span: AlertSpan, fault: Label, grace_ms: int) -> bool:
-    return span.start <= fault.end + grace_ms and (span.end is None or span.end >= fault.start)
+def _overlaps(span: AlertSpan, label: Label, grace_ms: int) -> bool:
+    return span.start <= label.end + grace_ms and (span.end is None or span.end >= label.start)
 
 
-def _row(fault: Label, span: AlertSpan) -> LabelRow:
-    delay = max(span.start - fault.start, 0)
-    return LabelRow(fault, span.id, delay, span.start < fault.start, span.channel in fault.channels, span.cause)
+def _row(label: Label, span: AlertSpan) -> LabelRow:
+    return LabelRow(
+        label=label,
+        alert=span.id,
+        delay_ms=max(span.start - label.start, 0),
+        already=span.start < label.start,
+        named=span.channel in label.channels,
+        cause=span.cause,
+    )
 
 
 def _kind_row(rows: Sequence[LabelRow]) -> KindRow:

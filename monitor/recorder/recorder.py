@@ -16,6 +16,7 @@ from threading import Event
 
 from monitor.connectors.base import Committed, Invalid, Sink, Source, Unavailable
 from monitor.core.publish import dead_letter
+from monitor.core.published import DeadLetterHeaders
 from monitor.core.records import Message, Partition, Record
 from monitor.observe.observer import Observer
 from monitor.recorder.line_protocol import alert_points, score_points
@@ -144,7 +145,7 @@ class Recorder:
         self._waiting = 0
 
     def _letter(self, record: Record, reason: str) -> Record:
-        headers = (("__connect.errors.stage", b"record"), ("__connect.errors.exception.message", reason.encode()))
+        headers = DeadLetterHeaders(stage="record", exception_message=reason).encode()
         return Record(self._dead_letters, record.key, record.value, headers)
 
     def _bury(self, letters: Sequence[Record]) -> None:

@@ -3,11 +3,10 @@
 On a terminal the first two stay at the bottom and are drawn anew; elsewhere only what is new is printed, as lines.
 """
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -15,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from monitor.core.published import PublishedAlert, decode_alert
 from monitor.core.sensors.clocks import FAULT as CLOCK
 from monitor.core.sensors.clocks import in_words
 from monitor.evaluation.matching import Evaluation
@@ -76,24 +76,29 @@ class View:
             for line in file:
                 if line.endswith(b"\n"):
                     self._read += len(line)
-                    self._console.print(_sentence(json.loads(line)), highlight=False, soft_wrap=True)
+                    self._console.print(_sentence(decode_alert(line)), highlight=False, soft_wrap=True)
 
 
-def _sentence(alert: dict[str, Any]) -> Text:
-    """An alert as a line a person can act on."""
-    time = datetime.fromtimestamp(alert["time"] / 1000, UTC).strftime("%H:%M:%S")
-    if alert["state"] == "resolved":
-        return Text(f"{time}  resolved  {alert['asset']}  after {(alert['end'] - alert['start']) / 1000:.0f} s", "dim")
-    word = "worse" if alert["sequence"] else "firing"
-    if alert["fault"] == CLOCK:
-        return Text(f"{time}  {word:8}  {alert['asset']}  {in_words(CLOCK, alert['score'])}", "cyan")
-    top = alert["channels"][0]
-    seen = "not measured" if top["observed"] is None else f"{top['observed']:.4g}"
-    channel = f"{top['channel']} {seen}, expected {top['low']:.4g} to {top['high']:.4g} ({top['contribution']:.0%})"
-    if alert["cause"] == "sensor":
-        return Text(f"{time}  {word:8}  {alert['asset']}  sensor {alert['fault']}: {channel}", "cyan")
-    text = f"{time}  {word:8}  {alert['asset']}  {channel}  score {alert['ratio']:.2f} x threshold"
-    return Text(text, "bold red" if alert["severity"] == "critical" else "yellow")
+def _sentence(alert: PublishedAlert) -> Text:
+    """Return an alert as a line that a person can act on."""
+    head = f"{datetime.fromtimestamp(alert.time / 1000, UTC):%H:%M:%S}"
+    if alert.state == "resolved":
+        lasted = "" if alert.end is None else f"  after {(alert.end - alert.start) / 1000:.0f} s"
+        return Text(f"{head}  resolved  {alert.asset}{lasted}", "dim")
+
+    head += f"  {'worse' if alert.sequence else 'firing':8}  {alert.asset}"
+    if alert.fault == CLOCK:
+        return Text(f"{head}  {CLOCK if alert.score is None else in_words(CLOCK, alert.score)}", "cyan")
+
+    top = alert.channels[0]
+    channel = f"{top.channel} {top.reading()}"
+    if top.contribution is not None:
+        channel += f" ({top.contribution:.0%})"
+    if alert.cause == "sensor":
+        return Text(f"{head}  sensor {alert.fault}: {channel}", "cyan")
+
+    ratio = "" if alert.ratio is None else f"  score {alert.ratio:.2f} x threshold"
+    return Text(f"{head}  {channel}{ratio}", "bold red" if alert.severity == "critical" else "yellow")
 
 
 def _line(phase: str, share: float, about: str) -> RenderableType:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from monitor.connectors.base import Invalid, Sink, Unavailable
 from monitor.core.pipeline import Pipeline
 from monitor.core.publish import alert_record, dead_letter, score_records
+from monitor.core.published import DeadLetterHeaders
 from monitor.core.records import Alert, Message, Outputs, Record
 from monitor.observe.observer import Observer
 
@@ -109,8 +110,7 @@ class Publisher:
         if record.topic == dead:
             self._write([Record(dead, record.key, None, (*record.headers, ("value", b"too large to be kept")))])
             return
-        note = {"topic": record.topic, "stage": "output", "exception.message": reason}
-        headers = ((f"__connect.errors.{name}", text.encode()) for name, text in note.items())
+        headers = DeadLetterHeaders(topic=record.topic, stage="output", exception_message=reason).encode()
         self._write([Record(dead, record.key, record.value, (*record.headers, *headers))])
 
     def _block(self, reason: str) -> None:

@@ -16,7 +16,7 @@ from benchmarks.cold_start import (
     set_apart,
     spans_of,
 )
-from monitor.core.records import Alert, ChannelShare, Partition
+from monitor.core.records import Alert, AlertState, ChannelShare, Partition
 from monitor.evaluation.label import Label
 from monitor.evaluation.matching import AlertSpan
 from monitor.simulator.plant import NAMES, Plant, PlantSettings
@@ -58,7 +58,7 @@ def test_records_of_an_alert_are_one_span() -> None:
     """An alert begins when it first fires and ends with its resolution, updates between them count for nothing."""
     share = ChannelShare("flow", 1.0, 1.0, 1.0, 0.0, 2.0, 0)
 
-    def record(state: str, time: int, sequence: int) -> Alert:
+    def record(state: AlertState, time: int, sequence: int) -> Alert:
         return Alert(
             id="1", asset="a", state=state, start=5, end=None, time=time, severity="warning", score=1.0, threshold=1.0,
             ratio=1.0, peak=1.0, channels=(share,), model="m", detector="d", partition=Partition("t", 0), offset=0,

@@ -11,7 +11,7 @@ from benchmarks.detection import Task, clock, firing, judge_series, placed, prod
 from benchmarks.detection_table import Scored, outcome, report
 from benchmarks.recordings import Explained, Recording
 from monitor.core.fitting.corpus import cut, held_out
-from monitor.core.records import Alert, Partition
+from monitor.core.records import Alert, AlertState, Partition
 from monitor.settings.load import load
 from monitor.settings.tree import Settings
 
@@ -45,7 +45,7 @@ def scored(settings: Settings) -> Scored:
     return product(task(recording()), settings)
 
 
-def alert(position: int, sequence: int, state: str = "firing") -> Alert:
+def alert(position: int, sequence: int, state: AlertState = "firing") -> Alert:
     return Alert(
         id="1",
         asset="pump-1",

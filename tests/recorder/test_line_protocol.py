@@ -245,7 +245,7 @@ OF_ALERTS = [
     ({"sequence": -1}, "sequence: found -1, expected"),
     ({"end": 10**19}, "end: found 10+, expected"),
     ({"start": True}, "start: found bool, expected int"),
-    ({"channels": [{}]}, r"channels\[0\].observed: found none, expected one"),
+    ({"channels": [{}]}, r"channels\[0\].channel: found none, expected one"),
 ]
 
 

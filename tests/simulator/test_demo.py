@@ -11,18 +11,19 @@ import pytest
 from rich.console import Console
 
 from monitor.core.publish import alert_record
-from monitor.core.records import Alert, ChannelShare
+from monitor.core.records import Alert, AlertState, ChannelShare
 from monitor.evaluation.label import Label
 from monitor.evaluation.matching import AlertSpan, match
 from monitor.service.run import Service
 from monitor.simulator.demo_view import View, summary
+from tests.core.test_published import conforms
 from tests.rig import READINGS, settings
 
 ROOT = Path(__file__).parents[2]
 START = 1_700_000_000_000
 
 
-def alert(state: str, sequence: int = 0, observed: float | None = 4.2) -> bytes:
+def alert(state: AlertState, sequence: int = 0, observed: float | None = 4.2) -> bytes:
     """A line of the file of alerts."""
     share = ChannelShare("pressure", 0.82, observed, 2.5, 2.0, 3.0, 0)
     made = Alert(
@@ -138,7 +139,12 @@ def test_the_demo_finds_the_faults(tmp_path: Path) -> None:
     alerts = [json.loads(line) for line in (folder / "monitor.alerts.jsonl").read_text().splitlines()]
     assert {body["state"] for body in alerts} == {"firing", "resolved"}
     assert sum("  firing  " in line for line in lines) == sum(body["sequence"] == 0 for body in alerts)
-    assert (folder / "monitor.scores.jsonl").stat().st_size > 0
+    scores = (folder / "monitor.scores.jsonl").read_text().splitlines()
+    assert scores
+    for body in alerts:
+        conforms("alert", body)
+    for line in scores:
+        conforms("score", json.loads(line))
     assert (folder / "monitor.log").stat().st_size > 0
     assert list((folder / "store" / "models").glob("*/weights.safetensors"))
     assert not (folder / "monitor.dead-letters.jsonl").exists()

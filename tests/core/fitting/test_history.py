@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from monitor.core.fitting.corpus import FEW, Corpus, gather, join
 from monitor.core.fitting.history import History
-from monitor.core.records import Alert, Partition
+from monitor.core.records import Alert, AlertState, Partition
 from tests.core.machines import ASSETS, CHANNELS, STEP, L, history, rows, windows
 
 BLOCK = (5 * len(CHANNELS) + 16) * L  # bytes that a block counts for
 
 
 def alert(start: int, end: int | None, asset: str = "a") -> Alert:
-    state = "firing" if end is None else "resolved"
+    state: AlertState = "firing" if end is None else "resolved"
     place = (Partition("t", 0), 0, 0, 0)
     return Alert("x", asset, state, start, end, start, "warning", 2.0, 1.0, 2.0, 2.0, (), "m", "d", *place)
 

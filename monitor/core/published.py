@@ -1,0 +1,172 @@
+"""Published records as other programs read them: alerts, scores, and the headers of dead letters.
+
+The structs below are the only definition. `publish.py` encodes them, `decode_alert` and `decode_score` read them back
+for the recorder, the demo and the evaluation, and `schemas` gives the JSON Schemas in docs/schemas.
+
+JSON has no NaN and no infinity: a number that is not finite, and a value that was not measured, is null. Times are
+integers, ms UTC. A decoder ignores unknown fields, so a reader may be older than the detector that wrote the record.
+
+This module does not check what a value means.
+"""
+
+import re
+from typing import Annotated, Any, TypeVar, get_args
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from monitor.core.decode.format import shown
+from monitor.core.records import AlertState
+
+Number = float | None
+_CONNECT = "__connect.errors."  # prefix of Kafka Connect's header names
+
+
+class PublishedChannel(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One channel's part in an alert. Values are those of the step with the channel's largest error."""
+
+    channel: Annotated[str, Meta(description="Name of the channel.")]
+    contribution: Annotated[Number, Meta(description="Share of the summed channel scores, 0 to 1.")]
+    observed: Annotated[Number, Meta(description="Reading, in the channel's unit; null = not measured.")]
+    expected: Annotated[Number, Meta(description="Value that the model expects.")]
+    low: Annotated[Number, Meta(description="Lower edge of the expected band, 2 spreads below `expected`.")]
+    high: Annotated[Number, Meta(description="Upper edge of the expected band, 2 spreads above `expected`.")]
+    steps_ago: Annotated[int, Meta(description="Steps from that step to the end of the window.")]
+
+    def reading(self) -> str:
+        """Return the reading and the expected band as text, for instance "4.2, expected 2 to 2.9"."""
+        text = "not measured" if self.observed is None else f"{self.observed:.4g}"
+        return text if self.low is None or self.high is None else f"{text}, expected {self.low:.4g} to {self.high:.4g}"
+
+
+class PublishedAlert(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One state change of an alert. Records of one alert share `id`; the highest `sequence` is the newest."""
+
+    id: Annotated[str, Meta(description="Id of the alert, the same from firing to resolution.")]
+    asset: Annotated[str, Meta(description="Name of the asset; also the key of the Kafka record.")]
+    state: Annotated[AlertState, Meta(description="Whether the alert is firing or resolved.")]
+    start: Annotated[
+        int, Meta(description="ms UTC: end of the first anomalous window, of a sensor start of the fault.")
+    ]
+    end: Annotated[int | None, Meta(description="ms UTC: end of the last anomalous window; null while firing.")]
+    time: Annotated[int, Meta(description="ms UTC: end of the window that caused this record.")]
+    severity: Annotated[str, Meta(description="warning or critical.")]
+    cause: Annotated[str, Meta(description="machine or sensor. Records of older versions lack it.")] = "machine"
+    fault: Annotated[
+        str, Meta(description="Of a sensor: limits, dropout, frozen, jump or clock. Empty for a machine.")
+    ] = ""
+    score: Annotated[
+        Number, Meta(description="Of a machine: score of the window. Of a sensor: steps; of a clock: seconds ahead.")
+    ]
+    threshold: Annotated[Number, Meta(description="Limit of `score`, in the same unit.")]
+    ratio: Annotated[Number, Meta(description="score / threshold; 1.0 = the limit.")]
+    peak: Annotated[Number, Meta(description="Highest ratio since the alert opened.")]
+    channels: Annotated[
+        tuple[PublishedChannel, ...],
+        Meta(description="Channels by contribution, largest first. Of a sensor: that sensor. Of a clock: none."),
+    ]
+    model: Annotated[str, Meta(description="Version of the model.")]
+    detector: Annotated[str, Meta(description="Name of the detector.")]
+    topic: Annotated[str, Meta(description="Source topic of the window that opened the alert.")]
+    partition: Annotated[int, Meta(description="Partition of that topic.")]
+    offset: Annotated[int, Meta(description="Offset of the message that closed the window that opened the alert.")]
+    sequence: Annotated[int, Meta(description="0 at firing, then 1, 2, ... for each further record of the alert.")]
+
+
+class PublishedBand(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One channel at the newest step of a window."""
+
+    observed: Annotated[Number, Meta(description="Reading, in the channel's unit; null = not measured.")]
+    expected: Annotated[Number, Meta(description="Value that the model expects.")]
+    low: Annotated[Number, Meta(description="Lower edge of the expected band, 2 spreads below `expected`.")]
+    high: Annotated[Number, Meta(description="Upper edge of the expected band, 2 spreads above `expected`.")]
+    share: Annotated[Number, Meta(description="Share of the summed channel scores, 0 to 1.")]
+
+
+class PublishedScore(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """The score of one window of an asset."""
+
+    asset: Annotated[str, Meta(description="Name of the asset; also the key of the Kafka record.")]
+    time: Annotated[int, Meta(description="ms UTC: end of the window.")]
+    score: Annotated[Number, Meta(description="Higher = more anomalous.")]
+    threshold: Annotated[Number, Meta(description="Limit of the score for this asset and window.")]
+    ratio: Annotated[Number, Meta(description="score / threshold; 1.0 = the limit.")]
+    anomalous: Annotated[bool, Meta(description="Whether the score exceeds the threshold.")]
+    warm: Annotated[bool, Meta(description="False while the threshold is borrowed from the model's calibration.")]
+    model: Annotated[str, Meta(description="Version of the model.")]
+    channels: Annotated[dict[str, PublishedBand], Meta(description="Channels by name.")]
+
+
+def _connect_name(name: str) -> str:
+    return _CONNECT + name.replace("_", ".")
+
+
+class DeadLetterHeaders(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename=_connect_name):
+    """Headers of a dead letter, named as in Kafka Connect, in UTF-8. Key and value are those of the message."""
+
+    # A record that the monitor itself could not write has no partition and offset, and keeps its own headers.
+
+    topic: Annotated[str | UnsetType, Meta(description="Topic of the message.")] = UNSET
+    partition: Annotated[str | UnsetType, Meta(description="Partition of the message, as a decimal number.")] = UNSET
+    offset: Annotated[str | UnsetType, Meta(description="Offset of the message, as a decimal number.")] = UNSET
+    stage: Annotated[
+        str, Meta(description="decode: input not readable. output: refused by the broker. record: refused by InfluxDB.")
+    ]
+    exception_class_name: Annotated[str | UnsetType, Meta(description="Class of the fault, such as WrongType.")] = UNSET
+    exception_message: Annotated[str, Meta(description="What was found and what was expected.")]
+
+    def encode(self) -> tuple[tuple[str, bytes], ...]:
+        """Return the headers as a record carries them."""
+        return tuple((name, text.encode()) for name, text in msgspec.to_builtins(self).items())
+
+
+_Decoded = TypeVar("_Decoded", PublishedAlert, PublishedScore)
+_alerts = msgspec.json.Decoder(PublishedAlert)
+_scores = msgspec.json.Decoder(PublishedScore)
+
+# msgspec's error messages.
+_GOT = re.compile(r"Expected (?P<expected>.+), got (?P<found>.+)")
+_MISSING = re.compile(r"Object missing required field `(?P<name>.+)`")
+_ENUM = re.compile(r"Invalid enum value (?P<found>.+)")
+
+
+def decode_alert(value: bytes | None) -> PublishedAlert:
+    """Read the value of an alert record. Raises ValueError that names the field, the value and what was expected."""
+    return _decode(_alerts, value)
+
+
+def decode_score(value: bytes | None) -> PublishedScore:
+    """Read the value of a score record. Raises ValueError that names the field, the value and what was expected."""
+    return _decode(_scores, value)
+
+
+def _decode(decoder: msgspec.json.Decoder[_Decoded], value: bytes | None) -> _Decoded:
+    if value is None:
+        raise ValueError("value: found none, expected a JSON object")
+    try:
+        return decoder.decode(value)
+    except msgspec.ValidationError as error:
+        raise ValueError(_explained(str(error))) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"value: found {shown(value)} ({error}), expected a JSON object") from None
+
+
+def _explained(text: str) -> str:
+    """Turn msgspec's "Expected `float`, got `str` - at `$.score`" into "score: found str, expected float"."""
+    text, _, path = text.partition(" - at `$")
+    where = path.strip(".`")
+
+    if match := _MISSING.fullmatch(text):
+        return f"{where}{where and '.'}{match['name']}: found none, expected one"
+    if match := _GOT.fullmatch(text):
+        return f"{where or 'value'}: found {match['found']}, expected {match['expected']}".replace("`", "")
+    if match := _ENUM.fullmatch(text):  # `state` is the only enumeration
+        return f"{where}: found {match['found']}, expected {' or '.join(get_args(AlertState))}"
+    return f"{where}: found a value refused as {text!r}, expected a number of 64 bits"
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """Return the JSON Schema (2020-12) of each kind of record, by name."""
+    kinds = {"alert": PublishedAlert, "score": PublishedScore, "dead-letter-headers": DeadLetterHeaders}
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return {name: dialect | msgspec.json.schema(kind) for name, kind in kinds.items()}
