@@ -29,13 +29,14 @@ from pathlib import Path
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Record
 from monitor.observe.clock import wall_ms
-from monitor.observe.health import HealthServer
 from monitor.service.run import Service
 from monitor.settings.load import load
 from monitor.simulator.demo import CLEAN, CONFIG, PARTITIONS, TAIL
 from monitor.simulator.faults import ROUND, fault_schedule, faulty_rows
 from monitor.simulator.plant import Plant, PlantSettings, Sent, messages
+from monitor.web.app import make_app, page_routes
 from monitor.web.page import Page
+from monitor.web.server import WebServer
 from monitor.worker.status import WorkerStatus
 from tests.browser import DESKTOP, PHONE, Tab, tab
 
@@ -78,7 +79,7 @@ def at_work(stand: Stand, folder: Path) -> Iterator[str]:
         return None if service.daemon is None else service.daemon.overview
 
     page = Page("pumps", look, service.health.ready, wall_ms)
-    server = HealthServer(service.health, service.metrics, "127.0.0.1", 0, page)
+    server = WebServer(make_app(page_routes(page)), "127.0.0.1", 0)
     thread = threading.Thread(target=service.run, args=(stop,))
     thread.start()
     try:

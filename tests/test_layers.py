@@ -19,6 +19,9 @@ CLIENTS = {  # library -> the packages or modules that may import it
     "safetensors": {"monitor.store.tensors"},
     "prometheus_client": {"monitor.observe.metrics"},
     "pydantic_settings": {"monitor.settings"},
+    "starlette": {"monitor.web"},
+    "uvicorn": {"monitor.web"},
+    "h11": {"monitor.web"},
     "typer": {"monitor.cli"},
     "rich": {"monitor.cli", "monitor.simulator", "monitor.onboard", "monitor.backtest", "monitor.settings"},
 }
@@ -56,6 +59,8 @@ def allowed(name: str) -> set[str]:
         return {"monitor.core", "monitor.store"}
     if within(name, {"monitor.connectors"}):
         return {"monitor.core", "monitor.connectors.base", ".".join(parts[:3])}
+    if within(name, {"monitor.observe"}):
+        return {"monitor.observe"}
     return {"monitor"}
 
 

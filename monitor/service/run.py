@@ -23,7 +23,6 @@ from monitor.connectors.base import Unavailable
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.pipeline import LiveSettings
 from monitor.observe.clock import wall_ms
-from monitor.observe.health import HealthServer
 from monitor.recorder.recorder import Recorder
 from monitor.service.backends import make_blobs
 from monitor.service.reload import Reloader, content
@@ -32,7 +31,9 @@ from monitor.settings.live import live_settings
 from monitor.settings.load import ConfigurationError
 from monitor.settings.tree import Role, Settings
 from monitor.store.base import StoreUnavailable
+from monitor.web.app import make_app, page_routes, probe_routes
 from monitor.web.page import Page
+from monitor.web.server import WebServer
 from monitor.worker.loop import Daemon
 from monitor.worker.status import WorkerStatus
 
@@ -98,13 +99,17 @@ class Service:
         return self.daemon.run
 
     def _serve(self, stack: ExitStack) -> None:
-        """Answer probes, Prometheus, and whoever looks at the page."""
-        address, page = self.settings.health, None
+        """Serve probes, metrics and the status page."""
+        address = self.settings.health
+        routes = probe_routes(self.health, self.metrics)
+
         if address.paged:
             page = Page(self.settings.name, self._overview, self.health.ready, wall_ms)
             page.open()
             stack.callback(page.close)
-        server = HealthServer(self.health, self.metrics, address.host, address.port, page, names=address.names)
+            routes += page_routes(page)
+
+        server = WebServer(make_app(routes, (*address.names, address.host)), address.host, address.port)
         try:
             server.open()
         except OSError as error:

@@ -20,9 +20,11 @@ import typer.main
 from compose_spec import PyCompose
 
 from monitor.cli import app
-from monitor.observe.health import Health, HealthServer
+from monitor.observe.health import Health
 from monitor.observe.metrics import Metrics
 from monitor.settings.load import load
+from monitor.web.app import make_app, probe_routes
+from monitor.web.server import WebServer
 from tests.deploy.files import DOCKER, GRAFANA, ROOT, read
 
 FILE = DOCKER / "Dockerfile"
@@ -115,7 +117,7 @@ def test_the_health_check_tells_a_stalled_loop(alive: bool) -> None:
     program, *arguments = json.loads(command)
     assert program == "python"
     health = Health(60.0 if alive else 0.0, ())
-    server = HealthServer(health, Metrics(), "127.0.0.1", 0)
+    server = WebServer(make_app(probe_routes(health, Metrics())), "127.0.0.1", 0)
     server.open()
     try:
         asked = [part.replace(":9464", f":{server.port}") for part in arguments]

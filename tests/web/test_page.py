@@ -14,11 +14,11 @@ import pytest
 
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Alert, ChannelShare, Partition
-from monitor.observe.health import Health, HealthServer
-from monitor.observe.metrics import Metrics
 from monitor.training.trainer import Status
+from monitor.web.app import make_app, page_routes
 from monitor.web.page import HTML, POINTS, POLICY, Page, Sparklines, policy
 from monitor.web.page_status import ALERTS, CHANNELS, LIMIT, PARTITIONS
+from monitor.web.server import WebServer
 from monitor.worker.alert_charts import Course
 from monitor.worker.status import STATES, Asset, WorkerStatus
 from tests.core.machines import L, rows
@@ -215,7 +215,7 @@ def fetch(port: int, path: str) -> tuple[int, dict[str, str], bytes]:
 def test_the_server_hands_out_the_page() -> None:
     """/ is the page under its policy, /status.json is JSON, a wrong query is 400, and a hostile name stays a text."""
     made = page(picture([Asset(HOSTILE, "firing", 2.0)], [alert(HOSTILE)]))
-    server = HealthServer(Health(10, ()), Metrics(), "127.0.0.1", 0, made)
+    server = WebServer(make_app(page_routes(made)), "127.0.0.1", 0)
     server.open()
     try:
         status, headers, body = fetch(server.port, "/")

@@ -11,10 +11,10 @@ from dataclasses import replace
 import pytest
 
 from monitor.connectors.memory.client import MemoryBroker
-from monitor.observe.health import Health, HealthServer
-from monitor.observe.metrics import Metrics
 from monitor.training.trainer import Status
+from monitor.web.app import make_app, page_routes
 from monitor.web.page import Page
+from monitor.web.server import WebServer
 from monitor.worker.status import Asset, WorkerStatus
 from tests.browser import DESKTOP, PHONE, Tab, tab
 from tests.core.machines import rows
@@ -43,7 +43,7 @@ class Shown:
     @contextmanager
     def served(self) -> Iterator[str]:
         self.page.look()
-        server = HealthServer(Health(10, ()), Metrics(), "127.0.0.1", 0, self.page)
+        server = WebServer(make_app(page_routes(self.page)), "127.0.0.1", 0)
         server.open()
         try:
             yield f"http://127.0.0.1:{server.port}/"
