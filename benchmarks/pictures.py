@@ -76,7 +76,7 @@ def at_work(stand: Stand, folder: Path) -> Iterator[str]:
     service, stop = Service(settings, broker), threading.Event()
 
     def look() -> WorkerStatus | None:
-        return None if service.daemon is None else service.daemon.overview
+        return None if service.daemon is None else service.daemon.status
 
     page = Page("pumps", look, service.health.ready, wall_ms)
     server = WebServer(make_app(page_routes(page)), "127.0.0.1", 0)

@@ -39,7 +39,7 @@ from monitor.settings.load import load
 from monitor.settings.tree import Settings
 from monitor.simulator.demo import CONFIG
 from monitor.simulator.plant import NAMES, Doubles, Plant, PlantSettings
-from monitor.worker.alert_charts import Trail
+from monitor.worker.alert_charts import AlertCharts
 from monitor.worker.dead_letter_limit import DeadLetterLimit
 from monitor.worker.partitions import PartitionState
 from monitor.worker.publisher import Publisher, Topics
@@ -126,9 +126,18 @@ def held(settings: Settings, model: Model, assets: int) -> PartitionState:
     state["base"] = np.full(assets, 2.0)
     state["ring"] = draw.gamma(9.0, 1 / 9, (assets, SCORES)).astype(np.float32)
     pipeline.threshold.load_state(state)
-    trail = Trail(settings.windows.step_ms)
+    charts = AlertCharts(settings.windows.step_ms)
     return PartitionState(
-        PARTITION, pipeline, make_history(settings), DeadLetterLimit(10**9, 1.0), None, None, 0, True, 0.0, trail=trail
+        PARTITION,
+        pipeline,
+        make_history(settings),
+        DeadLetterLimit(10**9, 1.0),
+        None,
+        None,
+        0,
+        True,
+        0.0,
+        charts=charts,
     )
 
 

@@ -5,16 +5,13 @@ A part takes the whole record and uses what it needs: counters, conditions, sign
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import structlog
 from structlog.stdlib import BoundLogger
 
+from monitor.observe.health import Health
 from monitor.observe.metrics import Metrics
 from monitor.observe.watchdog import Notifier
-
-if TYPE_CHECKING:
-    from monitor.observe.health import Health
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +19,7 @@ class Observer:
     """Metrics, health, watchdog, log and clocks of one process."""
 
     metrics: Metrics
-    health: "Health"
+    health: Health
     watchdog: Notifier
     log: BoundLogger
     wall_ms: Callable[[], int]  # ms UTC

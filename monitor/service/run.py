@@ -46,7 +46,7 @@ log = structlog.stdlib.get_logger("monitor")
 
 
 class Service:
-    """A worker with everything around it; `daemon.overview`, `metrics` and `health` may be read meanwhile."""
+    """A worker with everything around it; `daemon.status`, `metrics` and `health` may be read meanwhile."""
 
     def __init__(self, settings: Settings, broker: MemoryBroker | None = None, role: Role = Role.ALL) -> None:
         self.settings = settings
@@ -104,7 +104,7 @@ class Service:
         routes = probe_routes(self.health, self.metrics)
 
         if address.paged:
-            page = Page(self.settings.name, self._overview, self.health.ready, wall_ms)
+            page = Page(self.settings.name, self._status, self.health.ready, wall_ms)
             page.open()
             stack.callback(page.close)
             routes += page_routes(page)
@@ -123,8 +123,8 @@ class Service:
         """Let each partition adopt these live settings at its next checkpoint. Any thread may call it."""
         self._live = live
 
-    def _overview(self) -> WorkerStatus | None:
-        return None if self.daemon is None else self.daemon.overview
+    def _status(self) -> WorkerStatus | None:
+        return None if self.daemon is None else self.daemon.status
 
     @contextmanager
     def _recording(self, recorder: Recorder, stop: threading.Event) -> Iterator[None]:

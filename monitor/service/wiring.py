@@ -44,7 +44,7 @@ from monitor.training.registry import ModelRegistry
 from monitor.training.role import CONDITION as TRAINING_CONDITION
 from monitor.training.role import TrainingWorker
 from monitor.training.trainer import Job, Schedule, Trainer
-from monitor.worker.alert_charts import Trail
+from monitor.worker.alert_charts import AlertCharts
 from monitor.worker.dead_letter_limit import DeadLetterLimit
 from monitor.worker.loop import Daemon, LoopOptions
 from monitor.worker.partitions import PartitionFactory, PartitionManager
@@ -177,7 +177,7 @@ def make_factory(settings: Settings) -> PartitionFactory:
     return PartitionFactory(
         pipeline=lambda partition, to: make_pipeline(with_live(settings, to), partition),
         dead_letter_limit=lambda: DeadLetterLimit(delivery.dead_letters_in_a_row, delivery.dead_letters_share),
-        charts=lambda: Trail(settings.windows.step_ms) if settings.health.paged else None,
+        charts=lambda: AlertCharts(settings.windows.step_ms) if settings.health.paged else None,
         fingerprint=fingerprint(settings),
     )
 

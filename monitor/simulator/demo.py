@@ -97,7 +97,7 @@ def _feed(  # noqa: PLR0917 - a thread's arguments
         step = plant.step(each.time)
         if step >= CLEAN:
             while begin is None and not stop.is_set():
-                if service.daemon is not None and service.daemon.overview.model:
+                if service.daemon is not None and service.daemon.status.model:
                     begin = time.monotonic()
                 time.sleep(LOOK_S)
             if step % CHUNK == 0 and begin is not None:

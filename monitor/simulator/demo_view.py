@@ -50,7 +50,7 @@ class View:
         self._show_alerts()
         if self._service.daemon is None:
             return
-        now = self._service.daemon.overview
+        now = self._service.daemon.status
         phase, share, about = self._progress(now)
         if self._console.is_terminal:
             self._live.update(Group(_line(phase, share, about), _assets(now)))

@@ -3,9 +3,9 @@
 page.html asks for /status.json every two seconds and changes what is there. Its script and style are named to the
 browser by their sha256, so that nothing else runs, whatever the name of an asset is.
 
-The loop knows nothing of the page. A thread looks at the overview that the loop replaces as a whole about once a
+The loop knows nothing of the page. A thread looks at the status that the loop replaces as a whole about once a
 second, and keeps the highest ratio of each EVERY_S in a ring per asset: 240 B each, at most 2.4 MB. An answer is made
-at most once for each overview and query, one at a time: a crowd that looks costs as much as one who does.
+at most once for each status and query, one at a time: a crowd that looks costs as much as one who does.
 """
 
 import base64

@@ -28,7 +28,7 @@ import numpy as np
 from monitor.core.arrays import Doubles
 from monitor.core.records import Alert, ChannelShare
 from monitor.core.sensors.clocks import in_words
-from monitor.worker.alert_charts import Course
+from monitor.worker.alert_charts import AlertChart
 from monitor.worker.status import STATES, Asset, WorkerStatus
 
 LIMIT = 1000  # assets in an answer at most: 400 kB
@@ -110,12 +110,12 @@ def _alerts(now: WorkerStatus) -> dict[str, Any]:
     ratios = {asset.name: asset.ratio for asset in now.assets} if shown else {}
     return {
         "total": len(now.alerts),
-        "shown": [_alert(alert, ratios.get(alert.asset), now.courses) for alert in shown],
+        "shown": [_alert(alert, ratios.get(alert.asset), now.charts) for alert in shown],
     }
 
 
-def _alert(alert: Alert, ratio: float | None, courses: Mapping[str, Course]) -> dict[str, Any]:
-    course = courses.get(alert.asset)
+def _alert(alert: Alert, ratio: float | None, charts: Mapping[str, AlertChart]) -> dict[str, Any]:
+    chart = charts.get(alert.asset)
     present = alert.ratio if ratio is None or alert.cause != "machine" else ratio
     return {
         "id": alert.id,
@@ -126,18 +126,18 @@ def _alert(alert: Alert, ratio: float | None, courses: Mapping[str, Course]) -> 
         "start": alert.start,
         "ratio": round(present, 3),
         "peak": round(max(alert.peak, present), 3),  # the record is of when the alert was last published
-        "times": [] if course is None else course.ends.tolist(),
-        "channels": [_channel(share, course) for share in alert.channels[:CHANNELS]],
+        "times": [] if chart is None else chart.ends.tolist(),
+        "channels": [_channel(share, chart) for share in alert.channels[:CHANNELS]],
     }
 
 
-def _channel(share: ChannelShare, course: Course | None) -> dict[str, Any]:
+def _channel(share: ChannelShare, chart: AlertChart | None) -> dict[str, Any]:
     said = {name: getattr(share, name) for name in ("channel", "contribution", "observed", "low", "high")}
-    if course is None or share.channel not in course.channels:
+    if chart is None or share.channel not in chart.channels:
         return {**said, "course": None}
-    column = course.channels.index(share.channel)
-    width = 2 * float(course.spread[column])
-    observed, expected = (part[:, column].astype(float) for part in (course.observed, course.expected))
+    column = chart.channels.index(share.channel)
+    width = 2 * float(chart.spread[column])
+    observed, expected = (part[:, column].astype(float) for part in (chart.observed, chart.expected))
     finest = _finest(observed, expected)
     return {
         **said,

@@ -18,7 +18,7 @@ KEPT = 20  # assets of a partition; twice what the page draws
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class AlertChart:
     """An asset over its last T steps."""
 
     channels: tuple[str, ...]
@@ -28,33 +28,33 @@ class Course:
     spread: Floats  # (C,) one standard deviation of what is expected
 
 
-class Trail:
-    """The courses of one partition's assets that are not normal, by name; each is replaced, never changed."""
+class AlertCharts:
+    """The charts of one partition's assets that are not normal, by name; each is replaced, never changed."""
 
     def __init__(self, step_ms: int) -> None:
         self._step_ms = step_ms
-        self.courses: Mapping[str, Course] = {}
+        self.charts: Mapping[str, AlertChart] = {}
 
     def take(self, pipeline: Pipeline, outputs: Outputs) -> None:
         """Remember the windows of assets that are pending or firing, after the pipeline has judged them."""
         states, names = pipeline.sensor_alerts.states() | pipeline.alerting.states(), pipeline.windows.assets
         # Firing ones first, and of these the ones that are drawn already.
-        urgent = sorted(states, key=lambda row: (states[row] != "firing", names[row] not in self.courses))[:KEPT]
-        self.courses = {
+        urgent = sorted(states, key=lambda row: (states[row] != "firing", names[row] not in self.charts))[:KEPT]
+        self.charts = {
             names[row]: course for row in urgent if (course := self._course(row, pipeline, outputs)) is not None
         }
 
-    def _course(self, row: int, pipeline: Pipeline, outputs: Outputs) -> Course | None:
+    def _course(self, row: int, pipeline: Pipeline, outputs: Outputs) -> AlertChart | None:
         """The course of the asset at `row` with this batch in it."""
         windows, scores, name = outputs.windows, outputs.scores, pipeline.windows.assets[row]
         channels = tuple(pipeline.windows.channels)
-        before = self.courses.get(name)
+        before = self.charts.get(name)
         places = np.flatnonzero(windows.assets == row)[-POINTS:]
         if scores is None or not len(places):
             return before
         if before is None or before.channels != channels:
             before = self._lead_up(places[:1], channels, pipeline, outputs)
-        return Course(
+        return AlertChart(
             channels,
             np.concatenate((before.ends, windows.ends[places]))[-POINTS:],
             np.concatenate((before.observed, scores.newest[places]))[-POINTS:],
@@ -68,7 +68,7 @@ class Trail:
         channels: tuple[str, ...],
         pipeline: Pipeline,
         outputs: Outputs,
-    ) -> Course:
+    ) -> AlertChart:
         """The steps of the window at `place` (1,) but its newest."""
         assert pipeline.detector is not None, "what is not normal was scored"
         window = outputs.windows.take(place)
@@ -77,4 +77,4 @@ class Trail:
         rulers = pipeline.newcomers.rulers(window, names, scaling)
         expected = pipeline.detector.expected(window, names, rulers)[0, :, :-1].T
         ends = window.ends[0] - self._step_ms * np.arange(len(observed), 0, -1)
-        return Course(channels, ends, observed, expected, np.zeros(len(channels), np.float32))
+        return AlertChart(channels, ends, observed, expected, np.zeros(len(channels), np.float32))

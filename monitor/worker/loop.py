@@ -87,7 +87,7 @@ class Daemon:
         self._paused, self._trouble = False, ""  # what keeps the source from being read
         self._checkpoint_at = self._history_at = self._summary_at = 0.0  # monotonic seconds at which the next is due
         self._unsettled = 0  # messages since the last checkpoint that succeeded
-        self.overview: WorkerStatus = worker_status(
+        self.status: WorkerStatus = worker_status(
             (), self._trainer.status, {}
         )  # read by other threads, replaced as a whole
 
@@ -247,15 +247,15 @@ class Daemon:
         if not self._trainer.learning:
             self._train()
         lag = self._source.lag()
-        self.overview = worker_status(parts, self._trainer.status, lag)
-        self._recorder.show(self.overview, lag)
+        self.status = worker_status(parts, self._trainer.status, lag)
+        self._recorder.show(self.status, lag)
         if self._monotonic() >= self._summary_at:
-            self._log.info("summary", **self._recorder.summary(self.overview, lag))
+            self._log.info("summary", **self._recorder.summary(self.status, lag))
             self._summary_at = self._monotonic() + SUMMARY_S
         stuck = [f"{held.partition.topic}[{held.partition.number}]: {held.stuck}" for held in parts if held.stuck]
         self._health.set("input", ok=not stuck, reason="; ".join(stuck))
-        if self.overview.model:
-            created = self._registry.created_ms(self.overview.model)
+        if self.status.model:
+            created = self._registry.created_ms(self.status.model)
             self._metrics.set("monitor_model_created_timestamp_seconds", created / 1000)
 
     def _history_s(self) -> float:

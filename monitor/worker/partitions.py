@@ -22,7 +22,7 @@ from monitor.store.models import ModelInvalid
 from monitor.store.snapshots import Snapshot, Snapshots
 from monitor.training.history_store import HistoryStore
 from monitor.training.registry import ModelRegistry
-from monitor.worker.alert_charts import Trail
+from monitor.worker.alert_charts import AlertCharts
 from monitor.worker.dead_letter_limit import DeadLetterLimit
 
 # Lag of which nothing comes for so long is none: where a partition ends in markers of transactions, its end is never
@@ -49,7 +49,7 @@ class PartitionState:
     beyond: Sequence[int] = ()  # offsets of snapshots that lay beyond the committed one when it was taken over
     read_before: int | None = None  # no earlier owner has read from here on; None = not known yet
     poisoned: str = ""  # why nothing more of it is read or committed; empty = all is well
-    trail: Trail | None = None  # of what alerts look like; None = there is no page to show it
+    charts: AlertCharts | None = None  # of what alerts look like; None = there is no page to show it
     moved: tuple[int | None, float] = (None, -np.inf)  # `next` as of the last look that found another, and its time
     ratios: Floats = field(default_factory=lambda: np.empty(0, np.float32))  # (A,) of each asset's last window
 
@@ -98,8 +98,8 @@ class PartitionState:
             grown[[row for row, _ in outputs.forgotten]] = np.nan
             grown[windows.assets] = outputs.scores.score / outputs.thresholds.threshold  # of several, the last stays
             self.ratios = grown[: len(self.pipeline.windows.assets)]
-        if self.trail is not None:
-            self.trail.take(self.pipeline, outputs)
+        if self.charts is not None:
+            self.charts.take(self.pipeline, outputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class PartitionFactory:
 
     pipeline: Callable[[Partition, LiveSettings], Pipeline]
     dead_letter_limit: Callable[[], DeadLetterLimit]
-    charts: Callable[[], Trail | None]
+    charts: Callable[[], AlertCharts | None]
     fingerprint: str  # of the settings that decide the shape of a state
 
 
@@ -175,7 +175,7 @@ class PartitionManager:
         )
         held.groundless = not restored
         held.beyond = self._snapshots.beyond(partition, at_most)
-        held.trail = self._charts()
+        held.charts = self._charts()
         held.read_before = 0 if committed is None else None
         return held
 

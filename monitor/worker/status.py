@@ -16,7 +16,7 @@ from monitor.core.pipeline import Mark
 from monitor.core.records import Alert, Message, Outputs, Partition
 from monitor.observe.metrics import Metrics
 from monitor.training.trainer import Status
-from monitor.worker.alert_charts import Course
+from monitor.worker.alert_charts import AlertChart
 from monitor.worker.partitions import PartitionState
 
 STATES = ("learning", "warming", "normal", "pending", "firing")
@@ -51,7 +51,7 @@ class WorkerStatus:
     assets: tuple[Asset, ...]
     partitions: int  # held
     alerts: tuple[Alert, ...] = ()  # that are firing, each as published last
-    courses: Mapping[str, Course] = field(default_factory=dict)  # of some of their assets, by name
+    charts: Mapping[str, AlertChart] = field(default_factory=dict)  # of some of their assets, by name
     models: Mapping[str, int] = field(default_factory=dict)  # version -> partitions that score with it
     lag: Mapping[Partition, int] = field(default_factory=dict)  # messages
 
@@ -65,7 +65,7 @@ def worker_status(parts: Sequence[PartitionState], training: Status, lag: Mappin
         assets=tuple(asset for held in parts for asset in _assets(held)),
         partitions=len(parts),
         alerts=tuple(alert for held in parts for alert in held.pipeline.open_alerts()),
-        courses={name: course for held in parts if held.trail for name, course in held.trail.courses.items()},
+        charts={name: course for held in parts if held.charts for name, course in held.charts.charts.items()},
         models=Tally(models),
         lag=dict(lag),
     )

@@ -70,7 +70,7 @@ def test_what_a_killed_worker_published_is_repeated_with_its_model(
     second = put_model(tmp_path, fit(corpus(seed=4), FAST, None, lambda *_: None).model)
     small = {"source__batch_messages": 10, "delivery__checkpoint_messages": 10}  # checkpoints among what is repeated
     with running(settings(tmp_path, **small), broker) as service:
-        until(lambda: service.daemon is not None and service.daemon.overview.model == second)
+        until(lambda: service.daemon is not None and service.daemon.status.model == second)
         feed(broker, sent[450:])
         until(lambda: committed(broker) == 600)
     copies: dict[tuple[str, int], list[dict[str, Any]]] = {}

@@ -19,7 +19,7 @@ from monitor.web.app import make_app, page_routes
 from monitor.web.page import HTML, POINTS, POLICY, Page, Sparklines, policy
 from monitor.web.page_status import ALERTS, CHANNELS, LIMIT, PARTITIONS
 from monitor.web.server import WebServer
-from monitor.worker.alert_charts import Course
+from monitor.worker.alert_charts import AlertChart
 from monitor.worker.status import STATES, Asset, WorkerStatus
 from tests.core.machines import L, rows
 from tests.rig import ORIGIN, committed, feed, put_model, running, settings, until, values
@@ -37,18 +37,18 @@ def alert(asset: str, start: int = NOW, severity: str = "warning") -> Alert:
     )  # fmt: skip
 
 
-def course(steps: int = 4) -> Course:
+def chart(steps: int = 4) -> AlertChart:
     observed = np.full((steps, 2), 3.123456, np.float32)
     observed[0] = np.nan
     ends = NOW + 1000 * np.arange(steps)
-    return Course(("c0", "c9"), ends, observed, np.full((steps, 2), 1.0, np.float32), np.full(2, 0.25, np.float32))
+    return AlertChart(("c0", "c9"), ends, observed, np.full((steps, 2), 1.0, np.float32), np.full(2, 0.25, np.float32))
 
 
 def picture(
-    assets: list[Asset], alerts: list[Alert] | None = None, courses: dict[str, Course] | None = None
+    assets: list[Asset], alerts: list[Alert] | None = None, charts: dict[str, AlertChart] | None = None
 ) -> WorkerStatus:
     lag = {Partition("readings", number): number for number in range(2 * PARTITIONS)}
-    return WorkerStatus("m", Status(), tuple(assets), 1, tuple(alerts or ()), courses or {}, {"m": 1}, lag)
+    return WorkerStatus("m", Status(), tuple(assets), 1, tuple(alerts or ()), charts or {}, {"m": 1}, lag)
 
 
 def page(now: WorkerStatus | None, ready: tuple[bool, str] = (True, "ready\n")) -> Page:
@@ -115,7 +115,7 @@ def test_a_query_that_does_not_fit_is_refused(query: str) -> None:
 
 def test_an_alert_shows_its_channels() -> None:
     """An alert has the present ratio of its asset, its first channels as published, and their course, if any."""
-    made = page(picture([Asset("a", "firing", 1.25)], [alert("a")], {"a": course()}))
+    made = page(picture([Asset("a", "firing", 1.25)], [alert("a")], {"a": chart()}))
     (shown,) = ask(made)["alerts"]["shown"]
     assert (shown["asset"], shown["ratio"], shown["peak"], shown["start"]) == ("a", 1.25, 1.75, NOW)
     assert [channel["channel"] for channel in shown["channels"]] == [f"c{n}" for n in range(CHANNELS)]
@@ -276,16 +276,16 @@ def test_a_course_leads_up_to_its_alert(tmp_path: Path, messages: int) -> None:
     feed(broker, values(batch))
     with running(wanted, broker) as service:
         until(lambda: committed(broker) == 608)
-        until(lambda: service.daemon is not None and service.daemon.overview.courses)
+        until(lambda: service.daemon is not None and service.daemon.status.charts)
         assert service.daemon is not None
-        course = service.daemon.overview.courses["b"]
-    steps = (course.ends - ORIGIN) // 1000
+        chart = service.daemon.status.charts["b"]
+    steps = (chart.ends - ORIGIN) // 1000
     assert steps.tolist() == list(range(steps[0], 304))
     assert steps[0] <= 300 - (L - 1)
-    pressure = course.channels.index("pressure")
-    assert np.allclose(course.observed[:, pressure], batch[1, steps, 1], atol=1e-4)
-    off = np.abs(course.observed - course.expected)[steps < 300, pressure]
-    assert off.max() < 8 * course.spread[pressure] < np.abs(course.observed - course.expected)[-1, pressure]
+    pressure = chart.channels.index("pressure")
+    assert np.allclose(chart.observed[:, pressure], batch[1, steps, 1], atol=1e-4)
+    off = np.abs(chart.observed - chart.expected)[steps < 300, pressure]
+    assert off.max() < 8 * chart.spread[pressure] < np.abs(chart.observed - chart.expected)[-1, pressure]
 
 
 @pytest.mark.parametrize("off", [{"health__page": False}, {"health__enabled": False}])
@@ -298,9 +298,9 @@ def test_without_the_page_nothing_is_kept_for_it(tmp_path: Path, off: dict[str, 
     batch[1, 300:, 1] += 8.0
     feed(broker, values(batch))
     with running(wanted, broker) as service:
-        until(lambda: service.daemon is not None and service.daemon.overview.alerts)
+        until(lambda: service.daemon is not None and service.daemon.status.alerts)
         assert service.daemon is not None
-        assert not service.daemon.overview.courses
+        assert not service.daemon.status.charts
         assert "page" not in {thread.name for thread in threading.enumerate()}
         if service.port is not None:
             assert fetch(service.port, "/")[0] == fetch(service.port, "/status.json")[0] == 404

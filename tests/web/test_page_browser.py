@@ -19,7 +19,7 @@ from monitor.worker.status import Asset, WorkerStatus
 from tests.browser import DESKTOP, PHONE, Tab, tab
 from tests.core.machines import rows
 from tests.rig import feed, put_model, running, settings, until, values
-from tests.web.test_page import HOSTILE, alert, course, picture
+from tests.web.test_page import HOSTILE, alert, chart, picture
 
 WITNESS = """
 window.touched = [];
@@ -84,7 +84,7 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     feed(broker, values(batch))
     wanted = settings(folder, name="boiler-house", health__enabled=True, health__port=0, alerting__off_delay_s=500.0)
     with running(wanted, broker) as service:
-        until(lambda: service.daemon is not None and service.daemon.overview.alerts)
+        until(lambda: service.daemon is not None and service.daemon.status.alerts)
         yield f"http://127.0.0.1:{service.port}/"
 
 
@@ -128,7 +128,7 @@ def test_what_changes_changes_in_place(opened: Callable[[str], Tab]) -> None:
         )
         assert page.look("document.getElementById('quiet').hidden") is False
         worse = [quiet[2]._replace(state="firing", ratio=2.5), quiet[0], Asset("d", "normal", 0.1)]
-        shown.show(picture(worse, [alert("c")], {"c": course()}))
+        shown.show(picture(worse, [alert("c")], {"c": chart()}))
         page.until("document.querySelectorAll('.firing').length === 1")
         marks = page.look("[...document.querySelectorAll('#assets li')].map((node) => [node.mark, node.innerText])")
         assert [mark for mark, _ in marks] == ["c", "a", None]
@@ -222,7 +222,7 @@ def test_200_assets_fit_and_are_updated_in_one_go(opened: Callable[[str], Tab]) 
     """200 assets with trails and 10 alerts with charts are all there, and an update touches only what differs."""
     assets = [Asset(f"pump-{n:03d}", "firing" if n < 10 else "normal", 2.0 - n / 200) for n in range(200)]
     alerts = [alert(f"pump-{n:03d}") for n in range(10)]
-    shown = Shown(picture(assets, alerts, {each.asset: course(120) for each in alerts}))
+    shown = Shown(picture(assets, alerts, {each.asset: chart(120) for each in alerts}))
     with shown.served() as address:
         page = opened(address)
         page.screen(DESKTOP, "light")

@@ -107,9 +107,9 @@ def test_the_first_model_is_learned_from_the_stream(tmp_path: Path) -> None:
     wanted = settings(tmp_path, training__first_steps=1200, source__batch_messages=500)
     with running(wanted, broker) as service:
         until(lambda: committed(broker) == 3400)
-        until(lambda: service.daemon is not None and service.daemon.overview.model)
+        until(lambda: service.daemon is not None and service.daemon.status.model)
         assert service.daemon is not None
-        version = service.daemon.overview.model
+        version = service.daemon.status.model
     assert Models(open_blobs(str(tmp_path)), lambda _: None).current() == version
     found = scores(broker)
     assert len(found) >= 2 * 300
@@ -125,7 +125,7 @@ def test_the_first_model_knows_the_machines_of_every_partition(tmp_path: Path) -
             broker.append(Record("readings", key, value), asset, at)
     wanted = settings(tmp_path, training__first_steps=1200, source__batch_messages=3000)
     with running(wanted, broker) as service:
-        until(lambda: service.daemon is not None and service.daemon.overview.model)
+        until(lambda: service.daemon is not None and service.daemon.status.model)
     models = Models(open_blobs(str(tmp_path)), lambda _: None)
     assert models.get(str(models.current())).manifest["assets"] == 2
 
@@ -139,7 +139,7 @@ def test_a_later_model_is_adopted_and_named(tmp_path: Path) -> None:
 
     second = put_model(tmp_path, fit(corpus(seed=4), FAST, None, lambda *_: None).model)
     with running(settings(tmp_path), broker) as service:
-        until(lambda: service.daemon is not None and service.daemon.overview.model == second)
+        until(lambda: service.daemon is not None and service.daemon.status.model == second)
         feed(broker, sent[400:])
         until(lambda: committed(broker) == 800)
     bodies = published(broker, "monitor.scores")
@@ -193,7 +193,7 @@ def test_a_partition_that_cannot_be_read_does_not_hold_up_the_first_model(tmp_pa
         broker.append(Record("readings", b"c", b"{}"), 1)
     limits = {"delivery__dead_letters_in_a_row": 50, "source__batch_messages": 20, "training__first_steps": 320}
     with running(settings(tmp_path, **limits), broker) as service:
-        until(lambda: service.daemon is not None and service.daemon.overview.model)
+        until(lambda: service.daemon is not None and service.daemon.status.model)
 
 
 def test_each_history_that_is_kept_is_a_sign_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

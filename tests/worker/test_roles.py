@@ -55,9 +55,9 @@ def test_one_worker_trains_for_the_group(tmp_path: Path) -> None:
     """Of two equal workers the holder of the first partition trains, on the histories of both; both use its model."""
     broker = plant(400)
     with group(settings(tmp_path, **LEARNING), broker, Role.ALL, Role.ALL) as workers:
-        until(lambda: all(it.daemon and it.daemon.overview.model for it in workers))
+        until(lambda: all(it.daemon and it.daemon.status.model for it in workers))
         assert sorted(trainings(it) for it in workers) == [0, 1]
-        versions = {it.daemon.overview.model for it in workers if it.daemon}
+        versions = {it.daemon.status.model for it in workers if it.daemon}
         extend(broker, 400, 20)
         until(lambda: len({score["asset"] for score in published(broker, "monitor.scores")}) == 2 * len(ASSETS))
     assert versions == {Models(open_blobs(str(tmp_path)), lambda _: None).current()}
@@ -71,7 +71,7 @@ def test_who_only_detects_gets_its_model_from_who_only_trains(tmp_path: Path, mo
     learning = {**LEARNING, "store__history_s": 600.0}
     with group(settings(tmp_path, **learning), broker, Role.DETECT, Role.TRAIN) as (detecting, training):
         until(lambda: trainings(training) == 1)
-        until(lambda: detecting.daemon and detecting.daemon.overview.model)
+        until(lambda: detecting.daemon and detecting.daemon.status.model)
         assert trainings(detecting) == 0
         extend(broker, 400, 20)
         until(lambda: len({score["asset"] for score in published(broker, "monitor.scores")}) == 2 * len(ASSETS))
