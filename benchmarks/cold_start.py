@@ -162,7 +162,7 @@ class Unlent(WindowScaling):
     __slots__ = ()
 
     @property
-    def strange(self) -> Bools:
+    def unknown(self) -> Bools:
         return np.zeros(len(self.rows), np.bool_)
 
 
@@ -251,7 +251,7 @@ def measure(seed: int, assets: int, hours: float, apart: float, groups: Sequence
         for name in groups:
             pipeline = make_pipeline(settings, PARTITION)
             if name in LEARNERS:
-                pipeline.newcomers = LEARNERS[name](length=settings.windows.length, step_ms=settings.windows.step_ms)
+                pipeline.new_assets = LEARNERS[name](length=settings.windows.length, step_ms=settings.windows.step_ms)
             pipeline.use(detector)
             if name == "warm":
                 run(pipeline, past, old, begin)

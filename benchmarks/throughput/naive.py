@@ -20,7 +20,7 @@ import torch
 from benchmarks.throughput.fleet import CHANNELS, LENGTH, PATTERNS, WARM, Fleet, fleet
 from benchmarks.throughput.store import MEMORY, scores
 from monitor.core.model.detector import ratios
-from monitor.core.model.errors import read_out
+from monitor.core.model.errors import window_errors
 from monitor.core.model.model import Model
 from monitor.core.model.vae import VAE
 from monitor.core.records import Floats
@@ -52,7 +52,7 @@ class Scorer:
             mu, _ = self._network.encode(torch.from_numpy(x), torch.from_numpy(observed))
             reconstruction = self._network.decode(mu).numpy()
         scaling, calibration = self.model.scaling, self.model.calibration
-        parts = read_out(x, (x - reconstruction) ** 2, observed, calibration.error)
+        parts = window_errors(x, (x - reconstruction) ** 2, observed, calibration.error)
         score = ratios(parts, observed, calibration).max(1)
         expected = scaling.inverse(reconstruction[:, :, -1], rows)
         spread = 2 * np.sqrt(calibration.error) * scaling.scale[rows]

@@ -4,8 +4,8 @@
     windows    = self.windows.push(readings)
     windows    = self.sensors.update(windows)
     skews      = self.clocks.update(windows, timestamps)
-    rulers     = self.newcomers.update(windows)
-    scores     = self.detector.score(windows, rulers)
+    scalings     = self.new_assets.update(windows)
+    scores     = self.detector.score(windows, scalings)
     thresholds = self.budget.update(self.threshold.update(scores))
     alerts     = self.alerting.update(scores, thresholds), and those of sensors and clocks
 
@@ -63,7 +63,7 @@ class Pipeline:
     sensors: Sensors
     clocks: Clocks
     sensor_alerts: SensorAlerts
-    newcomers: NewAssets
+    new_assets: NewAssets
     detector: Detector | None = None
     live: LiveSettings = field(default_factory=dict)  # that threshold and alerting were made with; a replay needs them
 
@@ -108,14 +108,14 @@ class Pipeline:
         windows, findings = self.sensors.update(windows)
         skews = self.clocks.update(windows, _stamps(messages, windows.position))
         mark("sensors")
-        rulers = self.newcomers.update(windows, names, self.detector.model.scaling)
-        scores = self.detector.score(windows, names, rulers)
+        scalings = self.new_assets.update(windows, names, self.detector.model.scaling)
+        scores = self.detector.score(windows, names, scalings)
         mark("score")
         calibration = self.detector.model.calibration.scores
-        limits = self.threshold.update(windows.assets, scores.score, calibration, rulers.strange)
+        limits = self.threshold.update(windows.assets, scores.score, calibration, scalings.unknown)
         thresholds = self.budget.update(windows.assets, windows.ends, scores.score, limits)
         mark("threshold")
-        explain = self._explain(windows, names, rulers)
+        explain = self._explain(windows, names, scalings)
         alerts = self.alerting.update(windows, scores, thresholds, names, self.model, explain)
         alerts += self.sensor_alerts.update(windows, findings, skews, scores, names, self.windows.channels, self.model)
         alerts.sort(key=lambda alert: alert.position)  # of equal ones, machines first: no batch parts those
@@ -128,7 +128,7 @@ class Pipeline:
         row = self.windows.forget(kept)
         self.sensors.forget(row)
         self.clocks.forget(row)
-        self.newcomers.forget(row)
+        self.new_assets.forget(row)
         self.threshold.forget(row)
         self.budget.forget(row)
         self.alerting.forget(row)
@@ -145,8 +145,8 @@ class Pipeline:
     def use(self, detector: Detector) -> None:
         """Score with `detector`, which is the model that a loaded state was made with, or the first one."""
         self.windows.set_channels(detector.model.channels, frozen=True)
-        self.sensors.use(detector.model.channels, detector.model.habits)
-        self.newcomers.use(detector.model.channels)
+        self.sensors.use(detector.model.channels, detector.model.profile)
+        self.new_assets.use(detector.model.channels)
         self.detector = detector
 
     def open_alerts(self) -> list[Alert]:
@@ -176,18 +176,18 @@ class Pipeline:
             "budget": self.budget,
             "alerting": self.alerting,
             "sensor_alerts": self.sensor_alerts,
-            "newcomers": self.newcomers,
+            "new_assets": self.new_assets,
         }
 
     def _explain(
-        self, windows: WindowBatch, names: Sequence[str], rulers: WindowScaling
+        self, windows: WindowBatch, names: Sequence[str], scalings: WindowScaling
     ) -> Callable[[int], tuple[ChannelShare, ...]]:
         detector = self.detector
         assert detector is not None, "there is a score to explain, so there is a detector"
 
         def explain(place: int) -> tuple[ChannelShare, ...]:
             at = np.array([place], np.intp)
-            return detector.explain(windows.take(at), names, rulers.take(at))
+            return detector.explain(windows.take(at), names, scalings.take(at))
 
         return explain
 

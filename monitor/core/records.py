@@ -96,7 +96,7 @@ class WindowBatch:
     values: Floats  # (B, C, L) carried forward over short holes; NaN = not measured and not filled
     observed: Bools  # (B, C, L) True where a reading fell into the cell
     position: Times  # (B,) offset of the message that closed the newest step
-    doubted: Bools | None = None  # (B, C, L) cells of sensors found faulty, not observed then; None = all are sound
+    masked: Bools | None = None  # (B, C, L) cells of sensors found faulty, not observed then; None = all are sound
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -109,7 +109,7 @@ class WindowBatch:
             self.values[index],
             self.observed[index],
             self.position[index],
-            None if self.doubted is None else self.doubted[index],
+            None if self.masked is None else self.masked[index],
         )
 
 
@@ -254,7 +254,7 @@ def join_outputs(parts: Sequence[Outputs]) -> Outputs:
 
 def join_windows(windows: Sequence[WindowBatch]) -> WindowBatch:
     """Join batches of windows with the same rows and channels."""
-    return replace(WindowBatch(*_columns(windows, _WINDOWS)), doubted=_doubted(windows))
+    return replace(WindowBatch(*_columns(windows, _WINDOWS)), masked=_masked(windows))
 
 
 def _columns(parts: Sequence[object], names: Sequence[str]) -> list[npt.NDArray[Any]]:
@@ -265,12 +265,12 @@ def _widened(windows: WindowBatch, channels: int) -> WindowBatch:
     """Return the windows with `channels` channels, the new ones not observed."""
     missing = ((0, 0), (0, channels - windows.values.shape[1]), (0, 0))
     values = np.pad(windows.values, missing, constant_values=np.nan)
-    doubted = None if windows.doubted is None else np.pad(windows.doubted, missing)
-    return replace(windows, values=values, observed=np.pad(windows.observed, missing), doubted=doubted)
+    masked = None if windows.masked is None else np.pad(windows.masked, missing)
+    return replace(windows, values=values, observed=np.pad(windows.observed, missing), masked=masked)
 
 
-def _doubted(windows: Sequence[WindowBatch]) -> Bools | None:
+def _masked(windows: Sequence[WindowBatch]) -> Bools | None:
     """Return the masks of all windows (B, C, L), or None if no window has one."""
-    if all(each.doubted is None for each in windows):
+    if all(each.masked is None for each in windows):
         return None
-    return np.concatenate([np.zeros_like(each.observed) if each.doubted is None else each.doubted for each in windows])
+    return np.concatenate([np.zeros_like(each.observed) if each.masked is None else each.masked for each in windows])

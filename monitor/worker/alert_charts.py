@@ -74,7 +74,7 @@ class AlertCharts:
         window = outputs.windows.take(place)
         observed = np.where(window.observed, window.values, np.float32(np.nan))[0, :, :-1].T
         names, scaling = pipeline.windows.assets, pipeline.detector.model.scaling
-        rulers = pipeline.newcomers.rulers(window, names, scaling)
-        expected = pipeline.detector.expected(window, names, rulers)[0, :, :-1].T
+        scalings = pipeline.new_assets.current(window, names, scaling)
+        expected = pipeline.detector.expected(window, names, scalings)[0, :, :-1].T
         ends = window.ends[0] - self._step_ms * np.arange(len(observed), 0, -1)
         return AlertChart(channels, ends, observed, expected, np.zeros(len(channels), np.float32))

@@ -21,7 +21,7 @@ from monitor.evaluation.label import Label
 from monitor.evaluation.matching import AlertSpan
 from monitor.simulator.plant import NAMES, Plant, PlantSettings
 from tests.core.machines import ASSETS, STEP, L, rows, windows
-from tests.core.model.test_newcomers import class_only
+from tests.core.model.test_new_assets import class_only
 
 BEGIN, END = 10 * HOUR_MS, 34 * HOUR_MS
 
@@ -98,6 +98,6 @@ def test_the_class_row_alone_is_what_a_detector_does_by_itself() -> None:
     """The bare pipeline of the benchmark scales new machines by the class's row and lends them no limit."""
     bare = ClassOnly(length=L, step_ms=STEP)
     scaling = class_only().scaling
-    rulers = bare.update(windows(rows(100)), ASSETS, scaling)
-    assert np.array_equal(np.unique(rulers.rows), [0, 1])
-    assert not rulers.strange.any()
+    scalings = bare.update(windows(rows(100)), ASSETS, scaling)
+    assert np.array_equal(np.unique(scalings.rows), [0, 1])
+    assert not scalings.unknown.any()

@@ -224,9 +224,9 @@ def test_scores_are_published_every_nth_step_of_the_grid(every: int, ends: list[
 @given(
     read=st.lists(st.booleans(), min_size=20, max_size=120),
     every=st.integers(2, 12),
-    doubted=st.booleans(),
+    masked=st.booleans(),
 )
-def test_an_asset_that_is_not_read_at_every_step_has_its_turns(read: list[bool], every: int, doubted: bool) -> None:
+def test_an_asset_that_is_not_read_at_every_step_has_its_turns(read: list[bool], every: int, masked: bool) -> None:
     """Whichever steps an asset is read at, its first window after each multiple of the steps is published, no other."""
     steps = np.flatnonzero(read)
     windows = sliding_window_view(np.concatenate((np.zeros(15, bool), read)), 16)[steps]  # (B, 16)
@@ -235,8 +235,8 @@ def test_an_asset_that_is_not_read_at_every_step_has_its_turns(read: list[bool],
     made = outputs((steps * 500).tolist())
     values = np.where(cells, 0, np.float32(NAN))
     batch = replace(made.windows, assets=np.zeros(len(steps), np.int32), values=values)
-    faulty = np.ones(cells.shape, np.bool_)  # a sensor at fault is doubted at steps without a reading, too
-    batch = replace(batch, observed=cells & (not doubted), doubted=faulty if doubted else None)
+    faulty = np.ones(cells.shape, np.bool_)  # a sensor at fault is masked at steps without a reading, too
+    batch = replace(batch, observed=cells & (not masked), masked=faulty if masked else None)
     found = [body(record)["time"] // 500 for record in published(replace(made, windows=batch), every)]
     assert found == [step for before, step in pairwise([-every, *steps.tolist()]) if before // every < step // every]
 

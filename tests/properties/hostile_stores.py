@@ -238,7 +238,7 @@ def _states() -> State:
     assert made.alerting.open_alerts()
     assert made.sensor_alerts.open_alerts()
     state = made.save_state()
-    assert len(state["sensors.doubted_rows"])
+    assert len(state["sensors.masked_rows"])
     return state
 
 
@@ -314,7 +314,7 @@ def store_targets() -> list[Target]:
         "Sensors": made.sensors,
         "SensorAlerts": made.sensor_alerts,
         "Clocks": made.clocks,
-        "NewAssets": made.newcomers,
+        "NewAssets": made.new_assets,
         "Histogram": histogram(),
         "History": past,
     }

@@ -43,7 +43,7 @@ class Asset:
     silent: list[int] = field(default_factory=lambda: [0] * C)
     spared: list[bool] = field(default_factory=lambda: [False] * C)
     spiked: list[int] = field(default_factory=lambda: [-(10**6)] * C)
-    found: dict[tuple[int, int], int] = field(default_factory=dict)  # (step, channel) -> step at which it was doubted
+    found: dict[tuple[int, int], int] = field(default_factory=dict)  # (step, channel) -> step at which it was masked
     faults: list[list[str]] = field(default_factory=list)
 
     def doubt(self, step: int, channel: int, now: int) -> None:
@@ -143,7 +143,7 @@ def windows(assets: list[np.ndarray], kept: list[list[int]]) -> WindowBatch:
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_the_stage_finds_what_its_twin_finds(seed: int) -> None:
-    """Faults and doubted cells of every window are those of the twin, however windows are missed, cut and restored."""
+    """Faults and masked cells of every window are those of the twin, however windows are missed, cut and restored."""
     draw = np.random.default_rng(seed)
     assets = [faulty(draw, int(draw.integers(L, 70))) for _ in range(int(draw.integers(1, 4)))]
     twins = [Asset() for _ in assets]
@@ -167,8 +167,8 @@ def test_the_stage_finds_what_its_twin_finds(seed: int) -> None:
             for (step, channel), known in twin.found.items():
                 if known <= last and 0 <= step - last + L - 1 < L:
                     expected[channel, step - last + L - 1] = True
-            doubted = np.zeros_like(expected) if marked.doubted is None else marked.doubted[place]
-            np.testing.assert_array_equal(doubted, expected)
+            masked = np.zeros_like(expected) if marked.masked is None else marked.masked[place]
+            np.testing.assert_array_equal(masked, expected)
             np.testing.assert_array_equal(marked.observed[place], part.observed[place] & ~expected)
             told = [""] * C if findings is None else [FAULTS[number] for number in findings.fault[place]]
             assert told == twin.faults[last]
@@ -197,7 +197,7 @@ def test_gaps_and_cuts_change_nothing(seed: int) -> None:
             parts.append(made.update(every.take(np.arange(begin, end))))
     assert state_bytes(made.save_state()) == state_bytes(whole.save_state())
     assert [number for part, found in parts for number in faults(part, found)] == faults(marked, findings)
-    assert [row.tobytes() for part, _ in parts for row in doubted(part)] == [row.tobytes() for row in doubted(marked)]
+    assert [row.tobytes() for part, _ in parts for row in masked(part)] == [row.tobytes() for row in masked(marked)]
 
 
 def faults(part: WindowBatch, findings: SensorFaults | None) -> list[int]:
@@ -205,8 +205,8 @@ def faults(part: WindowBatch, findings: SensorFaults | None) -> list[int]:
     return found
 
 
-def doubted(part: WindowBatch) -> np.ndarray:
-    return np.zeros_like(part.observed) if part.doubted is None else part.doubted
+def masked(part: WindowBatch) -> np.ndarray:
+    return np.zeros_like(part.observed) if part.masked is None else part.masked
 
 
 def state_bytes(state: State) -> dict[str, bytes]:

@@ -157,7 +157,7 @@ def test_a_machine_that_fell_silent_before_its_alert_fired_gives_way(tmp_path: P
 
 
 def test_a_machine_with_a_faulty_sensor_does_not_give_way(tmp_path: Path) -> None:
-    """An alert of a sensor keeps the row of its machine, too; what is doubted is told whoever gave way meanwhile."""
+    """An alert of a sensor keeps the row of its machine, too; what is masked is told whoever gave way meanwhile."""
     a, b = rows(300)
     lowest = float(min(a[:, 1].min(), b[:, 1].min())) - 1.0
     a[45:50, 1] = lowest - 1.0
@@ -176,9 +176,9 @@ def test_a_machine_with_a_faulty_sensor_does_not_give_way(tmp_path: Path) -> Non
     pipeline = scoring(wanted)
     outputs = take(pipeline, messages(cured))
     assert pipeline.windows.assets == ["c", "b"]
-    assert outputs.windows.doubted is not None
-    assert np.count_nonzero(outputs.windows.doubted[:, 1]) == 5 * L
-    assert np.count_nonzero(outputs.windows.doubted) == 5 * L
+    assert outputs.windows.masked is not None
+    assert np.count_nonzero(outputs.windows.masked[:, 1]) == 5 * L
+    assert np.count_nonzero(outputs.windows.masked) == 5 * L
 
 
 def test_a_flood_of_names_changes_nothing_for_the_machines(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@
 2. Of every ten blocks of an asset two neighbours are held out. They cover the same modes and hours as the rest, yet
    share no reading with it. Early stopping and the gate look at nothing else.
 3. Scaling: statistics per asset (scaling.py). With an incumbent its scaling stays for the assets it knows, and only
-   new assets get a row: otherwise old and new scores would be on different rulers.
+   new assets get a row: otherwise old and new scores would be on different scalings.
 4. AdamW with a warm-up and a cosine; the weight of the KL term rises from 0 to 1 over the first 30 % of the steps,
    without which the latent collapses onto the prior before it carries anything (Bowman et al. 2016, arXiv:1511.06349).
    For the first half the noise of every channel stays at 1, so that all channels count equally; then it is set to what
@@ -33,7 +33,7 @@ from monitor.core.fitting.profile import learn_profile
 from monitor.core.fitting.recipe import Recipe
 from monitor.core.model.architecture import Architecture
 from monitor.core.model.detector import scores, squared_errors
-from monitor.core.model.errors import channels_seen, moves, newest, over_channels, read_out
+from monitor.core.model.errors import channels_seen, newest, over_channels, recent_change, window_errors
 from monitor.core.model.forward import BATCH, Reconstruction
 from monitor.core.model.model import LEVELS, Calibration, Model
 from monitor.core.model.scaling import Doubles, Scaling, fit_scaling
@@ -88,8 +88,8 @@ def fit(corpus: Corpus, recipe: Recipe, incumbent: Model | None, progress: Progr
     network.eval()
     calibration = calibrate(network, cut(corpus), check, scaling, rows)
     weights = {name: tensor.numpy().copy() for name, tensor in network.state_dict().items()}
-    habits = incumbent.habits if incumbent is not None else None
-    model = Model(architecture, corpus.channels, scaling, calibration, weights, "", habits or learn_profile(corpus))
+    profile = incumbent.profile if incumbent is not None else None
+    model = Model(architecture, corpus.channels, scaling, calibration, weights, "", profile or learn_profile(corpus))
     model.check()
     return Fitted(model, len(train), len(check), steps, loss)
 
@@ -130,9 +130,9 @@ def calibrate(network: VAE, windows: Cut, check: Cut, scaling: Scaling, rows: Ti
         _, squared = squared_errors(reconstruction, x, observed)
         error += squared.sum((0, 2), dtype=np.float64)
         cells += observed.sum((0, 2))
-        parts.append(read_out(x, squared, observed, one))
+        parts.append(window_errors(x, squared, observed, one))
         seen.append(channels_seen(observed))
-        moved.append(moves(x, observed, newest(windows.length)))
+        moved.append(recent_change(x, observed, newest(windows.length)))
     usual = np.maximum(_mean(error, cells), mean_error(network, check, scaling, rows))  # (C,)
     move = np.maximum(np.concatenate(moved).mean(0, dtype=np.float64), LEAST_ERROR).astype(np.float32)
     whole = np.concatenate(parts)

@@ -67,8 +67,8 @@ class History:
             if number[place] % self._spacing == 0:
                 # Copies: a view would keep the whole batch in memory.
                 values, observed = windows.values[place].copy(), windows.observed[place].copy()
-                if windows.doubted is not None:  # not observed, and no input either
-                    values[windows.doubted[place]] = np.nan
+                if windows.masked is not None:  # not observed, and no input either
+                    values[windows.masked[place]] = np.nan
                 self._blocks.append(_Block(name, end, channels, values, observed))
         if self._blocks and self._blocks[0].end < self._oldest() - self._horizon_ms // SLACK:
             self._drop()

@@ -15,7 +15,15 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from monitor.core.model.errors import beyond_usual, channels_seen, horizons, moves, newest, over_channels, read_out
+from monitor.core.model.errors import (
+    channels_seen,
+    excess_change,
+    horizons,
+    newest,
+    over_channels,
+    recent_change,
+    window_errors,
+)
 from monitor.core.model.forward import Reconstruction
 from monitor.core.model.model import Calibration, Model
 from monitor.core.model.new_assets import WindowScaling
@@ -37,7 +45,7 @@ def squared_errors(network: Reconstruction, x: Floats, observed: Bools) -> tuple
 
 
 def ratios(parts: Floats, observed: Bools, calibration: Calibration) -> Floats:
-    """How near each horizon and, last, the level is to its limit (B, H + 1); parts (B, H + 1, C) of `read_out`."""
+    """How near each horizon and, last, the level is to its limit (B, H + 1); parts (B, H + 1, C) of `window_errors`."""
     result: Floats = over_channels(parts, channels_seen(observed)) / calibration.limits
     return result
 
@@ -53,19 +61,19 @@ def scores(model: Model, values: Floats, observed: Bools, rows: npt.NDArray[np.i
         part = slice(begin, begin + AT_ONCE)
         x = model.scaling.forward(values[part], rows[part])
         _, error = squared_errors(network, x, observed[part])
-        read = read_out(x, error, observed[part], model.calibration.error)
+        read = window_errors(x, error, observed[part], model.calibration.error)
         parts.append(ratios(read, observed[part], model.calibration).max(1))
     return np.concatenate(parts)
 
 
-def impute(network: Reconstruction, x: Floats, observed: Bools, doubted: Bools) -> None:
-    """Put in the place of doubted cells, in `x` (B, C, L), what the network makes of the others.
+def impute(network: Reconstruction, x: Floats, observed: Bools, masked: Bools) -> None:
+    """Put in the place of masked cells, in `x` (B, C, L), what the network makes of the others.
 
     Left at 0, a missing channel raises the score of healthy windows; after ROUNDS of reconstructing from the last
     reconstruction hardly so (docs/model.md).
     """
-    place = np.flatnonzero(doubted.any((1, 2)))
-    part, unknown, known = x[place], doubted[place], observed[place] | doubted[place]
+    place = np.flatnonzero(masked.any((1, 2)))
+    part, unknown, known = x[place], masked[place], observed[place] | masked[place]
     part[unknown] = 0
     for _ in range(ROUNDS):
         reconstruction = network.reconstruct(part, known)
@@ -83,15 +91,15 @@ class Detector:
         self._deviation = np.sqrt(model.calibration.error)  # (C,)
         self._foresees = float(np.median(model.calibration.move / model.calibration.error)) >= FORESEEN
 
-    def score(self, windows: WindowBatch, names: Sequence[str], rulers: WindowScaling | None = None) -> ScoreBatch:
+    def score(self, windows: WindowBatch, names: Sequence[str], scalings: WindowScaling | None = None) -> ScoreBatch:
         """Score windows whose `assets` index `names`. Their channels must be the model's, in its order.
 
-        `rulers` may give windows of assets that the model does not know others than the class's.
+        `scalings` may give windows of assets that the model does not know others than the class's.
         """
-        (scaling, rows), x, reconstruction, error = self._reconstruct(windows, names, rulers)
-        parts = read_out(x, error, windows.observed, self.model.calibration.error)  # (B, H + 1, C)
+        (scaling, rows), x, reconstruction, error = self._reconstruct(windows, names, scalings)
+        parts = window_errors(x, error, windows.observed, self.model.calibration.error)  # (B, H + 1, C)
         ratio = ratios(parts, windows.observed, self.model.calibration)  # (B, H + 1)
-        read = windows.observed if windows.doubted is None else windows.observed | windows.doubted  # shown all the same
+        read = windows.observed if windows.masked is None else windows.observed | windows.masked  # shown all the same
         newest_step = np.where(read[:, :, -1], windows.values[:, :, -1], np.nan).astype(np.float32)
         return ScoreBatch(
             score=ratio.max(1),
@@ -101,23 +109,23 @@ class Detector:
             newest=newest_step,
         )
 
-    def expected(self, windows: WindowBatch, names: Sequence[str], rulers: WindowScaling | None = None) -> Floats:
+    def expected(self, windows: WindowBatch, names: Sequence[str], scalings: WindowScaling | None = None) -> Floats:
         """What the model expects at every step of the windows (B, C, L), in each channel's own unit."""
-        (scaling, rows), x, reconstruction, _ = self._reconstruct(windows, names, rulers)
+        (scaling, rows), x, reconstruction, _ = self._reconstruct(windows, names, scalings)
         B, C, L = x.shape
         steps = reconstruction.transpose(0, 2, 1).reshape(B * L, C)
         return scaling.inverse(steps, np.repeat(rows, L)).reshape(B, L, C).transpose(0, 2, 1)
 
     def explain(
-        self, window: WindowBatch, names: Sequence[str], rulers: WindowScaling | None = None
+        self, window: WindowBatch, names: Sequence[str], scalings: WindowScaling | None = None
     ) -> tuple[ChannelShare, ...]:
         """Channels of ONE window ranked by how much each is the cause of its score.
 
         Observed and expected are given at the step of the channel's largest error within the winning horizon: at the
         newest step the cause may already be over.
         """
-        (scaling, rows), x, reconstruction, error = self._reconstruct(window, names, rulers)
-        parts = read_out(x, error, window.observed, self.model.calibration.error)
+        (scaling, rows), x, reconstruction, error = self._reconstruct(window, names, scalings)
+        parts = window_errors(x, error, window.observed, self.model.calibration.error)
         winner = ratios(parts, window.observed, self.model.calibration).argmax(1)
         L = window.values.shape[2]
         part = self._causes(x, window.observed, parts, winner, newest(L))[0]  # (C,)
@@ -143,17 +151,17 @@ class Detector:
         )
 
     def _reconstruct(
-        self, windows: WindowBatch, names: Sequence[str], rulers: WindowScaling | None
+        self, windows: WindowBatch, names: Sequence[str], scalings: WindowScaling | None
     ) -> tuple[WindowScaling, Floats, Floats, Floats]:
-        """The rulers, scaled windows, their reconstruction, and error, (B, C, L) each."""
-        if rulers is None:
-            rulers = WindowScaling(self.model.scaling, self.model.scaling.rows(names)[windows.assets])
-        x = rulers.scaling.forward(windows.values, rulers.rows)
-        if windows.doubted is None:
-            return rulers, x, *squared_errors(self._reconstruction, x, windows.observed)
-        impute(self._reconstruction, x, windows.observed, windows.doubted)
-        reconstruction, error = squared_errors(self._reconstruction, x, windows.observed | windows.doubted)
-        return rulers, x, reconstruction, error * windows.observed
+        """The scalings, scaled windows, their reconstruction, and error, (B, C, L) each."""
+        if scalings is None:
+            scalings = WindowScaling(self.model.scaling, self.model.scaling.rows(names)[windows.assets])
+        x = scalings.scaling.forward(windows.values, scalings.rows)
+        if windows.masked is None:
+            return scalings, x, *squared_errors(self._reconstruction, x, windows.observed)
+        impute(self._reconstruction, x, windows.observed, windows.masked)
+        reconstruction, error = squared_errors(self._reconstruction, x, windows.observed | windows.masked)
+        return scalings, x, reconstruction, error * windows.observed
 
     def _causes(self, x: Floats, observed: Bools, parts: Floats, winner: npt.NDArray[np.intp], steps: int) -> Floats:
         """How much each channel is the cause (B, C), in units of what is usual for it.
@@ -165,4 +173,4 @@ class Detector:
         if self._foresees:
             part: Floats = np.take_along_axis(parts, winner[:, None, None], 1)[:, 0]
             return part
-        return beyond_usual(moves(x, observed, steps), self.model.calibration.move)
+        return excess_change(recent_change(x, observed, steps), self.model.calibration.move)

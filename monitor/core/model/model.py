@@ -35,7 +35,7 @@ class Model:
     calibration: Calibration
     weights: State
     version: str = ""  # given by the model store
-    habits: SensorProfile | None = None  # of the sensors; models of older versions have none
+    profile: SensorProfile | None = None  # of the sensors; models of older versions have none
 
     def pack(self) -> tuple[dict[str, Any], State]:
         """Manifest entries and arrays, for the model store."""
@@ -50,8 +50,8 @@ class Model:
         tensors |= {"scaling.center": self.scaling.center, "scaling.scale": self.scaling.scale}
         tensors |= {"scaling.assets": pack_names(self.scaling.assets)}
         tensors |= {f"calibration.{name}": getattr(c, name) for name in Calibration.__slots__}
-        if self.habits is not None:
-            tensors |= {f"habits.{name}": getattr(self.habits, name) for name in SensorProfile.__slots__}
+        if self.profile is not None:
+            tensors |= {f"habits.{name}": getattr(self.profile, name) for name in SensorProfile.__slots__}
         return manifest, tensors
 
     @classmethod
@@ -95,8 +95,8 @@ class Model:
             "limits": ((limits,), "f"),
             "scores": (LEVELS.shape, "f"),
         }
-        if self.habits is not None:
-            self.habits.check(C)
+        if self.profile is not None:
+            self.profile.check(C)
         divisors = (scaling.scale, calibration.error, calibration.move, calibration.limits)
         arrays = (scaling.center, *divisors, calibration.scores)
         shapes = [((len(self.channels),), "U"), *((array.shape, array.dtype.kind) for array in arrays)]

@@ -8,7 +8,7 @@ its own together, its own with weight n / (n + CLASS_ROWS) after n cells.
 A fault that is on from the first minute cannot be told from a machine that is different. How much of it is taken for
 the machine's nature is bounded twice: in speed by that weight, a third after 64 steps; and for good, since cells count
 as at most CELLS deviations of the class from its center, and the row keeps within LEVEL deviations and a factor SCALE
-of the class. What lies further off is news for as long as it lasts. Cells that are doubted or were not measured do not
+of the class. What lies further off is news for as long as it lasts. Cells that are masked or were not measured do not
 count. Windows with an alert do: a class row that does not fit is what raises false alarms, and an asset that did not
 learn while one is on would never be rid of it (measured: docs/detection.md).
 
@@ -43,7 +43,7 @@ class WindowScaling(NamedTuple):
     rows: npt.NDArray[np.intp]  # (B,)
 
     @property
-    def strange(self) -> Bools:
+    def unknown(self) -> Bools:
         """Which windows (B,) have rows of their own though the model does not know their asset by name."""
         found: Bools = self.rows > len(self.scaling.assets)
         return found
@@ -69,7 +69,7 @@ class NewAssets:
         self._channels = channels
 
     def update(self, windows: WindowBatch, names: Sequence[str], scaling: Scaling) -> WindowScaling:
-        """The rulers of windows whose `assets` index `names`; then learn from those that `scaling` has no row for."""
+        """The scalings of windows whose `assets` index `names`; then learn from those that `scaling` has no row for."""
         rows = scaling.rows(names)[windows.assets]
         new = np.flatnonzero(rows == len(scaling.assets))
         if not len(new):
@@ -94,7 +94,7 @@ class NewAssets:
             self._learn(asset[learned], windows, order[learned], scaling)
         return WindowScaling(Scaling(scaling.assets, np.concatenate(centers), np.concatenate(scales)), rows)
 
-    def rulers(self, windows: WindowBatch, names: Sequence[str], scaling: Scaling) -> WindowScaling:
+    def current(self, windows: WindowBatch, names: Sequence[str], scaling: Scaling) -> WindowScaling:
         """The same as of now, for windows to be looked at once more; nothing is learned."""
         rows = scaling.rows(names)[windows.assets]
         known = len(self._held["count"])

@@ -6,7 +6,7 @@
     limits    outside the limits that the settings give the channel
 
 A channel is judged by its habits (`habits`); without them only by limits. The cells of a channel that is found faulty
-are doubted: they count as not observed, for the score and for training, back to where the fault began as far as the
+are masked: they count as not observed, for the score and for training, back to where the fault began as far as the
 window reaches. The detector puts in their place what it expects.
 
 What looks like a faulty sensor and is a machine must not be masked. A machine that stops freezes many channels at once,
@@ -16,7 +16,7 @@ once taken for the machine's rest stays so until the channel moves. A spike is a
 more than it usually does.
 
 Guaranteed: everything is a function of the sequence of windows, however it is cut into batches. Work is done on columns
-over all assets; only assets with doubted cells, next to none in a healthy plant, are looked at one by one.
+over all assets; only assets with masked cells, next to none in a healthy plant, are looked at one by one.
 It knows no score, and raises no alert (see `sensor_alerts`).
 """
 
@@ -86,7 +86,7 @@ class Sensors:
         self._held = {name: np.empty((0, 0), dtype) for name, (dtype, _) in _HELD.items()}  # (A, C)
         self._doubts = CellMask(length)
 
-    def use(self, channels: tuple[str, ...], habits: SensorProfile | None) -> None:
+    def use(self, channels: tuple[str, ...], profile: SensorProfile | None) -> None:
         """Judge these channels by these habits from the next window on; what is known of them is kept."""
         known = {name: column for column, name in enumerate(self._channels)}
         source = np.array([known.get(name, -1) for name in channels], np.intp)
@@ -98,7 +98,7 @@ class Sensors:
         self._limited = not {*self._given_low, *self._given_high}.isdisjoint(channels)
         self._high = np.array([self._given_high.get(name, np.inf) for name in channels], np.float32)
         nothing = np.full(len(channels), -1, np.float32)
-        self._usual = habits or SensorProfile(nothing, nothing, nothing, nothing, nothing)
+        self._usual = profile or SensorProfile(nothing, nothing, nothing, nothing, nothing)
         skipped = np.array([name in self._skip for name in channels], np.bool_)
 
         def limit(habit: Floats, allowed: npt.NDArray[Any]) -> Floats:
@@ -110,7 +110,7 @@ class Sensors:
         self._jump = limit(change, np.minimum(JUMPS * change.astype(np.float64), np.finfo(np.float32).max))
 
     def update(self, windows: WindowBatch) -> tuple[WindowBatch, SensorFaults | None]:
-        """The windows with doubted cells marked, without those of which too little is left; None if all is well."""
+        """The windows with masked cells marked, without those of which too little is left; None if all is well."""
         if not len(windows):
             return windows, None
         self._reserve(int(windows.assets.max()) + 1)
@@ -133,10 +133,10 @@ class Sensors:
                 (frozen & ~steps.shifted(frozen, self._held["frozen"]), counts.since),
                 (dropped & ~steps.shifted(dropped, self._held["dropped"]), counts.seen_at),
             ]
-            doubted, cells = self._doubts.update(steps, marks, begun, faults.jumps)
+            masked, cells = self._doubts.update(steps, marks, begun, faults.jumps)
             self.counts["cells_doubted"] += cells
-            findings = self._findings(windows, doubted, steps, counts, faults)
-            windows, findings = self._marked(windows, doubted, findings)
+            findings = self._findings(windows, masked, steps, counts, faults)
+            windows, findings = self._marked(windows, masked, findings)
         self._hold(steps, counts, faults)
         return windows, findings
 
@@ -164,7 +164,7 @@ class Sensors:
     def _findings(
         self,
         windows: WindowBatch,
-        doubted: Bools,
+        masked: Bools,
         steps: NewSteps,
         counts: Counts,
         faults: _Faults,
@@ -179,7 +179,7 @@ class Sensors:
         end = np.broadcast_to(windows.ends[:, None], fault.shape)
         begin = (counts.seen_at(tail)[back] + 1) * self._step_ms, (counts.since(tail)[back] + 1) * self._step_ms
         some, many = np.flatnonzero(fault.any(1)), np.zeros(fault.shape)
-        many[some] = doubted[some].sum(2)
+        many[some] = masked[some].sum(2)
         score = np.select([dropout, frozen], [counts.silent[tail][back], counts.repeats[tail][back]], many)
         return SensorFaults(
             fault,
@@ -188,12 +188,12 @@ class Sensors:
             np.select([dropout, frozen], begin, end),
         )
 
-    def _marked(self, windows: WindowBatch, doubted: Bools, findings: SensorFaults) -> tuple[WindowBatch, SensorFaults]:
-        place = np.flatnonzero(doubted.any((1, 2)))  # of a few assets, mostly
-        values, observed, part = windows.values.copy(), windows.observed.copy(), doubted[place]
+    def _marked(self, windows: WindowBatch, masked: Bools, findings: SensorFaults) -> tuple[WindowBatch, SensorFaults]:
+        place = np.flatnonzero(masked.any((1, 2)))  # of a few assets, mostly
+        values, observed, part = windows.values.copy(), windows.observed.copy(), masked[place]
         values[place] = np.where(part & ~observed[place], np.float32(np.nan), values[place])  # nothing was read there
         observed[place] &= ~part
-        marked = replace(windows, values=values, observed=observed, doubted=doubted)
+        marked = replace(windows, values=values, observed=observed, masked=masked)
         share = np.count_nonzero(observed[place], axis=(1, 2)) / part[:1].size
         few = place[share < self._min_observed]
         if not len(few):

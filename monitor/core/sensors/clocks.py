@@ -12,7 +12,7 @@ OTHERS assets, and either way a clock is wrong only after LEAST windows in a row
 is right again half a tolerance below the limit.
 
 Nothing is judged without timestamps, and where a message carries its reading's time, as there is one clock only. What
-always comes later than the others, by a slow line, has the look of a clock that is behind. No value is doubted.
+always comes later than the others, by a slow line, has the look of a clock that is behind. No value is masked.
 
 Guaranteed: everything is a function of the sequence of windows and timestamps, however it is cut into batches. Only
 assets of which a window is off, next to none in a healthy plant, are looked at window by window.

@@ -1,7 +1,7 @@
-"""Which cells of windows are doubted, kept for as long as a later window can hold them.
+"""Which cells of windows are masked, kept for as long as a later window can hold them.
 
-A cell becomes doubted at some step, mostly its own, but a fault is found only after it has lasted: then the cells back
-to its beginning become doubted, too. A window knows what was found up to its own end and nothing later, so windows do
+A cell becomes masked at some step, mostly its own, but a fault is found only after it has lasted: then the cells back
+to its beginning become masked, too. A window knows what was found up to its own end and nothing later, so windows do
 not depend on which others share their batch.
 """
 
@@ -26,7 +26,7 @@ class SensorFaults:
     """What was found of each window and channel, as of the window's newest step."""
 
     fault: npt.NDArray[np.int8]  # (B, C) number in `sensors.FAULTS`
-    score: Floats  # (B, C) repetitions, steps of silence, or doubted steps in the window
+    score: Floats  # (B, C) repetitions, steps of silence, or masked steps in the window
     threshold: Floats  # (B, C) what is tolerated of that
     begin: Times  # (B, C) ms UTC: since when
 
@@ -36,7 +36,7 @@ class SensorFaults:
 
 
 class CellMask:
-    """The doubted cells of the last L - 1 steps, of the assets that have any."""
+    """The masked cells of the last L - 1 steps, of the assets that have any."""
 
     def __init__(self, length: int) -> None:
         self._length = length
@@ -47,24 +47,24 @@ class CellMask:
         self._cells = {row: pick_columns(cells[None], source, False)[0] for row, cells in self._cells.items()}
 
     def forget(self, row: int) -> None:
-        """No cell of this row is doubted: it is another asset's now."""
+        """No cell of this row is masked: it is another asset's now."""
         self._cells.pop(row, None)
 
     def touch(self, steps: NewSteps) -> bool:
-        """Whether an asset with doubted cells is among those of the steps."""
+        """Whether an asset with masked cells is among those of the steps."""
         return bool(self._cells) and not self._cells.keys().isdisjoint(steps.row[steps.newest].tolist())
 
     def update(self, steps: NewSteps, marks: Bools, reach: Sequence[Reach], jumps: Bools) -> tuple[Bools, int]:
-        """The doubted cells of each window (B, C, L), and how many have become so.
+        """The masked cells of each window (B, C, L), and how many have become so.
 
-        `marks` (T, C) are doubted at their own step, those before `jumps` (T, C) one step later, and those of `reach`
+        `marks` (T, C) are masked at their own step, those before `jumps` (T, C) one step later, and those of `reach`
         back to the step after the one that the fault lasts since.
         """
         any_mark = marks.any(1) | jumps.any(1)
         affected = set(np.unique(steps.row[any_mark]).tolist())
         affected |= self._cells.keys() & set(steps.row[steps.newest].tolist())
         B, C, L = len(steps.order), marks.shape[1], self._length
-        doubted, found = np.zeros((B, C, L), np.bool_), 0
+        masked, found = np.zeros((B, C, L), np.bool_), 0
         backs = sorted(_backs(steps, reach, jumps))  # by place, so that each asset looks at no more than its own
         places = [place for place, *_ in backs]
         assets = steps.row[steps.tail]
@@ -79,12 +79,12 @@ class CellMask:
             first, last = np.searchsorted(assets, (row, row + 1))
             tails = steps.tail[first:last] - low + L - 1
             cells = sliding_window_view(known, L, axis=0)[tails - L + 1]  # (n, C, L)
-            doubted[steps.order[first:last]] = cells <= tails[:, None, None]
+            masked[steps.order[first:last]] = cells <= tails[:, None, None]
             self._keep(row, known)
-        return doubted, found
+        return masked, found
 
     def _timeline(self, row: int, marks: Bools) -> Times:
-        """When each cell of an asset was found to be doubted: (L - 1 + n, C), places in itself; -1 = before."""
+        """When each cell of an asset was found to be masked: (L - 1 + n, C), places in itself; -1 = before."""
         kept = self._length - 1
         known = np.full((kept + len(marks), marks.shape[1]), _SOUND)
         if row in self._cells:
@@ -103,13 +103,13 @@ class CellMask:
         """As arrays: rows (K,) and cells (K, C, L - 1)."""
         rows = sorted(self._cells)
         cells = np.array([self._cells[row] for row in rows], np.bool_)
-        return {"doubted_rows": np.array(rows, np.int64), "doubted": cells}
+        return {"masked_rows": np.array(rows, np.int64), "masked": cells}
 
     def load_state(self, state: State, assets: int, channels: int) -> None:
         """Go on from what `save_state` gave. Raises ValueError, and changes nothing, if it does not fit."""
-        if state.keys() != {"doubted_rows", "doubted"}:
-            raise ValueError(f"state of doubts holds {sorted(state)}, expected doubted and doubted_rows")
-        rows, cells = state["doubted_rows"], state["doubted"]
+        if state.keys() != {"masked_rows", "masked"}:
+            raise ValueError(f"state of doubts holds {sorted(state)}, expected masked and masked_rows")
+        rows, cells = state["masked_rows"], state["masked"]
         if rows.dtype != np.int64 or rows.ndim != 1 or len(set(rows.tolist())) < len(rows):
             raise ValueError("state of doubts: expected different rows")
         if np.any((rows < 0) | (rows >= assets)):
@@ -136,7 +136,7 @@ def _nothing(windows: WindowBatch) -> SensorFaults:
 
 
 def _backs(steps: NewSteps, reach: Sequence[Reach], jumps: Bools) -> Iterator[tuple[int, int, int, int]]:
-    """Place that finds it, channel, and the places [begin, end) that are doubted in retrospect."""
+    """Place that finds it, channel, and the places [begin, end) that are masked in retrospect."""
     for marks, since in reach:
         rows = np.flatnonzero(marks.any(1))
         begin = since(rows)

@@ -60,8 +60,8 @@ def passes(windows: WindowBatch, steps: Times, every: int, index: Rows = slice(N
     It comes from the last step before with a reading: an asset that is read at odd steps alone passes even ones, too.
     """
     seen = windows.observed[index]
-    if windows.doubted is not None:  # what was read of a sensor at fault; where nothing was, the value is NaN
-        seen = seen | (windows.doubted[index] & ~np.isnan(windows.values[index]))
+    if windows.masked is not None:  # what was read of a sensor at fault; where nothing was, the value is NaN
+        seen = seen | (windows.masked[index] & ~np.isnan(windows.values[index]))
     before = np.pad(seen[:, :, -2::-1].max(1), ((0, 0), (0, 1)), constant_values=True)  # (K, L) newest first
     passed: Bools = steps // every > (steps - 1 - before.argmax(1)) // every
     return passed

@@ -17,12 +17,12 @@ def learned(values: np.ndarray) -> SensorProfile:
 def test_habits_are_those_of_all_assets() -> None:
     """Range and largest change are over every asset's readings in the history; sound readings neither rest nor lack."""
     made, seen = corpus(STEPS), corpus(STEPS).values
-    habits = learn_profile(made)
-    assert habits.low.tolist() == pytest.approx(seen.min((0, 2)).tolist())
-    assert habits.high.tolist() == pytest.approx(seen.max((0, 2)).tolist())
+    profile = learn_profile(made)
+    assert profile.low.tolist() == pytest.approx(seen.min((0, 2)).tolist())
+    assert profile.high.tolist() == pytest.approx(seen.max((0, 2)).tolist())
     runs = rows(STEPS)[:, : STEPS // L * L]
-    assert habits.change.tolist() == pytest.approx(np.abs(np.diff(runs, axis=1)).max((0, 1)).tolist())
-    assert habits.rest.tolist() == habits.hole.tolist() == [0, 0, 0]
+    assert profile.change.tolist() == pytest.approx(np.abs(np.diff(runs, axis=1)).max((0, 1)).tolist())
+    assert profile.rest.tolist() == profile.hole.tolist() == [0, 0, 0]
 
 
 def test_the_longest_rest_and_hole_are_counted_across_blocks() -> None:
@@ -30,8 +30,8 @@ def test_the_longest_rest_and_hole_are_counted_across_blocks() -> None:
     values = rows(STEPS)
     values[0, 5 * L - 2 : 5 * L + 2, 0] = values[0, 5 * L - 2, 0]  # four equal ones: three repetitions
     values[1, 9 * L - 3 : 9 * L + 1, 1] = np.nan
-    habits = learned(values)
-    assert (habits.rest.tolist(), habits.hole.tolist()) == ([3, 0, 0], [0, 4, 0])
+    profile = learned(values)
+    assert (profile.rest.tolist(), profile.hole.tolist()) == ([3, 0, 0], [0, 4, 0])
 
 
 def test_what_rests_or_is_silent_by_nature_is_not_judged() -> None:
@@ -40,9 +40,9 @@ def test_what_rests_or_is_silent_by_nature_is_not_judged() -> None:
     values[0, 50 : 50 + L // 2 + 1, 0] = 1.0
     values[0, 90 : 90 + L // 2, 1] = np.nan
     values[:, :, 2] = np.repeat(values[:, ::2, 2], 2, axis=1)
-    habits = learned(values)
-    assert habits.rest.tolist() == [NOT_JUDGED, 0, NOT_JUDGED]
-    assert habits.hole.tolist() == [0, NOT_JUDGED, 0]
+    profile = learned(values)
+    assert profile.rest.tolist() == [NOT_JUDGED, 0, NOT_JUDGED]
+    assert profile.hole.tolist() == [0, NOT_JUDGED, 0]
 
 
 def test_of_a_channel_hardly_measured_nothing_is_known() -> None:
@@ -50,8 +50,8 @@ def test_of_a_channel_hardly_measured_nothing_is_known() -> None:
     values = rows(STEPS)
     values[:, :, 0] = np.where(np.arange(STEPS) % 16 == 0, values[:, :, 0], np.nan)
     values[:, :, 1] = 7.0
-    habits = learned(values)
+    profile = learned(values)
     assert 2 * STEPS // 16 < LEAST_PAIRS
-    assert (habits.rest[0], habits.hole[0], habits.change[0]) == (NOT_JUDGED,) * 3
-    assert (habits.rest[1], habits.change[1]) == (NOT_JUDGED, NOT_JUDGED)
-    assert len(CHANNELS) == len(habits.rest)
+    assert (profile.rest[0], profile.hole[0], profile.change[0]) == (NOT_JUDGED,) * 3
+    assert (profile.rest[1], profile.change[1]) == (NOT_JUDGED, NOT_JUDGED)
+    assert len(CHANNELS) == len(profile.rest)

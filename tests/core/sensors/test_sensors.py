@@ -12,12 +12,12 @@ HABITS = SensorProfile(*(np.full(C, each, np.float32) for each in (0, 0, 0.5, -4
 
 
 def stage(
-    habits: SensorProfile | None = HABITS, low: float = -np.inf, min_observed: float = 0.5, skip: str = ""
+    profile: SensorProfile | None = HABITS, low: float = -np.inf, min_observed: float = 0.5, skip: str = ""
 ) -> Sensors:
     made = Sensors(
         length=L, step_ms=STEP, min_observed=min_observed, low={"flow": low}, high={}, skip=[skip] if skip else []
     )
-    made.use(CHANNELS, habits)
+    made.use(CHANNELS, profile)
     return made
 
 
@@ -54,20 +54,20 @@ def test_a_healthy_plant_has_sound_sensors() -> None:
     assert (marked, findings) == (every, None)
 
 
-def test_a_sensor_that_sticks_is_found_and_its_past_doubted() -> None:
-    """After six repetitions the channel is frozen; its cells are doubted back to the first one, until they are past."""
+def test_a_sensor_that_sticks_is_found_and_its_past_masked() -> None:
+    """After six repetitions the channel is frozen; its cells are masked back to the first one, until they are past."""
     made, every = stage(), windows(stuck(0)[:1])
     marked, findings = made.update(every)
     assert findings is not None
-    assert marked.doubted is not None
+    assert marked.masked is not None
     steps = every.ends // STEP
     frozen = steps[findings.fault[:, 0] > 0]
     assert (frozen[0], frozen[-1]) == (40 + LEAST, 69)
     first = int(np.flatnonzero(steps == 40 + LEAST)[0])
-    assert marked.doubted[first, 0].tolist() == [False] * (L - LEAST) + [True] * LEAST
-    assert not marked.doubted[first - 1].any()
-    assert steps[marked.doubted.any((1, 2))][-1] == 69 + L - 1
-    assert not marked.doubted[:, 1:].any()
+    assert marked.masked[first, 0].tolist() == [False] * (L - LEAST) + [True] * LEAST
+    assert not marked.masked[first - 1].any()
+    assert steps[marked.masked.any((1, 2))][-1] == 69 + L - 1
+    assert not marked.masked[:, 1:].any()
     assert (findings.score[first, 0], findings.threshold[first, 0], findings.begin[first, 0]) == (6, 6, 41 * STEP)
 
 
@@ -106,16 +106,16 @@ def test_two_sensors_that_stick_at_different_times_are_two_faults() -> None:
 
 
 def test_a_spike_of_one_step_is_a_jump_unless_others_moved() -> None:
-    """One cell is doubted from the next step on; with another channel moving, or no return, it is the machine's."""
+    """One cell is masked from the next step on; with another channel moving, or no return, it is the machine's."""
     values = rows(100)
     values[0, 50, 0] += 9.0
     made, every = stage(), windows(values[:1])
     marked, findings = made.update(every)
     assert findings is not None
-    assert marked.doubted is not None
+    assert marked.masked is not None
     at = int(np.flatnonzero(every.ends // STEP == 51)[0])
-    assert np.argwhere(marked.doubted[at]).tolist() == [[0, L - 2]]
-    assert not marked.doubted[at - 1].any()
+    assert np.argwhere(marked.masked[at]).tolist() == [[0, L - 2]]
+    assert not marked.masked[at - 1].any()
     assert made.counts["cells_doubted"] == 1
     values[0, 50, 1] += 0.6
     assert found(values) == set()
@@ -144,7 +144,7 @@ def test_readings_beyond_their_limits_are_doubted_one_by_one() -> None:
 
 
 def test_without_habits_or_with_a_skipped_channel_nothing_is_held_against_it() -> None:
-    """A model of an older version knows no habits, and a channel in `skip` is not held to its own."""
+    """A model of an older version knows no profile, and a channel in `skip` is not held to its own."""
     assert found(stuck(0), stage(None)) == set()
     assert found(stuck(0), stage(skip="flow")) == set()
     assert found(stuck(1), stage(skip="flow")) == {("a", "pressure", "frozen")}
@@ -176,7 +176,7 @@ def test_what_is_known_of_a_channel_goes_with_its_name() -> None:
     made.use(("new", "flow", "pressure"), HABITS)
     state = made.save_state()
     assert state["repeats"][0].tolist() == [0, 9, 0]
-    assert state["doubted"][0].sum(1).tolist() == [0, 9, 0]
+    assert state["masked"][0].sum(1).tolist() == [0, 9, 0]
 
 
 @pytest.mark.parametrize(
@@ -186,9 +186,9 @@ def test_what_is_known_of_a_channel_goes_with_its_name() -> None:
         ("repeats", np.zeros((2, 3), np.int32), "repeats is int32"),
         ("channels", np.frombuffer(b'["a","a","b"]', np.uint8), "names a channel twice"),
         ("channels", np.frombuffer(b"[" * 100_000, np.uint8), "nested deep"),
-        ("doubted_rows", np.array([7], np.int64), "names an asset that is not there"),
-        ("doubted_rows", np.array([0, 0], np.int64), "different rows"),
-        ("doubted", np.zeros((1, 2, 2), np.bool_), "cells are bool"),
+        ("masked_rows", np.array([7], np.int64), "names an asset that is not there"),
+        ("masked_rows", np.array([0, 0], np.int64), "different rows"),
+        ("masked", np.zeros((1, 2, 2), np.bool_), "cells are bool"),
         ("extra", np.zeros(1), "state of doubts holds"),
     ],
 )

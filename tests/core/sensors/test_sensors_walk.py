@@ -26,10 +26,10 @@ def stuck() -> np.ndarray:
     return values
 
 
-def walk(values: np.ndarray, *, cut: int = 10**6, habits: bool = True) -> tuple[Pipeline, list[Outputs]]:
+def walk(values: np.ndarray, *, cut: int = 10**6, profile: bool = True) -> tuple[Pipeline, list[Outputs]]:
     made = new_pipeline()
-    if not habits:
-        made.use(Detector(replace(model(), habits=None)))
+    if not profile:
+        made.use(Detector(replace(model(), profile=None)))
     sent = readings(values.astype(np.float64))
     return made, [made.process(sent[at : at + cut], NOW, lambda _: None) for at in range(0, len(sent), cut)]
 
@@ -45,19 +45,19 @@ def test_a_sensor_that_sticks_is_an_alert_of_its_own_cause() -> None:
     assert (firing.fault, firing.asset, share.channel, share.observed) == ("frozen", "a", "pressure", AT_REST)
     assert share.low < share.expected < share.high
     assert (resolved.id, resolved.state) == (firing.id, "resolved")
-    assert {alert.cause for alert in alerts(walk(stuck(), habits=False)[1])} <= {"machine"}
+    assert {alert.cause for alert in alerts(walk(stuck(), profile=False)[1])} <= {"machine"}
 
 
 @pytest.mark.parametrize("channel", range(len(CHANNELS)))
 def test_what_is_doubted_is_replaced_by_what_the_others_say(channel: int) -> None:
-    """With a channel doubted the others' scores stay far below those with nothing in its place; it is shown as read."""
+    """With a channel masked the others' scores stay far below those with nothing in its place; it is shown as read."""
     every = windows(rows(STEPS, seed=9))
-    doubted = np.zeros(every.values.shape, np.bool_)
-    doubted[:, channel] = True
-    lacking = replace(every, observed=every.observed & ~doubted, values=np.where(doubted, np.nan, every.values))
+    masked = np.zeros(every.values.shape, np.bool_)
+    masked[:, channel] = True
+    lacking = replace(every, observed=every.observed & ~masked, values=np.where(masked, np.nan, every.values))
     detector = Detector(model())
     nothing = detector.score(lacking, ASSETS)
-    instead = detector.score(replace(lacking, values=every.values, doubted=doubted), ASSETS)
+    instead = detector.score(replace(lacking, values=every.values, masked=masked), ASSETS)
     assert np.median(instead.score) < 0.5 * np.median(nothing.score)
     assert (instead.by_channel[:, channel] == 0).all()
     assert instead.newest[:, channel].tolist() == every.values[:, channel, -1].tolist()
@@ -65,7 +65,7 @@ def test_what_is_doubted_is_replaced_by_what_the_others_say(channel: int) -> Non
 
 
 def test_doubted_cells_are_neither_observed_nor_an_input_of_training() -> None:
-    """In the history a doubted cell has no value, and blocks from the fault's beginning to its alert are left out."""
+    """In the history a masked cell has no value, and blocks from the fault's beginning to its alert are left out."""
     outputs = walk(stuck())[1]
     history = History(budget=1000, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=0)
     history.add(outputs[0].windows, ASSETS, CHANNELS)
@@ -92,23 +92,23 @@ def test_scores_and_alerts_do_not_depend_on_the_cut() -> None:
 
 
 def test_habits_are_stored_with_the_model() -> None:
-    """A model comes back with its habits, and one of an older version without."""
+    """A model comes back with its profile, and one of an older version without."""
     made = model()
     again = Model.unpack("m", *made.pack())
-    assert again.habits is not None
-    assert made.habits is not None
-    assert again.habits.rest.tobytes() == made.habits.rest.tobytes()
+    assert again.profile is not None
+    assert made.profile is not None
+    assert again.profile.rest.tobytes() == made.profile.rest.tobytes()
     manifest, tensors = made.pack()
     older = {name: array for name, array in tensors.items() if not name.startswith("habits.")}
-    assert Model.unpack("m", manifest, older).habits is None
+    assert Model.unpack("m", manifest, older).profile is None
 
 
 def test_doubt_does_not_depend_on_the_batch() -> None:
-    """A doubted window has the same score alone as among others."""
+    """A masked window has the same score alone as among others."""
     every = windows(rows(60))
-    doubted = np.zeros(every.values.shape, np.bool_)
-    doubted[::5, 1, L // 2 :] = True
-    marked = replace(every, observed=every.observed & ~doubted, doubted=doubted)
+    masked = np.zeros(every.values.shape, np.bool_)
+    masked[::5, 1, L // 2 :] = True
+    marked = replace(every, observed=every.observed & ~masked, masked=masked)
     detector = Detector(model())
     scores = detector.score(marked, ASSETS).score
     for place in (0, 1, 5):

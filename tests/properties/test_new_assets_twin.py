@@ -16,7 +16,7 @@ NAMES = ("known", "new", "newer")
 SCALING = Scaling(("known",), np.array([[7.0, 7.0], [0.0, 100.0]]), np.array([[3.0, 3.0], [1.0, 20.0]]))
 
 
-def twin(values: np.ndarray, observed: np.ndarray, doubted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def twin(values: np.ndarray, observed: np.ndarray, masked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Center and scale (T, C) that the window ending at each step of rows (T, C) is held against.
 
     The first window at or after each L-th step is learned from, whole; at steps without a reading there is none.
@@ -42,18 +42,18 @@ def twin(values: np.ndarray, observed: np.ndarray, doubted: np.ndarray) -> tuple
             for c in range(C):
                 center, scale = SCALING.center[-1, c], SCALING.scale[-1, c]
                 for step in range(end - L + 1, end + 1):
-                    if observed[step, c] and not doubted[step, c]:
+                    if observed[step, c] and not masked[step, c]:
                         cells[c].append(min(max(values[step, c], center - CELLS * scale), center + CELLS * scale))
     return np.array(centers), np.array(scales)
 
 
-def windows(values: np.ndarray, observed: np.ndarray, doubted: np.ndarray) -> WindowBatch:
+def windows(values: np.ndarray, observed: np.ndarray, masked: np.ndarray) -> WindowBatch:
     """Every window of rows (A, T, C) that ends with a reading, by end, then asset."""
     A, T, _ = values.shape
     cut = np.lib.stride_tricks.sliding_window_view(values, L, axis=1).transpose(1, 0, 2, 3).reshape(-1, C, L)
     seen, faulty = (
         np.lib.stride_tricks.sliding_window_view(cells, L, axis=1).transpose(1, 0, 2, 3).reshape(-1, C, L).copy()
-        for cells in (observed & ~doubted, doubted)
+        for cells in (observed & ~masked, masked)
     )
     ends = np.repeat(np.arange(L - 1, T), A) * STEP
     assets = np.tile(np.arange(A, dtype=np.int32), T - L + 1)
@@ -81,8 +81,8 @@ def test_rulers_match_the_twin_however_the_stream_is_cut(seed: int, steps: int, 
     A = len(NAMES)
     scale = np.array([1.0, 20.0]) * draw.choice([0.1, 1.0, 8.0])
     values = (draw.normal(draw.choice([0.0, 50.0]), 1, (A, steps, C)) * scale).astype(np.float32)
-    observed, doubted = draw.random((A, steps, C)) < share, draw.random((A, steps, C)) < 0.1
-    batch = windows(values, observed, doubted)
+    observed, masked = draw.random((A, steps, C)) < share, draw.random((A, steps, C)) < 0.1
+    batch = windows(values, observed, masked)
     whole, moving = stage(), stage()
     found = whole.update(batch, NAMES, SCALING)
     for asset in range(A):
@@ -91,13 +91,13 @@ def test_rulers_match_the_twin_however_the_stream_is_cut(seed: int, steps: int, 
         if asset == 0:
             assert (center == 7.0).all()
             assert (scale == 3.0).all()
-            assert not found.strange[mine].any()
+            assert not found.unknown[mine].any()
             continue
-        wanted = twin(values[asset].astype(float), observed[asset], doubted[asset])
+        wanted = twin(values[asset].astype(float), observed[asset], masked[asset])
         ends = batch.ends[mine] // STEP
         np.testing.assert_allclose(center, wanted[0][ends], rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(scale, wanted[1][ends], rtol=1e-9)
-        assert found.strange[mine].all()
+        assert found.unknown[mine].all()
     parts = []
     for begin, end in pairwise([0, *(place for place in accumulate(cuts) if place < len(batch)), len(batch)]):
         part = moving.update(batch.take(np.arange(begin, end)), NAMES, SCALING)

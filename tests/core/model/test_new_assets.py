@@ -42,7 +42,7 @@ def stage(batch: WindowBatch | None = None) -> NewAssets:
 
 def row(made: NewAssets, scaling: Scaling | None = None) -> tuple[np.ndarray, np.ndarray]:
     """What machine b is scaled by as of now, (C,) each."""
-    found = made.rulers(windows(rows(L)).take(np.array([1])), ASSETS, scaling or class_only().scaling)
+    found = made.current(windows(rows(L)).take(np.array([1])), ASSETS, scaling or class_only().scaling)
     return found.scaling.center[found.rows[0]], found.scaling.scale[found.rows[0]]
 
 
@@ -50,8 +50,8 @@ def test_a_new_machine_is_soon_scored_like_one_that_was_learned() -> None:
     """Its scores come from far off to those it would have in a model that knew it; the known one's never differ."""
     bare, known = Detector(class_only()), Detector(model())
     batch = windows(rows(1500, seed=9))
-    rulers = stage().update(batch, ASSETS, class_only().scaling)
-    learned, ideal = (d.score(batch, ASSETS, r).score for d, r in ((bare, rulers), (known, None)))
+    scalings = stage().update(batch, ASSETS, class_only().scaling)
+    learned, ideal = (d.score(batch, ASSETS, r).score for d, r in ((bare, scalings), (known, None)))
     poor = bare.score(batch, ASSETS).score
     late = (batch.assets == 1) & (batch.ends > 1000 * STEP)
     assert np.array_equal(learned[batch.assets == 0], ideal[batch.assets == 0])
@@ -65,14 +65,14 @@ def test_a_pipeline_scores_and_explains_with_what_it_learned() -> None:
     assert last.scores is not None
     place = np.flatnonzero(last.windows.assets == 1)[-1:]
     window, names = last.windows.take(place), pipeline.windows.assets
-    rulers = pipeline.newcomers.rulers(window, names, class_only().scaling)
+    scalings = pipeline.new_assets.current(window, names, class_only().scaling)
     detector = Detector(class_only())
-    apart = np.abs(detector.expected(window, names, rulers) - detector.expected(window, names))
+    apart = np.abs(detector.expected(window, names, scalings) - detector.expected(window, names))
     assert apart.max() > 0.5
     np.testing.assert_allclose(
-        detector.expected(window, names, rulers)[0, :, -1], last.scores.expected[place[0]], atol=0.5
+        detector.expected(window, names, scalings)[0, :, -1], last.scores.expected[place[0]], atol=0.5
     )
-    by_channel = {share.channel: share.expected for share in detector.explain(window, names, rulers)}
+    by_channel = {share.channel: share.expected for share in detector.explain(window, names, scalings)}
     in_class = {share.channel: share.expected for share in detector.explain(window, names)}
     assert by_channel != in_class
 
@@ -93,9 +93,9 @@ def test_a_fault_from_the_first_minute_is_taken_in_no_further_than_allowed() -> 
 def test_doubted_cells_teach_nothing() -> None:
     """What a sensor at fault says is not the machine's nature, though the window shows it."""
     batch = windows(rows(400, seed=9))
-    doubted = np.zeros(batch.values.shape, np.bool_)
-    doubted[:, 1] = True
-    made = stage(replace(batch, observed=batch.observed & ~doubted, doubted=doubted))
+    masked = np.zeros(batch.values.shape, np.bool_)
+    masked[:, 1] = True
+    made = stage(replace(batch, observed=batch.observed & ~masked, masked=masked))
     scaling = class_only().scaling
     center, scale = row(made)
     assert (center[1], scale[1]) == (scaling.center[-1, 1], min(WIDE, SCALE) * scaling.scale[-1, 1])
@@ -133,9 +133,9 @@ def test_nothing_is_left_of_a_machine_that_was_given_up() -> None:
 def test_a_model_that_knows_the_machine_ends_what_it_learned_itself() -> None:
     """From adoption on its row is the model's; after a rollback it goes on with what it had learned."""
     pipeline, _ = walk(1000, class_only())
-    before = row(pipeline.newcomers)
+    before = row(pipeline.new_assets)
     pipeline.adopt(Detector(model()))
-    assert np.array_equal(row(pipeline.newcomers, model().scaling)[0], model().scaling.center[1])
+    assert np.array_equal(row(pipeline.new_assets, model().scaling)[0], model().scaling.center[1])
     pipeline.process(
         readings(
             rows(1100, seed=9).astype(np.float64),
@@ -144,7 +144,7 @@ def test_a_model_that_knows_the_machine_ends_what_it_learned_itself() -> None:
         lambda _: None,
     )
     pipeline.adopt(Detector(class_only()))
-    assert all(np.array_equal(now, then) for now, then in zip(row(pipeline.newcomers), before, strict=True))
+    assert all(np.array_equal(now, then) for now, then in zip(row(pipeline.new_assets), before, strict=True))
 
 
 def test_channels_may_come_and_go() -> None:
@@ -161,11 +161,11 @@ def test_channels_may_come_and_go() -> None:
 def test_a_snapshot_from_before_there_were_statistics_of_new_assets_loads() -> None:
     """Of such a snapshot the new machines begin anew, and all else is as it was."""
     pipeline, _ = walk(600, class_only())
-    state = {name: array for name, array in pipeline.save_state().items() if not name.startswith("newcomers.")}
+    state = {name: array for name, array in pipeline.save_state().items() if not name.startswith("new_assets.")}
     fresh = new_pipeline()
     fresh.load_state(state)
     fresh.use(Detector(class_only()))
-    assert np.array_equal(row(fresh.newcomers)[0], class_only().scaling.center[-1])
+    assert np.array_equal(row(fresh.new_assets)[0], class_only().scaling.center[-1])
     assert len(state) == len(fresh.save_state()) - 4
 
 

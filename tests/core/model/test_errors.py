@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from monitor.core.model.errors import beyond_usual, channels_seen, horizons, moves, over_channels, read_out
+from monitor.core.model.errors import (
+    channels_seen,
+    excess_change,
+    horizons,
+    over_channels,
+    recent_change,
+    window_errors,
+)
 
 L, C = 32, 3
 
@@ -27,14 +34,14 @@ def test_a_move_is_the_distance_of_the_last_steps_from_those_before(steps: int, 
         before = seen_of(x[b, c], observed[b, c], slice(0, L - steps)) or [0.0]
         last = seen_of(x[b, c], observed[b, c], slice(L - steps, L))
         wanted = np.mean([(value - np.mean(before)) ** 2 for value in last]) if last else 0.0
-        assert moves(x, observed, steps)[b, c] == pytest.approx(wanted, rel=1e-4, abs=1e-6)
+        assert recent_change(x, observed, steps)[b, c] == pytest.approx(wanted, rel=1e-4, abs=1e-6)
 
 
 def test_a_channel_that_was_never_seen_has_not_moved() -> None:
     """A channel without readings has moved by 0, and one that was only read in the last steps by its level."""
     x, observed = np.full((1, 2, L), 3.0, np.float32), np.zeros((1, 2, L), np.bool_)
     observed[0, 1, -1] = True
-    assert moves(x, observed, 2).tolist() == [[0.0, 9.0]]
+    assert recent_change(x, observed, 2).tolist() == [[0.0, 9.0]]
 
 
 @pytest.mark.parametrize("seen", [1.0, 0.05])
@@ -42,7 +49,7 @@ def test_parts_are_errors_over_the_usual_and_a_level(seen: float) -> None:
     """Parts are mean errors of the cells seen in a horizon over the usual, and last the squared mean of the window."""
     x, observed = batch(2, seen)
     error, usual = np.where(observed, x**2, 0).astype(np.float32), np.array([0.5, 1, 2], np.float32)
-    parts = read_out(x, error, observed, usual)
+    parts = window_errors(x, error, observed, usual)
     for b, c in np.ndindex(7, C):
         for number, h in enumerate(horizons(L)):
             cells = seen_of(error[b, c], observed[b, c], slice(L - h, L))
@@ -64,4 +71,4 @@ def test_only_channels_seen_in_a_horizon_count() -> None:
 def test_chatter_is_no_cause() -> None:
     """What is below three times the usual move counts nothing; beyond it the excess counts in units of the usual."""
     usual = np.array([0.5, 1, 2], np.float32)
-    assert beyond_usual(np.array([[1.4, 3, 10]], np.float32), usual).tolist() == [[0, 0, 2]]
+    assert excess_change(np.array([[1.4, 3, 10]], np.float32), usual).tolist() == [[0, 0, 2]]
