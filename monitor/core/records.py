@@ -7,7 +7,6 @@ Records are frozen: a stage reads what it is given and returns something new. Ti
 Unix epoch, UTC. NaN means "not measured", never zero.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -188,24 +187,6 @@ class Outputs:
     ] = ()  # of the rows that `windows.assets` tells; those beyond the stage's own were given up since
     forgotten: Sequence[tuple[int, str]] = ()  # rows that are another asset's now, and whose they were
     stranger: str = ""  # an asset that was refused; empty = none was
-
-
-def pack_names(names: Sequence[str]) -> npt.NDArray[np.uint8]:
-    """Names as an array, so that a stage's state is arrays only."""
-    return np.frombuffer(json.dumps(list(names)).encode(), np.uint8).copy()
-
-
-def unpack_names(packed: npt.NDArray[Any]) -> list[str]:
-    """The inverse of `pack_names`. Raises ValueError if these are no bytes, or not those of a list of strings."""
-    if packed.dtype != np.uint8:
-        raise ValueError(f"names are {packed.dtype}, expected uint8")
-    try:
-        names = json.loads(packed.tobytes())
-    except RecursionError as deep:
-        raise ValueError("names are nested deep") from deep
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError("expected a JSON list of strings")
-    return names
 
 
 def by_partition(messages: Sequence[Message]) -> dict[Partition, list[Message]]:

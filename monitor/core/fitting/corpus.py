@@ -11,7 +11,8 @@ from hashlib import sha256
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from monitor.core.records import Bools, Floats, State, Times, pack_names, unpack_names
+from monitor.core.records import Bools, Floats, State, Times
+from monitor.core.state import pack_names, unpack_names
 
 MANY = 100  # blocks; with fewer, wait until somebody has given ten on end
 FEW = 8  # blocks of an asset; half as many do not suffice for a scale of its own (training.LEAST_ROWS)

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from monitor.core.fitting.corpus import Corpus, check_dtypes, reorder
-from monitor.core.records import Alert, Bools, Floats, State, Times, WindowBatch, pack_names, unpack_names
+from monitor.core.records import Alert, Bools, Floats, State, Times, WindowBatch
+from monitor.core.state import pack_names, unpack_names
 
 OPEN = 2**62  # end of a span that has none yet
 AFTER = 4  # steps from a multiple on in which a block may end: enough for assets that are read in every fourth

@@ -8,8 +8,9 @@ import numpy as np
 from monitor.core.model.architecture import Architecture
 from monitor.core.model.errors import horizons
 from monitor.core.model.scaling import Scaling
-from monitor.core.records import Floats, State, pack_names, unpack_names
+from monitor.core.records import Floats, State
 from monitor.core.sensors.profile import SensorProfile
+from monitor.core.state import pack_names, unpack_names
 
 LARGEST_SIZE = 2**16  # of an architecture as it is read back; 2**12 windows of that length would fill a machine
 LEVELS = np.array([0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0])

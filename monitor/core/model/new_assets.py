@@ -24,7 +24,8 @@ import numpy.typing as npt
 
 from monitor.core.arrays import Index, extend, first_of_run, pick_columns
 from monitor.core.model.scaling import Doubles, Scaling
-from monitor.core.records import Bools, State, WindowBatch, pack_names, unpack_names
+from monitor.core.records import Bools, State, WindowBatch
+from monitor.core.state import pack_names, unpack_names
 from monitor.core.windows.new_steps import passes
 
 # Chosen on seeds 10 and 11 of benchmarks/cold_start.py, labels in view; its figures are of others (docs/detection.md).

@@ -29,9 +29,10 @@ import numpy as np
 import numpy.typing as npt
 
 from monitor.core.arrays import NEVER, extend, pick_columns
-from monitor.core.records import Bools, Floats, State, Times, WindowBatch, join_windows, pack_names, unpack_names
+from monitor.core.records import Bools, Floats, State, Times, WindowBatch, join_windows
 from monitor.core.sensors.mask import CellMask, SensorFaults, join_faults
 from monitor.core.sensors.profile import SensorProfile
+from monitor.core.state import pack_names, unpack_names
 from monitor.core.windows.new_steps import Counts, NewSteps
 
 FAULTS = ("", "limits", "dropout", "frozen", "jump")  # by number; of several the first is named

@@ -1,22 +1,24 @@
-"""The margin of each asset under a budget of alarms a day: what would have fired at each margin, counted all along.
+"""The margin of each asset under a budget of alarms a day, found by counting what would have fired at every margin.
 
-Beside the one limit in force, every asset is held against MARGINS times its percentile, with the delays and deadband of
-`alerting`. The percentile does not depend on the margin, so the alarms of every margin are known, not only those that
-came. Every EPOCH steps an asset gets the smallest margin whose rate is within AIM times the budget:
+In addition to the limit in force, every score is compared with MARGINS times the asset's percentile, with the delays
+and the deadband of `alerting`. The percentile does not depend on the margin, so the alarms of every margin are known,
+not only those that were published. Every EPOCH steps an asset gets the smallest margin whose rate is within AIM times
+the budget:
 
     rate of the asset = (its alarms + K * rate of all) / (its days + K)        K = 1 / budget, in days
     rate of all       = (all alarms + PRIOR_ALARMS * prior / prior at 1) / (all days + PRIOR_ALARMS / prior at 1)
     prior             = PRIOR_RATE * margin ** (-1 / PRIOR_SCALE) alarms per window
 
-An empirical Bayes estimate (Robbins 1956): an asset that has shown little is judged by its partition, one that has
-shown much by itself, and a fresh start by an exponential tail. What was seen fades with MEMORY_DAYS of an asset's own
-time. At each margin the alarms of an asset count at most once in a 1 / COUNTED of the budget's interval: a fault that
-comes and goes is one alarm, and a flood raises a rate to COUNTED times the budget at most. No margin exceeds the last.
+This is an empirical Bayes estimate (Robbins 1956). An asset with little history is rated like its partition, an asset
+with much history by itself, and a partition without history by an exponential tail. Counts fade with MEMORY_DAYS of an
+asset's own time. At each margin the alarms of an asset count at most once in a 1 / COUNTED of the budget's interval: an
+intermittent fault is one alarm, and a flood raises a rate to COUNTED times the budget at most. No margin exceeds the
+last of MARGINS.
 
-Guaranteed: margins are a function of the windows so far, in their order, however they are cut into batches: they change
-only where the partition's time, the largest end so far, enters another epoch.
+Guaranteed: margins are a function of the windows so far, in their order, however the windows are cut into batches. They
+change only where the partition's time, the largest end so far, enters another epoch.
 
-It does not tell real faults from false alarms; both use up the budget. Percentile and delays stay as they are.
+Real faults and false alarms are not told apart, both use up the budget. Percentile and delays stay as they are.
 """
 
 from dataclasses import dataclass
@@ -24,27 +26,43 @@ from itertools import pairwise
 
 import numpy as np
 
-from monitor.core.arrays import LARGEST, NEVER, Doubles, Index, extend, first_of_run
-from monitor.core.records import Bools, Floats, Ints, State, ThresholdBatch, Times
+from monitor.core.arrays import LARGEST, NEVER, Doubles, Index, first_of_run
+from monitor.core.records import Floats, Ints, State, ThresholdBatch, Times
+from monitor.core.state import FINITE, Column, Columns
 
 MARGINS = 2.0 ** (np.arange(-2, 73) / 12)  # (M,) 0.89 to 64; lower ones join alarms instead of giving more
 EPOCH = 32  # steps between two settings of the margins
 MEMORY_DAYS = 30.0
-PRIOR_ALARMS = 2.0  # that the prior counts for, at margin 1
+PRIOR_ALARMS = 2.0  # weight of the prior in alarms, at margin 1
 PRIOR_RATE = 1e-3
 PRIOR_SCALE = 0.3
-AIM = 1.25  # times the budget: by so much what the grid rounds up and what noise lifts fall short (docs/detection.md)
+AIM = 1.25  # times the budget: makes up for rounding up on the grid and for lifts by noise (docs/detection.md)
 COUNTED = 4.0
 KNOWN = 4.0  # alarms' worth of asset-days until chance alone keeps a rate within a factor of 2
 DAY_MS = 86_400_000
 
+_M = len(MARGINS)
+_LEAST, _MOST = float(MARGINS[0]), float(MARGINS[-1])
+_STATE = {
+    "since": Column("i8", ("A", _M), fill=NEVER),  # when the score rose above; while firing, when it fell below
+    "firing": Column("?", ("A", _M)),
+    "counted": Column("i8", ("A", _M), fill=NEVER),  # when the last counted alarm fired
+    "alarms": Column("f8", ("A", _M), low=0, high=FINITE),  # faded
+    "last": Column("i8", fill=NEVER),  # end of the newest window, if it is above or firing at any margin
+    "scored": Column("i8", low=0),  # windows of this epoch
+    "days": Column("f8", low=0, high=FINITE),  # faded
+    "margin": Column("f8", fill=_MOST, low=_LEAST, high=_MOST),
+    "time": Column("i8", (1,)),  # of the partition, ms
+    "common": Column("f8", (1,), low=_LEAST, high=_MOST),  # margin of an asset that is new in this epoch
+}
+
 
 @dataclass(frozen=True, slots=True)
 class BudgetForecast:
-    """What is to be expected of the assets of a partition."""
+    """Expected alarms and margins of the assets of a partition."""
 
     assets: int
-    asset_days: float  # seen, as far as they have not faded
+    asset_days: float  # scored so far, faded
     needed_days: float  # asset-days until a rate is known within a factor of 2
     alarms_per_day: float  # expected of an asset, mean of all
     margins: tuple[float, float, float]  # smallest, median, largest
@@ -73,31 +91,24 @@ class Budget:
         self._budget = alarms_per_day
         self._given = margin
         self._step_ms = step_ms
-        self._on_delay_ms, self._off_delay_ms = on_delay_ms, off_delay_ms
+        self._on_delay_ms = on_delay_ms
+        self._off_delay_ms = off_delay_ms
         self._quiet = (1 - deadband) * MARGINS
         self._gap_ms = gap_ms
-        self._assets = 0  # rows in use, A
-        self._time = NEVER  # of the partition, ms
-        self._common = float(MARGINS[-1])  # margin of an asset that is new in this epoch
-        M = len(MARGINS)
-        self._since: Times = np.empty((0, M), np.int64)  # (>= A, M) when it rose above, firing: fell below; or NEVER
-        self._firing: Bools = np.empty((0, M), np.bool_)  # (>= A, M)
-        self._counted: Times = np.empty((0, M), np.int64)  # (>= A, M) when the last alarm counted fired, or NEVER
-        self._alarms: Doubles = np.empty((0, M))  # (>= A, M) faded
-        self._last: Times = np.empty(0, np.int64)  # (>= A,) end of the newest window if it is above or firing somewhere
-        self._scored: Times = np.empty(0, np.int64)  # (>= A,) windows of this epoch
-        self._days: Doubles = np.empty(0)  # (>= A,) faded
-        self._margin: Doubles = np.empty(0)  # (>= A,)
+        self._time = NEVER
+        self._common = _MOST
+        self._columns = Columns("the alarm budget", _STATE)
 
     def update(self, assets: Ints, ends: Times, score: Floats, limits: ThresholdBatch) -> ThresholdBatch:
-        """The limits under the budget of windows (B,) of rows `assets` (B,) that end at `ends` (B,), in their order.
+        """Return the limits under the budget for windows (B,) of rows `assets` (B,) that end at `ends` (B,), in order.
 
-        `limits` are those at the margin given. Windows of assets that are not warm are not counted.
+        `limits` are the limits at the margin of the settings. Windows of assets that are not warm are not counted.
         """
         if not self._budget or not len(assets):
             return limits
         base = limits.threshold.astype(np.float64) / self._given
         multiple = score / base
+
         time = np.maximum.accumulate(np.maximum(ends, self._time))
         epoch = time // (EPOCH * self._step_ms)
         margin = np.empty(len(assets))
@@ -107,30 +118,31 @@ class Budget:
                 self._renew()
             self._time = int(time[end - 1])
             self._reserve(int(assets[begin:end].max()) + 1)
-            margin[begin:end] = self._margin[assets[begin:end]]
+            margin[begin:end] = self._columns["margin"][assets[begin:end]]
             own = begin + np.flatnonzero(limits.warm[begin:end])
             self._watch(assets[own].astype(np.intp), ends[own], multiple[own])
+
         threshold = np.minimum(margin * base, LARGEST).astype(np.float32)
         return ThresholdBatch(threshold, score > threshold, limits.warm)
 
     def forget(self, row: int) -> None:
-        """As if this row had never had a window: it is another asset's now."""
-        if row < self._assets:
-            self._since[row] = self._counted[row] = self._last[row] = NEVER
-            self._firing[row] = self._alarms[row] = self._scored[row] = self._days[row] = 0
-            self._margin[row] = self._common
+        """Clear the row; it is reused for another asset."""
+        if row < self._columns.rows:
+            self._columns.clear(row)
+            self._columns["margin"][row] = self._common
 
     def outlook(self) -> BudgetForecast | None:
-        """What is to be expected from here on; None without a budget."""
+        """Return the forecast as of now; None without a budget."""
         if not self._budget:
             return None
+        rows = self._columns.rows
         rates = self._rates()
-        own = rates[:-1] if self._assets else rates
+        own = rates[:-1] if rows else rates
         margins = _smallest(own, self._budget)
         expected = np.clip(self._budget, own[:, -1], own[:, 0])
         return BudgetForecast(
-            self._assets,
-            float(self._days[: self._assets].sum()),
+            rows,
+            float(self._columns["days"][:rows].sum()),
             KNOWN / self._budget,
             float(expected.mean()),
             (float(margins.min()), float(np.median(margins)), float(margins.max())),
@@ -138,122 +150,93 @@ class Budget:
 
     def _watch(self, rows: Index, ends: Times, multiple: Doubles) -> None:
         """Count what windows (n,) of one epoch would have fired at each margin."""
-        np.add.at(self._scored, rows, 1)
-        near = self._last[: self._assets] != NEVER
+        np.add.at(self._columns["scored"], rows, 1)
+        near = self._columns["last"] != NEVER
         near[rows[multiple > MARGINS[0]]] = True
         place = np.flatnonzero(near[rows])
+
+        # Take the first window of each asset, then the second of each, and so on.
         place = place[np.argsort(rows[place], kind="stable")]
         head = np.flatnonzero(first_of_run(rows[place]))
         turn = np.arange(len(place)) - np.repeat(head, np.diff(np.append(head, len(place))))
-        place = place[np.argsort(turn, kind="stable")]  # the first window of each asset, the second of each, …
+        place = place[np.argsort(turn, kind="stable")]
         for now in np.split(place, np.cumsum(np.bincount(turn))[:-1]):
             self._step(rows[now], ends[now], multiple[now])
 
     def _step(self, rows: Index, ends: Times, multiple: Doubles) -> None:
-        """Take a window of each of `rows` (n,): what `MachineAlerts` does, at every margin."""
-        firing, since = self._firing[rows], self._since[rows]  # (n, M)
+        """Take one window of each of `rows` (n,) through the states of `MachineAlerts`, at every margin."""
+        columns = self._columns
+        firing, since = columns["firing"][rows], columns["since"][rows]  # (n, M)
         end, height = ends[:, None], multiple[:, None]
-        since[~firing & (end - self._last[rows][:, None] > self._gap_ms)] = NEVER
-        moved = np.where(firing, height < self._quiet, height > MARGINS)
-        since = np.where(moved, np.where(since == NEVER, end, since), NEVER)
-        turned = moved & (end - since >= np.where(firing, self._off_delay_ms, self._on_delay_ms))
-        counts = turned & ~firing & (end - self._counted[rows] >= DAY_MS / (COUNTED * self._budget))
-        self._alarms[rows] += counts
-        self._counted[rows] = np.where(counts, end, self._counted[rows])
-        firing, since = firing ^ turned, np.where(turned, NEVER, since)
-        self._firing[rows], self._since[rows] = firing, since
-        self._last[rows] = np.where((firing | (since != NEVER)).any(1), ends, NEVER)
+
+        # A gap ends what is pending. A state changes once the score has been on the other side for the whole delay.
+        since[~firing & (end - columns["last"][rows][:, None] > self._gap_ms)] = NEVER
+        crossed = np.where(firing, height < self._quiet, height > MARGINS)
+        since = np.where(crossed, np.where(since == NEVER, end, since), NEVER)
+        changed = crossed & (end - since >= np.where(firing, self._off_delay_ms, self._on_delay_ms))
+
+        counts = changed & ~firing & (end - columns["counted"][rows] >= DAY_MS / (COUNTED * self._budget))
+        columns["alarms"][rows] += counts
+        columns["counted"][rows] = np.where(counts, end, columns["counted"][rows])
+
+        firing, since = firing ^ changed, np.where(changed, NEVER, since)
+        columns["firing"][rows] = firing
+        columns["since"][rows] = since
+        columns["last"][rows] = np.where((firing | (since != NEVER)).any(1), ends, NEVER)
 
     def _renew(self) -> None:
-        """An epoch is over: let it fade what was before, and set the margins."""
-        A = self._assets
-        days = self._scored[:A] * (self._step_ms / DAY_MS)
+        """End an epoch: let the counts fade, and set the margins."""
+        A = self._columns.rows
+        columns = self._columns
+        days = columns["scored"][:A] * (self._step_ms / DAY_MS)
         left = np.exp(-days / MEMORY_DAYS)
-        self._days[:A] = self._days[:A] * left + days
-        self._alarms[:A] *= left[:, None]
-        self._scored[:A] = 0
+        columns["days"][:A] = columns["days"][:A] * left + days
+        columns["alarms"][:A] *= left[:, None]
+        columns["scored"][:A] = 0
+
         margins = _smallest(self._rates(), self._budget)
-        self._margin[:A], self._common = margins[:-1], float(margins[-1])
+        columns["margin"][:A] = margins[:-1]
+        self._common = float(margins[-1])
 
     def _rates(self) -> Doubles:
-        """Alarms a day at each margin (A + 1, M), falling: of each asset and, last, of one that has shown nothing."""
-        A = self._assets
+        """Return falling rates (A + 1, M), alarms a day at each margin: each asset's, then that of a new asset."""
+        A = self._columns.rows
+        alarms, days = self._columns["alarms"][:A], self._columns["days"][:A]
         prior = PRIOR_RATE * DAY_MS / self._step_ms * MARGINS ** (-1 / PRIOR_SCALE)
         weight = PRIOR_ALARMS / (PRIOR_RATE * DAY_MS / self._step_ms)  # days
-        common = (self._alarms[:A].sum(0) + weight * prior) / (self._days[:A].sum() + weight)
-        own = self._alarms[:A] + common / self._budget
-        rates = np.vstack((own / (self._days[:A, None] + 1 / self._budget), common))
+        common = (alarms.sum(0) + weight * prior) / (days.sum() + weight)
+        own = alarms + common / self._budget
+        rates = np.vstack((own / (days[:, None] + 1 / self._budget), common))
         falling: Doubles = np.maximum.accumulate(rates[:, ::-1], 1)[:, ::-1]
         return falling
 
     def _reserve(self, assets: int) -> None:
-        """Make room for rows below `assets`."""
-        if assets <= self._assets:
-            return
-        new = slice(self._assets, assets)
-        self._since, self._counted = (extend(array, assets, NEVER) for array in (self._since, self._counted))
-        self._last = extend(self._last, assets, NEVER)
-        self._firing, self._scored = extend(self._firing, assets, 0), extend(self._scored, assets, 0)
-        self._alarms, self._days = extend(self._alarms, assets, 0), extend(self._days, assets, 0)
-        self._margin = extend(self._margin, assets, 0)
-        self._margin[new] = self._common
-        self._assets = assets
+        """Make room for rows below `assets`, at the margin of new assets."""
+        before = self._columns.rows
+        self._columns.reserve(assets)
+        self._columns["margin"][before : self._columns.rows] = self._common
 
     def save_state(self) -> State:
-        """Everything a later `load_state` needs to go on exactly from here, as arrays; nothing without a budget."""
+        """Return all that `load_state` needs to continue exactly from here; empty without a budget."""
         if not self._budget:
             return {}
-        A = self._assets
-        state: State = {name: getattr(self, f"_{name}")[:A].copy() for name in _KINDS}
-        return state | {"time": np.array([self._time], np.int64), "common": np.array([self._common])}
+        return self._columns.save(time=np.array([self._time], np.int64), common=np.array([self._common]))
 
     def load_state(self, state: State) -> None:
-        """Go on from what `save_state` gave; a state without a budget has nothing, and nothing changes.
+        """Continue from a saved state. Without a budget, now or when the state was saved, nothing is loaded.
 
-        Raises ValueError, and changes nothing, if it does not fit.
+        Raises ValueError, and changes nothing, if the state does not fit.
         """
         if not self._budget or not state:
             return
-        _check(state)
-        for name in _KINDS:
-            setattr(self, f"_{name}", state[name].copy())
-        self._assets, self._time, self._common = len(state["last"]), int(state["time"][0]), float(state["common"][0])
-
-
-_KINDS = {
-    "since": ("i8", True),
-    "firing": ("?", True),
-    "counted": ("i8", True),
-    "alarms": ("f8", True),
-    "last": ("i8", False),
-    "scored": ("i8", False),
-    "days": ("f8", False),
-    "margin": ("f8", False),
-}  # arrays of the state: their type, and whether they have a column for each margin
+        self._columns.check(state)
+        self._columns.load(state)
+        self._time = int(state["time"][0])
+        self._common = float(state["common"][0])
 
 
 def _smallest(rates: Doubles, budget: float) -> Doubles:
-    """The smallest margins (n,) whose falling rates (n, M) are within AIM times the budget; the last where none is."""
+    """Return the smallest margins (n,) whose rates (n, M) are within AIM times the budget, or the last margin."""
     level = np.minimum(np.count_nonzero(rates > AIM * budget, axis=1), len(MARGINS) - 1)
     margins: Doubles = MARGINS[level]
     return margins
-
-
-def _check(state: State) -> None:
-    """Raises ValueError that says what does not fit in a saved state."""
-    wanted = {*_KINDS, "time", "common"}
-    if state.keys() != wanted:
-        raise ValueError(f"state of the alarm budget has {sorted(state)}, expected {sorted(wanted)}")
-    A, M = state["last"].size, len(MARGINS)
-    shapes = {name: (kind, (A, M) if wide else (A,)) for name, (kind, wide) in _KINDS.items()}
-    for name, (kind, shape) in {**shapes, "time": ("i8", (1,)), "common": ("f8", (1,))}.items():
-        array = state[name]
-        if array.dtype != np.dtype(kind) or array.shape != shape:
-            raise ValueError(f"state of the alarm budget: {name} is {array.dtype} {array.shape}, expected {shape}")
-        if kind == "f8" and not (np.isfinite(array) & (array >= 0)).all():
-            raise ValueError(f"state of the alarm budget: {name} is not a number of at least 0")
-    if (state["scored"] < 0).any():
-        raise ValueError("state of the alarm budget: a number of windows is negative")
-    margins = np.append(state["margin"], state["common"])
-    if ((margins < MARGINS[0]) | (margins > MARGINS[-1])).any():
-        raise ValueError(f"state of the alarm budget: a margin lies outside {MARGINS[0]:.2f} to {MARGINS[-1]:.0f}")

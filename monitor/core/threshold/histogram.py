@@ -1,20 +1,20 @@
 """The last scores of each asset as counts in buckets: a tenth of the memory of a ring, at a stated error.
 
-Buckets of equal ratio, as in DDSketch (Masson, Rim, Lee: PVLDB 12(12), 2019, arXiv:1908.10693): each is GROWTH times as
-wide as the one below and stands for a value that no score in it is further from than ERROR, relatively. A percentile
-lies between two scores that are each at most ERROR off, so it is itself.
+Buckets have equal ratio, as in DDSketch (Masson, Rim, Lee: PVLDB 12(12), 2019, arXiv:1908.10693): each is GROWTH times
+as wide as the one below. The value of a bucket is at most ERROR, relatively, from any score in the bucket. A percentile
+lies between two scores that are each at most ERROR off, and so is the percentile.
 
-To forget, the scores are counted in BLOCKS blocks one after another, and the oldest block goes as a whole: what is kept
-are the last scores, at least 7/8 of `memory` (rounded down to a multiple of 8) and at most all of it. Each block counts
-BUCKETS buckets down from its own largest score; what lies lower is counted in the lowest of them. So the error holds
-for percentiles that are at least 1 / REACH of the largest score kept; a smaller one is taken for that. Scores enter
-clipped at a little above the percentile, so it comes to this only where scores fall by that factor, and ends with the
+Scores are counted in BLOCKS blocks one after another, and the oldest block is dropped as a whole. So the last scores
+are kept, at least 7/8 of `memory` (rounded down to a multiple of 8) and at most all of it. Each block counts BUCKETS
+buckets down from the block's own largest score. Lower scores are counted in the lowest bucket. So the error holds for
+percentiles that are at least 1 / REACH of the largest kept score, and a smaller percentile is taken for that. Scores
+enter clipped at a little above the percentile, so this happens only where scores fall by that factor, and ends with the
 blocks from before.
 
-When scores are carried over to another model, each bucket goes as a whole to the one its value belongs to. What entered
-before may then be off by ERROR twice, stretched as the mapping is, until it is forgotten.
+When scores are converted to the scale of another model, each bucket goes as a whole to the bucket that its value
+belongs to. Earlier scores may then be off by ERROR twice, stretched as the mapping is, until they are dropped.
 
-Processor time per window, beside that of the ring: `python -m benchmarks.limits`.
+Processor time per window, compared with the ring: `python -m benchmarks.limits`.
 """
 
 from collections.abc import Callable
@@ -22,9 +22,10 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from monitor.core.arrays import LARGEST, Doubles, Index, extend
+from monitor.core.arrays import LARGEST, Doubles, Index
 from monitor.core.records import Floats, State, Times
-from monitor.core.threshold.ring import between, check_arrays, ranks
+from monitor.core.state import Column, Columns, Table, unfit
+from monitor.core.threshold.ring import between, ranks
 
 BLOCKS = 8  # half as many would forget in steps of a quarter; twice as many take 2.6 kB more
 BUCKETS = 160  # of a block: 2.6 kB per asset
@@ -39,6 +40,11 @@ TOGETHER = 64  # assets whose blocks are added up at once: 81 920 counts stay wi
 ENDS: Doubles = 1e-9 * GROWTH ** np.arange(np.ceil(np.log(LARGEST / 1e-9) / np.log(GROWTH)) + 1)
 VALUES: Doubles = ENDS * 2 / (1 + GROWTH)  # as far from the bucket's lower end as from its upper one, relatively
 
+_STATE = {
+    "counts": Column("u2", ("A", BLOCKS, BUCKETS)),  # from low to high
+    "top": Column("u2", ("A", BLOCKS), high=len(ENDS) - 1),  # place in ENDS of the highest bucket
+}
+
 Counts = npt.NDArray[np.uint16]
 
 
@@ -46,36 +52,37 @@ class Histogram:
     """The last `memory` scores of each asset, counted: `Scores` within ERROR."""
 
     def __init__(self, memory: int) -> None:
-        """Raises ValueError if `memory` cannot be cut into blocks that 16 bits can count."""
-        if not BLOCKS <= memory <= MOST_SCORES:
-            raise ValueError(f"memory must lie between {BLOCKS} and {MOST_SCORES}, got {memory}")
-        self._block = memory // BLOCKS  # scores of a block; score n stands in block n // _block % BLOCKS
-        self._counts: Counts = np.empty((0, BLOCKS, BUCKETS), np.uint16)  # (>= A, BLOCKS, BUCKETS) from low to high
-        self._top: Counts = np.empty((0, BLOCKS), np.uint16)  # (>= A, BLOCKS) place in ENDS of the highest bucket
+        """`memory` lies between BLOCKS and MOST_SCORES."""
+        self.table: Table = _STATE
+        self._block = memory // BLOCKS  # scores of a block; score n is in block n // _block % BLOCKS
+        self._columns = Columns("thresholds", _STATE)
 
     def reserve(self, assets: int) -> None:
-        self._counts = extend(self._counts, assets, 0)
-        self._top = extend(self._top, assets, 0)
+        self._columns.reserve(assets)
 
     def room(self, count: Times) -> Times:
         left: Times = self._block - count % self._block
         return left
 
     def enter(self, rows: Index, numbers: Times, count: Times, scores: Floats) -> None:
+        counts, tops = self._columns["counts"], self._columns["top"]
         block = count // self._block % BLOCKS
         fresh = count % self._block == 0
-        self._counts[rows[fresh], block[fresh]] = 0
-        self._top[rows[fresh], block[fresh]] = 0
+        counts[rows[fresh], block[fresh]] = 0
+        tops[rows[fresh], block[fresh]] = 0
+
+        # A score above a block's highest bucket moves all counts of the block down.
         bucket = np.searchsorted(ENDS, scores)
-        before = self._top[rows, block].astype(np.int64)
+        before = tops[rows, block].astype(np.int64)
         top = np.maximum(before, np.maximum.reduceat(bucket, np.cumsum(numbers) - numbers))
         higher = np.flatnonzero((top > before) & ~fresh)
         at = rows[higher], block[higher]
-        self._counts[at] = _lowered(self._counts[at][:, None], (top - before)[higher, None])
-        self._top[rows, block] = top
+        counts[at] = _lowered(counts[at][:, None], (top - before)[higher, None])
+        tops[rows, block] = top
+
         which = np.repeat(np.arange(len(rows)), numbers)
         place = np.maximum(bucket - top[which] + BUCKETS - 1, 0)
-        np.add.at(self._counts, (rows[which], block[which], place), 1)
+        np.add.at(counts, (rows[which], block[which], place), 1)
 
     def percentiles(self, rows: Index, count: Times, percentile: float, before: Doubles) -> Doubles:  # noqa: ARG002 - a hint that a ring needs
         gone = np.maximum((count - 1) // self._block - BLOCKS + 1, 0)  # blocks
@@ -83,51 +90,54 @@ class Histogram:
         result = np.empty(len(rows))
         for begin in range(0, len(rows), TOGETHER):
             part = slice(begin, begin + TOGETHER)
-            top = self._top[rows[part]].astype(np.int64)  # (n, BLOCKS)
+            top = self._columns["top"][rows[part]].astype(np.int64)  # (n, BLOCKS)
             highest = top.max(1)
-            upto = _lowered(self._counts[rows[part]], highest[:, None] - top).cumsum(1)  # (n, BUCKETS)
+            upto = _lowered(self._columns["counts"][rows[part]], highest[:, None] - top).cumsum(1)  # (n, BUCKETS)
             places = (np.count_nonzero(upto <= rank[part, None], axis=1) for rank in (low, high))
             below, above = (VALUES[np.maximum(highest - BUCKETS + 1 + place, 0)] for place in places)
             result[part] = between(below, above, share[part])
         return result
 
     def forget(self, row: int) -> None:
-        self._counts[row], self._top[row] = 0, 0
+        self._columns.clear(row)
 
     def rebase(self, assets: int, carry: Callable[[Floats], Floats]) -> None:
         carried = np.searchsorted(ENDS, carry(np.minimum(VALUES, LARGEST).astype(np.float32)))
         for begin in range(0, assets, TOGETHER):
             part = slice(begin, min(begin + TOGETHER, assets))
-            lowest = self._top[part].astype(np.int64) - BUCKETS + 1  # (n, BLOCKS)
+            lowest = self._columns["top"][part].astype(np.int64) - BUCKETS + 1  # (n, BLOCKS)
             bucket = carried[np.maximum(lowest[:, :, None] + np.arange(BUCKETS), 0)]  # (n, BLOCKS, BUCKETS)
             top = bucket[:, :, -1]
+
+            # Add up the counts of each asset and block by their new place.
             place = np.maximum(bucket - top[:, :, None] + BUCKETS - 1, 0)
             place += BUCKETS * np.arange(top.size).reshape(*top.shape, 1)
-            counts = np.bincount(place.ravel(), self._counts[part].ravel(), place.size)
-            self._counts[part], self._top[part] = counts.reshape(place.shape), top
+            counts = np.bincount(place.ravel(), self._columns["counts"][part].ravel(), place.size)
+            self._columns["counts"][part] = counts.reshape(place.shape)
+            self._columns["top"][part] = top
 
-    def save(self, count: Times) -> State:
-        return {"counts": self._counts[: len(count)].copy(), "top": self._top[: len(count)].copy()}
+    def save(self, count: Times) -> State:  # noqa: ARG002 - a ring is as wide as its scores
+        return self._columns.save()
 
     def check(self, state: State, count: Times) -> None:
-        A = len(count)
-        check_arrays(state, {"counts": ("u2", (A, BLOCKS, BUCKETS)), "top": ("u2", (A, BLOCKS))})
-        number = (count[:, None] - 1) // self._block  # of the block that the newest score is in; -1 = none
-        number = number - (number - np.arange(BLOCKS)) % BLOCKS  # of the one that stands in each place
+        # The newest score is in block `newest`, -1 = no score yet; each place holds the last block that has it.
+        newest = (count[:, None] - 1) // self._block
+        number = newest - (newest - np.arange(BLOCKS)) % BLOCKS
         entered = np.clip(count[:, None] - number * self._block, 0, self._block) * (number >= 0)
-        if not np.array_equal(state["counts"].sum(2, dtype=np.int64), entered):
-            raise ValueError("state of thresholds: the histograms do not hold as many scores as were entered")
-        if np.any(state["top"] >= len(ENDS)):
-            raise ValueError("state of thresholds: a histogram begins above every score")
+        held = state["counts"].sum(2, dtype=np.int64)
+        wrong = np.argwhere(held != entered)
+        if len(wrong):
+            row, block = wrong[0].tolist()
+            raise unfit("thresholds", f"counts[{row}, {block}]", f"of {held[row, block]} scores", entered[row, block])
 
     def load(self, state: State) -> None:
-        self._counts, self._top = state["counts"].copy(), state["top"].copy()
+        self._columns.load(state)
 
 
 def _lowered(counts: Counts, by: Times) -> Times:
-    """Blocks (n, K, BUCKETS), each moved down by (n, K) buckets and added up to (n, BUCKETS).
+    """Return blocks (n, K, BUCKETS), each moved down by (n, K) buckets and added up to (n, BUCKETS).
 
-    What falls off at the low end is counted in the lowest bucket.
+    Counts that fall off at the low end are added to the lowest bucket.
     """
     n = len(counts)
     place = np.maximum(np.arange(BUCKETS) - by[:, :, None], 0) + BUCKETS * np.arange(n)[:, None, None]

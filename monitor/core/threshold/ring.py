@@ -1,130 +1,144 @@
-"""The last scores of each asset, of which the threshold takes a percentile: what keeps them offers, and the exact way.
+"""The last scores of each asset, of which the threshold takes a percentile: the interface, and the exact way.
 
-`Ring` keeps every score as it is. `histogram.Histogram` counts them in buckets: a tenth of the memory, with an error.
-Both are columns over all assets of a partition, and what they hold of an asset is a function of its own scores alone.
+`Ring` keeps every score. `histogram.Histogram` counts scores in buckets: a tenth of the memory, with an error. Both
+are columns over all assets of a partition, and an asset's columns are a function of the asset's own scores alone.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 
-from monitor.core.arrays import Doubles, Index, extend, ordinals
+from monitor.core.arrays import Doubles, Index, ordinals
 from monitor.core.records import Floats, State, Times
+from monitor.core.state import Column, Columns, Table, unfit
 
 FIRST_COLUMNS = 512  # of a ring; few enough that a small plant stays small
-BLOCK = 64  # rings carried over together: at 10 000 scores 2.5 MB
+BLOCK = 64  # rings converted at once: at 10 000 scores 2.5 MB
 NEAR = 0.8  # times the percentile before: of 99.5 some 4 % of the scores are above that, and it moves less at once
 EMPTY = np.inf  # fills the unused cells of a ring
 
+_STAGE = "thresholds"
+_STATE = {"ring": Column("f4", ("A", "W"), fill=EMPTY)}  # score n is in column n % memory
+
 
 class Scores(Protocol):
-    """The last scores of all assets of a partition, by row; `count` is how many a row has ever entered."""
+    """The last scores of all assets of a partition, by row; `count` is how many scores a row has ever entered."""
+
+    table: Table  # of the saved state
 
     def reserve(self, assets: int) -> None:
         """Make room for rows below `assets`."""
 
     def room(self, count: Times) -> Times:
-        """How many scores (n,) rows that have entered `count` (n,) can enter at once, at least 1."""
+        """Return how many scores (n,) rows that have entered `count` (n,) can enter at once, at least 1."""
 
     def enter(self, rows: Index, numbers: Times, count: Times, scores: Floats) -> None:
         """Enter `numbers` (R,) of the `scores`, in this order, into `rows` (R,) that have entered `count` (R,)."""
 
     def percentiles(self, rows: Index, count: Times, percentile: float, before: Doubles) -> Doubles:
-        """The percentile (R,) of what `rows` (R,) hold, as `np.percentile` interpolates.
+        """Return the percentile (R,) of the scores of `rows` (R,), as `np.percentile` interpolates.
 
-        `before` (R,) is what it was last, NaN if not known: only a hint where to look.
+        `before` (R,) is the last result, NaN if there was none: only a hint where to look.
         """
 
     def forget(self, row: int) -> None:
-        """As if this row had never entered a score."""
+        """Clear the row; it is reused for another asset."""
 
     def rebase(self, assets: int, carry: Callable[[Floats], Floats]) -> None:
-        """Replace every score of the rows below `assets` by what `carry`, which keeps their order, makes of it."""
+        """Replace every score of the rows below `assets` by the result of `carry`, which keeps the scores' order."""
 
     def save(self, count: Times) -> State:
-        """The first rows as arrays, as many as there are in `count` (A,)."""
+        """Return the rows in use as arrays; `count` (A,) is how many scores each has ever entered."""
 
     def check(self, state: State, count: Times) -> None:
-        """Raises ValueError that says what of a saved state does not fit rows that have entered `count` (A,)."""
+        """Raise ValueError if a state that fits `table` does not fit rows that have entered `count` (A,)."""
 
     def load(self, state: State) -> None:
-        """Go on from a state that was checked."""
+        """Continue from a state that was checked."""
 
 
 class Ring:
-    """The last `memory` scores of each asset as they are: `Scores` without an error, at 4 bytes a score."""
+    """The last `memory` scores of each asset: `Scores` without an error, at 4 bytes a score."""
 
     def __init__(self, memory: int) -> None:
+        self.table: Table = _STATE
         self._memory = memory
-        self._ring: Floats = np.empty((0, 0), np.float32)  # (>= A, up to memory); score n stands in column n % memory
+        self._columns = Columns(_STAGE, _STATE)
 
     def reserve(self, assets: int) -> None:
-        self._ring = extend(self._ring, assets, EMPTY)
+        self._columns.reserve(assets)
 
     def room(self, count: Times) -> Times:
         return np.full_like(count, self._memory)
 
     def enter(self, rows: Index, numbers: Times, count: Times, scores: Floats) -> None:
-        columns, needed = self._ring.shape[1], min(int((count + numbers).max(initial=0)), self._memory)
+        columns, needed = self._columns["ring"].shape[1], self._width(count + numbers)
         if needed > columns:
             wider = min(max(needed, 2 * columns, FIRST_COLUMNS), self._memory)
-            ring = np.full((len(self._ring), wider), EMPTY, np.float32)
-            ring[:, :columns] = self._ring
-            self._ring = ring
+            source = np.full(wider, -1, np.intp)
+            source[:columns] = np.arange(columns)
+            self._columns.pick(source, "W")
         which = np.repeat(np.arange(len(rows)), numbers)
-        self._ring[rows[which], (count[which] + ordinals(numbers)) % self._memory] = scores
+        self._columns["ring"][rows[which], (count[which] + ordinals(numbers)) % self._memory] = scores
 
     def percentiles(self, rows: Index, count: Times, percentile: float, before: Doubles) -> Doubles:
         held = np.minimum(count, self._memory)
         low, _, share = ranks(held, percentile)
+        ring = self._columns["ring"]
         each = zip(rows.tolist(), held.tolist(), low.tolist(), (NEAR * before).tolist(), strict=True)
-        pairs = [_neighbours(self._ring[row, :number], place, least) for row, number, place, least in each]
+        pairs = [_neighbours(ring[row, :number], place, least) for row, number, place, least in each]
         below, above = np.array(pairs, np.float64).reshape(-1, 2).T
         return between(below, above, share)
 
     def forget(self, row: int) -> None:
-        self._ring[row] = EMPTY
+        self._columns.clear(row)
 
     def rebase(self, assets: int, carry: Callable[[Floats], Floats]) -> None:
         for begin in range(0, assets, BLOCK):
-            part = self._ring[begin : min(begin + BLOCK, assets)]
+            part = self._columns["ring"][begin : min(begin + BLOCK, assets)]
             held = part < EMPTY
             part[held] = carry(part[held])
 
     def save(self, count: Times) -> State:
-        columns = min(int(count.max(initial=0)), self._memory)
-        return {"ring": self._ring[: len(count), :columns].copy()}
+        return {"ring": self._columns["ring"][: len(count), : self._width(count)].copy()}
 
     def check(self, state: State, count: Times) -> None:
-        columns = min(int(count.max(initial=0)), self._memory)
-        check_arrays(state, {"ring": ("f4", (len(count), columns))})
-        held = np.arange(columns) < count[:, None]
-        if not np.array_equal(np.isfinite(state["ring"]), held):
-            raise ValueError("state of thresholds: the rings do not hold as many scores as were entered")
+        ring, columns = state["ring"], self._width(count)
+        if ring.shape[1] != columns:
+            raise unfit(_STAGE, "ring", f"of {ring.shape[1]} columns", f"{columns}, as many as scores were entered")
+        held = np.isfinite(ring).sum(1)
+        wrong = np.flatnonzero((np.isfinite(ring) != (np.arange(columns) < count[:, None])).any(1))
+        if len(wrong):
+            entered = np.minimum(count, self._memory)
+            raise unfit(_STAGE, f"ring[{wrong[0]}]", f"of {held[wrong[0]]} scores", f"the first {entered[wrong[0]]}")
 
     def load(self, state: State) -> None:
-        self._ring = state["ring"].copy()
+        self._columns.load(state)
+
+    def _width(self, count: Times) -> int:
+        """Return the number of columns that rows which have entered `count` (n,) scores use."""
+        return min(int(count.max(initial=0)), self._memory)
 
 
 def ranks(held: Times, percentile: float) -> tuple[Times, Times, Doubles]:
-    """The two ranks that the percentile of `held` (n,) scores lies between, and how far along; rank 0 is the least."""
+    """Return the two ranks around the percentile of `held` (n,) scores, and the share of the way; rank 0 is lowest."""
     position = (held - 1) * (percentile / 100)
     low = np.floor(position).astype(np.int64)
     return low, np.minimum(low + 1, held - 1), position - low
 
 
 def between(below: Doubles, above: Doubles, share: Doubles) -> Doubles:
-    """The value (n,) that lies by `share` of the way from `below` to `above`."""
+    """Return the values (n,) at `share` of the way from `below` to `above`."""
     # The nearer end is the starting point, as in NumPy: the result then never leaves the interval by rounding.
     nearer: Doubles = np.where(share < 0.5, below + (above - below) * share, above - (above - below) * (1 - share))
     return nearer
 
 
 def _neighbours(scores: Floats, place: int, least: float) -> tuple[float, float]:
-    """The one of scores (n,) that stands at `place` when they are sorted, and the next one, or the last twice.
+    """Return the score at `place` of the sorted scores (n,), and the next one, or the last twice.
 
-    Only those of at least `least` are sorted any further, if that suffices: of a ring few are that near to the base.
+    Only scores of at least `least` are sorted, if they suffice: few scores of a ring are that near to the base.
     """
     top = scores[scores >= least]  # none if `least` is NaN
     if len(scores) - len(top) > place:
@@ -133,12 +147,3 @@ def _neighbours(scores: Floats, place: int, least: float) -> tuple[float, float]
     high = min(low + 1, len(top) - 1)
     top.partition((low, high))
     return float(top[low]), float(top[high])
-
-
-def check_arrays(state: State, wanted: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
-    """Raises ValueError that names the array of a saved state whose dtype or shape is not the one `wanted`."""
-    for name, (dtype, shape) in wanted.items():
-        array = state[name]
-        if array.dtype != np.dtype(dtype) or array.shape != shape:
-            found = f"{array.dtype} {array.shape}"
-            raise ValueError(f"state of thresholds: {name} is {found}, expected {np.dtype(dtype)} {shape}")

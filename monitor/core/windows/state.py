@@ -3,7 +3,8 @@
 import numpy as np
 
 from monitor.core.arrays import FARTHEST, MOST_ASSETS, NEVER
-from monitor.core.records import State, unpack_names
+from monitor.core.records import State
+from monitor.core.state import unpack_names
 from monitor.core.windows.admission import MINUTE
 
 COUNTS = (

@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from monitor.core.arrays import FARTHEST, MOST_ASSETS, NEVER
-from monitor.core.records import ReadingBatch, State, Times, WindowBatch, pack_names
+from monitor.core.records import ReadingBatch, State, Times, WindowBatch
+from monitor.core.state import pack_names
 from monitor.core.windows.admission import Admission
 from monitor.core.windows.grid import Arrivals, Grid, Open, check_ranges
 from monitor.core.windows.rings import Rings, empty_windows

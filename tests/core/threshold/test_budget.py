@@ -167,12 +167,12 @@ def test_a_state_without_a_budget_begins_anew() -> None:
 @pytest.mark.parametrize(
     ("name", "array", "message"),
     [
-        ("alarms", None, "expected"),
+        ("alarms", None, "alarms is missing"),
         ("days", np.array([1.0, 2.0]), "days is float64"),
-        ("scored", np.array([-1]), "negative"),
-        ("days", np.array([np.nan]), "not a number of at least 0"),
-        ("margin", np.array([0.1]), "margin"),
-        ("common", np.array([1e9]), "margin"),
+        ("scored", np.array([-1]), r"scored\[0\] is -1"),
+        ("days", np.array([np.nan]), r"days\[0\] is nan"),
+        ("margin", np.array([0.1]), r"margin\[0\] is 0.1"),
+        ("common", np.array([1e9]), r"common\[0\] is 1000000000.0"),
     ],
 )
 def test_a_state_that_does_not_fit_is_refused(name: str, array: Any, message: str) -> None:

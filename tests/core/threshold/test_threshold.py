@@ -170,7 +170,7 @@ def test_rings_grow_with_what_they_hold() -> None:
     ring.reserve(1)
     for turn in range(8):
         ring.enter(row, np.array([500]), np.array([500 * turn]), np.full(500, 0.3, np.float32))
-        widths.append(ring._ring.shape[1])
+        widths.append(ring._columns["ring"].shape[1])
     assert widths == [512, 1024, 2048, 2048, 3000, 3000, 3000, 3000]
 
 
@@ -275,18 +275,18 @@ def test_state_is_a_copy(kind: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"base": None}, r"lacks \['base'\]"),
-        ({"more": np.zeros(1)}, r"unexpected \['more'\]"),
+        ({"base": None}, "base is missing"),
+        ({"more": np.zeros(1)}, "more is unknown"),
         ({"count": np.array([4.0, 1.0])}, "count is float64"),
-        ({"count": np.array([[4], [1]])}, r"count is int64 \(2, 1\), expected int64 \(2,\)"),
-        ({"count": np.array([4, -1])}, "negative"),
-        ({"count": np.array([4, 2])}, "do not hold as many scores"),
+        ({"count": np.array([[4], [1]])}, r"count is int64 \(2, 1\), expected int64 \(A,\)"),
+        ({"count": np.array([4, -1])}, r"count\[1\] is -1"),
+        ({"count": np.array([4, 2])}, r"ring\[1\] is of 1 scores, expected the first 2"),
         ({"ring": np.zeros((2, 3), np.float32)}, "ring is"),
-        ({"ring": np.full((2, 4), np.nan, np.float32)}, "do not hold as many scores"),
-        ({"base": np.array([-1.0, np.nan])}, "not a positive number"),
-        ({"base": np.array([0.0, np.nan])}, "not a positive number"),
-        ({"base": np.array([np.inf, np.nan])}, "not a positive number"),
-        ({"memory": np.array([9])}, "memory of 9 scores, expected 8"),
+        ({"ring": np.full((2, 4), np.nan, np.float32)}, r"ring\[0\] is of 0 scores, expected the first 4"),
+        ({"base": np.array([-1.0, np.nan])}, r"base\[0\] is -1.0"),
+        ({"base": np.array([0.0, np.nan])}, r"base\[0\] is 0.0"),
+        ({"base": np.array([np.inf, np.nan])}, r"base\[0\] is inf"),
+        ({"memory": np.array([9])}, "memory is 9, expected 8"),
     ],
 )
 def test_state_that_does_not_fit_is_refused_whole(change: dict[str, Any], message: str) -> None:
