@@ -2,21 +2,24 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from monitor.connectors.influx import InfluxSink
 from monitor.core.publish import alert_record
 from monitor.core.records import Message, Partition, Record
 from monitor.recorder.line_protocol import alert_points, score_points
-from tests.influx_server import influx_server
+from tests.influx_server import InfluxServer, influx_server
+from tests.influxd import Influxd, influxd
 from tests.recorder.test_line_protocol import FIRING, SCORE, START
-from tests.victoria import victoria_metrics
 
 RESOLVED = replace(FIRING, state="resolved", end=START + 60_000, time=START + 65_000, sequence=1)
 
 
-def _record_all(url: str) -> None:
+def _record_all(place: InfluxServer | Influxd) -> None:
     firing, resolved = (alert_record("alerts", alert) for alert in (FIRING, RESOLVED))
-    sink = InfluxSink(url, lambda: "right-token", "plant", "monitor")
+    sink = InfluxSink(place.url, lambda: place.token, place.org, place.bucket)
     sink.open()
     sink.write([score_points(_message(SCORE)), alert_points(_message(firing)), alert_points(_message(resolved))])
     sink.flush(10)
@@ -30,31 +33,35 @@ def _message(record: Record) -> Message:
 def test_recording_twice_changes_nothing() -> None:
     """Scores and alerts delivered a second time give no second point."""
     with influx_server() as server:
-        _record_all(server.url)
+        _record_all(server)
         once = dict(server.points)
-        _record_all(server.url)
+        _record_all(server)
         assert server.answers == [204, 204]
         assert server.points == once
         assert len(once) == 5  # a window, two channels, a firing, a resolution
 
 
-def test_a_real_database_has_what_was_recorded(tmp_path: Path) -> None:
-    """Numbers and flags of scores and alerts come back from VictoriaMetrics as they were published."""
-    with victoria_metrics(tmp_path) as database:
-        _record_all(database.url)
+@pytest.mark.slow
+def test_influxdb_has_what_was_recorded(tmp_path: Path) -> None:
+    """Numbers, flags and texts of scores and alerts come back from InfluxDB as they were published, and once."""
+    with influxd(tmp_path) as database:
+        _record_all(database)
+        _record_all(database)
 
-        def samples(name: str, **labels: str) -> dict[int, float]:
-            (found,) = [each for each in database.series(name) if labels.items() <= each.labels.items()]
-            assert found.labels["asset"] == "pump-1"
-            return found.samples
+        def rows(measurement: str) -> list[dict[str, Any]]:
+            (series,) = database.influxql(f'SELECT * FROM "{measurement}"')
+            return [dict(zip(series["columns"], row, strict=True)) for row in series["values"]]
 
-        assert samples("monitor_scores_score") == {START: 1.5}
-        assert samples("monitor_scores_ratio") == {START: 1.5}
-        assert samples("monitor_scores_anomalous") == {START: 1}
-        assert samples("monitor_channels_observed", channel="pressure") == {START: 4.0}
-        assert samples("monitor_channels_low", channel="flow") == {START: 0.25}
-        alert = {"detector": "plant", "severity": "warning"}
-        assert samples("monitor_alerts_firing", state="firing", **alert) == {START + 5_000: 1}
-        assert samples("monitor_alerts_firing", state="resolved", **alert) == {START + 65_000: 0}
-        assert samples("monitor_alerts_end", state="resolved") == {START + 65_000: START + 60_000}
-        assert samples("monitor_alerts_peak", state="firing") == {START + 5_000: 1.3}
+        (score,) = rows("monitor_scores")
+        assert (score["time"], score["asset"], score["anomalous"]) == (START, "pump-1", True)
+        assert (score["score"], score["ratio"]) == (1.5, 1.5)
+
+        channels = {row["channel"]: row for row in rows("monitor_channels")}
+        assert channels["pressure"]["observed"] == 4.0
+        assert channels["flow"]["low"] == 0.25
+
+        firing, resolved = rows("monitor_alerts")
+        assert (firing["time"], firing["state"], firing["firing"], firing["peak"]) == (START + 5_000, "firing", 1, 1.3)
+        assert (resolved["time"], resolved["state"], resolved["firing"]) == (START + 65_000, "resolved", 0)
+        assert resolved["end"] == START + 60_000
+        assert {(row["detector"], row["severity"]) for row in (firing, resolved)} == {("plant", "warning")}
