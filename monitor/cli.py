@@ -140,12 +140,12 @@ def backtest(  # noqa: PLR0917 - one option each
     settings = settings_or_exit(config, given)
     file = against.endswith(".toml")
     other = settings_or_exit(Path(against), None) if file else None
-    from monitor.backtest.command import Wanted, backtest as work  # noqa: I001, PLC0415 - as in `run`
+    from monitor.backtest.command import Options, backtest as work  # noqa: I001, PLC0415 - as in `run`
 
     versus = (against, other, model if file else against) if against else None
-    wanted = Wanted(out, alerts, model, labels, label_column, from_, to, versus)
+    options = Options(out, alerts, model, labels, label_column, from_, to, versus)
     with _bar() as bar:
-        text = _or_exit(lambda: work(settings, wanted, *_steps(bar)))
+        text = _or_exit(lambda: work(settings, options, *_steps(bar)))
     print(text)
 
 

@@ -1,15 +1,15 @@
-"""Labels: when something was really wrong, as far as somebody wrote it down.
+"""Reads labels: the times at which a machine was known to be faulty.
 
-They come from a file of spans, from a column of CSV recordings, or from an array of npz recordings:
+Labels come from a file of spans, from a column of CSV recordings, or from an array of npz recordings:
 
-- JSON lines, `{"asset": "pump-04", "start": 1750001962000, "end": 1750001964000}`; `channels` and `kind` may be there,
-  too, as in what `monitor simulate --labels` writes.
+- JSON lines, `{"asset": "pump-04", "start": 1750001962000, "end": 1750001964000}`; `channels` and `kind` are
+  optional; `monitor simulate --labels` writes this form.
 - CSV with the columns `asset`, `start`, `end`; times as in CSV recordings.
-- a CSV column that is 0 where all is well (`--label-column`; SKAB calls its own `anomaly`).
-- an npz array `label` (N,), or (A, N) where `values` has three axes; 0 where all is well.
+- A CSV column that is 0 where the machine was normal (`--label-column`; `anomaly` in SKAB).
+- An npz array `label` (N,), or (A, N) where `values` has three axes; 0 where the machine was normal.
 
-A span begins with its first row and ends before the first row after it. Labels are only ever compared with: nothing is
-learned from them.
+A span begins with its first row and ends before the first row after it. Labels are only compared with
+alerts and scores; no model learns from them.
 """
 
 import csv
@@ -26,14 +26,14 @@ from monitor.service.backends import file_asset, file_time, time_columns
 
 
 def spans_in(path: Path) -> list[Label]:
-    """The spans of a file. Raises OSError, and ValueError naming the line that is none."""
+    """Read a file of spans. Raises OSError, and ValueError naming the line that holds no span."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows: Iterator[Any] = (
             csv.DictReader(file) if path.suffix == ".csv" else map(json.loads, filter(str.strip, file))
         )
         found: list[Label] = []
         try:
-            found.extend(map(_span, rows))  # keeps those before the faulty one, so that it can be counted
+            found.extend(map(_span, rows))  # keeps the spans before the faulty line, so that it can be numbered
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}: label {len(found) + 1}: expected asset, start and end: {error}") from error
     return found
@@ -42,14 +42,14 @@ def spans_in(path: Path) -> list[Label]:
 def _span(row: dict[str, Any]) -> Label:
     start, end = (file_time(str(row[key])) for key in ("start", "end"))
     if end < start:
-        raise ValueError(f"it ends at {end}, before its start at {start}")
+        raise ValueError(f"the end {end} lies before the start {start}")
     channels = row.get("channels") or ()
     named = () if isinstance(channels, str) else tuple(map(str, channels))
     return Label(str(row["asset"]), str(row.get("kind") or ""), named, start, end)
 
 
 def spans_of(paths: Sequence[Path], kind: str, asset: str, column: str, time_column: str) -> list[Label]:
-    """The spans that recordings bring with them, by the column of CSV or the array of npz.
+    """Read the spans inside recordings: the column of CSV, or the array of npz.
 
     Raises ValueError if a CSV lacks the column or an array does not fit, OSError.
     """
@@ -64,37 +64,43 @@ def spans_of(paths: Sequence[Path], kind: str, asset: str, column: str, time_col
 
 
 def _npz(path: Path, asset: str) -> list[Label]:
+    """Read the label array of an npz recording; an array without labels gives no span."""
     with np.load(path, allow_pickle=False) as file:
         if "label" not in file:
             return []
         label, time = np.atleast_2d(file["label"] > 0), file["time"].astype(np.int64)
         many = file["values"].ndim == 3
         names = [file_asset(name, path) for name in file["assets"].tolist()] if many else [asset]
+
     if label.shape != (len(names), len(time)):
         raise ValueError(f"{path}: label has the shape {label.shape}, expected {(len(names), len(time))}")
     return [span for name, on in zip(names, label, strict=True) for span in _runs(name, time, on)]
 
 
 def _csv(path: Path, column: str, time_column: str) -> tuple[Times, np.ndarray]:
+    """Read times (N,) and labels (N,) of a CSV recording."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         first = file.readline()
         delimiter = max((",", ";", "\t"), key=first.count)
         file.seek(0)
+
         reader = csv.DictReader(file, delimiter=delimiter, skipinitialspace=True)
         names = [name.strip() for name in reader.fieldnames or ()]
         wanted = time_columns(time_column)
         times = [name for name in names if name in wanted or name.lower() in wanted]
+
         if column not in names or not times:
             raise ValueError(
                 f"{path}: expected the columns {column} and {' or '.join(wanted)}, found {', '.join(names)}"
             )
+
         reader.fieldnames = names
         rows = [(file_time(row[times[0]]), float(row[column] or 0) > 0) for row in reader]
     return np.array([at for at, _ in rows], np.int64), np.array([on for _, on in rows], np.bool_)
 
 
 def _runs(asset: str, time: Times, on: np.ndarray) -> list[Label]:
-    """Runs of True in `on` (N,) as spans."""
+    """Return runs of True in `on` (N,) as spans."""
     edges = np.diff(np.concatenate(([0], on.astype(np.int8), [0])))
     period = int(np.median(np.diff(time))) if len(time) > 1 else 1
     after = np.append(time, (time[-1] if len(time) else 0) + period)

@@ -1,6 +1,6 @@
-"""Where windows lie in the model's latent space, and a flat map of it, for people to look at.
+"""Places of windows in the model's latent space, and a flat map of them, for people to look at.
 
-Nothing that scores depends on this. The map has two axes: the first two principal components of the latent means,
+No score depends on this. The map has two axes: the first two principal components of the latent means,
 the directions in which they differ most (Pearson 1901, doi:10.1080/14786440109462720).
 """
 
@@ -15,10 +15,11 @@ from monitor.core.records import Floats, WindowBatch
 
 
 def latent_means(detector: Detector, windows: WindowBatch, names: Sequence[str]) -> Floats:
-    """The mean of the latent (B, latent) of windows whose `assets` index `names`."""
+    """Return the latent means (B, latent) of windows whose `assets` index `names`."""
     scaling = detector.model.scaling
     x = scaling.forward(windows.values, scaling.rows(names)[windows.assets])
     means = np.empty((len(x), detector.model.architecture.latent), np.float32)
+
     with torch.inference_mode():
         for start in range(0, len(x), BATCH):
             part = slice(start, start + BATCH)
@@ -28,17 +29,19 @@ def latent_means(detector: Detector, windows: WindowBatch, names: Sequence[str])
 
 
 def flat_map(means: Floats) -> tuple[Floats, tuple[float, float]]:
-    """Latent means (B, latent) on two axes (B, 2), and the share of their variance that each axis holds, 0..1.
+    """Project latent means (B, latent) on two axes (B, 2); also return each axis' share of the variance, 0..1.
 
     A latent of one number has a second axis of zeros. Fewer than two windows lie in the origin.
     """
     flat = np.zeros((len(means), 2), np.float32)
     if len(means) < 2:
         return flat, (0.0, 0.0)
+
     centred = means.astype(np.float64) - means.mean(0, dtype=np.float64)
     _, sizes, axes = np.linalg.svd(centred, full_matrices=False)
     kept = min(2, len(axes))
     flat[:, :kept] = centred @ axes[:kept].T
+
     shares = np.zeros(2)
     shares[:kept] = sizes[:kept] ** 2 / max(float((sizes**2).sum()), 1e-30)
     return flat, (float(shares[0]), float(shares[1]))

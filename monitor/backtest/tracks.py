@@ -1,8 +1,8 @@
-"""What a backtest remembers of every scored window: columns by asset, and a sample of places in latent space.
+"""Keeps every scored window of a backtest: columns by asset, and a sample of places in the latent space.
 
-All of it is kept in memory, 8 bytes per reading and about 40 per window. The sample of the latent space is kept small
-by taking only every second window from some point on, then every fourth, and so on; anomalous ones have a sample of
-their own, or the few of them would hardly ever be in it.
+All columns stay in memory, 8 bytes per reading and about 40 per window. The latent sample is bounded: from some point
+on it takes every second window, then every fourth, and so on. Anomalous windows have a sample of their own; otherwise
+the few of them would hardly ever be drawn.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,8 @@ from monitor.backtest.latent_map import latent_means
 from monitor.core.model.detector import Detector
 from monitor.core.records import Bools, Floats, Ints, Outputs, Times, WindowBatch
 
-SAMPLE = 2000  # windows of each of the two samples at most; more dots than that hide one another
+SAMPLE = 2000  # windows in each of the two samples, at most; more dots would hide one another
+SPARSEST = 2**32  # spacing beyond which a sample is cut: one step has more assets than SAMPLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +29,17 @@ class Track:
     anomalous: Bools  # (T,)
     newest: Floats  # (T, C) as read, NaN = not measured
     expected: Floats  # (T, C)
-    spread: Floats  # (C,) one standard deviation of what is expected
+    spread: Floats  # (C,) one standard deviation of the expected values
+
+    @property
+    def highest_ratio(self) -> float:
+        """Highest score / threshold."""
+        return float((self.score / self.threshold).max())
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """Some windows (S,) and where they lie in latent space."""
+class LatentSample:
+    """Some windows (S,) and their places in the latent space."""
 
     asset: tuple[str, ...]  # (S,)
     ends: Times  # (S,)
@@ -55,7 +61,7 @@ class _Chunk:
 
 
 class Collector:
-    """Takes what pipelines give; `tracks` and `places` say what came together."""
+    """Collects the outputs of pipelines; `tracks` and `sample` return them by asset."""
 
     def __init__(self, step_ms: int) -> None:
         self._step_ms = step_ms
@@ -65,37 +71,43 @@ class Collector:
         self._latent = 0
 
     def take(self, names: Sequence[str], detector: Detector, outputs: Outputs) -> None:
-        """Remember one batch of one partition; `names` are of asset rows."""
+        """Keep one batch of one partition; `names` are those of asset rows."""
         windows, scores, thresholds = outputs.windows, outputs.scores, outputs.thresholds
         if scores is None or thresholds is None or not len(windows):
             return
+
         self._latent = detector.model.architecture.latent
         columns = (windows.assets, windows.ends, scores.score, thresholds.threshold, thresholds.anomalous)
         self._chunks.append(_Chunk(names, *columns, scores.newest, scores.expected))
         for row, place in zip(*np.unique(windows.assets, return_index=True), strict=True):
             self._spread[names[row]] = scores.spread[place].copy()
+
         number = windows.ends // self._step_ms
-        for sample, among in zip(self._samples, (np.ones(len(windows), np.bool_), thresholds.anomalous), strict=True):
-            sample.take(np.flatnonzero(among & (number % sample.spacing == 0)), number, names, detector, windows)
+        every = np.ones(len(windows), np.bool_)
+        for sample, among in zip(self._samples, (every, thresholds.anomalous), strict=True):
+            chosen = np.flatnonzero(among & (number % sample.spacing == 0))
+            sample.take(chosen, number, names, detector, windows)
 
     def tracks(self) -> list[Track]:
-        """One per asset that was scored, by name."""
+        """Return the track of every scored asset, by name."""
         by_asset: dict[str, list[tuple[_Chunk, np.ndarray]]] = {}
         for chunk in self._chunks:
             order = np.argsort(chunk.rows, kind="stable")
             for part in np.split(order, np.flatnonzero(np.diff(chunk.rows[order])) + 1):
                 by_asset.setdefault(chunk.names[chunk.rows[part[0]]], []).append((chunk, part))
+
         return [_track(name, by_asset[name], self._spread[name]) for name in sorted(by_asset)]
 
-    def places(self) -> Places:
-        """The sample, without repetition."""
+    def sample(self) -> LatentSample:
+        """Return both samples, windows that are in both once."""
         found = {(asset, end): mean for sample in self._samples for asset, end, mean in sample.kept}
         means = np.array(list(found.values()), np.float32).reshape(len(found), self._latent)
-        return Places(tuple(asset for asset, _ in found), np.array([end for _, end in found], np.int64), means)
+        ends = np.array([end for _, end in found], np.int64)
+        return LatentSample(tuple(asset for asset, _ in found), ends, means)
 
 
 class _Sample:
-    """Every `spacing`-th step's windows, at most SAMPLE of them."""
+    """The windows of every `spacing`-th step, at most SAMPLE of them."""
 
     def __init__(self) -> None:
         self.spacing = 1
@@ -105,11 +117,15 @@ class _Sample:
     def take(
         self, index: np.ndarray, number: Times, names: Sequence[str], detector: Detector, windows: WindowBatch
     ) -> None:
+        """Add windows `index` of a batch; `number` (B,) are their grid steps."""
         if not len(index):
             return
+
+        # Thin the batch first: encoding costs more than choosing.
         while len(index) > SAMPLE:
             self.spacing *= 2
-            index = index[number[index] % self.spacing == 0] if self.spacing < 2**32 else index[:SAMPLE]
+            index = index[number[index] % self.spacing == 0] if self.spacing < SPARSEST else index[:SAMPLE]
+
         part = windows.take(index)
         means = latent_means(detector, part, names)
         self.kept += [
@@ -117,15 +133,18 @@ class _Sample:
             for row, end, mean in zip(part.assets.tolist(), part.ends.tolist(), means, strict=True)
         ]
         self._numbers += number[index].tolist()
+
+        # Thin everything kept so far to the same spacing.
         while len(self.kept) > SAMPLE:
             self.spacing *= 2
-            held = [place for place, at in enumerate(self._numbers) if at % self.spacing == 0]
-            held = held if self.spacing < 2**32 else held[:SAMPLE]  # more assets than SAMPLE in one step
-            self.kept = [self.kept[place] for place in held]
-            self._numbers = [self._numbers[place] for place in held]
+            places = [place for place, at in enumerate(self._numbers) if at % self.spacing == 0]
+            places = places if self.spacing < SPARSEST else places[:SAMPLE]
+            self.kept = [self.kept[place] for place in places]
+            self._numbers = [self._numbers[place] for place in places]
 
 
 def _track(name: str, parts: list[tuple[_Chunk, np.ndarray]], spread: Floats) -> Track:
+    """Join the parts of one asset in order of time."""
     order = np.argsort(np.concatenate([chunk.ends[part] for chunk, part in parts]), kind="stable")
 
     def column(key: str) -> np.ndarray:

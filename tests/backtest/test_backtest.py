@@ -85,7 +85,7 @@ def test_labels_of_a_file_are_found_or_missed(tmp_path: Path, store: Path, kind:
     path.write_text("\n".join(lines) + "\n")
     done = with_model(jsonl(tmp_path), store, "--labels", path)
     assert "labels: 1 of 2 found, 1 false alerts" in done.stdout
-    assert "1 lie outside of what was scored" in (tmp_path / "backtest.html").read_text()
+    assert "1 lie outside the scored time" in (tmp_path / "backtest.html").read_text()
 
 
 def test_without_labels_nothing_is_judged(tmp_path: Path, store: Path) -> None:

@@ -31,7 +31,8 @@ def check(paths: list[Path], folder: Path, shape: dict[str, Any], least: int) ->
     assert len({record["id"] for record in told}) >= least
 
 
-@pytest.mark.parametrize("make", [jsonl, npz, csv])
+# One format shows it; the others differ in reading only, which tests/connectors/files covers.
+@pytest.mark.parametrize("make", [jsonl, *(pytest.param(each, marks=pytest.mark.slow) for each in (npz, csv))])
 def test_it_says_what_the_daemon_says(tmp_path: Path, make: Any) -> None:
     """With an empty store, both learn the same model from the same beginning and publish the same records."""
     ignore = {"source.ignore": ["wrong"]} if make is csv else {}

@@ -5,12 +5,15 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from markupsafe import Markup
 
-from monitor.backtest.report.charts import BINS, HIGH, Axis, bins, line, marks, thin
-from monitor.backtest.report.html import Html, lasting, number, table
+from monitor.backtest.report.charts import BINS, HIGH, Axis, bins, box, line, marks, thin
+from monitor.backtest.report.page import templates
+from monitor.backtest.report.words import lasting, number
 from tests.backtest.backtests import backtest, npz
 from tests.core.machines import ASSETS
 from tests.rig import put_model
@@ -52,9 +55,9 @@ def test_the_browser_shows_what_was_found(page: Path) -> None:
     dom = browser("--dump-dom", page.as_uri()).decode()
     for index in range(len(ASSETS)):
         section = dom.partition(f'id="asset-{index}"')[2].partition("</section>")[0]
-        assert section.count('class="band"') == 3
-        assert section.count('class="seen"') == 4
-        assert section.count('class="limit"') == 1
+        assert section.count('<path class="band"') == 3
+        assert section.count('<path class="seen"') == 4
+        assert section.count('<path class="limit"') == 1
         assert section.count('<rect class="alert"') == 4
         assert section.count('<rect class="label"') == 4
     for name in ("precision over recall", "true over false positive rate", "map of the latent space", "distribution"):
@@ -79,11 +82,17 @@ def test_it_fits_screens_of_both_schemes(page: Path, scheme: str, width: int) ->
 
 def test_names_cannot_become_html() -> None:
     """What comes from outside is escaped in cells and heads."""
-    made = table(["<b>"], [["<script>alert(1)</script>"], [Html("<i>ours</i>")]])
+    blocks: Any = templates().get_template("macros.html").module
+    made = blocks.table(["<b>"], [["<script>alert(1)</script>"], [Markup("<i>ours</i>")]])
     assert "<script>" not in made
     assert "&lt;script&gt;" in made
     assert "<th>&lt;b&gt;</th>" in made
     assert "<td><i>ours</i></td>" in made
+
+
+def test_labels_of_charts_cannot_become_html() -> None:
+    """A channel's name is escaped in the text that screen readers get."""
+    assert 'aria-label="&#34;&gt;&lt;script&gt;"' in box(Markup(""), '"><script>')
 
 
 def test_thinning_keeps_what_sticks_out() -> None:

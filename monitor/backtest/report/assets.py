@@ -1,22 +1,28 @@
 """The report's part about each asset: a table of all, and charts of as many as the file has room for.
 
-The charts of those with most to see come first: labels missed, false alarms, alerts, then the highest ratio. What does
-not fit into ROOM bytes is in the table only, and the report says so.
+The assets with most to see come first: labels missed, false alerts, alerts, then the highest ratio. Assets beyond ROOM
+bytes of charts are in the table only, and the report says so.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from jinja2 import Template
+from markupsafe import Markup
 
-from monitor.backtest.judge import DAY_MS, AlertHistory, Judged, firing, labelled
+from monitor.backtest.evaluate import DAY_MS, AlertHistory, EvaluatedReplay, firing, labelled
 from monitor.backtest.report.charts import BINS, bins, channel_chart, marks, score_chart
-from monitor.backtest.report.html import Html, anchor, at, key, number, table, text
+from monitor.backtest.report.tables import Table
+from monitor.backtest.report.words import at, number
 from monitor.backtest.tracks import Track
 
 ROOM = 3_800_000  # bytes of charts: with the rest of the report it stays below 5 MB, which a phone still opens
 OPEN = 12  # channels shown at once; more are folded away
+AXIS = 3  # times below the charts: begin, middle, end
+STRIP = 10  # height of the labels' strip at the top of a chart
 
-_LEGEND = (
+LEGEND = (
     ("seen", "read, or score"),
     ("band", "expected ± 2 spreads"),
     ("limit", "threshold"),
@@ -25,132 +31,121 @@ _LEGEND = (
 )
 
 
-def assets_part(judged: Judged) -> Html:
-    """The table and the charts."""
-    order = sorted(judged.tracks, key=lambda track: _interest(judged, track), reverse=True)
-    charts: list[str] = []
-    shown: set[str] = set()
+def assets_part(replay: EvaluatedReplay, section: Template) -> dict[str, Any]:
+    """Return the table of all assets and the rendered charts; `section` is the template of one asset."""
+    order = sorted(replay.tracks, key=lambda track: _interest(replay, track), reverse=True)
+
+    sections: list[Markup] = []
     left = ROOM
     for index, track in enumerate(order):
-        section = _section(judged, track, index)
-        if len(section) > left and charts:
+        rendered = section.render(_charts(replay, track, index))
+        if len(rendered) > left and sections:
             break
-        left -= len(section)
-        charts.append(section)
-        shown.add(track.asset)
-    rest = len(order) - len(charts)
-    more = f"<p>Charts of the {len(charts)} assets with most to see; {rest} more have no room here.</p>" if rest else ""
+        left -= len(rendered)
+        sections.append(Markup(rendered))  # noqa: S704 - the template has escaped it
+
     longest = max(len(track.ends) for track in order)
-    thinned = (
-        f"<p class=soft>Thinned for drawing: of each {longest / BINS:.1f} steps, the least and the greatest value.</p>"
-        if longest > BINS
-        else ""
-    )
-    return Html(
-        f"<h2>Assets</h2>{_table(judged, order, shown)}<h2>Charts</h2>{more}{thinned}{key(_LEGEND)}{''.join(charts)}"
-    )
+    return {
+        "table": _table(replay, order, len(sections)),
+        "sections": sections,
+        "left_out": len(order) - len(sections),
+        "thinned": f"{longest / BINS:.1f}" if longest > BINS else "",
+        "legend": LEGEND,
+    }
 
 
-def _interest(judged: Judged, track: Track) -> tuple[float, ...]:
-    missed, false = _missed(judged, track), _false(judged, track)
-    alerts = sum(each.span.asset == track.asset for each in judged.told)
-    return missed, false, alerts, float((track.score / track.threshold).max())
+def _interest(replay: EvaluatedReplay, track: Track) -> tuple[float, ...]:
+    alerts = len(_alerts(replay, track))
+    return _missed(replay, track), _false(replay, track), alerts, track.highest_ratio
 
 
-def _missed(judged: Judged, track: Track) -> int:
-    rows = judged.verdict.rows if judged.verdict else ()
+def _alerts(replay: EvaluatedReplay, track: Track) -> list[AlertHistory]:
+    return [each for each in replay.alerts if each.span.asset == track.asset]
+
+
+def _missed(replay: EvaluatedReplay, track: Track) -> int:
+    rows = replay.evaluation.rows if replay.evaluation else ()
     return sum(row.label.asset == track.asset and not row.found for row in rows)
 
 
-def _false(judged: Judged, track: Track) -> int:
-    return judged.verdict.false_by_asset().get(track.asset, 0) if judged.verdict else 0
+def _false(replay: EvaluatedReplay, track: Track) -> int:
+    return replay.evaluation.false_by_asset().get(track.asset, 0) if replay.evaluation else 0
 
 
-def _table(judged: Judged, order: Sequence[Track], shown: set[str]) -> Html:
-    step_ms, verdict = judged.replay.settings.windows.step_ms, judged.verdict
-    head = [
-        "asset",
-        "scored steps",
-        "alerts",
-        "a day",
-        "highest ratio",
-        *(("labels", "found", "false") if verdict else ()),
-    ]
+def _anchor(index: int) -> str:
+    """Return the id of an asset's section."""
+    return f"asset-{index}"
+
+
+def _table(replay: EvaluatedReplay, order: Sequence[Track], shown: int) -> Table:
+    """Return a row for each asset; the first `shown` are links to their charts."""
+    head = ["asset", "scored steps", "alerts", "a day", "highest ratio"]
+    head += ["labels", "found", "false"] if replay.evaluation else []
+
     rows = []
     for index, track in enumerate(order):
-        told = sum(each.span.asset == track.asset for each in judged.told)
-        days = len(track.ends) * step_ms / DAY_MS
-        name = text(track.asset)
-        link = Html(f'<a href="#{anchor(index)}">{name}</a>') if track.asset in shown else name
-        cells = [
-            link,
-            number(len(track.ends)),
-            number(told),
-            number(told / days),
-            number(float((track.score / track.threshold).max())),
-        ]
-        if verdict:
-            own = [row for row in verdict.rows if row.label.asset == track.asset]
-            found = sum(row.found for row in own)
-            cells += [number(len(own)), number(found), number(_false(judged, track))]
-        rows.append(cells)
-    return table(head, rows, ("name", *[""] * (len(head) - 1)))
+        link = Markup('<a href="#{}">{}</a>').format(_anchor(index), track.asset)
+        rows.append([link if index < shown else track.asset, *_figures(replay, track)])
+    return Table(head, rows, ("name", *[""] * (len(head) - 1)))
 
 
-def _section(judged: Judged, track: Track, index: int) -> str:
+def _figures(replay: EvaluatedReplay, track: Track) -> list[str]:
+    days = len(track.ends) * replay.replay.settings.windows.step_ms / DAY_MS
+    alerts = len(_alerts(replay, track))
+    cells = [number(len(track.ends)), number(alerts), number(alerts / days), number(track.highest_ratio)]
+
+    if replay.evaluation:
+        own = [row for row in replay.evaluation.rows if row.label.asset == track.asset]
+        cells += [number(len(own)), number(sum(row.found for row in own)), number(_false(replay, track))]
+    return cells
+
+
+def _charts(replay: EvaluatedReplay, track: Track, index: int) -> dict[str, Any]:
+    """Return the values of the template for one asset."""
     begin, end = int(track.ends[0]), int(track.ends[-1])
     place = bins(track.ends, begin, end)
-    own = [each for each in judged.told if each.span.asset == track.asset]
-    spans = _spans(judged, track, own, place)
-    ratio = float((track.score / track.threshold).max())
-    name = text(track.asset)
-    score = score_chart(place, track.score, track.threshold, spans, f"score and threshold of {name}")
-    about = (
-        f'<p>score and threshold<br><span class="soft">logarithmic; at most {number(ratio)} times the limit</span></p>'
-    )
-    parts = [
-        f'<section class="card" id="{anchor(index)}" data-alerts="{len(own)}"><h3>{name}</h3>',
-        f'<div class="chart score">{about}<div>{score}</div></div>',
-    ]
-    charts = [_channel(judged, track, c, place, spans) for c in _order(judged, own)]
-    middle = [at(begin + (end - begin) * part // 2) for part in range(3)]
-    axis = (
-        f'<div class="chart"><p></p><div class="axis">{"".join(f"<span>{when}</span>" for when in middle)}</div></div>'
-    )
-    folded = charts[OPEN:]
-    more = f"<details><summary>{len(folded)} more channels</summary>{''.join(folded)}</details>" if folded else ""
-    return "".join([*parts, *charts[:OPEN], axis, more, "</section>"])
+    own = _alerts(replay, track)
+
+    # Alerts cover the whole height, labels are a strip at the top.
+    spans = marks(firing(track, own), place, "alert")
+    spans += marks(labelled(track, replay.labels), place, "label", height=STRIP)
+
+    channels = [_channel(replay, track, column, place, spans) for column in _order(replay, own)]
+    return {
+        "anchor": _anchor(index),
+        "alerts": len(own),
+        "name": track.asset,
+        "ratio": number(track.highest_ratio),
+        "score": score_chart(place, track.score, track.threshold, spans, f"score and threshold of {track.asset}"),
+        "channels": channels[:OPEN],
+        "folded": channels[OPEN:],
+        "axis": [at(begin + (end - begin) * part // (AXIS - 1)) for part in range(AXIS)],
+    }
 
 
-def _spans(judged: Judged, track: Track, own: Sequence[AlertHistory], place: np.ndarray) -> str:
-    """Alerts over the whole height, labels as a strip at the top."""
-    alerts = marks(firing(track, own), place, "alert")
-    return alerts + marks(labelled(track, judged.labels), place, "label", height=10)
-
-
-def _order(judged: Judged, own: Sequence[AlertHistory]) -> list[int]:
-    """Channels by their part in the asset's alerts, the others after them as the model has them."""
-    detector = judged.replay.detector
-    names = detector.model.channels if detector else ()
+def _order(replay: EvaluatedReplay, own: Sequence[AlertHistory]) -> list[int]:
+    """Return the columns of channels; where some are folded away, by their part in the asset's alerts."""
+    names = replay.channels
     part = dict.fromkeys(names, 0.0)
     for each in own:
         for share in each.first.channels:
             part[share.channel] = part.get(share.channel, 0.0) + share.contribution
+
     if len(names) <= OPEN:
         return list(range(len(names)))
-    return sorted(range(len(names)), key=lambda c: -part[names[c]])
+    return sorted(range(len(names)), key=lambda column: -part[names[column]])
 
 
-def _channel(judged: Judged, track: Track, c: int, place: np.ndarray, spans: str) -> str:
-    assert judged.replay.detector is not None, "there are scores, so there is a detector"
-    name = text(judged.replay.detector.model.channels[c])
-    expected, spread = track.expected[:, c], track.spread[c]
-    newest = track.newest[:, c]
-    chart = channel_chart(
-        place, newest, (expected - 2 * spread, expected + 2 * spread), spans, f"{name}, read and expected"
-    )
+def _channel(replay: EvaluatedReplay, track: Track, column: int, place: np.ndarray, spans: Markup) -> dict[str, Any]:
+    """Return name, range and chart of one channel."""
+    name = replay.channels[column]
+    expected, spread = track.expected[:, column], track.spread[column]
+    newest = track.newest[:, column]
+    band = (expected - 2 * spread, expected + 2 * spread)
+    picture = channel_chart(place, newest, band, spans, f"{name}, read and expected")
+
     measured = newest[~np.isnan(newest)]
-    if not len(measured):
-        return f'<div class="chart"><p>{name}<br><span class="soft">not measured</span></p><div>{chart}</div></div>'
-    reach = f"{number(float(measured.min()), 4)} … {number(float(measured.max()), 4)}"
-    return f'<div class="chart"><p>{name}<br><span class="soft">{reach}</span></p><div>{chart}</div></div>'
+    about = "not measured"
+    if len(measured):
+        about = f"{number(float(measured.min()), 4)} … {number(float(measured.max()), 4)}"
+    return {"name": name, "about": about, "picture": picture}

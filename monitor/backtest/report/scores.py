@@ -1,93 +1,106 @@
-"""The report's part about scores: how they are distributed, how they separate labels, and where windows lie."""
+"""The report's part about scores: distribution, separation of labelled windows, and a map of the latent space."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
-from monitor.backtest.judge import Judged, firing, labelled
+from monitor.backtest.evaluate import EvaluatedReplay, firing, labelled
 from monitor.backtest.latent_map import flat_map
 from monitor.backtest.report.charts import curve, distribution, dots
-from monitor.backtest.report.html import key, number, text
+from monitor.backtest.report.words import number
 
 
-def scores_part(judged: Judged) -> str:
-    """Distribution, curves where there are labels, and the map."""
-    tracks = judged.tracks
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A square chart with its figure and its explanation."""
+
+    title: str
+    picture: Markup
+    figure: str
+    about: str
+    legend: Sequence[tuple[str, str]] = ()
+
+
+def scores_part(replay: EvaluatedReplay) -> dict[str, Any]:
+    """Return the distribution, the curves where there are labels, and the map."""
+    return {"distribution": _distribution(replay), "cards": [*_curves(replay), _map(replay)]}
+
+
+def _distribution(replay: EvaluatedReplay) -> dict[str, Any]:
+    tracks = replay.tracks
     score = np.concatenate([track.score for track in tracks])
-    on = np.concatenate([labelled(track, judged.labels) for track in tracks])
+    on = np.concatenate([labelled(track, replay.labels) for track in tracks])
     limits = np.concatenate([track.threshold for track in tracks])
-    three = (float(limits.min()), float(np.median(limits)), float(limits.max()))
-    chart, axis = distribution(score, on, three, "distribution of scores")
-    words = (number(10**axis.low), "score, logarithmic", number(10**axis.high))
-    ends = f'<div class="axis">{"".join(f"<span>{word}</span>" for word in words)}</div>'
-    legend = [
-        ("seen", "windows"),
-        ("limit", f"threshold: {number(three[1])}, from {number(three[0])} to {number(three[2])}"),
-    ]
+
+    least, middle, most = float(limits.min()), float(np.median(limits)), float(limits.max())
+    picture, axis = distribution(score, on, (least, middle, most), "distribution of scores")
+
+    legend = [("seen", "windows"), ("limit", f"threshold: {number(middle)}, from {number(least)} to {number(most)}")]
     legend += [("label", "labelled windows")] if on.any() else []
-    below = f"{100 * float(np.mean(score <= limits)):.3f} % of all windows lie at or below their threshold."
-    about = f'<p class="soft">{below} Bars grow with the square root of the number.</p>'
-    return (
-        f'<h2>Scores</h2><div class="card wide-chart">{chart}{ends}{key(legend)}{about}</div>'
-        f'<div class="square">{_curves(judged)}{_map(judged)}</div>'
-    )
+    below = 100 * float(np.mean(score <= limits))
+    return {
+        "picture": picture,
+        "axis": (number(10**axis.low), "score, logarithmic", number(10**axis.high)),
+        "legend": legend,
+        "about": f"{below:.3f} % of all windows lie at or below their threshold. "
+        "Bars grow with the square root of the number.",
+    }
 
 
-def _curves(judged: Judged) -> str:
-    found, best = judged.curves, judged.suggestion
+def _curves(replay: EvaluatedReplay) -> list[Card]:
+    """Return precision over recall and ROC; nothing where no window is labelled."""
+    found, best = replay.curves, replay.suggestion
     if found is None or best is None:
-        return ""
+        return []
+
     place = found.best()
     recall, precision, false = found.recall, found.precision, found.false_positive
     over = curve(recall, precision, (recall[place], precision[place]), "precision over recall")
     roc = curve(
         np.append(0, false), np.append(0, recall), (false[place], recall[place]), "true over false positive rate"
     )
+
+    margin = number(replay.replay.settings.threshold.margin)
     advice = (
         f"The dot is the limit with the highest F1 ({best.f1:.2f}): a score of {number(best.level)}, which "
-        f"threshold.percentile = {best.percentile:.3f} gives with threshold.margin = "
-        f"{number(judged.replay.settings.threshold.margin)}."
+        f"threshold.percentile = {best.percentile:.3f} gives with threshold.margin = {margin}."
     )
     if not best.possible:
-        advice += " That lies outside of what threshold.percentile accepts, so turn threshold.margin instead."
+        advice += " threshold.percentile does not accept this value. Change threshold.margin instead."
     caveat = (
         "Each window counts as one, with one limit for all. Alerts also wait for alerting.on_delay_s, and limits "
         "follow their asset."
     )
-    area = f"Area {found.area:.3f}; 0.5 would be chance."
-    average = f"Average precision {found.average_precision:.3f}."
-    return _card("Precision (up) over recall", over, average, advice) + _card(
-        "True (up) over false positive rate: ROC", roc, area, caveat
-    )
+    return [
+        Card("Precision (up) over recall", over, f"Average precision {found.average_precision:.3f}.", advice),
+        Card("True (up) over false positive rate: ROC", roc, f"Area {found.area:.3f}; 0.5 would be chance.", caveat),
+    ]
 
 
-def _map(judged: Judged) -> str:
-    places = judged.places
-    flat, shares = flat_map(places.means)
-    groups = _groups(judged)
-    picture = dots(flat, groups, "map of the latent space")
-    legend = [("seen", "windows"), ("alert", "while an alert was on")]
-    legend += [("label", "labelled, no alert")] if judged.labels else []
+def _map(replay: EvaluatedReplay) -> Card:
+    flat, shares = flat_map(replay.sample.means)
+    picture = dots(flat, _groups(replay), "map of the latent space")
+    legend = [("seen", "windows"), ("alert", "during an alert")]
+    legend += [("label", "labelled, no alert")] if replay.labels else []
     about = (
         f"{len(flat)} windows by the model's mean, on the two axes along which they differ most: {shares[0]:.0%} and "
         f"{shares[1]:.0%} of the variance."
     )
-    return _card("Map of the latent space", picture + key(legend), "", about)
+    return Card("Map of the latent space", picture, "", about, legend)
 
 
-def _card(title: str, picture: str, figure: str, about: str) -> str:
-    """A square picture, the figure that sums it up, and what is to be known of it."""
-    figure = f"<p>{text(figure)}</p>" if figure else ""
-    return f'<div class="card"><h3>{text(title)}</h3>{picture}{figure}<p class="soft">{text(about)}</p></div>'
-
-
-def _groups(judged: Judged) -> Sequence[tuple[str, np.ndarray]]:
-    """Sampled windows (S,) that were calm, labelled without an alert, and within an alert."""
-    fired = np.zeros(len(judged.places.ends), np.bool_)
+def _groups(replay: EvaluatedReplay) -> Sequence[tuple[str, np.ndarray]]:
+    """Return masks (S,) of sampled windows: calm, labelled without an alert, and within an alert."""
+    sample = replay.sample
+    fired = np.zeros(len(sample.ends), np.bool_)
     known = np.zeros(len(fired), np.bool_)
-    for track in judged.tracks:
-        own = np.array([asset == track.asset for asset in judged.places.asset], np.bool_)
-        row = np.searchsorted(track.ends, judged.places.ends[own])
-        fired[own] = firing(track, judged.told)[row]
-        known[own] = labelled(track, judged.labels)[row]
+
+    for track in replay.tracks:
+        own = np.array([asset == track.asset for asset in sample.asset], np.bool_)
+        row = np.searchsorted(track.ends, sample.ends[own])
+        fired[own] = firing(track, replay.alerts)[row]
+        known[own] = labelled(track, replay.labels)[row]
     return (("calm", ~fired & ~known), ("known", known & ~fired), ("fired", fired))
