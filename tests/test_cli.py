@@ -128,7 +128,7 @@ def test_check_names_every_problem(tmp_path: Path) -> None:
     [
         (["--set", "windows.length"], "--set windows.length: expected key=value"),
         (["--config", "nosuch.toml"], "nosuch.toml: cannot be read"),
-        (["--set", "window.length=32"], "window.length: there is no such setting"),
+        (["--set", "window.length=32"], "window.length: unknown setting"),
     ],
     ids=["no value", "no file", "no setting"],
 )

@@ -30,7 +30,7 @@ NAMED_ELSEWHERE = {  # importer -> an implementation that it may name all the sa
     "monitor.service.wiring": "monitor.connectors.memory",  # these three hand the in-process broker through
     "monitor.service.run": "monitor.connectors.memory",
     "monitor.simulator.demo": "monitor.connectors.memory",
-    "monitor.settings.server_checks": "monitor.connectors.kafka.options",  # checks options without the library
+    "monitor.settings.checks": "monitor.connectors.kafka.options",  # checks options without the library
 }
 
 

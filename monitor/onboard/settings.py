@@ -30,7 +30,7 @@ _FORMAT += ("max_message_bytes", "max_channels")
 _ROOM = 1.25  # for channels and assets that the sample did not show
 _SCARCE = 0.6  # of the cells of an asset hold a reading; the default refuses windows below a half
 _SCORED = 0.8  # of what an asset usually has measured, to be scored
-_CELL = 10  # bytes of a cell of history during a training, as configuration_checks.py counts
+_CELL = 10  # bytes of a cell of history during a training, as settings/checks.py counts
 _WIDTH = 100
 
 

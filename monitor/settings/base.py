@@ -1,7 +1,7 @@
-"""What every section of the settings is made of: the base class, the fields, and how their values are written.
+"""The base class of a section, its fields, and how values are written.
 
-A field carries everything that is ever said about it: its meaning, unit, what it accepts, and what would happen
-otherwise. The pages for operators and the messages about mistakes are both made from that, so that they cannot differ.
+A field carries its meaning, unit, range and, where that is news, the consequence of a refused value. Documents and
+messages are both made from the field, so that they cannot differ.
 """
 
 import json
@@ -21,14 +21,14 @@ Number = int | float
 
 
 class Section(BaseModel):
-    """A table of the configuration. Frozen; refuses keys it does not know."""
+    """A table of the configuration. Frozen; refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
-    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Left to itself, pydantic reads `true` as 1."""
+    def _refuse_truth_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true and false where a number is expected; pydantic would read `true` as 1."""
         if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
             raise ValueError("a truth value")
         return value
@@ -37,45 +37,45 @@ class Section(BaseModel):
 def setting(
     default: Any,
     text: str,
-    otherwise: str,
     *,
+    otherwise: str = "",
     unit: str = "",
     low: Number | None = None,
     high: Number | None = None,
     pattern: str | None = None,
     form: str = "",
 ) -> Any:
-    """A field of a section.
+    """Return a field of a section.
 
     Args:
-        default: Its value if nothing is said.
-        text: What it means, and why the default is what it is.
-        otherwise: What would happen with a value that is refused.
-        unit: Of the number.
+        default: Value if the setting is not given.
+        text: Meaning, and the reason for the default.
+        otherwise: Consequence of a refused value, where range and meaning do not say it already.
+        unit: Unit of the number.
         low: Smallest number accepted.
         high: Largest number accepted.
-        pattern: Regular expression a text must match; then `form` says it in words.
-        form: What is accepted, in words, where type and range do not say it.
+        pattern: Regular expression that a text must match; `form` then says it in words.
+        form: Accepted values in words, where type and range do not say it.
     """
-    said: dict[str, JsonValue] = {"unit": unit, "otherwise": otherwise, "low": low, "high": high, "form": form}
-    return Field(default=default, description=text, ge=low, le=high, pattern=pattern, json_schema_extra=said)
+    extra: dict[str, JsonValue] = {"unit": unit, "otherwise": otherwise, "low": low, "high": high, "form": form}
+    return Field(default=default, description=text, ge=low, le=high, pattern=pattern, json_schema_extra=extra)
 
 
 def about(field: FieldInfo) -> dict[str, Any]:
-    """What `setting` was told of a field beyond its meaning."""
+    """Return unit, range, form and consequence of a field, as given to `setting`."""
     return cast("dict[str, Any]", field.json_schema_extra)
 
 
 def expected(field: FieldInfo) -> str:
-    """What a field accepts, in words."""
-    said, kind = about(field), field.annotation
-    if said["form"]:
-        return str(said["form"])
+    """Return the values that a field accepts, in words."""
+    extra, kind = about(field), field.annotation
+    if extra["form"]:
+        return str(extra["form"])
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(option or '""' for option in get_args(kind))
     if kind in (int, float):
         whole = "a whole number" if kind is int else "a number"
-        return f"{whole} from {_plain(said['low'])} to {_plain(said['high'])}"
+        return f"{whole} from {_plain(extra['low'])} to {_plain(extra['high'])}"
     if kind is bool:
         return "true or false"
     if kind is SecretStr or kind is str:
@@ -84,7 +84,7 @@ def expected(field: FieldInfo) -> str:
 
 
 def literal(value: Any) -> str:
-    """`value` as TOML. A secret is masked; one that is not set is an empty text."""
+    """Return `value` as TOML. A secret is masked; a secret that is not set is an empty text."""
     if isinstance(value, SecretStr):
         return f'"{MASK}"' if value.get_secret_value() else '""'
     if isinstance(value, bool):
@@ -100,11 +100,12 @@ def literal(value: Any) -> str:
 
 
 def shown(value: Any, field: FieldInfo) -> str:
-    """`value` for a message: nothing of a secret, of a table only its keys, and no password inside a URL."""
+    """Return `value` for a message: no secret, of a table only its keys, no password inside a URL, cut to a bound."""
     if field.annotation is SecretStr:
         return literal(SecretStr(str(value)))
     if isinstance(value, Mapping):
         return "{ " + ", ".join(map(str, value)) + " }"
+
     text = re.sub(r"//\S*@", f"//{MASK}@", literal(value))
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 

@@ -7,9 +7,15 @@ docs/delivery.md): at a checkpoint, with a snapshot that names them. A replay us
 Everything else was used when the process started: clients are open, state has its shape, the trainer has its recipe.
 """
 
-from monitor.core.pipeline import LiveSettings
+from __future__ import annotations  # the annotations' module imports torch
+
+from typing import TYPE_CHECKING
+
 from monitor.settings.base import shown
 from monitor.settings.tree import Settings, fields
+
+if TYPE_CHECKING:
+    from monitor.core.pipeline import LiveSettings
 
 ADOPTED = (  # by each partition, at a checkpoint
     "threshold.percentile",

@@ -1,43 +1,41 @@
-"""Loads the settings: TOML file < environment < flags, and says everything that is wrong with them at once.
+"""Load the settings: TOML file < environment < flags. Every mistake is named, all of them in one error.
 
-1. The file is read. One that is not there is a mistake, not an empty one.
-2. Variables MONITOR_SECTION__KEY and flags `section.key` are laid over it. Every variable that begins with MONITOR_
-   must name a setting: a misspelt one would otherwise be ignored in silence.
-3. What names no setting is refused. Its value is not shown: it may be a secret under a misspelt name.
-4. Each value is held against its field. A setting with a bad value falls back to its default for the checks that
-   follow, and those that concern it are left out.
+1. The file is read. A missing file is a mistake, not an empty configuration.
+2. Variables MONITOR_SECTION__KEY and flags `section.key` replace single settings of it. Every variable that begins with
+   MONITOR_ must name a setting; otherwise a misspelt one would be ignored without a word.
+3. Unknown keys are refused. Their values are not shown: each may be a secret under a misspelt name.
+4. Each value is checked against its field. A setting with a bad value gets its default for the checks that follow, and
+   contradictions that involve it are not reported.
 5. Secrets are read from their files.
-6. Settings that contradict one another are refused (configuration_checks.py and the two beside it).
+6. Settings that contradict one another are refused (checks.py).
 
-Every sentence names key and value (a secret's excepted) and what would happen. It reads local files only; whether
-brokers, server and store can be reached is found out by those who use them.
+Each problem is one line with key and value (a secret is masked), and the consequence where that is news. Only local
+files are read. Whether brokers, server and store can be reached is found out by their clients.
 """
 
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr, ValidationError
-from pydantic_settings import EnvSettingsSource, SettingsError
+from pydantic.fields import FieldInfo
+from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
 from monitor.settings.base import about, expected, literal, shown
-from monitor.settings.checks import check_stages
-from monitor.settings.process_checks import check_process
-from monitor.settings.server_checks import check_servers
-from monitor.settings.tree import PREFIX, Settings, fields, sections
+from monitor.settings.checks import ContradictionError
+from monitor.settings.sections import PREFIX, Sections, fields, sections
+from monitor.settings.tree import Settings
 
-SECRETS = {  # key of the file -> key of what it holds
+SECRETS = {  # key of the file -> key of the secret in it
     "kafka.sasl_password_file": "kafka.sasl_password",
     "kafka.ssl_key_password_file": "kafka.ssl_key_password",
     "recorder.token_file": "recorder.token",
 }
-_GUESS = "guessing what is meant could hide a mistake"
-_IGNORED = "it would be ignored, and the default used in silence"
-_CLOSE = 0.75  # likeness from which one name is taken for another misspelt; "nmae" and "name" are that much alike
+_IGNORED = "it would be ignored, and the default used"
+_CLOSE = 0.75  # likeness from which a name is suggested for another; "nmae" and "name" are that much alike
 _LINK = re.compile(
     PREFIX + r"([A-Z0-9_]+_)?(SERVICE_(HOST|PORT)(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
@@ -46,60 +44,58 @@ Tree = dict[str, Any]  # of sections, as in the file
 
 
 class ConfigurationError(Exception):
-    """The configuration cannot be used; `problems` says why, a sentence each."""
+    """The configuration cannot be used. `problems` has one line for each reason."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = list(problems)
         super().__init__("\n".join(self.problems))
 
 
-class _Findings:
-    """What is wrong so far, and which settings it touches."""
+class _Problems:
+    """Problems found so far, and the settings involved."""
 
     def __init__(self) -> None:
-        self.problems: list[str] = []
+        self.lines: list[str] = []
         self._bad: set[str] = set()
 
-    def add(self, sentence: str, *keys: str) -> None:
-        self.problems.append(sentence)
+    def add(self, line: str, *keys: str) -> None:
+        self.lines.append(line)
         self._bad.update(keys)
 
-    def concern(self, keys: Iterable[str]) -> bool:
+    def involve(self, keys: Iterable[str]) -> bool:
         """Whether one of the keys, or its whole section, has a problem already."""
         return any(key in self._bad or key.partition(".")[0] in self._bad for key in keys)
 
 
 def load(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any]) -> Settings:
-    """The settings in force; see the module.
+    """Return the settings in force; see the module.
 
     Args:
-        path: The TOML file; None = there is none.
+        path: The TOML file; None = no file.
         env: The environment.
         overrides: Values by key (`windows.length`), from flags. A text is read as in the environment.
 
     Raises:
         ConfigurationError: With every problem found.
     """
-    findings = _Findings()
-    tree = {} if path is None else _file(path, findings)  # 1
-    given = _environment(env, findings)
-    flags = _flags(overrides, findings)
-    if tree is None:  # without the file, what it would have said is unknown
-        raise ConfigurationError(findings.problems)
-    merged = _merge(_merge(tree, given), flags)  # 2
-    settings = _build(_known(merged, findings), findings)  # 3, 4
-    settings = _complete(settings, findings)  # 5
-    for problem in chain(check_process(settings), check_stages(settings), check_servers(settings)):  # 6
-        if not findings.concern(problem.keys):
-            values = ", ".join(f"{key} = {_show(key, settings.value(key))}" for key in problem.keys)
-            findings.add(f"{values}: {problem.consequence}")
-    if findings.problems:
-        raise ConfigurationError(findings.problems)
+    problems = _Problems()
+    tree = {} if path is None else _read_file(path, problems)  # 1
+    variables = _read_environment(env, problems)  # 2
+    flags = _read_flags(overrides, problems)
+    if tree is None:  # without the file its settings are unknown
+        raise ConfigurationError(problems.lines)
+
+    merged = _merge(_merge(tree, variables), flags)
+    valid = _validate(merged, problems)  # 3, 4
+    complete = _complete(valid, problems)  # 5
+    settings = _agree(complete, problems)  # 6
+    if problems.lines or settings is None:
+        raise ConfigurationError(problems.lines)
     return settings
 
 
 def render(settings: Settings) -> str:
-    """The settings in force as TOML, secrets masked."""
+    """Return the settings in force as TOML, secrets masked."""
     lines = [f"name = {literal(settings.name)}"]
     for part, kind in sections().items():
         lines += ["", f"[{part}]"]
@@ -108,83 +104,95 @@ def render(settings: Settings) -> str:
 
 
 def variable(key: str) -> str:
-    """The environment variable of a key."""
+    """Return the environment variable of a key."""
     return PREFIX + key.replace(".", "__").upper()
 
 
 def read_secret(path: str) -> SecretStr:
-    """The secret in a file, without the line end. Raises OSError, and ValueError if there is none in it."""
+    """Return the secret in a file, without the line end. Raises OSError, or ValueError if the file has no secret."""
     text = Path(path).read_bytes().decode(errors="strict").rstrip("\r\n")
     if not text:
         raise ValueError("the file is empty")
     return SecretStr(text)
 
 
-def _file(path: Path, findings: _Findings) -> Tree | None:
-    """What the file says; None if it says nothing that can be read."""
+def _read_file(path: Path, problems: _Problems) -> Tree | None:
+    """Return the settings in the file; None if it cannot be read."""
     try:
-        return tomllib.loads(path.read_bytes().decode())
+        # The library takes anything but a regular file for an empty one.
+        if path.stat() and not path.is_file():
+            problems.add(f"{path}: cannot be read (not a regular file)")
+            return None
+        return TomlConfigSettingsSource(Sections, path)()
     except OSError as error:
-        findings.add(f"{path}: cannot be read ({error.strerror}); nothing it says would be in force")
+        problems.add(f"{path}: cannot be read ({error.strerror})")
     except UnicodeDecodeError as error:
-        findings.add(f"{path}: not UTF-8 at byte {error.start}; nothing it says would be in force")
-    except (ValueError, RecursionError) as error:  # of numbers of 5000 digits and brackets as deep, too
-        findings.add(f"{path}: not TOML ({error}); nothing it says would be in force")
+        problems.add(f"{path}: not UTF-8 at byte {error.start}")
+    except (tomllib.TOMLDecodeError, ValueError, RecursionError) as error:  # numbers of 5000 digits, brackets as deep
+        problems.add(f"{path}: not TOML ({error})")
     return None
 
 
-def _environment(env: Mapping[str, str], findings: _Findings) -> Tree:
-    """What the variables say."""
+def _read_environment(env: Mapping[str, str], problems: _Problems) -> Tree:
+    """Return the settings in the environment; a variable with our prefix that is no setting is a problem."""
     keys = {variable(key): key for key in fields()}
-    tree: Tree = {}
-    for name, text in sorted(env.items()):
-        if name in keys:
-            tree = _merge(tree, _parse(keys[name], text, findings))
-        elif name.upper().startswith(PREFIX):
-            close = get_close_matches(
-                name.upper().removeprefix(PREFIX), [key.removeprefix(PREFIX) for key in keys], 1, _CLOSE
-            )
-            meant = f" (perhaps {PREFIX}{close[0]} is meant)" if close else _links(name)
-            findings.add(f"{name}: no setting has this variable{meant}; {_IGNORED}", *(keys[PREFIX + x] for x in close))
-    return tree
+    for name in sorted(name for name in env if name.upper().startswith(PREFIX) and name not in keys):
+        close = get_close_matches(
+            name.upper().removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in keys], 1, _CLOSE
+        )
+        meant = f" (did you mean {PREFIX}{close[0]}?)" if close else _service_link(name)
+        problems.add(f"{name}: no setting has this variable{meant}; {_IGNORED}", *(keys[PREFIX + x] for x in close))
+    return _read_texts({keys[name]: text for name, text in env.items() if name in keys})
 
 
-def _links(name: str) -> str:
-    """A Service of Kubernetes whose name begins with "monitor" puts such variables into every pod beside it."""
+def _service_link(name: str) -> str:
+    """Explain a variable that Kubernetes sets in every pod beside a Service whose name begins with "monitor"."""
     if _LINK.fullmatch(name):
-        return " (Kubernetes makes such variables for a Service; set enableServiceLinks: false in the pod)"
+        return " (Kubernetes sets such variables for a Service; set enableServiceLinks: false in the pod)"
     return ""
 
 
-def _flags(overrides: Mapping[str, Any], findings: _Findings) -> Tree:
-    """What the flags say."""
-    tree: Tree = {}
-    for key, value in overrides.items():
-        if key not in fields():
-            _unknown(key, findings)
-        elif isinstance(value, str):
-            tree = _merge(tree, _parse(key, value, findings))
-        else:
+def _read_flags(overrides: Mapping[str, Any], problems: _Problems) -> Tree:
+    """Return the settings in the flags. A value that is no text is taken as it is."""
+    known = {key: value for key, value in overrides.items() if key in fields()}
+    for key in overrides.keys() - known.keys():
+        _add_unknown(key, problems)
+
+    tree = _read_texts({key: value for key, value in known.items() if isinstance(value, str)})
+    for key, value in known.items():
+        if not isinstance(value, str):
             part, _, leaf = key.rpartition(".")
             tree = _merge(tree, {part: {leaf: value}} if part else {leaf: value})
     return tree
 
 
-def _parse(key: str, text: str, findings: _Findings) -> Tree:
-    """A text from outside the file as value of a key; lists and tables are JSON."""
-    source = EnvSettingsSource(Settings)
-    source.env_vars = {variable(key).lower(): text}
-    try:
-        return source()
-    except SettingsError:
-        field = fields()[key]
-        example = '{"linger.ms": 5}' if expected(field).startswith("a table") else '["a", "b"]'
-        findings.add(f"{key}: expected {expected(field)}, as JSON such as {example}; {about(field)['otherwise']}", key)
-        return {}
+class _NoJson(str):
+    """A text that should be a list or a table. It may hold a secret, so it is never shown."""
+
+    __slots__ = ()
+
+
+class _Texts(EnvSettingsSource):
+    """Settings by key, as texts. Lists and tables are JSON."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        super().__init__(Sections)
+        self.env_vars = {variable(key).lower(): text for key, text in texts.items()}
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """Return the list or table; a text that is no JSON is marked, so that the others are still read."""
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except (ValueError, RecursionError):
+            return _NoJson(value)
+
+
+def _read_texts(texts: Mapping[str, str]) -> Tree:
+    return _Texts(texts)() if texts else {}
 
 
 def _merge(below: Tree, above: Tree) -> Tree:
-    """`above` laid over `below`, setting by setting: a table of options is replaced as a whole."""
+    """Return `above` laid over `below`, setting by setting. A table of options is replaced as a whole."""
     merged = dict(below)
     for name, value in above.items():
         inner = name in sections() and isinstance(value, dict) and isinstance(merged.get(name), dict)
@@ -192,76 +200,108 @@ def _merge(below: Tree, above: Tree) -> Tree:
     return merged
 
 
-def _known(tree: Tree, findings: _Findings) -> Tree:
-    """The part of the tree that names settings."""
-    keys, parts = fields(), sections()
-    known: Tree = {}
-    for name, value in tree.items():
-        if name in parts and isinstance(value, dict):
-            known[name] = {leaf: each for leaf, each in value.items() if f"{name}.{leaf}" in keys}
-            for leaf in value.keys() - known[name].keys():
-                _unknown(f"{name}.{leaf}", findings)
-        elif name in parts:
-            findings.add(f"{name}: expected a table, [{name}]; nothing in it would be in force", name)
-        elif name in keys:
-            known[name] = value
-        else:
-            _unknown(name, findings)
-    return known
+def _validate(tree: Tree, problems: _Problems) -> Sections:
+    """Return the sections with every value that fits its field. Other values are problems, and become the default."""
+    # Not left to the library: it would take a key such as _env_file for an argument of its own.
+    for name in tree.keys() - Sections.model_fields.keys():
+        _add_unknown(name, problems)
+        tree = _without(tree, name)
+
+    try:
+        return Sections.model_validate(tree)
+    except ValidationError as error:
+        faults = error.errors(include_input=False, include_url=False)
+
+    seen: set[str] = set()
+    for fault in faults:
+        key = ".".join(map(str, fault["loc"][:2]))
+        if key in seen:  # two items of one list
+            continue
+        seen.add(key)
+        part, leaf = (str(fault["loc"][0]), str(fault["loc"][1])) if len(fault["loc"]) > 1 else ("", key)
+        value = tree[part][leaf] if part else tree[leaf]
+        _add_fault(key, str(fault["type"]), value, problems)
+        tree = {**tree, part: _without(tree[part], leaf)} if part else _without(tree, leaf)
+    return Sections.model_validate(tree)
 
 
-def _unknown(key: str, findings: _Findings) -> None:
+def _without(table: Mapping[str, Any], name: str) -> Tree:
+    return {key: value for key, value in table.items() if key != name}
+
+
+def _add_fault(key: str, kind: str, value: Any, problems: _Problems) -> None:
+    """Add the problem that pydantic found with the value of `key`."""
+    if kind == "extra_forbidden":
+        _add_unknown(key, problems)
+        return
+    if key in sections():
+        problems.add(f"{key}: expected a table, [{key}]", key)
+        return
+
+    field = fields()[key]
+    if isinstance(value, _NoJson):
+        example = '{"linger.ms": 5}' if expected(field).startswith("a table") else '["a", "b"]'
+        problems.add(f"{key}: expected {expected(field)}, as JSON such as {example}", key)
+        return
+    unit = f" {about(field)['unit']}" if about(field)["unit"] else ""
+    otherwise = f"; otherwise {about(field)['otherwise']}" if about(field)["otherwise"] else ""
+    problems.add(f"{key} = {shown(value, field)}: expected {expected(field)}{unit}{otherwise}", key)
+
+
+def _add_unknown(key: str, problems: _Problems) -> None:
+    """Add an unknown key, with the setting that was probably meant."""
     names = [*fields(), *sections()]
     leaf = key.rpartition(".")[2]
     elsewhere = [name for name in names if name.rpartition(".")[2] == leaf]
     close = elsewhere[:1] if len(elsewhere) == 1 else get_close_matches(key, names, 1, _CLOSE)
-    meant = f" (perhaps {close[0]} is meant)" if close else ""
-    findings.add(f"{key}: there is no such setting{meant}; {_IGNORED}", *close)
+    meant = f" (did you mean {close[0]}?)" if close else ""
+    problems.add(f"{key}: unknown setting{meant}; {_IGNORED}", *close)
 
 
-def _build(tree: Tree, findings: _Findings) -> Settings:
-    """Settings of all values that fit their fields; the others are taken out of the tree."""
-    try:
-        return Settings(**tree)
-    except ValidationError as error:
-        bad = list(dict.fromkeys(".".join(map(str, fault["loc"][:2])) for fault in error.errors(include_input=False)))
-    for key in bad:
-        part, _, leaf = key.rpartition(".")
-        value = tree[part].pop(leaf) if part else tree.pop(leaf)
-        field = fields()[key]
-        unit = f" {about(field)['unit']}" if about(field)["unit"] else ""
-        reason = about(field)["otherwise"] or _GUESS
-        findings.add(f"{key} = {shown(value, field)}: expected {expected(field)}{unit}; {reason}", key)
-    return Settings(**tree)
-
-
-def _complete(settings: Settings, findings: _Findings) -> Settings:
-    """The settings with secrets read from their files and the recorder's group named."""
+def _complete(valid: Sections, problems: _Problems) -> Sections:
+    """Return the sections with secrets read from their files and a group for the recorder."""
     for file_key, key in SECRETS.items():
-        path, given = settings.value(file_key), settings.value(key).get_secret_value()
+        path, secret = valid.value(file_key), valid.value(key).get_secret_value()
         if not path:
             continue
-        if given:
-            findings.add(
-                f"{key} = {_show(key, given)}, {file_key} = {_show(file_key, path)}: both are given; "
-                "the server would be shown one of them, perhaps the old one",
+        if secret:
+            problems.add(
+                f"{key} = {_show(key, secret)}, {file_key} = {_show(file_key, path)}: both are given; "
+                "the server would get one of them, perhaps the old one",
                 key,
             )
             continue
         try:
-            settings = _with(settings, key, read_secret(path))
+            valid = _with(valid, key, read_secret(path))
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8, or empty"
-            findings.add(f"{file_key} = {_show(file_key, path)}: no secret read ({reason}); a login would fail", key)
-    if not settings.recorder.group:
-        settings = _with(settings, "recorder.group", f"{settings.source.group}-recorder")
-    return settings
+            problems.add(f"{file_key} = {_show(file_key, path)}: no secret read ({reason})", key)
+
+    if not valid.recorder.group:
+        valid = _with(valid, "recorder.group", f"{valid.source.group}-recorder")
+    return valid
 
 
-def _with(settings: Settings, key: str, value: Any) -> Settings:
+def _with(valid: Sections, key: str, value: Any) -> Sections:
     part, _, leaf = key.rpartition(".")
-    section = getattr(settings, part).model_copy(update={leaf: value})
-    return settings.model_copy(update={part: section})
+    section = getattr(valid, part).model_copy(update={leaf: value})
+    return valid.model_copy(update={part: section})
+
+
+def _agree(complete: Sections, problems: _Problems) -> Settings | None:
+    """Return the settings; None if they contradict one another. A setting with a problem is not reported again."""
+    try:
+        return Settings.model_validate(dict(complete))
+    except ValidationError as error:
+        (fault,) = error.errors(include_input=False, include_url=False)
+    contradictions = fault["ctx"]["error"]
+    assert isinstance(contradictions, ContradictionError), "every section was valid by itself"
+
+    for keys, consequence in contradictions.problems:
+        if not problems.involve(keys):
+            values = ", ".join(f"{key} = {_show(key, complete.value(key))}" for key in keys)
+            problems.add(f"{values}: {consequence}")
+    return None
 
 
 def _show(key: str, value: Any) -> str:

@@ -1,6 +1,6 @@
-"""Sections of the settings for the process: source, outputs, store, delivery, health, log.
+"""Sections for source, outputs, store, delivery, health, reload and log.
 
-What depends on two settings, or on files, is checked in configuration_checks.py.
+Combinations, and files that must exist, are checked in checks.py.
 """
 
 from typing import Annotated, Literal
@@ -17,201 +17,172 @@ _NAME_FORM = "1 to 200 of the characters A-Z a-z 0-9 . _ -"
 
 
 class SourceSection(Section):
-    """Where messages come from."""
+    """Where messages are read from."""
 
     kind: Literal["kafka", "files", "memory"] = setting(
         "kafka",
-        "files: recorded readings, each path a partition. memory: a broker inside the process, for the demo.",
-        "there would be nothing to read from",
+        "Kind of source. files: recorded readings, each path is a partition. memory: a broker inside the process, for "
+        "the demo.",
     )
-    topics: tuple[Topic, ...] = setting(
-        ("readings",), "Topics with readings.", "there would be nothing to read", form=f"a list, each item {TOPIC_FORM}"
-    )
+    topics: tuple[Topic, ...] = setting(("readings",), "Topics with readings.", form=f"a list, each item {TOPIC_FORM}")
     group: str = setting(
         "monitor",
         "Consumer group. Processes of the same group share the partitions.",
-        "no offset could be committed",
         pattern=_NAME,
         form=_NAME_FORM,
     )
     reset: Literal["earliest", "latest"] = setting(
         "earliest",
-        "Where a partition starts that the group has never committed. From the earliest message on, what the topic "
-        "keeps is learned from at once.",
-        "it would be unknown where to start",
+        "Start of a partition without a committed offset. From earliest, the history in the topic is used for training "
+        "at once.",
     )
     batch_messages: int = setting(
         5000,
-        "Messages taken per poll. More work on columns at once, and more to repeat after a crash.",
-        "no message would ever be taken, or the memory would not suffice",
+        "Messages per poll. A larger batch is processed faster per message; more is repeated after a crash.",
         unit="messages",
         low=1,
         high=100_000,
     )
-    poll_s: float = setting(
-        0.2,
-        "How long a poll waits for a message.",
-        "the loop would spin, or not come to its checkpoints",
-        unit="s",
-        low=0.001,
-        high=10,
-    )
+    poll_s: float = setting(0.2, "Longest wait of a poll for a message.", unit="s", low=0.001, high=10)
     paths: tuple[str, ...] = setting(
         (),
-        'Files to read (kind files); "-" is standard input.',
-        "there would be nothing to read",
+        'Files to read (kind files). "-" is standard input.',
         form="a list of paths",
     )
     format: Literal["jsonl", "csv", "npz"] = setting(
         "jsonl",
-        "Of the files. jsonl: each line is a message. csv and npz: each row is a message of json_wide.",
-        "the files could not be read",
+        "Format of the files. jsonl: each line is a message. csv and npz: each row is a message, with its own layout.",
     )
     asset: str = setting(
         "",
-        "The asset of csv and npz files; empty = called after the file.",
-        "every message would become a dead letter",
+        "Asset of csv and npz files. Empty = the name of the file.",
         pattern=r"^[A-Za-z0-9._:/-]{0,128}$",
         form="at most 128 of the characters A-Z a-z 0-9 . _ : / -",
     )
-    ignore: tuple[str, ...] = setting((), "Columns of csv that are no channels.", "they would be watched as channels")
-    time_column: str = setting(
-        "", "Time column of csv; empty = the one called datetime, timestamp or time.", "the readings would have no time"
-    )
+    ignore: tuple[str, ...] = setting((), "Columns of csv that are not channels.")
+    time_column: str = setting("", "Time column of csv. Empty = the column named datetime, timestamp or time.")
     speed: float = setting(
         0.0,
-        "0 = as fast as possible, 1 = in the rhythm in which the files were recorded, 60 = a minute per second.",
-        "time would stand still or run backwards",
+        "Speed of reading files. 0 = as fast as possible, 1 = at the recorded pace, 60 = a minute per second.",
         low=0,
         high=1_000_000,
     )
 
 
 class OutputsSection(Section):
-    """Where alerts, scores and dead letters go."""
+    """Where alerts, scores and dead letters are published."""
 
     kind: Literal["kafka", "files", "memory"] = setting(
         "kafka",
-        "files: one file of JSON lines per topic. memory: the broker inside the process, for the demo.",
-        "alerts would go nowhere",
+        "Kind of output. files: one file of JSON lines per topic. memory: the broker inside the process, for the demo.",
     )
-    alerts: Topic = setting("monitor.alerts", "Topic of alerts.", "alerts would go nowhere", form=TOPIC_FORM)
-    scores: Topic = setting("monitor.scores", "Topic of scores.", "scores would go nowhere", form=TOPIC_FORM)
+    alerts: Topic = setting("monitor.alerts", "Topic of alerts.", form=TOPIC_FORM)
+    scores: Topic = setting("monitor.scores", "Topic of scores.", form=TOPIC_FORM)
     dead_letters: Topic = setting(
         "monitor.dead-letters",
-        "Topic of messages that could not be decoded, unchanged, with the reason.",
-        "what cannot be decoded would be lost",
+        "Topic of messages that could not be decoded: the message unchanged, with the reason in a header.",
         form=TOPIC_FORM,
     )
     scores_every: int = setting(
-        1, "One score per asset every so many steps; 0 = no scores.", "", unit="steps", low=0, high=1_000_000
+        1,
+        "Publish one score per asset in this many steps. 0 = no scores.",
+        unit="steps",
+        low=0,
+        high=1_000_000,
     )
     directory: str = setting(
         "monitor-output",
-        'Of the files (kind files); "-" is standard output.',
-        "alerts would go nowhere",
+        'Directory of the files (kind files). "-" is standard output.',
         pattern="^.+$",
         form="a directory",
     )
     fsync: bool = setting(
         True,
-        "Whether files are on the disk before an offset is committed (kind files); without, a power cut takes alerts.",
-        "",
+        "Flush files to the disk before an offset is committed (kind files). If off, a power failure loses alerts.",
     )
 
 
 class StoreSection(Section):
-    """Where snapshots, models and history are kept. A store serves one detector."""
+    """Where snapshots, models and history are stored. Each detector needs its own store."""
 
     url: str = setting(
         "./monitor-data",
-        "A directory or, for several machines, any URL that fsspec knows (s3://bucket/path); credentials come from "
-        "that backend's own environment.",
-        "a restart would begin with nothing",
+        "A directory. For several machines, any URL that fsspec supports (s3://bucket/path), with credentials from the "
+        "backend's own environment.",
         pattern=r"^\S.*$",
         form="a directory or a URL",
     )
     snapshot_s: float = setting(
         60.0,
-        "Time between two snapshots of a partition; a restart replays about as much.",
-        "a restart would replay for hours, or the store be busy all the time",
+        "Time between two snapshots of a partition. A restart replays about as much.",
         unit="s",
         low=1,
         high=86_400,
     )
     history_s: float = setting(
         600.0,
-        "Time between two writings of the history for training; a crash may lose as much of it.",
-        "the history would be lost with a crash, or the store be busy all the time",
+        "Time between two writes of the training history. A crash may lose as much of it.",
         unit="s",
         low=1,
         high=86_400,
     )
     keep: int = setting(
         3,
-        "Snapshots kept per partition; one would do if disks never failed.",
-        "a restart would begin with nothing",
+        "Snapshots stored per partition. More than one allows for a damaged file.",
         low=1,
         high=100,
     )
 
 
 class DeliverySection(Section):
-    """When what is done becomes final."""
+    """When outputs and offsets become final."""
 
     mode: Literal["at_least_once", "exactly_once"] = setting(
         "at_least_once",
-        "exactly_once: outputs and offsets are committed in one transaction of Kafka. Whoever reads only what is "
-        "committed gets each alert once, at the checkpoint. at_least_once: alerts come as soon as they are known, and "
-        "some twice after a crash, with equal ids.",
-        "it would be unknown whether alerts may come twice",
+        "exactly_once: outputs and offsets are committed in one transaction of Kafka, so that a consumer with "
+        "read_committed receives each alert once, at the checkpoint. at_least_once: alerts are published at once, and "
+        "some are published twice after a crash, with equal ids.",
     )
     checkpoint_s: float = setting(
         1.0,
-        "Time between two checkpoints: outputs acknowledged, offsets committed.",
-        "offsets would be committed all the time, or never",
+        "Time between two checkpoints: outputs are acknowledged, then offsets are committed.",
         unit="s",
         low=0.05,
         high=60,
     )
     checkpoint_messages: int = setting(
         10_000,
-        "A checkpoint is also made after so many messages.",
-        "offsets would be committed all the time, or never",
+        "Also make a checkpoint after this many messages.",
         unit="messages",
         low=1,
         high=10_000_000,
     )
     flush_timeout_s: float = setting(
         10.0,
-        "How long a checkpoint waits for outputs to be acknowledged before the next try.",
-        "no output would be acknowledged in time",
+        "Longest wait of a checkpoint for acknowledgement of its outputs. Then it is tried again.",
         unit="s",
         low=0.1,
         high=60,
     )
     revoke_timeout_s: float = setting(
         20.0,
-        "How long the last checkpoint of a partition may take that another worker takes over. At most a fifth of "
-        "max.poll.interval.ms, after which the group would go on without.",
-        "the partition would be taken away before its checkpoint",
+        "Time limit of the last checkpoint of a revoked partition. At most a fifth of max.poll.interval.ms, after "
+        "which the group would evict this worker.",
         unit="s",
         low=0.1,
         high=60,
     )
     dead_letters_in_a_row: int = setting(
         1000,
-        "After more messages in a row that cannot be read, the partition is not read on and not committed: its format "
-        "has changed, or the field map is wrong. /readyz says so.",
-        "one bad message would stop everything, or a wrong field map turn a whole topic into dead letters",
+        "Stop reading and committing a partition after more consecutive messages that cannot be decoded: its format "
+        "has changed, or the field map is wrong. /readyz reports it.",
         unit="messages",
         low=1,
         high=1_000_000_000,
     )
     dead_letters_share: float = setting(
         0.5,
-        "Likewise if more than this share of the last 10 000 messages cannot be read.",
-        "a few bad messages would stop everything, or half a topic end as dead letters",
+        "Stop in the same way if more than this share of the last 10 000 messages cannot be decoded.",
         low=0.001,
         high=1,
     )
@@ -220,31 +191,27 @@ class DeliverySection(Section):
 class HealthSection(Section):
     """The HTTP server of /livez, /readyz, /metrics and the status page."""
 
-    enabled: bool = setting(True, "Whether there is one.", "")
+    enabled: bool = setting(True, "Start the server.")
     host: str = setting(
         "127.0.0.1",
-        "Address it listens on; 0.0.0.0 where others ask, as in a pod.",
-        "nobody could ask",
+        "Address to listen on. 0.0.0.0 accepts other machines, as needed in a pod.",
         pattern=r"^\S+$",
         form="an address",
     )
-    port: int = setting(9464, "Port it listens on; 0 = any that is free.", "nobody could ask", low=0, high=65_535)
+    port: int = setting(9464, "Port to listen on. 0 = any free port.", low=0, high=65_535)
     names: tuple[HostName, ...] = setting(
         (),
-        "Names by which the page is asked for, beside addresses, names without a dot and the machine's own; others are "
-        "answered 421, as a browser would send them that was lured here. Probes and Prometheus may use any.",
-        "whoever asks by such a name would be refused",
+        "Host names that may request the page, in addition to IP addresses, names without a dot and this machine's "
+        "name. Others get 421 (protection against DNS rebinding). Probes and Prometheus may use any name.",
         form="a list of host names, without ports",
     )
     page: bool = setting(
         True,
-        "Whether / shows a page with assets, live alerts and their readings, for whoever reaches the port.",
-        "",
+        "Serve a page at / with assets, live alerts and their readings, to any client that reaches the port.",
     )
     stalled_s: float = setting(
         60.0,
-        "Without a turn of the loop for so long, /livez fails and the supervisor restarts the process.",
-        "the process would be killed in the middle of its work, or hang unnoticed",
+        "If an iteration of the loop takes longer, /livez fails and the supervisor restarts the process.",
         unit="s",
         low=1,
         high=3600,
@@ -252,22 +219,21 @@ class HealthSection(Section):
 
     @property
     def paged(self) -> bool:
-        """Whether anybody can look at the page."""
+        """Whether the page is served."""
         return self.enabled and self.page
 
 
 class ReloadSection(Section):
-    """When the settings are read again while the process runs, beside SIGHUP."""
+    """When the configuration is read again while the process runs, in addition to SIGHUP."""
 
     on_change: bool = setting(
         True,
-        "Whether a change of the file takes effect by itself, within two seconds. Off: at the next SIGHUP.",
-        "",
+        "Apply a change of the file within two seconds. If off, at the next SIGHUP.",
     )
 
 
 class LogSection(Section):
-    """What is logged, to standard error."""
+    """The log, on standard error."""
 
-    level: Literal["debug", "info", "warning", "error"] = setting("info", "Least level that is logged.", "")
-    format: Literal["auto", "json", "console"] = setting("auto", "auto: console on a terminal, else json.", "")
+    level: Literal["debug", "info", "warning", "error"] = setting("info", "Lowest level that is logged.")
+    format: Literal["auto", "json", "console"] = setting("auto", "auto: console on a terminal, otherwise json.")

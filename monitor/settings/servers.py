@@ -1,7 +1,7 @@
-"""Sections of the settings for the servers of others: Kafka and InfluxDB.
+"""Sections for Kafka and InfluxDB.
 
-A secret is given as a text or, better, as the path of a file that holds it (`*_file`), which `configuration.load`
-reads. What depends on two settings, or on files, is checked in configuration_checks.py.
+A secret is given as a text or, better, as the path of a file (`*_file`), which load.py reads. Combinations, and files
+that must exist, are checked in checks.py.
 """
 
 from typing import Any, Literal
@@ -11,50 +11,44 @@ from pydantic import SecretStr
 from monitor.settings.base import Section, setting
 
 _HOST = r"([^\s,:@/]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}"
+_PATH_FORM = "a path, or empty"
 
 
 class KafkaSection(Section):
-    """How Kafka is reached, by the source, the outputs and the recorder alike."""
+    """Connection to Kafka, used by source, outputs and recorder."""
 
     bootstrap_servers: str = setting(
         "localhost:9092",
-        "Brokers to begin with, separated by commas.",
-        "no broker would be found",
+        "First brokers to connect to, separated by commas.",
         pattern=rf"^{_HOST}(,{_HOST})*$",
         form="host:port, or several separated by commas",
     )
     security_protocol: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = setting(
         "plaintext",
-        "Whether the connection is encrypted (ssl) and a password is asked for (sasl).",
-        "no broker would answer",
+        "Encryption (ssl) and login (sasl) of the connection.",
     )
     sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI", "OAUTHBEARER"] = setting(
-        "", "How the user is proved; empty = none is asked for.", "every broker would refuse the login"
+        "", "Login method. Empty = no login."
     )
-    sasl_username: str = setting("", "User name.", "every broker would refuse the login")
-    sasl_password: SecretStr = setting(SecretStr(""), "Password.", "every broker would refuse the login")
-    sasl_password_file: str = setting(
-        "", "File that holds the password; read at the start.", "", form="a path, or empty"
-    )
+    sasl_username: str = setting("", "User name.")
+    sasl_password: SecretStr = setting(SecretStr(""), "Password.")
+    sasl_password_file: str = setting("", "File with the password, read at start.", form=_PATH_FORM)
     ssl_ca_location: str = setting(
-        "", "File of the authorities that vouch for the brokers; empty = the system's.", "", form="a path, or empty"
+        "", "File with the certificate authorities of the brokers. Empty = those of the system.", form=_PATH_FORM
     )
-    ssl_certificate_location: str = setting("", "File of the client's certificate.", "", form="a path, or empty")
-    ssl_key_location: str = setting("", "File of the client's key.", "", form="a path, or empty")
-    ssl_key_password: SecretStr = setting(SecretStr(""), "Password of the client's key.", "the key could not be read")
-    ssl_key_password_file: str = setting(
-        "", "File that holds that password; read at the start.", "", form="a path, or empty"
-    )
+    ssl_certificate_location: str = setting("", "File with the client's certificate.", form=_PATH_FORM)
+    ssl_key_location: str = setting("", "File with the client's key.", form=_PATH_FORM)
+    ssl_key_password: SecretStr = setting(SecretStr(""), "Password of the client's key.")
+    ssl_key_password_file: str = setting("", "File with that password, read at start.", form=_PATH_FORM)
     options: dict[str, Any] = setting(
         {},
-        "Further options of librdkafka by their own names, for the consumer and the producer. Those that would break "
-        "what docs/delivery.md promises are refused.",
-        "the client would not start",
+        "Further options of librdkafka, by their own names, for consumer and producer. Options that would break a "
+        "guarantee of docs/delivery.md are refused.",
         form="a table of librdkafka's options",
     )
 
     def client(self) -> dict[str, str | int | float | bool]:
-        """The configuration of a librdkafka client, with its secrets; what is empty is left out."""
+        """Return the configuration of a librdkafka client, with its secrets and without empty settings."""
         given = {
             "bootstrap.servers": self.bootstrap_servers,
             "security.protocol": self.security_protocol,
@@ -70,44 +64,32 @@ class KafkaSection(Section):
 
 
 class RecorderSection(Section):
-    """Alerts and scores from their topics to InfluxDB, by a consumer group of its own."""
+    """Copying alerts and scores from their topics to InfluxDB, with a consumer group of its own."""
 
-    enabled: bool = setting(False, "Whether this process records too, in a thread of its own.", "")
+    enabled: bool = setting(False, "Run the recorder in this process, in its own thread.")
     url: str = setting(
         "http://localhost:8086",
-        "Of the server, without a user or password.",
-        "no server would be found",
+        "URL of the server, without user and password.",
         pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$",
         form="http(s)://host:port",
     )
-    org: str = setting("monitor", "Organisation.", "the server would refuse every point", pattern="^.+$", form="a name")
-    bucket: str = setting("monitor", "Bucket.", "the server would refuse every point", pattern="^.+$", form="a name")
-    token: SecretStr = setting(
-        SecretStr(""), "Token; empty = the server asks for none.", "every write would be refused"
-    )
+    org: str = setting("monitor", "Organisation.", pattern="^.+$", form="a name")
+    bucket: str = setting("monitor", "Bucket.", pattern="^.+$", form="a name")
+    token: SecretStr = setting(SecretStr(""), "Token. Empty = the server asks for none.")
     token_file: str = setting(
-        "", "File that holds the token; read at the start, and again when it is refused.", "", form="a path, or empty"
+        "", "File with the token, read at start and again when the server refuses it.", form=_PATH_FORM
     )
     group: str = setting(
         "",
-        "Consumer group of the recorder; empty = source.group with -recorder appended.",
-        "no offset could be committed",
+        "Consumer group of the recorder. Empty = source.group with -recorder appended.",
         pattern=r"^[A-Za-z0-9._-]{0,210}$",
         form="at most 210 of the characters A-Z a-z 0-9 . _ -",
     )
     batch_points: int = setting(
         5000,
-        "Points per write, as the server's makers advise.",
-        "no point would be written, or a write be refused as too large",
+        "Points per write. InfluxDB's documentation advises 5000.",
         unit="points",
         low=1,
         high=50_000,
     )
-    timeout_s: float = setting(
-        10.0,
-        "How long a write may take.",
-        "every write would fail, or a dead server not be noticed",
-        unit="s",
-        low=0.1,
-        high=120,
-    )
+    timeout_s: float = setting(10.0, "Time limit of a write.", unit="s", low=0.1, high=120)

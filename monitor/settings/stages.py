@@ -1,7 +1,6 @@
-"""Sections of the settings for how messages become windows, and scores alerts.
+"""Sections for decoding, windows, sensors and alerts.
 
-Ranges are never wider than those the stages in monitor/core accept; what depends on two settings is checked in
-configuration_checks.py.
+Ranges are never wider than what the stages in monitor/core accept. Combinations are checked in checks.py.
 """
 
 from typing import Any, Literal
@@ -9,96 +8,83 @@ from typing import Any, Literal
 from monitor.core.decode.format import Format
 from monitor.settings.base import Section, setting
 
-_UNREAD = "every message would become a dead letter"
+
+def _field_name(default: str, text: str) -> Any:
+    """Return a setting that names a JSON field."""
+    return setting(default, text, pattern="^.+$", form="a field's name")
 
 
 class FormatSection(Section):
-    """How the bytes of a message are read. csv and npz files give messages of json_wide with the default names."""
+    """How a message is decoded. Rows of csv and npz files have their own layout."""
 
     kind: Literal["json_long", "json_wide", "influx_line", "telegraf_json"] = setting(
         "json_wide",
-        "json_long: one reading per message. json_wide: all channels of an asset at a time. influx_line and "
-        "telegraf_json: what Telegraf's Kafka output writes by default, and with data_format = json.",
-        _UNREAD,
+        "Format of a message. json_long: one reading. json_wide: all channels of an asset at one time. influx_line and "
+        "telegraf_json: written by Telegraf's Kafka output, by default and with data_format = json.",
     )
-    asset: str = setting("asset", "JSON field with the asset's name.", _UNREAD, pattern="^.+$", form="a field's name")
-    channel: str = setting(
-        "channel", "JSON field with the channel's name (json_long).", _UNREAD, pattern="^.+$", form="a field's name"
-    )
-    timestamp: str = setting("timestamp", "JSON field with the time.", _UNREAD, pattern="^.+$", form="a field's name")
-    value: str = setting(
-        "value", "JSON field with the value (json_long).", _UNREAD, pattern="^.+$", form="a field's name"
-    )
-    values: str = setting(
-        "values", "JSON field with the table of values (json_wide).", _UNREAD, pattern="^.+$", form="a field's name"
-    )
+    asset: str = _field_name("asset", "JSON field with the asset's name.")
+    channel: str = _field_name("channel", "JSON field with the channel's name (json_long).")
+    timestamp: str = _field_name("timestamp", "JSON field with the time.")
+    value: str = _field_name("value", "JSON field with the value (json_long).")
+    values: str = _field_name("values", "JSON field with the table of values (json_wide).")
     asset_from: Literal["field", "tag", "key"] = setting(
         "field",
-        "Where the asset's name stands: in a field (JSON), a tag (Telegraf), or the message's key (any).",
-        _UNREAD,
+        "Source of the asset's name: a field (JSON), a tag (Telegraf), or the message's key (any format).",
     )
-    asset_tag: str = setting(
-        "host", "Tag with the asset's name (Telegraf).", _UNREAD, pattern="^.+$", form="a tag's name"
-    )
+    asset_tag: str = setting("host", "Tag with the asset's name (Telegraf).", pattern="^.+$", form="a tag's name")
     timestamp_unit: Literal["ms", "s", "us", "ns", "iso"] = setting(
         "ms",
-        "Unit of the times. Telegraf writes ns as line protocol and s as JSON; iso is a text in ISO 8601.",
-        "readings would lie in the wrong millennium",
+        "Unit of the times. Telegraf writes ns in line protocol and s in JSON. iso is a text in ISO 8601.",
+        otherwise="readings would be dated in the wrong millennium",
     )
     max_message_bytes: int = setting(
         1_048_576,
-        "A longer message is a dead letter. Kafka's own default limit.",
-        _UNREAD,
+        "A longer message is a dead letter. The default is Kafka's own limit.",
         unit="bytes",
         low=1,
         high=2**30,
     )
-    max_channels: int = setting(
-        256, "A message with more different channels is a dead letter.", _UNREAD, low=1, high=65_536
-    )
+    max_channels: int = setting(256, "A message with more distinct channels is a dead letter.", low=1, high=65_536)
     max_future_s: float = setting(
         300.0,
-        "A reading further ahead of its message's own time is a dead letter: one such reading would make all others "
-        "late. Five minutes covers badly set plant clocks.",
-        "a wrong clock would make all other readings late",
+        "A reading further ahead of its message's own time is a dead letter. A single such reading would make all "
+        "other readings late. Five minutes allow for badly set clocks in a plant.",
         unit="s",
         low=0,
         high=31_536_000,
     )
 
     def build(self) -> Format:
-        """The decoder's own form of these settings. Raises ValueError if they contradict one another."""
+        """Return the decoder's form of these settings. Raises ValueError if they contradict one another."""
         same = self.model_dump(exclude={"max_future_s"})
         return Format(**same, max_future_ms=round(self.max_future_s * 1000))
 
 
 class WindowsSection(Section):
-    """The grid that readings are placed on, and the windows cut from it.
+    """The grid of event time for readings, and the windows cut from it.
 
-    After a change of step_s or length, snapshots no longer fit, and all state starts anew.
+    After a change of step_s or length, old snapshots are refused and all state is built up again.
     """
 
     step_s: float = setting(
         1.0,
-        "Grid period. Set it to the period of the readings: shorter leaves holes, longer keeps the last reading only.",
-        "there would be no grid to place readings on",
+        "Grid period. Set it to the period of the readings: a shorter period leaves holes, a longer one keeps only the "
+        "last reading.",
         unit="s",
         low=0.001,
         high=86_400,
     )
     length: int = setting(
         64,
-        "Window length L. 64 found slow faults better than 32 at the same cost per step.",
-        "a window would hold nothing to compare, or more than fits into memory",
+        "Window length L. 64 steps found slow faults better than 32 at the same cost per step.",
         unit="steps",
         low=4,
         high=1024,
     )
     lateness_s: float = setting(
         2.0,
-        "How long after an asset's newest reading an older one still counts. It delays scores by as much, unless all "
-        "channels have arrived.",
-        "steps would close before their readings are there, or never",
+        "Accept a reading that is older than the asset's newest one by at most this. Scores are delayed by the same "
+        "time, unless all channels have arrived.",
         unit="s",
         low=0,
         high=86_400,
@@ -106,65 +92,60 @@ class WindowsSection(Section):
     max_gap: int = setting(
         16,
         "A longer hole restarts the asset's window, which costs `length` steps without a score.",
-        "windows would join what is not connected",
         unit="steps",
         low=0,
         high=1023,
     )
     max_fill: int = setting(
         4,
-        "How many steps a channel's last value stands in for missing ones. They count as not observed.",
-        "a dead channel would look constant",
+        "Fill a missing value with the channel's last one for at most this many steps. Filled cells count as not "
+        "observed.",
         unit="steps",
         low=0,
         high=1023,
     )
     min_observed: float = setting(
         0.5,
-        "Share of a window's cells that must be measured for it to be scored.",
-        "no window would ever be scored",
+        "Share of a window's cells that must be measured. A window with less is not scored.",
+        otherwise="no window would ever be scored",
         low=0,
         high=1,
     )
     idle: int = setting(
         5,
-        "Steps without a reading of an asset, by the time of the others in its partition, after which its open steps "
-        "close.",
-        "an asset would be silent at once, or its last steps would never close",
+        "Close an asset's open steps after this many steps without a reading from it, by the time of the partition's "
+        "other assets.",
         unit="steps",
         low=1,
         high=1_000_000,
     )
     max_assets: int = setting(
         10_000,
-        "Assets per partition; beyond it one that was silent for `forget_s` gives way, or readings are counted and "
-        "dropped. Guards the memory against a flood of names.",
-        "every reading would be dropped, or the memory would have no bound",
+        "Assets per partition. When all places are taken, a new asset replaces one that was silent for `forget_s`. If "
+        "there is none, its readings are counted and dropped. Bounds the memory against a flood of names.",
         low=1,
         high=65_536,
     )
     max_channels: int = setting(
         64,
-        "Different channels of all assets; readings of more are counted and dropped.",
-        "there would be nothing to score",
+        "Distinct channels of all assets. Readings of further channels are counted and dropped.",
         low=1,
         high=4096,
     )
     new_assets: int = setting(
         600,
-        "New assets a minute, per partition and by the time of its readings; readings of more are counted and dropped "
-        "meanwhile. Until the first `length` steps are over, as many as `max_assets` come in at once. 600: 10 000 "
-        "machines that are switched on later, one by one, are in after 17 minutes; a flood takes as long to fill the "
-        "room.",
-        "no asset would be let in, or a flood of names take all the room at once",
+        "New assets a minute, per partition and by the time of its readings. Readings of further new assets are "
+        "counted and dropped. During the first `length` steps up to `max_assets` are accepted at once. With 600, 10 "
+        "000 machines that are switched on later are accepted within 17 minutes, and a flood of names needs as long to "
+        "fill the places.",
         low=1,
         high=65_536,
     )
     forget_s: float = setting(
         86_400.0,
-        "When there are `max_assets`, the one silent longest gives way to a new one if it was silent for so long, and "
-        "for `idle` steps. A day: machines that rest overnight keep their place. One with an alert never gives way.",
-        "machines that rest would give way to every new name",
+        "With `max_assets` in memory, a new asset replaces the asset that was silent longest, if it was silent for "
+        "this time and for `idle` steps. After a day, machines that rest overnight keep their place. An asset with an "
+        "open alert is never replaced.",
         unit="s",
         low=1,
         high=31_536_000,
@@ -172,46 +153,42 @@ class WindowsSection(Section):
 
     @property
     def step_ms(self) -> int:
-        """The grid period in the core's unit."""
+        """Grid period in the core's unit."""
         return round(self.step_s * 1000)
 
     def arguments(self) -> dict[str, Any]:
-        """What `monitor.core.windows.windows.Windows` is made from."""
+        """Return the arguments of `monitor.core.windows.windows.Windows`."""
         same = self.model_dump(exclude={"step_s", "lateness_s", "forget_s"})
-        forget_ms = max(round(self.forget_s * 1000), self.idle * self.step_ms)  # before, its last steps are still open
+        forget_ms = max(round(self.forget_s * 1000), self.idle * self.step_ms)  # earlier, its last steps are still open
         spans = {"lateness_ms": round(self.lateness_s * 1000), "forget_ms": forget_ms}
         return {**same, **spans, "step_ms": self.step_ms}
 
 
 class SensorsSection(Section):
-    """Checks that tell a faulty sensor from a faulty machine. What is normal of a channel is learned with the model."""
+    """Checks that distinguish a faulty sensor from a faulty machine. A channel's normal behaviour is learned."""
 
     low: dict[str, float] = setting(
         {},
-        "Smallest value that a channel's sensor can truly read, by channel, in its own unit. Readings below are not "
-        "believed.",
-        "no reading would be believed",
+        "Smallest value that a channel's sensor can measure, by channel, in the channel's own unit. A lower reading "
+        "counts as a sensor fault.",
         form="a table of numbers by channel",
     )
     high: dict[str, float] = setting(
         {},
-        "Largest such value, by channel. None is assumed.",
-        "no reading would be believed",
+        "Largest value that a channel's sensor can measure, by channel. Without an entry there is no limit.",
         form="a table of numbers by channel",
     )
     skip: tuple[str, ...] = setting(
         (),
-        "Channels that are judged by low and high only: by nature they rest, fall silent or spike more than the "
-        "history showed.",
-        "",
+        "Channels checked against low and high only, since they naturally rest, fall silent or spike more than in the "
+        "history.",
         form="a list of channels",
     )
     clock_s: float = setting(
         30.0,
-        "How far an asset's clock may be off before it is called wrong: readings ahead of their messages' timestamps, "
-        "or steadily later than those of the other assets. 0 = not judged. More than format.max_future_s ahead is a "
-        "dead letter before it comes to this.",
-        "every clock would be wrong, or none",
+        "Report an asset's clock as wrong if it is off by more than this: readings ahead of their messages' "
+        "timestamps, or steadily later than those of other assets. 0 = off. A reading ahead by more than "
+        "format.max_future_s is a dead letter already.",
         unit="s",
         low=0,
         high=86_400,
@@ -219,52 +196,48 @@ class SensorsSection(Section):
 
 
 class AlertingSection(Section):
-    """When an anomaly becomes an alert, and when it is over."""
+    """When an anomaly becomes an alert, and when the alert is resolved."""
 
     alarms_per_day: float = setting(
         0.0,
-        "Budget of alarms per asset; 0 = none, and threshold.margin counts. With one, each asset's margin is set, and "
-        "kept, to what held the budget so far; threshold.margin then has no effect. docs/operations.md says how.",
-        "no margin could hold it",
+        "Alarm budget per asset; 0 = none, and threshold.margin applies. With a budget, each asset's margin is set to "
+        "what kept the budget so far, and threshold.margin has no effect. See docs/operations.md.",
         unit="alarms a day",
         low=0,
         high=1000,
     )
     on_delay_s: float = setting(
         3.0,
-        "How long scores must exceed the threshold before an alert fires. A spike of one reading stays in the newest 4 "
-        "steps for as long.",
-        "no alert would ever fire",
+        "Scores must exceed the threshold for this time before an alert fires. A spike of one reading stays in the "
+        "newest 4 steps for as long.",
         unit="s",
         low=0,
         high=86_400,
     )
     off_delay_s: float = setting(
         10.0,
-        "How long scores must stay below before it is resolved.",
-        "an alert would never be resolved",
+        "Scores must stay below the threshold for this time before the alert is resolved.",
         unit="s",
         low=0,
         high=86_400,
     )
     deadband: float = setting(
         0.1,
-        "Below means below (1 - deadband) x threshold, so that a score at the limit does not switch it on and off.",
-        "an alert would never be resolved",
+        "Below means below (1 - deadband) x threshold, so that a score near the threshold does not switch an alert on "
+        "and off.",
+        otherwise="an alert would never be resolved",
         low=0,
         high=0.9,
     )
     critical_ratio: float = setting(
         2.0,
-        "score / threshold from which an alert is critical.",
-        "every alert would be critical, or none",
+        "An alert is critical from this ratio of score to threshold.",
         low=1,
         high=1000,
     )
     update_s: float = setting(
         300.0,
-        "At most one update of a firing alert that gets worse in this time.",
-        "updates would flood the topic",
+        "Publish at most one update in this time of a firing alert that gets worse.",
         unit="s",
         low=1,
         high=86_400,

@@ -1,0 +1,93 @@
+"""All sections of the configuration together, each valid by itself.
+
+`tree.Settings` adds that they are valid together. The two are apart because combinations are checked in checks.py,
+which needs the sections, and because load.py names every bad value before it checks combinations.
+"""
+
+from typing import Any
+
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from monitor.settings.base import Section, setting
+from monitor.settings.learning import ModelSection, ThresholdSection, TrainingSection
+from monitor.settings.process import (
+    DeliverySection,
+    HealthSection,
+    LogSection,
+    OutputsSection,
+    ReloadSection,
+    SourceSection,
+    StoreSection,
+)
+from monitor.settings.servers import KafkaSection, RecorderSection
+from monitor.settings.stages import AlertingSection, FormatSection, SensorsSection, WindowsSection
+
+PREFIX = "MONITOR_"
+
+
+class Sections(BaseSettings):
+    """The fields of `tree.Settings`."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+    )
+
+    name: str = setting(
+        "monitor",
+        "Name of this detector. It is part of the ids of alerts, so do not change it while alerts are open.",
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+        form="1 to 64 of the characters A-Z a-z 0-9 . _ -",
+    )
+    source: SourceSection = SourceSection()
+    format: FormatSection = FormatSection()
+    windows: WindowsSection = WindowsSection()
+    model: ModelSection = ModelSection()
+    training: TrainingSection = TrainingSection()
+    threshold: ThresholdSection = ThresholdSection()
+    alerting: AlertingSection = AlertingSection()
+    sensors: SensorsSection = SensorsSection()
+    outputs: OutputsSection = OutputsSection()
+    kafka: KafkaSection = KafkaSection()
+    recorder: RecorderSection = RecorderSection()
+    store: StoreSection = StoreSection()
+    delivery: DeliverySection = DeliverySection()
+    health: HealthSection = HealthSection()
+    log: LogSection = LogSection()
+    reload: ReloadSection = ReloadSection()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - part of the signature, as are the next three
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what is passed, and nothing from the process: load.py reads the sources, to name every mistake."""
+        return (init_settings,)
+
+    def value(self, key: str) -> Any:
+        """Return the value of a key such as `windows.length`."""
+        section, _, leaf = key.rpartition(".")
+        return getattr(getattr(self, section) if section else self, leaf)
+
+
+def sections() -> dict[str, type[Section]]:
+    """Return the sections by name, in order."""
+    return {
+        name: field.annotation
+        for name, field in Sections.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+    }
+
+
+def fields() -> dict[str, FieldInfo]:
+    """Return every setting by its key, in order."""
+    inner = {f"{part}.{name}": field for part, kind in sections().items() for name, field in kind.model_fields.items()}
+    return {"name": Sections.model_fields["name"], **inner}
