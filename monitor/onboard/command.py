@@ -20,7 +20,7 @@ from monitor.observe.clock import wall_ms
 from monitor.onboard.cost import estimate, measure
 from monitor.onboard.dashboard import Language, dashboard_text
 from monitor.onboard.format.bytes import example
-from monitor.onboard.format.recognise import DetectedFormat, UnknownFormat, recognise
+from monitor.onboard.format.recognise import DetectedFormat, UnknownFormat, recognise, table_format
 from monitor.onboard.report import costs, remarks, report
 from monitor.onboard.settings import Chosen, decide, written
 from monitor.onboard.survey import Survey, non_numeric, survey
@@ -43,7 +43,8 @@ def onboard(base: Settings, limit: int, out: Path, language: Language, *, force:
     now = wall_ms()
     sample = make_sample(base, limit, lambda text: print(f"monitor: {text}", file=sys.stderr))  # 1
     try:
-        recognised = recognise(sample.runs, now)  # 2
+        csv = base.source.kind == "files" and base.source.format == "csv"
+        recognised = table_format(sample.runs, now) if csv else recognise(sample.runs, now)  # 2
         figures = _survey(sample, recognised, now, limit)
     except UnknownFormat as refusal:
         _refuse(sample, str(refusal))

@@ -91,7 +91,7 @@ def estimate(settings: Settings, figures: Survey, measured: Measured, held: int)
 def measure(settings: Settings, runs: Sequence[Sequence[Message]], figures: Survey, now: int) -> Measured:
     """Do the work for a while; `now` is ms UTC."""
     torch.set_num_threads(settings.model.threads)
-    form = settings.format.build()
+    form = settings.message_format()
     run = max(runs, key=lambda each: len(decode(each, form, now)[0]))  # an old run may have had another format
     batch = settings.source.batch_messages
     parts = [run[begin : begin + batch] for begin in range(0, len(run), batch)]

@@ -26,7 +26,7 @@ _FORMAT: tuple[str, ...] = (
     "asset_tag",
     "timestamp_unit",
 )
-_FORMAT += ("max_message_bytes", "max_channels")
+_LIMITS = ("max_message_bytes", "max_channels")
 _ROOM = 1.25  # for channels and assets that the sample did not show
 _SCARCE = 0.6  # of the cells of an asset hold a reading; the default refuses windows below a half
 _SCORED = 0.8  # of what an asset usually has measured, to be scored
@@ -44,7 +44,8 @@ class Chosen(NamedTuple):
 def decide(base: Settings, recognised: DetectedFormat, figures: Survey) -> dict[str, Chosen]:
     """Settings by key, those that come out as the default among them."""
     told = recognised.told
-    chosen = {f"format.{name}": Chosen(getattr(recognised.format, name), told.get(name, "")) for name in _FORMAT}
+    names = _LIMITS if recognised.format.kind == "csv" else _FORMAT + _LIMITS  # rows of csv files need no field map
+    chosen = {f"format.{name}": Chosen(getattr(recognised.format, name), told.get(name, "")) for name in names}
     chosen |= _grid(base, figures)
     chosen |= _room(base, figures)
     return chosen

@@ -13,8 +13,9 @@ import numpy as np
 import structlog
 
 from monitor.connectors.base import BySource, Committer, Sample, Sink, Source
-from monitor.connectors.files.source import FileSink, FileSource
-from monitor.connectors.files.tables import TIME_COLUMNS, legal, moment
+from monitor.connectors.files.sink import FileSink
+from monitor.connectors.files.source import FileSource, OffsetOptions, ReplayOptions
+from monitor.connectors.files.tables import TIME_COLUMNS, TableOptions, legal
 from monitor.connectors.influx import InfluxSink
 from monitor.connectors.kafka.sample import sample_topic
 from monitor.connectors.kafka.sink import KafkaSink, create_topics
@@ -22,6 +23,7 @@ from monitor.connectors.kafka.source import KafkaSource
 from monitor.connectors.kafka.transactions import KafkaTransactions
 from monitor.connectors.memory.client import MemoryBroker, MemorySink, MemorySource
 from monitor.core.decode.decode import decode
+from monitor.core.decode.times import parse_time
 from monitor.core.records import Message, Partition
 from monitor.observe.clock import wall_ms
 from monitor.observe.metrics import Metrics
@@ -63,17 +65,12 @@ def make_source(settings: Settings, blobs: Blobs | None, metrics: Metrics, broke
             on_deleted=lambda number: metrics.add("monitor_messages_lost_total", number),
         )
     if source.kind == "files":
-        offsets = f"offsets/{source.group}.json"
         return FileSource(
             source.paths,
             source.format,
-            asset=source.asset,
-            ignore=source.ignore,
-            time_column=source.time_column,
-            times_of=_times_of(settings),
-            speed=source.speed,
-            committed=None if blobs is None else _read_offsets(blobs, offsets),
-            save=None if blobs is None else lambda committed: _write_offsets(blobs, offsets, committed),
+            tables=_table_options(settings),
+            replay=ReplayOptions(source.speed, _times_of(settings)),
+            offsets=_offset_options(blobs, f"offsets/{source.group}.json"),
             on_notice=_complaint(metrics, "source"),
         )
     assert broker is not None, "a source in memory needs the broker it reads from"
@@ -88,7 +85,7 @@ def make_sample(settings: Settings, limit: int, tell: Callable[[str], None]) -> 
     source = settings.source
     if source.kind == "kafka":
         return sample_topic(settings.kafka.client(), source.topics[0], f"{source.group}-onboard", limit)
-    files = FileSource(source.paths, source.format, on_notice=tell)
+    files = FileSource(source.paths, source.format, tables=_table_options(settings), on_notice=tell)
     runs: dict[Partition, list[Message]] = {}
     files.open(dict.fromkeys, lambda _: None, lambda _: None)
     try:
@@ -174,7 +171,7 @@ def file_asset(asset: str, path: Path) -> str:
 
 def file_time(text: str) -> int:
     """A time as in csv files, in ms UTC. Raises ValueError."""
-    return moment(text.strip())
+    return parse_time(text.strip())
 
 
 def time_columns(time_column: str) -> tuple[str, ...]:
@@ -190,7 +187,7 @@ def _token(settings: Settings) -> str:
 
 def _times_of(settings: Settings) -> Callable[[Sequence[bytes]], list[int | None]]:
     """The times the first readings of lines tell of."""
-    form, nowhere = settings.format.build(), Partition("lines", 0)
+    form, nowhere = settings.message_format(), Partition("lines", 0)
 
     def times_of(lines: Sequence[bytes]) -> list[int | None]:
         messages = [Message(nowhere, number, None, line, 0) for number, line in enumerate(lines)]
@@ -200,6 +197,18 @@ def _times_of(settings: Settings) -> Callable[[Sequence[bytes]], list[int | None
         return [times.get(number) for number in range(len(lines))]
 
     return times_of
+
+
+def _table_options(settings: Settings) -> TableOptions:
+    source = settings.source
+    return TableOptions(source.asset, source.ignore, source.time_column)
+
+
+def _offset_options(blobs: Blobs | None, name: str) -> OffsetOptions:
+    """Keep offsets of files in the store; without a store they are kept in memory."""
+    if blobs is None:
+        return OffsetOptions()
+    return OffsetOptions(_read_offsets(blobs, name), lambda committed: _write_offsets(blobs, name, committed))
 
 
 def _read_offsets(blobs: Blobs, name: str) -> dict[Partition, int]:

@@ -58,7 +58,7 @@ def make_pipeline(settings: Settings, partition: Partition) -> Pipeline:
     """The stages of one partition, in their first state."""
     alerting, windows, sensors = settings.alerting, settings.windows, settings.sensors
     return Pipeline(
-        settings.format.build(),
+        settings.message_format(),
         Windows(**settings.windows.arguments()),
         Threshold(**settings.threshold.arguments()),
         make_budget(settings),

@@ -20,7 +20,7 @@ from monitor.settings.sections import Sections
 
 _CELL = 5  # bytes of a float32 and its mark "observed"
 _COPIES = 2  # of the history during a training: as stored, and scaled
-_TABLES = Format("json_wide")  # rows of csv and npz files become messages in this format
+_DEFAULT = Format("json_wide")
 _REVOKE_SHARE = 0.2  # of max.poll.interval.ms: the rest is for other work between two polls
 
 
@@ -105,8 +105,8 @@ def _tables(settings: Sections) -> Iterator[Problem]:
     if settings.source.kind != "files" or settings.source.format == "jsonl":
         return
     for name in ("kind", "asset", "timestamp", "values", "asset_from", "timestamp_unit"):
-        if getattr(settings.format, name) != getattr(_TABLES, name):
-            consequence = f"rows become messages with {name} {getattr(_TABLES, name)}; every one would be a dead letter"
+        if getattr(settings.format, name) != getattr(_DEFAULT, name):
+            consequence = "rows of csv and npz files have their own layout, so it would be ignored"
             yield problem(consequence, "source.format", f"format.{name}")
 
 

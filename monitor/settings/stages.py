@@ -59,6 +59,12 @@ class FormatSection(Section):
         same = self.model_dump(exclude={"max_future_s"})
         return Format(**same, max_future_ms=round(self.max_future_s * 1000))
 
+    def build_table(self, kind: str) -> Format:
+        """Return the format of rows of files of `kind`, csv or npz, with the limits of these settings."""
+        limits = self.model_dump(include={"max_message_bytes", "max_channels"})
+        limits["max_future_ms"] = round(self.max_future_s * 1000)
+        return Format("csv", asset_from="key", **limits) if kind == "csv" else Format("json_wide", **limits)
+
 
 class WindowsSection(Section):
     """The grid of event time for readings, and the windows cut from it.

@@ -9,6 +9,7 @@ from typing import Self
 
 from pydantic import model_validator
 
+from monitor.core.decode.format import Format
 from monitor.settings.checks import ContradictionError, check
 from monitor.settings.sections import PREFIX, Sections, fields, sections
 
@@ -34,3 +35,8 @@ class Settings(Sections):
         if problems:
             raise ContradictionError(problems)
         return self
+
+    def message_format(self) -> Format:
+        """Return the format of the source's messages. Raises ValueError if its settings contradict one another."""
+        tables = self.source.kind == "files" and self.source.format != "jsonl"
+        return self.format.build_table(self.source.format) if tables else self.format.build()

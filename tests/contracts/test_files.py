@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from monitor.connectors.files.source import FileSink, FileSource
+from monitor.connectors.files.sink import FileSink
+from monitor.connectors.files.source import FileSource, OffsetOptions
 from monitor.core.records import Partition, Record
 from tests.contracts.sink_contract import ByteSinkContract, PlainRecords
 from tests.contracts.source_contract import SourceContract
@@ -42,7 +43,9 @@ class _SourceHarness:
         def save(offsets: Mapping[Partition, int]) -> None:
             self.committed[group] = dict(offsets)
 
-        return FileSource([self.path(part) for part in partitions], committed=self.committed.get(group), save=save)
+        return FileSource(
+            [self.path(part) for part in partitions], offsets=OffsetOptions(self.committed.get(group, {}), save)
+        )
 
 
 class _SinkHarness(PlainRecords):

@@ -85,6 +85,19 @@ def test_a_file_becomes_a_configuration(kind: str) -> None:
     assert "more must pass" in result.stdout
 
 
+def test_a_csv_file_becomes_a_configuration() -> None:
+    """Rows of csv need no field map: only the source's settings say how they are read."""
+    rows = (f"{1_750_000_000 + n},{n % 7},{n % 5}" for n in range(STEPS))
+    Path("pump-07.csv").write_text("\n".join(["Zeit,flow,pressure", *rows]))
+    result = monitor("onboard", "--file", "pump-07.csv", "-s", "source.format=csv", "-s", "source.time_column=Zeit")
+    assert result.exit_code == 0, result.output
+    settings = load(Path("monitor.toml"), {}, {})
+    assert (settings.source.format, settings.source.time_column) == ("csv", "Zeit")
+    assert not [key for key in flat(Path("monitor.toml")) if key.startswith("format.")]
+    assert re.search(r"^assets    1: pump-07", result.stdout, re.MULTILINE)
+    assert monitor("check", "-c", "monitor.toml").exit_code == 0
+
+
 @pytest.mark.parametrize("language", ["flux", "influxql"])
 def test_a_dashboard_comes_with_it(language: str) -> None:
     """It is named in the report, valid JSON in the language asked for, and of the assets and channels of the sample."""

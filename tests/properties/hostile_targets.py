@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from monitor.connectors.files.tables import csv_rows
+from monitor.connectors.files.tables import TableOptions, csv_rows
 from monitor.core.decode.decode import decode
 from monitor.core.decode.format import Format
 from monitor.core.publish import alert_record
@@ -164,7 +164,7 @@ class Table(Alone):
 
     def judge(self, given: bytes) -> tuple[bool, Any]:
         self._path.write_bytes(given)
-        table = csv_rows(self._path, "a", (), "", lambda _: None)
+        table = csv_rows(self._path, TableOptions("a"), lambda _: None)
         try:
             table.open()
         except ValueError as error:
@@ -173,8 +173,8 @@ class Table(Alone):
         table.start(0)
         found = list(iter(table.take, None))
         table.close()
-        messages = [Message(READINGS, row.number, None, row.value, NOW) for row in found if row is not None]
-        _, rejected = decode(messages, FORMATS["json_wide"], NOW)
+        messages = [Message(READINGS, row.number, row.key, row.value, NOW) for row in found if row is not None]
+        _, rejected = decode(messages, Format("csv", asset_from="key"), NOW)
         for each in rejected:
             _check_words(each)
         return len(rejected) < len(messages), None

@@ -1,7 +1,6 @@
-"""Rows of a file or of standard input, numbered from 0, for `files.FileSource`: here lines as they are.
+"""Rows of a file or of standard input, numbered from 0, for `FileSource`; this module reads lines as they are.
 
-A row is the value of a message and the time it tells of, if that is known. Blank lines carry nothing: they have a
-number but give no row. Tables (CSV, npz) are in `file_tables.py`.
+A row becomes the value of a message. Blank lines have a number but give no row. `tables.py` reads CSV and npz.
 """
 
 import os
@@ -13,59 +12,60 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
 # Sixteen times the largest message Kafka takes by default. A longer line is cut there, so that a file without line
-# ends cannot fill the memory; what is left of it is no valid message and ends as a dead letter.
+# ends cannot fill the memory. The rest of the line is no valid message and ends as a dead letter.
 MAX_LINE = 16 * 1024 * 1024
 
-# Lines whose times are asked for at once, and bytes after which no more are taken: of one line at a time, the decoder
-# costs 90 µs whatever is in it, of 500 at once 23 µs each (wide lines of 8 channels; benchmarks/backtest.py).
+# Lines decoded at once for their times, and the bytes at which a batch ends. The decoder costs 90 µs a call whatever
+# the line holds, but 23 µs a line in batches of 500 (wide lines of 8 channels; benchmarks/backtest.py).
 LINES, BYTES = 500, 1024 * 1024
 
-TimesOf = Callable[[Sequence[bytes]], list[int | None]]  # the times (ms UTC) lines tell of, None where one tells none
+TimesOf = Callable[[Sequence[bytes]], list[int | None]]  # time in each line, ms UTC; None where a line holds none
 
 
 class Row(NamedTuple):
-    """One message in the making."""
+    """One row of a file, before it becomes a message."""
 
     number: int
     value: bytes
     time: int | None  # ms UTC
+    key: bytes | None = None
 
 
 class Rows(Protocol):
     """The rows of one partition. `open` comes first; `take` never waits."""
 
-    repeatable: bool  # whether row n is the same at the next start, so that a committed offset means something then
+    repeatable: bool  # whether row n is the same at the next start, so that a committed offset keeps its meaning
 
     def open(self) -> None:
-        """Look at the beginning. Raises OSError if it cannot be read, ValueError if it is not what it should be."""
+        """Check the beginning. Raises OSError for an unreadable file, ValueError for one of the wrong form."""
 
     def start(self, number: int) -> None:
-        """Let the next row be `number` or, if that gives none, the first after it."""
+        """Continue with row `number` or, if that row is blank, with the first one after it."""
 
     def take(self) -> Row | None:
-        """The next row; None if there is none yet, or none any more."""
+        """Return the next row; None if no row is there yet, or none is left."""
 
     def finished(self) -> bool:
-        """Whether no row will come any more; asked after `take` gave none."""
+        """Return whether no row is left; valid after `take` returned None."""
 
     def waits_for(self) -> int | None:
-        """The file descriptor to wait for when there is no row yet; None if waiting does not help."""
+        """Return the file descriptor to wait for when no row is there yet; None if waiting does not help."""
 
     def left(self, number: int) -> int:
-        """How many rows from `number` on are known of."""
+        """Return how many rows are known from `number` on."""
 
     def close(self) -> None:
         """Close the file."""
 
 
 class FileRows:
-    """Rows of a regular file, which is taken as complete: what is appended later may be seen or not."""
+    """Rows of a regular file. The file counts as complete: lines appended later may or may not be read."""
 
     repeatable = True
 
     def __init__(self, read: Callable[[int], Generator[Row, None, None]], prepare: Callable[[], int]) -> None:
-        self._read = read  # the rows from a number on
-        self._prepare = prepare  # looks at the file and counts the rows
+        self._read = read  # yields the rows from a number on
+        self._prepare = prepare  # checks the file and counts its rows
         self._count = 0
         self._rows: Generator[Row, None, None] | None = None
         self._finished = False
@@ -92,7 +92,7 @@ class FileRows:
 
     def close(self) -> None:
         if self._rows is not None:
-            self._rows.close()  # and with it the file
+            self._rows.close()  # closes the file, too
         self._finished = True
 
 
@@ -105,8 +105,8 @@ class PipeRows:
         self._descriptor = descriptor
         self._times_of = times_of
         self._lines: deque[bytes] = deque()
-        self._rest = b""  # of a line whose end has not come yet
-        self._cutting = False  # inside a line longer than MAX_LINE, whose beginning was delivered
+        self._rest = b""  # beginning of a line whose end has not come yet
+        self._cutting = False  # inside a line longer than MAX_LINE whose beginning was delivered
         self._number = 0
         self._start = 0
         self._ended = False
@@ -124,6 +124,7 @@ class PipeRows:
                 self._number += 1
                 if line and number >= self._start:
                     return Row(number, line, self._times_of([line])[0] if self._times_of else None)
+
             if self._ended or not select.select([self._descriptor], [], [], 0)[0]:
                 return None
             self._receive(os.read(self._descriptor, 65_536))
@@ -142,11 +143,15 @@ class PipeRows:
         self._ended = True
 
     def _receive(self, data: bytes) -> None:
+        """Cut `data` into lines; no data means the end of the input."""
         self._ended = not data
         *lines, rest = (self._rest + data).split(b"\n")
+
+        # The end of an overlong line: its beginning was delivered, so drop the rest.
         if lines and self._cutting:
             lines, self._cutting = lines[1:], False
         self._lines.extend(lines)
+
         if self._cutting:
             rest = b""
         elif len(rest) > MAX_LINE or (self._ended and rest):
@@ -155,8 +160,8 @@ class PipeRows:
         self._rest = rest
 
 
-def json_lines(path: Path, times_of: TimesOf | None) -> FileRows:
-    """The lines of a file, as they are."""
+def line_rows(path: Path, times_of: TimesOf | None) -> FileRows:
+    """Return the lines of a file as they are."""
 
     def read(start: int) -> Generator[Row, None, None]:
         with path.open("rb") as file:
@@ -169,9 +174,10 @@ def json_lines(path: Path, times_of: TimesOf | None) -> FileRows:
 
 
 def _batches(numbered: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
-    """Lines that are not blank, some at a time."""
+    """Yield the lines that are not blank in batches of at most LINES lines and about BYTES bytes."""
     batch: list[tuple[int, bytes]] = []
     size = 0
+
     for number, line in numbered:
         if line:
             batch.append((number, line))
@@ -179,12 +185,13 @@ def _batches(numbered: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, 
         if len(batch) == LINES or size >= BYTES:
             yield batch
             batch, size = [], 0
+
     if batch:
         yield batch
 
 
 def lines(file: BinaryIO) -> Iterator[bytes]:
-    """Lines without their ends, each cut after MAX_LINE + 1 bytes."""
+    """Yield the lines without their ends, each cut after MAX_LINE + 1 bytes."""
     while line := file.readline(MAX_LINE + 1):
         rest = line
         while rest and not rest.endswith(b"\n"):
@@ -193,7 +200,7 @@ def lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 def count_lines(path: Path) -> int:
-    """How many lines the file has; a last one without an end counts."""
+    """Count the lines of a file; a last line without an end counts."""
     count, last = 0, b"\n"
     with path.open("rb") as file:
         while block := file.read(1 << 20):

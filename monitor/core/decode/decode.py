@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monitor.core.decode.format import Codes, DecodeError, Format, ParsedMessages, Parser, place, shown
+from monitor.core.decode.from_csv import parse_csv
 from monitor.core.decode.from_json import parse_long, parse_telegraf, parse_wide
 from monitor.core.decode.from_line import parse_line
 from monitor.core.decode.times import UNREADABLE, to_ms
@@ -32,6 +33,7 @@ PARSERS: dict[str, Parser] = {
     "json_wide": parse_wide,
     "influx_line": parse_line,
     "telegraf_json": parse_telegraf,
+    "csv": parse_csv,
 }
 Floats64 = npt.NDArray[np.float64]
 
@@ -180,9 +182,11 @@ def _judge_channels(columns: _Columns, form: Format, faults: dict[int, DecodeErr
     bad = _bad_ids(names)
     for reading in _first(bad[columns.channel], columns.row[columns.point], faults):
         name, point = names[columns.channel[reading]], int(columns.point[reading])
-        own = {"json_long": form.channel, "json_wide": place(form.values, name)}.get(form.kind, "fields")
+        own = {"json_long": form.channel, "json_wide": place(form.values, name), "csv": place(name)}
         reason = f"found {shown(name)}, expected {_ID_WORDS}"
-        faults[int(columns.row[point])] = DecodeError("BadId", _at(columns, point, form, own), reason)
+        faults[int(columns.row[point])] = DecodeError(
+            "BadId", _at(columns, point, form, own.get(form.kind, "fields")), reason
+        )
 
 
 def _bad_ids(names: list[str]) -> Bools:

@@ -11,7 +11,14 @@ from typing import Any, NamedTuple
 
 from monitor.core.records import Message
 
-KINDS = ("json_long", "json_wide", "influx_line", "telegraf_json")
+ASSET_FROM = {  # where each kind may name the asset
+    "json_long": ("field", "key"),
+    "json_wide": ("field", "key"),
+    "influx_line": ("tag", "key"),
+    "telegraf_json": ("tag", "key"),
+    "csv": ("key",),
+}
+KINDS = tuple(ASSET_FROM)
 _UNNAMEABLE = re.compile(r'["\\\x00-\x1f]')  # what msgspec takes in no name of a Struct's field
 UNITS = ("ms", "s", "us", "ns", "iso")
 _OWN = (
@@ -30,7 +37,7 @@ class Format:
     timestamp: str = "timestamp"
     value: str = "value"
     values: str = "values"
-    asset_from: str = "field"  # "field" (json_long, json_wide) | "tag" (influx_line, telegraf_json) | "key" (any)
+    asset_from: str = "field"  # one of ASSET_FROM's for the kind
     asset_tag: str = "host"
     timestamp_unit: str = "ms"  # one of UNITS; influx_line has integers only
     max_message_bytes: int = 1_048_576  # Kafka's own default limit for a message
@@ -43,7 +50,7 @@ class Format:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
         if self.timestamp_unit not in UNITS:
             raise ValueError(f"timestamp_unit must be one of {', '.join(UNITS)}, got {self.timestamp_unit!r}")
-        possible = ("field", "key") if self.kind in _OWN else ("tag", "key")
+        possible = ASSET_FROM[self.kind]
         if self.asset_from not in possible:
             raise ValueError(f"asset_from for {self.kind} must be {' or '.join(possible)}, got {self.asset_from!r}")
         if self.kind == "influx_line" and self.timestamp_unit == "iso":

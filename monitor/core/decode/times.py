@@ -19,6 +19,8 @@ _LIMIT = 2**62
 _PER_MS = {"ms": 1, "us": 1000, "ns": 1_000_000}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
+_MILLISECOND = timedelta(milliseconds=1)
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE]\+?\d\d?)?", re.ASCII)
 _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?(?:([Zz])|([+-]\d\d:\d\d))", re.ASCII
 )  # RFC 3339 allows a space for the T; without a zone a time names no instant
@@ -39,6 +41,25 @@ def to_ms(times: Sequence[Any], unit: str) -> Times:
     if unit == "s":
         return np.clip(whole, -_LIMIT // 1000, _LIMIT // 1000) * 1000
     return whole // _PER_MS[unit]
+
+
+def parse_time(text: str) -> int:
+    """Read a time as people write it into tables, in ms UTC. Raises ValueError.
+
+    A text is ISO 8601; without a zone it is UTC. A number counts from 1970 on, and its unit follows from its size: up
+    to 1e11 seconds (the year 5138), then ms, µs and ns by thousands each (1e11 ms is 1973). So every time since 1973 is
+    read correctly in each of these units.
+    """
+    if not _NUMBER.fullmatch(text):
+        moment = datetime.fromisoformat(text)
+        return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // _MILLISECOND
+
+    value = int(text) if text.isdecimal() else float(text)
+    if abs(value) >= 1e20:
+        raise ValueError(text)
+    if abs(value) < 1e11:
+        return round(value * 1_000_000) // 1000  # by way of µs, for int(546694151.66 * 1000) ends in 659
+    return int(value) // (1 if abs(value) < 1e14 else 1_000 if abs(value) < 1e17 else 1_000_000)
 
 
 def _float(time: float) -> float:

@@ -63,6 +63,16 @@ def recognise(runs: Sequence[Sequence[Message]], now: int) -> DetectedFormat:
     return DetectedFormat(form, told, words)
 
 
+def table_format(runs: Sequence[Sequence[Message]], now: int) -> DetectedFormat:
+    """Return the format of rows of csv files, wide enough for their channels. Raises UnknownFormat."""
+    look = [message for run in runs for message in run[:LOOK]]
+    if not look:
+        raise UnknownFormat("there is not a single row")
+    form, told = _limits(Format("csv", asset_from="key"), {"asset_from": "named after its file"}, look, now)
+    _confirm(form, look, now)
+    return DetectedFormat(form, told, "rows of csv files")
+
+
 def _json(messages: Sequence[Message], now: int) -> tuple[Format, Told, str]:
     objects: list[dict[str, Any]] = [msgspec.json.decode(message.value or b"") for message in messages]
     metrics = [_metrics(item) for item in objects]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from monitor.connectors.base import Invalid, Unavailable
-from monitor.connectors.files.source import FileSink
+from monitor.connectors.files.sink import FileSink
 from monitor.core.records import Record
 
 JSON = ("content-type", b"application/json")

@@ -1,6 +1,8 @@
 """How tables become messages, and what is refused."""
 
+import csv
 import json
+import math
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,9 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.connectors.files.lines import Row, Rows
-from monitor.connectors.files.tables import csv_rows, npz_rows
+from monitor.connectors.files.tables import TableOptions, csv_rows, npz_rows
 from monitor.core.decode.decode import Format, decode
-from monitor.core.records import Message, Partition
+from monitor.core.records import Message, Partition, ReadingBatch, Rejected
+
+FORMAT = Format("csv", asset_from="key")
+NOW = 1_800_000_000_000
 
 
 def _rows(rows: Rows, start: int = 0) -> list[Row]:
@@ -33,28 +38,42 @@ def _rows(rows: Rows, start: int = 0) -> list[Row]:
 def _csv(tmp_path: Path, text: str | bytes, *ignore: str, time_column: str = "", start: int = 0) -> list[Row]:
     path = tmp_path / "pump 1.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return _rows(csv_rows(path, "pump", ignore, time_column, lambda _: None), start)
+    return _rows(csv_rows(path, TableOptions("pump", ignore, time_column), lambda _: None), start)
 
 
-def _values(row: Row) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads(row.value)["values"]
-    return values
+def _decode(rows: list[Row]) -> tuple[ReadingBatch, list[Rejected]]:
+    return decode(
+        [Message(Partition("t", 0), row.number, row.key, row.value, row.time or 0) for row in rows], FORMAT, NOW
+    )
+
+
+def _values(row: Row) -> dict[str, float]:
+    """The readings that the decoder finds in a row of CSV, by channel; all of the asset and time of the row."""
+    readings, rejected = _decode([row])
+    assert rejected == []
+    assert readings.assets in {("pump",), ()}
+    assert set(readings.time.tolist()) <= {row.time}
+    return dict(zip([readings.channels[code] for code in readings.channel], readings.value.tolist(), strict=True))
+
+
+def _json(row: Row) -> Any:
+    return json.loads(row.value)
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_a_csv_row_is_a_wide_message(tmp_path: Path, delimiter: str) -> None:
+def test_a_csv_row_is_a_message_with_its_header(tmp_path: Path, delimiter: str) -> None:
     """Columns become channels and the time ms UTC; the delimiter is the one the header has most of."""
     text = "datetime,Volume Flow RateRMS,p\n2020-03-09 10:14:33,32.5,1\n2020-03-09 10:14:34,,-1e-3\n"
     first, second = _csv(tmp_path, text.replace(",", delimiter))
     assert first.number == 0
     assert first.time == 1_583_748_873_000
-    assert json.loads(first.value) == {
-        "asset": "pump",
-        "timestamp": 1_583_748_873_000,
-        "values": {"Volume_Flow_RateRMS": 32.5, "p": 1.0},
-    }
+    assert first.key == b"pump"
+    assert first.value.decode() == "@timestamp,Volume_Flow_RateRMS,p\n2020-03-09 10:14:33,32.5,1".replace(
+        ",", delimiter
+    )
+    assert _values(first) == {"Volume_Flow_RateRMS": 32.5, "p": 1.0}
     assert (second.number, second.time) == (1, 1_583_748_874_000)
-    assert _values(second) == {"Volume_Flow_RateRMS": None, "p": -0.001}
+    assert _values(second) == {"p": -0.001}
 
 
 def test_ignored_columns_are_no_channels(tmp_path: Path) -> None:
@@ -89,8 +108,8 @@ def test_the_time_column_can_be_named(tmp_path: Path) -> None:
 )
 def test_times_are_read_in_every_common_form(tmp_path: Path, cell: str, expected: int) -> None:
     """ISO with and without zone (UTC), and numbers whose unit follows from their size; finer parts are floored."""
-    (row,) = _csv(tmp_path, f"Timestamp,a\n{cell},1\n")
-    assert row.time == json.loads(row.value)["timestamp"] == expected
+    (row,) = _csv(tmp_path, f"Timestamp,a\n2024-01-01,1\n{cell},1\n", start=1)
+    assert row.time == expected
 
 
 def test_a_time_without_zone_is_utc_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,20 +140,20 @@ def test_a_time_without_zone_is_utc_everywhere(tmp_path: Path, monkeypatch: pyte
     ],
 )
 def test_a_malformed_line_is_passed_on_as_it_is(tmp_path: Path, line: str) -> None:
-    """Nothing is swallowed: the line itself becomes the message, which the decoder refuses; the next is read."""
-    bad, good = _csv(tmp_path, f"time,a,b\n{line}\r\n2024-01-01,1,2\n")
-    assert bad == Row(0, line.encode(), None)
-    assert _values(good) == {"a": 1.0, "b": 2.0}
-    messages = [Message(Partition("t", 0), row.number, None, row.value, row.time or 0) for row in (bad, good)]
-    batch, rejected = decode(messages, Format("json_wide"), 1_800_000_000_000)
-    assert len(batch) == 2
+    """Nothing is swallowed: the line itself becomes the message, which the decoder rejects; the next one is read."""
+    rows = _csv(tmp_path, f"time,a,b\n{line}\r\n2024-01-01,1,2\n")
+    assert rows[0].value == f"@timestamp,a,b\n{line}".encode()
+    assert _values(rows[1]) == {"a": 1.0, "b": 2.0}
+    readings, rejected = _decode(rows)
+    assert len(readings) == 2
     assert [each.message.offset for each in rejected] == [0]
 
 
 def test_bytes_that_are_no_text_are_passed_on(tmp_path: Path) -> None:
     """A line that is not UTF-8 is malformed like any other."""
     (row,) = _csv(tmp_path, b"time,a\n2024-01-01,1\n2024-01-01,\xff\n")[1:]
-    assert row.value == b"2024-01-01,\xff"
+    assert row.value == b"@timestamp,a\n2024-01-01,\xff"
+    assert row.time is None
 
 
 def test_quotes_and_a_byte_order_mark_are_understood(tmp_path: Path) -> None:
@@ -151,20 +170,30 @@ def test_rows_that_measured_nothing_are_numbered_and_left_out(tmp_path: Path) ->
     assert [row.number for row in _csv(tmp_path, text, start=1)] == [3]
 
 
+def test_a_row_without_measurements_is_no_fault() -> None:
+    """The decoder finds no reading in a row of empty cells, and does not reject it."""
+    readings, rejected = _decode([Row(0, b"@timestamp,a,b\n2024-01-01,,-nan", None, b"pump")])
+    assert len(readings) == 0
+    assert rejected == []
+
+
 def test_columns_of_text_are_left_out_with_a_notice(tmp_path: Path) -> None:
     """A column without any number in its first rows is no channel, and that is said; an empty one is a channel."""
     path = tmp_path / "a.csv"
     path.write_text("time,state,a,later\n2024-01-01,on,,\n2024-01-02,off,3,\n")
     notices: list[str] = []
-    rows = _rows(csv_rows(path, "x", (), "", notices.append))
-    assert [_values(row) for row in rows] == [{"a": 3.0, "later": None}]
-    assert notices == [f"{path}: left out, for no number in the first 100 rows: state"]
+    rows = _rows(csv_rows(path, TableOptions("pump"), notices.append))
+    assert [row.value.split(b"\n")[0] for row in rows] == [b"@timestamp,,a,later"]
+    assert [_values(row) for row in rows] == [{"a": 3.0}]
+    (notice,) = notices
+    assert str(path) in notice
+    assert notice.endswith(": state")
 
 
 @pytest.mark.parametrize(
     ("header", "reason"),
     [
-        ("a,b", "expected one column called datetime or timestamp or time, found 0 in a, b"),
+        ("a,b", "datetime or timestamp or time, found 0 in a, b"),
         ("", "found 0"),
         ("time,Time,a", "found 2"),
         ("time", "found no channel"),
@@ -192,9 +221,61 @@ def test_every_unit_means_the_same_time(tmp_path_factory: pytest.TempPathFactory
     assert found == [seconds * 1000 for seconds in times for _ in range(5)]
 
 
+@pytest.mark.parametrize("time", ["2024-01-01 10:00:00", "1704103200"])
+@given(data=st.data())
+def test_the_decoder_reads_what_a_naive_reader_reads(time: str, data: st.DataObject) -> None:
+    """Cells of any kind are read like `csv.reader` and `float` read them, or the row is rejected as a whole."""
+    cell = st.sampled_from(
+        ["", "NaN", "null", " 1.5 ", "-2", "1e-3", '"7"', '"a,b"', "inf", "1_0", "x", "9" * 400, "0x1"]
+    )
+    found = data.draw(st.lists(cell, min_size=2, max_size=4))
+    names = [f"c{number}" for number in range(3)]
+    value = f"{','.join(['@timestamp', *names])}\n{','.join([time, *found])}".encode()
+    readings, rejected = _decode([Row(0, value, None, b"pump")])
+
+    expected: dict[str, float] | None = {}
+    row = next(csv.reader([",".join(found)], skipinitialspace=True))
+    for name, text in zip(names, row, strict=False):
+        if text.strip().lower() in {"", "nan", "null"} or expected is None:
+            continue
+        try:
+            expected = {**expected, name: float(text)} if "_" not in text and math.isfinite(float(text)) else None
+        except ValueError:
+            expected = None
+    if len(row) != len(names) or expected is None:
+        assert len(rejected) == 1
+        assert len(readings) == 0
+    else:
+        assert rejected == []
+        assert dict(zip([readings.channels[c] for c in readings.channel], readings.value, strict=True)) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "field", "words"),
+    [
+        (b"@timestamp,a\n2024-01-01", "NotCsv", "", ["found 1 cells", "expected 2"]),
+        (b'@timestamp,a\n2024-01-01,"1', "NotCsv", "", ['2024-01-01,"1']),
+        (b"@timestamp,a\n2024-01-01,\xff", "NotUtf8", "", ["byte 11"]),
+        (b"a,@timestamp\n1,yesterday", "WrongType", "column 2", ["'yesterday'", "ISO 8601"]),
+        (b"@timestamp,a,b\n2024-01-01,1,two", "WrongType", "b", ["'two'", "column 3"]),
+        (b"@timestamp,a\n2024-01-01,inf", "WrongType", "a", ["'inf'", "finite"]),
+        (b"@timestamp,a b\n2024-01-01,1", "BadId", "a b", ["'a b'"]),
+        (b"@timestamp,a\n1999-01-01,1", "TimeTooOld", "timestamp", ["915148800000"]),
+        (b"time,a\n2024-01-01,1", "MissingField", "@timestamp", ["time,a"]),
+        (b"2024-01-01,1", "MissingField", "@timestamp", ["2024-01-01,1"]),
+    ],
+)
+def test_a_rejected_row_is_explained(value: bytes, error: str, field: str, words: list[str]) -> None:
+    """The reason names the column and what was found there."""
+    (rejected,) = _decode([Row(0, value, None, b"pump")])[1]
+    assert (rejected.error, rejected.field) == (error, field)
+    for word in words:
+        assert word in rejected.reason
+
+
 def _npz(tmp_path: Path, arrays: Mapping[str, npt.NDArray[Any]], start: int = 0) -> list[Row]:
     np.savez(tmp_path / "a.npz", allow_pickle=True, **arrays)
-    return _rows(npz_rows(tmp_path / "a.npz", "pump"), start)
+    return _rows(npz_rows(tmp_path / "a.npz", TableOptions("pump")), start)
 
 
 def test_npz_rows_are_wide_messages(tmp_path: Path) -> None:
@@ -202,9 +283,9 @@ def test_npz_rows_are_wide_messages(tmp_path: Path) -> None:
     values = np.array([[1, 2.5], [np.nan, 3], [np.nan, np.nan], [np.inf, 4]], np.float32)
     rows = _npz(tmp_path, {"time": np.arange(4) * 1000, "values": values, "channels": np.array(["a b", "c"])})
     assert [(row.number, row.time) for row in rows] == [(0, 0), (1, 1000), (3, 3000)]
-    assert json.loads(rows[0].value) == {"asset": "pump", "timestamp": 0, "values": {"a_b": 1.0, "c": 2.5}}
-    assert _values(rows[1]) == {"a_b": None, "c": 3.0}
-    assert _values(rows[2]) == {"a_b": "inf", "c": 4.0}
+    assert _json(rows[0]) == {"asset": "pump", "timestamp": 0, "values": {"a_b": 1.0, "c": 2.5}}
+    assert _json(rows[1])["values"] == {"a_b": None, "c": 3.0}
+    assert _json(rows[2])["values"] == {"a_b": "inf", "c": 4.0}
 
 
 def test_npz_rows_of_many_assets_come_by_time(tmp_path: Path) -> None:
@@ -212,8 +293,8 @@ def test_npz_rows_of_many_assets_come_by_time(tmp_path: Path) -> None:
     values = np.arange(12.0).reshape(2, 3, 2)  # (A, N, C)
     arrays = {"time": np.arange(3), "values": values, "channels": np.array(["a", "b"]), "assets": np.array(["x", "y"])}
     rows = _npz(tmp_path, arrays)
-    assert [(json.loads(row.value)["asset"], row.time) for row in rows] == [(s, n) for n in range(3) for s in "xy"]
-    assert [_values(row)["a"] for row in rows] == [0, 6, 2, 8, 4, 10]
+    assert [(_json(row)["asset"], row.time) for row in rows] == [(s, n) for n in range(3) for s in "xy"]
+    assert [_json(row)["values"]["a"] for row in rows] == [0, 6, 2, 8, 4, 10]
     assert _npz(tmp_path, arrays, 3) == rows[3:]
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from monitor.connectors.base import Committed, Unavailable
 from monitor.connectors.files import lines as file_rows
-from monitor.connectors.files.source import FileSource
+from monitor.connectors.files.source import FileSource, OffsetOptions, ReplayOptions
+from monitor.connectors.files.tables import TableOptions
 from monitor.core.records import Message, Partition
 from tests.contracts.member import Member
 
@@ -61,7 +62,7 @@ def test_replay_keeps_the_rhythm(tmp_path: Path, speed: float) -> None:
     one = _write(tmp_path / "one.jsonl", "5000", "65000", "65000", "185000")
     two = _write(tmp_path / "two.jsonl", "35000", "125000")
     clock = _Clock()
-    source = FileSource([one, two], speed=speed, times_of=_times_of, now=clock.now, wait=clock.wait)
+    source = FileSource([one, two], replay=ReplayOptions(speed, _times_of, clock.now, clock.wait))
     member = Member(source).open()
     arrived = []
     while not source.ended():
@@ -73,7 +74,7 @@ def test_waiting_for_a_row_ends_with_the_timeout(tmp_path: Path) -> None:
     """A poll returns empty after its timeout when the next row is due later; a row without a time is due at once."""
     path = _write(tmp_path / "a.jsonl", "0", "100000", "{}")
     clock = _Clock()
-    source = FileSource([path], speed=1, times_of=_times_of, now=clock.now, wait=clock.wait)
+    source = FileSource([path], replay=ReplayOptions(1, _times_of, clock.now, clock.wait))
     member = Member(source).open()
     assert len(member.poll(timeout=30)) == 1
     assert member.poll(timeout=30) == []
@@ -87,7 +88,9 @@ def test_replay_starts_at_the_row_it_goes_on_with(tmp_path: Path) -> None:
     path = _write(tmp_path / "a.jsonl", "0", "1000000", "1001000")
     clock = _Clock()
     committed = {Partition("a", 0): 1}
-    source = FileSource([path], speed=1, times_of=_times_of, committed=committed, now=clock.now, wait=clock.wait)
+    source = FileSource(
+        [path], replay=ReplayOptions(1, _times_of, clock.now, clock.wait), offsets=OffsetOptions(committed)
+    )
     assert [message.offset for message in Member(source).open().poll(timeout=0)] == [1]
 
 
@@ -95,15 +98,15 @@ def test_tables_know_their_times(tmp_path: Path) -> None:
     """Rows of CSV are called after their file or as told, carry their time, and are paced by it."""
     path = _write(tmp_path / "pump 1.csv", "time,a", "2024-01-01 00:00:00,1", "2024-01-01 00:01:00,2")
     clock = _Clock()
-    source = FileSource([path], "csv", speed=1, now=clock.now, wait=clock.wait)
+    source = FileSource([path], "csv", replay=ReplayOptions(1, None, clock.now, clock.wait))
     member = Member(source).open()
     member.poll(timeout=90)
     assert source.lag() == {Partition("pump_1", 0): 1}
     member.poll(timeout=90)
-    first = b'{"asset":"pump_1","timestamp":1704067200000,"values":{"a":1.0}}'
-    assert member.messages[0] == Message(Partition("pump_1", 0), 0, None, first, 1_704_067_200_000)
+    first = b"@timestamp,a\n2024-01-01 00:00:00,1"
+    assert member.messages[0] == Message(Partition("pump_1", 0), 0, b"pump_1", first, 1_704_067_200_000)
     assert clock.waits == [60.0]
-    assert b'"asset":"P/7"' in (_drain(FileSource([path], "csv", asset="P/7"))[0].value or b"")
+    assert _drain(FileSource([path], "csv", tables=TableOptions("P/7")))[0].key == b"P/7"
 
 
 def test_it_has_ended_right_after_the_last_row(tmp_path: Path) -> None:
@@ -159,7 +162,7 @@ def test_offsets_are_saved_before_a_commit_returns(tmp_path: Path) -> None:
             raise OSError(28, "No space left on device")
         saved.append(dict(offsets))
 
-    member = Member(FileSource(paths, committed={b: 1}, save=save)).open()
+    member = Member(FileSource(paths, offsets=OffsetOptions({b: 1}, save))).open()
     member.poll()
     member.source.commit({a: 1}, 1)
     broken = True
@@ -176,9 +179,9 @@ def test_a_start_behind_the_end_is_said(tmp_path: Path) -> None:
     """Offsets that reach beyond a file mean that it was replaced: it has ended, and a notice says why."""
     notices: list[str] = []
     path = _write(tmp_path / "a.jsonl", "1", "2")
-    assert _drain(FileSource([path], committed={Partition("a", 0): 2}, on_notice=notices.append)) == []
+    assert _drain(FileSource([path], offsets=OffsetOptions({Partition("a", 0): 2}), on_notice=notices.append)) == []
     assert notices == []
-    assert _drain(FileSource([path], committed={Partition("a", 0): 3}, on_notice=notices.append)) == []
+    assert _drain(FileSource([path], offsets=OffsetOptions({Partition("a", 0): 3}), on_notice=notices.append)) == []
     assert len(notices) == 1
     assert notices[0].startswith("a: ")
 
@@ -197,9 +200,9 @@ def test_contradicting_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="format must be"):
         FileSource(["a"], "xml")
     with pytest.raises(ValueError, match="times_of"):
-        FileSource(["a"], speed=1)
+        FileSource(["a"], replay=ReplayOptions(1))
     with pytest.raises(ValueError, match="negative"):
-        FileSource(["a"], "csv", speed=-1)
+        FileSource(["a"], "csv", replay=ReplayOptions(-1))
     for paths, form in ((["-", "a"], "jsonl"), (["-"], "csv")):
         with pytest.raises(ValueError, match="standard input"):
             FileSource(paths, form)
@@ -236,7 +239,7 @@ def test_standard_input_can_be_paced_and_started_late(pipe: tuple[int, int]) -> 
     reading, writing = pipe
     os.write(writing, b"1000\n2000\n5000\n")
     clock = _Clock()
-    source = FileSource(["-"], speed=1, times_of=_times_of, now=clock.now, wait=clock.wait, stdin=reading)
+    source = FileSource(["-"], replay=ReplayOptions(1, _times_of, clock.now, clock.wait), stdin=reading)
     member = Member(source, lambda _: {Partition("stdin", 0): 1}).open()
     assert [message.value for message in member.poll(timeout=10)] == [b"2000"]
     assert [message.value for message in member.poll(timeout=10)] == [b"5000"]
@@ -257,7 +260,7 @@ def test_offsets_of_standard_input_are_not_kept(pipe: tuple[int, int]) -> None:
         return committed
 
     stdin = Partition("stdin", 0)
-    member = Member(FileSource(["-"], committed={stdin: 1}, save=saved.append, stdin=reading), starts).open()
+    member = Member(FileSource(["-"], offsets=OffsetOptions({stdin: 1}, saved.append), stdin=reading), starts).open()
     assert len(member.poll(timeout=0)) == 2
     member.source.commit({stdin: 2}, 1)
     assert told == [{stdin: None}]

@@ -222,7 +222,8 @@ def test_ids_may_hold_all_permitted_characters() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"kind": "csv"}, "kind"),
+        ({"kind": "xml"}, "kind"),
+        ({"kind": "csv"}, "must be key"),
         ({"kind": "json_long", "timestamp_unit": "min"}, "timestamp_unit"),
         ({"kind": "json_long", "asset_from": "tag"}, "field or key"),
         ({"kind": "json_wide", "asset_from": "tag"}, "field or key"),

@@ -1,0 +1,138 @@
+"""CSV messages -> points: a header line and one row of cells, of one asset at one time.
+
+    @timestamp,pressure,,flow
+    2024-05-01 12:00:00,2.5,on,
+
+Each message carries its own header, so it can be read without any other message, also as a dead letter. The header is
+a plain one, as `connectors/files/tables.py` writes it: `@timestamp` names the time column, an empty name marks a column
+that is no channel, and no name holds a quote or a delimiter. The message's key names the asset.
+
+An empty cell means "not measured". A row without a single measurement gives no point, and is no fault either.
+
+Decimal commas are not read: `1,5` cannot be told from `1,500`. A row is one line: no line breaks inside quotes.
+"""
+
+import csv
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from monitor.core.decode.format import DecodeError, Format, ParsedMessages, place, shown
+from monitor.core.decode.times import parse_time
+from monitor.core.records import Message
+
+TIME = "@timestamp"  # cannot be a channel's name: ids hold no "@"
+DELIMITERS = (",", ";", "\t")
+MISSING = frozenset(("", "nan", "na", "n/a", "null", "none"))
+
+
+class _Header(NamedTuple):
+    delimiter: str
+    width: int  # columns
+    time: int  # column of the time
+    channels: list[tuple[int, str]]  # column, name
+
+
+class _Refused(Exception):  # noqa: N818 - reads as the state it reports
+    """The message cannot be read; `fault` says why."""
+
+    def __init__(self, error: str, field: str, reason: str) -> None:
+        super().__init__(reason)
+        self.fault = DecodeError(error, field, reason)
+
+
+def parse_csv(messages: Sequence[Message], form: Format, faults: dict[int, DecodeError]) -> ParsedMessages:  # noqa: ARG001 - a parser's signature
+    """Parse messages of a header and a row; the key names the asset."""
+    points = ParsedMessages()
+    headers: dict[bytes, _Header] = {}  # a batch has few: one per file
+    codes: dict[bytes, list[int]] = {}
+
+    for row, message in enumerate(messages):
+        if row in faults:
+            continue
+
+        head, _, line = (message.value or b"").partition(b"\n")
+        try:
+            if head not in headers:
+                headers[head] = _header(head)
+                codes[head] = [points.codes[name] for _, name in headers[head].channels]
+            time, values = _row(line, headers[head])
+        except _Refused as refused:
+            faults[row] = refused.fault
+            continue
+
+        if any(value is not None for value in values):
+            points.row.append(row)
+            points.part.append(-1)
+            points.asset.append((message.key or b"").decode())
+            points.time.append(time)
+            points.width.append(len(values))
+            points.channel += codes[head]
+            points.value += values
+
+    return points
+
+
+def cells(line: str, delimiter: str) -> list[str]:
+    """Split a line into its cells. Raises ValueError for a quotation mark without its partner."""
+    if '"' not in line:
+        return line.split(delimiter)
+    try:
+        return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True, strict=True))
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
+
+
+def number(cell: str) -> float | None:
+    """Read a finite number; None for an empty cell. Raises ValueError."""
+    try:
+        value = float(cell)
+    except ValueError:
+        if cell.strip().lower() in MISSING:
+            return None
+        raise
+
+    if math.isnan(value):
+        return None
+    if math.isinf(value) or "_" in cell:  # float() takes 1_000
+        raise ValueError(cell)
+    return value
+
+
+def _header(head: bytes) -> _Header:
+    text = head.decode(errors="replace")
+    delimiter = next((each for each in DELIMITERS if each in text), DELIMITERS[0])
+    names = text.split(delimiter)
+    if names.count(TIME) != 1:
+        raise _Refused("MissingField", TIME, f"found the header {shown(text)}, expected one column named {TIME}")
+
+    channels = [(column, name) for column, name in enumerate(names) if name and name != TIME]
+    return _Header(delimiter, len(names), names.index(TIME), channels)
+
+
+def _row(line: bytes, header: _Header) -> tuple[int, list[float | None]]:
+    """Return the time in ms UTC and a value for each channel. Raises _Refused."""
+    try:
+        found = cells(line.decode(), header.delimiter)
+    except UnicodeDecodeError as error:
+        wrong = line[error.start : error.start + 4]
+        raise _Refused("NotUtf8", "", f"found {wrong!r} at byte {error.start} of the row, expected UTF-8") from error
+    except ValueError as error:
+        raise _Refused("NotCsv", "", f"found {shown(line)}, expected cells: {error}") from error
+    if len(found) != header.width:
+        raise _Refused("NotCsv", "", f"found {len(found)} cells, expected {header.width} as in the header")
+
+    try:
+        time = parse_time(found[header.time].strip())
+    except ValueError as error:
+        reason = f"found {shown(found[header.time])}, expected a time in ISO 8601 or a number since 1970"
+        raise _Refused("WrongType", f"column {header.time + 1}", reason) from error
+
+    values = []
+    for column, name in header.channels:
+        try:
+            values.append(number(found[column]))
+        except ValueError as error:
+            reason = f"found {shown(found[column])} in column {column + 1}, expected a finite number or nothing"
+            raise _Refused("WrongType", place(name), reason) from error
+    return time, values
