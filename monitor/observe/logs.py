@@ -1,43 +1,50 @@
-"""One line per thing that happened: JSON for machines, plain text for a person at a terminal.
+"""Logs: one line per event, as JSON for machines or as text for a person at a terminal, rendered by structlog.
 
-    {"timestamp": "2025-03-01T12:00:00.123Z", "level": "info", "logger": "monitor", "event": "checkpoint", "offset": 42}
-    2025-03-01T12:00:00.123Z info     monitor: checkpoint offset=42
+    {"timestamp": "2025-03-01T12:00:00.123456Z", "level": "info", "logger": "monitor", "event": "checkpoint", ...}
+    2025-03-01T12:00:00.123456Z [info     ] checkpoint                     [monitor] offset=42
 
-Our own lines and those of libraries, which use the standard `logging`, leave through one handler, so every line of the
-stream has the same form. No text from outside can start a line, end one, move the cursor or add a key: in JSON all of
-it is escaped to ASCII; in plain text what does not print is escaped, what could be mistaken for a key is quoted, and
-tracebacks are indented. Local variables are never shown, since passwords are among them, and a SecretStr is stars.
+The program's events and those of libraries, which use the standard `logging`, pass through one handler, so every line
+of the stream has the same form. No text from outside can begin or end a line, move the cursor or add a key: JSON
+escapes everything outside ASCII. In text, values are quoted and escaped by `repr`, and tracebacks are indented. Local
+variables are never shown, because passwords are among them, and a SecretStr is shown as stars.
 
-It does not rotate files: systemd and Kubernetes collect the stream.
+Events are stable names: docs/log-events.md lists them. Files are not rotated: systemd and Kubernetes collect the
+stream.
 """
 
-import json
 import logging
 import math
-import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
 import numpy as np
 import structlog
-from structlog.stdlib import BoundLogger, LoggerFactory, ProcessorFormatter, filter_by_level
-from structlog.typing import EventDict
+from structlog.dev import ConsoleRenderer, plain_traceback
+from structlog.processors import JSONRenderer, TimeStamper, format_exc_info
+from structlog.stdlib import (
+    BoundLogger,
+    LoggerFactory,
+    ProcessorFormatter,
+    add_log_level,
+    add_logger_name,
+    filter_by_level,
+)
+from structlog.typing import EventDict, Processor
 
 LEVELS = ("debug", "info", "warning", "error")
 
-_PLAIN_EVENT = re.compile(r"""[^"'=\\\s]+( [^"'=\\\s]+)*""")
-_PLAIN_VALUE = re.compile(r"""[^"'=\\\s]+""")
+_COMMON = ("timestamp", "level", "logger", "event")  # keys of every line, in this order
+_MISLEADING = frozenset("='\"\\")  # in an event, these could pass for a key or a quoted value
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Ours, so that it is found again."""
+    """A class of its own, so that a second call of `configure` finds and replaces the handler of the first."""
 
 
 def configure(level: str, format: Literal["auto", "json", "console"], stream: TextIO) -> None:  # noqa: A002 - the setting's name
-    """Send every log line to `stream`, and to nowhere else that an earlier call named. "auto" = text for a terminal.
+    """Send every log line to `stream` instead of the stream of an earlier call.
 
-    Raises ValueError for a level that does not exist.
+    "auto" writes text to a terminal and JSON to anything else. Raises ValueError for an unknown level.
     """
     set_level(level)
     structlog.configure(
@@ -45,9 +52,14 @@ def configure(level: str, format: Literal["auto", "json", "console"], stream: Te
         wrapper_class=BoundLogger,
         logger_factory=LoggerFactory(),
     )
-    text = stream.isatty() if format == "auto" else format == "console"
+
+    is_text = format == "console" or (format == "auto" and stream.isatty())
+    renderers: list[Processor] = [_escape, _console(colors=stream.isatty())] if is_text else [JSONRenderer()]
+    common = [add_log_level, add_logger_name, TimeStamper(fmt="iso"), format_exc_info]
+    processors = [*common, ProcessorFormatter.remove_processors_meta, _plain, *renderers]
     handler = _Handler(stream)
-    handler.setFormatter(ProcessorFormatter(processors=[_complete, _console if text else _json]))
+    handler.setFormatter(ProcessorFormatter(processors=processors))
+
     root = logging.getLogger()
     for old in [old for old in root.handlers if isinstance(old, _Handler)]:
         root.removeHandler(old)
@@ -55,72 +67,57 @@ def configure(level: str, format: Literal["auto", "json", "console"], stream: Te
 
 
 def set_level(level: str) -> None:
-    """What to log from now on; may be called at any time. Raises ValueError for a level that does not exist.
+    """Set the level of events to log. It may be called at any time. Raises ValueError for an unknown level.
 
-    "debug" is for our own loggers alone: clients of object stores print requests with their tokens at that level.
+    "debug" applies to the program's own loggers only: at that level, clients of object stores print requests with
+    their tokens.
     """
     if level not in LEVELS:
-        raise ValueError(f"the level is one of {', '.join(LEVELS)}, not {level!r}")
+        raise ValueError(f"log level is {level!r}, expected one of {', '.join(LEVELS)}")
     logging.getLogger("monitor").setLevel(level.upper())
     logging.getLogger().setLevel("INFO" if level == "debug" else level.upper())
 
 
-def get_logger(name: str) -> BoundLogger:
-    """A logger; it may be made before `configure` is called. `name` is the module's, which begins with "monitor"."""
-    logger: BoundLogger = structlog.stdlib.get_logger(name)
-    return logger
+def _console(colors: bool) -> ConsoleRenderer:
+    return ConsoleRenderer(colors=colors, exception_formatter=plain_traceback, repr_native_str=True, sort_keys=False)
 
 
-def _complete(_: Any, __: str, event: EventDict) -> EventDict:
-    """What every line begins with, then its own keys as plain values, then the exception as text."""
-    record: logging.LogRecord = event.pop("_record")
-    del event["_from_structlog"]
-    time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-    line = {
-        "timestamp": time.replace("+00:00", "Z"),
-        "level": record.levelname.lower(),
-        "logger": record.name,
-        "event": str(event.pop("event")),
-    }
-    event = structlog.processors.format_exc_info(None, "", event)
-    return line | {f"{key}_" if key in line else key: _plain(value) for key, value in event.items()}
+def _plain(_: Any, __: str, event: EventDict) -> EventDict:
+    """Put the common keys first, and replace every value by its nearest JSON value."""
+    common = {key: str(event.pop(key)) for key in _COMMON}
+    return common | {key: _value(value) for key, value in event.items()}
 
 
-def _plain(value: object) -> object:
-    """The value as JSON can say it; what it cannot say, as text."""
+def _value(value: object) -> object:
+    """Return a value that JSON can express: a number, a text, a list or a mapping. Anything else becomes text."""
     if isinstance(value, np.generic):
         value = value.item()
+
     if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
         return value
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _value(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
+        return [_value(item) for item in value]
     if isinstance(value, BaseException):
         return f"{type(value).__name__}: {value}"
     return str(value)
 
 
-def _json(_: Any, __: str, event: EventDict) -> str:
-    return json.dumps(event)
+def _escape(_: Any, __: str, event: EventDict) -> EventDict:
+    """Escape the texts that ConsoleRenderer prints as they are: event, logger, keys and traces."""
+    event = {_quote(key): value for key, value in event.items()}
+    event["event"] = _quote(event["event"])
+    event["logger"] = _quote(event["logger"])
+    for key in {"exception", "stack"} & event.keys():
+        event[key] = "\n".join(f"    {_printable(line)}" for line in str(event[key]).splitlines())
+    return event
 
 
-def _console(_: Any, __: str, event: EventDict) -> str:
-    exception = str(event.pop("exception", ""))
-    time, level, logger, what = (event.pop(key) for key in ("timestamp", "level", "logger", "event"))
-    words = [time, f"{level:8}", f"{_quoted(logger, _PLAIN_VALUE)}:", _quoted(what, _PLAIN_EVENT)]
-    for key, value in event.items():
-        text = _quoted(value, _PLAIN_VALUE) if isinstance(value, str) else _printable(json.dumps(value))
-        words.append(f"{_quoted(key, _PLAIN_VALUE)}={text}")
-    lines = [" ".join(words), *map(_printable, exception.splitlines())]
-    return "\n    ".join(lines)
-
-
-def _quoted(text: str, plain: re.Pattern[str]) -> str:
-    """The text as it is if it cannot be mistaken for anything else, or in quotes."""
-    return _printable(text if plain.fullmatch(text) else json.dumps(text, ensure_ascii=False))
+def _quote(text: str) -> str:
+    """Return the text as it is if it is printable and cannot pass for keys, otherwise quoted."""
+    return text if text.isprintable() and not _MISLEADING & set(text) else repr(text)
 
 
 def _printable(text: str) -> str:
-    """Escaped where a terminal would do something else than show a character."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
