@@ -55,10 +55,10 @@ def configure(level: str, format: Literal["auto", "json", "console"], stream: Te
 
     is_text = format == "console" or (format == "auto" and stream.isatty())
     renderers: list[Processor] = [_escape, _console(colors=stream.isatty())] if is_text else [JSONRenderer()]
-    common = [add_log_level, add_logger_name, TimeStamper(fmt="iso"), format_exc_info]
-    processors = [*common, ProcessorFormatter.remove_processors_meta, _plain, *renderers]
+    complete: list[Processor] = [add_log_level, add_logger_name, TimeStamper(fmt="iso"), format_exc_info]
+    clean: list[Processor] = [ProcessorFormatter.remove_processors_meta, _plain]
     handler = _Handler(stream)
-    handler.setFormatter(ProcessorFormatter(processors=processors))
+    handler.setFormatter(ProcessorFormatter(processors=[*complete, *clean, *renderers]))
 
     root = logging.getLogger()
     for old in [old for old in root.handlers if isinstance(old, _Handler)]:
