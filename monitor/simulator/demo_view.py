@@ -1,6 +1,6 @@
-"""What the demo shows: a line of progress, the state of each asset, alerts as they fire, and the verdict at the end.
+"""The demo's terminal: a line of progress, the state of each asset, alerts as they fire, and the summary at the end.
 
-On a terminal the first two stay at the bottom and are drawn anew; elsewhere only what is new is printed, as lines.
+On a terminal, progress and states stay at the bottom and are redrawn. Elsewhere only changes are printed, as lines.
 """
 
 from datetime import UTC, datetime
@@ -23,16 +23,18 @@ from monitor.worker.status import Asset, WorkerStatus
 
 STYLES = {"learning": "dim", "warming": "dim", "normal": "green", "pending": "yellow", "firing": "bold red"}
 COLUMNS = 4  # of the table of assets
-SHOWN = 40  # assets; a demo of more shows the busiest
+SHOWN = 40  # assets; of more, those with the highest ratio are shown
 
 
 class View:
     """The terminal while the demo runs."""
 
     def __init__(self, console: Console, service: Service, alerts: Path, messages: int) -> None:
-        self._console, self._service = console, service
-        self._alerts, self._read = alerts, 0
-        self._messages = messages  # that the plant will send in all
+        self._console = console
+        self._service = service
+        self._alerts = alerts
+        self._read = 0  # bytes of the alerts' file
+        self._messages = messages  # number that the plant will send in all
         self._live = Live(console=console, refresh_per_second=5, transient=True)
         self._phase = ""
 
@@ -46,10 +48,11 @@ class View:
         self._live.stop()
 
     def refresh(self) -> None:
-        """Show what is new."""
+        """Show new alerts, the progress and the states."""
         self._show_alerts()
         if self._service.daemon is None:
             return
+
         now = self._service.daemon.status
         phase, share, about = self._progress(now)
         if self._console.is_terminal:
@@ -59,6 +62,7 @@ class View:
         self._phase = phase
 
     def _progress(self, now: WorkerStatus) -> tuple[str, float, str]:
+        """Return the phase, its share done (0..1), and a sentence about it."""
         training = now.training
         if training.running:
             return "training", training.progress, "fitting the first model; the broker holds the readings meanwhile"
@@ -121,25 +125,28 @@ def _cell(asset: Asset) -> Text:
     return Text(f"{asset.name}  {asset.state:8} {ratio:>5}", STYLES[asset.state])
 
 
-def summary(console: Console, verdict: Evaluation, service: Service, folder: Path, assets: int) -> None:
-    """The alerts held against the simulator's labels, and where everything is."""
-    table = Table(title="Faults that the simulator made, and what the monitor said", title_justify="left")
+def summary(console: Console, found: Evaluation, service: Service, folder: Path, assets: int) -> None:
+    """Print the alerts matched with the simulator's labels, and the folder of the results."""
+    table = Table(title="Faults of the simulator and alerts of the monitor", title_justify="left")
     for column in ("kind", "asset", "channel", "length", "found", "after", "cause", "named the channel"):
         table.add_column(column)
-    for row in verdict.rows:
+
+    for row in found.rows:
         fault = row.label
         length = f"{(fault.end - fault.start) / 1000:.0f} s"
         after = "" if row.delay_ms is None else f"{row.delay_ms / 1000:.0f} s"
         named = "" if not row.found else "yes" if row.named else "no"
-        found = "yes" if row.found else "-"
-        table.add_row(fault.kind, fault.asset, ", ".join(fault.channels), length, found, after, row.cause, named)
+        yes = "yes" if row.found else "-"
+        table.add_row(fault.kind, fault.asset, ", ".join(fault.channels), length, yes, after, row.cause, named)
     console.print(table)
-    kinds = verdict.by_kind().values()
+
+    kinds = found.by_kind().values()
     console.print(
         f"{sum(kind.found > 0 for kind in kinds)} of {len(kinds)} kinds of fault found, "
-        f"{sum(kind.found for kind in kinds)} of {len(verdict.rows)} faults; "
-        f"{len(verdict.false)} false alerts on {assets} assets."
+        f"{sum(kind.found for kind in kinds)} of {len(found.rows)} faults; "
+        f"{len(found.false)} false alerts on {assets} assets."
     )
+
     readings = service.metrics.total("monitor_readings_total")
     busy = service.metrics.total("monitor_stage_seconds_total")
     console.print(f"{readings:.0f} readings in {busy:.1f} s of work: {readings / max(busy, 1e-3):.0f} readings/s.")

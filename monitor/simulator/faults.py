@@ -1,8 +1,8 @@
-"""What goes wrong with the plant, and when: eight kinds of fault with labels, for demos, benchmarks and tests.
+"""Faults of the simulated plant: eight kinds, each with its label.
 
-A fault changes the readings of its channels in [start, end) and nothing else. Its size is drawn in the channel's own
-spread, and it is drawn again until it can be seen: a sensor that freezes while nothing moves, or loses its relation to
-the others while it happens to agree with them, is a label nobody could find.
+A fault changes the readings of its channels in [start, end) and nothing else. Its size is drawn in units of the
+channel's spread, and drawn again until the fault is visible: a sensor that freezes while nothing moves, or that loses
+its relation to other channels while it happens to agree with them, could not be found by anyone.
 
 Faults come in rounds of ROUND steps, one per asset and round, so that a fault and the quiet before it lie within the
 round. A round depends on its number alone: an endless stream makes one after the other.
@@ -26,7 +26,7 @@ _FAULTS = 5  # stream of random numbers, beside those of plant.py
 
 
 class Kind(NamedTuple):
-    """What is drawn for a kind of fault."""
+    """The ranges that a kind of fault is drawn from."""
 
     steps: tuple[int, int]  # least and most
     size: tuple[float, float]  # least and most, in spreads of the channel; "frequency": factor instead
@@ -48,7 +48,7 @@ SIGNED = ("spike", "step", "drift")  # as often down as up
 
 
 def faulty_rows(plant: Plant, faults: Sequence[Label], begin: int, end: int) -> Doubles:
-    """What the plant reads at the steps of [begin, end) with `faults`, (A, T, C); NaN where a channel is silent."""
+    """Return the readings (A, T, C) at the steps of [begin, end) with `faults`; NaN where a channel is silent."""
     rows = plant.rows(begin, end)
     for fault in faults:
         first, last = max(begin, plant.step(fault.start)), min(end, plant.step(fault.end))
@@ -61,7 +61,7 @@ def faulty_rows(plant: Plant, faults: Sequence[Label], begin: int, end: int) -> 
 
 
 def fault_schedule(plant: Plant, clean_steps: int, rounds: int) -> tuple[Label, ...]:
-    """The faults of the first `rounds` rounds after `clean_steps`, by start.
+    """Return the faults of the first `rounds` rounds after `clean_steps`, by start.
 
     Each of the eight kinds occurs as soon as rounds * assets reaches eight. Raises ValueError if it does not.
     """
@@ -71,14 +71,17 @@ def fault_schedule(plant: Plant, clean_steps: int, rounds: int) -> tuple[Label, 
 
 
 def fault_round(plant: Plant, clean_steps: int, number: int) -> list[Label]:
-    """One fault per asset in the steps [clean_steps + number * ROUND, … + ROUND), by start."""
+    """Return one fault per asset in the steps [clean_steps + number * ROUND, … + ROUND), by start."""
     kinds = np.random.default_rng((plant.settings.seed, _FAULTS)).permutation(list(KINDS))
+
     faults = []
     for asset in range(len(plant.names)):
         draw = np.random.default_rng((plant.settings.seed, _FAULTS, asset, number + 1))
+
+        # Shifted by one each time around. Otherwise each of eight assets would always have the same kind.
         turn = number * len(plant.names) + asset
-        # One further on each time around: else each of eight assets would have the same kind for ever.
         kind = str(kinds[(turn + turn // len(KINDS)) % len(KINDS)])
+
         candidates = _candidates(plant, asset, kind, clean_steps + number * ROUND, draw)
         faults.append(next(fault for fault, seen in candidates if seen >= VISIBLE))
     return sorted(faults, key=lambda fault: fault.start)
@@ -87,38 +90,42 @@ def fault_round(plant: Plant, clean_steps: int, number: int) -> list[Label]:
 def _candidates(
     plant: Plant, asset: int, kind: str, begin: int, draw: np.random.Generator
 ) -> Iterator[tuple[Label, float]]:
-    """Faults for the round from `begin` on, without end, each with the change it makes in spreads of its channel."""
-    of = KINDS[kind]
+    """Yield faults for the round from `begin` on, without end, each with its change in spreads of the channel."""
+    ranges = KINDS[kind]
     spread = plant.truth(asset, 0, SPREAD_STEPS).std(0)  # (C,)
     while True:
-        steps = int(draw.integers(of.steps[0], of.steps[1] + 1))
+        steps = int(draw.integers(ranges.steps[0], ranges.steps[1] + 1))
         first = begin + int(draw.integers(QUIET, ROUND - LONGEST + 1))
-        channel = NAMES.index(str(draw.choice(of.channels)))
-        size = float(draw.uniform(*of.size))
+        channel = NAMES.index(str(draw.choice(ranges.channels)))
+
+        size = float(draw.uniform(*ranges.size))
         up = bool(draw.random() < 0.5)
         if kind == "frequency":
             size = size if up else 1 / size
         else:
             size *= float(spread[channel]) * (1 if up or kind not in SIGNED else -1)
+
         where = (plant.names[asset], kind, (NAMES[channel],), plant.time(first), plant.time(first + steps))
         fault = Label(*where, size, int(draw.integers(1, 2**31)))
+
         changed = faulty_rows(plant, [fault], first, first + steps) - plant.rows(first, first + steps)
         change = np.sqrt(np.mean(changed[asset, :, channel] ** 2)) / spread[channel]
         yield fault, float(np.nan_to_num(change, nan=np.inf))  # a silent channel is always seen
 
 
 def _readings(plant: Plant, fault: Label, channel: int, first: int, last: int) -> Doubles:
-    """Readings of a channel at the steps of [first, last), all within the fault, (T,)."""
+    """Return the readings (T,) of a channel at the steps of [first, last), all within the fault."""
     signals = plant.truth(plant.names.index(fault.asset), first, last)
     signals[:, channel] = _signal(plant, fault, channel, signals[:, channel], first)
     return read(signals)[:, channel]
 
 
 def _signal(plant: Plant, fault: Label, channel: int, healthy: Doubles, first: int) -> Doubles:  # noqa: PLR0911 - one per kind
-    """A channel under a fault from the step `first` on; `healthy` (T,) is what it would be."""
+    """Return a channel's signal (T,) under a fault from the step `first` on; `healthy` (T,) is without it."""
     asset = plant.names.index(fault.asset)
     start, end = plant.step(fault.start), plant.step(fault.end)
     steps = np.arange(first, first + len(healthy), dtype=np.float64)
+
     match fault.kind:
         case "spike" | "step":
             return healthy + fault.size

@@ -1,15 +1,15 @@
-"""A plant that does not exist: centrifugal pumps with eight channels each, for demos, benchmarks and tests.
+"""A simulated plant: centrifugal pumps with eight channels each.
 
 A pump runs at one of three loads, changed on a random schedule by ramps. Load, a slowly wandering valve and the weather
 of the site drive the channels by the affinity laws (flow ~ n, head ~ n^2, power ~ n^3); the bearing follows the load
 with the lag of its mass; a level controller makes the inlet pressure swing with a period of about ten steps. Every pump
-has gains and offsets of its own. All three loads occur in each BLOCK and the weather repeats after DAY, so that some
-1500 steps show all a pump does when healthy.
+has gains and offsets of its own. All three loads occur in each BLOCK and the weather repeats after DAY, so about 1500
+steps show everything that a healthy pump does.
 
 Every value is a function of the settings and its step alone: random numbers are drawn by block, and a lag is a sum over
-a bounded past. So a stream may be made in any pieces, from any step on, without state.
+a bounded past. A stream may therefore be made in any pieces, from any step on, without state.
 
-What goes wrong with a plant is in faults.py.
+Faults are in faults.py.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ _MACHINE, _SCHEDULE, _NOISE, _WEATHER, _LATE = range(5)  # streams of random num
 
 
 class Channel(NamedTuple):
-    """How a channel is measured; its noise is 1 to 3 % of what it moves by."""
+    """A channel and its transmitter; the noise is 1 to 3 % of the channel's range."""
 
     name: str
     noise: float  # standard deviation, in the channel's unit
@@ -57,7 +57,7 @@ INLET = NAMES.index("inlet_pressure")
 
 @dataclass(frozen=True, slots=True)
 class PlantSettings:
-    """Which plant it is. Raises ValueError if it cannot be one."""
+    """Size, step and seed of a plant. Raises ValueError for values that no plant can have."""
 
     assets: int = 8
     step_ms: int = 1000
@@ -93,42 +93,51 @@ class Plant:
         self._weather = _draw(settings.seed, _WEATHER).uniform(0, 2 * np.pi, 2)
 
     def time(self, step: int) -> int:
-        """Time of a step, ms UTC."""
+        """Return the time of a step, ms UTC."""
         return self.settings.start + step * self.settings.step_ms
 
     def step(self, time: int) -> int:
-        """The step that `time` falls into."""
+        """Return the step of a time (ms UTC)."""
         return (time - self.settings.start) // self.settings.step_ms
 
     def rows(self, begin: int, end: int) -> Doubles:
-        """What a healthy plant reads at the steps of [begin, end), (A, T, C)."""
+        """Return the readings (A, T, C) of the healthy plant at the steps of [begin, end)."""
         return np.stack([read(self.truth(asset, begin, end)) for asset in range(len(self.names))])
 
     def truth(self, asset: int, begin: int, end: int, realisation: int = 0) -> Doubles:
-        """A pump's signals with their noise, before the transmitter's resolution, (T, C).
+        """Return a pump's signals (T, C) with noise, before the transmitter rounds them.
 
-        Other realisations are the same pump on another schedule with other noise.
+        Another `realisation` is the same pump on another schedule with other noise.
         """
         if not 0 <= begin < end:
             raise ValueError(f"expected 0 <= begin < end, found {begin} and {end}")
+
         blocks = range(begin // BLOCK, -(-end // BLOCK))
         rows = np.concatenate([self._block(asset, block, realisation) for block in blocks])
         return rows[begin - blocks.start * BLOCK :][: end - begin]
 
     def swing(self, asset: int, steps: Doubles) -> Doubles:
-        """The level controller's part of the inlet pressure at `steps` (T,), which need not be whole."""
+        """Return the level controller's part (T,) of the inlet pressure at `steps` (T,), which may be fractions."""
         wave: Doubles = np.sin(2 * np.pi * steps / self._period[asset] + self._phase[asset])
         return SWING * float(self._gain[asset, INLET]) * wave
 
     def _block(self, asset: int, block: int, realisation: int) -> Doubles:
-        """One block of a pump, (BLOCK, C)."""
+        """Return one block of a pump, (BLOCK, C)."""
+        # Two blocks: lags reach into the block before.
         key = (self.settings.seed, asset, realisation)
         white = np.concatenate([_white(*key, block - 1), _white(*key, block)])  # (2 * BLOCK, C + 2)
         steps = np.arange((block - 1) * BLOCK, (block + 1) * BLOCK, dtype=np.float64)
         load = _schedule(*key, block, steps) + 0.012 * np.pad(_smooth(white[:, -1], 6), (BLOCK, 0))
-        heat, now = _lagged(load, 40), slice(BLOCK, None)
-        steps, load, valve = steps[now], load[now], 0.025 * _smooth(white[:, -2], 15)
-        day, gust = 2 * np.pi * steps / DAY + self._weather[0], 2 * np.pi * steps / (DAY / 3) + self._weather[1]
+        heat = _lagged(load, 40)
+
+        # Drivers of the second block.
+        now = slice(BLOCK, None)
+        steps, load = steps[now], load[now]
+        valve = 0.025 * _smooth(white[:, -2], 15)
+        day = 2 * np.pi * steps / DAY + self._weather[0]
+        gust = 2 * np.pi * steps / (DAY / 3) + self._weather[1]
+
+        # Channels by the affinity laws.
         columns = (
             1000 + 2000 * load,
             120 * load * (1 + valve),
@@ -141,13 +150,14 @@ class Plant:
         )
         rows = np.stack(columns, 1) * self._gain[asset]
         rows[:, INLET] += self.swing(asset, steps)
+
         noise = np.array([channel.noise for channel in CHANNELS])
         signals: Doubles = rows + noise * white[now, : len(CHANNELS)]
         return signals
 
 
 def read(signals: Doubles) -> Doubles:
-    """What transmitters make of signals (..., C): nothing below zero, rounded to the channel's resolution."""
+    """Return the transmitters' readings of signals (..., C): not below zero, rounded to the channel's resolution."""
     unit = 10.0 ** np.array([channel.decimals for channel in CHANNELS])
     readings: Doubles = np.rint(np.maximum(signals, 0) * unit) / unit
     return readings
@@ -156,24 +166,26 @@ def read(signals: Doubles) -> Doubles:
 def messages(
     plant: Plant, begin: int, values: Doubles, *, kind: str = "json_wide", late: float = 0.005
 ) -> Iterator[Sent]:
-    """The readings `values` (A, T, C) of the steps from `begin` on, as gateways send them; NaN is not sent.
+    """Yield messages with the readings `values` (A, T, C) of the steps from `begin` on; NaN is not sent.
 
-    The share `late` of the messages is sent one step late, behind the asset's next one; at the last step none is held
-    back. `kind` is that of the monitor's format: "json_wide", one message per asset and step, or "json_long".
+    The share `late` of the messages is sent one step late, after the asset's next message; at the last step no message
+    is delayed. `kind` is that of the monitor's format: "json_wide", one message per asset and step, or "json_long".
     """
     if kind not in {"json_wide", "json_long"}:
         raise ValueError(f"kind must be json_wide or json_long, got {kind!r}")
+
     bodies = _wide if kind == "json_wide" else _long
-    held: list[tuple[bytes, bytes]] = []
+    delayed: list[tuple[bytes, bytes]] = []
     last = values.shape[1] - 1
     for place in range(last + 1):
         step, time = begin + place, plant.time(begin + place)
         pairs = list(bodies(plant.names, time, values[:, place].tolist()))
         lags = _draw(plant.settings.seed, _LATE, step).random(len(pairs)) < late
+
         due = [pair for pair, lag in zip(pairs, lags, strict=True) if place == last or not lag]
-        for key, value in due + held:
+        for key, value in due + delayed:
             yield Sent(key, value, time)
-        held = [pair for pair, lag in zip(pairs, lags, strict=True) if lag]
+        delayed = [pair for pair, lag in zip(pairs, lags, strict=True) if lag]
 
 
 def _wide(names: tuple[str, ...], time: int, rows: list[list[float]]) -> Iterator[tuple[bytes, bytes]]:
@@ -196,21 +208,23 @@ def _draw(*key: int) -> np.random.Generator:
 
 
 def _white(seed: int, asset: int, realisation: int, block: int) -> Doubles:
-    """The random numbers of a block, (BLOCK, C + 2): a column per channel, the valve, the load."""
+    """Return the random numbers (BLOCK, C + 2) of a block: a column per channel, the valve, the load."""
     return _draw(seed, _NOISE, asset, realisation, block + 1).normal(size=(BLOCK, len(CHANNELS) + 2))
 
 
 def _schedule(seed: int, asset: int, realisation: int, block: int, steps: Doubles) -> Doubles:
-    """The scheduled load at `steps` (T,) of `block` and the one before it.
+    """Return the scheduled load at `steps` (T,) of `block` and of the block before it.
 
-    Each block changes to each of the loads once, in random order. A change may come up to EARLY steps early or late,
-    which is why the blocks on both sides are looked at.
+    Each block changes to each of the loads once, in random order. A change may come up to EARLY steps early or late;
+    therefore the schedules of the neighbouring blocks count as well.
     """
     begins, loads = [], []
     for number in range(block - 2, block + 2):
         draw = _draw(seed, _SCHEDULE, asset, realisation, number + 2)
         loads.append(draw.permutation(LOADS))
         begins.append(number * BLOCK + DWELL * np.arange(len(LOADS)) + draw.integers(-EARLY, EARLY + 1, len(LOADS)))
+
+    # Ramps between the loads.
     begin, load = np.concatenate(begins), np.concatenate(loads)
     knots = np.stack([begin, begin + RAMP], 1).ravel()
     levels = np.stack([np.append(load[0], load[:-1]), load], 1).ravel()
@@ -219,14 +233,14 @@ def _schedule(seed: int, asset: int, realisation: int, block: int, steps: Double
 
 
 def _smooth(white: Doubles, lag: int) -> Doubles:
-    """White noise of two blocks -> the second block of a fluctuation that forgets in `lag` steps; variance 1."""
+    """Return the second block of a fluctuation with variance 1 and memory `lag`, from two blocks of white noise."""
     weights = np.exp(-np.arange(5 * lag) / lag)
     smooth: Doubles = np.convolve(white, weights / np.sqrt((weights**2).sum()), "valid")[-BLOCK:]
     return smooth
 
 
 def _lagged(signal: Doubles, lag: int) -> Doubles:
-    """A signal of two blocks -> the second block of its first-order lag, cut off after 5 lags (1 % left)."""
+    """Return the second block of a signal's first-order lag, cut off after 5 lags (1 % left), from two blocks."""
     weights = np.exp(-np.arange(5 * lag) / lag)
     lagged: Doubles = np.convolve(signal, weights / weights.sum(), "valid")[-BLOCK:]
     return lagged
