@@ -134,8 +134,8 @@ def test_in_real_time_the_readings_are_of_now(monkeypatch: pytest.MonkeyPatch) -
     ("settings", "steps", "speed", "reason"),
     [
         (LINES, 10, 0.0, "the simulator writes json_wide and json_long"),
-        ({}, 0, 0.0, "only in real time"),
-        ({}, 0, 2.0, "only in real time"),
+        ({}, 0, 0.0, "--speed 1"),
+        ({}, 0, 2.0, "--speed 1"),
     ],
 )
 def test_what_cannot_be_written_is_refused(
