@@ -153,7 +153,7 @@ def backtest(  # noqa: PLR0917 - one option each
 def rollback(config: Config = None, set_: Set = None) -> None:
     """Put the model that was in use before the current one into use again; running workers follow within seconds."""
     settings = settings_or_exit(config, set_)
-    from monitor.service.train import roll_back  # noqa: PLC0415 - as in `run`
+    from monitor.service.rollback import roll_back  # noqa: PLC0415 - as in `run`
 
     print(f"{_or_exit(lambda: roll_back(settings))} in use")
 

@@ -8,10 +8,13 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from monitor import __version__
 from monitor.settings.load import load
+from monitor.store.files import open_blobs
+from monitor.store.models import Models
 from tests.commands import monitor, sets
 
 ROOT = Path(__file__).parents[1]
@@ -178,18 +181,51 @@ def test_topics_that_cannot_be_made_are_told() -> None:
     assert result.stderr.startswith("monitor: topic ")
 
 
-def test_a_check_needs_no_client() -> None:
-    """Neither help nor a check loads the clients of Kafka and InfluxDB, or file systems."""
-    code = """
+def loaded(*arguments: str, code: int = 0) -> set[str]:
+    """Run a command in a process of its own, check its exit code and return the modules that it imported."""
+    script = """
 import sys
 from monitor.cli import app
-for command in ("--help", "check"):
-    app([command], standalone_mode=False)
-print(sorted(sys.modules.keys() & {"confluent_kafka", "influxdb_client", "fsspec", "structlog"}), file=sys.stderr)
+try:
+    app(sys.argv[1:])
+except SystemExit as done:
+    print(*sys.modules, file=sys.stderr)
+    raise
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", script, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
-    assert done.returncode == 0
-    assert "[windows]" in done.stdout
-    assert done.stderr == "[]\n"
+    assert done.returncode == code, done.stderr
+    return set(done.stderr.splitlines()[-1].split())
+
+
+def test_what_computes_nothing_imports_no_torch(tmp_path: Path) -> None:
+    """Help, version, check, config, topics and rollback do their work without torch; a training imports it."""
+    store = sets(store__url=str(tmp_path / "store"))
+    models = Models(open_blobs(str(tmp_path / "store")), lambda _: None)
+    first, second = (models.put({}, {"weights": np.full(1, number)}, 1000 * number) for number in (1, 2))
+    models.set_current(first)
+    models.set_current(second)
+
+    assert "torch" not in loaded("--help")
+    assert "torch" not in loaded("--version")
+    assert "torch" not in loaded("config", "--reference")
+    assert "torch" not in loaded("check", *store)
+    assert "torch" not in loaded("rollback", *store)
+    assert models.current() == first
+    nowhere = sets(kafka__bootstrap_servers="127.0.0.1:9", delivery__flush_timeout_s=0.5)
+    assert "torch" not in loaded("topics", *nowhere, code=1)
+
+    (tmp_path / "empty.jsonl").touch()
+    assert "torch" in loaded("train", str(tmp_path / "empty.jsonl"), *store, code=1)
+
+
+def test_a_check_needs_no_client() -> None:
+    """Neither help nor a check loads the clients of Kafka and InfluxDB, or file systems."""
+    for arguments in (["--help"], ["check"]):
+        assert loaded(*arguments) & {"confluent_kafka", "influxdb_client", "fsspec", "structlog"} == set()

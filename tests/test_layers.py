@@ -1,6 +1,8 @@
 """The three rings: which package may import which."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,3 +89,14 @@ def test_one_module_names_implementations(path: Path) -> None:
     for found in imports(path):
         if found.startswith("monitor.connectors.") and not within(found, {"monitor.connectors.base"}):
             assert within(found, {NAMED_ELSEWHERE.get(name, BACKENDS)}), f"{name} imports {found}"
+
+
+def test_settings_import_no_torch() -> None:
+    """No module of the settings imports torch, not even through another one."""
+    names = sorted(module(path) for path in FILES if within(module(path), {"monitor.settings"}))
+    assert len(names) > 8
+    script = f"import importlib, sys\nfor name in {names}: importlib.import_module(name)\nprint('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT.parent, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "False\n"

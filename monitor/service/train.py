@@ -1,4 +1,4 @@
-"""`monitor train` and `monitor rollback`: a model out of what the source holds, if the gate lets it pass; and back."""
+"""`monitor train`: a model from the history that the source holds, put into use if it passes the gate."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,6 @@ from monitor.observe.metrics import Metrics
 from monitor.service.backends import make_blobs, make_models, make_source
 from monitor.service.offline import alone, collect
 from monitor.settings.tree import Settings
-from monitor.store.models import ModelInvalid
 from monitor.training.child import train
 from monitor.training.registry import ModelRegistry
 
@@ -54,11 +53,3 @@ def train_now(settings: Settings, reading: Callable[[int, int], None], fitting: 
         return Outcome(False, f"refused: {refused} ({figures})")
     models.set_current(version)
     return Outcome(True, f"{version} in use ({figures})")
-
-
-def roll_back(settings: Settings) -> str:
-    """The version in use from now on. Raises ValueError if there is no earlier one, StoreUnavailable."""
-    try:
-        return make_models(make_blobs(settings), Metrics()).rollback()
-    except ModelInvalid as error:
-        raise ValueError(str(error)) from error
