@@ -1,4 +1,4 @@
-"""`python -m monitor` is `monitor`, whatever the PATH."""
+"""`python -m monitor` is the command `monitor`, independent of PATH."""
 
 from monitor.cli import main
 
