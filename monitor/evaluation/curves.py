@@ -1,11 +1,13 @@
-"""How well scores alone separate labelled windows from the others, at every limit they could be held against.
+"""How well scores alone separate labelled windows from the others, at every limit that a score could have.
 
-Precision: share of the windows above the limit that are labelled. Recall, the true positive rate: share of the labelled
-ones above it. False positive rate: share of the others above it (Fawcett 2006, doi:10.1016/j.patrec.2005.10.010).
-The area under precision over recall is taken as a sum of steps, the average precision, since a straight line between
-two of its points promises what no limit reaches (Davis & Goadrich 2006, doi:10.1145/1143844.1143874).
+- Precision: share of the windows above the limit that are labelled.
+- Recall, the true positive rate: share of the labelled windows that are above the limit.
+- False positive rate: share of the other windows that are above the limit (Fawcett 2006,
+  doi:10.1016/j.patrec.2005.10.010).
+- Average precision: area under precision over recall as a sum of steps. A straight line between two of its points
+  promises values that no limit reaches (Davis & Goadrich 2006, doi:10.1145/1143844.1143874).
 
-Every window counts as one; how many alerts that makes, and how soon they come, is another question.
+Every window counts as one. How many alerts that makes, and how soon they fire, is counted in `matching.py`.
 """
 
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ Doubles = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """One entry per different score, falling: what a limit just below it gives."""
+    """One entry per distinct score, falling: the figures of a limit just below that score."""
 
     level: Doubles  # (K,)
     precision: Doubles  # (K,)
@@ -30,7 +32,7 @@ class Curves:
     area: float  # under the true positive rate over the false positive rate; 0.5 = no better than chance
 
     def best(self) -> int:
-        """The entry with the highest harmonic mean of precision and recall (F1); of equals, the highest level."""
+        """Return the entry with the highest F1; of equal ones the one with the highest level."""
         return int(np.argmax(self.f1))
 
     @property
@@ -42,18 +44,28 @@ class Curves:
 
 
 def curves(score: Floats, label: Bools) -> Curves:
-    """The curves of scores (B,) with labels (B,). Raises ValueError unless there are windows of both kinds."""
+    """Return the curves of scores (B,) with labels (B,). Raises ValueError unless there are windows of both kinds."""
     positives = int(np.count_nonzero(label))
     negatives = len(label) - positives
     if not positives or not negatives:
         raise ValueError(f"expected labelled windows and others, got {positives} and {negatives}")
+
+    # Windows by falling score; equal scores are on the same side of every limit.
     order = np.argsort(-score, kind="stable")
     falling = score[order].astype(np.float64)
     last_of_equals = np.append(np.flatnonzero(np.diff(falling)), len(falling) - 1)
+
     hits = np.cumsum(label[order])[last_of_equals].astype(np.float64)
     flagged = last_of_equals + 1.0
-    recall, false = hits / positives, (flagged - hits) / negatives
     precision = hits / flagged
-    average = float(np.sum(np.diff(recall, prepend=0) * precision))
-    area = float(np.trapezoid(np.append(0, recall), np.append(0, false)))
-    return Curves(falling[last_of_equals], precision, recall, false, average, area)
+    recall = hits / positives
+    false_positive = (flagged - hits) / negatives
+
+    return Curves(
+        level=falling[last_of_equals],
+        precision=precision,
+        recall=recall,
+        false_positive=false_positive,
+        average_precision=float(np.sum(np.diff(recall, prepend=0) * precision)),
+        area=float(np.trapezoid(np.append(0, recall), np.append(0, false_positive))),
+    )

@@ -1,11 +1,20 @@
-"""Copies the published scores and alerts into the time-series database: a consumer group of its own, in its own thread.
+"""Write published scores and alerts to the time-series database, as a consumer group of its own in its own thread.
 
-Kafka is the buffer: offsets are committed only after the database has acknowledged the points, so an outage of hours
-costs nothing but lag, and the detector never waits. Points are idempotent, so what is written twice after a crash
-stands once. A message that gives no point, or a point the database will never take, becomes a dead letter.
+Kafka is the buffer, so the detector never waits for the database and an outage of hours costs nothing but lag.
 
-While the database is away, partitions are paused and polling goes on, and writing is tried again after a time that
-doubles up to `MOST_S` and is drawn at random below that (full jitter), or as long as the database asked for.
+Guaranteed:
+1. Every message of the alert and score topics becomes points, or a dead letter with the reason. A dead letter that is
+   itself too large for its topic is only logged.
+2. Points are acknowledged by the database, then dead letters by the broker, then offsets are committed. After a crash
+   in between, points are written twice, which changes nothing, because points are idempotent.
+3. While the database does not accept points, partitions are paused and polling continues, so the group does not expel
+   the recorder.
+
+Writing is retried after a delay that doubles up to MAX_DELAY_S and is drawn at random below that (full jitter), or
+after the delay that the database asked for.
+
+Two recorders of one group share the partitions. The meaning of a record is not checked; `line_protocol.py` decides
+which records can be read.
 """
 
 import random
@@ -21,9 +30,9 @@ from monitor.core.records import Message, Partition, Record
 from monitor.observe.observer import Observer
 from monitor.recorder.line_protocol import alert_points, score_points
 
-FIRST_S, MOST_S = 0.5, 30.0  # the first wait after a failure, and the longest
-PATIENCE_S = 300.0  # the longest wait that the database may ask for
-GATHER_S = 1.0  # how long points are gathered before they are written: a request a second, not one per message
+FIRST_DELAY_S, MAX_DELAY_S = 0.5, 30.0  # before the first retry, and before any
+MAX_RETRY_AFTER_S = 300.0  # longest delay that the database may ask for
+GATHER_S = 1.0  # between the first point and the write: one request a second instead of one per message
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,32 +47,32 @@ class RecorderOptions:
 
 
 class Recorder:
-    """The thread's work. `points` is the database, `dead` takes dead letters."""
+    """One member of the recorder's group. `points` is the database, `dead` takes dead letters."""
 
     def __init__(self, source: Source, points: Sink, dead: Sink, options: RecorderOptions, observer: Observer) -> None:
         self._source = source
         self._points = points
         self._dead = dead
-        self._alerts = options.alerts
-        self._dead_letters = options.dead_letters
-        self._batch = options.batch
-        self._poll_s = options.poll_s
-        self._timeout_s = options.timeout_s
+        self._options = options
         self._metrics = observer.metrics
         self._health = observer.health
         self._log = observer.log
         self._monotonic = observer.monotonic
         self._alive = observer.watchdog.alive
-        self._random = random.Random()  # noqa: S311 - spreads the attempts of many recorders
-        self._next: dict[Partition, int] = {}  # offset behind the last message taken
+        self._random = random.Random()  # noqa: S311 - spreads the retries of many recorders
+
+        self._next: dict[Partition, int] = {}  # next offset to commit, of partitions with unacknowledged messages
         self._assigned: set[Partition] = set()
-        self._waiting = 0  # points taken and not acknowledged
+        self._unacknowledged = 0  # points handed to the database's sink
         self._blocked = False
-        self._backoff_s = FIRST_S
-        self._due = 0.0  # monotonic seconds at which what was taken is to be written
+        self._delay_s = FIRST_DELAY_S  # bound of the next retry delay
+        self._due = 0.0  # monotonic seconds of the next write
 
     def open(self) -> None:
-        """Join the group. Raises ValueError if a client refuses its options; then nothing stays open."""
+        """Open the sinks and join the group. If that fails, nothing stays open.
+
+        Raises ValueError if a client refuses its options, Unavailable if the broker cannot be reached.
+        """
         with ExitStack() as undo:
             for sink in (self._points, self._dead):
                 sink.open()
@@ -72,96 +81,115 @@ class Recorder:
             undo.pop_all()
 
     def run(self, stop: Event) -> None:
-        """Work until `stop` is set or the source has ended and all is written, then leave cleanly."""
+        """Work until `stop` is set, or until the source has ended and all is written. Then leave the group."""
         self._unblock()  # until there is something to write, nothing is wrong with the database
         try:
             while not stop.is_set() and not (self._source.ended() and not self._next):
-                self._turn(stop)
+                self._step(stop)
         finally:
             self._source.close()
             self._points.close()
             self._dead.close()
 
-    def _turn(self, stop: Event) -> None:
+    def _step(self, stop: Event) -> None:
+        """Poll once, convert, and write if it is time."""
         self._alive()
         if self._blocked:
             self._source.pause(list(self._assigned))
+
         try:
-            messages = self._source.poll(self._batch, self._poll_s)
+            messages = self._source.poll(self._options.batch, self._options.poll_s)
             self._health.set("recorder source", ok=not self._source.held_up(), reason=self._source.held_up())
         except Unavailable as error:
             self._health.set("recorder source", ok=False, reason=str(error))
-            stop.wait(FIRST_S)
+            stop.wait(FIRST_DELAY_S)
             messages = []
-        self._take(messages)
-        now = (self._waiting >= self._batch or self._source.ended()) and not self._blocked
-        # Blocked it is tried with nothing taken, too: what was taken may have gone to another owner meanwhile.
-        if (self._next or self._blocked) and (now or self._monotonic() >= self._due):
-            self._settle(self._timeout_s)
-        self._metrics.set("monitor_recorder_lag_messages", sum(self._source.lag().values()) + self._waiting)
+        self._convert(messages)
 
-    def _take(self, messages: Sequence[Message]) -> None:
-        """Turn messages into points and hand them over."""
+        # A blocked recorder retries even if nothing is left to commit: another member may own those partitions now.
+        full = self._unacknowledged >= self._options.batch or self._source.ended()
+        due = self._monotonic() >= self._due or (full and not self._blocked)
+        if due and (self._next or self._blocked):
+            self._write()
+
+        lag = sum(self._source.lag().values()) + self._unacknowledged
+        self._metrics.set("monitor_recorder_lag_messages", lag)
+
+    def _convert(self, messages: Sequence[Message]) -> None:
+        """Hand the points of messages to the sink. A message that cannot be read becomes a dead letter."""
         if messages and not self._next:
             self._due = self._monotonic() + GATHER_S
+
         for message in messages:
+            convert = alert_points if message.partition.topic == self._options.alerts else score_points
             try:
-                make = alert_points if message.partition.topic == self._alerts else score_points
-                self._points.write([make(message)])
-                self._waiting += 1
+                self._points.write([convert(message)])
+                self._unacknowledged += 1
             except ValueError as error:
-                self._bury([dead_letter(self._dead_letters, message, "record", "Unreadable", str(error))])
+                letter = dead_letter(self._options.dead_letters, message, "record", "Unreadable", str(error))
+                self._reject([letter])
             self._next[message.partition] = message.offset + 1
 
-    def _settle(self, timeout: float) -> None:
-        """Write, then commit; or wait for a better time."""
+    def _write(self) -> None:
+        """Write, then commit. If either is unavailable, schedule a retry."""
         try:
-            self._flush(timeout)
-            self._source.commit(dict(self._next), timeout)
+            self._flush()
+            self._source.commit(dict(self._next), self._options.timeout_s)
         except Unavailable as error:
-            asked = error.retry_after
-            wait = self._backoff_s * self._random.random() if asked is None else min(asked, PATIENCE_S)
-            self._backoff_s = min(2 * self._backoff_s, MOST_S)
-            self._due = self._monotonic() + wait
-            self._block(str(error), wait)
+            self._block(error)
             return
+
         self._next.clear()
         if self._blocked:
-            self._log.info("recorder writes again")
+            self._log.info("recorder resumed")
             self._source.resume(list(self._assigned))
         self._unblock()
 
-    def _flush(self, timeout: float) -> None:
+    def _flush(self) -> None:
+        """Wait until points and dead letters are acknowledged. Raises Unavailable."""
+        # 1. Points; those that the database rejects permanently become dead letters.
         try:
-            self._points.flush(timeout)
+            self._points.flush(self._options.timeout_s)
         except Invalid as error:
-            self._waiting -= len(error.rejected)
-            self._bury([self._letter(record, reason) for record, reason in error.rejected])
+            self._unacknowledged -= len(error.rejected)
+            self._reject([self._letter(record, reason) for record, reason in error.rejected])
+
+        # 2. Dead letters. One that is too large is logged only; its message stays in the source topic.
         try:
-            self._dead.flush(timeout)
-        except Invalid as error:  # too large even as a dead letter; the message itself stays in its topic
-            self._log.error("dead letter refused for ever", letters=len(error.rejected), reason=str(error))
-        self._metrics.add("monitor_recorder_points_total", self._waiting, result="written")
-        self._waiting = 0
+            self._dead.flush(self._options.timeout_s)
+        except Invalid as error:
+            self._log.error("dead letters rejected", letters=len(error.rejected), reason=str(error))
+
+        self._metrics.add("monitor_recorder_points_total", self._unacknowledged, result="written")
+        self._unacknowledged = 0
 
     def _letter(self, record: Record, reason: str) -> Record:
         headers = DeadLetterHeaders(stage="record", exception_message=reason).encode()
-        return Record(self._dead_letters, record.key, record.value, headers)
+        return Record(self._options.dead_letters, record.key, record.value, headers)
 
-    def _bury(self, letters: Sequence[Record]) -> None:
+    def _reject(self, letters: Sequence[Record]) -> None:
         self._dead.write(letters)
         self._metrics.add("monitor_recorder_points_total", len(letters), result="rejected")
-        self._log.error("not recorded", letters=len(letters), topic=self._dead_letters)
+        self._log.error("points rejected", letters=len(letters), topic=self._options.dead_letters)
 
-    def _block(self, reason: str, wait: float) -> None:
+    def _block(self, error: Unavailable) -> None:
+        """Wait before the next attempt: as long as the database asked for, otherwise with full jitter."""
+        if error.retry_after is None:
+            delay = self._delay_s * self._random.random()
+        else:
+            delay = min(error.retry_after, MAX_RETRY_AFTER_S)
+        self._delay_s = min(2 * self._delay_s, MAX_DELAY_S)
+        self._due = self._monotonic() + delay
+
         if not self._blocked:
-            self._log.warning("recorder waits", reason=reason, retry_s=round(wait, 1))
+            self._log.warning("recorder blocked", reason=str(error), retry_s=round(delay, 1))
         self._blocked = True
-        self._health.set("recorder", ok=False, reason=reason)
+        self._health.set("recorder", ok=False, reason=str(error))
         self._metrics.set("monitor_recorder_blocked", 1)
 
     def _unblock(self) -> None:
-        self._blocked, self._backoff_s = False, FIRST_S
+        self._blocked = False
+        self._delay_s = FIRST_DELAY_S
         self._health.set("recorder", ok=True)
         self._metrics.set("monitor_recorder_blocked", 0)
 
@@ -170,12 +198,12 @@ class Recorder:
         return committed
 
     def _on_revoke(self, partitions: Sequence[Partition]) -> None:
-        """Write and commit what was taken; what cannot be is read again by the next owner."""
+        """Write and commit. If that fails, the next owner reads those messages again."""
         if self._next:
-            self._settle(self._timeout_s)
+            self._write()
         self._on_lost(partitions)
 
     def _on_lost(self, partitions: Sequence[Partition]) -> None:
-        for part in partitions:
-            self._next.pop(part, None)
-            self._assigned.discard(part)
+        for partition in partitions:
+            self._next.pop(partition, None)
+            self._assigned.discard(partition)

@@ -28,8 +28,8 @@ def server() -> Iterator[InfluxServer]:
 def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits are a tenth of what they are."""
     monkeypatch.setattr(module, "GATHER_S", 0.1)
-    monkeypatch.setattr(module, "FIRST_S", 0.05)
-    monkeypatch.setattr(module, "MOST_S", 0.2)
+    monkeypatch.setattr(module, "FIRST_DELAY_S", 0.05)
+    monkeypatch.setattr(module, "MAX_DELAY_S", 0.2)
 
 
 def recording(wanted: Any, server: InfluxServer) -> Any:

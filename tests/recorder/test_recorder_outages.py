@@ -13,7 +13,7 @@ from monitor.connectors.memory.client import MemoryBroker, MemorySink
 from monitor.core.records import Partition, Record
 from monitor.observe.metrics import Metrics
 from monitor.recorder import recorder as module
-from monitor.recorder.recorder import PATIENCE_S
+from monitor.recorder.recorder import MAX_RETRY_AFTER_S
 from monitor.service.backends import make_points
 from monitor.settings.load import load
 from tests.influx_server import Answer, InfluxServer, influx_server
@@ -31,8 +31,8 @@ def server() -> Iterator[InfluxServer]:
 def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits are a tenth of what they are."""
     monkeypatch.setattr(module, "GATHER_S", 0.1)
-    monkeypatch.setattr(module, "FIRST_S", 0.05)
-    monkeypatch.setattr(module, "MOST_S", 0.2)
+    monkeypatch.setattr(module, "FIRST_DELAY_S", 0.05)
+    monkeypatch.setattr(module, "MAX_DELAY_S", 0.2)
 
 
 def test_an_outage_costs_nothing_but_lag(server: InfluxServer) -> None:
@@ -54,7 +54,7 @@ def test_an_outage_costs_nothing_but_lag(server: InfluxServer) -> None:
     assert times(server) == list(range(220))
     assert rig.points("written") == 220
     told = [line["event"] for line in lines]
-    assert told == ["recorder waits", "recorder writes again"]
+    assert told == ["recorder blocked", "recorder resumed"]
 
 
 def test_dead_letters_come_before_the_commit(server: InfluxServer) -> None:
@@ -74,9 +74,9 @@ def test_dead_letters_come_before_the_commit(server: InfluxServer) -> None:
     assert (rig.points("written"), rig.points("rejected")) == (1, 1)
 
 
-@pytest.mark.parametrize(("asked", "waits"), [(7, 7.0), (100_000, PATIENCE_S)])
+@pytest.mark.parametrize(("asked", "waits"), [(7, 7.0), (100_000, MAX_RETRY_AFTER_S)])
 def test_the_database_may_ask_for_patience(server: InfluxServer, asked: int, waits: float) -> None:
-    """Retry-After is kept, up to PATIENCE_S, and not shortened by what arrives meanwhile."""
+    """Retry-After is kept, up to MAX_RETRY_AFTER_S, and not shortened by what arrives meanwhile."""
     clock = Clock()
     rig = Rig(MemoryBroker(), server, monotonic=clock, batch=5)
     server.script = [Answer(503, "busy", {"Retry-After": str(asked)})]
@@ -124,9 +124,9 @@ class _Watched(InfluxSink):
 
 
 def test_waits_grow_and_have_a_bound(server: InfluxServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attempts come less and less often, and never further apart than MOST_S."""
-    monkeypatch.setattr(module, "FIRST_S", 0.5)
-    monkeypatch.setattr(module, "MOST_S", 30.0)
+    """Attempts come less and less often, and never further apart than MAX_DELAY_S."""
+    monkeypatch.setattr(module, "FIRST_DELAY_S", 0.5)
+    monkeypatch.setattr(module, "MAX_DELAY_S", 30.0)
     server.down()
     clock, stop = Clock(), threading.Event()
 
