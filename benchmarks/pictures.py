@@ -2,8 +2,8 @@
 
     python -m benchmarks.pictures [--all]
 
-1. The demo's plant runs through the unchanged daemon, a second of the plant after the other, so that the page's trails
-   are those of a plant at work. It is held when FIRING assets have been in alert for WELL_S.
+1. The demo's plant runs through the unchanged daemon, a second of the plant after the other, so that the sparklines of
+   the page are those of a plant at work. It is held when FIRING assets have been in alert for WELL_S.
 2. Chromium opens the page: docs/pictures/status.png.
 3. The same readings go through `monitor backtest` with that model and the simulator's labels, and Chromium opens the
    report at one asset: docs/pictures/report.png.
@@ -92,7 +92,7 @@ def at_work(stand: Stand, folder: Path) -> Iterator[str]:
             while (seen := look()) is None or seen is before or not seen.model or any(seen.lag.values()):
                 assert thread.is_alive()
                 time.sleep(STEP_S / 2)
-            page.look()
+            page.sample()
             begun = {alert.asset: alert.start for alert in seen.alerts}
             if len([start for start in begun.values() if at - start >= 1000 * WELL_S]) >= FIRING:
                 break

@@ -1,11 +1,12 @@
-"""The page at /: assets, live alerts, learning, lag, for whoever can reach the port. One file, nothing from elsewhere.
+"""The status page at /: assets, live alerts, learning and lag, for operators.
 
-page.html asks for /status.json every two seconds and changes what is there. Its script and style are named to the
-browser by their sha256, so that nothing else runs, whatever the name of an asset is.
+page.html is one static file. Its script requests /status.json every two seconds and changes only what differs. The
+Content-Security-Policy names script and style by their sha256, so a browser runs nothing else, whatever the name of an
+asset contains.
 
-The loop knows nothing of the page. A thread looks at the status that the loop replaces as a whole about once a
-second, and keeps the highest ratio of each EVERY_S in a ring per asset: 240 B each, at most 2.4 MB. An answer is made
-at most once for each status and query, one at a time: a crowd that looks costs as much as one who does.
+The worker does not know the page. It replaces a `WorkerStatus` about once a second. A thread of the page samples that
+record and keeps, for each asset, the highest ratio of every STEP_S in a ring: 240 B each, at most 2.4 MB. A response is
+made once per sample and query, one at a time, so many viewers cost as much as one.
 """
 
 import base64
@@ -21,25 +22,27 @@ import numpy as np
 from monitor import __version__
 from monitor.core.records import Floats
 from monitor.training.trainer import Status
-from monitor.web.page_status import Wanted, read_query, status
-from monitor.worker.status import WorkerStatus, worker_status
+from monitor.web.page_status import AssetFilter, read_query, status
+from monitor.worker.status import WorkerStatus
 
-POINTS = 60
-EVERY_S = 5.0  # of a point: five minutes in all
-KEPT = 10_000  # assets with a ring
-LOOK_S = 1.0
-_ANSWERS = 16  # kept until the next look; more different queries are answered, too, but made anew
-_NOTHING = worker_status((), Status(), {})
+SPARKLINE_STEPS = 60
+STEP_S = 5.0  # of a sparkline, which spans five minutes
+MAX_ASSETS = 10_000  # with a sparkline
+SAMPLE_S = 1.0
+
+_RESPONSES = 16  # cached until the next sample; responses to further queries are made each time
+_EMPTY = WorkerStatus(model="", training=Status(), assets=(), partitions=0)  # while the worker starts
 
 HTML = Path(__file__).with_name("page.html").read_bytes()
 
 
 def policy(html: bytes) -> str:
-    """The Content-Security-Policy of the page: its own script and style, its own server, and nothing else."""
+    """Return the page's Content-Security-Policy: its own script, style and server, and nothing else."""
     hashes = []
     for tag in (b"script", b"style"):
         (inside,) = re.findall(b"<%b>(.*?)</%b>" % (tag, tag), html, re.DOTALL)
         hashes.append(base64.b64encode(hashlib.sha256(inside).digest()).decode())
+
     return (
         f"default-src 'none'; script-src 'sha256-{hashes[0]}'; style-src 'sha256-{hashes[1]}'; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -50,92 +53,116 @@ POLICY = policy(HTML)
 
 
 class Sparklines:
-    """The last ratios of each asset, as text shows them: oldest first."""
+    """The recent ratios of each asset, oldest first."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, int] = {}
-        self._ratios: Floats = np.empty((0, POINTS), np.float32)
-        self._looks = 0
+        self._rows: dict[str, int] = {}  # asset -> its row of the ratios
+        self._ratios: Floats = np.empty((0, SPARKLINE_STEPS), np.float32)
+        self._samples = 0
 
-    def look(self, now: WorkerStatus, looks_per_point: int) -> None:
-        """Take the ratios of a moment; every `looks_per_point` of them a new point begins."""
-        names = [asset.name for asset in now.assets[:KEPT]]
+    def add(self, now: WorkerStatus, samples_per_step: int) -> None:
+        """Take the ratios of one moment. Every `samples_per_step` samples, a new step begins."""
+        assets = now.assets[:MAX_ASSETS]
+        names = [asset.name for asset in assets]
         if names != list(self._rows):
-            kept = [self._rows.get(name, -1) for name in dict.fromkeys(names)]
-            before = np.vstack((self._ratios, np.full((1, POINTS), np.nan, np.float32)))  # -1 = the last
-            self._rows, self._ratios = {name: row for row, name in enumerate(dict.fromkeys(names))}, before[kept]
-        if self._looks % looks_per_point == 0:
+            self._rearrange(list(dict.fromkeys(names)))
+
+        if self._samples % samples_per_step == 0:
             self._ratios = np.roll(self._ratios, -1, axis=1)
             self._ratios[:, -1] = np.nan
-        self._looks += 1
+        self._samples += 1
+
         ratios = np.full(len(self._rows), np.nan, np.float32)
-        for asset in now.assets[:KEPT]:
+        for asset in assets:
             if asset.ratio is not None:
                 ratios[self._rows[asset.name]] = asset.ratio
         self._ratios[:, -1] = np.fmax(self._ratios[:, -1], ratios)
 
+    def _rearrange(self, names: list[str]) -> None:
+        """Give each name a row, with the ratios that it already has."""
+        # Row -1 of the padded ratios is a row of NaN, for names that are new.
+        padded = np.vstack((self._ratios, np.full((1, SPARKLINE_STEPS), np.nan, np.float32)))
+        self._ratios = padded[[self._rows.get(name, -1) for name in names]]
+        self._rows = {name: row for row, name in enumerate(names)}
+
     def of(self, name: str) -> list[float]:
-        """The points (POINTS,) of an asset, NaN = not scored; of one without a ring, none."""
+        """Return an asset's ratios (SPARKLINE_STEPS,), NaN = not scored. Empty for an asset without a sparkline."""
         row = self._rows.get(name)
         if row is None:
             return []
-        points: list[float] = np.round(self._ratios[row].astype(float), 2).tolist()
-        return points
+
+        ratios: list[float] = np.round(self._ratios[row].astype(float), 2).tolist()
+        return ratios
 
 
 class Page:
-    """See the module."""
+    """The data of the status page, sampled from a worker and served as /status.json."""
 
     def __init__(
         self,
         name: str,
-        look: Callable[[], WorkerStatus | None],
+        worker_status: Callable[[], WorkerStatus | None],
         ready: Callable[[], tuple[bool, str]],
         wall_ms: Callable[[], int],
     ) -> None:
-        self._name, self._look, self._ready, self._wall_ms = name, look, ready, wall_ms
-        self._lock = threading.Lock()  # of what follows; the loop never asks for it
-        self._rings = Sparklines()
+        """Take no sample yet.
+
+        Args:
+            name: Title of the page: the detector's name.
+            worker_status: Returns the worker's newest status, None while the worker starts.
+            ready: Returns readiness and reasons, as /readyz shows them.
+            wall_ms: ms UTC.
+        """
+        self._name = name
+        self._worker_status = worker_status
+        self._ready = ready
+        self._wall_ms = wall_ms
+        self._stopped = threading.Event()
+
+        # The lock guards the rest. The worker's loop never takes it.
+        self._lock = threading.Lock()
+        self._sparklines = Sparklines()
         self._now: WorkerStatus | None = None
-        self._seen: int | None = None  # ms UTC
-        self._answers: dict[str, bytes] = {}
-        self._over = threading.Event()
+        self._seen: int | None = None  # ms UTC at which the status last changed
+        self._responses: dict[str, bytes] = {}  # by query
 
     def open(self) -> None:
-        """Begin to look."""
-        self._thread = threading.Thread(target=self._watch, name="page", daemon=True)
+        """Start to sample."""
+        self._thread = threading.Thread(target=self._keep_sampling, name="page", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        self._over.set()
+        """Stop sampling."""
+        self._stopped.set()
         self._thread.join()
 
-    def _watch(self) -> None:
-        while not self._over.wait(LOOK_S):
-            self.look()
+    def _keep_sampling(self) -> None:
+        while not self._stopped.wait(SAMPLE_S):
+            self.sample()
 
-    def look(self) -> None:
-        """Take what the loop shows now."""
-        now = self._look()
+    def sample(self) -> None:
+        """Take the worker's newest status."""
+        now = self._worker_status()
         with self._lock:
             if now is not None and now is not self._now:
                 self._seen = self._wall_ms()
             self._now = now
-            self._rings.look(now or _NOTHING, round(EVERY_S / LOOK_S))
-            self._answers.clear()
+
+            self._sparklines.add(now or _EMPTY, round(STEP_S / SAMPLE_S))
+            self._responses.clear()
 
     def answer(self, query: str) -> bytes:
-        """/status.json, asked with `query`. Raises ValueError for one that does not fit."""
+        """Return /status.json for a query string. Raises ValueError for an invalid one."""
         wanted = read_query(query)
         with self._lock:
-            made = self._answers.get(query)
-            if made is None:
-                made = self._made(wanted)
-                if len(self._answers) < _ANSWERS:
-                    self._answers[query] = made
-            return made
+            response = self._responses.get(query)
+            if response is None:
+                response = self._encode(wanted)
+                if len(self._responses) < _RESPONSES:
+                    self._responses[query] = response
+            return response
 
-    def _made(self, wanted: Wanted) -> bytes:
+    def _encode(self, wanted: AssetFilter) -> bytes:
         ready, reasons = self._ready()
         head = {
             "name": self._name,
@@ -143,7 +170,7 @@ class Page:
             "time": self._wall_ms(),
             "seen": self._seen,
             "ready": ready,
-            "wrong": [] if ready else reasons.splitlines(),
+            "reasons": [] if ready else reasons.splitlines(),
         }
-        # NaN, not scored and not measured, becomes null.
-        return msgspec.json.encode(head | status(self._now or _NOTHING, self._rings.of, wanted))
+        # msgspec writes NaN, not scored and not measured, as null.
+        return msgspec.json.encode(head | status(self._now or _EMPTY, self._sparklines.of, wanted))

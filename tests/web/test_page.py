@@ -16,7 +16,7 @@ from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Alert, ChannelShare, Partition
 from monitor.training.trainer import Status
 from monitor.web.app import make_app, page_routes
-from monitor.web.page import HTML, POINTS, POLICY, Page, Sparklines, policy
+from monitor.web.page import HTML, POLICY, SPARKLINE_STEPS, Page, Sparklines, policy
 from monitor.web.page_status import ALERTS, CHANNELS, LIMIT, PARTITIONS
 from monitor.web.server import WebServer
 from monitor.worker.alert_charts import AlertChart
@@ -53,7 +53,7 @@ def picture(
 
 def page(now: WorkerStatus | None, ready: tuple[bool, str] = (True, "ready\n")) -> Page:
     made = Page("plant", lambda: now, lambda: ready, lambda: NOW)
-    made.look()
+    made.sample()
     return made
 
 
@@ -70,7 +70,7 @@ def test_before_the_worker_is_there_the_page_says_so() -> None:
     """While the daemon is being put together there are no assets, nothing was seen, and what is not ready is told."""
     answer = ask(page(None, (False, "source: not known yet\npartitions: not known yet\n")))
     assert (answer["seen"], answer["ready"]) == (None, False)
-    assert answer["wrong"] == ["source: not known yet", "partitions: not known yet"]
+    assert answer["reasons"] == ["source: not known yet", "partitions: not known yet"]
     assert answer["assets"] == {"total": 0, "found": 0, "states": dict.fromkeys(reversed(STATES), 0), "shown": []}
 
 
@@ -114,16 +114,16 @@ def test_a_query_that_does_not_fit_is_refused(query: str) -> None:
 
 
 def test_an_alert_shows_its_channels() -> None:
-    """An alert has the present ratio of its asset, its first channels as published, and their course, if any."""
+    """An alert has the present ratio of its asset, its first channels as published, and their chart, if any."""
     made = page(picture([Asset("a", "firing", 1.25)], [alert("a")], {"a": chart()}))
     (shown,) = ask(made)["alerts"]["shown"]
     assert (shown["asset"], shown["ratio"], shown["peak"], shown["start"]) == ("a", 1.25, 1.75, NOW)
     assert [channel["channel"] for channel in shown["channels"]] == [f"c{n}" for n in range(CHANNELS)]
     assert shown["times"] == [NOW, NOW + 1000, NOW + 2000, NOW + 3000]
     first, second, _ = shown["channels"]
-    assert first["course"] == {"observed": [None, 3.1235, 3.1235, 3.1235], "expected": [1.0] * 4, "width": 0.5}
+    assert first["chart"] == {"observed": [None, 3.1235, 3.1235, 3.1235], "expected": [1.0] * 4, "width": 0.5}
     assert (first["observed"], first["low"], first["high"]) == (3.0, 0.5, 1.5)
-    assert (second["observed"], second["course"]) == (None, None)
+    assert (second["observed"], second["chart"]) == (None, None)
 
 
 def test_an_alert_of_a_clock_says_how_far_it_is_off() -> None:
@@ -149,35 +149,35 @@ def test_the_largest_lags_are_shown() -> None:
     assert [part["number"] for part in lag["partitions"]] == list(range(19, 9, -1))
 
 
-def test_a_trail_keeps_the_highest_ratio_of_each_interval() -> None:
-    """A point is the highest of its looks, a moment without a score is null, and the oldest point is dropped."""
-    rings = Sparklines()
+def test_a_sparkline_keeps_the_highest_ratio_of_each_interval() -> None:
+    """A step is the highest of its samples, a moment without a score is null, and the oldest step is dropped."""
+    sparklines = Sparklines()
     for ratio in (0.5, 2.0, None, 1.0):
-        rings.look(picture([Asset("a", "normal", ratio)]), 2)
-    assert len(rings.of("a")) == POINTS
-    assert rings.of("a")[-2:] == [2.0, 1.0]
-    assert np.isnan(rings.of("a")[:-2]).all()
-    for _ in range(2 * (POINTS - 1)):
-        rings.look(picture([Asset("a", "normal", 0.25)]), 2)
-    assert rings.of("a") == [1.0] + [0.25] * (POINTS - 1)
+        sparklines.add(picture([Asset("a", "normal", ratio)]), 2)
+    assert len(sparklines.of("a")) == SPARKLINE_STEPS
+    assert sparklines.of("a")[-2:] == [2.0, 1.0]
+    assert np.isnan(sparklines.of("a")[:-2]).all()
+    for _ in range(2 * (SPARKLINE_STEPS - 1)):
+        sparklines.add(picture([Asset("a", "normal", 0.25)]), 2)
+    assert sparklines.of("a") == [1.0] + [0.25] * (SPARKLINE_STEPS - 1)
 
 
-def test_a_trail_follows_its_asset() -> None:
+def test_a_sparkline_follows_its_asset() -> None:
     """Assets that come, go, or change places keep their own ratios; one that is gone is forgotten."""
-    rings = Sparklines()
-    rings.look(picture([Asset("a", "normal", 0.1), Asset("b", "normal", 0.2)]), 1)
-    rings.look(picture([Asset("c", "normal", 0.3), Asset("b", "normal", 0.25)]), 1)
-    assert rings.of("b")[-2:] == [0.2, 0.25]
-    assert np.isnan(rings.of("c")[-2])
-    assert rings.of("a") == []
+    sparklines = Sparklines()
+    sparklines.add(picture([Asset("a", "normal", 0.1), Asset("b", "normal", 0.2)]), 1)
+    sparklines.add(picture([Asset("c", "normal", 0.3), Asset("b", "normal", 0.25)]), 1)
+    assert sparklines.of("b")[-2:] == [0.2, 0.25]
+    assert np.isnan(sparklines.of("c")[-2])
+    assert sparklines.of("a") == []
 
 
-def test_an_answer_is_made_once_for_each_look() -> None:
-    """The same query gets the very same bytes until the page has looked again."""
+def test_a_response_is_made_once_for_each_sample() -> None:
+    """The same query gets the very same bytes until the next sample."""
     made = page(picture([Asset("a", "normal", 0.5)]))
     first = made.answer("limit=5")
     assert made.answer("limit=5") is first
-    made.look()
+    made.sample()
     assert made.answer("limit=5") is not first
 
 
@@ -232,7 +232,7 @@ def test_the_server_hands_out_the_page() -> None:
 
 
 def test_a_worker_shows_what_happens(tmp_path: Path) -> None:
-    """On the page of a running worker an asset that leaves its band fires, with a course that shows what was read."""
+    """On the page of a running worker an asset that leaves its band fires, with a chart that shows the readings."""
     put_model(tmp_path)
     wanted = settings(tmp_path, health__enabled=True, health__port=0, alerting__off_delay_s=500.0)
     broker = MemoryBroker()
@@ -253,20 +253,20 @@ def test_a_worker_shows_what_happens(tmp_path: Path) -> None:
         ("b", "firing"),
         ("a", "normal"),
     ]
-    assert answer["assets"]["shown"][0]["trail"][-1] > 1
+    assert answer["assets"]["shown"][0]["sparkline"][-1] > 1
     assert answer["ready"]
     assert answer["models"][0]["partitions"] == answer["partitions"]
     (found,) = answer["alerts"]["shown"]
     channel = next(each for each in found["channels"] if each["channel"] == "pressure")
     place = found["times"].index(ORIGIN + 305_000)
-    assert abs(channel["course"]["observed"][place] - batch[1, 305, 1]) < 0.001
-    assert channel["course"]["observed"][place] > channel["course"]["expected"][place] + channel["course"]["width"]
+    assert abs(channel["chart"]["observed"][place] - batch[1, 305, 1]) < 0.001
+    assert channel["chart"]["observed"][place] > channel["chart"]["expected"][place] + channel["chart"]["width"]
     assert found["times"][0] <= found["start"]
 
 
 @pytest.mark.parametrize("messages", [2, 36, 5000], ids="{} at a time".format)
-def test_a_course_leads_up_to_its_alert(tmp_path: Path, messages: int) -> None:
-    """A course begins a window or more before its alert, on the grid, with what was read and was expected then."""
+def test_a_chart_leads_up_to_its_alert(tmp_path: Path, messages: int) -> None:
+    """A chart begins a window or more before its alert, on the grid, with the observed and expected values."""
     put_model(tmp_path)
     more = {"source__batch_messages": messages, "alerting__off_delay_s": 500.0}
     wanted = settings(tmp_path, health__enabled=True, health__port=0, **more)
@@ -290,7 +290,7 @@ def test_a_course_leads_up_to_its_alert(tmp_path: Path, messages: int) -> None:
 
 @pytest.mark.parametrize("off", [{"health__page": False}, {"health__enabled": False}])
 def test_without_the_page_nothing_is_kept_for_it(tmp_path: Path, off: dict[str, object]) -> None:
-    """With the page off / is not found, no thread looks, and no course is kept."""
+    """With the page off / is not found, no thread samples, and no chart is kept."""
     put_model(tmp_path)
     wanted = settings(tmp_path, **{"health__enabled": True, "health__port": 0, **off})
     broker = MemoryBroker()

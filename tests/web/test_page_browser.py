@@ -38,11 +38,11 @@ class Shown:
 
     def show(self, now: WorkerStatus) -> None:
         self.now = now
-        self.page.look()
+        self.page.sample()
 
     @contextmanager
     def served(self) -> Iterator[str]:
-        self.page.look()
+        self.page.sample()
         server = WebServer(make_app(page_routes(self.page)), "127.0.0.1", 0)
         server.open()
         try:
@@ -96,7 +96,7 @@ def test_an_alert_is_seen(opened: Callable[[str], Tab], plant: str, size: tuple[
     page = opened(plant)
     page.screen(size, scheme)
     page.until("document.querySelectorAll('#alerts path.observed[d]').length === 3")
-    page.until("document.querySelector('#assets .firing path.trail').getAttribute('d')")
+    page.until("document.querySelector('#assets .firing path.sparkline').getAttribute('d')")
     page.picture(f"alert-{size[0]}-{scheme}")
     seen = page.look("document.body.innerText")
     for text in ("boiler-house", "ready", "2 assets, 1 firing", "m-20231114T221320-", "0 messages"):
@@ -167,7 +167,7 @@ def test_what_is_not_ready_is_told_with_its_reason(opened: Callable[[str], Tab])
     with shown.served() as address:
         page = opened(address)
         assert page.look("document.getElementById('ready').textContent") == "not ready"
-        reasons = page.look("[...document.querySelectorAll('#wrong li')].map((each) => each.textContent)")
+        reasons = page.look("[...document.querySelectorAll('#reasons li')].map((each) => each.textContent)")
         assert reasons == ["source: <b>down</b>", "partitions: not known yet"]
 
 
@@ -219,7 +219,7 @@ def test_a_monitor_that_is_gone_is_missed(opened: Callable[[str], Tab]) -> None:
 
 
 def test_200_assets_fit_and_are_updated_in_one_go(opened: Callable[[str], Tab]) -> None:
-    """200 assets with trails and 10 alerts with charts are all there, and an update touches only what differs."""
+    """200 assets with sparklines and 10 alerts with charts are all there, and an update touches only what differs."""
     assets = [Asset(f"pump-{n:03d}", "firing" if n < 10 else "normal", 2.0 - n / 200) for n in range(200)]
     alerts = [alert(f"pump-{n:03d}") for n in range(10)]
     shown = Shown(picture(assets, alerts, {each.asset: chart(120) for each in alerts}))
