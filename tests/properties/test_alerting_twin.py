@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from monitor.core.records import Alert
 from tests.core.alerts.test_alerting import NAMES, Row, alerting, feed
+from tests.examples import examples
 
 Published = tuple[str, str, int, int, int | None, str, float, float, str]
 
@@ -123,7 +124,7 @@ def batches(stream: list[Row], cuts: list[int]) -> list[list[Row]]:
     return [stream[begin:end] for begin, end in itertools.pairwise([0, *places, len(stream)])]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(OPTIONS, streams(), CUTS)
 def test_alerts_match_the_twin(options: dict[str, Any], stream: list[Row], cuts: list[int]) -> None:
     """Records are the twin's, in its order, however the stream is cut, and count up under one id per alert."""
@@ -141,7 +142,7 @@ def test_alerts_match_the_twin(options: dict[str, Any], stream: list[Row], cuts:
     assert published(stage.open_alerts()) == last
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(OPTIONS, streams(), CUTS)
 def test_state_does_not_depend_on_cuts_or_on_moving(
     options: dict[str, Any], stream: list[Row], cuts: list[int]

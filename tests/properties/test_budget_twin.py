@@ -23,6 +23,7 @@ from monitor.core.threshold.budget import (
     PRIOR_SCALE,
     Budget,
 )
+from tests.examples import examples
 
 STEP = 60_000
 GIVEN, LIMIT = 2.0, 1.0  # margin and limit of every window: the percentile is 0.5, so that multiples are exact
@@ -163,7 +164,7 @@ def push(stage: Budget, stream: list[Row]) -> list[tuple[float, bool, bool]]:
     return list(zip(held.threshold.tolist(), held.anomalous.tolist(), held.warm.tolist(), strict=True))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(BUDGETS, OPTIONS, streams(), CUTS)
 def test_limits_match_the_twin(budget: float, options: dict[str, Any], stream: list[Row], cuts: list[int]) -> None:
     """Limits are the twin's, in order, and what exceeds them is anomalous, however the stream is cut."""
@@ -175,7 +176,7 @@ def test_limits_match_the_twin(budget: float, options: dict[str, Any], stream: l
         assert (anomalous, warm) == (bool(np.float32(height * LIMIT / GIVEN) > np.float32(limit)), given_warm)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(BUDGETS, OPTIONS, streams(), CUTS)
 def test_state_does_not_depend_on_cuts_or_on_moving(
     budget: float, options: dict[str, Any], stream: list[Row], cuts: list[int]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from monitor.core.records import Times, WindowBatch
 from monitor.core.sensors.clocks import EPOCH, LEAST, OTHERS, Clocks
 from tests.core.sensors.test_clocks import STEP, TOLERANCE, WAIT, batch, stage
+from tests.examples import examples
 
 
 @dataclass
@@ -91,7 +92,7 @@ def story(draw: np.random.Generator) -> tuple[WindowBatch, Times]:
     return batch(rows, ends), np.array(stamps, np.int64)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_the_stage_finds_what_its_twin_finds(seed: int) -> None:
     """What is found of every window is what the twin finds, however windows are cut and the stage restored."""

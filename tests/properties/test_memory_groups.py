@@ -9,6 +9,7 @@ from monitor.connectors.memory.broker import MemoryBroker
 from monitor.connectors.memory.client import MemorySource
 from monitor.core.records import Message, Record
 from tests.contracts.member import Member
+from tests.examples import examples
 
 
 def member_name(member: Member) -> str:
@@ -58,7 +59,7 @@ ACTIONS = st.tuples(st.sampled_from(("join", "leave", "kick", "write", "commit",
 
 
 @given(actions=st.lists(ACTIONS, min_size=10, max_size=60))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_whatever_the_members_do_nothing_is_skipped(actions: Sequence[tuple[str, int]]) -> None:
     """Members come, go and are kicked out at random: no partition has two owners, and every record is delivered."""
     plant = _Plant()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from monitor.core.model.new_assets import CELLS, CLASS_ROWS, LEVEL, SCALE, WIDE, NewAssets
 from monitor.core.model.scaling import Scaling
 from monitor.core.records import WindowBatch
+from tests.examples import examples
 
 STEP, L, C = 1000, 4, 2
 CHANNELS = ("x", "y")
@@ -68,7 +69,7 @@ def stage() -> NewAssets:
     return made
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     st.integers(0, 2**32 - 1),
     st.integers(L, 60),

@@ -13,6 +13,7 @@ from monitor.core.model.model import LEVELS
 from monitor.core.records import Floats
 from monitor.core.threshold.histogram import BLOCKS, BUCKETS, ENDS, ERROR, LEAST_CLIP, REACH, VALUES
 from monitor.core.threshold.threshold import FLOOR, LENT, Threshold
+from tests.examples import examples
 
 CALIBRATION = np.linspace(0.01, 1.5, len(LEVELS)).astype(np.float32)
 OTHER = (np.linspace(0.1, 1.2, len(LEVELS)) ** 2).astype(np.float32)
@@ -160,7 +161,7 @@ def bytes_of(stage: Threshold) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
     return {name: (str(a.dtype), a.shape, a.tobytes()) for name, a in stage.save_state().items()}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(options(), STREAMS, STREAMS, CUTS, STRANGE)
 def test_limits_match_the_twin(
     chosen: dict[str, Any], first: Stream, second: Stream, cuts: list[int], strange: Strange
@@ -178,7 +179,7 @@ def test_limits_match_the_twin(
     assert stage.warm_up().tolist() == [max(0, chosen["warm"] - count) for count in entered]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(options(), st.lists(SCORES, max_size=120), st.integers(0, 3))
 def test_without_pause_the_base_is_numpys_percentile(chosen: dict[str, Any], scores: list[float], asset: int) -> None:
     """With a refresh of 1 the base is `np.percentile` of the last scores: to the last bit, or within the error."""
@@ -215,7 +216,7 @@ def borrowed(chosen: dict[str, Any]) -> float:
     return max(float(np.interp(chosen["percentile"] / 100, LEVELS, CALIBRATION)), FLOOR)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(options(), STREAMS, CUTS, STRANGE)
 def test_state_does_not_depend_on_cuts_or_on_moving(
     chosen: dict[str, Any], stream: Stream, cuts: list[int], strange: Strange

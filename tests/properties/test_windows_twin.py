@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from monitor.core.records import ReadingBatch, WindowBatch
 from monitor.core.windows.windows import Windows
+from tests.examples import examples
 from tests.properties.naive_windows import NaiveWindows, Reading
 
 STEP = 10  # ms
@@ -161,7 +162,7 @@ def bytes_of(windows: Windows) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
     return {name: (str(a.dtype), a.shape, a.tobytes()) for name, a in windows.save_state().items()}
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=examples(250), deadline=None)
 @given(options=SETTINGS, readings=streams(), cuts=CUTS)
 def test_learning_windows_match_the_twin(options: dict[str, Any], readings: list[Reading], cuts: list[int]) -> None:
     """While channels are learned, windows, positions and counts are the twin's, however the stream is cut."""
@@ -174,7 +175,7 @@ def test_learning_windows_match_the_twin(options: dict[str, Any], readings: list
     assert rows_of(batches, len(twin.channels)) == twin_rows(twin)
 
 
-@settings(max_examples=350, deadline=None)
+@settings(max_examples=examples(350), deadline=None)
 @given(options=SETTINGS, readings=streams(), cuts=CUTS, names=FROZEN)
 def test_frozen_windows_match_the_twin(
     options: dict[str, Any], readings: list[Reading], cuts: list[int], names: list[str]
@@ -193,7 +194,7 @@ def test_frozen_windows_match_the_twin(
     assert windows.rows_until_full().tolist() == full
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     options=SETTINGS,
     readings=streams(),
@@ -226,7 +227,7 @@ def test_changes_of_channels_match_the_twin(
     assert [row[:3] for row in rows_of(before, widest)] == sorted(expected)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(options=SETTINGS, readings=streams(), cuts=CUTS, frozen=st.booleans())
 def test_state_does_not_depend_on_cuts_or_on_moving(
     options: dict[str, Any], readings: list[Reading], cuts: list[int], frozen: bool
@@ -247,7 +248,7 @@ def test_state_does_not_depend_on_cuts_or_on_moving(
     assert (moving.counts, moving.assets, moving.channels) == (whole.counts, whole.assets, whole.channels)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(options=SETTINGS, readings=streams(), frozen=st.booleans())
 def test_a_batch_is_ordered(options: dict[str, Any], readings: list[Reading], frozen: bool) -> None:
     """Windows of a batch are ordered by position, then asset row, then end."""
@@ -258,7 +259,7 @@ def test_a_batch_is_ordered(options: dict[str, Any], readings: list[Reading], fr
     assert keys == sorted(set(keys))
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(
     options=SETTINGS,
     limits=FLOODS,
@@ -292,7 +293,7 @@ def test_floods_of_assets_match_the_twin(
     assert rows_of(batches, len(twin.channels)) == twin_rows(twin)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(options=SETTINGS, limits=FLOODS, readings=floods(), cuts=CUTS, frozen=st.booleans())
 def test_the_state_in_a_flood_does_not_depend_on_cuts_or_on_moving(
     options: dict[str, Any], limits: dict[str, int], readings: list[Reading], cuts: list[int], frozen: bool

@@ -12,6 +12,7 @@ from monitor.store.base import Blobs, Notice, StoreUnavailable
 from monitor.store.files import LocalBlobs, open_blobs
 from monitor.store.snapshots import Snapshot, Snapshots
 from monitor.store.tensors import pack
+from tests.examples import examples
 from tests.store.strategies import STATES, assert_same
 
 PARTITION = Partition("readings", 0)
@@ -134,7 +135,7 @@ def test_a_damaged_snapshot_gives_way_to_the_one_before(store: Store) -> None:
     assert store.offsets() == [1]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(position=st.integers(0, 10_000), value=st.integers(1, 255))
 def test_a_changed_byte_never_reaches_the_state(
     tmp_path_factory: pytest.TempPathFactory, position: int, value: int

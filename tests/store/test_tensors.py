@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from monitor.core.records import State
 from monitor.store.tensors import MAX_HEADER_BYTES, Damaged, pack, unpack
+from tests.examples import examples
 from tests.store.strategies import NAMES, STATES, assert_same
 
 STATE: State = {
@@ -88,7 +89,7 @@ def test_any_truncation_or_extension_is_caught() -> None:
         unpack(good + b"\0")
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.data())
 def test_mutilated_files_are_refused(data: st.DataObject) -> None:
     """Pieces cut out, doubled or overwritten give Damaged or, if nothing has changed, the same state."""
@@ -119,7 +120,7 @@ ENTRY = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.dictionaries(st.text(max_size=5), ENTRY | JSON, max_size=3), st.binary(max_size=40))
 def test_headers_that_lie_are_refused(entries: dict[str, Any], tensors: bytes) -> None:
     """Behind a right checksum, any header gives Damaged or arrays within the file; never another error."""
@@ -130,7 +131,7 @@ def test_headers_that_lie_are_refused(entries: dict[str, Any], tensors: bytes) -
     assert sum(array.nbytes for array in found.values()) == len(tensors)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.binary(max_size=200), st.binary(max_size=40), st.none() | st.integers(0, 2**64 - 1))
 def test_arbitrary_bytes_are_refused(header: bytes, tensors: bytes, size: int | None) -> None:
     """Bytes that are no header give Damaged, with and without a right checksum, whatever length they claim."""
