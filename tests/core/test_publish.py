@@ -1,4 +1,4 @@
-"""What is published: the shape of alerts, scores and dead letters as other programs read them."""
+"""Published alerts, scores and dead letters, as other programs read them."""
 
 import json
 import math
@@ -162,7 +162,7 @@ def test_the_event_time_is_exact(time: int) -> None:
 
 
 def test_numbers_have_the_digits_they_were_measured_with() -> None:
-    """What was computed as float32 is published with seven digits, not with the noise of its float64 form."""
+    """A float32 is published with its seven digits, not with the noise of its float64 form."""
     alert = replace(ALERT, score=float(np.float32(0.1)), threshold=float(np.float32(1e-9)), ratio=1 / 3)
     assert b'"score":0.1,"threshold":1e-9,"ratio":0.3333333,' in (alert_record("alerts", alert).value or b"")
 
@@ -178,7 +178,7 @@ def test_an_alert_holds_no_nan(number: float) -> None:
 
 
 def test_a_score_record_says_score_limit_and_bands() -> None:
-    """A window's record has its score against the limit and, per channel, the reading beside the model's band."""
+    """A window's record has its score against the limit and, per channel, the reading and the model's band."""
     (record,) = published(outputs([1500]))
     assert (record.topic, record.key, record.headers) == ("scores", b"pump", (("content-type", b"application/json"),))
     assert body(record) == {
@@ -242,7 +242,7 @@ def test_an_asset_that_is_not_read_at_every_step_has_its_turns(read: list[bool],
 
 
 def test_scores_hold_no_nan() -> None:
-    """What is not finite is null, and the shares of a window without any error are 0."""
+    """A number that is not finite is null, and the shares of a window without any error are 0."""
     nothing = np.zeros((1, 2), np.float32)
     unknown = np.full((1, 2), NAN, np.float32)
     given = outputs([0], score=np.array([INF], np.float32), by_channel=nothing, expected=unknown, newest=unknown)

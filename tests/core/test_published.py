@@ -71,7 +71,7 @@ def check(record: Record, name: str) -> None:
 
 @given(alerts)
 def test_every_alert_is_read_back(alert: Alert) -> None:
-    """Any alert, whatever its numbers and names, decodes through the struct and fits the schema."""
+    """An alert of any numbers and names decodes through the struct and fits the schema."""
     check(alert_record("alerts", alert), "alert")
 
 
@@ -82,7 +82,7 @@ def test_every_alert_is_read_back(alert: Alert) -> None:
     values=st.lists(st.floats(width=32), min_size=2, max_size=2),
 )
 def test_every_score_is_read_back(channels: list[str], asset: str, model: str, values: list[float]) -> None:
-    """What the bulk encoder writes has the fields of the struct in its order, and fits the schema."""
+    """Records of the bulk encoder have the fields of the struct in its order, and fit the schema."""
     made = outputs([0, 500, 1000])
     assert made.scores is not None
     made.scores.newest[:] = values

@@ -1,4 +1,4 @@
-"""Judging alerts against labels, by hand and against a twin that looks at every millisecond."""
+"""Matching of alerts with labels, by hand and against a twin that looks at every millisecond."""
 
 import pytest
 from hypothesis import given
@@ -103,14 +103,14 @@ def test_spans_come_from_published_records() -> None:
 
 
 def test_a_lost_firing_record_is_an_error() -> None:
-    """A resolution without a firing record means that records are missing, so no judgement would be right."""
+    """A resolution without a firing record means that records are missing, so no evaluation would be right."""
     with pytest.raises(ValueError, match="no firing record of alert one"):
         alert_spans([body("one", "resolved", 90, 1)])
 
 
 @pytest.mark.parametrize("value", [b"{", b'{"id":"x","asset":"a","state":"firing","time":"soon","channels":[]}'])
 def test_a_body_that_is_no_alert_is_an_error(value: bytes) -> None:
-    """What cannot be read as an alert is refused, not skipped."""
+    """A value that cannot be read as an alert is refused, not skipped."""
     with pytest.raises(ValueError, match=r"value: found .* expected a JSON object|time: found str, expected int"):
         alert_spans([value])
 
@@ -121,10 +121,10 @@ FAULTS = st.lists(st.tuples(TIMES, st.integers(1, 12), st.sampled_from("ab")), m
 
 
 @given(alerts=ALERTS, faults=FAULTS, grace=st.integers(0, 4))
-def test_judging_matches_a_look_at_every_millisecond(
+def test_matching_equals_a_look_at_every_millisecond(
     alerts: list[tuple[int, int | None, str]], faults: list[tuple[int, int, str]], grace: int
 ) -> None:
-    """Found, delay, alert and false alerts are those seen by stepping through time and asking who fires."""
+    """Found, delay, alert and false alerts are those of a twin that lists the firing alerts of every millisecond."""
     given_alerts = [
         span(start, None if length is None else start + length, asset, name=str(number))
         for number, (start, length, asset) in enumerate(alerts)

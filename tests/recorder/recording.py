@@ -1,4 +1,4 @@
-"""A recorder on the in-process broker and the stand-in for the database, and what it is fed with."""
+"""A recorder on the in-process broker and the stand-in for the database, and records for its topics."""
 
 import json
 import threading
@@ -39,7 +39,7 @@ class Rig:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Run it meanwhile; what it raised is raised."""
+        """Run the recorder in a thread, and raise its exception at the end."""
         stop = threading.Event()
         failures: list[BaseException] = []
 
@@ -73,7 +73,7 @@ class Rig:
         return int(float(line.partition("\n")[0]))
 
     def turns(self) -> None:
-        """Let it go round a few times."""
+        """Let the recorder poll a few times."""
         time.sleep(0.15)
 
 
@@ -99,5 +99,5 @@ def send(broker: MemoryBroker, count: int, first: int = 0, asset: str = "a") -> 
 
 
 def times(server: InfluxServer, measurement: str = "monitor_scores") -> list[int]:
-    """Which of the scores stand in the database, in the order in which they came."""
+    """Return the numbers of the scores in the database, in order of arrival."""
     return [(point.time - TIME) // 1000 for point in server.points.values() if point.measurement == measurement]

@@ -1,4 +1,4 @@
-"""Published scores and alerts become points, and nothing else does."""
+"""Published scores and alerts become points; all other messages are refused."""
 
 import json
 import math
@@ -89,7 +89,7 @@ def _present(fields: dict[str, Value | None]) -> dict[str, Value]:
 
 
 def test_a_score_is_a_point_of_its_window_and_one_of_each_channel() -> None:
-    """Score, threshold and flags stand at the window's end under the asset, each channel's band beside them."""
+    """Score, threshold and flags are a point of the asset at the window's end; each band is a point of its channel."""
     record = score_points(_message(_scores((1.5, 1.0, 4.0, 0.25, 2.0, 0.5, 0.25, 0.125))))
     assert (record.topic, record.key, record.headers) == ("monitor_scores", b"pump-1", ())
     window, pressure, flow = _points(record)
@@ -122,7 +122,7 @@ def test_what_was_not_measured_is_no_field() -> None:
 
 @given(st.tuples(numbers, st.floats(0.5, 8.0, width=32), *[st.floats(-1e6, 1e6, width=32)] * 6), names, names)
 def test_scores_come_back_as_they_were_encoded(values: tuple[float, ...], asset: str, channel: str) -> None:
-    """Every number, flag and name of a score message is in the points, equal, whatever it is; null nowhere."""
+    """Every number, flag and name of a score message is in the points, equal; null is in none."""
     message = _message(_scores(values, (channel, channel + "2"), asset))
     body = json.loads(message.value or b"")
     window, *channels = _points(score_points(message))
@@ -180,7 +180,7 @@ def test_sensors_that_fail_at_once_are_points_of_their_own() -> None:
 
 
 def test_a_clock_is_a_point_without_a_sensor() -> None:
-    """An alert of a clock names no channel, says in its text how far it is off, and may come beside any other."""
+    """An alert of a clock names no channel, has the clock's error in its text, and is a point of its own."""
     clock = replace(FIRING, cause="sensor", fault="clock", channels=(), score=-75.5, threshold=-36.0)
     point = _alert_point(clock)
     assert {"sensor", "channel"}.isdisjoint({*point.tags, *point.fields})
@@ -206,7 +206,7 @@ def test_the_sentence_says_only_what_is_known(channels: tuple[ChannelShare, ...]
 def test_alerts_come_back_as_they_were_encoded(
     asset: str, channel: str, values: tuple[float, ...], time: int, sequence: int
 ) -> None:
-    """Every number, text and name of an alert message is in the point, equal, whatever it is; null nowhere."""
+    """Every number, text and name of an alert message is in the point, equal; null is not."""
     numbers = dict(zip(("score", "threshold", "ratio", "peak"), values, strict=False))
     band = dict(zip(("observed", "expected", "low", "high"), values[4:], strict=True))
     share = replace(PRESSURE, channel=channel, **band)  # type: ignore[arg-type]
@@ -255,7 +255,7 @@ OF_ALERTS = [
     + [(alert_record("alerts", FIRING), *case) for case in BROKEN + OF_ALERTS],
 )
 def test_what_was_not_published_is_refused(record: Record, change: dict[str, object], words: str) -> None:
-    """A message with one field wrong or missing is refused with the field, what was found and what was expected."""
+    """A message with one wrong or missing field is refused with the field, the value found and the one expected."""
     body = {**json.loads(record.value or b""), **change}
     message = _message(Record("t", b"k", json.dumps({n: v for n, v in body.items() if v is not ...}).encode()))
     with pytest.raises(ValueError, match=f"^{words}"):

@@ -26,7 +26,7 @@ def server() -> Iterator[InfluxServer]:
 
 @pytest.fixture(autouse=True)
 def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits are a tenth of what they are."""
+    """Waits are a tenth as long."""
     monkeypatch.setattr(module, "GATHER_S", 0.1)
     monkeypatch.setattr(module, "FIRST_DELAY_S", 0.05)
     monkeypatch.setattr(module, "MAX_DELAY_S", 0.2)
@@ -124,8 +124,8 @@ def test_points_are_gathered(server: InfluxServer, monkeypatch: pytest.MonkeyPat
     assert server.answers == [204]
 
 
-def test_what_is_held_is_written_at_the_end(server: InfluxServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A recorder that is stopped writes and commits what it has taken before it leaves the group."""
+def test_buffered_points_are_written_at_the_end(server: InfluxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stopped recorder writes and commits its buffered points before it leaves the group."""
     monkeypatch.setattr(module, "GATHER_S", 3600.0)
     rig = Rig(MemoryBroker(), server)
     with rig.running():
@@ -136,7 +136,7 @@ def test_what_is_held_is_written_at_the_end(server: InfluxServer, monkeypatch: p
     assert rig.committed() == 5
 
 
-def test_what_is_held_is_written_before_partitions_go(server: InfluxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_buffered_points_are_written_before_a_revocation(server: InfluxServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """When another recorder joins, the points taken are written and committed first, so that it begins behind them."""
     monkeypatch.setattr(module, "GATHER_S", 3600.0)
     broker = MemoryBroker({SCORES: 2})
@@ -175,7 +175,7 @@ class _Dying(MemorySource):
         raise RuntimeError("killed")
 
 
-def test_what_was_written_and_not_committed_stands_once(server: InfluxServer) -> None:
+def test_points_written_twice_are_stored_once(server: InfluxServer) -> None:
     """After a death between acknowledgement and commit the points are written again, which changes nothing."""
     broker = MemoryBroker()
     send(broker, 5)
@@ -211,7 +211,7 @@ def test_a_point_that_is_refused_becomes_a_dead_letter(server: InfluxServer) -> 
 
 @pytest.mark.parametrize("value", [None, b"{", b'{"asset": "a"}'])
 def test_a_message_that_gives_no_point_becomes_a_dead_letter(server: InfluxServer, value: bytes | None) -> None:
-    """What is no score goes to the dead letters as it came, with where it was and why, and those around it are kept."""
+    """A message that is no score becomes a dead letter with origin and reason; those around it are recorded."""
     rig = Rig(MemoryBroker(), server)
     send(rig.broker, 1)
     rig.broker.append(Record(SCORES, b"key", value))

@@ -1,4 +1,4 @@
-"""A recorder while the database, the broker or the dead letters are away: what it waits for, and how long."""
+"""A recorder while the database, the broker or the dead-letter topic is away: waits, retries and recovery."""
 
 import threading
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def server() -> Iterator[InfluxServer]:
 
 @pytest.fixture(autouse=True)
 def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits are a tenth of what they are."""
+    """Waits are a tenth as long."""
     monkeypatch.setattr(module, "GATHER_S", 0.1)
     monkeypatch.setattr(module, "FIRST_DELAY_S", 0.05)
     monkeypatch.setattr(module, "MAX_DELAY_S", 0.2)
@@ -76,7 +76,7 @@ def test_dead_letters_come_before_the_commit(server: InfluxServer) -> None:
 
 @pytest.mark.parametrize(("asked", "waits"), [(7, 7.0), (100_000, MAX_RETRY_AFTER_S)])
 def test_the_database_may_ask_for_patience(server: InfluxServer, asked: int, waits: float) -> None:
-    """Retry-After is kept, up to MAX_RETRY_AFTER_S, and not shortened by what arrives meanwhile."""
+    """Retry-After is kept, up to MAX_RETRY_AFTER_S, and not shortened by messages that arrive meanwhile."""
     clock = Clock()
     rig = Rig(MemoryBroker(), server, monotonic=clock, batch=5)
     server.script = [Answer(503, "busy", {"Retry-After": str(asked)})]
@@ -191,7 +191,7 @@ def test_a_recorder_that_cannot_begin_says_so(server: InfluxServer) -> None:
 
 
 def test_requests_are_counted_by_status(server: InfluxServer) -> None:
-    """What the recorder of a worker writes is counted under the status of the answer."""
+    """Writes of a worker's recorder are counted under the status of the response."""
     metrics = Metrics()
     given = {"recorder.url": server.url, "recorder.org": "plant", "recorder.bucket": "monitor"}
     points = make_points(load(None, {}, {**given, "recorder.token": "right-token"}), metrics)
