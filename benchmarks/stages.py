@@ -127,30 +127,18 @@ def held(settings: Settings, model: Model, assets: int) -> PartitionState:
     state["ring"] = draw.gamma(9.0, 1 / 9, (assets, SCORES)).astype(np.float32)
     pipeline.threshold.load_state(state)
     charts = AlertCharts(settings.windows.step_ms)
-    return PartitionState(
-        PARTITION,
-        pipeline,
-        make_history(settings),
-        DeadLetterLimit(10**9, 1.0),
-        None,
-        None,
-        0,
-        True,
-        0.0,
-        charts=charts,
-    )
+    return PartitionState(PARTITION, pipeline, make_history(settings), DeadLetterLimit(10**9, 1.0), charts=charts)
 
 
 def walk(
-    part: PartitionState, outbox: Publisher, counter: MetricsRecorder, batch: Sequence[Message], watch: Watch
+    part: PartitionState, publisher: Publisher, counter: MetricsRecorder, batch: Sequence[Message], watch: Watch
 ) -> int:
     """What the daemon does with a batch; the number of windows."""
-    outputs = part.pipeline.process(batch, batch[-1].timestamp, watch.mark)
-    part.poison.judge(batch, outputs)
-    part.take(outputs)
+    outputs = part.process(batch, batch[-1].timestamp, watch.mark)
+    part.remember(outputs)
     counter.count(batch, outputs)
     watch.mark("hold")
-    outbox.put(part.pipeline, outputs, batch)
+    publisher.publish(part.pipeline, outputs, batch)
     watch.mark("output")
     assert outputs.scores is not None, "there is a model"
     return len(outputs.scores.score)
@@ -169,12 +157,12 @@ def measure(assets: int, channels: int, kind: str, per_batch: int, rounds: int) 
     stream = list(messages(kind, names, labels, rows[:, :steps]))
     topics = Topics("alerts", "scores", "dead", 1, settings.windows.step_ms)
     observer = replace(make_observer(settings), wall_ms=lambda: 0)
-    outbox = Publisher(Nowhere(), topics, observer)
+    publisher = Publisher(Nowhere(), topics, observer)
     counter = MetricsRecorder(observer.metrics, observer.log)
     taken = []
     for begin in range(0, len(stream), batch):
         watch = Watch()
-        windows = walk(part, outbox, counter, stream[begin : begin + batch], watch)
+        windows = walk(part, publisher, counter, stream[begin : begin + batch], watch)
         if windows:
             taken.append((sum(watch.seconds.values()) / windows, windows, watch.seconds))
     taken.sort(key=lambda one: one[0])

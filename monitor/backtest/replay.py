@@ -1,10 +1,10 @@
 """The daemon's way through a recording, as fast as it goes and with nothing published.
 
-The stages are the daemon's (assembly.make_pipeline), and so is their order: poll by poll, partition by partition.
+The stages are the daemon's (wiring.make_pipeline), and so is their order: poll by poll, partition by partition.
 Without a model, the first one is learned as the daemon with an empty store does it: after the poll with which the
 median asset has given `training.first_steps` steps and no partition with a backlog has given less, on the history up to
-there (trainer.Trainer.tick). All partitions score with it from their next message on. A partition that would stop as
-poisoned stops here too. Until there is a model, FEW messages are read at a time, as they come on a live topic: a daemon
+there (trainer.Trainer.tick). All partitions score with it from their next message on. A partition with too many dead
+letters stops here, too. Until there is a model, FEW messages are read at a time, as they come on a live topic: a daemon
 that reads 5000 at a time from a file would learn up to as many messages later.
 
 What it leaves out: later retrainings, which come by the clock and not by the recording.
@@ -23,9 +23,8 @@ from monitor.core.fitting.corpus import Corpus, join
 from monitor.core.fitting.fit import Progress as Fitting
 from monitor.core.fitting.fit import fit, prepare
 from monitor.core.fitting.gate import refusal
-from monitor.core.fitting.history import History, median_steps
+from monitor.core.fitting.history import median_steps
 from monitor.core.model.detector import Detector
-from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Message, Partition
 from monitor.core.threshold.budget import BudgetForecast
 from monitor.observe.clock import wall_ms
@@ -33,6 +32,7 @@ from monitor.service.offline import Progress, polls
 from monitor.service.wiring import make_history, make_pipeline
 from monitor.settings.tree import Settings
 from monitor.worker.dead_letter_limit import DeadLetterLimit
+from monitor.worker.partitions import PartitionState, Phase
 
 FEW = 100  # messages per poll while learning
 
@@ -53,16 +53,6 @@ class Span:
 
 
 @dataclass(slots=True)
-class _Part:
-    """What is held of a partition."""
-
-    pipeline: Pipeline
-    history: History
-    poison: DeadLetterLimit
-    poisoned: str = ""
-
-
-@dataclass(slots=True)
 class Replay:
     """What came of it."""
 
@@ -74,7 +64,7 @@ class Replay:
     rejected: int = 0
     reason: str = ""  # of the first rejection
     counts: dict[str, int] = field(default_factory=dict)  # as Outputs.counts, summed
-    poisoned: dict[Partition, str] = field(default_factory=dict)
+    stopped: dict[Partition, str] = field(default_factory=dict)  # partitions with too many dead letters
     outlooks: list[BudgetForecast] = field(default_factory=list)  # of the partitions at the end, if there is a budget
     learned: str = ""  # how the model came about, if here; a sentence
     training_s: float = 0.0
@@ -118,18 +108,19 @@ def replay(  # noqa: PLR0917 - what it reads, scores with and tells, one each
     Raises ValueError if there is too little to learn from or files cannot be understood, Unavailable, OSError.
     """
     result = Replay(settings, Collector(settings.windows.step_ms), detector)
-    parts: dict[Partition, _Part] = {}
+    states: dict[Partition, PartitionState] = {}
     began = time.monotonic()
 
     def begin(partition: Partition) -> None:
         delivery = settings.delivery
-        parts[partition] = part = _Part(
+        states[partition] = state = PartitionState(
+            partition,
             make_pipeline(settings, partition),
             make_history(settings),
             DeadLetterLimit(delivery.dead_letters_in_a_row, delivery.dead_letters_share),
         )
         if detector is not None:
-            part.pipeline.use(detector)
+            state.pipeline.use(detector)
 
     def limit() -> int:
         most = settings.source.batch_messages
@@ -137,67 +128,67 @@ def replay(  # noqa: PLR0917 - what it reads, scores with and tells, one each
 
     for batches in polls(settings, source, begin, progress, limit):
         for partition, batch in batches.items():
-            if (messages := span.within(batch)) and not parts[partition].poisoned:
-                _take(result, partition, parts[partition], messages)
-        if result.detector is None and _enough(settings, list(parts.values()), source.lag(), parts):
-            _learn(result, list(parts.values()), learner)
+            state = states[partition]
+            if (messages := span.within(batch)) and state.phase is not Phase.STOPPED:
+                _process(result, state, messages)
+        if result.detector is None and _enough(settings, list(states.values()), source.lag()):
+            _learn(result, list(states.values()), learner)
     result.seconds = time.monotonic() - began
     if result.detector is None:
-        raise ValueError(_too_little(settings, result, list(parts.values())))
-    outlooks = [part.pipeline.budget.outlook() for part in parts.values()]
+        raise ValueError(_too_little(settings, result, list(states.values())))
+    outlooks = [state.pipeline.budget.outlook() for state in states.values()]
     result.outlooks = [outlook for outlook in outlooks if outlook is not None and outlook.assets]
     return result
 
 
-def _take(result: Replay, partition: Partition, part: _Part, messages: Sequence[Message]) -> None:
-    pipeline = part.pipeline
-    outputs = pipeline.process(messages, wall_ms(), lambda _: None)
-    part.poisoned = part.poison.judge(messages, outputs)
-    if part.poisoned:
-        result.poisoned[partition] = part.poisoned
+def _process(result: Replay, state: PartitionState, messages: Sequence[Message]) -> None:
+    pipeline = state.pipeline
+    outputs = state.process(messages, wall_ms(), lambda _: None)
+    if state.phase is Phase.STOPPED:
+        result.stopped[state.partition] = state.stopped
         return
+
     result.messages += len(messages)
     result.rejected += len(outputs.rejected)
     if outputs.rejected and not result.reason:
         result.reason = outputs.rejected[0].reason
     for name, count in outputs.counts.items():
         result.counts[name] = result.counts.get(name, 0) + count
+
     if pipeline.detector is None:
-        part.history.add(outputs.windows, outputs.names, pipeline.windows.channels)
+        state.remember(outputs)
         return
     result.alerts += outputs.alerts
     result.collector.take(outputs.names, pipeline.detector, outputs)
 
 
-def _enough(
-    settings: Settings, parts: Sequence[_Part], lag: Mapping[Partition, int], by_partition: Mapping[Partition, _Part]
-) -> bool:
-    """Whether the daemon would train its first model now: see trainer.Trainer.tick, and daemon.Daemon._train."""
+def _enough(settings: Settings, states: Sequence[PartitionState], lag: Mapping[Partition, int]) -> bool:
+    """Whether the daemon would train its first model now: see trainer.Trainer.tick, and loop.Daemon._train."""
     first = settings.training.first_steps
-    if median_steps(part.history.steps_seen() for part in parts) < first:
+    if median_steps(state.history.steps_seen() for state in states) < first:
         return False
     return not any(
-        lag.get(at, 0) and median_steps([part.history.steps_seen()]) < first for at, part in by_partition.items()
+        lag.get(state.partition, 0) and median_steps([state.history.steps_seen()]) < first for state in states
     )
 
 
-def _learn(result: Replay, parts: Sequence[_Part], learner: Learner) -> None:
+def _learn(result: Replay, states: Sequence[PartitionState], learner: Learner) -> None:
     began = time.monotonic()
-    corpus = join([normal for part in parts if len(normal := part.history.normal())])
+    corpus = join([normal for state in states if len(normal := state.history.normal())])
     try:
         detector, result.learned = learner.learn(result.settings, corpus)
     except ValueError as error:  # the daemon would try again with more history after a minute of the clock
         raise ValueError(f"{error}; raise training.first_steps, or lower windows.length") from error
     result.detector = detector
-    for part in parts:
-        part.pipeline.use(detector)
+    for state in states:
+        state.pipeline.use(detector)
     result.training_s = time.monotonic() - began
 
 
-def _too_little(settings: Settings, result: Replay, parts: Sequence[_Part]) -> str:
-    steps = int(max((int(part.history.steps_seen().max(initial=0)) for part in parts), default=0))
+def _too_little(settings: Settings, result: Replay, states: Sequence[PartitionState]) -> str:
+    steps = int(max((int(state.history.steps_seen().max(initial=0)) for state in states), default=0))
     said = f"; {result.rejected} messages could not be read, the first: {result.reason}" if result.rejected else ""
-    stopped = "".join(f"; {part.topic}: {reason}" for part, reason in result.poisoned.items())
+    stopped = "".join(f"; {part.topic}: {reason}" for part, reason in result.stopped.items())
     return (
         f"{result.messages} messages gave at most {steps} steps of history for an asset, and the first model needs "
         f"training.first_steps = {settings.training.first_steps}; lower it, or name a model with --model{said}{stopped}"

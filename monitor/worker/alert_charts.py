@@ -1,8 +1,8 @@
-"""What the page draws of an alert: its asset's channels as observed and as expected, from before it began until now.
+"""Charts of alerts for the status page: an asset's channels as observed and as expected, from before the alert on.
 
-It begins when the asset becomes pending, with the steps of that window, and ends with the alert. Nothing of it is kept
-over a restart, and nothing depends on it. Bounded: of each partition KEPT assets, firing ones first, with POINTS steps;
-with 8 channels 8 kB each, with 64 channels 62 kB.
+A chart begins when the asset becomes pending, with the steps of that window, and ends with the alert. Charts are not
+saved, and nothing depends on them. They are bounded: per partition MOST_CHARTS assets, firing ones first, with
+CHART_STEPS steps each. With 8 channels a chart takes 8 kB, with 64 channels 62 kB.
 """
 
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ import numpy as np
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Floats, Outputs, Times
 
-POINTS = 120  # steps; at one a second two minutes, as wide as a telephone shows them apart
-KEPT = 20  # assets of a partition; twice what the page draws
+CHART_STEPS = 120  # at one a second two minutes, as many as a telephone's screen shows apart
+MOST_CHARTS = 20  # assets of a partition; twice what the page draws
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,40 +25,42 @@ class AlertChart:
     ends: Times  # (T,) ms UTC
     observed: Floats  # (T, C) NaN = not measured
     expected: Floats  # (T, C)
-    spread: Floats  # (C,) one standard deviation of what is expected
+    spread: Floats  # (C,) one standard deviation of the expected values
 
 
 class AlertCharts:
-    """The charts of one partition's assets that are not normal, by name; each is replaced, never changed."""
+    """Charts of one partition's pending and firing assets, by name. The mapping is replaced, never changed."""
 
     def __init__(self, step_ms: int) -> None:
         self._step_ms = step_ms
         self.charts: Mapping[str, AlertChart] = {}
 
-    def take(self, pipeline: Pipeline, outputs: Outputs) -> None:
-        """Remember the windows of assets that are pending or firing, after the pipeline has judged them."""
-        states, names = pipeline.sensor_alerts.states() | pipeline.alerting.states(), pipeline.windows.assets
-        # Firing ones first, and of these the ones that are drawn already.
-        urgent = sorted(states, key=lambda row: (states[row] != "firing", names[row] not in self.charts))[:KEPT]
-        self.charts = {
-            names[row]: course for row in urgent if (course := self._course(row, pipeline, outputs)) is not None
-        }
+    def update(self, pipeline: Pipeline, outputs: Outputs) -> None:
+        """Add the windows of pending and firing assets, after the pipeline has processed them."""
+        names = pipeline.windows.assets
+        states = pipeline.sensor_alerts.states() | pipeline.alerting.states()
 
-    def _course(self, row: int, pipeline: Pipeline, outputs: Outputs) -> AlertChart | None:
-        """The course of the asset at `row` with this batch in it."""
-        windows, scores, name = outputs.windows, outputs.scores, pipeline.windows.assets[row]
+        # Firing assets first, and of these the ones that have a chart already.
+        urgent = sorted(states, key=lambda row: (states[row] != "firing", names[row] not in self.charts))
+        charts = {names[row]: self._extended(row, pipeline, outputs) for row in urgent[:MOST_CHARTS]}
+        self.charts = {name: chart for name, chart in charts.items() if chart is not None}
+
+    def _extended(self, row: int, pipeline: Pipeline, outputs: Outputs) -> AlertChart | None:
+        """Return the chart of the asset at `row` with this batch added; None if there is nothing to draw yet."""
+        windows, scores = outputs.windows, outputs.scores
         channels = tuple(pipeline.windows.channels)
-        before = self.charts.get(name)
-        places = np.flatnonzero(windows.assets == row)[-POINTS:]
+        chart = self.charts.get(pipeline.windows.assets[row])
+        places = np.flatnonzero(windows.assets == row)[-CHART_STEPS:]
         if scores is None or not len(places):
-            return before
-        if before is None or before.channels != channels:
-            before = self._lead_up(places[:1], channels, pipeline, outputs)
+            return chart
+
+        if chart is None or chart.channels != channels:
+            chart = self._lead_up(places[:1], channels, pipeline, outputs)
         return AlertChart(
             channels,
-            np.concatenate((before.ends, windows.ends[places]))[-POINTS:],
-            np.concatenate((before.observed, scores.newest[places]))[-POINTS:],
-            np.concatenate((before.expected, scores.expected[places]))[-POINTS:],
+            np.concatenate((chart.ends, windows.ends[places]))[-CHART_STEPS:],
+            np.concatenate((chart.observed, scores.newest[places]))[-CHART_STEPS:],
+            np.concatenate((chart.expected, scores.expected[places]))[-CHART_STEPS:],
             scores.spread[places[-1]],
         )
 
@@ -69,12 +71,14 @@ class AlertCharts:
         pipeline: Pipeline,
         outputs: Outputs,
     ) -> AlertChart:
-        """The steps of the window at `place` (1,) but its newest."""
-        assert pipeline.detector is not None, "what is not normal was scored"
+        """Return a chart of the window at `place` (1,) without its newest step."""
+        assert pipeline.detector is not None, "a pending asset was scored"
         window = outputs.windows.take(place)
         observed = np.where(window.observed, window.values, np.float32(np.nan))[0, :, :-1].T
+
         names, scaling = pipeline.windows.assets, pipeline.detector.model.scaling
         scalings = pipeline.new_assets.current(window, names, scaling)
         expected = pipeline.detector.expected(window, names, scalings)[0, :, :-1].T
+
         ends = window.ends[0] - self._step_ms * np.arange(len(observed), 0, -1)
         return AlertChart(channels, ends, observed, expected, np.zeros(len(channels), np.float32))

@@ -1,8 +1,8 @@
-"""Outputs on their way: encoded, written to the sink, acknowledged at the checkpoint.
+"""The publisher: encode outputs, write them to the sink, and wait for acknowledgements at a checkpoint.
 
-What the sink does not take for now waits here, in order, and is offered again; `blocked` is true meanwhile and the
-daemon reads nothing new, so at most the outputs of one poll wait. What the sink will never take becomes a dead letter:
-with its content if that can be written, else without it, since a dead letter may itself be too large.
+Records that the sink does not take now are buffered in order and offered again. `blocked` is set meanwhile and the loop
+reads nothing new, so at most the outputs of one poll are buffered. A record that the sink rejects permanently becomes a
+dead letter: with its value if that can be written, otherwise without it, since a dead letter may itself be too large.
 """
 
 import time
@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from monitor.connectors.base import Invalid, Sink, Unavailable
 from monitor.core.pipeline import Pipeline
 from monitor.core.publish import alert_record, dead_letter, score_records
-from monitor.core.published import DeadLetterHeaders
 from monitor.core.records import Alert, Message, Outputs, Record
 from monitor.observe.observer import Observer
 
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """Where outputs go."""
+    """Topics of the outputs, and how often scores are published."""
 
     alerts: str
     scores: str
@@ -37,16 +36,19 @@ class Publisher:
         self._metrics = observer.metrics
         self._log = observer.log
         self._wall_ms = observer.wall_ms
-        self._waiting: list[Record] = []  # not taken by the sink yet
-        self._stamps: list[int] = []  # of the messages behind the alerts that are not acknowledged yet, ms UTC
-        self.blocked = ""  # why nothing new may be read; empty = it may
+        self._buffer: list[Record] = []  # records that the sink has not taken yet
+        self._stamps: list[int] = []  # ms UTC, of the messages behind unacknowledged alerts
+        self.blocked = ""  # reason why nothing new may be read; empty = it may
 
-    def put(self, pipeline: Pipeline, outputs: Outputs, messages: Sequence[Message]) -> None:
-        """Hand over what one batch of one partition gave. Never waits."""
-        topics, records = self._topics, []
+    def publish(self, pipeline: Pipeline, outputs: Outputs, messages: Sequence[Message]) -> None:
+        """Write the outputs of one batch of one partition. Never waits."""
+        topics = self._topics
+        records: list[Record] = []
+
         for rejected in outputs.rejected:
             reason = f"{rejected.field}: {rejected.reason}" if rejected.field else rejected.reason
             records.append(dead_letter(topics.dead_letters, rejected.message, rejected.stage, rejected.error, reason))
+
         if topics.scores_every:
             records += score_records(
                 topics.scores,
@@ -57,22 +59,24 @@ class Publisher:
                 every_steps=topics.scores_every,
                 step_ms=topics.step_ms,
             )
+
         records += [alert_record(topics.alerts, alert) for alert in outputs.alerts]
         if outputs.alerts:
             stamps = {message.offset: message.timestamp for message in messages}
             self._stamps += [stamps[alert.position] for alert in outputs.alerts if alert.position in stamps]
+
         self._write(records)
 
-    def repeat(self, alerts: Sequence[Alert]) -> None:
-        """Hand over records that were published before."""
+    def publish_again(self, alerts: Sequence[Alert]) -> None:
+        """Write alert records that were published before."""
         self._write([alert_record(self._topics.alerts, alert) for alert in alerts])
 
-    def settle(self, timeout: float) -> None:
-        """Wait until everything handed over is acknowledged. Raises Unavailable; nothing is lost by that."""
+    def flush(self, timeout: float) -> None:
+        """Wait until every record is acknowledged. Raises Unavailable; the records then stay buffered."""
         deadline = time.monotonic() + timeout
         while True:
             try:
-                waiting, self._waiting = self._waiting, []
+                waiting, self._buffer = self._buffer, []
                 self._write(waiting)
                 self._sink.flush(max(0.0, deadline - time.monotonic()))
             except Unavailable as error:
@@ -80,10 +84,11 @@ class Publisher:
                 raise
             except Invalid as error:
                 for record, reason in error.rejected:
-                    self._bury(record, reason)
-                continue
-            if not self._waiting:
+                    self._reject(record, reason)
+                continue  # the dead letters must be acknowledged, too
+            if not self._buffer:
                 break
+
         self._unblock()
         now = self._wall_ms()
         for stamp in self._stamps:
@@ -93,34 +98,38 @@ class Publisher:
     def _write(self, records: list[Record]) -> None:
         if not records:
             return
-        if self._waiting:  # order is kept
-            self._waiting += records
+        if self._buffer:  # keeps the order
+            self._buffer += records
             return
         try:
             self._sink.write(records)
         except Unavailable as error:
-            self._waiting = records
+            self._buffer = records
             self._block(str(error))
 
-    def _bury(self, record: Record, reason: str) -> None:
-        dead = self._topics.dead_letters
-        self._log.error("output refused for ever", topic=record.topic, size=len(record.value or b""), reason=reason)
-        if record.topic == dead and record.value is None:
-            return  # its content was given up before; the log line above is all that can be said
-        if record.topic == dead:
-            self._write([Record(dead, record.key, None, (*record.headers, ("value", b"too large to be kept")))])
+    def _reject(self, record: Record, reason: str) -> None:
+        """Turn a rejected record into a dead letter, and a rejected dead letter into one without a value."""
+        topic = self._topics.dead_letters
+        self._log.error("output rejected", topic=record.topic, size=len(record.value or b""), reason=reason)
+
+        if record.topic == topic and record.value is None:
+            return  # its value was removed before; the log line has everything that is left
+        if record.topic == topic:
+            self._write([Record(topic, record.key, None, (*record.headers, ("value", b"too large to be kept")))])
             return
-        headers = DeadLetterHeaders(topic=record.topic, stage="output", exception_message=reason).encode()
-        self._write([Record(dead, record.key, record.value, (*record.headers, *headers))])
+
+        note = {"topic": record.topic, "stage": "output", "exception.message": reason}
+        headers = ((f"__connect.errors.{name}", text.encode()) for name, text in note.items())
+        self._write([Record(topic, record.key, record.value, (*record.headers, *headers))])
 
     def _block(self, reason: str) -> None:
         if not self.blocked:
-            self._log.warning("outputs are not acknowledged, reading stops until they are", reason=reason)
+            self._log.warning("output blocked", reason=reason)
         self.blocked = reason
         self._metrics.set("monitor_output_blocked", 1)
 
     def _unblock(self) -> None:
         if self.blocked:
-            self._log.info("outputs are acknowledged again")
+            self._log.info("output resumed")
         self.blocked = ""
         self._metrics.set("monitor_output_blocked", 0)

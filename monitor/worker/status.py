@@ -1,6 +1,6 @@
-"""What the worker shows of itself: a picture of the moment for people, and the counts for the metrics.
+"""Status of the worker for people, and its counts for the metrics.
 
-The picture is a frozen record, replaced as a whole about once a second by the loop's thread and read by any other.
+The status is a frozen record. The loop's thread replaces it as a whole about once a second, and any thread may read it.
 """
 
 import time
@@ -23,7 +23,7 @@ STATES = ("learning", "warming", "normal", "pending", "firing")
 _DROPPED = ("late", "duplicate", "unknown_channel", "refused", "flood")
 _SUPPRESSED = ("short", "gap")
 _SKIPPED = ("warmup", "unobserved", "doubted")
-_TOLD = {  # what a summary tells: key -> counter
+_SUMMARY = {  # key of the summary in the log -> counter
     "messages": "monitor_messages_total",
     "rejected": "monitor_messages_rejected_total",
     "readings": "monitor_readings_total",
@@ -35,7 +35,7 @@ _TOLD = {  # what a summary tells: key -> counter
 
 
 class Asset(NamedTuple):
-    """An asset as of its last window; a tuple, since 10 000 are made at every look."""
+    """An asset as of its last window. A tuple, since 10 000 are made for each status."""
 
     name: str
     state: str  # one of STATES; warming = its window or its threshold is not full yet
@@ -49,53 +49,64 @@ class WorkerStatus:
     model: str  # version; empty = none yet
     training: Status
     assets: tuple[Asset, ...]
-    partitions: int  # held
-    alerts: tuple[Alert, ...] = ()  # that are firing, each as published last
+    partitions: int  # assigned
+    alerts: tuple[Alert, ...] = ()  # firing, each as published last
     charts: Mapping[str, AlertChart] = field(default_factory=dict)  # of some of their assets, by name
     models: Mapping[str, int] = field(default_factory=dict)  # version -> partitions that score with it
     lag: Mapping[Partition, int] = field(default_factory=dict)  # messages
 
 
-def worker_status(parts: Sequence[PartitionState], training: Status, lag: Mapping[Partition, int]) -> WorkerStatus:
-    """The picture of what is held."""
-    models = [held.pipeline.model for held in parts if held.pipeline.model]
+def worker_status(states: Sequence[PartitionState], training: Status, lag: Mapping[Partition, int]) -> WorkerStatus:
+    """Return the status of a worker with these partitions."""
+    models = [state.pipeline.model for state in states if state.pipeline.model]
+    charts: dict[str, AlertChart] = {}
+    for state in states:
+        if state.charts is not None:
+            charts |= state.charts.charts
+
     return WorkerStatus(
         model=models[-1] if models else "",
         training=training,
-        assets=tuple(asset for held in parts for asset in _assets(held)),
-        partitions=len(parts),
-        alerts=tuple(alert for held in parts for alert in held.pipeline.open_alerts()),
-        charts={name: course for held in parts if held.charts for name, course in held.charts.charts.items()},
+        assets=tuple(asset for state in states for asset in _assets(state)),
+        partitions=len(states),
+        alerts=tuple(alert for state in states for alert in state.pipeline.open_alerts()),
+        charts=charts,
         models=Tally(models),
         lag=dict(lag),
     )
 
 
-def _assets(held: PartitionState) -> list[Asset]:
-    pipeline = held.pipeline
-    states = pipeline.alerting.states()
+def _assets(state: PartitionState) -> list[Asset]:
+    pipeline = state.pipeline
+    alert_states = pipeline.alerting.states()
+
+    # Warming: the window is not full, the threshold is not warm, or the asset was never scored.
     warming = pipeline.windows.rows_until_full() > 0
     left = pipeline.threshold.warm_up()
     warming[: len(left)] |= left > 0
     warming[len(left) :] = True
-    ratios: list[float | None] = [None if isnan(ratio) else ratio for ratio in held.ratios.tolist()]
+
+    ratios: list[float | None] = [None if isnan(ratio) else ratio for ratio in state.ratios.tolist()]
     ratios += [None] * (len(warming) - len(ratios))
+
     learning = pipeline.detector is None
-    quiet = ["learning" if learning else "warming" if each else "normal" for each in warming.tolist()]
-    rows = enumerate(zip(pipeline.windows.assets, quiet, ratios, strict=True))
-    return [Asset(name, states.get(row, calm), ratio) for row, (name, calm, ratio) in rows]
+    calm = ["learning" if learning else "warming" if each else "normal" for each in warming.tolist()]
+    rows = enumerate(zip(pipeline.windows.assets, calm, ratios, strict=True))
+    return [Asset(name, alert_states.get(row, without_alert), ratio) for row, (name, without_alert, ratio) in rows]
 
 
 class MetricsRecorder:
-    """Turns what passes by into metrics."""
+    """Turn the worker's outputs and status into metrics."""
 
     def __init__(self, metrics: Metrics, log: BoundLogger) -> None:
-        self._metrics, self._log = metrics, log
-        self._stranger, self._strange = "", 0  # an asset that was refused since the last summary, and readings of such
-        self._told = dict.fromkeys(_TOLD, 0.0)  # totals at the last summary
+        self._metrics = metrics
+        self._log = log
+        self._refused_asset = ""  # one of those refused since the last summary
+        self._refused_readings = 0
+        self._totals = dict.fromkeys(_SUMMARY, 0.0)  # at the last summary
 
     def stopwatch(self) -> Mark:
-        """A mark that adds the time since the last mark to the stage it is told."""
+        """Return a mark that adds the time since the last mark to the stage it is called with."""
         last = time.perf_counter()
 
         def mark(stage: str) -> None:
@@ -107,21 +118,25 @@ class MetricsRecorder:
         return mark
 
     def count(self, messages: Sequence[Message], outputs: Outputs) -> None:
-        """What one batch gave."""
+        """Count one batch and its outputs."""
         add, counts = self._metrics.add, outputs.counts
+
+        # Readings
         add("monitor_messages_total", len(messages))
         add("monitor_readings_total", counts["readings"])
         add("monitor_steps_closed_total", counts["steps_closed"])
         add("monitor_gaps_total", counts["gaps"])
         add("monitor_assets_forgotten_total", counts["assets_forgotten"])
-        self._stranger = outputs.stranger or self._stranger
-        self._strange += counts["readings_refused"] + counts["readings_flood"]
+        self._refused_asset = outputs.stranger or self._refused_asset
+        self._refused_readings += counts["readings_refused"] + counts["readings_flood"]
         for reason in _DROPPED:
             add("monitor_readings_dropped_total", counts[f"readings_{reason}"], reason=reason)
-        for reason in _SKIPPED:
-            add("monitor_windows_skipped_total", counts.get(f"windows_skipped_{reason}", 0), reason=reason)
         for error, number in Tally(rejected.error for rejected in outputs.rejected).items():
             add("monitor_messages_rejected_total", number, error=error)
+
+        # Windows
+        for reason in _SKIPPED:
+            add("monitor_windows_skipped_total", counts.get(f"windows_skipped_{reason}", 0), reason=reason)
         if outputs.scores is None:
             add("monitor_windows_skipped_total", len(outputs.windows), reason="no_model")
         else:
@@ -129,22 +144,26 @@ class MetricsRecorder:
             add("monitor_cells_doubted_total", counts["cells_doubted"])
             for reason in _SUPPRESSED:
                 add("monitor_alerts_suppressed_total", counts[f"suppressed_{reason}"], reason=reason)
+
+        # Alerts
         for alert in outputs.alerts:
             add("monitor_alerts_total", state=alert.state, severity=alert.severity, cause=alert.cause)
 
-    def muted(self, outputs: Outputs) -> None:
-        """What was withheld during a replay."""
+    def count_muted(self, outputs: Outputs) -> None:
+        """Count the outputs that a replay did not publish."""
         scored = 0 if outputs.scores is None else len(outputs.windows)
         self._metrics.add("monitor_muted_records_total", scored + len(outputs.alerts) + len(outputs.rejected))
 
-    def show(self, now: WorkerStatus, lag: Mapping[Partition, int]) -> None:
-        """The gauges."""
+    def set_gauges(self, now: WorkerStatus, lag: Mapping[Partition, int]) -> None:
+        """Set the gauges."""
         tally = Tally(asset.state for asset in now.assets)
         for state in STATES:
             self._metrics.set("monitor_assets", tally[state], state=state)
+
         self._metrics.clear("monitor_lag_messages")
         for part, messages in lag.items():
             self._metrics.set("monitor_lag_messages", messages, topic=part.topic, partition=str(part.number))
+
         self._metrics.set("monitor_partitions_assigned", now.partitions)
         self._metrics.set("monitor_learning_ratio", 1.0 if now.model else now.training.share)
         self._metrics.set("monitor_training_running", int(now.training.running))
@@ -153,14 +172,17 @@ class MetricsRecorder:
             self._metrics.set("monitor_model_info", 1, version=now.model)
 
     def summary(self, now: WorkerStatus, lag: Mapping[Partition, int]) -> dict[str, object]:
-        """What happened since the last summary, and where things stand, for one line of log."""
-        totals = {key: self._metrics.total(name) for key, name in _TOLD.items()}
-        since = {key: round(total - self._told[key]) for key, total in totals.items()}
-        self._told = totals
-        if self._stranger:
-            self._log.warning("new assets refused", readings=self._strange, example=self._stranger)
-            self._stranger, self._strange = "", 0
-        standing: dict[str, object] = {
+        """Return the fields of the summary in the log: counts since the last one, and the present state."""
+        totals = {key: self._metrics.total(name) for key, name in _SUMMARY.items()}
+        since = {key: round(total - self._totals[key]) for key, total in totals.items()}
+        self._totals = totals
+
+        if self._refused_asset:
+            self._log.warning("new assets refused", readings=self._refused_readings, example=self._refused_asset)
+            self._refused_asset = ""
+            self._refused_readings = 0
+
+        summary: dict[str, object] = {
             **since,
             "lag": sum(lag.values()),
             "assets": len(now.assets),
@@ -168,7 +190,7 @@ class MetricsRecorder:
             "model": now.model or None,
         }
         if now.model:
-            return standing
+            return summary
         training = now.training
         eta = None if training.eta_s is None else round(training.eta_s)
-        return {**standing, "learning": f"{training.steps} of {training.needed} steps", "learning_eta_s": eta}
+        return {**summary, "learning": f"{training.steps} of {training.needed} steps", "learning_eta_s": eta}

@@ -64,7 +64,7 @@ def test_a_replay_says_how_a_budget_was_held(tmp_path: Path, store: Path, allowe
     assert days == pytest.approx(2 * STEPS * STEP / 86_400_000, rel=0.2)
     assert came * days == pytest.approx(int(figures(tmp_path / "backtest.html")["alerts"]), rel=0.2)
     assert MARGINS[0] - 0.01 < smallest < MARGINS[-1]
-    assert "alarm budget" not in with_model(npz(tmp_path), store).stdout
+    assert "alarm budget forecast" not in with_model(npz(tmp_path), store).stdout
 
 
 def test_labels_of_a_column_are_found(tmp_path: Path, store: Path) -> None:

@@ -60,7 +60,7 @@ class Worker:
 
     def ready(self) -> bool:
         """Whether its process has taken over a partition at least once."""
-        return self.told("partition taken over")
+        return self.told("partition assigned")
 
     def told(self, event: str) -> bool:
         """Whether its process has logged such a line."""
@@ -106,7 +106,7 @@ class Worker:
             Tenure(line["partition"], line["committed"] or 0, seconds(line["timestamp"]), end, self.number)
             for log, end in lives
             for line in lines(log)
-            if line["event"] == "partition taken over"
+            if line["event"] == "partition assigned"
         ]
 
     def logs(self) -> list[Path]:

@@ -19,10 +19,10 @@ from monitor.worker.publisher import Publisher
 from monitor.worker.status import MetricsRecorder
 
 POINTS: dict[str, tuple[type, str]] = {
-    "flush": (Publisher, "settle"),
+    "flush": (Publisher, "flush"),
     "commit": (KafkaSource, "commit"),
-    "snapshot": (PartitionManager, "confirm"),  # the first thing after a commit
-    "replay": (MetricsRecorder, "muted"),
+    "snapshot": (PartitionManager, "quarantine_stale"),  # the first thing after a commit
+    "replay": (MetricsRecorder, "count_muted"),
 }
 
 
@@ -30,11 +30,11 @@ def arm(point: str) -> None:
     """Put the trap where `point` says."""
     owner, name = POINTS[point]
     function: Callable[..., Any] = getattr(owner, name)
-    put, raised = Publisher.put, point == "replay"
+    publish, raised = Publisher.publish, point == "replay"
 
     def watched(self: Publisher, pipeline: Pipeline, outputs: Outputs, messages: Sequence[Message]) -> None:
         nonlocal raised
-        put(self, pipeline, outputs, messages)
+        publish(self, pipeline, outputs, messages)
         raised = raised or bool(outputs.alerts)
 
     def trapped(*args: Any, **kwargs: Any) -> Any:
@@ -42,7 +42,7 @@ def arm(point: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return function(*args, **kwargs)
 
-    Publisher.put = watched  # type: ignore[method-assign]
+    Publisher.publish = watched  # type: ignore[method-assign]
     setattr(owner, name, trapped)
 
 

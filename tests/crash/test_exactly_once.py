@@ -73,7 +73,7 @@ def test_a_worker_that_was_replaced_publishes_nothing(tmp_path: Path) -> None:
             )
 
 
-TAKEN = "partition taken over"
+TAKEN = "partition assigned"
 
 
 @contextmanager

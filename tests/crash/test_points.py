@@ -108,7 +108,7 @@ def finish(broker: Broker, one: Worker) -> None:
     until(lambda: progress(broker) == STEPS * len(plant.ASSETS))
     one.stop()
     assert one.surprises == []
-    assert any(line["event"] == "partition taken over" and line["restored"] for line in lines(one.logs()[-1]))
+    assert any(line["event"] == "partition assigned" and line["restored"] for line in lines(one.logs()[-1]))
 
 
 def compare(broker: Broker, folder: Path) -> tuple[int, int]:

@@ -169,14 +169,14 @@ def test_a_replay_uses_the_live_settings_of_its_snapshot(tmp_path: Path) -> None
     put_model(tmp_path)
     sent = faulty()
     before = shelf(tmp_path)
-    held = before.keeper.take_over(READINGS, None, NEVER)
+    held = before.keeper.assign(READINGS, None, NEVER)
     process(held, sent[:400])
-    before.keeper.snapshot(committed(held))
+    before.keeper.write_snapshot(committed(held))
     whole = process(held, sent[400:])
     assert [alert.state for alert in whole.alerts] == ["firing"]
 
     after = shelf(tmp_path, threshold__margin=30.0, alerting__on_delay_s=0.0)
-    again = after.keeper.take_over(READINGS, 600, NEVER)
+    again = after.keeper.assign(READINGS, 600, NEVER)
     assert in_force(again) == {"threshold.margin": 1.6, "alerting.on_delay_s": 3.0}
     assert same(process(again, sent[400:]), whole)
     assert not after.keeper.up_to_date(again, None)
@@ -187,9 +187,9 @@ def test_live_settings_are_adopted_with_a_snapshot_that_names_them(tmp_path: Pat
     version = put_model(tmp_path)
     sent = faulty()
     first = shelf(tmp_path)
-    held = first.keeper.take_over(READINGS, None, NEVER)
+    held = first.keeper.assign(READINGS, None, NEVER)
     process(held, sent[:460])  # scores came since a percentile was computed: one computed too early would show
-    first.keeper.snapshot(committed(held))
+    first.keeper.write_snapshot(committed(held))
     before = held.pipeline.save_state()
 
     turned_to = shelf(tmp_path, threshold__margin=30.0, alerting__on_delay_s=0.0)
@@ -202,7 +202,7 @@ def test_live_settings_are_adopted_with_a_snapshot_that_names_them(tmp_path: Pat
     whole = process(held, sent[460:])
     assert whole.thresholds is not None
 
-    again = first.keeper.take_over(READINGS, 600, NEVER)  # another worker, not told yet
+    again = first.keeper.assign(READINGS, 600, NEVER)  # another worker, not told yet
     assert in_force(again) == OTHER
     assert same(process(again, sent[460:]), whole)
 
@@ -210,11 +210,11 @@ def test_live_settings_are_adopted_with_a_snapshot_that_names_them(tmp_path: Pat
 def test_an_alarm_budget_is_taken_up_and_given_up(tmp_path: Path) -> None:
     """A budget that comes by a reload begins with nothing seen, is told in the log, and leaves nothing when it goes."""
     put_model(tmp_path)
-    held = shelf(tmp_path).keeper.take_over(READINGS, None, NEVER)
+    held = shelf(tmp_path).keeper.assign(READINGS, None, NEVER)
     process(held, faulty()[:460])
     with structlog.testing.capture_logs() as lines:
         shelf(tmp_path, alerting__alarms_per_day=5.0).keeper.adopt(committed(held), held.pipeline.detector)
-    assert [line["asset_days"] for line in lines if line["event"] == "alarm budget"] == [0.0]
+    assert [line["asset_days"] for line in lines if line["event"] == "alarm budget forecast"] == [0.0]
     process(held, faulty()[460:])
     assert held.pipeline.save_state()["budget.alarms"].shape[0] == 2
     shelf(tmp_path).keeper.adopt(committed(held), held.pipeline.detector)
@@ -225,7 +225,7 @@ def test_no_live_settings_are_adopted_while_the_store_is_away(tmp_path: Path) ->
     """Without its snapshot a change waits, and the live settings stay as they are."""
     path = tmp_path / "store"
     put_model(path)
-    held = shelf(path).keeper.take_over(READINGS, None, NEVER)
+    held = shelf(path).keeper.assign(READINGS, None, NEVER)
     process(held, faulty()[:100])
     other_settings = shelf(path, threshold__margin=30.0)
     with away(path):
@@ -240,7 +240,7 @@ def test_a_snapshot_without_these_live_settings_fits(tmp_path: Path, saved: byte
     """A state saved without live settings, or with unknown ones, goes on with those in force."""
     version = put_model(tmp_path)
     first = shelf(tmp_path, threshold__margin=30.0)
-    held = first.keeper.take_over(READINGS, None, NEVER)
+    held = first.keeper.assign(READINGS, None, NEVER)
     process(held, faulty()[:100])
     state = held.pipeline.save_state()
     assert set(saved_live(state)) == set(ADOPTED)
@@ -248,7 +248,7 @@ def test_a_snapshot_without_these_live_settings_fits(tmp_path: Path, saved: byte
     if saved is not None:
         state["live"] = np.frombuffer(saved, np.uint8)
     first.keeper._snapshots.save(Snapshot(READINGS, 100, version, state, fingerprint(first.settings)))
-    again = shelf(tmp_path, threshold__margin=20.0).keeper.take_over(READINGS, 100, NEVER)
+    again = shelf(tmp_path, threshold__margin=20.0).keeper.assign(READINGS, 100, NEVER)
     assert again.next == 100
     assert again.pipeline.live["threshold.margin"] == 20.0
 
@@ -258,11 +258,11 @@ def test_senseless_live_settings_are_refused_with_their_snapshot(tmp_path: Path,
     """A snapshot whose live settings are not numbers is rejected; the partition starts at the committed offset."""
     put_model(tmp_path)
     first = shelf(tmp_path)
-    held = first.keeper.take_over(READINGS, None, NEVER)
+    held = first.keeper.assign(READINGS, None, NEVER)
     process(held, faulty()[:100])
     state = {**held.pipeline.save_state(), "live": np.frombuffer(saved, np.uint8)}
     first.keeper._snapshots.save(Snapshot(READINGS, 90, "", state, fingerprint(first.settings)))
-    again = first.keeper.take_over(READINGS, 100, NEVER)
+    again = first.keeper.assign(READINGS, 100, NEVER)
     assert again.next == 100
     assert not again.pipeline.windows.assets
 

@@ -43,9 +43,8 @@ class Shelf:
 
 
 def process(held: PartitionState, messages: Sequence[Message]) -> Outputs:
-    outputs = held.pipeline.process(messages, messages[-1].timestamp + 60_000, lambda _: None)
-    held.take(outputs)
-    held.next = messages[-1].offset + 1
+    outputs = held.process(messages, messages[-1].timestamp + 60_000, lambda _: None)
+    held.remember(outputs)
     return outputs
 
 
@@ -74,7 +73,7 @@ def same(one: Outputs, other: Outputs) -> bool:
 
 
 def process_and_keep(shelf: Shelf, offset: int | None = None) -> PartitionState:
-    held = shelf.keeper.take_over(READINGS, offset, NEVER)
+    held = shelf.keeper.assign(READINGS, offset, NEVER)
     process(held, readings(rows(20), offset=offset or 0))
-    shelf.keeper.snapshot(committed(held))
+    shelf.keeper.write_snapshot(committed(held))
     return held

@@ -69,7 +69,7 @@ def test_a_deleted_topic_is_waited_for_and_begun_anew(tmp_path: Path, broker: Mo
     with running(on(broker, tmp_path), None) as service:
         until(lambda: offset_of(broker) == 120)
         broker.delete_topic("readings")
-        until(lambda: service.daemon is not None and service.daemon._held == {})
+        until(lambda: service.daemon is not None and service.daemon._states == {})
         until(lambda: "readings[0]: UNKNOWN_TOPIC_OR_PART" in wrong(service))
         _stays(service, "UNKNOWN_TOPIC_OR_PART")
         broker.create_topic("readings", 1)
@@ -131,7 +131,7 @@ def test_a_topic_that_may_not_be_seen_any_more_is_waited_for(tmp_path: Path, bro
     with running(on(broker, tmp_path), None) as service:
         until(lambda: offset_of(broker) == 120)
         broker.do("topic_set_error", "readings", KafkaError.TOPIC_AUTHORIZATION_FAILED)
-        until(lambda: service.daemon is not None and service.daemon._held == {})
+        until(lambda: service.daemon is not None and service.daemon._states == {})
         _stays(service, "TOPIC_AUTHORIZATION_FAILED")
         broker.do("topic_set_error", "readings", KafkaError.NO_ERROR)
         produce(broker, values(rows(30), 60))

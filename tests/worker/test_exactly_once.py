@@ -153,7 +153,7 @@ def test_what_could_not_be_committed_when_revoked_is_left_to_the_next(
             with running(settings(tmp_path), broker):
                 until(lambda: committed(broker) == 600)
 
-    with pytest.raises(RuntimeError, match="taken away"):
+    with pytest.raises(RuntimeError, match="revoked"):
         work()
     assert everything(broker) == wanted[2]
 

@@ -37,10 +37,10 @@ def test_a_restart_goes_on_with_the_same_limits(tmp_path: Path, kind: str) -> No
     put_model(tmp_path)
     sent = readings(rows(400))
     first = shelf(tmp_path, kind)
-    held = first.keeper.take_over(READINGS, None, NEVER)
+    held = first.keeper.assign(READINGS, None, NEVER)
     process(held, sent[:500])
-    first.keeper.snapshot(committed(held))
-    again = shelf(tmp_path, kind).keeper.take_over(READINGS, 500, NEVER)
+    first.keeper.write_snapshot(committed(held))
+    again = shelf(tmp_path, kind).keeper.assign(READINGS, 500, NEVER)
     assert same(process(again, sent[500:]), process(held, sent[500:]))
 
 
@@ -50,10 +50,10 @@ def test_a_model_and_live_settings_are_adopted_with_the_scores_carried_over(tmp_
     put_model(tmp_path)
     sent = readings(rows(300))
     first = shelf(tmp_path, kind)
-    held = first.keeper.take_over(READINGS, None, NEVER)
+    held = first.keeper.assign(READINGS, None, NEVER)
     process(held, sent[:500])
-    first.keeper.snapshot(committed(held))
-    calm = limits(process(first.keeper.take_over(READINGS, 500, NEVER), sent[500:502]))
+    first.keeper.write_snapshot(committed(held))
+    calm = limits(process(first.keeper.assign(READINGS, 500, NEVER), sent[500:502]))
     made = model()
     calibration = replace(
         made.calibration, limits=made.calibration.limits / np.float32(3), scores=made.calibration.scores * 3
@@ -70,11 +70,11 @@ def test_another_kind_begins_anew_and_says_so(tmp_path: Path, before: str, after
     """A snapshot of the other kind is set aside with a notice, and the partition begins anew at what was committed."""
     put_model(tmp_path)
     first = shelf(tmp_path, before)
-    held = first.keeper.take_over(READINGS, None, NEVER)
+    held = first.keeper.assign(READINGS, None, NEVER)
     process(held, readings(rows(100)))
-    first.keeper.snapshot(committed(held))
+    first.keeper.write_snapshot(committed(held))
     with structlog.testing.capture_logs() as lines:
-        again = shelf(tmp_path, after).keeper.take_over(READINGS, 200, NEVER)
+        again = shelf(tmp_path, after).keeper.assign(READINGS, 200, NEVER)
     assert again.next == 200
     assert not again.pipeline.windows.assets
     (notice,) = [line for line in lines if line["log_level"] == "warning"]

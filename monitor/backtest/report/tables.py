@@ -53,7 +53,7 @@ def head_part(replay: EvaluatedReplay) -> dict[str, Any]:
             (lasting(replay.delay_ms), "median delay"),
         ]
 
-    problems = [f"{part.topic}[{part.number}] stopped: {reason}" for part, reason in made.poisoned.items()]
+    problems = [f"{part.topic}[{part.number}] stopped: {reason}" for part, reason in made.stopped.items()]
     if made.rejected:
         problems.append(f"{number(made.rejected)} messages could not be read; the first: {made.reason}")
 

@@ -77,9 +77,9 @@ def test_everything_a_batch_gave_is_written(scored: tuple[Pipeline, Outputs]) ->
     """Scores, alerts and dead letters of a batch go to their topics, and are there once they are settled."""
     pipeline, outputs = scored
     box = Box(MemoryBroker(), topics=replace(TOPICS, scores_every=1))
-    box.put(pipeline, replace(outputs, alerts=[alert(1)]), [])
+    box.publish(pipeline, replace(outputs, alerts=[alert(1)]), [])
     assert not stored(box.broker, "scores")
-    box.settle(1)
+    box.flush(1)
     assert len(stored(box.broker, "scores")) == 2 * (20 - L + 1)
     assert numbers(box.broker) == [1]
     (dead,) = stored(box.broker, "dead")
@@ -91,20 +91,20 @@ def test_scores_are_published_as_often_as_asked(scored: tuple[Pipeline, Outputs]
     """With every second step only scores whose time is a multiple of two steps go out, and none with 0."""
     for every, count in ((2, 2), (0, 0)):
         box = Box(MemoryBroker(), topics=replace(TOPICS, scores_every=every))
-        box.put(*scored, [])
-        box.settle(1)
+        box.publish(*scored, [])
+        box.flush(1)
         assert len(stored(box.broker, "scores")) == 2 * count
 
 
 def test_order_is_kept_while_the_sink_takes_nothing() -> None:
     """What comes after outputs the sink did not take waits behind them, though the sink had room for it."""
     box = Box(MemoryBroker(), MemorySink(broker := MemoryBroker(), bound=3))
-    box.repeat([alert(0), alert(1)])
+    box.publish_again([alert(0), alert(1)])
     assert not box.blocked
-    box.repeat([alert(2), alert(3)])
+    box.publish_again([alert(2), alert(3)])
     assert "records wait to be flushed" in box.blocked
-    box.repeat([alert(4)])
-    box.settle(1)
+    box.publish_again([alert(4)])
+    box.flush(1)
     assert numbers(broker) == [0, 1, 2, 3, 4]
     assert not box.blocked
 
@@ -112,14 +112,14 @@ def test_order_is_kept_while_the_sink_takes_nothing() -> None:
 def test_an_outage_is_told_and_its_end_too() -> None:
     """While nothing is acknowledged `blocked` says why and the metric is 1; afterwards it is 0."""
     box = Box(MemoryBroker())
-    box.repeat([alert(0)])
+    box.publish_again([alert(0)])
     box.broker.refuse("the disk is full")
     with pytest.raises(Unavailable, match="the disk is full"):
-        box.settle(1)
+        box.flush(1)
     assert box.blocked == "the disk is full"
     assert b"monitor_output_blocked 1.0" in box.metrics.render()
     box.broker.refuse(None)
-    box.settle(1)
+    box.flush(1)
     assert not box.blocked
     assert b"monitor_output_blocked 0.0" in box.metrics.render()
     assert numbers(box.broker) == [0]
@@ -136,24 +136,24 @@ def test_nothing_is_lost_or_doubled_over_outages(steps: list[int | str], bound: 
     for step in steps:
         if step == "settle":
             try:
-                box.settle(1)
+                box.flush(1)
             except Unavailable:
                 assert box.blocked
         elif isinstance(step, str):
             broker.refuse("away" if step == "refuse" else None)
         else:
-            box.repeat([alert(number) for number in range(count, count + step)])
+            box.publish_again([alert(number) for number in range(count, count + step)])
             count += step
     broker.refuse(None)
-    box.settle(1)
+    box.flush(1)
     assert numbers(broker) == list(range(count))
 
 
 def test_a_refused_output_becomes_a_dead_letter_whole() -> None:
     """A record its topic will never take goes to the dead letters with key, value, headers, topic and the reason."""
     box = Box(MemoryBroker(), topics=replace(TOPICS, alerts="no topic"))
-    box.repeat([alert(7)])
-    box.settle(1)
+    box.publish_again([alert(7)])
+    box.flush(1)
     (dead,) = stored(box.broker, "dead")
     headers = dict(dead.headers)
     assert dead.key == b"a"
@@ -167,8 +167,8 @@ def test_a_refused_output_becomes_a_dead_letter_whole() -> None:
 def test_the_others_of_a_call_are_written_when_one_is_refused() -> None:
     """One alert that is too large costs its neighbours nothing, and is settled in the same call."""
     box = Box(MemoryBroker(max_record_bytes=400))
-    box.repeat([alert(0), alert(1, "a" * 400), alert(2)])
-    box.settle(1)
+    box.publish_again([alert(0), alert(1, "a" * 400), alert(2)])
+    box.flush(1)
     assert numbers(box.broker) == [0, 2]
 
 
@@ -178,8 +178,8 @@ def test_a_dead_letter_that_is_too_large_goes_without_value(scored: tuple[Pipeli
     pipeline, outputs = scored
     message = Message(READINGS, 41, b"key", b"x" * size, ORIGIN)
     box = Box(MemoryBroker(max_record_bytes=400))
-    box.put(pipeline, replace(outputs, rejected=[Rejected(message, "decode", "value", "NotJson", "found x")]), [])
-    box.settle(1)
+    box.publish(pipeline, replace(outputs, rejected=[Rejected(message, "decode", "value", "NotJson", "found x")]), [])
+    box.flush(1)
     (dead,) = stored(box.broker, "dead")
     assert (dead.key, dead.value) == (b"key", None)
     assert dict(dead.headers)["__connect.errors.offset"] == b"41"
@@ -189,9 +189,9 @@ def test_a_dead_letter_that_is_too_large_goes_without_value(scored: tuple[Pipeli
 def test_settling_ends_though_everything_is_refused() -> None:
     """A sink that refuses records, their dead letters and those without value is done with, and the log says so."""
     box = Box(MemoryBroker(max_record_bytes=0))
-    box.repeat([alert(0), alert(1)])
+    box.publish_again([alert(0), alert(1)])
     with capture_logs() as lines:
-        box.settle(1)
+        box.flush(1)
     assert not box.blocked
     assert [line["topic"] for line in lines] == ["alerts", "alerts", "dead", "dead", "dead", "dead"]
     assert [line["size"] for line in lines][-2:] == [0, 0]
@@ -215,8 +215,8 @@ def test_settling_has_one_deadline() -> None:
     broker = MemoryBroker(max_record_bytes=0)
     sink = _Slow(broker)
     box = Box(broker, sink)
-    box.repeat([alert(0)])
-    box.settle(0.12)
+    box.publish_again([alert(0)])
+    box.flush(0.12)
     assert len(sink.given) == 4
     assert sink.given[0] > 0.1
     assert sink.given[1] < 0.08
@@ -228,15 +228,15 @@ def test_the_delay_of_an_alert_ends_with_its_acknowledgement(scored: tuple[Pipel
     pipeline, outputs = scored
     box = Box(MemoryBroker())
     messages = [Message(READINGS, number, None, b"", ORIGIN - 1000 * number) for number in range(5)]
-    box.put(pipeline, replace(outputs, alerts=[alert(1), alert(3)], rejected=()), messages)
+    box.publish(pipeline, replace(outputs, alerts=[alert(1), alert(3)], rejected=()), messages)
     box.broker.refuse("away")
     with pytest.raises(Unavailable):
-        box.settle(1)
+        box.flush(1)
     assert b"monitor_alert_delay_seconds_count 0.0" in box.metrics.render()
     box.broker.refuse(None)
     box.clock += 10_000
     for _ in range(2):
-        box.settle(1)
+        box.flush(1)
         assert b"monitor_alert_delay_seconds_count 2.0" in box.metrics.render()
         assert b"monitor_alert_delay_seconds_sum 24.0" in box.metrics.render()
 
@@ -244,8 +244,8 @@ def test_the_delay_of_an_alert_ends_with_its_acknowledgement(scored: tuple[Pipel
 def test_alerts_that_are_published_again_have_no_delay() -> None:
     """What is repeated after a replay says nothing about how fast alerts are."""
     box = Box(MemoryBroker())
-    box.repeat([alert(1)])
-    box.settle(1)
+    box.publish_again([alert(1)])
+    box.flush(1)
     assert numbers(box.broker) == [1]
     assert b"monitor_alert_delay_seconds_count 0.0" in box.metrics.render()
 
@@ -253,12 +253,12 @@ def test_alerts_that_are_published_again_have_no_delay() -> None:
 def test_the_log_tells_an_outage_once() -> None:
     """An outage over many checkpoints is one warning at its beginning and one line at its end."""
     box = Box(MemoryBroker())
-    box.repeat([alert(0)])
+    box.publish_again([alert(0)])
     with capture_logs() as lines:
         box.broker.refuse("away")
         for _ in range(3):
             with pytest.raises(Unavailable):
-                box.settle(1)
+                box.flush(1)
         box.broker.refuse(None)
-        box.settle(1)
+        box.flush(1)
     assert [line["log_level"] for line in lines] == ["warning", "info"]

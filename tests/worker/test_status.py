@@ -29,12 +29,12 @@ def held(tmp_path: Path) -> PartitionState:
     wanted = settings(tmp_path, threshold__warm=200, alerting__on_delay_s=2.0, alerting__off_delay_s=5.0)
     blobs = open_blobs(wanted.store.url)
     daemon, _ = make_daemon(wanted, blobs, make_observer(wanted), MemoryBroker())
-    return daemon._partitions.take_over(READINGS, None, 0.0)
+    return daemon._partitions.assign(READINGS, None, 0.0)
 
 
 def push(held: PartitionState, batch: np.ndarray, first: int) -> Outputs:
-    outputs = held.pipeline.process(readings(batch, first), ORIGIN + 10**9, lambda _: None)
-    held.take(outputs)
+    outputs = held.process(readings(batch, first), ORIGIN + 10**9, lambda _: None)
+    held.remember(outputs)
     return outputs
 
 
@@ -88,7 +88,7 @@ def test_an_asset_that_just_came_is_not_scored_yet(held: PartitionState) -> None
     held.pipeline.use(Detector(model()))
     batch = rows(240)
     alone = [message for message in readings(batch) if message.key == b"a"]
-    held.take(held.pipeline.process(alone, ORIGIN + 10**9, lambda _: None))
+    held.remember(held.pipeline.process(alone, ORIGIN + 10**9, lambda _: None))
     assert states(held) == {"a": "normal"}
     push(held, rows(241)[:, 240:], 240)
     known = worker_status([held], Status(), {}).assets
@@ -113,7 +113,7 @@ def test_gauges_follow_the_picture() -> None:
     metrics = Metrics()
     counter = MetricsRecorder(metrics, LOG)
     learning = replace(NOTHING, training=Status(share=0.25, running=True), partitions=3)
-    counter.show(learning, {Partition("r", 0): 5, Partition("r", 1): 0})
+    counter.set_gauges(learning, {Partition("r", 0): 5, Partition("r", 1): 0})
     assert gauges(metrics, "monitor_learning_ratio") == {"": 0.25}
     assert gauges(metrics, "monitor_training_running") == {"": 1}
     assert gauges(metrics, "monitor_partitions_assigned") == {"": 3}
@@ -125,7 +125,7 @@ def test_gauges_follow_the_picture() -> None:
 
     assets = (Asset("a", "normal", 0.5), Asset("b", "firing", 2.0), Asset("c", "normal", 0.1))
     for version in ("m1", "m2"):
-        counter.show(WorkerStatus(version, Status(), assets, 1), {Partition("r", 1): 2})
+        counter.set_gauges(WorkerStatus(version, Status(), assets, 1), {Partition("r", 1): 2})
     assert gauges(metrics, "monitor_assets") == {
         f'{{state="{state}"}}': {"normal": 2.0, "firing": 1.0}.get(state, 0.0) for state in STATES
     }
@@ -166,7 +166,7 @@ def test_what_is_muted_is_not_counted_as_new(held: PartitionState) -> None:
     metrics = Metrics()
     held.pipeline.use(Detector(model()))
     outputs = push(held, rows(20), 0)
-    MetricsRecorder(metrics, LOG).muted(outputs)
+    MetricsRecorder(metrics, LOG).count_muted(outputs)
     assert metrics.total("monitor_muted_records_total") == len(outputs.windows) == 2 * (20 - L + 1)
     assert metrics.total("monitor_windows_scored_total") == 0
 
