@@ -1,4 +1,4 @@
-"""The pages about the settings, made from their fields: configs/reference.toml and docs/configuration.md.
+"""Documents about the settings, written from their fields: configs/reference.toml and docs/configuration.md.
 
 `python -m monitor.settings.reference` writes both below the current directory; tests compare them with the code.
 """
@@ -17,8 +17,8 @@ REFERENCE = Path("configs/reference.toml")
 PAGE = Path("docs/configuration.md")
 
 _REFERENCE_HEAD = """\
-# Every setting with its default. A file of your own needs only what differs; start from plant.toml or fleet.toml.
-# Written from the code by `python -m monitor.settings.reference`; docs/configuration.md says the same at length.
+# Every setting with its default. Your own file needs only what differs; start from plant.toml or fleet.toml.
+# Written from the code by `python -m monitor.settings.reference`. docs/configuration.md has the same as tables.
 """
 
 _PAGE_HEAD = """\
@@ -26,27 +26,28 @@ _PAGE_HEAD = """\
 
 <!-- Written from the code by `python -m monitor.settings.reference`; do not edit. -->
 
-One TOML file says everything. What is not said in it has the default of the tables below, which is also what
-[`configs/reference.toml`](../configs/reference.toml) lists. [`configs/plant.toml`](../configs/plant.toml) is a start
-for one box, [`configs/fleet.toml`](../configs/fleet.toml) for Kubernetes, and
-[`configs/demo.toml`](../configs/demo.toml) is what the demo runs with.
+The configuration is one TOML file. A setting that is not in it has the default of the tables below.
+[`configs/reference.toml`](../monitor/configs/reference.toml) lists all of them. Examples to start from are
+[`configs/plant.toml`](../monitor/configs/plant.toml) for one machine and
+[`configs/fleet.toml`](../monitor/configs/fleet.toml) for Kubernetes. The demo runs with
+[`configs/demo.toml`](../monitor/configs/demo.toml). `monitor config` prints these files.
 
-- **Order.** A variable of the environment wins over the file, a flag of the command line over both.
+- **Precedence.** An environment variable wins over the file, and `--set` on the command line over both.
 - **Environment.** `windows.length` is `MONITOR_WINDOWS__LENGTH`: prefix, section, two underscores, key, in capitals.
   Lists and tables are JSON, such as `MONITOR_SOURCE__TOPICS='["readings"]'`.
-- **Secrets** are best given as a file, such as `kafka.sasl_password_file`; systemd's `LoadCredential=` and Kubernetes'
-  secret volumes make such files. They are never shown, neither in messages nor in the settings that are printed.
-- **Mistakes.** Unknown keys, unknown variables that begin with `MONITOR_`, values out of range and combinations that
-  cannot work are all refused together before anything is started, with exit code 78. Each is one sentence that names
-  the key, the value and what would have happened.
-- **Reload.** On SIGHUP, or within two seconds of its change, the file is read again; {live} take effect without a
-  restart. Any other change is refused, and then nothing changes ([operations.md](operations.md)).
-- **Units.** Times are in seconds, keys for them end in `_s`. A step is one period of the grid, `windows.step_s`.
+- **Secrets** are best given as a file, such as `kafka.sasl_password_file`. systemd's `LoadCredential=` and Kubernetes'
+  secret volumes provide such files. Secrets are never shown, neither in messages nor in printed settings.
+- **Mistakes.** Unknown keys, unknown variables with the prefix `MONITOR_`, values out of range and combinations that
+  cannot work are refused before anything is started, all in one go, with exit code 78. Each problem is one line with
+  the key, the value and what was expected.
+- **Reload.** The file is read again on SIGHUP, or within two seconds of a change. {live} take effect without a restart.
+  If any other setting has changed, the whole change is refused ([operations.md](operations.md)).
+- **Units.** Times are in seconds, and their keys end in `_s`. A step is one period of the grid, `windows.step_s`.
 """
 
 
 def reference() -> str:
-    """Every setting, its default, unit, range and meaning, as a configuration file."""
+    """Return a configuration file with every setting: meaning, accepted values, unit and default."""
     lines = [_REFERENCE_HEAD, *_commented("name", Settings.model_fields["name"])]
     for part, kind in sections().items():
         lines += ["", f"[{part}]", *_comment(_about(kind))]
@@ -56,7 +57,7 @@ def reference() -> str:
 
 
 def page() -> str:
-    """The same as a page for people."""
+    """Return docs/configuration.md: a table per section."""
     head = _PAGE_HEAD.replace("{live}", ", ".join(f"`{key}`" for key in LIVE))
     lines = [head, *_table({"name": Settings.model_fields["name"]})]
     for part, kind in sections().items():
@@ -65,6 +66,7 @@ def page() -> str:
 
 
 def _about(kind: type) -> str:
+    """Return the docstring of a section as one line."""
     return " ".join((kind.__doc__ or "").split())
 
 
@@ -78,10 +80,11 @@ def _commented(name: str, field: FieldInfo) -> list[str]:
 
 
 def _accepts(field: FieldInfo) -> str:
-    """What a field accepts, with the unit."""
-    unit = about(field)["unit"]
+    """Return the values that a field accepts, with the unit and, where it is news, the consequence of others."""
+    unit = f" {about(field)['unit']}" if about(field)["unit"] else ""
     secret = ", which is never shown" if field.annotation is SecretStr else ""
-    return f"{expected(field)}{f' {unit}' if unit else ''}{secret}"
+    otherwise = f"; otherwise {about(field)['otherwise']}" if about(field)["otherwise"] else ""
+    return f"{expected(field)}{unit}{secret}{otherwise}"
 
 
 def _table(fields: dict[str, FieldInfo]) -> list[str]:
