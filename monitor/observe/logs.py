@@ -47,6 +47,8 @@ def configure(level: str, format: Literal["auto", "json", "console"], stream: Te
     "auto" writes text to a terminal and JSON to anything else. Raises ValueError for an unknown level.
     """
     set_level(level)
+
+    # structlog hands its events to the standard library, so both kinds reach the same handler.
     structlog.configure(
         processors=[filter_by_level, ProcessorFormatter.wrap_for_formatter],
         wrapper_class=BoundLogger,
@@ -60,6 +62,7 @@ def configure(level: str, format: Literal["auto", "json", "console"], stream: Te
     handler = _Handler(stream)
     handler.setFormatter(ProcessorFormatter(processors=[*complete, *clean, *renderers]))
 
+    # Handlers of other code stay.
     root = logging.getLogger()
     for old in [old for old in root.handlers if isinstance(old, _Handler)]:
         root.removeHandler(old)

@@ -34,6 +34,7 @@ _gauge = partial(_row, "gauge")
 _histogram = partial(_row, "histogram")
 
 TABLE = (
+    # Input.
     _counter(
         "monitor_messages_total",
         "Messages read from the source.",
@@ -69,6 +70,7 @@ TABLE = (
         "If the plant has not changed, a producer invents names: see readings dropped as flood. Otherwise raise "
         "max_assets.",
     ),
+    # Windows and scores.
     _counter(
         "monitor_steps_closed_total",
         "Grid steps closed, summed over assets.",
@@ -96,6 +98,7 @@ TABLE = (
         "Steps of a channel excluded from score and history because its sensor is faulty.",
         "If it rises, alerts with cause sensor name the channels. If such a channel is healthy, adjust [sensors].",
     ),
+    # Alerts.
     _gauge(
         "monitor_assets",
         "Assets by state.",
@@ -122,6 +125,7 @@ TABLE = (
         "Time from the timestamp of the message that caused an alert record to the record's acknowledgement.",
         "If it grows, check lag, then the seconds per stage, then checkpoints.",
     ),
+    # Speed.
     _gauge(
         "monitor_lag_messages",
         "Messages of an assigned partition that were not read yet.",
@@ -135,6 +139,7 @@ TABLE = (
         "If the rates sum to nearly 1, one core is saturated: add workers. If output has most of it, check the broker.",
         stage=("decode", "windows", "sensors", "score", "threshold", "alerting", "output"),
     ),
+    # Checkpoints, snapshots and replay.
     _counter(
         "monitor_checkpoints_total",
         "Checkpoints by result.",
@@ -174,6 +179,7 @@ TABLE = (
         "settings changed. beyond: the topic was recreated or offsets were reset.",
         kind=("corrupt", "newer", "foreign", "beyond"),
     ),
+    # Brokers and databases.
     _counter(
         "monitor_source_errors_total",
         "Failed polls of the source.",
@@ -190,6 +196,7 @@ TABLE = (
         "1 while outputs are not acknowledged.",
         "Restore the brokers of the output topics. Reading pauses until then and resumes by itself.",
     ),
+    # Model and training.
     _gauge(
         "monitor_model_info",
         "1 for the version of the model in use.",
@@ -218,6 +225,7 @@ TABLE = (
         "1 while a model is being trained.",
         "If it stays at 1 beyond the time limit, read the log.",
     ),
+    # Recorder.
     _counter(
         "monitor_recorder_points_total",
         "Points for InfluxDB by result.",
@@ -241,6 +249,7 @@ TABLE = (
         "1 while InfluxDB does not accept points.",
         "Restore InfluxDB or its token before the topics' retention ends. Detection continues meanwhile.",
     ),
+    # Process.
     _counter(
         "monitor_config_reloads_total",
         "Reloads of the configuration, after SIGHUP or a change of the file, by result.",

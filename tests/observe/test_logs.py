@@ -1,4 +1,4 @@
-"""What log lines look like, wherever they come from and whatever is put into them."""
+"""Form of log lines, from the program and from libraries, with harmless and hostile content."""
 
 import io
 import json
@@ -42,7 +42,7 @@ def _to(format_: Literal["auto", "json", "console"], level: str = "info") -> io.
 
 
 def _lines(stream: io.StringIO) -> list[dict[str, Any]]:
-    """The lines of JSON since the last call."""
+    """Return the lines of JSON since the last call."""
     text = stream.getvalue()
     stream.seek(0)
     stream.truncate()
@@ -70,7 +70,7 @@ def test_the_console_line() -> None:
 
 
 def test_the_standard_library_looks_the_same() -> None:
-    """What libraries log through `logging`, arguments and level included, has the form of our own lines."""
+    """Lines that libraries log through `logging` have the form of the program's own lines, with arguments and level."""
     stream = _to("json")
     logging.getLogger("urllib3.connectionpool").critical("retry %d of %s", 2, "http://x")
     get_logger("urllib3.connectionpool").critical("retry 2 of http://x")
@@ -107,7 +107,7 @@ def test_configuring_again_replaces() -> None:
 
 
 def test_handlers_of_others_stay() -> None:
-    """A handler that somebody else put on the root logger is left there."""
+    """A handler that other code put on the root logger stays there."""
     others = logging.NullHandler()
     logging.getLogger().addHandler(others)
     _to("json")
@@ -115,7 +115,7 @@ def test_handlers_of_others_stay() -> None:
 
 
 def test_the_level_can_change() -> None:
-    """The level holds from the moment it is set, for our loggers and the libraries'."""
+    """A new level takes effect at once, for the program's loggers and the libraries'."""
     stream = _to("json", "error")
     own, library = get_logger("monitor.x"), logging.getLogger("library")
     for level in ("error", "warning", "info", "debug"):
@@ -142,7 +142,7 @@ def test_debug_is_not_for_libraries() -> None:
 
 @pytest.mark.parametrize("level", ["", "INFO", "trace", "notset"])
 def test_an_unknown_level_is_refused(level: str) -> None:
-    """A level that does not exist raises ValueError with those that do, and changes nothing."""
+    """An unknown level raises ValueError with the valid ones, and changes nothing."""
     stream = _to("json")
     with pytest.raises(ValueError, match="debug, info, warning, error"):
         configure(level, "json", io.StringIO())
@@ -161,7 +161,7 @@ class Access(BaseModel):
 
 @pytest.mark.parametrize("format_", ["json", "console"])
 def test_secrets_stay_masked(format_: Literal["json", "console"]) -> None:
-    """A SecretStr shows stars wherever it stands, and tracebacks do not show the values of variables."""
+    """A SecretStr is shown as stars in any place, and tracebacks do not show the values of variables."""
     stream = _to(format_)
     secret = SecretStr("hunter2hunter2")
     settings_ = Access(user="u", password=secret)
@@ -195,7 +195,7 @@ def test_secrets_stay_masked(format_: Literal["json", "console"]) -> None:
     ],
 )
 def test_any_value_can_be_written(value: object, written: object) -> None:
-    """What JSON can say is written as such, NumPy's numbers too, and anything else as text."""
+    """A value that JSON can express is written as such, NumPy's numbers included, and any other value as text."""
     stream = _to("json")
     get_logger("monitor").info("x", value=value)
     (line,) = _lines(stream)
@@ -267,7 +267,7 @@ def test_a_value_on_the_console_ends_where_it_ends(value: object, written: str) 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ANY_TEXT, ANY_TEXT, ANY_TEXT)
 def test_no_text_breaks_a_line(event: str, key: str, value: str) -> None:
-    """Whatever an event, a key and a value hold, a line stays one: JSON gives it back, the console shows it."""
+    """No event, key or value breaks a line: JSON returns it unchanged, the console shows it."""
     stream = _to("json")
     logging.getLogger("library").warning("%s", event)
     get_logger("monitor").info(event, **{f"k{key}": value})

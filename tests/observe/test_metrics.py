@@ -1,4 +1,4 @@
-"""What Prometheus reads, and what the table of metrics promises."""
+"""The text that Prometheus reads, and the promises of the table of metrics."""
 
 import os
 import re
@@ -21,7 +21,7 @@ Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def _series(metrics: Metrics) -> Series:
-    """Every series of the text, by name and labels."""
+    """Return every series of the text, by name and labels."""
     families = text_string_to_metric_families(metrics.render().decode())
     return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
 
@@ -44,7 +44,7 @@ def _filled() -> Metrics:
 
 
 def test_the_page_is_made_from_the_table() -> None:
-    """docs/metrics.md is what `page` makes of the table."""
+    """docs/metrics.md is the text that `page` generates from the table."""
     assert PAGE.read_text() == page()
 
 
@@ -62,14 +62,14 @@ def test_every_row_of_the_page_is_whole() -> None:
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 def test_names_follow_the_conventions(row: Metric) -> None:
-    """Names have our prefix, counters and nothing else end in _total, and no label says which asset."""
+    """Names have the program's prefix, only counters end in _total, and no label names an asset."""
     assert re.fullmatch(r"monitor_[a-z]+(_[a-z]+)*", row.name)
     assert row.name.endswith("_total") == (row.kind == "counter")
     assert "asset" not in row.labels
 
 
 def test_what_is_fed_is_rendered() -> None:
-    """Every metric of the table appears with the value that was fed, whatever stands in its labels."""
+    """Every metric of the table appears with the value that was recorded, for any content of its labels."""
     series = _series(_filled())
     for row in TABLE:
         name = row.name + ("_sum" if row.kind == "histogram" else "")
@@ -96,7 +96,7 @@ def test_values_accumulate_by_label() -> None:
 
 
 def test_counters_begin_at_zero() -> None:
-    """A counter whose labels have known values is there with 0 for all of them before anything was counted."""
+    """A counter whose label values are known is 0 for all of them before anything is counted."""
     series = _series(Metrics())
     for row in TABLE:
         if row.kind == "counter" and all(row.labels.values()):
@@ -151,7 +151,7 @@ def test_what_is_not_in_the_table_is_refused() -> None:
 
 
 def test_two_share_nothing() -> None:
-    """What one object counts, another does not."""
+    """Two objects do not share counts."""
     one, other = Metrics(), Metrics()
     one.add("monitor_messages_total", 3)
     assert _of("monitor_messages_total", other) == {frozenset(): 0}
@@ -175,14 +175,14 @@ def test_threads_lose_no_count() -> None:
 
 
 def test_the_process_is_measured() -> None:
-    """CPU time and memory of the process are there, and no series tells when another began."""
+    """CPU time and memory of the process are included, and `_created` series are not."""
     names = {name for name, _ in _series(_filled())}
     assert {"process_cpu_seconds_total", "process_resident_memory_bytes", "python_gc_collections_total"} <= names
     assert not [name for name in names if name.endswith("_created")]
 
 
 def test_promtool_has_no_complaint() -> None:
-    """Prometheus' own linter accepts the text, whether everything was fed or nothing."""
+    """Prometheus' own linter accepts the text, with all metrics recorded and with none."""
     promtool = shutil.which("promtool")
     if promtool is None and os.environ.get("CI") != "true":
         pytest.skip("promtool is not installed (Debian: prometheus)")

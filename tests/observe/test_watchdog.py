@@ -1,4 +1,4 @@
-"""What systemd is told, over a real socket, and the unit that asks for it."""
+"""systemd notifications over a real socket, and the unit that configures them."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ UNIT = Path(__file__).parents[2] / "deploy" / "systemd" / "monitor.service"
 
 
 class Supervisor:
-    """The other side."""
+    """A socket in systemd's place."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -43,7 +43,7 @@ def supervisor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Super
 
 
 def test_ready_once_then_alive_twice_per_interval(supervisor: Supervisor) -> None:
-    """The first turn says READY; turns feed the watchdog every half of its interval, and no oftener; a stop says so."""
+    """The first sign of life sends READY, later ones feed the watchdog every half interval, and a stop is announced."""
     now, beats = [0.0], list[float]()
     environment = {"NOTIFY_SOCKET": supervisor.address, "WATCHDOG_USEC": "10000000"}
     notifier = Notifier(environment, lambda: now[0], lambda: beats.append(now[0]))
@@ -56,7 +56,7 @@ def test_ready_once_then_alive_twice_per_interval(supervisor: Supervisor) -> Non
 
 
 def test_without_a_supervisor_nothing_is_sent() -> None:
-    """Where no socket is named, only the probes are told."""
+    """Without NOTIFY_SOCKET only the probes' heartbeat is called."""
     beats = list[str]()
     notifier = Notifier({}, lambda: 0.0, lambda: beats.append("alive"))
     notifier.alive()
@@ -65,7 +65,7 @@ def test_without_a_supervisor_nothing_is_sent() -> None:
 
 
 def test_a_stopped_loop_misses_the_watchdog(tmp_path: Path) -> None:
-    """The daemon as a process feeds the watchdog while it turns, not while it is stopped, and says that it leaves."""
+    """A real process feeds the watchdog while its loop runs, not while it is stopped, and announces its exit."""
     supervisor = Supervisor(str(tmp_path / "notify"))
     reader, writer = os.pipe()  # stays open: there is always more to wait for
     options = {
@@ -107,7 +107,7 @@ def test_a_stopped_loop_misses_the_watchdog(tmp_path: Path) -> None:
 
 
 def _listen(supervisor: Supervisor, heard: list[str]) -> int:
-    """How often the watchdog was fed so far."""
+    """Return how often the watchdog was fed so far."""
     heard += supervisor.heard()
     return heard.count("WATCHDOG=1")
 
@@ -121,7 +121,7 @@ def analyze(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_the_unit_is_sound(tmp_path: Path) -> None:
-    """Systemd finds nothing to say against the unit, and rates its exposure 1.5 or less."""
+    """systemd-analyze accepts the unit and rates its exposure 1.5 or less."""
     copy = tmp_path / "monitor.service"
     copy.write_text(UNIT.read_text().replace("/opt/monitor/bin/monitor", sys.executable))
     verified = analyze("verify", "--man=no", str(copy))

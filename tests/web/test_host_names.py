@@ -1,4 +1,4 @@
-"""By which names the status page may be asked for: no page that lured a browser here may read what it shows."""
+"""Host names under which the status page may be requested: a foreign web page must not read it (DNS rebinding)."""
 
 import socket
 from collections.abc import Iterator
@@ -46,15 +46,15 @@ def ask(server: WebServer, *hosts: str, path: str = "/readyz") -> bytes:
         "Hall3.plant.example:9464",
     ],
 )
-def test_by_an_address_or_a_name_of_its_own_it_answers(server: WebServer, host: str) -> None:
-    """A browser asks by address, by localhost on the box, by a service's name or by one that was set: all work."""
+def test_known_hosts_are_answered(server: WebServer, host: str) -> None:
+    """An IP address, localhost, a service's name, this machine's name and a configured name are accepted."""
     assert ask(server, host, path="/").startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize("path", ["/", "/status.json"])
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:9464", "127.0.0.1.evil.example", "a@evil.example"])
-def test_by_the_name_of_another_the_page_is_not_shown(server: WebServer, path: str, host: str) -> None:
-    """A browser that a stranger's name led here is told nothing but what to set, and not the name it sent."""
+def test_unknown_hosts_are_refused(server: WebServer, path: str, host: str) -> None:
+    """Under an unknown name the response only names the setting, and does not repeat the name."""
     head, _, body = ask(server, host, path=path).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 421 ")
     assert b"health.names" in body
@@ -62,13 +62,13 @@ def test_by_the_name_of_another_the_page_is_not_shown(server: WebServer, path: s
 
 
 @pytest.mark.parametrize(("path", "status"), [("/metrics", b"200"), ("/livez", b"200"), ("/readyz", b"503")])
-def test_probes_and_prometheus_may_ask_by_any_name(server: WebServer, path: str, status: bytes) -> None:
-    """Names in a plant's own network are none of this process's business where nothing of assets is told."""
+def test_probes_and_metrics_answer_under_any_name(server: WebServer, path: str, status: bytes) -> None:
+    """Probes and metrics, which show no asset, answer under any name."""
     assert ask(server, "box.plant.lan:9464", path=path).startswith(b"HTTP/1.1 " + status)
 
 
 def test_two_hosts_are_refused_and_none_is_answered(server: WebServer) -> None:
-    """Two Host headers are refused. Without one, as HTTP/1.0 allows, no browser is asking."""
+    """Two Host headers are refused. Without one, as HTTP/1.0 allows, the client is no browser."""
     with connect(server) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example\r\n\r\n")
         assert rest(client).startswith(b"HTTP/1.1 400 ")

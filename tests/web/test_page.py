@@ -1,4 +1,4 @@
-"""The page at / and what its script asks for, /status.json: bounded, and without anything that could be markup."""
+"""The page at / and its data, /status.json: bounded, and free of anything that could be markup."""
 
 import http.client
 import json
@@ -67,7 +67,7 @@ def names(answer: dict[str, Any]) -> list[str]:
 
 
 def test_before_the_worker_is_there_the_page_says_so() -> None:
-    """While the daemon is being put together there are no assets, nothing was seen, and what is not ready is told."""
+    """While the worker starts there are no assets, `seen` is null, and the reasons for not being ready are listed."""
     answer = ask(page(None, (False, "source: not known yet\npartitions: not known yet\n")))
     assert (answer["seen"], answer["ready"]) == (None, False)
     assert answer["reasons"] == ["source: not known yet", "partitions: not known yet"]
@@ -81,7 +81,7 @@ def test_firing_assets_are_on_top_and_the_others_by_name() -> None:
 
 
 def test_of_many_assets_the_most_urgent_are_shown() -> None:
-    """Of 10 000 assets those that fire and then those nearest to the limit are shown, and the totals count all."""
+    """Of 10 000 assets the firing ones and then those nearest to the limit are shown, and the totals count all."""
     given = [Asset(f"a{n:05d}", "normal", n / 10_000) for n in range(9_999)] + [Asset("z", "firing", 1.1)]
     made = page(picture(given))
     answer = ask(made, limit=3)
@@ -93,7 +93,7 @@ def test_of_many_assets_the_most_urgent_are_shown() -> None:
 
 
 def test_assets_are_found_by_text_and_state() -> None:
-    """A search is a part of the name in any case, a state leaves the others out, and states are counted before that."""
+    """A search matches part of the name in any case, a state filters, and states are counted before that filter."""
     given = [Asset("Pump-1", "normal", 0.5), Asset("pump-2", "firing", 2.0), Asset("fan", "firing", 3.0)]
     answer = ask(page(picture(given)), search="PUMP", state="normal")
     assert names(answer) == ["Pump-1"]
@@ -108,7 +108,7 @@ LIMITS = ["limit=0", "limit=1001", "limit=-1", "limit=1e2", "limit=", "limit=٣"
     "query", [*LIMITS, "state=broken", "search=" + "x" * 129, "page=2", "search", "a=1&b=2&c=3&d=4", "&"]
 )
 def test_a_query_that_does_not_fit_is_refused(query: str) -> None:
-    """Unknown or repeated keys, states that do not exist, limits and searches out of range raise ValueError."""
+    """Unknown or repeated keys, unknown states, limits and searches out of range raise ValueError."""
     with pytest.raises(ValueError, match=r".+"):
         page(None).answer(query)
 
@@ -127,7 +127,7 @@ def test_an_alert_shows_its_channels() -> None:
 
 
 def test_an_alert_of_a_clock_says_how_far_it_is_off() -> None:
-    """It has no channels; its fault says what an operator wants to know."""
+    """An alert about a clock has no channels, and its fault says how far the clock is off."""
     clock = replace(alert("a"), cause="sensor", fault="clock", channels=(), score=-75.0, threshold=-36.0)
     (shown,) = ask(page(picture([Asset("a", "normal", 0.5)], [clock])))["alerts"]["shown"]
     assert (shown["cause"], shown["fault"], shown["channels"]) == ("sensor", "clock 75 s behind", [])
@@ -143,7 +143,7 @@ def test_critical_alerts_come_first_and_their_number_is_bounded() -> None:
 
 
 def test_the_largest_lags_are_shown() -> None:
-    """Of many partitions those with most to read are shown, and the sum is of all."""
+    """Of many partitions those with the largest lags are shown, and the sum covers all."""
     lag = ask(page(picture([])))["lag"]
     assert lag["messages"] == sum(range(2 * PARTITIONS))
     assert [part["number"] for part in lag["partitions"]] == list(range(19, 9, -1))
@@ -173,7 +173,7 @@ def test_a_sparkline_follows_its_asset() -> None:
 
 
 def test_a_response_is_made_once_for_each_sample() -> None:
-    """The same query gets the very same bytes until the next sample."""
+    """The same query gets the same bytes until the next sample."""
     made = page(picture([Asset("a", "normal", 0.5)]))
     first = made.answer("limit=5")
     assert made.answer("limit=5") is first
@@ -182,7 +182,7 @@ def test_a_response_is_made_once_for_each_sample() -> None:
 
 
 def test_the_page_trusts_its_own_script_and_style_alone() -> None:
-    """The policy names one script and one style by their hashes and forbids the rest; the page asks nobody else."""
+    """The policy names one script and one style by hash and forbids the rest, and the page loads nothing else."""
     assert policy(HTML) == POLICY
     assert policy(HTML.replace(b'"use strict";', b'"use strict"; ')) != POLICY
     assert "unsafe" not in POLICY

@@ -1,4 +1,4 @@
-"""The page in a real browser: what it shows in light and dark, on a desktop and a telephone, and how it changes.
+"""The page in a real browser: in light and dark, on a desktop and a telephone, and how it changes.
 
 The pictures lie in build/pictures afterwards.
 """
@@ -30,7 +30,7 @@ LOOKS = [(size, scheme) for size in (DESKTOP, PHONE) for scheme in ("light", "da
 
 
 class Shown:
-    """A page whose overview a test changes."""
+    """A page whose worker status is set by a test."""
 
     def __init__(self, now: WorkerStatus) -> None:
         self.now = now
@@ -60,7 +60,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
 
 @pytest.fixture
 def opened(browser: Tab) -> Iterator[Callable[[str], Tab]]:
-    """Goes to an address, and finds in the end that nothing was complained of."""
+    """Open an address, and check in the end that the browser reported no error."""
 
     def go(address: str) -> Tab:
         browser.complaints.clear()
@@ -75,7 +75,7 @@ def opened(browser: Tab) -> Iterator[Callable[[str], Tab]]:
 
 @pytest.fixture(scope="module")
 def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a worker whose asset b has left its band."""
+    """Yield the address of a worker whose asset b has left its band."""
     folder = tmp_path_factory.mktemp("plant")
     put_model(folder)
     broker = MemoryBroker()
@@ -92,7 +92,7 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     ("size", "scheme"), LOOKS, ids=lambda value: value if isinstance(value, str) else f"{value[0]}"
 )
 def test_an_alert_is_seen(opened: Callable[[str], Tab], plant: str, size: tuple[int, int, int], scheme: str) -> None:
-    """A firing asset is on top, its alert shows what was read outside of what was expected, and all fits the screen."""
+    """A firing asset is on top, its alert shows readings outside of the expected band, and all fits the screen."""
     page = opened(plant)
     page.screen(size, scheme)
     page.until("document.querySelectorAll('#alerts path.observed[d]').length === 3")
@@ -118,7 +118,7 @@ def test_an_alert_is_seen(opened: Callable[[str], Tab], plant: str, size: tuple[
 
 
 def test_what_changes_changes_in_place(opened: Callable[[str], Tab]) -> None:
-    """A new state or ratio changes the texts of the nodes that are there; what is gone goes, what is new is put in."""
+    """A new state or ratio changes the texts of existing nodes, and only added or removed assets change the list."""
     quiet = [Asset("a", "normal", 0.5), Asset("b", "normal", 0.6), Asset("c", "normal", 0.7)]
     shown = Shown(picture(quiet))
     with shown.served() as address:
@@ -144,7 +144,7 @@ def test_what_changes_changes_in_place(opened: Callable[[str], Tab]) -> None:
 
 
 def test_while_it_learns_the_page_begins_with_that(opened: Callable[[str], Tab]) -> None:
-    """Before there is a model, progress and what is left stand above everything else; afterwards below."""
+    """Before the first model, progress and remaining time are at the top, afterwards below."""
     learning = replace(picture([Asset("a", "learning", None)]), model="", models={})
     shown = Shown(replace(learning, training=Status(share=0.25, steps=250, needed=1000, eta_s=750.0)))
     top = "document.getElementById('{}').getBoundingClientRect().top"
@@ -161,7 +161,7 @@ def test_while_it_learns_the_page_begins_with_that(opened: Callable[[str], Tab])
 
 
 def test_what_is_not_ready_is_told_with_its_reason(opened: Callable[[str], Tab]) -> None:
-    """A worker that is not ready says so on top, with each condition that does not hold, as text."""
+    """A worker that is not ready is marked at the top, with each condition that does not hold, as text."""
     shown = Shown(picture([]))
     shown.page._ready = lambda: (False, "source: <b>down</b>\npartitions: not known yet\n")
     with shown.served() as address:
@@ -172,7 +172,7 @@ def test_what_is_not_ready_is_told_with_its_reason(opened: Callable[[str], Tab])
 
 
 def test_assets_are_filtered(opened: Callable[[str], Tab]) -> None:
-    """What is typed and chosen leaves only assets that fit, with their number."""
+    """Search and state leave only matching assets, with their number."""
     shown = Shown(picture([*(Asset(f"pump-{n}", "normal", 0.5) for n in range(30)), Asset("fan", "firing", 2.0)]))
     with shown.served() as address:
         page = opened(address)
@@ -209,7 +209,7 @@ def test_a_hostile_name_stays_a_text(opened: Callable[[str], Tab]) -> None:
 
 
 def test_a_monitor_that_is_gone_is_missed(opened: Callable[[str], Tab]) -> None:
-    """When nothing answers any more the page says since when, and keeps what it showed."""
+    """When the server stops answering, the page says since when, and keeps its content."""
     shown = Shown(picture([Asset("a", "normal", 0.5)]))
     with shown.served() as address:
         page = opened(address)
@@ -219,7 +219,7 @@ def test_a_monitor_that_is_gone_is_missed(opened: Callable[[str], Tab]) -> None:
 
 
 def test_200_assets_fit_and_are_updated_in_one_go(opened: Callable[[str], Tab]) -> None:
-    """200 assets with sparklines and 10 alerts with charts are all there, and an update touches only what differs."""
+    """200 assets with sparklines and 10 alerts with charts are all shown, and an update touches only what differs."""
     assets = [Asset(f"pump-{n:03d}", "firing" if n < 10 else "normal", 2.0 - n / 200) for n in range(200)]
     alerts = [alert(f"pump-{n:03d}") for n in range(10)]
     shown = Shown(picture(assets, alerts, {each.asset: chart(120) for each in alerts}))
