@@ -1,12 +1,12 @@
-"""What a topic will cost: a short run of the real stages on its own sample, and sums from the settings.
+"""Estimates the cost of a topic: a short run of the real stages on its own sample, and sums from the settings.
 
-1. The decoder reads the sample's longest run over and over.
-2. Windows, detector, threshold, alerting and the encoding of scores take its readings, lap after lap, each lap later in
-   time by the run's length. First without a watch until the windows are full, then for RUN_S of processor time. The
-   model is untrained and has the shape that the settings give it: a step costs the same whatever the weights are.
-3. A training's gradient steps are done a few times on noise of that shape.
+1. The decoder reads the sample's longest run repeatedly.
+2. The stages after the decoder and the encoding of scores take its readings, lap after lap, each lap later in time by
+   the run's length: untimed until the windows are full, then for RUN_S of processor time. The model is untrained and
+   has the shape of the settings: a step costs the same for any weights.
+3. A few gradient steps of a training run on noise of that shape.
 
-Not in it: the broker's client and the writing of outputs.
+Not included: the broker's client and the writing of outputs.
 """
 
 import resource
@@ -40,7 +40,7 @@ _CELL = 5  # bytes of a float32 and its mark "observed"
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What the run showed, per core."""
+    """Measured speeds, per core."""
 
     readings_per_s: float
     windows_per_s: float
@@ -49,26 +49,26 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What it comes to."""
+    """The estimate for one topic."""
 
     measured: Measured
-    base_mb: float  # the program at work: the most that this process, which holds the sample, has had
+    base_mb: float  # the program at work: peak memory of this process, which holds the sample
     assets_mb: float  # windows and scores of the assets seen
     history_mb: float  # per partition, when it is full
-    load: float  # cores that the topic keeps busy at the plant's pace
-    reading_s: float  # until what is there and needed for the first model is read
-    waiting_s: float  # until enough has come, if the topic does not hold enough
+    load: float  # cores, at the plant's rate of readings
+    reading_s: float  # to read the messages that the first model needs, as far as the topic holds them
+    waiting_s: float  # until the topic holds enough for the first model; 0 = it does
     training_s: float  # at most, of the first model
-    warm_s: float  # from its first score until an asset is held against its own limit
+    warm_s: float  # from an asset's first score until it has a threshold of its own
 
 
 def peak_mb() -> float:
-    """The most memory this process has had so far."""
+    """Return the peak memory of this process, MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def estimate(settings: Settings, figures: Survey, measured: Measured, held: int) -> Estimate:
-    """Sums for a topic that holds `held` messages."""
+    """Return the estimate for a topic that holds `held` messages."""
     windows, training = settings.windows, settings.training
     channels, assets = len(figures.channels), len(figures.assets)
     needed = training.first_steps * windows.step_s
@@ -89,7 +89,7 @@ def estimate(settings: Settings, figures: Survey, measured: Measured, held: int)
 
 
 def measure(settings: Settings, runs: Sequence[Sequence[Message]], figures: Survey, now: int) -> Measured:
-    """Do the work for a while; `now` is ms UTC."""
+    """Run the stages for a while; `now` is ms UTC."""
     torch.set_num_threads(settings.model.threads)
     form = settings.message_format()
     run = max(runs, key=lambda each: len(decode(each, form, now)[0]))  # an old run may have had another format
@@ -150,7 +150,7 @@ def _walk(settings: Settings, pipeline: Pipeline, detector: Detector, readings: 
 
 
 def untrained(settings: Settings, channels: tuple[str, ...]) -> Detector:
-    """A detector of the settings' shape that has learned nothing and finds nothing."""
+    """Return an untrained detector of the settings' shape; its limits are so high that it finds nothing."""
     count, length = len(channels), settings.windows.length
     architecture = settings.model.architecture(count, length)
     with torch.random.fork_rng(devices=[]):
@@ -163,7 +163,7 @@ def untrained(settings: Settings, channels: tuple[str, ...]) -> Detector:
 
 
 def _training_step(settings: Settings, channels: int) -> float:
-    """Seconds of one gradient step."""
+    """Return the seconds of one gradient step."""
     architecture = settings.model.architecture(channels, settings.windows.length)
     noise = torch.Generator().manual_seed(0)
     x = torch.randn((settings.training.batch, channels, settings.windows.length), generator=noise)

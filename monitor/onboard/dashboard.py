@@ -1,7 +1,7 @@
-"""The dashboard of what `monitor onboard` found: exactly these assets and channels, with a unit where a name says it.
+"""The dashboard of the assets and channels that `monitor onboard` found, with the units that channel names end with.
 
-Panels and questions are those of deploy/grafana, whose generator writes the template beside this file, one for each
-language of InfluxDB. Here only names are filled in: the choices of assets, and the last panel once for each channel.
+Panels and queries are those of deploy/grafana, whose generator writes the templates in this folder, one for each query
+language of InfluxDB. This module fills in names: the choices of assets, and the last panel once for each channel.
 """
 
 import copy
@@ -39,35 +39,37 @@ _UNITS = {  # last part of a channel's name -> Grafana's name of the unit
 
 
 class Language(StrEnum):
-    """What the dashboard asks InfluxDB in."""
+    """The query language of the dashboard."""
 
     FLUX = "flux"
     INFLUXQL = "influxql"
 
 
 def template(language: Language) -> Path:
-    """The dashboard that is filled in."""
+    """Return the file of the template."""
     return Path(__file__).with_name(f"dashboard_{language}.json")
 
 
 def unit(channel: str) -> str:
-    """Grafana's name of the unit that a channel's name ends with, such as `oil_celsius`; none = no unit is said."""
+    """Return Grafana's name of the unit that a channel's name ends with, as in `oil_celsius`; "none" without a unit."""
     return _UNITS.get(re.split(r"[._:/-]", channel)[-1].lower(), "none")
 
 
 def dashboard_text(name: str, assets: Sequence[str], channels: Sequence[str], language: Language) -> str:
-    """The dashboard of a detector by name, as JSON to be imported or provisioned."""
+    """Return the dashboard of a detector as JSON, to be imported or provisioned."""
     page: dict[str, Any] = json.loads(template(language).read_text())
+
     page |= {"title": name, "uid": _uid(name, language)}
     choices = page["templating"]
     choices["list"] = [{**each, **_choices(assets, several=each["multi"])} for each in choices["list"]]
+
     *panels, channel = page["panels"]
     page["panels"] = panels + [_panel(channel, each, place) for place, each in enumerate(channels)]
     return json.dumps(page, indent=1, sort_keys=True) + "\n"
 
 
 def _uid(name: str, language: Language) -> str:
-    """Of letters, digits and hyphens only, and none of deploy/grafana's; what had to be changed or cut gets a hash."""
+    """Return an id of letters, digits and hyphens; a name that had to be changed or cut gets a hash."""
     uid = re.sub(r"[^A-Za-z0-9-]", "-", f"plant-{name}-{language}")
     if uid == f"plant-{name}-{language}" and len(uid) <= _UID:
         return uid
@@ -75,7 +77,7 @@ def _uid(name: str, language: Language) -> str:
 
 
 def _choices(assets: Sequence[str], *, several: bool) -> dict[str, Any]:
-    """Of a variable: these assets, all of them or the first one chosen."""
+    """Return the choices of a variable: these assets, with all of them or the first one selected."""
     every = {"text": "All", "value": "$__all"}
     options = ([every] if several else []) + [{"text": name, "value": name} for name in assets]
     chosen = {"text": ["All"], "value": ["$__all"]} if several else options[0]
@@ -87,13 +89,15 @@ def _choices(assets: Sequence[str], *, several: bool) -> dict[str, Any]:
 
 
 def _panel(channel: dict[str, Any], name: str, place: int) -> dict[str, Any]:
-    """The panel of a channel. Its name needs no escape but in a regular expression: a decoder takes no other signs."""
+    """Return the panel of a channel. Its name is escaped in regular expressions; the decoder allows no other signs."""
     made: dict[str, Any] = copy.deepcopy(channel)
     made["title"] = name
     made["fieldConfig"]["defaults"]["unit"] = unit(name)
+
     pattern = name.replace(".", r"\.").replace("/", r"\/")
     for target in made["targets"]:
         target["query"] = target["query"].replace("${channel}", name).replace("$channel", pattern)
+
     box = made["gridPos"]
     row, x = divmod(place * box["w"], _WIDTH)
     box |= {"x": x, "y": box["y"] + row * box["h"]}

@@ -1,4 +1,4 @@
-"""What is told to the person who connects a topic: what was seen, what to look at, what it will cost."""
+"""The lines that `monitor onboard` prints: findings, remarks and the estimated cost."""
 
 from collections.abc import Iterator, Mapping
 
@@ -12,28 +12,31 @@ from monitor.settings.tree import Settings
 
 _LISTED = 20  # channels; the rest is counted
 _FEW = 5  # assets or fields named in a sentence
-_SHARE = 0.001  # from which something is worth a line
-_LITTLE = 0.02  # missing readings that are not
+_SHARE = 0.001  # of readings, from which a remark is made
+_LITTLE = 0.02  # share of missing readings that needs no remark
 
 
 def report(
     settings: Settings, sample: Sample, recognised: DetectedFormat, figures: Survey, skipped: Mapping[str, float]
 ) -> Iterator[str]:
-    """Lines about the topic."""
+    """Yield lines about the topic."""
     held = sum(sample.held.values())
     cut = f" ({sample.cut})" if sample.cut else ""
     yield f"read      {figures.messages} of {held} messages in {_count(len(sample.held), 'partition')}{cut}"
+
     form = recognised.format
     yield f"format    {form.kind}: {recognised.kind}; times in {form.timestamp_unit}"
     where = {"key": "the message's key", "tag": f"tag {place(form.asset_tag)}", "field": f"field {place(form.asset)}"}
-    reason = recognised.told.get({"key": "asset_from", "tag": "asset_tag"}.get(form.asset_from, "asset"), "")
+    reason = recognised.reasons.get({"key": "asset_from", "tag": "asset_tag"}.get(form.asset_from, "asset"), "")
     yield f"asset     {where[form.asset_from]}: {reason}"
+
     names = ", ".join(figures.assets[:_FEW]) + (", …" if len(figures.assets) > _FEW else "")
     yield f"assets    {len(figures.assets)}: {names}"
     yield f"step      {settings.windows.step_s:g} s; {figures.regular:.1%} of the readings in its rhythm"
     late = f"{figures.disorder:.2%} of the readings behind a later one, 99.9 % by at most {figures.late_ms / 1000:g} s"
     yield f"order     {late}, the latest by {figures.latest_ms / 1000:g} s"
     yield f"pace      {figures.rate:.4g} readings/s of the plant's time, {figures.weight:.3g} a message"
+
     yield f"channels  {len(figures.channels)}"
     for name, each in list(figures.channels.items())[:_LISTED]:
         texts = f", {skipped[name]:.1%} no number" if name in skipped else ""
@@ -41,6 +44,7 @@ def report(
         yield f"          {name}: {assets}, every {each.period_ms / 1000:g} s, {each.missing:.1%} missing{texts}"
     if len(figures.channels) > _LISTED:
         yield f"          … and {len(figures.channels) - _LISTED} more"
+
     units = sum(unit(name) != "none" for name in figures.channels)
     yield f"dashboard of these {_count(len(figures.assets), 'asset')} and {_count(len(figures.channels), 'channel')}"
     yield f"          {units} of the channels have the unit that their name ends with"
@@ -49,27 +53,31 @@ def report(
 def remarks(
     settings: Settings, figures: Survey, skipped: Mapping[str, float], recognised: DetectedFormat
 ) -> Iterator[str]:
-    """What is odd about the topic or still to be done, a sentence each; none if nothing is."""
+    """Yield a sentence for everything unusual about the topic or left to do."""
     if not settings.recorder.enabled:
         yield "the dashboard shows what the recorder writes, which is not enabled: see [recorder] in configs/plant.toml"
+
     for reason in reasons(figures.rejected, 3):
         yield f"dead letters: {len(figures.rejected)} of {figures.messages} messages; {reason}"
     if figures.colliding > _SHARE:
         yield (
-            f"{figures.colliding:.1%} of the readings contradict another of the same asset, channel and time; of such "
-            f"the last counts. {_collision(recognised)}"
+            f"{figures.colliding:.1%} of the readings contradict another of the same asset, channel and time; "
+            f"the last one counts. {_collision(recognised)}"
         )
     if figures.repeated > _SHARE:
-        yield f"{figures.repeated:.1%} of the readings are said twice; a producer repeats itself, which does no harm"
+        yield f"{figures.repeated:.1%} of the readings came twice with the same value; this does no harm"
+
     texts = [place(name) for name in skipped if name not in figures.channels]
     if texts:
         more = ", …" if len(texts) > _FEW else ""
         yield f"{_count(len(texts), 'field')} without a number, left out: {', '.join(texts[:_FEW])}{more}"
+
     step_ms = settings.windows.step_ms
     skewed = sorted((abs(skew), name) for name, skew in figures.skew_ms.items() if abs(skew) > step_ms)[::-1]
     if skewed:
         listed = ", ".join(f"{name} by {figures.skew_ms[name] / 1000:+g} s" for _, name in skewed[:_FEW])
-        yield f"the clocks of {_count(len(skewed), 'asset')} are a step or more off those of the others: {listed}"
+        yield f"the clocks of {_count(len(skewed), 'asset')} differ from the others by a step or more: {listed}"
+
     if figures.regular < 0.5:
         yield "the readings have no steady period; the step is a guess, and many cells of the grid will be empty"
     sparse = [name for name, each in figures.channels.items() if each.missing > _LITTLE]
@@ -77,12 +85,13 @@ def remarks(
         worst = max(sparse, key=lambda name: figures.channels[name].missing)
         yield (
             f"{_count(len(sparse), 'channel')} without readings for more than {_LITTLE:.0%} of the steps, {worst} for "
-            f"{figures.channels[worst].missing:.0%}; they count as not observed"
+            f"{figures.channels[worst].missing:.0%}; these steps count as not measured"
         )
+
     partial = [name for name, each in figures.channels.items() if each.assets < len(figures.assets)]
     if partial:
         yield (
-            f"{len(partial)} of {len(figures.channels)} channels are not of all assets; if these are different "
+            f"{len(partial)} of {len(figures.channels)} channels exist on some assets only; if these are different "
             "kinds of machine, a topic and a configuration for each kind finds more"
         )
 
@@ -91,21 +100,23 @@ def _collision(recognised: DetectedFormat) -> str:
     form = recognised.format
     if form.kind == "telegraf_json" and form.timestamp_unit == "s":
         return 'Telegraf\'s JSON has whole seconds: set json_timestamp_units = "1ms" in its output'
-    return "Perhaps a second label tells them apart: put it into the asset's name at the producer"
+    return "A second label may distinguish them: add it to the asset's name at the producer"
 
 
 def costs(settings: Settings, sample: Sample, figures: Survey, sums: Estimate) -> Iterator[str]:
-    """Lines about what it will take."""
+    """Yield lines about load, memory and the time to the first scores."""
     measured, training = sums.measured, settings.training
     yield (
         f"load      {sums.load:.2%} of a core; measured on the sample: {measured.readings_per_s:,.0f} readings/s, "
         f"{measured.windows_per_s:,.0f} windows/s per core, without the broker's client"
     )
+
     most = sums.base_mb + sums.assets_mb + len(sample.held) * sums.history_mb
     yield (
         f"memory    {most:.0f} MB at most: {sums.base_mb:.0f} the program at work, {sums.assets_mb:.1f} for "
         f"{len(figures.assets)} assets, {sums.history_mb:.0f} of history per partition when full"
     )
+
     enough = f"{training.first_steps} steps of {settings.windows.step_s:g} s"
     if sums.waiting_s:
         have = f"the topic holds {figures.span_ms / 1000:,.0f} s of them, so {_long(sums.waiting_s)} more must pass"
@@ -115,7 +126,7 @@ def costs(settings: Settings, sample: Sample, figures: Survey, sums: Estimate) -
         f"start     the first model needs {enough}: {have}; its training takes at most {_long(sums.training_s)}. "
         "Scores begin then"
     )
-    yield f"          each asset has a limit of its own after {_long(sums.warm_s)} of scores, the model's until then"
+    yield f"          each asset has a threshold of its own after {_long(sums.warm_s)} of scores"
 
 
 def _count(number: int, word: str) -> str:

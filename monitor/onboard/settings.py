@@ -1,7 +1,7 @@
-"""From what a sample shows to settings, each with its reason; and the configuration file that says so.
+"""Turns a sample's format and figures into settings, each with its reason, and writes the configuration file.
 
-Only what differs from a default is set, and never a secret: that stays where it was given. What was found and is as by
-default stands in the comments. What the user had set before is carried over, except where the sample says otherwise.
+The file sets only values that differ from their defaults. Findings that equal a default are comments. Settings that the
+user gave are kept, except where the sample contradicts them. Secrets are never copied: they stay where they were given.
 """
 
 import math
@@ -27,35 +27,37 @@ _FORMAT: tuple[str, ...] = (
     "timestamp_unit",
 )
 _LIMITS = ("max_message_bytes", "max_channels")
-_ROOM = 1.25  # for channels and assets that the sample did not show
-_SCARCE = 0.6  # of the cells of an asset hold a reading; the default refuses windows below a half
-_SCORED = 0.8  # of what an asset usually has measured, to be scored
+_ROOM = 1.25  # for channels and assets that are not in the sample
+_SCARCE = 0.6  # share of measured cells below which the default (a half) would refuse many windows
+_SCORED = 0.8  # of the usual share of measured cells: required of a window to be scored
 _CELL = 10  # bytes of a cell of history during a training, as settings/checks.py counts
 _WIDTH = 100
 
 
 class Chosen(NamedTuple):
-    """A setting's value and why."""
+    """A setting's value and the reason for it."""
 
     value: Any
     reason: str
 
 
 def decide(base: Settings, recognised: DetectedFormat, figures: Survey) -> dict[str, Chosen]:
-    """Settings by key, those that come out as the default among them."""
-    told = recognised.told
+    """Return settings by key, including those that equal their default."""
+    reasons = recognised.reasons
     names = _LIMITS if recognised.format.kind == "csv" else _FORMAT + _LIMITS  # rows of csv files need no field map
-    chosen = {f"format.{name}": Chosen(getattr(recognised.format, name), told.get(name, "")) for name in names}
+    chosen = {f"format.{name}": Chosen(getattr(recognised.format, name), reasons.get(name, "")) for name in names}
     chosen |= _grid(base, figures)
     chosen |= _room(base, figures)
     return chosen
 
 
 def _grid(base: Settings, figures: Survey) -> dict[str, Chosen]:
-    """Step, lateness, idle, and what follows from a slow step."""
+    """Decide step, lateness, idle, and the horizon of the history."""
     step = figures.step_ms / 1000
     regular = f"{figures.regular:.1%} of the times of a channel follow one another at its usual distance"
     chosen = {"windows.step_s": Chosen(step, f"the period of the readings; {regular}")}
+
+    # Lateness: as late as 99.9 % of the readings; shorter where the default would outlast `idle` steps.
     lateness, idle = base.windows.lateness_s, base.windows.idle
     behind = f"{figures.disorder:.2%} of the readings come late, 99.9 % at most by {figures.late_ms / 1000:g} s"
     steps = math.ceil(figures.late_ms / figures.step_ms)
@@ -65,12 +67,15 @@ def _grid(base: Settings, figures: Survey) -> dict[str, Chosen]:
         chosen["windows.lateness_s"] = Chosen(lateness, behind)
     elif idle * step < lateness and base.windows.lateness_s == fields()["windows.lateness_s"].default:
         lateness = max(2, steps) * figures.step_ms / 1000
-        chosen["windows.lateness_s"] = Chosen(lateness, f"at this step less will do: {behind}")
+        chosen["windows.lateness_s"] = Chosen(lateness, f"a shorter one is enough at this step: {behind}")
+
     if idle * step < lateness:
         idle = math.ceil(lateness / step)
         idle += idle * step < lateness  # of 0.009 s, six are less than 0.054 s
-        reason = "an asset counts as silent only when nothing of it can still be accepted"
+        reason = "an asset counts as silent only when no reading of it can still be accepted"
         chosen["windows.idle"] = Chosen(idle, reason)
+
+    # The horizon must hold the first model's history.
     needed = base.training.first_steps * step
     if base.training.horizon_s < needed:
         reason = f"the first model needs {base.training.first_steps} steps, which take {needed:g} s"
@@ -79,22 +84,26 @@ def _grid(base: Settings, figures: Survey) -> dict[str, Chosen]:
 
 
 def _room(base: Settings, figures: Survey) -> dict[str, Chosen]:
-    """How many assets and channels, how full the windows, and a history that a training has memory for."""
+    """Decide the numbers of assets and channels, the least share of measured cells, and the length of the history."""
     chosen: dict[str, Chosen] = {}
     channels = base.windows.max_channels
     if len(figures.channels) * _ROOM > channels:
         channels = _more(len(figures.channels), "windows.max_channels")
         chosen["windows.max_channels"] = Chosen(channels, f"{len(figures.channels)} channels were seen")
+
     if len(figures.assets) * _ROOM > base.windows.max_assets:
         most = _more(len(figures.assets), "windows.max_assets")
         chosen["windows.max_assets"] = Chosen(most, f"{len(figures.assets)} assets were seen")
+
+    # The share of measured cells that nine of ten assets reach.
     usual = float(sorted(figures.observed.tolist())[len(figures.observed) // 10])
     if usual < _SCARCE and base.windows.min_observed > _SCORED * usual:
         least = max(0.01, math.floor(100 * _SCORED * usual) / 100)
         reason = (
-            f"nine assets of ten have at least {usual:.0%} of all cells measured; at the default few would be scored"
+            f"nine assets of ten have at least {usual:.0%} of all cells measured; the default would refuse most windows"
         )
         chosen["windows.min_observed"] = Chosen(least, reason)
+
     full = int(base.training.memory_mb * 2**20 / (base.windows.length * channels * _CELL))
     if base.training.history_windows > full:
         reason = f"{channels} channels: more would not fit into a training's {base.training.memory_mb} MiB"
@@ -103,12 +112,12 @@ def _room(base: Settings, figures: Survey) -> dict[str, Chosen]:
 
 
 def _more(seen: int, key: str) -> int:
-    """A quarter more than was seen, or as much as the setting takes."""
+    """Return a quarter more than was seen, or the setting's upper limit."""
     return max(seen, min(math.ceil(seen * _ROOM), int(about(fields()[key])["high"])))
 
 
 def merged(base: Settings, chosen: Mapping[str, Chosen]) -> dict[str, Any]:
-    """Values by key that differ from their defaults; no secrets, and not what is derived from others."""
+    """Return values by key that differ from their defaults, without secrets and derived values."""
     values = {key: chosen[key].value if key in chosen else base.value(key) for key in fields()}
     derived = {*SECRETS.values()}
     if values["recorder.group"] == f"{base.source.group}-recorder":
@@ -117,9 +126,9 @@ def merged(base: Settings, chosen: Mapping[str, Chosen]) -> dict[str, Any]:
 
 
 def written(base: Settings, chosen: Mapping[str, Chosen], head: str) -> str:
-    """The configuration file: `head` and the settings that differ from their defaults, each under its reason."""
+    """Return the configuration file: `head`, and the settings that differ from their defaults, each with its reason."""
     values = merged(base, chosen)
-    lines = _comment(f"{head} What is not said here is as in configs/reference.toml.")
+    lines = _comment(f"{head} Settings that are not in this file have their defaults: see configs/reference.toml.")
     for key in ("name",):
         lines += [f"{key} = {literal(values[key])}"] if key in values else []
     for part in sections():
@@ -136,27 +145,25 @@ def written(base: Settings, chosen: Mapping[str, Chosen], head: str) -> str:
 
 
 def _as_default(chosen: Mapping[str, Chosen], part: str) -> list[str]:
-    """Comments about what was found and need not be set."""
+    """Return comments for findings that equal the default."""
     lines = []
     for key, (value, reason) in chosen.items():
         if key.startswith(f"{part}.") and reason and value == fields()[key].default:
-            lines += _comment(f"{key.rpartition('.')[2]} is {literal(value)}, as by default: {reason}")
+            lines += _comment(f"{key.rpartition('.')[2]} is {literal(value)}, the default: {reason}")
     return lines
 
 
 def _secrets(base: Settings, part: str) -> list[str]:
-    """Comments for secrets that were given by themselves and are not copied into the file."""
+    """Return comments for secrets that were given directly and are not copied into the file."""
     lines = []
     for file_key, key in SECRETS.items():
         if key.startswith(f"{part}.") and base.value(key).get_secret_value() and not base.value(file_key):
             leaf = file_key.rpartition(".")[2]
-            lines += _comment(
-                f"{key} is a secret and not copied: give it as {variable(key)}, or name its file as {leaf}."
-            )
+            lines += _comment(f"{key} is a secret and not copied: set {variable(key)}, or name a file with {leaf}.")
     return lines
 
 
 def _comment(text: str) -> list[str]:
-    """`text` as lines of TOML comment; names from the topic have been escaped before."""
+    """Return `text` as lines of TOML comment, control characters escaped."""
     clean = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
     return [f"# {line}" for line in wrap(clean, _WIDTH, break_long_words=True, break_on_hyphens=False)]

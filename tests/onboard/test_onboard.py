@@ -157,11 +157,12 @@ def test_nothing_is_overwritten_unasked() -> None:
     Path("monitor.toml").write_text("mine")
     result = monitor("onboard", "--file", file)
     assert (result.exit_code, Path("monitor.toml").read_text()) == (1, "mine")
-    assert result.stderr == "monitor: monitor.toml is there already; --force replaces it\n"
+    assert "monitor.toml" in result.stderr
+    assert "--force" in result.stderr
     assert monitor("onboard", "--file", file, "--force").exit_code == 0
     assert monitor("check", "-c", "monitor.toml").exit_code == 0
     Path("monitor.toml").unlink()
-    assert "monitor.rules.yml is there already" in monitor("onboard", "--file", file).stderr
+    assert "monitor.rules.yml" in monitor("onboard", "--file", file).stderr
 
 
 def test_what_is_not_understood_is_refused_with_examples() -> None:
@@ -173,7 +174,8 @@ def test_what_is_not_understood_is_refused_with_examples() -> None:
     result = monitor("onboard", "--file", "flat.jsonl")
     assert result.exit_code == 1
     first, *shown = result.stderr.splitlines()
-    assert first.startswith("monitor: not understood: each message has several numbers at its top level (temp, flow)")
+    assert first.startswith("monitor: format unknown")
+    assert "(temp, flow)" in first
     assert len(shown) == 3
     assert all(line.startswith("  flat[0]@") for line in shown)
     assert "hunter2" not in result.output
@@ -183,7 +185,7 @@ def test_what_is_not_understood_is_refused_with_examples() -> None:
 
 @pytest.mark.parametrize(
     ("body", "reason"),
-    [("", "there is not a single message"), ("1\n", "of the messages looked at, 1 of 1 are text that is neither")],
+    [("", "no message"), ("1\n", "1 of 1 are other text")],
 )
 def test_a_file_without_readings_is_refused(body: str, reason: str) -> None:
     """An empty file, and one of something else, are refused with a sentence."""
@@ -197,7 +199,8 @@ def test_a_sample_too_short_for_a_step_is_refused() -> None:
     """One reading of each channel does not tell the step; the refusal says what would."""
     result = monitor("onboard", "--file", lines("json_long", 1))
     assert result.exit_code == 1
-    assert "the step cannot be told: wait for more messages, or look at more than --messages 50000" in result.stderr
+    assert "the step is unknown" in result.stderr
+    assert "--messages 50000" in result.stderr
 
 
 def test_what_cannot_be_set_is_told() -> None:
@@ -206,7 +209,7 @@ def test_what_cannot_be_set_is_told() -> None:
     Path("slow.jsonl").write_text("\n".join(map(json.dumps, rows)))
     result = monitor("onboard", "--file", "slow.jsonl")
     assert result.exit_code == 1
-    assert "what the sample shows cannot be set: windows.step_s = 864000.0: expected a number from" in result.stderr
+    assert "windows.step_s = 864000.0: expected a number from" in result.stderr
     assert sorted(path.name for path in Path().iterdir()) == ["slow.jsonl"]
 
 
@@ -436,11 +439,11 @@ def test_what_is_odd_is_remarked(figures: Survey) -> None:
     for part in (
         "20.0% of the readings contradict another",
         'json_timestamp_units = "1ms"',
-        "10.0% of the readings are said twice",
-        "1 field without a number, left out: state",
-        "the clocks of 1 asset are a step or more off those of the others: a by +90 s",
+        "10.0% of the readings came twice",
+        "left out: state",
+        "1 asset differ from the others by a step or more: a by +90 s",
         "no steady period",
         "1 channel without readings for more than 2% of the steps, x for 30%",
-        "1 of 2 channels are not of all assets",
+        "1 of 2 channels exist on some assets only",
     ):
         assert part in text

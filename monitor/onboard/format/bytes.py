@@ -1,9 +1,8 @@
-"""What the bytes of a message look like, before anything is known of its topic; and how a message is shown to a person.
+"""Classes messages by their bytes, and shows a message to a person.
 
-Only enough is looked at to say what is to be done: a format the decoder reads is parsed in full, any other is named by
-its first bytes or its shape, so that a refusal can say "gzip" and not "byte 139 at column 1".
-
-Nothing is unpacked: what is compressed or needs a schema is refused, since the decoder would refuse it, too.
+Formats that the decoder reads are parsed in full. Others are named by their first bytes or their shape, so that a
+refusal can say "gzip" and not "byte 139 at column 1". Nothing is unpacked: the decoder refuses compressed messages and
+messages that need a schema.
 """
 
 import re
@@ -46,12 +45,12 @@ class Point(NamedTuple):
 
     measurement: str
     tags: dict[str, str]
-    fields: dict[str, Any]  # numbers; what is none of them as it stands, or None
+    fields: dict[str, Any]  # numbers; other values as they are, or None
     time: Any  # None = the line has none
 
 
 def kind_of(value: bytes) -> str:
-    """What `value` is, in words that follow "messages are"; OBJECT and LINE are those the decoder reads."""
+    """Return the kind of a message, in words that follow "messages are"; the decoder reads OBJECT and LINE."""
     for magic, name in _MAGIC:
         if value.startswith(magic):
             return name
@@ -72,8 +71,8 @@ def _binary(value: bytes) -> str:
         if isinstance(msgspec.msgpack.decode(value), dict):
             return "MessagePack"
     except (msgspec.DecodeError, UnicodeDecodeError, _DEEP):
-        pass  # one guess less
-    return "Protobuf, it seems" if _is_protobuf(value) else "bytes of no format known here"
+        pass  # not MessagePack
+    return "probably Protobuf" if _is_protobuf(value) else "bytes of an unknown format"
 
 
 def _text(text: str) -> str:
@@ -91,12 +90,12 @@ def _text(text: str) -> str:
         if any(True for _ in lines_of(text)):
             return LINE
     except Bad:
-        pass  # it is some other text
-    return "text with separators (CSV)" if len(re.findall("[,;\t]", text)) > 1 else "text that is neither"
+        pass  # some other text
+    return "text with separators (CSV)" if len(re.findall("[,;\t]", text)) > 1 else "other text"
 
 
 def lines_of(text: str) -> Iterator[Point]:
-    """The points of a message in line protocol. Raises Bad where the decoder would reject it."""
+    """Yield the points of a message in line protocol. Raises Bad where the decoder would reject it."""
     scanner = Scanner(text)
     while scanner.more():
         measurement, tags = scanner.head()
@@ -105,12 +104,13 @@ def lines_of(text: str) -> Iterator[Point]:
 
 
 def _is_protobuf(value: bytes) -> bool:
-    """Whether the bytes are fields of Protobuf's wire format to the end (https://protobuf.dev/programming-guides/encoding)."""
+    """Tell whether all bytes are fields of Protobuf's wire format (https://protobuf.dev/programming-guides/encoding)."""
     at = 0
     while at < len(value):
         tag, at = _varint(value, at)
         if at < 0 or not 1 <= tag >> 3 < 2**29:
             return False
+
         size = {1: 8, 5: 4}.get(tag & 7)
         if tag & 7 == 0:
             _, at = _varint(value, at)
@@ -118,6 +118,7 @@ def _is_protobuf(value: bytes) -> bool:
             size, at = _varint(value, at)
         elif size is None:
             return False
+
         if at < 0:
             return False
         at += size or 0
@@ -125,7 +126,7 @@ def _is_protobuf(value: bytes) -> bool:
 
 
 def _varint(value: bytes, at: int) -> tuple[int, int]:
-    """The number at `at` and the place behind it, which is -1 if there is none."""
+    """Return the number at `at` and the place after it, -1 if there is no number."""
     number = 0
     for place, byte in enumerate(value[at : at + 10]):
         number |= (byte & 127) << 7 * place
@@ -135,17 +136,18 @@ def _varint(value: bytes, at: int) -> tuple[int, int]:
 
 
 def example(message: Message, limit: int = 240) -> str:
-    """A message for a person: shortened, control characters escaped, what is called a secret masked."""
+    """Return a message for a person: shortened, control characters escaped, values of secret fields masked."""
     value = message.value or b""
     try:
         text = value[: 16 * limit].decode()
     except UnicodeDecodeError as broken:  # cut within a character, or no text at all
         text = value[: broken.start].decode() if broken.start >= limit else ""
+
     body = shown(masked(text), limit) if text else repr(value[: limit // 4])
     key = "" if message.key is None else f" key={shown(masked(message.key[: 16 * limit].decode(errors='replace')))}"
     return f"{message.partition.topic}[{message.partition.number}]@{message.offset}{key}: {body}"
 
 
 def masked(text: str) -> str:
-    """`text` without the values of fields that are called like secrets, and without passwords in URLs."""
+    """Mask the values of fields with names of secrets, and passwords in URLs."""
     return _USER.sub("//********@", _SECRET.sub(r"\1********", text))

@@ -1,7 +1,7 @@
-"""The field map of JSON messages that are not Telegraf's: long (a reading each) or wide (a table of values each).
+"""Finds the field map of JSON messages other than Telegraf's: long (one reading) or wide (a table of values).
 
-What the decoder cannot read is not bent into shape: channels beside the asset at the top level, an asset that is a
-number, a time without a zone. The refusal says what was found and what would be needed.
+Messages that the decoder cannot read are refused: channels next to the asset at the top level, an asset that is a
+number, a time without a zone. The refusal names the fields found and the form needed.
 """
 
 from collections import Counter
@@ -32,18 +32,19 @@ _AHEAD_S = 86_400  # of now: a day covers every zone mistaken for another
 _PER_S = {"s": 1, "ms": 1000, "us": 10**6, "ns": 10**9}  # their ranges from 2000 to now do not overlap
 _LISTED = 12  # fields that a refusal names
 
-Told = dict[str, str]  # setting -> why it is so
+Reasons = dict[str, str]  # setting -> its reason
 
 
 class UnknownFormat(Exception):  # noqa: N818 - reads as the state it reports
-    """The format of the messages is none that can be read, or cannot be told; the text says what was seen."""
+    """The messages have no format that the decoder reads; the text says what was found."""
 
 
 def unit_of(times: Sequence[Any], now: int) -> str | None:
-    """The unit in which nearly all `times` lie between the year 2000 and a day after `now` (ms UTC); None = none."""
+    """Return the unit in which nearly all `times` lie between the year 2000 and a day after `now` (ms UTC), or None."""
     if times and all(isinstance(time, str) for time in times):
         known = to_ms(times, "iso") != UNREADABLE
         return "iso" if known.mean() >= PRESENT else None
+
     numbers = [time for time in times if isinstance(time, int | float) and not isinstance(time, bool)]
     for unit in UNITS:
         per = _PER_S.get(unit, 0)
@@ -53,28 +54,30 @@ def unit_of(times: Sequence[Any], now: int) -> str | None:
     return None
 
 
-def field_map(messages: Sequence[Message], objects: Sequence[dict[str, Any]], now: int) -> tuple[Format, Told]:
-    """How to read `objects`, the parsed messages. Raises Unrecognised."""
-    time, unit, told = _time(objects, now)
+def field_map(messages: Sequence[Message], objects: Sequence[dict[str, Any]], now: int) -> tuple[Format, Reasons]:
+    """Return the field map of `objects`, the parsed messages. Raises UnknownFormat."""
+    time, unit, why = _time(objects, now)
     table = _table(objects)
     if table:
         points = [_wide(message, item, time) for message, item in zip(messages, objects, strict=True)]
         asset = choose_asset(points)
         if asset is None:
             raise UnknownFormat(_no_asset(objects))
-        told |= {"kind": f"each message has a table of values, {place(table)}", "values": _named(table, TABLES)}
-        told |= _asset_told(asset)
-        return _format("json_wide", asset, timestamp=time, timestamp_unit=unit, values=table), told
+        why |= {"kind": f"each message has a table of values, {place(table)}", "values": _named(table, TABLES)}
+        why |= _asset_reason(asset)
+        return _format("json_wide", asset, timestamp=time, timestamp_unit=unit, values=table), why
+
     value = _value(objects, time)
     points = [_long(message, item, time, value) for message, item in zip(messages, objects, strict=True)]
     pair = choose_pair(points)
     if pair is None:
         raise UnknownFormat(_no_asset(objects))
+
     asset, channel = pair
-    told |= {"kind": f"each message has one number, {place(value)}", "value": _named(value, VALUES)}
-    told |= _asset_told(asset) | {"channel": f"{channel.count} different ones; {channel.reason}"}
+    why |= {"kind": f"each message has one number, {place(value)}", "value": _named(value, VALUES)}
+    why |= _asset_reason(asset) | {"channel": f"{channel.count} different ones; {channel.reason}"}
     fields = {"timestamp": time, "timestamp_unit": unit, "value": value, "channel": channel.name}
-    return _format("json_long", asset, **fields), told
+    return _format("json_long", asset, **fields), why
 
 
 def _format(kind: str, asset: Choice, **fields: str) -> Format:
@@ -84,24 +87,24 @@ def _format(kind: str, asset: Choice, **fields: str) -> Format:
 
 
 def _apart(fields: dict[str, str]) -> dict[str, Any]:
-    """The fields for `Format`; mypy cannot know which of them are numbers."""
+    """Return the fields for `Format`; mypy cannot know which of them are numbers."""
     return dict(fields)
 
 
-def _asset_told(asset: Choice) -> Told:
+def _asset_reason(asset: Choice) -> Reasons:
     return {
         "asset_from"
         if asset.name == KEY
-        else "asset": f"{asset.count} different ones among the messages looked at; {asset.reason}"
+        else "asset": f"{asset.count} different ones among the messages read; {asset.reason}"
     }
 
 
 def _named(name: str, known: Sequence[str]) -> str:
-    return "its name says so" if rank(name, known) < len(known) else "there is no other"
+    return "its name" if rank(name, known) < len(known) else "the only one"
 
 
 def labels_of(message: Message, texts: Mapping[str, str]) -> dict[str, str]:
-    """The labels of a point: its texts, and the message's key where it is text."""
+    """Return the labels of a point: its texts, and the message's key where the key is text."""
     try:
         key = (message.key or b"").decode()
     except UnicodeDecodeError:
@@ -120,8 +123,8 @@ def _long(message: Message, item: dict[str, Any], time: str, value: str) -> Labe
     return Labelled(labels_of(message, texts), None, str(item.get(time)), number if _is_number(number) else 0.0)
 
 
-def _time(objects: Sequence[dict[str, Any]], now: int) -> tuple[str, str, Told]:
-    """The field with the time, and its unit. Of several the one with the better name, else the earlier time."""
+def _time(objects: Sequence[dict[str, Any]], now: int) -> tuple[str, str, Reasons]:
+    """Find the field with the time, and its unit: among several the best-known name, then the earliest time."""
     found: dict[str, str] = {}
     for name in _fields(objects):
         unit = unit_of([item[name] for item in objects if name in item], now)
@@ -129,7 +132,7 @@ def _time(objects: Sequence[dict[str, Any]], now: int) -> tuple[str, str, Told]:
             found[name] = unit
     if not found:
         raise UnknownFormat(
-            f"no field of these holds a time from the year 2000 to now: {_seen(objects)}{_almost(objects)}"
+            f"none of these fields holds a time between the year 2000 and now: {_seen(objects)}{_almost(objects)}"
         )
 
     def order(name: str) -> tuple[int, float]:
@@ -139,16 +142,14 @@ def _time(objects: Sequence[dict[str, Any]], now: int) -> tuple[str, str, Told]:
 
     name = min(found, key=order)
     others = sorted(map(place, set(found) - {name}))
-    why = (
-        "its name says so" if rank(name, TIMES) < len(TIMES) else "it is the earlier" if others else "there is no other"
-    )
+    reason = "its name" if rank(name, TIMES) < len(TIMES) else "the earlier one" if others else "the only one"
     beside = f", beside {', '.join(others)}" if others else ""
     first = shown(next(item[name] for item in objects if name in item))
-    return name, found[name], {"timestamp": f"{why}{beside}", "timestamp_unit": f"the first is {first}"}
+    return name, found[name], {"timestamp": f"{reason}{beside}", "timestamp_unit": f"the first is {first}"}
 
 
 def _table(objects: Sequence[dict[str, Any]]) -> str:
-    """The field with a table of numbers; of several the one with the better name, else the larger. Empty = none."""
+    """Find the field with a table of numbers: among several the best-known name, then the largest; empty = none."""
     found: dict[str, int] = {}
     for name in _fields(objects):
         tables = [item[name] for item in objects if isinstance(item.get(name), dict)]
@@ -159,7 +160,7 @@ def _table(objects: Sequence[dict[str, Any]]) -> str:
 
 
 def _value(objects: Sequence[dict[str, Any]], time: str) -> str:
-    """The field with the one number of a long message. Raises Unrecognised if there is none, or there are several."""
+    """Find the field with the number of a long message. Raises UnknownFormat if there is none, or several."""
     found = [
         name
         for name in _fields(objects)
@@ -173,32 +174,32 @@ def _value(objects: Sequence[dict[str, Any]], time: str) -> str:
     if found:
         listed = ", ".join(map(place, found[:_LISTED]))
         raise UnknownFormat(
-            f"each message has several numbers at its top level ({listed}) and none of them is called value: the "
-            "channels stand beside the asset, and are only read inside one table of their own, as in "
+            f"each message has several numbers at its top level ({listed}) and none of them is called value: "
+            "channels next to the asset are not read; they must be in one table, as in "
             '{"asset": …, "timestamp": …, "values": {…}}'
         )
     deep = [name for name in _fields(objects) if any(isinstance(item.get(name), dict | list) for item in objects)]
-    inner = f"; what is nested deeper is not read ({', '.join(map(place, deep[:_LISTED]))})" if deep else ""
-    raise UnknownFormat(f"no field holds a number beside the time: {_seen(objects)}{_almost_number(objects)}{inner}")
+    inner = f"; fields nested deeper are not read ({', '.join(map(place, deep[:_LISTED]))})" if deep else ""
+    raise UnknownFormat(f"no field but the time holds a number: {_seen(objects)}{_almost_number(objects)}{inner}")
 
 
 def _no_asset(objects: Sequence[dict[str, Any]]) -> str:
     numbered = [name for name in _fields(objects) if plain(name) in {"asset", "machine", "device", "equipment"}]
     hint = f"; {place(numbered[0])} is no text" if numbered and not isinstance(objects[0].get(numbered[0]), str) else ""
     return (
-        "nothing tells which asset a message speaks of, and which channel if it has one value only: a text field or "
-        f"the message's key with names of A-Z a-z 0-9 . _ : / - that come again. Fields: {_seen(objects)}{hint}"
+        "no field names the asset, and the channel of a message with one value: expected a text field or the "
+        f"message's key, with names of A-Z a-z 0-9 . _ : / - that repeat. Fields: {_seen(objects)}{hint}"
     )
 
 
 def _fields(objects: Sequence[dict[str, Any]]) -> list[str]:
-    """Fields that most messages have, in order of appearance."""
+    """Return the fields that most messages have, in order of appearance."""
     count = Counter(name for item in objects for name in item)
     return [name for name, times in count.items() if name and times >= PRESENT * len(objects)]
 
 
 def _seen(objects: Sequence[dict[str, Any]]) -> str:
-    """The fields of the first message with the kind of what they hold."""
+    """Describe the fields of the first message and the kinds of their values."""
     item = objects[0]
     listed = [f"{place(name)} ({_sort(value)})" for name, value in list(item.items())[:_LISTED]]
     return ", ".join(listed) + (", …" if len(item) > _LISTED else "")
@@ -212,11 +213,11 @@ def _sort(value: Any) -> str:
 
 
 def _almost(objects: Sequence[dict[str, Any]]) -> str:
-    """What might have been meant as a time."""
+    """Describe a field that was probably meant as a time."""
     for name in _fields(objects):
         text = objects[0].get(name)
         if isinstance(text, str) and unit_of([f"{text.strip().replace(' ', 'T')}Z"], 0) == "iso":
-            return f". {place(name)} has no zone, so it names no instant; RFC 3339 wants 2024-05-01T12:00:00Z"
+            return f". {place(name)} has no time zone; RFC 3339 needs one, as in 2024-05-01T12:00:00Z"
         if isinstance(text, str) and text.isdecimal() and rank(name, TIMES) < len(TIMES):
             return f". {place(name)} is a number written as a text"
     return ""

@@ -1,13 +1,13 @@
-"""Which of the texts of a message names the asset, and which the channel.
+"""Finds the labels of a message that name the asset and the channel.
 
 Three kinds of evidence, in this order:
 
 1. Repetition. Two readings of one channel of one asset at one time are the same reading. A label under which many
-   readings coincide that another label keeps apart is too coarse: the gateway, not the machine behind it.
-2. Names. "machine_id" says it; the lists below are what plants call things.
-3. Structure. The Kafka key is the asset's as a rule. Of a channel, the values are alike; of an asset, they are not.
+   readings coincide that another label distinguishes is too coarse: it names the gateway, not the machine.
+2. Names. "machine_id" is clear; the lists below hold the usual names.
+3. Structure. The Kafka key usually names the asset. The values of one channel are alike, those of one asset are not.
 
-A guess is only made between labels that could be ids at all, and the words that come with it say what it rests on.
+Only labels that could be ids are candidates, and the reason says which evidence decided.
 """
 
 import re
@@ -50,14 +50,14 @@ class Labelled:
     """One point with its labels; KEY among them if the message has a key that is text."""
 
     labels: dict[str, str]
-    what: Hashable  # which channels it speaks of, as far as no label says that
+    what: Hashable  # its channels, where no label names them
     time: Hashable
     value: float = 0.0  # of a point that is one reading
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A label, and what speaks for it."""
+    """A label and the reason to choose it."""
 
     name: str  # KEY = the message's key
     reason: str
@@ -65,7 +65,7 @@ class Choice:
 
 
 def plain(name: str) -> str:
-    """`assetId`, `asset_name`, `Asset` -> `asset`."""
+    """Return a name without case, separators and endings: `assetId`, `asset_name`, `Asset` -> `asset`."""
     words = [word.lower() for word in _WORDS.findall(name)]
     while len(words) > 1 and words[-1] in {"id", "name", "nr", "no", "number", "key", "code"}:
         words.pop()
@@ -73,12 +73,12 @@ def plain(name: str) -> str:
 
 
 def rank(name: str, known: Sequence[str]) -> int:
-    """Place of a name in a list of known ones; behind all of them if it is not there."""
+    """Return the place of a name in a list of known names; the list's length for an unknown name."""
     return known.index(plain(name)) if name and plain(name) in known else len(known)
 
 
 def candidates(points: Sequence[Labelled], known: Sequence[str]) -> dict[str, list[str]]:
-    """Labels that could be ids, with the value of each point ("" = none): nearly always there, and they repeat."""
+    """Return labels that could be ids, with the value of each point ("" = none): nearly always present, repeating."""
     names = dict.fromkeys(name for point in points for name in point.labels)
     found = {}
     for name in names:
@@ -91,16 +91,17 @@ def candidates(points: Sequence[Labelled], known: Sequence[str]) -> dict[str, li
 
 
 def coinciding(points: Sequence[Labelled], *columns: Sequence[str]) -> float:
-    """Share of the points that tell of the same labels and the same time as an earlier one."""
-    told = {(point.what, point.time, *labels) for point, *labels in zip(points, *columns, strict=True)}
-    return 1 - len(told) / len(points)
+    """Return the share of points with the same labels and the same time as an earlier one."""
+    seen = {(point.what, point.time, *labels) for point, *labels in zip(points, *columns, strict=True)}
+    return 1 - len(seen) / len(points)
 
 
 def choose_asset(points: Sequence[Labelled]) -> Choice | None:
-    """The label that names the asset of points of several channels; None if there is none."""
+    """Choose the label that names the asset of points of several channels; None without a candidate."""
     found = candidates(points, ASSETS)
     if not found:
         return None
+
     share = {name: coinciding(points, column) for name, column in found.items()}
     best = min(share.values())
 
@@ -114,12 +115,13 @@ def choose_asset(points: Sequence[Labelled]) -> Choice | None:
 
 
 def choose_pair(points: Sequence[Labelled]) -> tuple[Choice, Choice] | None:
-    """The labels that name asset and channel of points that are one reading each; None if there are no two."""
+    """Choose the labels that name asset and channel of points with one reading; None without two candidates."""
     assets, channels = candidates(points, ASSETS), candidates(points, CHANNELS)
     channels.pop(KEY, None)
     pairs = [(a, c) for a in assets for c in channels if a != c and assets[a] != channels[c]]
     if not pairs:
         return None
+
     share = {(a, c): coinciding(points, assets[a], channels[c]) for a, c in pairs}
     best = min(share.values())
     alike = {name: _explained(points, column) for name, column in {**assets, **channels}.items()}
@@ -129,14 +131,16 @@ def choose_pair(points: Sequence[Labelled]) -> tuple[Choice, Choice] | None:
         named = (rank(a, ASSETS) == len(ASSETS)) + (rank(c, CHANNELS) == len(CHANNELS))
         swapped = (rank(a, CHANNELS) < len(CHANNELS)) + (rank(c, ASSETS) < len(ASSETS))
         same = a != KEY and assets[a] == assets.get(KEY)
-        told = round((alike[c] - alike[a]) / _ALIKE)
+        contrast = round((alike[c] - alike[a]) / _ALIKE)
         sizes = -len(set(assets[a])) * len(set(channels[c]))
         ranks = rank(a, ASSETS) + rank(c, CHANNELS)
-        return (share[pair] > best + COARSE, named + swapped, not same, a == KEY, -told, sizes, ranks)
+        return (share[pair] > best + COARSE, named + swapped, not same, a == KEY, -contrast, sizes, ranks)
 
     a, c = min(pairs, key=order)
-    told = f"{alike[c]:.0%} of the variance of the values lies between its names, {alike[a]:.0%} between the assets'"
-    channel = Choice(c, _why(c, channels, CHANNELS, []) + f"; {told}", len(set(channels[c]) - {""}))
+    variance = (
+        f"{alike[c]:.0%} of the variance of the values lies between its names, {alike[a]:.0%} between the assets'"
+    )
+    channel = Choice(c, _why(c, channels, CHANNELS, []) + f"; {variance}", len(set(channels[c]) - {""}))
     return Choice(a, _why(a, assets, ASSETS, []), len(set(assets[a]) - {""})), channel
 
 
@@ -144,21 +148,21 @@ def _why(name: str, found: dict[str, list[str]], known: Sequence[str], coarser: 
     others = sorted(set(found) - {name, KEY})
     said = []
     if name == KEY:
-        said.append("no field or tag serves as well")
+        said.append("no field or tag is as good")
     elif rank(name, known) < len(known):
-        said.append("its name says so")
+        said.append("its name")
     if name != KEY and found[name] == found.get(KEY):
         said.append("it equals the message's key")
     if coarser:
         listed = ", ".join(each or "the key" for each in coarser)
-        said.append(f"readings at the same time would coincide under {listed}")
+        said.append(f"readings of the same time would coincide under {listed}")
     if others and not said:
         said.append(f"chosen among {', '.join([name, *others])} by how the readings repeat: check it")
-    return "; ".join(said) or "the only label there is"
+    return "; ".join(said) or "the only label"
 
 
 def _explained(points: Sequence[Labelled], column: Sequence[str]) -> float:
-    """Share of the variance of the values' ranks that lies between the groups of a label, 0 to 1."""
+    """Return the share of the variance of the values' ranks between the groups of a label, 0 to 1."""
     ranks = np.argsort(np.argsort([point.value for point in points], kind="stable"), kind="stable").astype(np.float64)
     _, group = np.unique(column, return_inverse=True)
     count = np.bincount(group)

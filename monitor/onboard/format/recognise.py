@@ -1,15 +1,14 @@
-"""What format the messages of an unknown topic have, so that the decoder can read them; or why it cannot.
+"""Detects the format of the messages of an unknown topic, or gives the reason why the decoder cannot read them.
 
-    recognise(runs, now) -> Recognised, or Unrecognised is raised
+    recognise(runs, now) -> DetectedFormat; raises UnknownFormat
 
-1. Each message is classed by its bytes (recognise_bytes.py). Nearly all must be of one class, one that is read.
-2. A format is proposed: for line protocol and Telegraf's JSON which tag names the asset; for other JSON the field map
-   (recognise_json.py, recognise_labels.py).
-3. The decoder itself reads the messages with it. Only if nearly all pass is the proposal accepted: whatever this
-   module believes, what counts is what the monitor will do.
+1. Class each message by its bytes (bytes.py). Nearly all must be of one class that the decoder reads.
+2. Propose a format: for line protocol and Telegraf's JSON the tag that names the asset; for other JSON the field map
+   (json_fields.py, labels.py).
+3. Let the decoder read the messages with it. The proposal is accepted only if nearly all of them pass.
 
-Pure: the time now is an argument. It looks at LOOK messages at most, in pieces that are contiguous in the topic, since
-which labels tell two readings of one time apart is seen among neighbours only.
+Pure: the time now is an argument. At most LOOK messages are read, in runs that are contiguous in the topic: only
+neighbours show which labels distinguish two readings of the same time.
 """
 
 from collections import Counter
@@ -24,7 +23,7 @@ from monitor.core.decode.format import Format, shown
 from monitor.core.decode.line_grammar import Bad
 from monitor.core.records import Message, Rejected
 from monitor.onboard.format.bytes import LINE, OBJECT, Point, kind_of, lines_of
-from monitor.onboard.format.json_fields import Told, UnknownFormat, field_map, labels_of, unit_of
+from monitor.onboard.format.json_fields import Reasons, UnknownFormat, field_map, labels_of, unit_of
 from monitor.onboard.format.labels import KEY, PRESENT, Choice, Labelled, choose_asset
 
 __all__ = ["LOOK", "DetectedFormat", "UnknownFormat", "reasons", "recognise"]
@@ -35,32 +34,35 @@ MOST_CHANNELS = 65_536  # that the setting takes
 
 @dataclass(frozen=True, slots=True)
 class DetectedFormat:
-    """A format that reads the messages, and why each of its settings is as it is."""
+    """A format that reads the messages, and the reason for each of its settings."""
 
     format: Format
-    told: Told  # by name of the format's setting
+    reasons: Reasons  # by name of the format's setting
     kind: str  # in words
 
 
 def recognise(runs: Sequence[Sequence[Message]], now: int) -> DetectedFormat:
-    """The format of the messages in `runs`, each contiguous in a partition; `now` is ms UTC. Raises Unrecognised."""
+    """Detect the format of `runs`, each contiguous in a partition; `now` is ms UTC. Raises UnknownFormat."""
     look = [message for run in runs for message in run[: -(-LOOK // max(1, len(runs)))] if message.value]
     if not look:
         some = any(runs)
-        raise UnknownFormat("there are only messages without a value" if some else "there is not a single message")
+        raise UnknownFormat("there are only messages without a value" if some else "there is no message")
+
     kinds = Counter(kind_of(message.value or b"") for message in look)  # 1
     kind, count = kinds.most_common(1)[0]
     if kind not in {OBJECT, LINE} or count < PRESENT * len(look):
         listed = "; ".join(f"{times} of {len(look)} are {name}" for name, times in kinds.most_common(4))
         raise UnknownFormat(f"expected {OBJECT} or {LINE}, all alike; of the messages looked at, {listed}")
+
     good = [message for message in look if kind_of(message.value or b"") == kind]
     try:
-        form, told, words = _lines(good, now) if kind == LINE else _json(good, now)  # 2
+        form, why, words = _lines(good, now) if kind == LINE else _json(good, now)  # 2
     except ValueError as error:
-        raise UnknownFormat(f"the messages are {kind}, but cannot be described: {error}") from error
-    form, told = _limits(form, told, look, now)
+        raise UnknownFormat(f"the messages are {kind}, but no format describes them: {error}") from error
+
+    form, why = _limits(form, why, look, now)
     _confirm(form, look, now)  # 3
-    return DetectedFormat(form, told, words)
+    return DetectedFormat(form, why, words)
 
 
 def table_format(runs: Sequence[Sequence[Message]], now: int) -> DetectedFormat:
@@ -68,26 +70,27 @@ def table_format(runs: Sequence[Sequence[Message]], now: int) -> DetectedFormat:
     look = [message for run in runs for message in run[:LOOK]]
     if not look:
         raise UnknownFormat("there is not a single row")
-    form, told = _limits(Format("csv", asset_from="key"), {"asset_from": "named after its file"}, look, now)
+    form, why = _limits(Format("csv", asset_from="key"), {"asset_from": "named after its file"}, look, now)
     _confirm(form, look, now)
-    return DetectedFormat(form, told, "rows of csv files")
+    return DetectedFormat(form, why, "rows of csv files")
 
 
-def _json(messages: Sequence[Message], now: int) -> tuple[Format, Told, str]:
+def _json(messages: Sequence[Message], now: int) -> tuple[Format, Reasons, str]:
     objects: list[dict[str, Any]] = [msgspec.json.decode(message.value or b"") for message in messages]
     metrics = [_metrics(item) for item in objects]
     batched = sum("metrics" in item for item in objects)
     if sum(map(bool, metrics)) < PRESENT * len(objects):
-        form, told = field_map(messages, objects, now)
-        return form, told, "JSON, a reading a message" if form.kind == "json_long" else "JSON, a table a message"
+        form, why = field_map(messages, objects, now)
+        return form, why, "JSON, a reading a message" if form.kind == "json_long" else "JSON, a table a message"
+
     points = [(message, point) for message, found in zip(messages, metrics, strict=True) for point in found]
     several = f", {batched} messages with several metrics" if batched else ""
-    form, told = _telegraf("telegraf_json", points, now)
-    return form, told, f"Telegraf's JSON{several}"
+    form, why = _telegraf("telegraf_json", points, now)
+    return form, why, f"Telegraf's JSON{several}"
 
 
 def _metrics(item: dict[str, Any]) -> list[Point]:
-    """The metrics of a message if it is Telegraf's; else none."""
+    """Return the metrics of a message of Telegraf; none for any other message."""
     found = item["metrics"] if isinstance(item.get("metrics"), list) else [item]
     points = []
     for each in found:
@@ -100,25 +103,26 @@ def _metrics(item: dict[str, Any]) -> list[Point]:
     return points
 
 
-def _lines(messages: Sequence[Message], now: int) -> tuple[Format, Told, str]:
+def _lines(messages: Sequence[Message], now: int) -> tuple[Format, Reasons, str]:
     points: list[tuple[Message, Point]] = []
     for message in messages:
         try:
             points += [(message, point) for point in lines_of((message.value or b"").decode())]
         except Bad:
             continue  # kind_of strips white space, which may matter; the decoder counts it below
-    form, told = _telegraf("influx_line", points, now)
+    form, why = _telegraf("influx_line", points, now)
     several = len(points) - len(messages)
-    return form, told, f"line protocol{', several lines in a message' if several else ''}"
+    return form, why, f"line protocol{', several lines in a message' if several else ''}"
 
 
-def _telegraf(kind: str, points: Sequence[tuple[Message, Point]], now: int) -> tuple[Format, Told]:
-    """Tag and unit of what Telegraf wrote. Raises Unrecognised."""
+def _telegraf(kind: str, points: Sequence[tuple[Message, Point]], now: int) -> tuple[Format, Reasons]:
+    """Find the asset's tag and the unit of time of Telegraf's points. Raises UnknownFormat."""
     stamps = [point.time for _, point in points if point.time is not None]
     unit = unit_of(stamps, now)
     if stamps and unit is None:
         found = shown(stamps[0])
-        raise UnknownFormat(f"the timestamps are no time from the year 2000 to now in s, ms, us or ns: {found}")
+        raise UnknownFormat(f"the timestamps are not between the year 2000 and now in s, ms, us or ns: {found}")
+
     labelled = [
         Labelled(
             labels_of(message, point.tags),
@@ -131,39 +135,41 @@ def _telegraf(kind: str, points: Sequence[tuple[Message, Point]], now: int) -> t
     if asset is None:
         tags = sorted({shown(name) for _, point in points for name in point.tags})
         listed = f"tags: {', '.join(tags[:12])}" if tags else "there is no tag"
-        raise UnknownFormat(f"no tag and no key that nearly every point has could name its asset; {listed}")
-    told = {"kind": f"each message is of Telegraf's form, {len(points)} points looked at"}
-    told["timestamp_unit"] = (
-        f"the first is {shown(stamps[0])}" if stamps else "no point has a time; the message's counts"
+        raise UnknownFormat(f"no tag or key that nearly every point has could name its asset; {listed}")
+
+    why = {"kind": f"each message has Telegraf's form; {len(points)} points were read"}
+    why["timestamp_unit"] = (
+        f"the first is {shown(stamps[0])}" if stamps else "no point has a time; the message's time counts"
     )
-    return _tagged(kind, asset, unit or "ns", told)
+    return _tagged(kind, asset, unit or "ns", why)
 
 
-def _tagged(kind: str, asset: Choice, unit: str, told: Told) -> tuple[Format, Told]:
-    reason = f"{asset.count} different ones among the points looked at; {asset.reason}"
+def _tagged(kind: str, asset: Choice, unit: str, why: Reasons) -> tuple[Format, Reasons]:
+    reason = f"{asset.count} different ones among the points read; {asset.reason}"
     if asset.name == KEY:
-        return Format(kind, asset_from="key", timestamp_unit=unit), told | {"asset_from": reason}
+        return Format(kind, asset_from="key", timestamp_unit=unit), why | {"asset_from": reason}
     form = Format(kind, asset_from="tag", asset_tag=asset.name, timestamp_unit=unit)
-    return form, told | {"asset_from": "Telegraf's points have tags", "asset_tag": reason}
+    return form, why | {"asset_from": "Telegraf's points have tags", "asset_tag": reason}
 
 
-def _limits(form: Format, told: Told, look: Sequence[Message], now: int) -> tuple[Format, Told]:
-    """Room for longer messages and for more channels in one, where there are some: twice what was seen."""
+def _limits(form: Format, why: Reasons, look: Sequence[Message], now: int) -> tuple[Format, Reasons]:
+    """Raise the limits of the length and the channels of a message, where messages exceed them, to twice those seen."""
     longest = max(len(message.value or b"") for message in look)
     if longest > form.max_message_bytes:
         form = replace(form, max_message_bytes=2 * longest)
-        told = told | {"max_message_bytes": f"the longest message looked at has {longest} bytes"}
+        why = why | {"max_message_bytes": f"the longest message read has {longest} bytes"}
+
     roomy = replace(form, max_channels=MOST_CHANNELS)
     some = look[:: max(1, len(look) // 100)]  # 100 of them tell
     most = max(len(decode([message], roomy, now)[0].channels) for message in some)
     if most <= form.max_channels:
-        return form, told
+        return form, why
     wider = replace(form, max_channels=min(2 * most, MOST_CHANNELS))
-    return wider, told | {"max_channels": f"a message has up to {most} channels"}
+    return wider, why | {"max_channels": f"a message has up to {most} channels"}
 
 
 def _confirm(form: Format, look: Sequence[Message], now: int) -> None:
-    """Raises Unrecognised unless the decoder takes nearly all messages and finds a reading in them."""
+    """Raise UnknownFormat unless the decoder takes nearly all messages and finds a reading in them."""
     readings, rejected = decode(look, form, now)
     if len(rejected) <= (1 - PRESENT) * len(look) and len(readings):
         return
@@ -174,7 +180,7 @@ def _confirm(form: Format, look: Sequence[Message], now: int) -> None:
 
 
 def reasons(rejected: Sequence[Rejected], most: int) -> list[str]:
-    """The commonest reasons for which messages were rejected, with their numbers and the first example of each."""
+    """Return the commonest reasons of rejection, with their numbers and the first example of each."""
     count = Counter((each.error, each.field) for each in rejected)
     first = {(each.error, each.field): each.reason for each in reversed(rejected)}
     return [
