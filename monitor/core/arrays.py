@@ -4,6 +4,7 @@ A stage keeps its state as columns over asset rows. These helpers grow such colu
 work on the runs that equal row numbers form once a batch is sorted by row.
 """
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -69,3 +70,9 @@ def pick_columns(array: npt.NDArray[Scalar], source: Index, fill: float) -> npt.
     picked = np.full((len(array), len(source), *array.shape[2:]), fill, array.dtype)
     picked[:, source >= 0] = array[:, source[source >= 0]]
     return picked
+
+
+def places(names: Sequence[str], known: Sequence[str]) -> Index:
+    """Return the place of each name in `known` (n,), as `pick_columns` takes it; -1 = not there."""
+    place = {name: number for number, name in enumerate(known)}
+    return np.array([place.get(name, -1) for name in names], np.intp)

@@ -69,19 +69,8 @@ def make_pipeline(settings: Settings, partition: Partition) -> Pipeline:
             update_ms=round(alerting.update_s * 1000),
             **shape(settings),
         ),
-        Sensors(
-            length=windows.length,
-            step_ms=windows.step_ms,
-            min_observed=windows.min_observed,
-            low=sensors.low,
-            high=sensors.high,
-            skip=sensors.skip,
-        ),
-        Clocks(
-            tolerance_ms=round(sensors.clock_s * 1000),
-            wait_ms=max(round(windows.lateness_s * 1000), windows.idle * windows.step_ms) + windows.step_ms,
-            step_ms=windows.step_ms,
-        ),
+        Sensors(sensors.options(windows)),
+        Clocks(sensors.clock_options(windows)),
         SensorAlerts(
             detector=settings.name,
             partition=partition,
@@ -94,14 +83,8 @@ def make_pipeline(settings: Settings, partition: Partition) -> Pipeline:
 
 
 def make_history(settings: Settings) -> History:
-    """The sample of one partition's past, empty."""
-    return History(
-        budget=settings.training.history_windows,
-        length=settings.windows.length,
-        step_ms=settings.windows.step_ms,
-        horizon_ms=round(settings.training.horizon_s * 1000),
-        guard_ms=round(settings.training.guard_s * 1000),
-    )
+    """Make the sample of one partition's past, empty."""
+    return History(settings.training.history_options(settings.windows))
 
 
 def fingerprint(settings: Settings) -> str:

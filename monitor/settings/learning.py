@@ -5,9 +5,11 @@ Ranges are never wider than what the stages in monitor/core accept. Combinations
 
 from typing import Any, Literal
 
+from monitor.core.fitting.history import HistoryOptions
 from monitor.core.fitting.recipe import Recipe
 from monitor.core.model.architecture import Architecture
 from monitor.settings.base import Section, setting
+from monitor.settings.stages import WindowsSection
 
 
 class ModelSection(Section):
@@ -122,6 +124,16 @@ class TrainingSection(Section):
         low=0,
         high=19,
     )
+
+    def history_options(self, windows: WindowsSection) -> HistoryOptions:
+        """Return how much history of a partition is kept for training."""
+        return HistoryOptions(
+            budget=self.history_windows,
+            length=windows.length,
+            step_ms=windows.step_ms,
+            horizon_ms=round(self.horizon_s * 1000),
+            guard_ms=round(self.guard_s * 1000),
+        )
 
     def recipe(self, model: ModelSection) -> Recipe:
         """Return how to fit a model of this size."""

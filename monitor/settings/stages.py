@@ -6,6 +6,8 @@ Ranges are never wider than what the stages in monitor/core accept. Combinations
 from typing import Any, Literal
 
 from monitor.core.decode.format import Format
+from monitor.core.sensors.checks import SensorOptions
+from monitor.core.sensors.clocks import ClockOptions
 from monitor.settings.base import Section, setting
 
 
@@ -199,6 +201,22 @@ class SensorsSection(Section):
         low=0,
         high=86_400,
     )
+
+    def options(self, windows: WindowsSection) -> SensorOptions:
+        """Return how `monitor.core.sensors.checks.Sensors` checks windows."""
+        return SensorOptions(
+            length=windows.length,
+            step_ms=windows.step_ms,
+            min_observed=windows.min_observed,
+            low=self.low,
+            high=self.high,
+            skip=self.skip,
+        )
+
+    def clock_options(self, windows: WindowsSection) -> ClockOptions:
+        """Return how `monitor.core.sensors.clocks.Clocks` checks windows."""
+        wait_ms = max(round(windows.lateness_s * 1000), windows.idle * windows.step_ms) + windows.step_ms
+        return ClockOptions(tolerance_ms=round(self.clock_s * 1000), wait_ms=wait_ms, step_ms=windows.step_ms)
 
 
 class AlertingSection(Section):

@@ -206,7 +206,7 @@ class PartitionManager:
         self._log_forecast(partition, pipeline)
 
         history = self._histories.read(partition)
-        history.settle(pipeline.open_alerts())  # the replay adds alerts that fire in it again
+        history.close_spans(pipeline.open_alerts())  # the replay adds alerts that fire in it again
 
         return PartitionState(
             partition,

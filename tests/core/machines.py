@@ -7,7 +7,7 @@ import numpy as np
 
 from monitor.core.fitting.corpus import Corpus
 from monitor.core.fitting.fit import fit
-from monitor.core.fitting.history import History
+from monitor.core.fitting.history import History, HistoryOptions
 from monitor.core.fitting.recipe import Recipe
 from monitor.core.model.model import Model
 from monitor.core.records import WindowBatch
@@ -40,7 +40,7 @@ def windows(values: np.ndarray, first_step: int = 0) -> WindowBatch:
 
 def history(values: np.ndarray, budget: int = 1000, guard_ms: int = 0) -> History:
     """A history that was given every window of rows (A, T, C)."""
-    made = History(budget=budget, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=guard_ms)
+    made = History(HistoryOptions(budget=budget, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=guard_ms))
     made.add(windows(values), ASSETS, CHANNELS)
     return made
 

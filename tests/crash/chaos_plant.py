@@ -14,7 +14,7 @@ import numpy as np
 
 from monitor.core.fitting.corpus import Corpus
 from monitor.core.fitting.fit import fit
-from monitor.core.fitting.history import History
+from monitor.core.fitting.history import History, HistoryOptions
 from monitor.core.fitting.recipe import Recipe
 from monitor.core.model.model import Model
 from monitor.core.records import WindowBatch
@@ -57,7 +57,7 @@ def models() -> tuple[Model, Model]:
 
 
 def _corpus(seed: int) -> Corpus:
-    history = History(budget=2000, length=LENGTH, step_ms=STEP_MS, horizon_ms=10**9, guard_ms=0)
+    history = History(HistoryOptions(budget=2000, length=LENGTH, step_ms=STEP_MS, horizon_ms=10**9, guard_ms=0))
     history.add(_windows(_normal(_TAUGHT, seed).astype(np.float32)), ASSETS, CHANNELS)
     return history.normal()
 

@@ -19,8 +19,8 @@ from monitor.core.model.model import Model
 from monitor.core.model.new_assets import NewAssets
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import State
-from monitor.core.sensors.checks import Sensors
-from monitor.core.sensors.clocks import Clocks
+from monitor.core.sensors.checks import SensorOptions, Sensors
+from monitor.core.sensors.clocks import ClockOptions, Clocks
 from monitor.core.threshold.budget import Budget
 from monitor.core.threshold.threshold import Threshold
 from monitor.core.windows.windows import Windows
@@ -259,8 +259,8 @@ def new_pipeline() -> Pipeline:
         Threshold(percentile=99.0, margin=1.1, memory=500, warm=100, clip=1.2, refresh=8),
         Budget(alarms_per_day=1000.0, margin=1.1, step_ms=STEP, **delays),
         MachineAlerts(detector="d", partition=READINGS, critical_ratio=3.0, update_ms=10_000, **delays),
-        Sensors(length=L, step_ms=STEP, min_observed=0.5, low={}, high={CHANNELS[0]: LIMIT}, skip=()),
-        Clocks(tolerance_ms=30_000, wait_ms=31 * STEP, step_ms=STEP),
+        Sensors(SensorOptions(length=L, step_ms=STEP, min_observed=0.5, low={}, high={CHANNELS[0]: LIMIT}, skip=())),
+        Clocks(ClockOptions(tolerance_ms=30_000, wait_ms=31 * STEP, step_ms=STEP)),
         SensorAlerts(detector="d", partition=READINGS, on_delay_ms=2000, off_delay_ms=5000),
         NewAssets(length=L, step_ms=STEP),
     )

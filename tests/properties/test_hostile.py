@@ -163,7 +163,7 @@ def test_a_history_that_does_not_fit_changes_nothing(spoil: Spoil) -> None:
 
 def test_a_corpus_of_no_arrays_is_refused() -> None:
     """A corpus file that lacks everything raises ValueError that says what it lacks first."""
-    with pytest.raises(ValueError, match="lacks channels"):
+    with pytest.raises(ValueError, match="channels is missing"):
         Corpus.unpack({})
 
 

@@ -9,13 +9,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from monitor.core.records import State, WindowBatch
-from monitor.core.sensors.checks import FACTOR, FAULTS, JUMPS, LEAST, TOGETHER, Sensors
+from monitor.core.sensors.checks import FACTOR, FAULTS, JUMPS, LEAST, TOGETHER, SensorOptions, Sensors
 from monitor.core.sensors.mask import SensorFaults
 from monitor.core.sensors.profile import SensorProfile
 
 STEP, L, C = 1000, 8, 5
 CHANNELS = tuple("abcde")
-HABITS = SensorProfile(
+PROFILE = SensorProfile(
     rest=np.array([0, 0, 1, 0, -1], np.float32),  # e rests by nature
     hole=np.array([0, 1, 0, -1, 0], np.float32),  # d falls silent by nature
     change=np.array([2, 2, 2, 2, -1], np.float32),
@@ -26,8 +26,8 @@ LOW, HIGH = {"b": -40.0}, {"c": 200.0}
 
 
 def stage() -> Sensors:
-    made = Sensors(length=L, step_ms=STEP, min_observed=0, low=LOW, high=HIGH, skip=())
-    made.use(CHANNELS, HABITS)
+    made = Sensors(SensorOptions(length=L, step_ms=STEP, min_observed=0, low=LOW, high=HIGH, skip=()))
+    made.use(CHANNELS, PROFILE)
     return made
 
 
@@ -75,7 +75,7 @@ class Asset:
             found.append("frozen")
             for step in range(self.since[c] + 1, now + 1):
                 self.doubt(step, c, now)
-        last, hole = self.seen[c], HABITS.hole[c]
+        last, hole = self.seen[c], PROFILE.hole[c]
         if last is not None and hole >= 0 and self.silent[c] >= max(LEAST, FACTOR * (hole + 1)):
             found.append("dropout")
             for step in range(last + 1, now + 1):
@@ -86,14 +86,14 @@ class Asset:
         return found[-1] if found else ""
 
     def beyond(self, c: int) -> bool:
-        rest = HABITS.rest[c]
+        rest = PROFILE.rest[c]
         return bool(rest >= 0 and self.repeats[c] >= max(LEAST, FACTOR * (rest + 1)))
 
     def frozen(self, c: int) -> bool:
-        others = [d for d in range(C) if d != c and HABITS.rest[d] >= 0]
+        others = [d for d in range(C) if d != c and PROFILE.rest[d] >= 0]
         together = any(self.repeats[d] and abs(self.since[c] - self.since[d]) <= TOGETHER for d in others)
         most = 2 * sum(self.beyond(d) for d in range(C)) > 1 + len(others)
-        within = HABITS.low[c] <= self.value[c] <= HABITS.high[c]
+        within = PROFILE.low[c] <= self.value[c] <= PROFILE.high[c]
         self.spared[c] |= self.beyond(c) and (not within or together or most)
         return self.beyond(c) and not self.spared[c]
 
@@ -101,7 +101,7 @@ class Asset:
         if now < 2:
             return False
         base, peak, back = (np.array(row, np.float32) for row in self.rows[now - 2 :])
-        up, down, change = peak - base, back - peak, HABITS.change
+        up, down, change = peak - base, back - peak, PROFILE.change
         moved = [d for d in range(C) if change[d] >= 0 and max(abs(up[d]), abs(down[d])) > change[d]]
         sharp = min(abs(up[c]), abs(down[c])) > JUMPS * change[c] and up[c] * down[c] < 0
         return bool(change[c] >= 0 and sharp and abs(back[c] - base[c]) <= change[c] and moved == [c])
@@ -159,7 +159,7 @@ def test_the_stage_finds_what_its_twin_finds(seed: int) -> None:
         if draw.random() < 0.5:
             state, made = made.save_state(), stage()
             made.load_state(state)
-            made.use(CHANNELS, HABITS)
+            made.use(CHANNELS, PROFILE)
         marked, findings = made.update(part)
         for place in range(len(part)):
             twin, last = twins[part.assets[place]], int(part.ends[place]) // STEP

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from monitor.core.fitting.history import History
+from monitor.core.fitting.history import History, HistoryOptions
 from monitor.core.records import Alert, Partition
 from monitor.store.base import StoreUnavailable
 from monitor.training import trainer
@@ -63,10 +63,8 @@ def test_the_first_training_waits_for_partitions_that_are_behind(store: Path) ->
     """While a partition has more to read and has not given enough itself, the first model waits for it."""
     short, long = history(rows(80)), history(rows(400))
     with rig(store, [short, long], first_steps=240) as it:
-        assert [
-            it.trainer.enough(each)
-            for each in (short, long, History(budget=9, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=0))
-        ] == [False, True, False]
+        empty = History(HistoryOptions(budget=9, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=0))
+        assert [it.trainer.enough(each) for each in (short, long, empty)] == [False, True, False]
         it.trainer.tick(it.held(), backlog=True)
         assert it.trainer.status.share == 1
         assert not it.running()

@@ -130,22 +130,24 @@ def test_who_gets_the_row_of_a_wrong_clock_begins_anew(tmp_path: Path) -> None:
     outputs = pipeline.process(sent, ORIGIN + 10**9, lambda _: None)
     assert pipeline.windows.assets == ["c", "b"]
     assert [alert for alert in outputs.alerts if alert.cause == "sensor"] == []
-    ((row, _, begin, windows, wrong),) = pipeline.save_state()["clocks.runs"].tolist()
-    assert (row, begin, windows, wrong) == (0, ORIGIN + (200 + L - 1) * STEP, LEAST - 1, 0)
+    state = pipeline.save_state()
+    assert state["clocks.windows"].tolist() == [LEAST - 1, 0]
+    assert state["clocks.begin"][0] == ORIGIN + (200 + L - 1) * STEP
+    assert not state["clocks.wrong"].any()
 
 
 def _earlier(message: Message) -> Message:
     return structs.replace(message, timestamp=message.timestamp - AHEAD)
 
 
-def test_a_snapshot_from_before_knows_nothing_of_clocks(tmp_path: Path) -> None:
-    """A state without clocks is gone on from as if all had been right."""
+def test_a_state_from_when_clocks_were_not_judged_is_continued(tmp_path: Path) -> None:
+    """A state without clocks is continued as if all clocks had been right."""
     made = ready(settings(tmp_path))
     sent = [_earlier(message) for message in plant([0] * 300)]
     made.process(sent[:600], ORIGIN + 10**9, lambda _: None)
     old = {name: array for name, array in made.save_state().items() if not name.startswith("clocks.")}
     restored = ready(settings(tmp_path))
     restored.load_state(old)
-    assert len(restored.save_state()["clocks.runs"]) == 0
+    assert len(restored.save_state()["clocks.windows"]) == 0
     restored.process(sent[600:604], ORIGIN + 10**9, lambda _: None)
-    assert restored.save_state()["clocks.runs"][:, 3].tolist() == [1] * 4
+    assert restored.save_state()["clocks.windows"].tolist() == [1] * 4

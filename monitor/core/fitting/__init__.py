@@ -1,0 +1,12 @@
+"""From history to a model: keep a sample of the past, cut windows out of it, fit, calibrate, and judge the result.
+
+    history   a sample of one partition's past, with the spans of its alerts; fills while the stream runs
+    corpus    blocks of the past as training sees them, joined over partitions, and the windows cut out of them
+    profile   learns how each channel behaves while its sensor is healthy
+    recipe    sizes and steps of a fit; known without torch
+    fit       Corpus -> Model: leaves out anomalous blocks, scales, optimises, calibrates
+    gate      why a candidate must not replace the model in use
+
+`fit.prepare` and `fit.fit` are the doors. Guaranteed: the same corpus and recipe give the same weights on the same
+machine. Nothing here knows a clock, a process or a file: `monitor.training` runs it in a child process.
+"""

@@ -1,10 +1,10 @@
 """Blocks of the past as training sees them, and the windows cut out of them.
 
 A block is one window length of an asset's steps. Neighbouring blocks join into runs, out of which windows are cut at
-every step; two neighbours of every ten blocks are held out.
+every step. Two neighbours of every ten blocks are held out.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -12,18 +12,20 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from monitor.core.records import Bools, Floats, State, Times
-from monitor.core.state import pack_names, unpack_names
+from monitor.core.state import Column, Table, check_state, pack_names, unfit, unpack_distinct
 
-MANY = 100  # blocks; with fewer, wait until somebody has given ten on end
-FEW = 8  # blocks of an asset; half as many do not suffice for a scale of its own (training.LEAST_ROWS)
-_DTYPES = {
-    "channels": "u1",
-    "assets": "u1",
-    "step_ms": "i8",
-    "asset": "i8",
-    "end": "i8",
-    "values": "f4",
-    "observed": "?",
+MANY = 100  # blocks; with fewer, wait until an asset has given ten on end
+FEW = 8  # blocks of an asset; half as many do not suffice for a scale of its own (fit.LEAST_ROWS)
+
+STAGE = "history"
+TABLE: Table = {
+    "channels": Column("u1", ("channel bytes",)),
+    "assets": Column("u1", ("asset bytes",)),
+    "step_ms": Column("i8", (1,), low=1),
+    "asset": Column("i8", ("K",), low=0),
+    "end": Column("i8", ("K",)),
+    "values": Column("f4", ("K", "C", "L")),
+    "observed": Column("?", ("K", "C", "L")),
 }
 
 
@@ -43,7 +45,7 @@ class Corpus:
         return len(self.end)
 
     def take(self, keep: Bools) -> "Corpus":
-        """The blocks marked in `keep` (K,)."""
+        """Return the blocks marked in `keep` (K,)."""
         return Corpus(
             self.channels,
             self.assets,
@@ -56,25 +58,28 @@ class Corpus:
 
     @property
     def number(self) -> Times:
-        """Which block since 1970 each (K,) is."""
+        """Return the number (K,) of each block since 1970."""
         number: Times = (self.end // self.step_ms + 1) // self.values.shape[2]
         return number
 
     def every(self, spacing: int) -> "Corpus":
-        """The blocks whose number is a multiple of `spacing`: of every 2nd, every 2nd is every 4th."""
+        """Return the blocks whose number is a multiple of `spacing`: every 2nd of every 2nd is every 4th."""
         if spacing == 1:
             return self
         return self.take(self.number % spacing == 0)
 
     def of_assets(self, share: float) -> "Corpus":
-        """The blocks of about this share of the assets, chosen by name; those of a smaller share are among them."""
+        """Return the blocks of about this share of the assets, chosen by name.
+
+        The assets of a smaller share are among those of a larger one.
+        """
         if share == 1:
             return self
         places = np.array([int.from_bytes(sha256(name.encode()).digest()[8:16]) / 2**64 for name in self.assets])
         return self.take((places < share)[self.asset])
 
     def pack(self) -> State:
-        """As arrays, to hand over to another process or to keep."""
+        """Return the corpus as arrays, to be stored or handed to another process."""
         return {
             "channels": pack_names(self.channels),
             "assets": pack_names(self.assets),
@@ -87,64 +92,60 @@ class Corpus:
 
     @classmethod
     def unpack(cls, state: State) -> "Corpus":
-        """The inverse of `pack`. Raises ValueError if the arrays do not fit together."""
-        check_dtypes(state, _DTYPES)
-        channels, assets = tuple(unpack_names(state["channels"])), tuple(unpack_names(state["assets"]))
-        values, observed, asset, end = state["values"], state["observed"], state["asset"], state["end"]
-        if state["step_ms"].shape != (1,) or state["step_ms"][0] < 1:
-            raise ValueError(f"history: step_ms is {state['step_ms'].tolist()}, expected one number of at least 1")
-        if len(set(channels)) < len(channels) or len(set(assets)) < len(assets):
-            raise ValueError("history names an asset or a channel twice")
-        K = end.size
-        if values.ndim != 3 or values.shape[:2] != (K, len(channels)) or observed.shape != values.shape:
-            raise ValueError(f"history: values {values.shape}, observed {observed.shape}, expected ({K}, C, L)")
-        if end.shape != (K,) or asset.shape != (K,) or np.any((asset < 0) | (asset >= len(assets))):
-            raise ValueError("history: a block names an asset that is not there")
-        return cls(channels, assets, int(state["step_ms"][0]), asset, end, values, observed)
+        """Return the corpus that was packed. Raises ValueError if the arrays do not fit together."""
+        sizes = check_state(STAGE, state, TABLE)
+        channels = unpack_distinct(STAGE, "channels", state["channels"])
+        assets = unpack_distinct(STAGE, "assets", state["assets"])
+        if len(channels) != sizes["C"]:
+            raise unfit(STAGE, "channels", f"{len(channels)} names", sizes["C"])
+        highest = int(state["asset"].max(initial=-1))
+        if highest >= len(assets):
+            raise unfit(STAGE, "asset", f"up to {highest}", f"below {len(assets)}, the number of assets")
 
-
-def check_dtypes(state: State, dtypes: Mapping[str, str]) -> None:
-    """Raises ValueError unless all these arrays of a history are there and hold such numbers."""
-    for name, dtype in dtypes.items():
-        if name not in state:
-            raise ValueError(f"history lacks {name}")
-        if state[name].dtype != np.dtype(dtype):
-            raise ValueError(f"history: {name} is {state[name].dtype}, expected {np.dtype(dtype)}")
+        step_ms = int(state["step_ms"][0])
+        blocks = (state[name] for name in ("asset", "end", "values", "observed"))
+        return cls(tuple(channels), tuple(assets), step_ms, *blocks)
 
 
 def join(parts: Sequence[Corpus]) -> Corpus:
-    """The blocks of several partitions as one corpus over all their channels, those of the first part first.
+    """Return the blocks of several partitions as one corpus over all their channels, those of the first part first.
 
     Raises ValueError if there is no part, or steps or window lengths differ.
     """
     if not parts or len({(part.step_ms, part.values.shape[2]) for part in parts}) != 1:
         raise ValueError("expected one or more parts of equal step and window length")
+
     channels = tuple(dict.fromkeys(name for part in parts for name in part.channels))
     assets = tuple(dict.fromkeys(name for part in parts for name in part.assets))
     code = {name: number for number, name in enumerate(assets)}
     renamed = [np.array([code[name] for name in part.assets], np.int64)[part.asset] for part in parts]
+
+    # One part at a time, so that no more than the parts and the result are in memory.
     K = sum(len(part) for part in parts)
     shape = (K, len(channels), parts[0].values.shape[2])
-    values, observed, begin = np.empty(shape, np.float32), np.empty(shape, np.bool_), 0
-    for part in parts:  # one at a time, so that no more than the parts and the result are held
+    values, observed = np.empty(shape, np.float32), np.empty(shape, np.bool_)
+    begin = 0
+    for part in parts:
         place = slice(begin, begin + len(part))
         values[place], observed[place] = reorder(part.values, part.observed, part.channels, channels)
         begin += len(part)
+
     ends = np.concatenate([part.end for part in parts])
     return Corpus(channels, assets, parts[0].step_ms, np.concatenate(renamed), ends, values, observed)
 
 
 def gather(parts: Iterable[Corpus], most_bytes: int) -> Corpus | None:
-    """`join` of parts as they come, with so many blocks that they and `cut` fit into `most_bytes`; None without any.
+    """Join parts as they come, with so few blocks that they and `cut` fit into `most_bytes`; None without any.
 
-    If they do not fit, every second block of all is left out, and again; where assets have few each, every second asset
-    instead. Until all are joined, no more than that and one part is held.
+    If they do not fit, every second block of all is left out, as often as needed. Where assets have few blocks each,
+    every second asset is left out instead. Until all are joined, no more than that and one part is in memory.
     """
     kept: list[Corpus] = []
     spacing, share = 1, 1.0
     for part in parts:
         if len(part):
             kept.append(part.every(spacing).of_assets(share))
+
         while (size := _bytes(kept)) > most_bytes:
             fewer = [each.every(2 * spacing) for each in kept]
             assets = {each.assets[code] for each in kept for code in np.unique(each.asset).tolist()}
@@ -152,7 +153,8 @@ def gather(parts: Iterable[Corpus], most_bytes: int) -> Corpus | None:
                 share /= 2
                 kept = [each.of_assets(share) for each in kept]
             else:
-                spacing, kept = 2 * spacing, fewer
+                spacing *= 2
+                kept = fewer
     return join(kept) if any(len(part) for part in kept) else None
 
 
@@ -163,7 +165,7 @@ def _bytes(parts: Sequence[Corpus]) -> int:
 
 
 def reorder(values: Floats, observed: Bools, old: Sequence[str], new: Sequence[str]) -> tuple[Floats, Bools]:
-    """Blocks (K, C, L) of channels `old` as blocks of channels `new`; a new channel was not observed."""
+    """Return blocks (K, C, L) of channels `old` as blocks of channels `new`; an added channel was not observed."""
     shape = (len(values), len(new), values.shape[2])
     moved, seen = np.full(shape, np.nan, np.float32), np.zeros(shape, np.bool_)
     place = {name: column for column, name in enumerate(old)}
@@ -187,36 +189,40 @@ class Cut:
         return len(self.starts)
 
     def take(self, index: Times) -> tuple[Floats, Bools, Times]:
-        """Values (m, C, L), observed (m, C, L) and asset codes (m,) of the windows at `index` (m,)."""
+        """Return values (m, C, L), observed (m, C, L) and asset codes (m,) of the windows at `index` (m,)."""
         begin = self.starts[index]
         values = sliding_window_view(self.rows, self.length, axis=0)[begin]
         observed = sliding_window_view(self.seen, self.length, axis=0)[begin]
         return values, observed, self.asset[begin]
 
     def spread(self, most: int) -> Times:
-        """Indices of at most `most` windows, evenly spaced."""
+        """Return the indices of at most `most` windows, evenly spaced."""
         count = min(most, len(self))
         return np.arange(count) * len(self) // max(count, 1)
 
 
 def cut(corpus: Corpus) -> Cut:
-    """Every window that lies in blocks following one another without a hole."""
+    """Return every window within blocks that follow one another without a hole."""
     K, C, L = corpus.values.shape
     order = np.lexsort((corpus.end, corpus.asset))
     asset, end = corpus.asset[order], corpus.end[order]
+
+    # A window may begin at any row of a block that another one follows, otherwise only at the block's first row.
     joins = (asset[1:] == asset[:-1]) & (np.diff(end) == L * corpus.step_ms)
     begins = np.repeat(np.append(joins, False), L) if K else np.zeros(0, np.bool_)
-    begins[::L] = True  # a window may begin at any row of a block that another follows, else only at its first
+    begins[::L] = True
+
     rows = corpus.values[order].transpose(0, 2, 1).reshape(K * L, C)
     seen = corpus.observed[order].transpose(0, 2, 1).reshape(K * L, C)
     return Cut(rows, seen, np.repeat(asset, L), np.flatnonzero(begins), L)
 
 
 def held_out(corpus: Corpus) -> Bools:
-    """Which blocks (K,) are held out: two neighbours of every ten of an asset.
+    """Return which blocks (K,) are held out: two neighbours of every ten of an asset.
 
-    Where that is all or none of at least MANY, since many assets gave few blocks each and all in the same minutes, each
-    asset begins to count elsewhere. That depends on its name alone, so that what was held out is so next time, too.
+    Where many assets gave few blocks each, all in the same minutes, that may be all or none of them. From MANY blocks
+    on, each asset then begins to count at another place. The place depends on the asset's name alone, so a block that
+    was held out is held out the next time, too.
     """
     pair = corpus.number // 2
     held: Bools = pair % 5 == 4

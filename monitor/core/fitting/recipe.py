@@ -1,11 +1,11 @@
-"""How to fit a model. Known without torch: settings build it."""
+"""How to fit a model. Known without torch, so that settings can build it."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to fit."""
+    """Sizes of the network, and how it is trained. The settings check the ranges."""
 
     hidden: int = 32
     latent: int = 12
@@ -14,6 +14,6 @@ class Recipe:
     steps: int = 800
     batch: int = 128
     learning_rate: float = 2e-3
-    patience: int = 8  # looks at the held-out windows without improvement before it stops
+    patience: int = 8  # checks of the held-out windows without improvement before it stops
     worst: float = 0.02  # share of blocks left out that the incumbent scores highest
     seed: int = 0

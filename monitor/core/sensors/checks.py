@@ -1,38 +1,38 @@
-"""Tells a faulty sensor from a faulty machine: cheap checks of each channel, beside the model.
+"""Sensor checks: cheap checks of each channel that tell a faulty sensor from a faulty machine.
 
     frozen    one value repeated far more often than in the channel's history, within its range there
     dropout   no reading for far longer than in the history, while other channels of the asset have some
     jump      a spike of one step, ten times the largest change in the history, with the other channels at rest
     limits    outside the limits that the settings give the channel
 
-A channel is judged by its habits (`habits`); without them only by limits. The cells of a channel that is found faulty
-are masked: they count as not observed, for the score and for training, back to where the fault began as far as the
-window reaches. The detector puts in their place what it expects.
+A channel is judged by its profile. Without one it is judged by limits only. The cells of a faulty channel are masked:
+they count as not observed, for the score and for training, back to the beginning of the fault as far as the window
+reaches. The detector puts the expected values in their place.
 
-What looks like a faulty sensor and is a machine must not be masked. A machine that stops freezes many channels at once,
-often at a value it never had while it ran. So a channel is frozen only if it stands within its range, if no other one
-came to rest within TOGETHER steps of it, and if at most half of the channels that usually move are at rest; what was
-once taken for the machine's rest stays so until the channel moves. A spike is a jump only if no other channel moved
-more than it usually does.
+A machine that stops must not be masked, though it looks like faulty sensors: it freezes many channels at once, often
+at a value they never had while it ran. So a channel is frozen only if its value is within its range, if no other
+channel came to rest within TOGETHER steps of it, and if at most half of the judged channels are at rest. A channel
+that was once found at rest with the machine stays so until it moves. A spike is a jump only if no other channel
+changed by more than it usually does.
 
-Guaranteed: everything is a function of the sequence of windows, however it is cut into batches. Work is done on columns
-over all assets; only assets with masked cells, next to none in a healthy plant, are looked at one by one.
-It knows no score, and raises no alert (see `sensor_alerts`).
+Guaranteed: everything is a function of the sequence of windows, however it is cut into batches. The work is done on
+columns over all assets. Only assets with masked cells, next to none in a healthy plant, are visited one by one.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from monitor.core.arrays import NEVER, extend, pick_columns
+from monitor.core.arrays import NEVER, places
 from monitor.core.records import Bools, Floats, State, Times, WindowBatch, join_windows
+from monitor.core.sensors import mask
 from monitor.core.sensors.mask import CellMask, SensorFaults, join_faults
 from monitor.core.sensors.profile import SensorProfile
-from monitor.core.state import pack_names, unpack_names
+from monitor.core.state import Column, Columns, Table, check_state, pack_names, unfit, unpack_distinct
 from monitor.core.windows.new_steps import Counts, NewSteps
 
 FAULTS = ("", "limits", "dropout", "frozen", "jump")  # by number; of several the first is named
@@ -42,143 +42,160 @@ FACTOR = 3  # if rests end by chance, and the longest of n was r, one of 3 r has
 JUMPS = 10.0  # times the largest change in the history
 TOGETHER = 5  # steps
 PAIRS = 2**20  # of channels compared at once: 8 MB
-_HELD: dict[str, tuple[str, float]] = {  # of each asset and channel, after its newest window: dtype, first value
-    "value": ("f4", np.nan),  # read last
-    "repeats": ("i8", 0),  # of that value in a row
-    "since": ("i8", NEVER),  # step at which it was read first
-    "seen": ("i8", NEVER),  # step of the newest reading
-    "silent": ("i8", 0),  # steps since, with readings of other channels
-    "spiked": ("i8", NEVER),  # step of the newest jump
-    "frozen": ("?", 0),  # whether it was found so
-    "dropped": ("?", 0),
-    "spared": ("?", 0),  # whether it is at rest because the machine is
+
+_STAGE = "sensors"
+_TABLE: Table = {  # of each asset and channel, after the asset's newest window
+    "channels": Column("u1", ("bytes",)),
+    "counts": Column("i8", (2,), low=0),
+    "end": Column("i8", fill=NEVER),  # step of the newest window
+    "value": Column("f4", ("A", "C"), fill=np.nan),  # the newest reading
+    "repeats": Column("i8", ("A", "C")),  # of that value in a row
+    "since": Column("i8", ("A", "C"), fill=NEVER),  # step at which it was read first
+    "seen": Column("i8", ("A", "C"), fill=NEVER),  # step of the newest reading
+    "silent": Column("i8", ("A", "C")),  # steps since then in which other channels had readings
+    "spiked": Column("i8", ("A", "C"), fill=NEVER),  # step of the newest jump
+    "frozen": Column("?", ("A", "C")),
+    "dropped": Column("?", ("A", "C")),
+    "machine_rest": Column("?", ("A", "C")),  # at rest because the machine is
 }
 
 
-class _Faults(NamedTuple):
-    """Where (T, C) what was found at each new step."""
+@dataclass(frozen=True, slots=True)
+class SensorOptions:
+    """How sensors are checked. The settings check the ranges."""
+
+    length: int  # L, steps of a window
+    step_ms: int
+    min_observed: float  # share of a window's cells that must be left for it to be scored
+    low: Mapping[str, float]  # smallest possible reading by channel, in the channel's unit
+    high: Mapping[str, float]  # largest possible reading by channel
+    skip: Sequence[str]  # channels that are judged by low and high only
+
+
+class _Marks(NamedTuple):
+    """Where (T, C) something was found at each new step."""
 
     outside: Bools
     dropped: Bools
     frozen: Bools
     jumps: Bools  # at the step after
-    spared: Bools  # no fault: at rest because the machine is
+    machine_rest: Bools  # no fault: at rest because the machine is
 
 
 class Sensors:
-    """The state of every sensor of one partition. `counts` is cumulative."""
+    """The state of every sensor of one partition. `counts` only grows."""
 
-    def __init__(
-        self,
-        *,
-        length: int,
-        step_ms: int,
-        min_observed: float,
-        low: Mapping[str, float],
-        high: Mapping[str, float],
-        skip: Sequence[str],
-    ) -> None:
-        """Limits by channel, in its own unit; channels in `skip` are judged by nothing but these."""
-        self._length, self._step_ms, self._min_observed = length, step_ms, min_observed
-        self._given_low, self._given_high, self._skip = low, high, frozenset(skip)
+    def __init__(self, options: SensorOptions) -> None:
         self.counts = {"cells_doubted": 0, "windows_skipped_doubted": 0}
+        self._options = options
+        self._length = options.length
+        self._step_ms = options.step_ms
         self._channels: tuple[str, ...] = ()
-        self._end: Times = np.empty(0, np.int64)  # (A,) step of the newest window
-        self._held = {name: np.empty((0, 0), dtype) for name, (dtype, _) in _HELD.items()}  # (A, C)
-        self._doubts = CellMask(length)
+        self._columns = Columns(_STAGE, _TABLE)
+        self._mask = CellMask(options.length)
 
     def use(self, channels: tuple[str, ...], profile: SensorProfile | None) -> None:
-        """Judge these channels by these habits from the next window on; what is known of them is kept."""
-        known = {name: column for column, name in enumerate(self._channels)}
-        source = np.array([known.get(name, -1) for name in channels], np.intp)
+        """Judge these channels by this profile from the next window on; the state of known channels is kept."""
         if channels != self._channels:
-            self._held = {name: pick_columns(self._held[name], source, fill) for name, (_, fill) in _HELD.items()}
-            self._doubts.remap(source)
+            source = places(channels, self._channels)
+            self._columns.pick(source)
+            self._mask.pick(source)
             self._channels = channels
-        self._low = np.array([self._given_low.get(name, -np.inf) for name in channels], np.float32)
-        self._limited = not {*self._given_low, *self._given_high}.isdisjoint(channels)
-        self._high = np.array([self._given_high.get(name, np.inf) for name in channels], np.float32)
-        nothing = np.full(len(channels), -1, np.float32)
-        self._usual = profile or SensorProfile(nothing, nothing, nothing, nothing, nothing)
-        skipped = np.array([name in self._skip for name in channels], np.bool_)
 
-        def limit(habit: Floats, allowed: npt.NDArray[Any]) -> Floats:
-            return np.where((habit < 0) | skipped, np.inf, allowed).astype(np.float32)
+        low, high = self._options.low, self._options.high
+        self._low = np.array([low.get(name, -np.inf) for name in channels], np.float32)
+        self._high = np.array([high.get(name, np.inf) for name in channels], np.float32)
+        self._limited = not {*low, *high}.isdisjoint(channels)
 
-        rest, hole, change = self._usual.rest, self._usual.hole, self._usual.change
-        self._rest = limit(rest, np.maximum(LEAST, FACTOR * (rest + 1)))  # (C,)
-        self._hole = limit(hole, np.maximum(LEAST, FACTOR * (hole + 1)))
-        self._jump = limit(change, np.minimum(JUMPS * change.astype(np.float64), np.finfo(np.float32).max))
+        self._profile = profile or SensorProfile.unknown(len(channels))
+        rest, hole, change = self._profile.rest, self._profile.hole, self._profile.change
+        largest = np.minimum(JUMPS * change.astype(np.float64), np.finfo(np.float32).max)
+        self._rest = self._tolerated(rest, np.maximum(LEAST, FACTOR * (rest + 1)))  # (C,)
+        self._hole = self._tolerated(hole, np.maximum(LEAST, FACTOR * (hole + 1)))
+        self._jump = self._tolerated(change, largest)
+
+    def _tolerated(self, usual: Floats, limit: npt.NDArray[Any]) -> Floats:
+        """Return `limit` (C,), and infinity for channels that are skipped or whose `usual` value is not known."""
+        skipped = np.array([name in self._options.skip for name in self._channels], np.bool_)
+        return np.where((usual < 0) | skipped, np.inf, limit).astype(np.float32)
 
     def update(self, windows: WindowBatch) -> tuple[WindowBatch, SensorFaults | None]:
-        """The windows with masked cells marked, without those of which too little is left; None if all is well."""
+        """Mask the cells of faulty sensors and drop windows with too few cells left. Faults are None if none is found.
+
+        The faults have a row for each window that is returned.
+        """
         if not len(windows):
             return windows, None
-        self._reserve(int(windows.assets.max()) + 1)
-        if not (steps := NewSteps(windows, self._end, self._step_ms)).cuts:
+        self._columns.reserve(int(windows.assets.max()) + 1)
+        steps = NewSteps(windows, self._columns["end"], self._step_ms)
+        if not steps.cuts:
             return self._judge(windows, steps)
+
+        # An asset has a second run of steps after a gap: each part is judged after the part before has left its state.
         parts = []
         for begin, end in pairwise((0, *steps.cuts, len(windows))):
             part = windows.take(np.arange(begin, end))
-            parts.append(self._judge(part, NewSteps(part, self._end, self._step_ms)))
-        marked, findings = zip(*parts, strict=True)
-        return join_windows(marked), join_faults(marked, findings)
+            parts.append(self._judge(part, NewSteps(part, self._columns["end"], self._step_ms)))
+        masked, faults = zip(*parts, strict=True)
+        return join_windows(masked), join_faults(masked, faults)
 
     def _judge(self, windows: WindowBatch, steps: NewSteps) -> tuple[WindowBatch, SensorFaults | None]:
-        """The same for windows among which no asset has a second run of steps."""
-        counts = Counts(steps, self._held)
-        faults = self._faults(steps, counts, windows)
-        frozen, dropped, findings = faults.frozen, faults.dropped, None
-        if (marks := faults.outside | dropped | frozen).any() or faults.jumps.any() or self._doubts.touch(steps):
+        """Do the same as `update` for windows of which no asset has a second run of steps."""
+        counts = Counts(steps, self._columns)
+        marks = self._marks(steps, counts, windows)
+
+        faults = None
+        any_mark = marks.outside | marks.dropped | marks.frozen
+        if any_mark.any() or marks.jumps.any() or self._mask.affects(steps):
             begun = [
-                (frozen & ~steps.shifted(frozen, self._held["frozen"]), counts.since),
-                (dropped & ~steps.shifted(dropped, self._held["dropped"]), counts.seen_at),
+                (marks.frozen & ~steps.shifted(marks.frozen, self._columns["frozen"]), counts.since),
+                (marks.dropped & ~steps.shifted(marks.dropped, self._columns["dropped"]), counts.seen_at),
             ]
-            masked, cells = self._doubts.update(steps, marks, begun, faults.jumps)
-            self.counts["cells_doubted"] += cells
-            findings = self._findings(windows, masked, steps, counts, faults)
-            windows, findings = self._marked(windows, masked, findings)
-        self._hold(steps, counts, faults)
-        return windows, findings
+            cells, found = self._mask.update(steps, any_mark, begun, marks.jumps)
+            self.counts["cells_doubted"] += found
+            faults = self._faults(windows, cells, steps, counts, marks)
+            windows, faults = self._masked(windows, cells, faults)
+
+        self._keep(steps, counts, marks)
+        return windows, faults
 
     def forget(self, row: int) -> None:
-        """As if this row had never had a window: it is another asset's now."""
-        if row < len(self._end):
-            self._end[row] = NEVER
-            for name, (_, fill) in _HELD.items():
-                self._held[name][row] = fill
-            self._doubts.forget(row)
+        """Clear the row; it is reused for another asset."""
+        self._columns.clear(row)
+        self._mask.forget(row)
 
-    def _faults(self, steps: NewSteps, counts: Counts, windows: WindowBatch) -> _Faults:
+    def _marks(self, steps: NewSteps, counts: Counts, windows: WindowBatch) -> _Marks:
         frozen, dropped = counts.repeats >= self._rest, counts.silent >= self._hole
-        spared = np.zeros_like(frozen)
+
+        machine_rest = np.zeros_like(frozen)
         if frozen.any():
-            spared = frozen & counts.in_this_rest(self._of_machines(frozen, counts), "spared")
-            frozen &= ~spared
+            machine_rest = frozen & counts.in_this_rest(self._with_machine(frozen, counts), "machine_rest")
+            frozen &= ~machine_rest
+
         if dropped.any():
             dropped &= counts.seen_at(slice(None)) != NEVER  # a channel that the asset never had is not missed
+
         outside = np.zeros_like(frozen)
         if self._limited:
             outside = steps.seen & ((steps.values < self._low) | (steps.values > self._high))
-        return _Faults(outside, dropped, frozen, self._jumps(steps, counts, windows), spared)
+        return _Marks(outside, dropped, frozen, self._jumps(steps, counts, windows), machine_rest)
 
-    def _findings(
-        self,
-        windows: WindowBatch,
-        masked: Bools,
-        steps: NewSteps,
-        counts: Counts,
-        faults: _Faults,
+    def _faults(
+        self, windows: WindowBatch, masked: Bools, steps: NewSteps, counts: Counts, marks: _Marks
     ) -> SensorFaults:
-        """What `faults` say of each window at its newest step."""
-        tail, back = steps.tail, np.argsort(steps.order)  # of each window, asset by asset; and into their own order
-        spiked = counts.latest(faults.jumps, steps.step - 1, "spiked")
+        """Return the faults of each window at its newest step; `masked` (B, C, L)."""
+        tail, back = steps.tail, np.argsort(steps.order)  # windows asset by asset, and back into their own order
+        spiked = counts.latest(marks.jumps, steps.step - 1, "spiked")
         recent = steps.step[:, None] - spiked < self._length
-        found = [each[tail] for each in (faults.outside, faults.dropped, faults.frozen, recent)]
+        found = [each[tail] for each in (marks.outside, marks.dropped, marks.frozen, recent)]
         fault = np.select(found, [LIMITS, DROPOUT, FROZEN, JUMP], 0)[back].astype(np.int8)
         dropout, frozen = fault == DROPOUT, fault == FROZEN
+
+        silent_since = (counts.seen_at(tail)[back] + 1) * self._step_ms
+        frozen_since = (counts.since(tail)[back] + 1) * self._step_ms
         end = np.broadcast_to(windows.ends[:, None], fault.shape)
-        begin = (counts.seen_at(tail)[back] + 1) * self._step_ms, (counts.since(tail)[back] + 1) * self._step_ms
+
+        # Of limits and jumps the score is how many cells of the window are masked.
         some, many = np.flatnonzero(fault.any(1)), np.zeros(fault.shape)
         many[some] = masked[some].sum(2)
         score = np.select([dropout, frozen], [counts.silent[tail][back], counts.repeats[tail][back]], many)
@@ -186,38 +203,46 @@ class Sensors:
             fault,
             score.astype(np.float32),
             np.select([dropout, frozen], [self._hole, self._rest], 1).astype(np.float32),
-            np.select([dropout, frozen], begin, end),
+            np.select([dropout, frozen], [silent_since, frozen_since], end),
         )
 
-    def _marked(self, windows: WindowBatch, masked: Bools, findings: SensorFaults) -> tuple[WindowBatch, SensorFaults]:
+    def _masked(self, windows: WindowBatch, masked: Bools, faults: SensorFaults) -> tuple[WindowBatch, SensorFaults]:
+        """Return windows and faults with the cells `masked` (B, C, L), without windows of which too little is left."""
         place = np.flatnonzero(masked.any((1, 2)))  # of a few assets, mostly
         values, observed, part = windows.values.copy(), windows.observed.copy(), masked[place]
-        values[place] = np.where(part & ~observed[place], np.float32(np.nan), values[place])  # nothing was read there
+
+        # A masked cell keeps its reading, for charts. A value that was only carried forward there goes.
+        values[place] = np.where(part & ~observed[place], np.float32(np.nan), values[place])
         observed[place] &= ~part
-        marked = replace(windows, values=values, observed=observed, masked=masked)
+        result = replace(windows, values=values, observed=observed, masked=masked)
+
         share = np.count_nonzero(observed[place], axis=(1, 2)) / part[:1].size
-        few = place[share < self._min_observed]
+        few = place[share < self._options.min_observed]
         if not len(few):
-            return marked, findings
+            return result, faults
         self.counts["windows_skipped_doubted"] += len(few)
         kept = np.delete(np.arange(len(windows)), few)
-        return marked.take(kept), findings.take(kept)
+        return result.take(kept), faults.take(kept)
 
-    def _of_machines(self, frozen: Bools, counts: Counts) -> Bools:
-        """Where (T, C) a channel that is `frozen` so far is at rest because the machine is."""
+    def _with_machine(self, frozen: Bools, counts: Counts) -> Bools:
+        """Return where (T, C) a channel that seems `frozen` is at rest because the machine is."""
         rows = np.flatnonzero(frozen.any(1))
         judged = np.isfinite(self._rest)
         near = self._near(counts.since(rows), judged & (counts.repeats[rows] > 0))
         most = 2 * frozen[rows].sum(1) > np.count_nonzero(judged)
         value = counts.value[rows]
-        within = (value >= self._usual.low) & (value <= self._usual.high)
+        within = (value >= self._profile.low) & (value <= self._profile.high)
+
         found = np.zeros_like(frozen)
         found[rows] = frozen[rows] & (~within | near | most[:, None])
         return found
 
     @staticmethod
     def _near(since: Times, resting: Bools) -> Bools:
-        """Whether (n, C) another channel of those `resting` (n, C) came to rest about when this one did."""
+        """Return whether (n, C) another channel of those `resting` (n, C) came to rest about when this one did.
+
+        `since` (n, C) are the steps at which the channels came to rest.
+        """
         n, C = since.shape
         found, others = np.empty((n, C), np.bool_), ~np.eye(C, dtype=np.bool_)
         for begin in range(0, n, size := max(1, PAIRS // C**2)):
@@ -227,70 +252,67 @@ class Sensors:
         return found
 
     def _jumps(self, steps: NewSteps, counts: Counts, windows: WindowBatch) -> Bools:
-        """Where (T, C) a reading shows that the one before it was a jump."""
+        """Return where (T, C) a reading shows that the reading before it was a jump."""
+        usual = self._profile.change
         with np.errstate(over="ignore"):
             found: Bools = np.abs(steps.values - counts.prior) > self._jump
             if not found.any():
                 return found
+
+            # Of the few candidates: base, peak and now are three steps in a row of the same window.
             found &= (steps.column >= 2)[:, None]
             rows = np.flatnonzero(found.any(1))
             at, column = steps.window[rows], steps.column[rows]
             peak, base, now = windows.values[at, :, column - 1], windows.values[at, :, column - 2], steps.values[rows]
             seen = windows.observed[at, :, column - 1] & windows.observed[at, :, column - 2] & steps.seen[rows]
+
+            # Up and down again by far more than usual, back where it was, and no other channel moved.
             up, down = np.where(seen, peak - base, 0), np.where(seen, now - peak, 0)
-            back = np.abs(now - base) <= self._usual.change
+            back = np.abs(now - base) <= usual
             sharp = (np.abs(up) > self._jump) & (np.abs(down) > self._jump) & (up * down < 0) & back
-            moved = np.maximum(np.abs(up), np.abs(down)) > np.where(self._usual.change < 0, np.inf, self._usual.change)
+            moved = np.maximum(np.abs(up), np.abs(down)) > np.where(usual < 0, np.inf, usual)
         found[rows] &= sharp & (moved.sum(1) == 1)[:, None]
         return found
 
-    def _hold(self, steps: NewSteps, counts: Counts, faults: _Faults) -> None:
-        """Keep what the newest steps leave behind."""
+    def _keep(self, steps: NewSteps, counts: Counts, marks: _Marks) -> None:
+        """Write the state after the newest step of each asset."""
         last = steps.newest
-        spiked = counts.latest(faults.jumps, steps.step - 1, "spiked")
-        value, repeats, silent = counts.value[last], counts.repeats[last], counts.silent[last]
-        since, seen = counts.since(last), counts.seen_at(last)
-        flags = (faults.frozen[last], faults.dropped[last], faults.spared[last])
-        now = (value, repeats, since, seen, silent, spiked[last], *flags)
-        for name, left in zip(_HELD, now, strict=True):
-            self._held[name][steps.row[last]] = left
-        self._end[steps.row[last]] = steps.step[last]
-
-    def _reserve(self, assets: int) -> None:
-        self._end = extend(self._end, assets, NEVER)
-        self._held = {name: extend(self._held[name], assets, fill) for name, (_, fill) in _HELD.items()}
+        state = {
+            "end": steps.step[last],
+            "value": counts.value[last],
+            "repeats": counts.repeats[last],
+            "since": counts.since(last),
+            "seen": counts.seen_at(last),
+            "silent": counts.silent[last],
+            "spiked": counts.latest(marks.jumps, steps.step - 1, "spiked")[last],
+            "frozen": marks.frozen[last],
+            "dropped": marks.dropped[last],
+            "machine_rest": marks.machine_rest[last],
+        }
+        rows = steps.row[last]
+        for name, array in state.items():
+            self._columns[name][rows] = array
 
     def save_state(self) -> State:
-        """Everything a later `load_state` needs to go on exactly from here, as arrays."""
-        A = int(np.count_nonzero(np.cumsum(self._end[::-1] != NEVER)))  # rows up to the last one in use
-        held = {name: array[:A].copy() for name, array in self._held.items()}
-        counts = np.array(list(self.counts.values()), np.int64)
-        names = pack_names(self._channels)
-        return {"channels": names, "counts": counts, "end": self._end[:A].copy(), **held, **self._doubts.save_state()}
+        """Return everything that `load_state` needs to continue exactly from here, as arrays."""
+        return self._columns.save(
+            channels=pack_names(self._channels),
+            counts=np.array(list(self.counts.values()), np.int64),
+            **self._mask.save(len(self._channels)),
+        )
 
     def load_state(self, state: State) -> None:
-        """Go on from what `save_state` gave; from nothing, as in older snapshots. `use` must follow.
+        """Continue from a saved state; `use` must follow.
 
-        Raises ValueError, and changes nothing, if it does not fit.
+        Raises ValueError, and changes nothing, if the state does not fit.
         """
-        if not state:
-            return
-        names = {"channels", "counts", "end", *_HELD}
-        doubts = {key: array for key, array in state.items() if key not in names}
-        if not names <= state.keys():
-            raise ValueError(f"state of sensors lacks {sorted(names - state.keys())}")
-        channels = tuple(unpack_names(state["channels"]))
-        if len(set(channels)) < len(channels):
-            raise ValueError("state of sensors names a channel twice")
-        A, C = state["end"].size, len(channels)
-        shapes: dict[str, tuple[str, tuple[int, ...]]] = {"counts": ("i8", (2,)), "end": ("i8", (A,))}
-        shapes |= {name: (dtype, (A, C)) for name, (dtype, _) in _HELD.items()}
-        for name, (dtype, shape) in shapes.items():
-            if state[name].dtype != np.dtype(dtype) or state[name].shape != shape:
-                found = f"{state[name].dtype} {state[name].shape}"
-                raise ValueError(f"state of sensors: {name} is {found}, expected {np.dtype(dtype)} {shape}")
-        self._doubts.load_state(doubts, A, C)
-        self._channels = channels
+        sizes = check_state(_STAGE, state, {**_TABLE, **mask.TABLE}, P=self._length - 1)
+        channels = unpack_distinct(_STAGE, "channels", state["channels"])
+        if len(channels) != sizes["C"]:
+            raise unfit(_STAGE, "channels", f"{len(channels)} names", sizes["C"])
+        self._mask.check(_STAGE, state)
+
+        self._columns.load(state)
+        self._mask.load(state)
+        self._channels = tuple(channels)
         self.counts = dict(zip(self.counts, state["counts"].tolist(), strict=True))
-        self._end = state["end"].copy()
-        self._held = {name: state[name].copy() for name in _HELD}

@@ -1,10 +1,10 @@
 """How the readings of each channel behave while its sensor is healthy, learned from the same history as the model.
 
-A sensor that sticks, falls silent or spikes is told from a healthy one by how it behaved before: a setpoint rests for
-hours and is well, a pressure that reads the same six times is not. One profile holds for the whole class, so that a new
-machine is judged from its first window on. `fitting.profile` learns profiles, `sensors.checks` judges by them.
+A sensor that sticks, falls silent or spikes is recognised by comparison with its own past: a setpoint rests for hours
+and is well, a pressure that reads the same six times is not. One profile holds for the whole class, so a new machine
+is judged from its first window on. `fitting.profile` learns profiles, `checks` judges by them.
 
-With an incumbent its profile stays, as its scaling does: what was found faulty since is masked in the history, so a
+With an incumbent model its profile stays, as its scaling does. Faults found since then are masked in the history, so a
 new profile would take the masked cells for the channel's nature.
 """
 
@@ -19,7 +19,7 @@ NOT_JUDGED = -1.0
 
 @dataclass(frozen=True, slots=True)
 class SensorProfile:
-    """Of each channel, in its own unit; NOT_JUDGED where nothing can be said."""
+    """Limits of healthy behaviour per channel, in its own unit; NOT_JUDGED where the history shows none."""
 
     rest: Floats  # (C,) most repetitions of one value in a row
     hole: Floats  # (C,) most steps in a row without a reading while other channels of the asset had one
@@ -27,9 +27,16 @@ class SensorProfile:
     low: Floats  # (C,) smallest reading
     high: Floats  # (C,) largest reading
 
+    @classmethod
+    def unknown(cls, channels: int) -> "SensorProfile":
+        """Return the profile of `channels` of which nothing is known, so that none is judged."""
+        nothing = np.full(channels, NOT_JUDGED, np.float32)
+        return cls(nothing, nothing, nothing, nothing, nothing)
+
     def check(self, channels: int) -> None:
-        """Raises ValueError unless there is a number for each of `channels`."""
+        """Raise ValueError unless every array has a float32 for each of `channels`."""
         for name in self.__slots__:
             array = getattr(self, name)
             if array.shape != (channels,) or array.dtype != np.float32:
-                raise ValueError(f"habits: {name} is {array.dtype} {array.shape}, expected float32 ({channels},)")
+                found = f"{array.dtype} {array.shape}"
+                raise ValueError(f"sensor profile: {name} is {found}, expected float32 ({channels},)")

@@ -6,16 +6,12 @@ step here can an asset go on from what was held: after a gap a second run of ste
 one. A batch with such runs says where it has to be cut, and each part is to be told by itself.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from monitor.core.arrays import NEVER, Index, first_of_run, last_of_run
 from monitor.core.records import Bools, Floats, Times, WindowBatch
+from monitor.core.state import Columns
 
-Held = Mapping[str, npt.NDArray[Any]]
 Rows = Index | slice
 
 
@@ -79,7 +75,7 @@ def _cuts(before: Index, after: Index) -> list[int]:
 class Counts:
     """What is counted along new steps, (T, C) each, going on from `held` (A, C) of each asset."""
 
-    def __init__(self, steps: NewSteps, held: Held) -> None:
+    def __init__(self, steps: NewSteps, held: Columns) -> None:
         self._steps, self._held = steps, held
         seen, place = steps.seen, np.arange(len(steps.row))[:, None]
         self._begin = steps.begin[:, None]

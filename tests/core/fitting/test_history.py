@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.core.fitting.corpus import FEW, Corpus, gather, join
-from monitor.core.fitting.history import History
+from monitor.core.fitting.history import History, HistoryOptions
 from monitor.core.records import Alert, AlertState, Partition
 from tests.core.machines import ASSETS, CHANNELS, STEP, L, history, rows, windows
 
@@ -41,7 +41,10 @@ def test_blocks_do_not_overlap_and_cover_all() -> None:
 def test_the_cut_into_batches_does_not_matter(cuts: list[int]) -> None:
     """However windows come in batches, and however often again, the same blocks are kept."""
     values = rows(10 * L)
-    whole, parts = history(values), History(budget=1000, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=0)
+    whole, parts = (
+        history(values),
+        History(HistoryOptions(budget=1000, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=0)),
+    )
     batch = windows(values)
     bounds = sorted({0, len(batch), *(cut for cut in cuts if cut < len(batch))})
     for begin, end in pairwise(bounds):
@@ -63,7 +66,7 @@ def test_a_full_history_is_thinned_not_forgotten() -> None:
 
 def test_the_budget_holds_with_more_assets_than_room() -> None:
     """With more assets than the budget has room for, the newest blocks stay."""
-    kept = History(budget=3, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=0)
+    kept = History(HistoryOptions(budget=3, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=0))
     batch = windows(rows(L))
     for number in range(5):
         kept.add(batch.take(np.array([0])), [f"asset-{number}"], CHANNELS)
@@ -73,14 +76,14 @@ def test_the_budget_holds_with_more_assets_than_room() -> None:
 
 def test_what_is_older_than_the_horizon_goes_first() -> None:
     """A full history drops what lies beyond the horizon before it thins out the rest."""
-    kept = History(budget=10, length=L, step_ms=STEP, horizon_ms=4 * L * STEP, guard_ms=0)
+    kept = History(HistoryOptions(budget=10, length=L, step_ms=STEP, horizon_ms=4 * L * STEP, guard_ms=0))
     kept.add(windows(rows(8 * L)), ASSETS, CHANNELS)
     assert spans(kept.normal()) == {(name, (n * L - 1) * STEP) for name in ASSETS for n in range(4, 9)}
 
 
 def test_the_horizon_holds_before_the_history_is_full() -> None:
     """What is older than the horizon is neither learned nor, but for a sixteenth more, kept."""
-    kept = History(budget=1000, length=L, step_ms=STEP, horizon_ms=16 * L * STEP, guard_ms=0)
+    kept = History(HistoryOptions(budget=1000, length=L, step_ms=STEP, horizon_ms=16 * L * STEP, guard_ms=0))
     batch = windows(rows(40 * L))
     for begin in range(0, len(batch), 50):
         kept.add(batch.take(np.arange(begin, min(begin + 50, len(batch)))), ASSETS, CHANNELS)
@@ -90,7 +93,7 @@ def test_the_horizon_holds_before_the_history_is_full() -> None:
 
 def test_an_alert_at_the_edge_of_the_horizon_keeps_its_guard() -> None:
     """A block within the guard of an alert that itself lies beyond the horizon is not learned."""
-    kept = History(budget=6, length=L, step_ms=STEP, horizon_ms=2 * L * STEP, guard_ms=L * STEP)
+    kept = History(HistoryOptions(budget=6, length=L, step_ms=STEP, horizon_ms=2 * L * STEP, guard_ms=L * STEP))
     kept.note([alert(4 * L * STEP, (4 * L + 1) * STEP)])
     kept.add(windows(rows(8 * L)), ASSETS, CHANNELS)
     assert spans(kept.normal()) == {("a", (n * L - 1) * STEP) for n in (7, 8)} | {
@@ -103,7 +106,7 @@ def test_an_asset_that_is_read_in_some_steps_only_has_a_history(every: int) -> N
     """Blocks end with a reading, wherever on the grid that falls, do not overlap, and join where they can."""
     batch = windows(rows(40 * L))
     part = batch.take(np.flatnonzero((batch.ends // STEP) % every == 0))
-    kept = History(budget=1000, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=0)
+    kept = History(HistoryOptions(budget=1000, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=0))
     kept.add(part, ASSETS, CHANNELS)
     ends = np.sort(kept.normal().end[kept.normal().asset == 0]) // STEP
     assert len(ends) >= 25
@@ -141,11 +144,11 @@ def test_the_guard_band_reaches_beyond_the_alert() -> None:
 def test_load_state_continues_identically() -> None:
     """A history that was saved and loaded keeps, thins and leaves out the same blocks as one that never stopped."""
     batch = windows(rows(40 * L))
-    one = History(budget=30, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=L * STEP)
+    one = History(HistoryOptions(budget=30, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=L * STEP))
     half = np.arange(len(batch) // 2)
     one.add(batch.take(half), ASSETS, CHANNELS)
     one.note([alert(5 * L * STEP, 6 * L * STEP), alert(30 * L * STEP, None, "b")])
-    two = History(budget=30, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=L * STEP)
+    two = History(HistoryOptions(budget=30, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=L * STEP))
     two.load_state(one.save_state())
     for each in (one, two):
         each.add(batch, ASSETS, CHANNELS)
@@ -157,12 +160,12 @@ def test_load_state_continues_identically() -> None:
 def test_a_state_that_does_not_fit_is_refused() -> None:
     """Loading the state of another window length, or one with a part missing, raises ValueError and changes nothing."""
     made = history(rows(6 * L))
-    other = History(budget=30, length=2 * L, step_ms=STEP, horizon_ms=10**9, guard_ms=0)
-    with pytest.raises(ValueError, match="window length"):
+    other = History(HistoryOptions(budget=30, length=2 * L, step_ms=STEP, horizon_ms=10**9, guard_ms=0))
+    with pytest.raises(ValueError, match=f"history: values is of {L} steps, expected {2 * L}"):
         other.load_state(made.save_state())
     state = made.save_state()
     for name in state:
-        with pytest.raises(ValueError, match="history"):
+        with pytest.raises(ValueError, match=f"history: {name} is missing"):
             made.load_state({key: value for key, value in state.items() if key != name})
     assert len(made) == 12
 
@@ -170,7 +173,7 @@ def test_a_state_that_does_not_fit_is_refused() -> None:
 def test_joining_brings_channels_together() -> None:
     """Joined parts have the channels of all; a channel a part does not know was not observed in it."""
     one = history(rows(4 * L)).normal()
-    made = History(budget=30, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=0)
+    made = History(HistoryOptions(budget=30, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=0))
     made.add(windows(rows(4 * L, 1)[:, :, :2]), ("b", "c"), ("pressure", "speed"))
     whole = join([one, made.normal()])
     assert whole.channels == (*CHANNELS, "speed")

@@ -3,20 +3,20 @@
 import numpy as np
 import pytest
 
-from monitor.core.sensors.checks import FAULTS, LEAST, TOGETHER, Sensors
+from monitor.core.sensors.checks import FAULTS, LEAST, TOGETHER, SensorOptions, Sensors
 from monitor.core.sensors.profile import SensorProfile
 from tests.core.machines import ASSETS, CHANNELS, STEP, L, rows, windows
 
 C = len(CHANNELS)
-HABITS = SensorProfile(*(np.full(C, each, np.float32) for each in (0, 0, 0.5, -40, 40)))
+PROFILE = SensorProfile(*(np.full(C, each, np.float32) for each in (0, 0, 0.5, -40, 40)))
 
 
 def stage(
-    profile: SensorProfile | None = HABITS, low: float = -np.inf, min_observed: float = 0.5, skip: str = ""
+    profile: SensorProfile | None = PROFILE, low: float = -np.inf, min_observed: float = 0.5, skip: str = ""
 ) -> Sensors:
-    made = Sensors(
-        length=L, step_ms=STEP, min_observed=min_observed, low={"flow": low}, high={}, skip=[skip] if skip else []
-    )
+    skipped = [skip] if skip else []
+    options = SensorOptions(length=L, step_ms=STEP, min_observed=min_observed, low={"flow": low}, high={}, skip=skipped)
+    made = Sensors(options)
     made.use(CHANNELS, profile)
     return made
 
@@ -135,7 +135,7 @@ def test_a_silent_channel_is_missed_only_by_an_asset_that_had_it() -> None:
 
 
 def test_readings_beyond_their_limits_are_doubted_one_by_one() -> None:
-    """Outside the limits given a reading counts as not observed, whatever the habits are; of skipped channels, too."""
+    """Outside the limits given a reading counts as not observed, whatever the profile; of skipped channels, too."""
     values = rows(100)
     values[0, 50:53, 0] = -30.0
     for made in (stage(low=-20), stage(None, low=-20), stage(low=-20, skip="flow")):
@@ -143,7 +143,7 @@ def test_readings_beyond_their_limits_are_doubted_one_by_one() -> None:
         assert made.counts["cells_doubted"] == 3
 
 
-def test_without_habits_or_with_a_skipped_channel_nothing_is_held_against_it() -> None:
+def test_without_a_profile_or_with_a_skipped_channel_nothing_is_held_against_it() -> None:
     """A model of an older version knows no profile, and a channel in `skip` is not held to its own."""
     assert found(stuck(0), stage(None)) == set()
     assert found(stuck(0), stage(skip="flow")) == set()
@@ -170,10 +170,10 @@ def test_a_gap_breaks_what_is_counted() -> None:
 
 
 def test_what_is_known_of_a_channel_goes_with_its_name() -> None:
-    """Under a model with other channels, a channel's state and doubts stay its own."""
+    """Under a model with other channels, a channel's state and masked cells stay its own."""
     made = stage()
     made.update(windows(stuck(0)[:1, :50]))
-    made.use(("new", "flow", "pressure"), HABITS)
+    made.use(("new", "flow", "pressure"), PROFILE)
     state = made.save_state()
     assert state["repeats"][0].tolist() == [0, 9, 0]
     assert state["masked"][0].sum(1).tolist() == [0, 9, 0]
@@ -182,14 +182,15 @@ def test_what_is_known_of_a_channel_goes_with_its_name() -> None:
 @pytest.mark.parametrize(
     ("name", "array", "words"),
     [
-        ("value", None, "lacks"),
-        ("repeats", np.zeros((2, 3), np.int32), "repeats is int32"),
-        ("channels", np.frombuffer(b'["a","a","b"]', np.uint8), "names a channel twice"),
+        ("value", None, "missing"),
+        ("repeats", np.zeros((2, 3), np.int32), "int32"),
+        ("channels", np.frombuffer(b'["a","a","b"]', np.uint8), "'a' twice"),
+        ("channels", np.frombuffer(b'["a","b"]', np.uint8), "2 names"),
         ("channels", np.frombuffer(b"[" * 100_000, np.uint8), "nested deep"),
-        ("masked_rows", np.array([7], np.int64), "names an asset that is not there"),
-        ("masked_rows", np.array([0, 0], np.int64), "different rows"),
-        ("masked", np.zeros((1, 2, 2), np.bool_), "cells are bool"),
-        ("extra", np.zeros(1), "state of doubts holds"),
+        ("counts", np.array([-1, 0]), "-1"),
+        ("masked_rows", np.array([7], np.int64), "7"),
+        ("masked", np.zeros((1, 2, 2), np.bool_), r"\(1, 2, 2\)"),
+        ("extra", np.zeros(1), "unknown"),
     ],
 )
 def test_a_state_that_does_not_fit_is_refused(name: str, array: np.ndarray | None, words: str) -> None:
@@ -199,11 +200,20 @@ def test_a_state_that_does_not_fit_is_refused(name: str, array: np.ndarray | Non
     state = made.save_state()
     broken = {**state, name: array} if array is not None else {k: v for k, v in state.items() if k != name}
     fresh = stage()
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=f"state of sensors: {name}.*{words}"):
         fresh.load_state(broken)
     assert fresh.save_state()["end"].size == 0
-    fresh.load_state({})  # a snapshot of an older version has none
     fresh.load_state(state)
     assert {key: each.tobytes() for key, each in fresh.save_state().items()} == {
         k: v.tobytes() for k, v in state.items()
     }
+
+
+def test_a_state_that_masks_a_row_twice_is_refused() -> None:
+    """Two masks of one asset contradict each other; the row is named."""
+    made = stage()
+    made.update(windows(stuck(0)[:, :60]))
+    state = made.save_state()
+    broken = {"masked_rows": np.array([0, 0]), "masked": np.repeat(state["masked"], 2, axis=0)}
+    with pytest.raises(ValueError, match=r"masked_rows is \[0, 0\], expected distinct"):
+        stage().load_state(state | broken)

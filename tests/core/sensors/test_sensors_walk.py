@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from monitor.core.fitting.history import History
+from monitor.core.fitting.history import History, HistoryOptions
 from monitor.core.model.detector import Detector
 from monitor.core.model.model import Model
 from monitor.core.pipeline import Pipeline
@@ -67,7 +67,7 @@ def test_what_is_doubted_is_replaced_by_what_the_others_say(channel: int) -> Non
 def test_doubted_cells_are_neither_observed_nor_an_input_of_training() -> None:
     """In the history a masked cell has no value, and blocks from the fault's beginning to its alert are left out."""
     outputs = walk(stuck())[1]
-    history = History(budget=1000, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=0)
+    history = History(HistoryOptions(budget=1000, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=0))
     history.add(outputs[0].windows, ASSETS, CHANNELS)
     history.note(alert for alert in alerts(outputs) if alert.cause == "sensor")
     kept = history.normal()
