@@ -8,24 +8,17 @@ from monitor.core.threshold.budget import Budget, BudgetForecast
 from monitor.settings.tree import Settings
 
 
-def shape(settings: Settings) -> dict[str, Any]:
-    """What budget and alerting have in common: when an anomaly becomes an alert, and when it is over."""
-    alerting, windows = settings.alerting, settings.windows
-    return {
-        "on_delay_ms": round(alerting.on_delay_s * 1000),
-        "off_delay_ms": round(alerting.off_delay_s * 1000),
-        "deadband": alerting.deadband,
-        "gap_ms": (windows.max_gap + 1) * windows.step_ms,
-    }
-
-
 def make_budget(settings: Settings) -> Budget:
     """The margins of one partition, in their first state."""
+    options = settings.alerting.options(settings.windows)
     return Budget(
         alarms_per_day=settings.alerting.alarms_per_day,
         margin=settings.threshold.margin,
         step_ms=settings.windows.step_ms,
-        **shape(settings),
+        on_delay_ms=options.on_delay_ms,
+        off_delay_ms=options.off_delay_ms,
+        deadband=options.deadband,
+        gap_ms=options.gap_ms,
     )
 
 

@@ -35,7 +35,7 @@ from monitor.service.backends import (
     make_snapshots,
     make_source,
 )
-from monitor.service.budget_outlook import make_budget, shape
+from monitor.service.budget_outlook import make_budget
 from monitor.settings.live import live_settings, with_live
 from monitor.settings.tree import Role, Settings
 from monitor.store.base import Blobs
@@ -56,27 +56,17 @@ STATE_FORMAT = 2  # of snapshots; raise it when a stage saves other columns, so 
 
 def make_pipeline(settings: Settings, partition: Partition) -> Pipeline:
     """The stages of one partition, in their first state."""
-    alerting, windows, sensors = settings.alerting, settings.windows, settings.sensors
+    windows, sensors = settings.windows, settings.sensors
+    options = settings.alerting.options(windows)
     return Pipeline(
         settings.message_format(),
         Windows(**settings.windows.arguments()),
         Threshold(**settings.threshold.arguments()),
         make_budget(settings),
-        MachineAlerts(
-            detector=settings.name,
-            partition=partition,
-            critical_ratio=alerting.critical_ratio,
-            update_ms=round(alerting.update_s * 1000),
-            **shape(settings),
-        ),
+        MachineAlerts(settings.name, partition, options),
         Sensors(sensors.options(windows)),
         Clocks(sensors.clock_options(windows)),
-        SensorAlerts(
-            detector=settings.name,
-            partition=partition,
-            on_delay_ms=round(alerting.on_delay_s * 1000),
-            off_delay_ms=round(alerting.off_delay_s * 1000),
-        ),
+        SensorAlerts(settings.name, partition, options),
         NewAssets(length=windows.length, step_ms=windows.step_ms),
         live=live_settings(settings),
     )

@@ -5,6 +5,7 @@ Ranges are never wider than what the stages in monitor/core accept. Combinations
 
 from typing import Any, Literal
 
+from monitor.core.alerts.lifecycle import AlertOptions
 from monitor.core.decode.format import Format
 from monitor.core.sensors.checks import SensorOptions
 from monitor.core.sensors.clocks import ClockOptions
@@ -266,3 +267,14 @@ class AlertingSection(Section):
         low=1,
         high=86_400,
     )
+
+    def options(self, windows: WindowsSection) -> AlertOptions:
+        """Return the options of alerts. A hole that restarts an asset's window also ends a pending alert."""
+        return AlertOptions(
+            on_delay_ms=round(self.on_delay_s * 1000),
+            off_delay_ms=round(self.off_delay_s * 1000),
+            deadband=self.deadband,
+            critical_ratio=self.critical_ratio,
+            update_ms=round(self.update_s * 1000),
+            gap_ms=(windows.max_gap + 1) * windows.step_ms,
+        )

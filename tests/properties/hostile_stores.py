@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from monitor.core.alerts.lifecycle import AlertOptions
 from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.decode.format import Format
@@ -251,6 +252,7 @@ def pipeline() -> Pipeline:
 
 def new_pipeline() -> Pipeline:
     delays: dict[str, Any] = {"on_delay_ms": 2000, "off_delay_ms": 5000, "deadband": 0.05, "gap_ms": 60_000}
+    options = AlertOptions(critical_ratio=3.0, update_ms=10_000, **delays)
     holes = {"lateness_ms": 0, "max_gap": 8, "max_fill": 2, "idle": 30}
     most = {"max_assets": 100, "max_channels": 8, "new_assets": 100, "forget_ms": 3_600_000}
     made = Pipeline(
@@ -258,10 +260,10 @@ def new_pipeline() -> Pipeline:
         Windows(step_ms=STEP, length=L, min_observed=0.5, **most, **holes),
         Threshold(percentile=99.0, margin=1.1, memory=500, warm=100, clip=1.2, refresh=8),
         Budget(alarms_per_day=1000.0, margin=1.1, step_ms=STEP, **delays),
-        MachineAlerts(detector="d", partition=READINGS, critical_ratio=3.0, update_ms=10_000, **delays),
+        MachineAlerts("d", READINGS, options),
         Sensors(SensorOptions(length=L, step_ms=STEP, min_observed=0.5, low={}, high={CHANNELS[0]: LIMIT}, skip=())),
         Clocks(ClockOptions(tolerance_ms=30_000, wait_ms=31 * STEP, step_ms=STEP)),
-        SensorAlerts(detector="d", partition=READINGS, on_delay_ms=2000, off_delay_ms=5000),
+        SensorAlerts("d", READINGS, options),
         NewAssets(length=L, step_ms=STEP),
     )
     made.use(Detector(model()))

@@ -156,4 +156,4 @@ def test_state_does_not_depend_on_cuts_or_on_moving(
         loaded.load_state(moving.save_state())
         moving = loaded
     assert found == wanted
-    assert moving.save_state()["watches"].tobytes() == whole.save_state()["watches"].tobytes()
+    assert moving.save_state()["alerts"].tobytes() == whole.save_state()["alerts"].tobytes()

@@ -9,6 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monitor.core.alerts.lifecycle import AlertOptions
 from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.records import Partition, ScoreBatch, ThresholdBatch, WindowBatch
 from monitor.core.threshold.budget import (
@@ -42,7 +43,7 @@ def fired(options: dict[str, Any], margin: float, stream: list[Row]) -> list[tup
     windows = WindowBatch(assets, ends, nothing[:, :, None], np.ones((len(own), 1, 1), np.bool_), np.array(own))
     scores = ScoreBatch(score, nothing, nothing, nothing, nothing)
     limits = ThresholdBatch(limit, score > limit, np.ones(len(own), np.bool_))
-    stage = MachineAlerts(detector="d", partition=Partition("p", 0), critical_ratio=1000.0, update_ms=10**12, **options)
+    stage = MachineAlerts("d", Partition("p", 0), AlertOptions(critical_ratio=1000.0, update_ms=10**12, **options))
     alerts = stage.update(windows, scores, limits, [str(row) for row in range(9)], "", lambda _: ())
     return [(int(alert.asset), alert.position) for alert in alerts if alert.sequence == 0]
 

@@ -195,7 +195,7 @@ def test_alerts_that_came_to_nothing_are_counted(held: PartitionState) -> None:
     batch = rows(400)
     batch[1, 300:301, 1] += 8.0
     push(held, batch[:, :300], 0)
-    held.pipeline.alerting._on_delay_ms = 60_000
+    held.pipeline.alerting._lifecycle._on_delay_ms = 60_000
     MetricsRecorder(metrics, LOG).count([], push(held, batch[:, 300:], 300))
     suppressed = gauges(metrics, "monitor_alerts_suppressed_total")
     assert suppressed['{reason="short"}'] >= 1

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from monitor.core.alerts.lifecycle import AlertOptions
 from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.records import Alert, ChannelShare, Partition, ScoreBatch, ThresholdBatch, WindowBatch
 
@@ -18,11 +19,9 @@ PARTITION = Partition("plant", 3)
 LIMIT = 0.5  # of every window; a power of two, so that ratios are exact
 
 
-def alerting(**changes: Any) -> MachineAlerts:
+def alerting(detector: str = "line-1", partition: Partition = PARTITION, **changes: Any) -> MachineAlerts:
     """A stage that fires after 2 s and resolves after 3 s of ratios below 0.75; 4.0 is critical."""
-    settings: dict[str, Any] = {
-        "detector": "line-1",
-        "partition": PARTITION,
+    options = {
         "on_delay_ms": 2000,
         "off_delay_ms": 3000,
         "deadband": 0.25,
@@ -30,7 +29,7 @@ def alerting(**changes: Any) -> MachineAlerts:
         "update_ms": 10_000,
         "gap_ms": 60_000,
     }
-    return MachineAlerts(**settings | changes)
+    return MachineAlerts(detector, partition, AlertOptions(**options | changes))
 
 
 def feed(stage: MachineAlerts, rows: Sequence[Row], model: str = "m1", limit: float = LIMIT) -> list[Alert]:
@@ -272,25 +271,6 @@ def test_an_empty_batch_changes_nothing() -> None:
     feed(stage, one(2))
     assert feed(stage, []) == []
     assert stage.states() == {0: "pending"}
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"on_delay_ms": -1}, "delays"),
-        ({"off_delay_ms": -1}, "delays"),
-        ({"update_ms": -1}, "delays"),
-        ({"deadband": 1.0}, "deadband"),
-        ({"deadband": -0.1}, "deadband"),
-        ({"deadband": float("nan")}, "deadband"),
-        ({"critical_ratio": 0.9}, "critical_ratio"),
-        ({"critical_ratio": float("nan")}, "critical_ratio"),
-    ],
-)
-def test_settings_out_of_range_are_refused(change: dict[str, Any], message: str) -> None:
-    """A setting out of range raises ValueError that names it."""
-    with pytest.raises(ValueError, match=message):
-        alerting(**change)
 
 
 def test_a_gap_forgets_what_was_pending() -> None:

@@ -22,7 +22,7 @@ def test_a_restored_stage_goes_on_identically(cut: int) -> None:
     assert restored.states() == stage.states()
     assert before + feed(restored, STORY[cut:]) == wanted
     feed(stage, STORY[cut:])
-    assert restored.save_state()["watches"].tobytes() == stage.save_state()["watches"].tobytes()
+    assert restored.save_state()["alerts"].tobytes() == stage.save_state()["alerts"].tobytes()
 
 
 def test_saved_state_is_not_shared() -> None:
@@ -30,9 +30,9 @@ def test_saved_state_is_not_shared() -> None:
     stage = alerting()
     feed(stage, one(2, 2, 2))
     state = stage.save_state()
-    before = state["watches"].copy()
+    before = state["alerts"].copy()
     feed(stage, one(9, since=4))
-    assert state["watches"].tobytes() == before.tobytes()
+    assert state["alerts"].tobytes() == before.tobytes()
 
 
 def test_a_number_that_is_not_finite_is_not_saved() -> None:
@@ -47,17 +47,17 @@ def packed(change: dict[str, Any]) -> np.ndarray:
     """A saved state of one firing alert with some fields changed; `alert.` changes those of the record."""
     stage = alerting()
     feed(stage, one(2, 2, 2))
-    (watch,) = json.loads(stage.save_state()["watches"].tobytes())
+    (life,) = json.loads(stage.save_state()["alerts"].tobytes())
     for name, value in change.items():
-        place = watch["alert"] if name.startswith("alert.") else watch
+        place = life["alert"] if name.startswith("alert.") else life
         place[name.removeprefix("alert.")] = value
-    return np.frombuffer(json.dumps([watch]).encode(), np.uint8)
+    return np.frombuffer(json.dumps([life]).encode(), np.uint8)
 
 
 @pytest.mark.parametrize(
-    ("watches", "message"),
+    ("packed_lives", "message"),
     [
-        (np.zeros(1), "one array of bytes"),
+        (np.zeros(1), "alerts is float64"),
         (np.frombuffer(b"", np.uint8), "truncated"),
         (np.frombuffer(b"[{]", np.uint8), "malformed"),
         (np.frombuffer(b'[{"asset": "\xff"}]', np.uint8), "utf-8"),
@@ -69,36 +69,37 @@ def packed(change: dict[str, Any]) -> np.ndarray:
         (packed({"peak": True}), "got `bool`"),
         (packed({"last": 1.5}), "got `float`"),
         (packed({"alert.channels": [{}]}), "missing required field"),
-        (packed({"offset": 11}), "another detector or partition"),
-        (packed({"asset": "fan"}), "another detector or partition"),
-        (packed({"alert.id": "x"}), "published as firing of pump"),
-        (packed({"alert.state": "resolved"}), "published as resolved"),
+        (packed({"offset": 11}), r"alerts\[0\].id is .* of another detector"),
+        (packed({"asset": "fan"}), r"alerts\[0\].id is .* for fan"),
+        (packed({"alert.id": "x"}), r"alerts\[0\].alert is x, firing, of pump"),
+        (packed({"alert.state": "resolved"}), r"alerts\[0\].alert is .*, resolved, of pump"),
     ],
 )
-def test_state_that_does_not_fit_is_refused_whole(watches: np.ndarray, message: str) -> None:
+def test_state_that_does_not_fit_is_refused_whole(packed_lives: np.ndarray, message: str) -> None:
     """Anything but a saved state raises ValueError that says why, and the stage stays as it was."""
     stage = alerting()
     feed(stage, [(1, 1, 2.0)])
     with pytest.raises(ValueError, match=message):
-        stage.load_state({"watches": watches})
+        stage.load_state({"alerts": packed_lives})
     assert stage.states() == {1: "pending"}
 
 
 def test_state_with_other_arrays_is_refused() -> None:
     """A state that lacks its array or has another raises ValueError."""
     state = alerting().save_state()
-    for wrong in ({}, state | {"more": np.zeros(1)}):
-        with pytest.raises(ValueError, match="one array of bytes"):
-            alerting().load_state(wrong)
+    with pytest.raises(ValueError, match="alerts is missing"):
+        alerting().load_state({})
+    with pytest.raises(ValueError, match="more is unknown"):
+        alerting().load_state(state | {"more": np.zeros(1)})
 
 
 def test_a_row_twice_is_refused() -> None:
     """Two states of one asset raise ValueError."""
     stage = alerting()
     feed(stage, one(2))
-    (watch,) = json.loads(stage.save_state()["watches"].tobytes())
-    with pytest.raises(ValueError, match=r"rows must ascend, got \[0, 0\]"):
-        stage.load_state({"watches": np.frombuffer(json.dumps([watch, watch]).encode(), np.uint8)})
+    (life,) = json.loads(stage.save_state()["alerts"].tobytes())
+    with pytest.raises(ValueError, match=r"alerts is of \[\(0, ''\), \(0, ''\)\], expected ascending"):
+        stage.load_state({"alerts": np.frombuffer(json.dumps([life, life]).encode(), np.uint8)})
 
 
 def test_state_of_another_partition_is_refused() -> None:
@@ -106,5 +107,5 @@ def test_state_of_another_partition_is_refused() -> None:
     stage = alerting()
     feed(stage, one(2))
     for other in (alerting(partition=Partition("plant", 4)), alerting(detector="line-2")):
-        with pytest.raises(ValueError, match="another detector or partition"):
+        with pytest.raises(ValueError, match="another detector, partition or window"):
             other.load_state(stage.save_state())

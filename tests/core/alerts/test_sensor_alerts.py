@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from monitor.core.alerts.lifecycle import AlertOptions
 from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.records import Alert, Partition, ScoreBatch, WindowBatch
 from monitor.core.sensors.checks import FAULTS
@@ -18,7 +19,15 @@ STEP = 1000
 
 
 def stage(on_delay_ms: int = 2000, off_delay_ms: int = 3000, detector: str = "d") -> SensorAlerts:
-    return SensorAlerts(detector=detector, partition=PARTITION, on_delay_ms=on_delay_ms, off_delay_ms=off_delay_ms)
+    options = AlertOptions(
+        on_delay_ms=on_delay_ms,
+        off_delay_ms=off_delay_ms,
+        deadband=0.1,
+        critical_ratio=2.0,
+        update_ms=0,
+        gap_ms=0,  # for machines only
+    )
+    return SensorAlerts(detector, PARTITION, options)
 
 
 def feed(made: SensorAlerts, story: str, *, since: int = 0, cut: int = 100) -> list[Alert]:
@@ -116,8 +125,8 @@ def test_states_tell_the_most_urgent_sensor() -> None:
     ("change", "words"),
     [
         ({"row": -1}, "Expected `int` >= 0"),
-        ({"offset": 7}, "of another detector or partition"),
-        ({"fault": "jump"}, "of another detector or partition"),
+        ({"offset": 7}, "of another detector, partition or window"),
+        ({"fault": "jump"}, "of another detector, partition or window"),
         ({"alert": None, "peak": None}, "Expected `float`"),
         ({"alert": {}}, "missing required field"),
     ],
@@ -126,11 +135,11 @@ def test_a_state_that_does_not_fit_is_refused(change: dict[str, object], words: 
     """A watch that is misshapen or of another detector is refused, and nothing is changed."""
     made = stage()
     feed(made, "ffff")
-    (watch,) = json.loads(made.save_state()["watches"].tobytes())
-    packed = np.frombuffer(json.dumps([{**watch, **change}]).encode(), np.uint8)
+    (life,) = json.loads(made.save_state()["alerts"].tobytes())
+    packed = np.frombuffer(json.dumps([{**life, **change}]).encode(), np.uint8)
     fresh = stage()
     with pytest.raises(ValueError, match=words):
-        fresh.load_state({"watches": packed})
+        fresh.load_state({"alerts": packed})
     assert fresh.states() == {}
 
 
@@ -138,13 +147,11 @@ def test_a_channel_is_watched_once() -> None:
     """Two watches of a channel, an array of another kind, or a record of another alert are refused."""
     made = stage()
     feed(made, "ffff")
-    (watch,) = json.loads(made.save_state()["watches"].tobytes())
-    twice = np.frombuffer(json.dumps([watch, watch]).encode(), np.uint8)
-    foreign = {**watch, "alert": {**watch["alert"], "id": "x"}}
-    for state in ({"watches": twice}, {"watches": np.zeros(1)}, {"other": twice}):
-        with pytest.raises(ValueError, match=r"names a channel twice|one array of bytes"):
+    (life,) = json.loads(made.save_state()["alerts"].tobytes())
+    twice = np.frombuffer(json.dumps([life, life]).encode(), np.uint8)
+    foreign = {**life, "alert": {**life["alert"], "id": "x"}}
+    for state in ({"alerts": twice}, {"alerts": np.zeros(1)}, {"other": twice}):
+        with pytest.raises(ValueError, match=r"\(0, 'flow'\), \(0, 'flow'\)|alerts is float64|alerts is missing"):
             stage().load_state(state)
-    with pytest.raises(ValueError, match="published as another one"):
-        stage().load_state({"watches": np.frombuffer(json.dumps([foreign]).encode(), np.uint8)})
-    with pytest.raises(ValueError, match="delays must not be negative"):
-        stage(on_delay_ms=-1)
+    with pytest.raises(ValueError, match=r"alerts\[0\].alert is x"):
+        stage().load_state({"alerts": np.frombuffer(json.dumps([foreign]).encode(), np.uint8)})

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from monitor.core.alerts.lifecycle import AlertOptions
 from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.model.model import LEVELS
 from monitor.core.records import Floats, Partition, ScoreBatch, ThresholdBatch, WindowBatch
@@ -139,7 +140,7 @@ def test_scores_with_a_heavy_tail_raise_as_many_alarms_as_allowed(alarms_per_day
     draw = np.random.default_rng(4)
     threshold = Threshold(percentile=99.5, margin=MARGIN, memory=10_000, warm=256, clip=1.05, refresh=32)
     stage = budget(alarms_per_day)
-    alerting = MachineAlerts(detector="d", partition=Partition("p", 0), critical_ratio=2.0, update_ms=10**9, **DELAYS)
+    alerting = MachineAlerts("d", Partition("p", 0), AlertOptions(critical_ratio=2.0, update_ms=10**9, **DELAYS))
     A, days, fired = 40, 15, 0
     names, calibration = [f"a{row}" for row in range(A)], np.linspace(0.1, 3, len(LEVELS)).astype(np.float32)
     tails = draw.uniform(0.15, 0.35, A)  # of the logarithm of the scores: some assets are noisier

@@ -1,0 +1,282 @@
+"""The life of an alert: pending, firing, resolved, in the sense of ISA-18.2.
+
+    normal ──active──► pending ──active, on_delay after the first──► firing ──quiet for off_delay──► normal
+                       pending ──not active──► normal, without a record
+
+A window is active if it is evidence of the fault, and quiet if it is evidence that the fault is over. A window that is
+neither leaves an alert as it is and ends a run of quiet windows, so a score that flaps around its limit is one alert.
+A pending alert is dropped if the next window comes more than `gap_ms` later: two lone anomalies with a night between
+them are not one that lasted the night.
+
+An asset has one life for the machine and one for each faulty sensor, keyed by (row, sensor).
+
+Guaranteed:
+1. All times are those of windows, so alerts are a function of the sequence of windows, however it is cut into batches.
+2. The id names the window that opened the alert (detector, topic, partition, offset, asset, end), and of a sensor's
+   alert the sensor and the fault. Clock, score and model are no part of it, so a replay gives the same ids.
+3. Only what is not normal has a state; in a healthy plant that is next to nothing.
+
+An asset that falls silent stays as it is, because silence is no evidence that a fault is over.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Annotated, NamedTuple
+
+import msgspec
+import numpy as np
+
+from monitor.core.records import Alert, ChannelShare, Ints, Partition, State
+from monitor.core.state import Column, check_state, pack, unfit, unpack
+
+_TABLE = {"alerts": Column("u1", ("bytes",))}  # JSON of all lives
+
+
+@dataclass(frozen=True, slots=True)
+class AlertOptions:
+    """When an anomaly becomes an alert, when the alert is over, and when it is published again."""
+
+    on_delay_ms: int
+    off_delay_ms: int
+    deadband: float  # a ratio below 1 - deadband is quiet
+    critical_ratio: float  # peak from which an alert is critical
+    update_ms: int  # least time between two updates of an alert that gets worse
+    gap_ms: int  # longest time between two windows of a pending alert
+
+
+class Observation(NamedTuple):
+    """One window of an asset or sensor, as evidence for or against its alert."""
+
+    row: int  # of the asset
+    asset: str
+    sensor: str  # empty = the machine, or its clock
+    fault: str  # of the sensor; empty = the machine
+    start: int  # ms UTC: since when, if this window opens an alert
+    end: int  # ms UTC: end of the window
+    position: int  # offset of the message that closed the window
+    ratio: float
+    active: bool
+    quiet_from: int | None  # ms UTC: from when quiet is counted, if this window begins a quiet run; None = not quiet
+
+
+class Change(Enum):
+    """The effect of a window on an alert that is firing afterwards, or was before."""
+
+    FIRED = auto()
+    LASTING = auto()  # it was firing, and the window is active
+    RESOLVED = auto()
+
+
+@dataclass(slots=True)
+class Life:
+    """An asset or sensor that is not normal: pending until `alert` is there."""
+
+    row: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+    sensor: str
+    asset: str
+    fault: str
+    id: str
+    opened: int  # end of the window that opened it
+    offset: int  # position of that window
+    start: int  # as published
+    peak: float
+    last: int  # end of the last active window
+    quiet_since: int | None = None
+    alert: Alert | None = None  # the record published last
+
+
+class Event(NamedTuple):
+    """A change, the window that caused it, and the life as it is after it."""
+
+    change: Change
+    window: Observation
+    life: Life
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """Fields of a record that depend on the kind of alert."""
+
+    severity: str
+    score: float
+    threshold: float
+    ratio: float
+    channels: tuple[ChannelShare, ...]
+    model: str
+    cause: str
+
+
+class Lifecycle:
+    """All alerts of one kind in one partition. `name` is that kind, for messages about a state."""
+
+    def __init__(
+        self, name: str, detector: str, partition: Partition, *, on_delay_ms: int, off_delay_ms: int, gap_ms: int | None
+    ) -> None:
+        self._name = name
+        self._detector = detector
+        self._partition = partition
+        self._on_delay_ms = on_delay_ms
+        self._off_delay_ms = off_delay_ms
+        self._gap_ms = gap_ms  # None = no limit
+        self._lives: dict[tuple[int, str], Life] = {}
+        self.suppressed = {"suppressed_short": 0, "suppressed_gap": 0}  # pending alerts that were dropped, by reason
+
+    def __len__(self) -> int:
+        return len(self._lives)
+
+    def rows(self) -> Ints:
+        """Return the asset rows that are not normal; a row may occur more than once."""
+        return np.fromiter((row for row, _ in self._lives), np.int32)
+
+    def sensors(self, row: int) -> Iterator[Life]:
+        """Yield the lives of one asset row by sensor."""
+        yield from sorted((life for (own, _), life in self._lives.items() if own == row), key=lambda life: life.sensor)
+
+    def observe(self, window: Observation) -> Event | None:
+        """Take a window in the order of the stream. Return the change of the alert, if it is or was firing."""
+        key = window.row, window.sensor
+        life = self._lives.get(key)
+
+        if life is not None and life.alert is None and self._is_gap(window.end - life.last):
+            self._drop(key, "suppressed_gap")
+            life = None
+
+        if life is None:
+            if not window.active:
+                return None
+            life = self._lives[key] = self._open(window)
+
+        if window.active:
+            life.peak = max(life.peak, window.ratio)
+            life.last = window.end
+
+        change = self._pending(life, window) if life.alert is None else self._firing(life, window)
+        return None if change is None else Event(change, window, life)
+
+    def _is_gap(self, span_ms: int) -> bool:
+        return self._gap_ms is not None and span_ms > self._gap_ms
+
+    def _open(self, window: Observation) -> Life:
+        return Life(
+            row=window.row,
+            sensor=window.sensor,
+            asset=window.asset,
+            fault=window.fault,
+            id=self._id(window.position, window.asset, window.end, window.sensor, window.fault),
+            opened=window.end,
+            offset=window.position,
+            start=window.start,
+            peak=window.ratio,
+            last=window.end,
+        )
+
+    def _pending(self, life: Life, window: Observation) -> Change | None:
+        if not window.active:
+            self._drop((life.row, life.sensor), "suppressed_short")
+            return None
+        return Change.FIRED if window.end - life.opened >= self._on_delay_ms else None
+
+    def _firing(self, life: Life, window: Observation) -> Change | None:
+        if window.quiet_from is None:
+            life.quiet_since = None
+            return Change.LASTING if window.active else None
+
+        # Resolve once all windows have been quiet for long enough.
+        if life.quiet_since is None:
+            life.quiet_since = window.quiet_from
+        if window.end - life.quiet_since < self._off_delay_ms:
+            return None
+        del self._lives[life.row, life.sensor]
+        return Change.RESOLVED
+
+    def _drop(self, key: tuple[int, str], reason: str) -> None:
+        del self._lives[key]
+        self.suppressed[reason] += 1
+
+    def publish(self, event: Event, details: Details) -> Alert:
+        """Make the record of an event and keep it as the one published last."""
+        life, resolved = event.life, event.change is Change.RESOLVED
+        life.alert = Alert(
+            id=life.id,
+            asset=life.asset,
+            state="resolved" if resolved else "firing",
+            start=life.start,
+            end=life.last if resolved else None,
+            time=event.window.end,
+            severity=details.severity,
+            score=details.score,
+            threshold=details.threshold,
+            ratio=details.ratio,
+            peak=life.peak,
+            channels=details.channels,
+            model=details.model,
+            detector=self._detector,
+            partition=self._partition,
+            offset=life.offset,
+            position=event.window.position,
+            sequence=0 if life.alert is None else life.alert.sequence + 1,
+            cause=details.cause,
+            fault=life.fault,
+        )
+        return life.alert
+
+    def _id(self, offset: int, asset: str, end: int, sensor: str, fault: str) -> str:
+        """Hash JSON, because JSON keeps the parts apart whatever characters a name holds."""
+        origin: list[str | int] = [self._detector, *self._partition, offset, asset, end]
+        if fault:
+            origin += [sensor, fault]
+        return hashlib.sha256(json.dumps(origin).encode()).hexdigest()[:32]
+
+    def open_alerts(self) -> list[Alert]:
+        """Return the record published last of every firing alert, by row and sensor. A restart publishes them again."""
+        return [life.alert for _, life in sorted(self._lives.items()) if life.alert is not None]
+
+    def states(self) -> dict[int, str]:
+        """Return "pending" or "firing" by asset row, the more urgent of several; normal assets are left out."""
+        found: dict[int, str] = {}
+        for (row, _), life in self._lives.items():
+            found[row] = "pending" if life.alert is None and found.get(row) != "firing" else "firing"
+        return found
+
+    def clear(self, row: int) -> None:
+        """Clear the row, which has no firing alert. It is reused for another asset."""
+        self._lives = {key: life for key, life in self._lives.items() if key[0] != row}
+
+    def save_state(self) -> State:
+        """Return the state as arrays, for `load_state`.
+
+        Raises ValueError if a record holds a number that is not finite, because JSON could not give it back.
+        """
+        state = {"alerts": pack([life for _, life in sorted(self._lives.items())])}
+        self._unpack(state)
+        return state
+
+    def load_state(self, state: State) -> None:
+        """Continue from a saved state. Raises ValueError, and changes nothing, if the state does not fit."""
+        lives = self._unpack(state)
+        for place, life in enumerate(lives):
+            self._check(f"alerts[{place}]", life)
+        self._lives = {(life.row, life.sensor): life for life in lives}
+
+    def _unpack(self, state: State) -> list[Life]:
+        check_state(self._name, state, _TABLE)
+        lives = unpack(self._name, "alerts", state["alerts"], list[Life])
+        keys = [(life.row, life.sensor) for life in lives]
+        if keys != sorted(set(keys)):
+            raise unfit(self._name, "alerts", f"of {keys[:20]}", "ascending rows and sensors")
+        return lives
+
+    def _check(self, place: str, life: Life) -> None:
+        """Raise ValueError unless a life is of this detector and partition and its record is its own."""
+        own = self._id(life.offset, life.asset, life.opened, life.sensor, life.fault)
+        if life.id != own:
+            found = f"{life.id}, of another detector, partition or window"
+            raise unfit(self._name, f"{place}.id", found, f"{own} for {life.asset}")
+
+        alert = life.alert
+        if alert is not None and (alert.id, alert.asset, alert.state) != (life.id, life.asset, "firing"):
+            found = f"{alert.id}, {alert.state}, of {alert.asset}"
+            raise unfit(self._name, f"{place}.alert", found, f"{life.id}, firing, of {life.asset}")
