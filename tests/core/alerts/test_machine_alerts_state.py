@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from monitor.core.records import Partition
-from tests.core.alerts.test_alerting import alerting, feed, one
+from tests.core.alerts.test_machine_alerts import alerting, feed, one
 
 STORY = one(0.5, 2, 2, 2.5, 1, 5, 0.1, 0.1, 0.9, 0.1, 0.1, 0.1, 0.1, 0.1, 3, 3, 3, 7)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.core.records import Alert
-from tests.core.alerts.test_alerting import NAMES, Row, alerting, feed
+from tests.core.alerts.test_machine_alerts import NAMES, Row, alerting, feed
 from tests.examples import examples
 
 Published = tuple[str, str, int, int, int | None, str, float, float, str]
