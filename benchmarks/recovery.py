@@ -134,7 +134,7 @@ def snapshot_age_s(daemon: Daemon) -> float:
 
 def joined(daemon: Daemon) -> float:
     """Seconds from the start of its clients to its first partition; the first time, nobody is missed in the group."""
-    (up,), taken = daemon.lines("health"), daemon.lines("partition assigned")
+    (up,), taken = daemon.lines("http server started"), daemon.lines("partition assigned")
     return float(round(taken[0]["at"] - up["at"], 2))
 
 
@@ -167,7 +167,7 @@ def killed(daemon: Daemon, feed: Feed, tail: Tail, plant: Plant) -> dict[str, An
 
 def phases(daemon: Daemon, killed_at: float, new_at: float) -> dict[str, Any]:
     """Where the time to the first new score went, by what the worker has logged."""
-    (up,) = daemon.lines("health")
+    (up,) = daemon.lines("http server started")
     taken = daemon.lines("partition assigned")
     assert all(line["restored"] for line in taken), "a partition was not restored"
     first, last = taken[0]["at"], taken[-1]["at"]

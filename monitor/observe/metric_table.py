@@ -188,7 +188,7 @@ TABLE = (
     _counter(
         "monitor_complaints_total",
         "Errors that clients of brokers and databases reported and recovered from.",
-        "Read the lines 'complaint' of the log.",
+        "Read the log events 'client error reported'.",
         of=("source", "outputs", "recorder source", "recorder"),
     ),
     _gauge(

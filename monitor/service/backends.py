@@ -234,7 +234,9 @@ def _noticed(metrics: Metrics) -> Callable[[Notice], None]:
 
     def tell(notice: Notice) -> None:
         metrics.add("monitor_store_notices_total", kind=notice.kind)
-        log.warning("set aside", kind=notice.kind, name=notice.name, moved=notice.quarantined, reason=notice.reason)
+        log.warning(
+            "file quarantined", kind=notice.kind, name=notice.name, moved=notice.quarantined, reason=notice.reason
+        )
 
     return tell
 
@@ -245,6 +247,6 @@ def _complaint(metrics: Metrics, where: str) -> Callable[[str], None]:
 
     def tell(text: str) -> None:
         metrics.add("monitor_complaints_total", of=where)
-        log.warning("complaint", of=where, text=text)
+        log.warning("client error reported", of=where, text=text)
 
     return tell

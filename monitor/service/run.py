@@ -117,7 +117,7 @@ class Service:
             raise OSError(error.errno, f"{error.strerror} ({where})") from error
         stack.callback(server.close)
         self.port = server.port
-        log.info("health", address=f"http://{address.host}:{server.port}")
+        log.info("http server started", address=f"http://{address.host}:{server.port}")
 
     def apply(self, live: LiveSettings) -> None:
         """Let each partition adopt these live settings at its next checkpoint. Any thread may call it."""
@@ -163,13 +163,13 @@ def run_service(
         try:
             service.run(stop)
         except ConfigurationError as error:
-            log.error("configuration", problems=error.problems)  # noqa: TRY400 - the sentences say all
+            log.error("configuration refused", problems=error.problems)  # noqa: TRY400 - the sentences say all
             return BAD_CONFIGURATION
         except (Unavailable, StoreUnavailable, OSError) as error:
-            log.error("stopped", reason=str(error))  # noqa: TRY400 - the sentence says all; a trace would not help
+            log.error("service stopped", reason=str(error))  # noqa: TRY400 - the sentence says all; a trace would not help
             return AGAIN
         except Exception:
-            log.exception("stopped by a fault of the program")
+            log.exception("service crashed")
             return AGAIN
     return 0
 

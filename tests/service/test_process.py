@@ -64,7 +64,7 @@ def test_what_a_restart_cannot_cure_is_a_bad_configuration(
     )
     code, lines = ended([part.replace("store.url=x", "store.url=nosuch://place") for part in command])
     assert code == BAD_CONFIGURATION
-    (problems,) = [line["problems"] for line in lines if line["event"] == "configuration"]
+    (problems,) = [line["problems"] for line in lines if line["event"] == "configuration refused"]
     assert reason in problems[0]
     assert "Traceback" not in str(lines)
 
@@ -83,7 +83,7 @@ def test_a_recording_is_read_to_its_end(tmp_path: Path) -> None:
     )
     code, lines = ended(command)
     assert code == 0
-    assert [line["reason"] for line in lines if line["event"] == "stopping"] == ["the source has ended"]
+    assert [line["reason"] for line in lines if line["event"] == "loop stopped"] == ["the source has ended"]
     scores = (tmp_path / "out" / "monitor.scores.jsonl").read_bytes().splitlines()
     assert len(scores) == 2 * (60 - L + 1)
     assert json.loads(scores[0])["model"] == model().version or json.loads(scores[0])["model"].startswith("m-")

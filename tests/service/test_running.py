@@ -171,7 +171,7 @@ def test_a_port_that_is_taken_is_tried_again(tmp_path: Path) -> None:
             assert run_service(taken, lambda: taken) == AGAIN
     finally:
         server.close()
-    assert lines[-1]["event"] == "stopped"
+    assert lines[-1]["event"] == "service stopped"
     assert "in use" in lines[-1]["reason"]
     assert "exc_info" not in lines[-1]
     assert threading.active_count() == threads - 1
@@ -184,7 +184,7 @@ def test_a_store_that_is_away_at_the_start_is_tried_again(tmp_path: Path) -> Non
     wanted = settings(tmp_path / "store")
     with away(tmp_path / "store"), structlog.testing.capture_logs() as lines:
         assert run_service(wanted, lambda: wanted) == AGAIN
-    assert [line["event"] for line in lines] == ["stopped"]
+    assert [line["event"] for line in lines] == ["service stopped"]
 
 
 def test_a_store_that_is_away_delays_a_take_over(tmp_path: Path) -> None:
