@@ -1,4 +1,4 @@
-"""Commands of the program, run within the test's own process."""
+"""Commands of the program, run in the process of the test."""
 
 import json
 from pathlib import Path
@@ -19,12 +19,12 @@ def monitor(*arguments: object) -> Any:
 
 
 def sets(**given: object) -> list[str]:
-    """Options for these settings."""
+    """Return `--set` options for these settings."""
     texts = {key.replace("__", "."): value for key, value in given.items()}
     pairs = [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in texts.items()]
     return [part for pair in pairs for part in ("--set", pair)]
 
 
 def small(store: Path, **given: object) -> list[str]:
-    """Options for a training of the small machines that takes a second."""
+    """Return options for a training of the small machines that takes a second."""
     return [*sets(**TRAINING), *sets(store__url=str(store), **given)]

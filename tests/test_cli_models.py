@@ -19,7 +19,7 @@ from tests.rig import ORIGIN, put_model, values
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A terminal of a known width, an empty folder to work in, and no variable of ours."""
+    """Set a terminal width, an empty folder to work in, and no variable with our prefix."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     for name in [name for name in os.environ if name.startswith("MONITOR_")]:
@@ -27,7 +27,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def recording(folder: Path, kind: str) -> list[Path]:
-    """Files of the small machines: one for both, or one for each where a file has no assets."""
+    """Write files of the small machines: one for both, or one for each in formats without assets."""
     batch = rows(640)
     if kind in {"jsonl", "json"}:
         path = folder / f"both.{kind}"
@@ -51,7 +51,7 @@ def recording(folder: Path, kind: str) -> list[Path]:
 
 @pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "npz"])
 def test_files_of_every_kind_make_a_model(tmp_path: Path, kind: str) -> None:
-    """A recording is read as its name says, a model is fitted on all of it and put into use, and the exit code is 0."""
+    """A recording is read in the format of its suffix, a model is fitted on all of it and put into use."""
     result = monitor("train", *recording(tmp_path, kind), *small(tmp_path / "store", training__steps=25))
     assert result.exit_code == 0, result.output
     models = Models(open_blobs(str(tmp_path / "store")), lambda _: None)
@@ -66,8 +66,8 @@ def test_files_of_every_kind_make_a_model(tmp_path: Path, kind: str) -> None:
     assert manifest["training"]["to_ms"] > ORIGIN + 600 * STEP
 
 
-def test_a_path_may_have_any_signs(tmp_path: Path) -> None:
-    """Quotes and backslashes in the name of a file are part of its name."""
+def test_a_path_may_have_any_characters(tmp_path: Path) -> None:
+    """A file whose name has quotes and backslashes is read."""
     (path,) = recording(tmp_path, "jsonl")
     odd = path.rename(tmp_path / 'a "b" \\c.jsonl')
     result = monitor("train", odd, *small(tmp_path / "store", training__steps=10))
@@ -75,7 +75,7 @@ def test_a_path_may_have_any_signs(tmp_path: Path) -> None:
 
 
 def test_a_model_that_is_worse_is_refused(tmp_path: Path) -> None:
-    """A candidate that does not pass the gate is told with the reason and exit code 1, and the old one stays in use."""
+    """A candidate that fails the gate is refused with the reason and exit code 1; the old model stays in use."""
     version = put_model(tmp_path / "store")
     # Steps this large on one window each spoil what was learned before.
     spoilt = small(tmp_path / "store", training__learning_rate=0.1, training__batch=1, training__steps=60)
@@ -86,8 +86,8 @@ def test_a_model_that_is_worse_is_refused(tmp_path: Path) -> None:
     assert models.versions() == [models.current()] == [version]
 
 
-def test_a_damaged_model_does_not_stand_in_the_way(tmp_path: Path) -> None:
-    """If the model in use is damaged, training makes a first one instead of failing for ever."""
+def test_a_damaged_model_does_not_block_training(tmp_path: Path) -> None:
+    """If the model in use is damaged, training makes a first model instead of failing each time."""
     version = put_model(tmp_path / "store")
     file = tmp_path / "store" / "models" / version / "weights.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"?")
@@ -98,7 +98,7 @@ def test_a_damaged_model_does_not_stand_in_the_way(tmp_path: Path) -> None:
 
 
 def test_a_model_can_be_rolled_back(tmp_path: Path) -> None:
-    """One command makes the model before the current one current again; without one it says so and ends with 1."""
+    """`rollback` puts the previous model back into use; without one it prints that and exits with 1."""
     first = put_model(tmp_path / "store")
     alone = monitor("rollback", *small(tmp_path / "store"))
     assert (alone.exit_code, alone.stdout) == (1, "")
@@ -120,10 +120,10 @@ def test_a_model_can_be_rolled_back(tmp_path: Path) -> None:
         ("what.txt", [], 78, 'source.format = "txt"'),
     ],
 )
-def test_what_cannot_be_trained_on_is_told(
+def test_a_recording_without_history_is_refused(
     tmp_path: Path, name: str, content: list[tuple[bytes, bytes, int]] | None, code: int, reason: str
 ) -> None:
-    """Too little history, a file that is not there and one of an unknown kind end with a sentence, not a trace."""
+    """Too little history, a missing file and an unknown format end with a reason, not a traceback."""
     if content is not None:
         (tmp_path / name).write_bytes(b"".join(value + b"\n" for _, value, _ in content))
     result = monitor("train", tmp_path / name, *small(tmp_path / "store"))
@@ -134,7 +134,7 @@ def test_what_cannot_be_trained_on_is_told(
 
 
 def test_a_topic_is_trained_on_from_its_beginning(tmp_path: Path) -> None:
-    """Without files the topics are read from the start, wherever the worker begins, and nothing is committed."""
+    """Without files the topics are read from the start, independent of source.reset, and nothing is committed."""
     with mock_broker({"readings": 3}) as broker:
         producer = Producer({"bootstrap.servers": broker.bootstrap})
         for asset, (key, value, at) in enumerate(values(rows(640))):

@@ -65,7 +65,7 @@ def test_a_consequence_that_is_news_is_named(key: str, value: float) -> None:
     ],
 )
 def test_a_variable_must_name_a_setting(name: str, text: str, said: str) -> None:
-    """A variable that begins with MONITOR_ and names no setting is refused, with what was probably meant."""
+    """A variable with our prefix that names no setting is refused, with a suggestion."""
     (problem,) = mistakes(env={name: text})
     assert problem.startswith(f"{name}: ")
     assert said in problem
@@ -83,19 +83,19 @@ def test_a_variable_must_name_a_setting(name: str, text: str, said: str) -> None
     ],
 )
 def test_a_variable_must_have_a_fitting_text(name: str, text: str, said: str) -> None:
-    """A text of the environment that cannot become the setting's value is refused with what would fit."""
+    """A text of the environment that does not fit its setting is refused with the accepted values."""
     (problem,) = mistakes(env={name: text})
     assert said in problem
     assert PLANTED not in problem
 
 
-def test_other_variables_are_none_of_ours() -> None:
-    """Variables without the prefix are not looked at."""
+def test_other_variables_are_ignored() -> None:
+    """Variables without the prefix are ignored."""
     assert load(None, {"PATH": "/bin", "WINDOWS__LENGTH": "x", "MONITORING_X": "x"}, {}) == load(None, {}, {})
 
 
 def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
-    """Each setting comes from the last of file, environment and flags that names it, whatever they say of others."""
+    """Each setting comes from the last of file, environment and flags that has it, independent of other settings."""
     path = write(tmp_path, 'name = "file"\n[windows]\nlength = 32\nidle = 7\nmax_fill = 2\n')
     env = {"MONITOR_WINDOWS__LENGTH": "128", "MONITOR_WINDOWS__IDLE": "8", "MONITOR_LOG__LEVEL": "debug"}
     settings = load(path, env, {"windows.length": 256, "source.topics": '["a"]', "outputs.directory": "-"})
@@ -112,8 +112,8 @@ def test_a_table_of_options_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert settings.kafka.options == {"compression.type": "zstd"}
 
 
-def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
-    """Unknown names, bad values and bad combinations of file, environment and flags come in one error."""
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
+    """Unknown names, bad values and contradictions from file, environment and flags are in one error."""
     path = write(tmp_path, 'sorce = 1\n[windows]\nstep_s = "x"\nlenght = 3\n[threshold]\nwarm = 20000\n')
     problems = mistakes(path, {"MONITOR_NAME": "a b", "MONITOR_X": ""}, {"health.port": -1, "store.uri": "x"})
     for key in ("sorce", "windows.step_s", "windows.lenght", "threshold.warm", "name", "MONITOR_X", "health.port"):
@@ -121,8 +121,8 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     assert len(problems) == 8
 
 
-def test_a_bad_value_raises_no_other_alarm(tmp_path: Path) -> None:
-    """Of a setting whose value does not fit, nothing further is said about its combination with others."""
+def test_a_bad_value_is_reported_once(tmp_path: Path) -> None:
+    """A setting with a bad value is not reported again for its combination with others."""
     path = write(
         tmp_path,
         '[threshold]\nmemory = "much"\nwarm = 20000\n[kafka]\nsasl_mechanism = "PLAIN"\nsecurity_protocol = 1\n',
@@ -142,7 +142,7 @@ def test_a_bad_value_raises_no_other_alarm(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_cannot_be_read_is_a_mistake(content: bytes | str | None, said: str, tmp_path: Path) -> None:
-    """A file that is missing or no TOML is refused by name; the variables are still looked at."""
+    """A file that is missing, no regular file or no TOML is refused by name; variables are still checked."""
     path = tmp_path / "monitor.toml"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -156,29 +156,29 @@ def test_a_file_that_cannot_be_read_is_a_mistake(content: bytes | str | None, sa
 
 @pytest.mark.parametrize("content", ["windows = 3", 'windows = "x"', "windows = [1]", "[[windows]]\nlength = 3"])
 def test_a_section_must_be_a_table(content: str, tmp_path: Path) -> None:
-    """A section that is something else is refused, and its value not shown."""
+    """A section that is no table is refused, and its value is not shown."""
     (problem,) = mistakes(write(tmp_path, content))
     assert problem == "windows: expected a table, [windows]"
 
 
 def test_no_key_of_the_file_reaches_the_library(tmp_path: Path) -> None:
-    """A key that is an argument of the settings library is as unknown as any other."""
+    """A key that is an argument of the settings library is an unknown setting."""
     env = write(tmp_path, "").with_name("x.env")
     env.write_text("MONITOR_NAME=from-elsewhere\n")
     (problem,) = mistakes(write(tmp_path, f'_env_file = "{env}"\n'))
     assert problem.startswith("_env_file: unknown setting")
 
 
-def test_the_recorder_gets_a_group_of_its_own() -> None:
-    """The recorder's group follows the source's unless it is given, and is shown as it is in force."""
+def test_the_recorder_has_its_own_group() -> None:
+    """The recorder's group is derived from the source's unless it is given, and is printed as it is in force."""
     settings = load(None, {}, {"source.group": "line-3"})
     assert settings.recorder.group == "line-3-recorder"
     assert 'group = "line-3-recorder"' in render(settings)
     assert load(None, {}, {"recorder.group": "mine"}).recorder.group == "mine"
 
 
-def test_a_table_file_needs_no_further_word(tmp_path: Path) -> None:
-    """Files of csv and npz go with the default format."""
+def test_a_table_file_needs_no_other_format(tmp_path: Path) -> None:
+    """Files of csv and npz are accepted with the default format."""
     path = tmp_path / "pump-1.csv"
     path.touch()
     for kind in ("csv", "npz"):
@@ -187,7 +187,7 @@ def test_a_table_file_needs_no_further_word(tmp_path: Path) -> None:
 
 
 def test_the_monitor_does_not_read_its_own_files(tmp_path: Path) -> None:
-    """A file that the outputs write is refused as a source, by whatever path it is named."""
+    """A file that the outputs write is refused as a source, by any path that leads to it."""
     path = tmp_path / "monitor.alerts.jsonl"
     path.touch()
     wrong = {
@@ -214,8 +214,8 @@ SOME = {
 
 
 @given(wrong=st.fixed_dictionaries({}, optional=SOME))
-def test_what_is_shown_can_be_loaded(tmp_path_factory: pytest.TempPathFactory, wrong: dict[str, Any]) -> None:
-    """The settings as shown, without secrets, are a file that gives the same settings."""
+def test_printed_settings_can_be_loaded(tmp_path_factory: pytest.TempPathFactory, wrong: dict[str, Any]) -> None:
+    """Printed settings without secrets are a file that loads to the same settings."""
     settings = load(None, {}, wrong)
     path = write(tmp_path_factory.mktemp("shown"), render(settings))
     assert load(path, {}, {}) == settings
@@ -229,8 +229,8 @@ JUNK = st.recursive(
 
 
 @given(wrong=st.dictionaries(st.sampled_from([*fields(), "x", "kafka.x", "x.y", "kafka"]), JUNK, max_size=5))
-def test_whatever_is_wrong_the_answer_is_settings_or_sentences(wrong: dict[str, Any]) -> None:
-    """No value of any type makes loading fail in another way, or a secret's value appear."""
+def test_loading_returns_settings_or_problems(wrong: dict[str, Any]) -> None:
+    """No value of any type makes loading fail in another way, or shows a secret."""
     try:
         sentences = [render(load(None, {}, wrong))]
     except ConfigurationError as error:

@@ -1,4 +1,4 @@
-"""The configuration files that come along, and the page about them, against the code."""
+"""The configuration files of the program, and docs/configuration.md, against the code."""
 
 import tomllib
 from pathlib import Path
@@ -16,7 +16,7 @@ CONFIGS = ROOT / "configs"
 
 
 def flat(path: Path) -> dict[str, Any]:
-    """The settings that a file names, by key."""
+    """Return the settings in a file, by key."""
     tree = tomllib.loads(path.read_text(encoding="utf-8"))
     found: dict[str, Any] = {}
     for name, value in tree.items():
@@ -28,14 +28,14 @@ def flat(path: Path) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """A default as TOML has it."""
+    """Return a default as TOML represents it."""
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     return list(value) if isinstance(value, tuple) else value
 
 
 def test_the_reference_names_every_setting_with_its_default() -> None:
-    """reference.toml has all settings, no others, and of each the default and its type."""
+    """reference.toml has exactly the settings, each with its default and type."""
     written = flat(ROOT / REFERENCE)
     defaults = {key: plain(field.default) for key, field in fields().items()}
     assert written == defaults
@@ -43,25 +43,25 @@ def test_the_reference_names_every_setting_with_its_default() -> None:
 
 
 def test_the_reference_is_what_the_code_writes() -> None:
-    """The comments of reference.toml are the code's, too."""
+    """reference.toml is byte for byte as the code writes it, comments included."""
     assert (ROOT / REFERENCE).read_text(encoding="utf-8") == reference()
 
 
 def test_the_page_is_what_the_code_writes() -> None:
-    """docs/configuration.md is made from the settings, and names each of them."""
+    """docs/configuration.md is as the code writes it, and names each setting."""
     text = page()
     assert (ROOT / PAGE).read_text(encoding="utf-8") == text
     assert [key for key in fields() if f"| `{key.rpartition('.')[2]}` |" not in text] == []
 
 
 def test_the_reference_changes_nothing() -> None:
-    """A process with reference.toml runs as one without a file."""
+    """reference.toml loads to the same settings as no file."""
     assert load(ROOT / REFERENCE, {}, {}) == load(None, {}, {})
 
 
 @pytest.fixture
 def mounted(tmp_path: Path) -> dict[str, str]:
-    """What the fleet's manifest gives to a pod."""
+    """Return the variables that the fleet's manifest sets in a pod."""
     for name in ("password", "ca", "token"):
         (tmp_path / name).write_text(f"{name}-of-the-pod\n")
     return {
@@ -72,15 +72,15 @@ def mounted(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", ["plant", "fleet", "demo"])
-def test_the_files_that_come_along_are_accepted(name: str, mounted: dict[str, str]) -> None:
-    """plant.toml, fleet.toml and demo.toml load without a problem, with what their surroundings give them."""
+def test_the_examples_are_accepted(name: str, mounted: dict[str, str]) -> None:
+    """plant.toml, fleet.toml and demo.toml load without a problem in their environment."""
     settings = load(CONFIGS / f"{name}.toml", mounted if name == "fleet" else {}, {})
     assert settings.name == name
     assert "of-the-pod" not in render(settings)
 
 
 def test_the_fleet_logs_in(mounted: dict[str, str]) -> None:
-    """The client of the fleet has the password from its mounted file, without the line end."""
+    """The client of the fleet gets the password from its mounted file, without the line end."""
     client = load(CONFIGS / "fleet.toml", mounted, {}).kafka.client()
     assert client["sasl.password"] == "password-of-the-pod"
     assert client["ssl.ca.location"] == mounted["MONITOR_KAFKA__SSL_CA_LOCATION"]

@@ -1,4 +1,4 @@
-"""Passwords and tokens: known to the clients, shown to nobody."""
+"""Passwords and tokens: passed to the clients, never shown."""
 
 import traceback
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.settings.mistakes import LOGIN, PLANTED, mistakes, write
 @pytest.mark.parametrize("key", ["kafka.sasl_password", "kafka.ssl_key_password", "recorder.token"])
 @pytest.mark.parametrize("way", ["file", "environment", "file of its own"])
 def test_a_secret_is_known_but_never_shown(key: str, way: str, tmp_path: Path) -> None:
-    """A secret reaches the settings from wherever it is given, and no text made from them has it."""
+    """A secret reaches the settings from file, environment and secret file, and no text made from them shows it."""
     (tmp_path / "secret").write_text(f"{PLANTED}\r\n")
     (tmp_path / "key.pem").touch()
     around = {
@@ -36,7 +36,7 @@ def test_a_secret_is_known_but_never_shown(key: str, way: str, tmp_path: Path) -
 
 
 def test_an_error_carries_no_secret(tmp_path: Path) -> None:
-    """Neither the error, nor its traceback, nor what it came from shows a secret, right or wrong in form or name."""
+    """Neither the error, nor its traceback, nor its cause shows a secret, even if form or name of it is wrong."""
     path = write(tmp_path, f'[kafka]\nsasl_password = ["{PLANTED}"]\nsasl_pass = "{PLANTED}"\n[recorder]\ntoken = 5\n')
     env = {"MONITOR_KAFKA__SSL_KEY_PASSWORD": PLANTED, "MONITOR_KAFKA__PASSWORD": PLANTED}
     with pytest.raises(ConfigurationError) as caught:
@@ -54,7 +54,7 @@ def test_an_error_carries_no_secret(tmp_path: Path) -> None:
     [(None, "No such file"), (b"", "empty"), (b"\n", "empty"), (b"\xff\xfe", "not UTF-8")],
 )
 def test_a_secret_file_must_hold_a_secret(content: bytes | None, said: str, tmp_path: Path) -> None:
-    """A secret file that is missing, empty or no text is refused by its path, and only for that."""
+    """A secret file that is missing, empty or no text is refused by its path, as the only problem."""
     path = tmp_path / "password"
     if content is not None:
         path.write_bytes(content)
@@ -72,6 +72,6 @@ def test_a_secret_given_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_secret_keeps_its_blanks(tmp_path: Path) -> None:
-    """Only the line end is no part of a secret."""
+    """Only the line end is cut off a secret."""
     (tmp_path / "token").write_bytes(b" a b \n")
     assert read_secret(str(tmp_path / "token")).get_secret_value() == " a b "

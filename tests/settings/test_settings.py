@@ -1,4 +1,4 @@
-"""The tree of settings and what it makes of itself for the stages and clients."""
+"""The tree of settings, and what it builds for stages and clients."""
 
 import math
 from typing import Any, get_origin
@@ -21,7 +21,7 @@ FIELDS = fields()
 
 
 def ends(section: type[Section]) -> list[tuple[str, float]]:
-    """The smallest and the largest value of every number of a section."""
+    """Return the smallest and the largest value of every number of a section."""
     ranges = {name: about(field) for name, field in section.model_fields.items()}
     return [(name, said[end]) for name, said in ranges.items() for end in ("low", "high") if said[end] is not None]
 
@@ -44,8 +44,8 @@ def test_settings_do_not_change(key: str, value: object) -> None:
 
 
 @pytest.mark.parametrize("key", FIELDS)
-def test_every_field_says_what_it_is(key: str) -> None:
-    """Every setting has a meaning in a whole sentence, and a range or a form unless any text or truth value will do."""
+def test_every_field_has_a_meaning(key: str) -> None:
+    """Every setting has a description in whole sentences, and a range or a form unless any value is accepted."""
     field = FIELDS[key]
     assert field.description is not None
     assert field.description.endswith(".")
@@ -57,7 +57,7 @@ def test_every_field_says_what_it_is(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", [key for key, field in FIELDS.items() if about(field)["low"] is not None])
-def test_every_range_ends_where_it_says(key: str) -> None:
+def test_every_range_is_checked_at_its_ends(key: str) -> None:
     """A number is accepted at both ends of its range and refused just beyond them; so are NaN and infinity."""
     part, _, name = key.rpartition(".")
     section, field = sections()[part], FIELDS[key]
@@ -72,32 +72,32 @@ def test_every_range_ends_where_it_says(key: str) -> None:
 
 @pytest.mark.parametrize(("name", "value"), ends(WindowsSection))
 def test_the_windows_accept_the_whole_range(name: str, value: float) -> None:
-    """Nothing that the section accepts is refused by the stage that gets it."""
+    """The stage accepts every value that the section accepts."""
     Windows(**WindowsSection.model_validate({name: value}).arguments())
 
 
 @pytest.mark.parametrize(("name", "value"), [pair for pair in ends(ThresholdSection) if pair[0] != "warm"])
 def test_the_threshold_accepts_the_whole_range(name: str, value: float) -> None:
-    """Nothing that the section accepts is refused by the stage, with the other numbers small enough for it."""
+    """The stage accepts every value that the section accepts, with other numbers that agree."""
     least: dict[str, Any] = {"memory": 10_000, "warm": 1, "refresh": 1, name: value}
     Threshold(**ThresholdSection(**least).arguments())
 
 
 @pytest.mark.parametrize(("name", "value"), ends(FormatSection))
 def test_the_decoder_accepts_the_whole_range(name: str, value: float) -> None:
-    """Nothing that the section accepts is refused by the decoder."""
+    """The decoder accepts every value that the section accepts."""
     FormatSection.model_validate({name: value}).build()
 
 
 def test_seconds_become_milliseconds() -> None:
-    """Times reach the stages in whole milliseconds, names and numbers unchanged."""
+    """Stages get times in whole milliseconds, and other numbers unchanged."""
     windows = WindowsSection(step_s=0.25, lateness_s=1.5, length=32).arguments()
     assert (windows["step_ms"], windows["lateness_ms"], windows["length"]) == (250, 1500, 32)
     assert FormatSection(max_future_s=1.5, kind="json_long").build() == Format("json_long", max_future_ms=1500)
 
 
-def test_the_recipe_takes_size_and_way_from_their_sections() -> None:
-    """The trainer's recipe has every number of model and training that it knows, and the defaults agree."""
+def test_the_recipe_is_made_of_two_sections() -> None:
+    """A recipe has the size of the model section and the numbers of the training section; its defaults agree."""
     assert TrainingSection().recipe(ModelSection()) == Recipe()
     recipe = TrainingSection(steps=50, seed=7).recipe(ModelSection(hidden=16, latent=4))
     assert recipe == Recipe(hidden=16, latent=4, steps=50, seed=7)
@@ -105,7 +105,7 @@ def test_the_recipe_takes_size_and_way_from_their_sections() -> None:
 
 
 def test_the_client_gets_what_is_set() -> None:
-    """The client is told every setting that is not empty, the secrets in clear, and the options as they are."""
+    """The client gets every setting that is not empty, secrets in clear, and the options unchanged."""
     assert KafkaSection().client() == {"bootstrap.servers": "localhost:9092", "security.protocol": "plaintext"}
     kafka = KafkaSection(
         security_protocol="sasl_ssl",
@@ -140,19 +140,19 @@ def test_the_client_gets_what_is_set() -> None:
     ],
 )
 def test_messages_show_values_but_no_secrets(key: str, value: object, text: str) -> None:
-    """A value is shown as TOML, cut to a bound; of what may be a secret, nothing."""
+    """A value is shown as TOML, cut to a bound; a value that may be a secret is masked."""
     assert shown(value, FIELDS[key]) == text
 
 
-def test_only_secrets_are_secret() -> None:
-    """The settings that hold passwords and tokens are of the masked type, and each can come from a file."""
+def test_every_secret_is_masked_and_has_a_file() -> None:
+    """Passwords and tokens have the masked type, and each can be read from a file."""
     secret = [key for key, field in FIELDS.items() if field.annotation is SecretStr]
     assert secret == ["kafka.sasl_password", "kafka.ssl_key_password", "recorder.token"]
     assert all(f"{key}_file" in FIELDS for key in secret)
 
 
 def test_lists_cannot_be_appended_to() -> None:
-    """What is a list in the file is a tuple in the tree."""
+    """A list in the file is a tuple in the tree."""
     lists = [key for key, field in FIELDS.items() if get_origin(field.annotation) is tuple]
     assert lists == ["source.topics", "source.paths", "source.ignore", "sensors.skip", "health.names"]
     assert literal(Settings().source.topics) == '["readings"]'
