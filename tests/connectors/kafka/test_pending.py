@@ -21,8 +21,8 @@ PARTITIONS = 4
 class _Client:
     """A producer before a broker that takes batches of at most LIMIT bytes: one batch per partition and poll.
 
-    Stands in for librdkafka, which forms batches as it likes. In transactions it drops, as that does, the records behind
-    one that was refused alone.
+    Stands in for librdkafka, which forms batches as it likes. In transactions it drops, like librdkafka, the records
+    behind one that was refused alone.
     """
 
     def __init__(self) -> None:
