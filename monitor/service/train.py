@@ -36,7 +36,7 @@ def train_now(settings: Settings, reading: Callable[[int, int], None], fitting: 
         models, settings.windows.length, time.monotonic, structlog.stdlib.get_logger("monitor")
     ).in_use()
     begin = time.monotonic()
-    fitted, version, refused = train(
+    trained = train(
         corpus,
         settings.training.recipe(settings.model),
         models,
@@ -45,11 +45,12 @@ def train_now(settings: Settings, reading: Callable[[int, int], None], fitting: 
         progress=fitting,
         wall_ms=wall_ms(),
     )
+    fitted = trained.fitted
     figures = (
         f"{fitted.windows} windows of {len(corpus.assets)} assets, {fitted.steps} steps, "
         f"held-out loss {fitted.loss:.3f}, {time.monotonic() - begin:.1f} s"
     )
-    if refused:
-        return Outcome(False, f"refused: {refused} ({figures})")
-    models.set_current(version)
-    return Outcome(True, f"{version} in use ({figures})")
+    if trained.refused:
+        return Outcome(False, f"refused: {trained.refused} ({figures})")
+    models.set_current(trained.version)
+    return Outcome(True, f"{trained.version} in use ({figures})")

@@ -1,10 +1,10 @@
-"""The child process of a training: reads a history and a job from a folder, fits, judges, stores, answers.
+"""The child process of a training: read a history and a job from a folder, fit, judge, store, write the result.
 
     python -m monitor.training.child FOLDER
 
-FOLDER/job.json and FOLDER/corpus.safetensors are read; FOLDER/progress (a number from 0 to 1) and at the end
-FOLDER/result.json are written. A candidate that does not pass the gate is not stored. It ends when its parent does, and
-then removes the folder, as nobody else will.
+It reads FOLDER/job.json and FOLDER/corpus.safetensors, and writes FOLDER/progress (a number from 0 to 1) and at the end
+FOLDER/result.json. A candidate that does not pass the gate is not stored. The child ends when its parent does, and then
+removes the folder, since the parent cannot.
 """
 
 import json
@@ -14,6 +14,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,19 @@ from monitor.store.models import Models
 from monitor.store.tensors import unpack
 
 
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """Result of a training: a stored version, or the reason of the gate. One of the two texts is empty."""
+
+    fitted: Fitted
+    version: str
+    refused: str
+
+
 def train(
     corpus: Corpus, recipe: Recipe, models: Models, *, incumbent: str, margin: float, progress: Progress, wall_ms: int
-) -> tuple[Fitted, str, str]:
-    """Fit, judge and store: what was fitted, its version, and why it was refused; one of the two texts is empty.
+) -> Trained:
+    """Fit a candidate, judge it, and store it if it passes the gate.
 
     Raises ValueError if the history does not suffice, ModelInvalid or StoreUnavailable.
     """
@@ -40,36 +50,41 @@ def train(
     if incumbent:
         stored = models.get(incumbent)
         old = Model.unpack(incumbent, stored.manifest, stored.tensors)
+
     corpus = prepare(corpus, recipe, old)
     fitted = fit(corpus, recipe, old, progress)
     reason = refusal(fitted.model, old, corpus, margin)
     if reason:
-        return fitted, "", reason
+        return Trained(fitted, "", reason)
+
     manifest, tensors = fitted.model.pack()
-    begin, end = int(corpus.end.min()), int(corpus.end.max())
     manifest["training"] = {
         "parent": incumbent or None,
-        "from_ms": begin,
-        "to_ms": end,
+        "from_ms": int(corpus.end.min()),
+        "to_ms": int(corpus.end.max()),
         "windows": fitted.windows,
         "held_out": fitted.held_out,
         "steps": fitted.steps,
         "held_out_loss": round(fitted.loss, 6),
     }
-    return fitted, models.put(manifest, tensors, wall_ms), ""
+    return Trained(fitted, models.put(manifest, tensors, wall_ms), "")
 
 
 def main(folder: Path) -> None:
     """Do the job in the folder."""
     job: dict[str, Any] = json.loads((folder / "job.json").read_text())
+
+    # Limits first: training must never cost the plant its monitoring.
     os.nice(job["nice"])
     size = job["memory_mb"] * 2**20
     resource.setrlimit(resource.RLIMIT_DATA, (size, size))
     torch.set_num_threads(job["threads"])
+
     models = Models(open_blobs(job["store"]), lambda notice: print(notice, file=sys.stderr))
     begin = time.monotonic()
-    fitted, version, reason = train(
-        Corpus.unpack(unpack((folder / "corpus.safetensors").read_bytes())[0]),  # not held here: memory
+    trained = train(
+        # Unpacked in the call, so that `prepare` can free the corpus: memory is limited.
+        Corpus.unpack(unpack((folder / "corpus.safetensors").read_bytes())[0]),
         Recipe(**job["recipe"]),
         models,
         incumbent=job["incumbent"],
@@ -77,6 +92,8 @@ def main(folder: Path) -> None:
         progress=_reporter(folder, job["parent"]),
         wall_ms=time.time_ns() // 1_000_000,
     )
+
+    fitted = trained.fitted
     figures = {
         "windows": fitted.windows,
         "held_out": fitted.held_out,
@@ -84,10 +101,13 @@ def main(folder: Path) -> None:
         "loss": round(fitted.loss, 4),
         "seconds": round(time.monotonic() - begin, 1),
     }
-    (folder / "result.json").write_text(json.dumps({"version": version, "refused": reason, "figures": figures}))
+    result = {"version": trained.version, "refused": trained.refused, "figures": figures}
+    (folder / "result.json").write_text(json.dumps(result))
 
 
 def _reporter(folder: Path, parent: int) -> Callable[[int, int, float], None]:
+    """Return the callback that writes the progress, and that ends the child after its parent."""
+
     def report(step: int, steps: int, _: float) -> None:
         if os.getppid() != parent:
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""The histories that training learns from, in the store: one file per partition, written by whoever holds it.
+"""The histories that training learns from, in the store: one file per partition, written by the partition's owner.
 
-They are kept beside the snapshots and less often: losing ten minutes of one changes no alert. The one trainer of a
-group reads those of the partitions that others hold.
+They are written less often than snapshots: losing ten minutes of one changes no alert. The one trainer of a group reads
+the histories of the partitions that other workers own.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -19,7 +19,7 @@ class HistoryStore:
     """Files history/<topic>/<partition>.safetensors."""
 
     def __init__(self, blobs: Blobs, topics: Sequence[str], make: Callable[[], History], observer: Observer) -> None:
-        """`topics` are those of readings; `make` gives an empty history."""
+        """Store the parts; `topics` are those of readings, and `make` returns an empty history."""
         self._blobs = blobs
         self._topics = topics
         self._make = make
@@ -27,41 +27,45 @@ class HistoryStore:
         self._alive = observer.watchdog.alive  # after each file, since many files take long
 
     def read(self, partition: Partition) -> History:
-        """What was kept, for the one who goes on with it; empty if nothing was or if it is damaged, which is set aside.
+        """Return the history of a partition, for its new owner. Raises StoreUnavailable.
 
-        Raises StoreUnavailable.
+        The history is empty if none was written. A damaged one is quarantined, and the history starts empty: it is
+        only a sample.
         """
         name = _name(partition)
         try:
             return self._load(name)
         except FileNotFoundError:
             return self._make()
-        except (Damaged, ValueError) as error:  # only a sample: begin anew
+        except (Damaged, ValueError) as error:
             moved = quarantine(self._blobs, name, "corrupt")
-            self._log.warning("history set aside", partition=partition, moved=moved, reason=str(error))
+            self._log.warning("history quarantined", partition=partition, moved=moved, reason=str(error))
             return self._make()
 
     def write(self, partition: Partition, history: History) -> None:
-        """Keep it. A store that is away is noted: the next time comes soon."""
+        """Write a history. An unavailable store is only logged, since the next write comes soon."""
         try:
             self._blobs.write(_name(partition), pack(history.save_state(), {}))
         except StoreUnavailable as error:
             self._log.warning("history not written", store=error.path, reason=error.reason)
         self._alive()
 
-    def elsewhere(self, mine: Collection[Partition]) -> Iterator[History]:
-        """Those of other partitions, one at a time; damaged ones are left to their owners. Raises StoreUnavailable."""
-        own = {_name(partition) for partition in mine}
+    def elsewhere(self, own: Collection[Partition]) -> Iterator[History]:
+        """Yield the histories of other partitions, one at a time. Raises StoreUnavailable.
+
+        A damaged one is skipped, and left to its owner.
+        """
+        own_names = {_name(partition) for partition in own}
         for topic in self._topics:
             for name in self._blobs.names(f"history/{topic}"):
-                if name in own or not name.endswith(_SUFFIX):
+                if name in own_names or not name.endswith(_SUFFIX):
                     continue
                 try:
                     yield self._load(name)
                 except FileNotFoundError:  # removed since it was listed
                     continue
                 except (Damaged, ValueError) as error:
-                    self._log.warning("history passed over", name=name, reason=str(error))
+                    self._log.warning("history skipped", name=name, reason=str(error))
 
     def _load(self, name: str) -> History:
         """Raises FileNotFoundError, Damaged, ValueError, StoreUnavailable."""

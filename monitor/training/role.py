@@ -1,6 +1,6 @@
 """A process that only trains (`monitor run --role train`). It reads no topic.
 
-It learns from the histories that the detecting workers keep in the store, and puts the model there for all of them.
+It learns from the histories that the detecting workers write to the store, and stores the model there for all of them.
 """
 
 from threading import Event
@@ -11,11 +11,11 @@ from monitor.training.registry import ModelRegistry
 from monitor.training.trainer import Trainer
 
 CONDITION = "store"
-_TURN_S = 1.0
+_STEP_S = 1.0
 
 
 class TrainingWorker:
-    """The loop around a trainer that holds no partition."""
+    """The loop around a trainer without partitions."""
 
     def __init__(self, trainer: Trainer, registry: ModelRegistry, observer: Observer) -> None:
         self._trainer = trainer
@@ -25,16 +25,16 @@ class TrainingWorker:
         self._watchdog = observer.watchdog
 
     def run(self, stop: Event) -> None:
-        """Work until `stop` is set; a training that runs is ended then."""
+        """Work until `stop` is set. A running training is killed then."""
         try:
-            while not stop.wait(_TURN_S):
+            while not stop.wait(_STEP_S):
                 self._watchdog.alive()
-                self._turn()
+                self._step()
         finally:
             self._watchdog.stopping()
             self._trainer.close()
 
-    def _turn(self) -> None:
+    def _step(self) -> None:
         try:
             self._trainer.tick({})
             detector = self._registry.in_use()
@@ -42,6 +42,7 @@ class TrainingWorker:
             self._health.set(CONDITION, ok=False, reason=str(error))
             return
         self._health.set(CONDITION, ok=True)
+
         status = self._trainer.status
         self._metrics.set("monitor_learning_ratio", status.share if self._trainer.learning else 1.0)
         self._metrics.set("monitor_training_running", int(status.running))

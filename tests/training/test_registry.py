@@ -146,7 +146,7 @@ def test_while_the_store_is_away_the_model_stays_in_use(tmp_path: Path) -> None:
         for _ in range(21):
             shelf.clock.now += RECHECK_S / 10
             assert shelf.version() == version
-    assert [line["event"] for line in lines] == ["model in use not looked up"] * 2
+    assert [line["event"] for line in lines] == ["current model not read"] * 2
     assert shelf.blobs.looks == 3
     second = put_model(path, another())
     shelf.clock.now += RECHECK_S

@@ -63,11 +63,11 @@ def test_the_last_words_of_a_child_that_crashes_are_told(store: Path) -> None:
 
 
 def test_a_child_that_is_killed_is_a_failed_run(store: Path) -> None:
-    """If something else ends the child, the run has failed without a word, and the loop goes on."""
+    """If something else ends the child, the run has failed without a message, and the loop goes on."""
     with rig(store, recipe=LONG) as it:
         it.tick()
         os.kill(it.pid, signal.SIGKILL)
-        assert it.finish() == "failed: the process ended with -9: without a word"
+        assert it.finish() == "failed: the process ended with -9: no message"
 
 
 @pytest.mark.slow

@@ -281,7 +281,7 @@ def test_a_damaged_history_is_set_aside(tmp_path: Path, damage: str) -> None:
         again = other.keeper.assign(READINGS, None, NEVER)
     assert len(again.history) == 0
     assert other.blobs.names("history") == []
-    (moved,) = [line["moved"] for line in lines if line["event"] == "history set aside"]
+    (moved,) = [line["moved"] for line in lines if line["event"] == "history quarantined"]
     assert moved in other.blobs.names("quarantine")
 
 
