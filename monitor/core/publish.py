@@ -60,6 +60,8 @@ def alert_record(topic: str, alert: Alert) -> Record:
         offset=alert.offset,
         sequence=alert.sequence,
     )
+
+    # CloudEvents' attributes; `ce_subject` repeats the key for tools that show headers only.
     attributes = {
         "ce_specversion": "1.0",
         "ce_id": f"{alert.id}.{alert.sequence}",
@@ -102,6 +104,8 @@ def score_records(
     """Encode one record per scored window with which a multiple of `every_steps` grid steps is reached or passed."""
     if outputs.scores is None or outputs.thresholds is None:
         return []
+
+    # Which windows: all, or those with their turn. A replay picks the same ones.
     if every_steps == 1:
         wanted = np.arange(len(outputs.windows))
     else:

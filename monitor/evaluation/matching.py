@@ -85,6 +85,7 @@ def alert_spans(bodies: Iterable[bytes]) -> list[AlertSpan]:
     Records may repeat and come in any order, as after a restart. Raises ValueError for a value that is not an alert,
     and for a resolution without a firing record.
     """
+    # The earliest record of each kind counts: later ones are updates, or repetitions after a restart.
     fired: dict[str, PublishedAlert] = {}
     resolved: dict[str, int] = {}
     for body in bodies:
@@ -94,6 +95,7 @@ def alert_spans(bodies: Iterable[bytes]) -> list[AlertSpan]:
         elif alert.id not in fired or alert.time < fired[alert.id].time:
             fired[alert.id] = alert
 
+    # Then records are missing, and any figure would be wrong.
     if lost := resolved.keys() - fired.keys():
         raise ValueError(f"no firing record of alert {min(lost)}, expected one before its resolution")
 
@@ -117,6 +119,7 @@ def match(alerts: Sequence[AlertSpan], labels: Sequence[Label], grace_ms: int) -
     for span in alerts:
         by_asset.setdefault(span.asset, []).append(span)
 
+    # An alert may find several labels, and a label may be found by several alerts. The first to fire counts.
     rows: list[LabelRow] = []
     touching: set[AlertSpan] = set()
     for label in labels:

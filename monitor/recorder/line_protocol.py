@@ -47,6 +47,7 @@ def score_points(message: Message) -> Record:
     }
     lines = [_line(SCORES, {"asset": score.asset}, fields, score.time)]
 
+    # A channel of which nothing is known gives no line, because a point needs at least one field.
     for name, band in score.channels.items():
         known = {**_band(band), "share": band.share}
         if any(value is not None for value in known.values()):
@@ -66,9 +67,11 @@ def alert_points(message: Message) -> Record:
         "severity": alert.severity,
         "state": str(alert.state),
     }
+    # Several sensors of an asset may fail in the same window, so the sensor is part of the point's identity.
     if alert.cause == "sensor" and top is not None:
         tags |= {"sensor": top.channel}
 
+    # Fields that are None are left out in `_line`.
     fields: dict[str, Value] = {
         "firing": int(alert.state == "firing"),
         "id": alert.id,
@@ -81,6 +84,8 @@ def alert_points(message: Message) -> Record:
         "end": None if alert.end is None else _whole("end", alert.end),
         "model": alert.model,
     }
+
+    # The first channel only: dashboards show one, and the ranking stays in the topic.
     if top is not None:
         fields |= {"channel": top.channel, **_band(top), "text": _sentence(top, alert.fault)}
     elif alert.fault == CLOCK and alert.score is not None:

@@ -94,7 +94,7 @@ class Recorder:
     def _step(self, stop: Event) -> None:
         """Poll once, convert, and write if it is time."""
         self._alive()
-        if self._blocked:
+        if self._blocked:  # again at every step, as a rebalance may have assigned more partitions
             self._source.pause(list(self._assigned))
 
         try:
@@ -117,6 +117,7 @@ class Recorder:
 
     def _convert(self, messages: Sequence[Message]) -> None:
         """Hand the points of messages to the sink. A message that cannot be read becomes a dead letter."""
+        # The first message after a write starts the time in which points are gathered.
         if messages and not self._next:
             self._due = self._monotonic() + GATHER_S
 

@@ -34,7 +34,7 @@ class NaiveMachineAlerts:
         self.running: dict[int, NaiveAlert] = {}
 
     def push(self, row: int, end: int, ratio: float) -> list[Published]:
-        """Take one window; what it publishes, if anything."""
+        """Take one window and return its records."""
         before = self.running.get(row)
         if before is not None and not before.published and end - before.windows[-1][0] > self.gap:
             del self.running[row]
@@ -64,7 +64,7 @@ class NaiveMachineAlerts:
         return []
 
     def record(self, row: int, alert: NaiveAlert, state: str) -> Published:
-        """What is known after the newest window."""
+        """Return the record after the newest window."""
         end, ratio = alert.windows[-1]
         peak = max(ratio for _, ratio in alert.windows)
         severity = "critical" if peak >= self.critical else "warning"

@@ -14,7 +14,7 @@ Guaranteed:
 1. All times are those of windows, so alerts are a function of the sequence of windows, however it is cut into batches.
 2. The id names the window that opened the alert (detector, topic, partition, offset, asset, end), and of a sensor's
    alert the sensor and the fault. Clock, score and model are no part of it, so a replay gives the same ids.
-3. Only what is not normal has a state; in a healthy plant that is next to nothing.
+3. Only assets and sensors that are not normal have a state, in a healthy plant next to none.
 
 An asset that falls silent stays as it is, because silence is no evidence that a fault is over.
 """
@@ -140,6 +140,7 @@ class Lifecycle:
         key = window.row, window.sensor
         life = self._lives.get(key)
 
+        # Two lone anomalies with a night between them are not one that lasted the night.
         if life is not None and life.alert is None and self._is_gap(window.end - life.last):
             self._drop(key, "suppressed_gap")
             life = None
@@ -149,6 +150,7 @@ class Lifecycle:
                 return None
             life = self._lives[key] = self._open(window)
 
+        # Pending and firing alike: the record of firing has the peak since the alert opened.
         if window.active:
             life.peak = max(life.peak, window.ratio)
             life.last = window.end
@@ -174,12 +176,14 @@ class Lifecycle:
         )
 
     def _pending(self, life: Life, window: Observation) -> Change | None:
+        # One window without evidence is enough. A spike shorter than the delay leaves no record.
         if not window.active:
             self._drop((life.row, life.sensor), "suppressed_short")
             return None
         return Change.FIRED if window.end - life.opened >= self._on_delay_ms else None
 
     def _firing(self, life: Life, window: Observation) -> Change | None:
+        # Neither active nor quiet, that is within the deadband: the run of quiet windows starts again.
         if window.quiet_from is None:
             life.quiet_since = None
             return Change.LASTING if window.active else None
@@ -199,6 +203,8 @@ class Lifecycle:
     def publish(self, event: Event, details: Details) -> Alert:
         """Make the record of an event and keep it as the one published last."""
         life, resolved = event.life, event.change is Change.RESOLVED
+        sequence = 0 if life.alert is None else life.alert.sequence + 1
+
         life.alert = Alert(
             id=life.id,
             asset=life.asset,
@@ -217,14 +223,15 @@ class Lifecycle:
             partition=self._partition,
             offset=life.offset,
             position=event.window.position,
-            sequence=0 if life.alert is None else life.alert.sequence + 1,
+            sequence=sequence,
             cause=details.cause,
             fault=life.fault,
         )
         return life.alert
 
     def _id(self, offset: int, asset: str, end: int, sensor: str, fault: str) -> str:
-        """Hash JSON, because JSON keeps the parts apart whatever characters a name holds."""
+        """Hash JSON, because JSON keeps the parts apart for any characters in a name."""
+        # The fault of a machine is empty, and its id is made of the window alone.
         origin: list[str | int] = [self._detector, *self._partition, offset, asset, end]
         if fault:
             origin += [sensor, fault]
@@ -256,6 +263,7 @@ class Lifecycle:
 
     def load_state(self, state: State) -> None:
         """Continue from a saved state. Raises ValueError, and changes nothing, if the state does not fit."""
+        # All lives are checked before the first is taken.
         lives = self._unpack(state)
         for place, life in enumerate(lives):
             self._check(f"alerts[{place}]", life)
@@ -271,6 +279,7 @@ class Lifecycle:
 
     def _check(self, place: str, life: Life) -> None:
         """Raise ValueError unless a life is of this detector and partition and its record is its own."""
+        # The id is recomputed, so a state of another detector or partition, or one that was edited, is refused.
         own = self._id(life.offset, life.asset, life.opened, life.sensor, life.fault)
         if life.id != own:
             found = f"{life.id}, of another detector, partition or window"

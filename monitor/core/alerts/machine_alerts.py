@@ -58,6 +58,7 @@ class MachineAlerts:
             if event is None or (event.change is Change.LASTING and not self._worse(event)):
                 continue
 
+            # An explanation costs a pass of the model, and a quiet window has nothing to explain.
             if event.change is Change.RESOLVED and event.life.alert is not None:
                 channels = event.life.alert.channels
             else:
@@ -78,9 +79,11 @@ class MachineAlerts:
         self, windows: WindowBatch, scores: ScoreBatch, thresholds: ThresholdBatch, names: Sequence[str]
     ) -> list[tuple[int, Observation]]:
         """Return the windows of assets that are not normal or are anomalous somewhere in the batch, by place."""
+        # In a healthy plant this leaves next to no window for the loop over windows.
         rows = np.concatenate((windows.assets[thresholds.anomalous], self._lifecycle.rows()))
         place = np.flatnonzero(np.isin(windows.assets, rows))
 
+        # In float64, because a float32 quotient would be rounded before it is held against the options.
         ratio = scores.score[place].astype(np.float64) / thresholds.threshold[place].astype(np.float64)
         columns = (
             place,

@@ -74,7 +74,7 @@ class SensorAlerts:
             found = _found(faults, skews, place, channels)
             watched = list(self._lifecycle.sensors(row))
 
-            # Channels with an alert, pending or firing, in which this window shows no fault.
+            # Channels with an alert, pending or firing, for which this window shows no fault.
             for life in watched:
                 if life.sensor in found:
                     continue
@@ -82,6 +82,7 @@ class SensorAlerts:
                 if event is not None and event.life.alert is not None:
                     alerts.append(self._lifecycle.publish(event, _as_published(event.life.alert)))
 
+            # Faulty channels. By name, so that the order of records does not depend on how batches are cut.
             for sensor, fault in sorted(found.items()):
                 event = self._lifecycle.observe(_active(windows, place, names[row], sensor, fault))
                 if event is not None and event.change is Change.FIRED:

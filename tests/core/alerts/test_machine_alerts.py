@@ -100,7 +100,7 @@ def test_without_on_delay_the_first_window_fires() -> None:
 
 
 def test_a_spike_shorter_than_on_delay_is_dropped_silently() -> None:
-    """One window at or below the limit ends pending, and the next anomalous one begins anew."""
+    """One window at or below the limit ends pending, and the next anomalous one opens another."""
     stage = alerting()
     assert feed(stage, one(2, 2, 1.0)) == []
     assert stage.states() == {}
@@ -127,7 +127,7 @@ def test_without_off_delay_the_first_quiet_window_resolves() -> None:
 
 @pytest.mark.parametrize("ratio", [0.75, 0.9, 1.0, 1.5])
 def test_a_window_that_is_not_quiet_restarts_the_off_delay(ratio: float) -> None:
-    """A ratio at the deadband's edge or above begins the wait for quiet anew."""
+    """A ratio at the deadband's edge or above starts the wait for quiet again."""
     stage = alerting()
     feed(stage, one(2, 2, 2))
     alerts = feed(stage, one(0.5, 0.5, 0.5, ratio, 0.5, 0.5, 0.5, 0.5, since=4))
@@ -158,7 +158,7 @@ def test_a_gap_in_time_neither_resolves_nor_counts_as_quiet() -> None:
 
 
 def test_becoming_critical_is_published_at_once() -> None:
-    """The window that lifts the peak to the critical ratio publishes an update, whatever `update_ms`."""
+    """The window that lifts the peak to the critical ratio publishes an update without waiting for `update_ms`."""
     stage = alerting()
     alerts = feed(stage, one(2, 2, 2, 3.5, 4.0, 5, 3))
     assert brief(alerts) == [("firing", 0, 3, "warning"), ("firing", 1, 5, "critical")]
@@ -204,7 +204,7 @@ def test_ids_stay_through_an_alert_and_differ_between_alerts() -> None:
 
 
 def test_the_id_names_the_opening_window() -> None:
-    """The id is a hash of detector, topic, partition, offset, asset and end, and of nothing else."""
+    """The id is a hash of detector, topic, partition, offset, asset and end only."""
     (alert,) = feed(alerting(on_delay_ms=0), one(2))
     origin = json.dumps(["line-1", "plant", 3, 10, "pump", 1000])
     assert alert.id == hashlib.sha256(origin.encode()).hexdigest()[:32]
@@ -273,8 +273,8 @@ def test_an_empty_batch_changes_nothing() -> None:
     assert stage.states() == {0: "pending"}
 
 
-def test_a_gap_forgets_what_was_pending() -> None:
-    """Two lone anomalies further apart than the gap are not one that lasted: the second begins anew."""
+def test_a_gap_drops_a_pending_alert() -> None:
+    """Two lone anomalies further apart than the gap are not one that lasted: the second opens another alert."""
     stage = alerting(gap_ms=5000)
     assert feed(stage, [(0, 1, 2.0), (0, 7, 2.0)]) == []
     assert stage.states() == {0: "pending"}
@@ -284,7 +284,7 @@ def test_a_gap_forgets_what_was_pending() -> None:
     assert stage.states() == {0: "firing"}
 
 
-def test_what_came_to_nothing_is_counted() -> None:
+def test_dropped_pending_alerts_are_counted() -> None:
     """Each time that pending ends without an alert is counted under its reason, and an alert that fires is not."""
     stage = alerting(gap_ms=5000)
     assert feed(stage, [(0, 1, 2.0), (0, 2, 0.5), (1, 1, 2.0), (1, 9, 2.0), (0, 9, 2.0), (0, 10, 0.1)]) == []

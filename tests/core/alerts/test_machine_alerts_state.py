@@ -1,4 +1,4 @@
-"""What `MachineAlerts` saves, and what it refuses to load."""
+"""The saved state of `MachineAlerts`: restored exactly, or refused with the reason."""
 
 import json
 from typing import Any
@@ -26,7 +26,7 @@ def test_a_restored_stage_goes_on_identically(cut: int) -> None:
 
 
 def test_saved_state_is_not_shared() -> None:
-    """Going on does not change what was saved."""
+    """A saved state does not change with the stage."""
     stage = alerting()
     feed(stage, one(2, 2, 2))
     state = stage.save_state()

@@ -1,4 +1,4 @@
-"""The life of a sensor's alert: what opens, fires and resolves it, what it says, and what a saved state looks like."""
+"""The life of a sensor's alert: opening, firing, resolution, records and saved state."""
 
 import json
 from dataclasses import replace
@@ -70,7 +70,7 @@ def test_a_fault_that_lasts_fires_and_is_resolved() -> None:
     assert resolved == replace(firing, state="resolved", end=10_000, time=13_000, position=130, sequence=1)
 
 
-def test_what_is_over_soon_gives_no_alert() -> None:
+def test_a_short_fault_gives_no_alert() -> None:
     """A fault that lasts for less than the on delay leaves nothing behind."""
     made = stage()
     assert feed(made, ".ff.ff.") == []
@@ -101,7 +101,7 @@ def test_a_restored_stage_goes_on_identically(cut: int) -> None:
 
 
 def test_a_clock_has_an_alert_of_its_own() -> None:
-    """A wrong clock fires beside the sensors, names no channel, and counts seconds ahead, negative when behind."""
+    """A wrong clock fires in addition to sensors, names no channel, and counts seconds ahead, negative when behind."""
     clock, frozen, *resolved = feed(stage(), "..CCCC......")
     assert (clock.fault, clock.cause, clock.channels, clock.state) == ("clock", "sensor", (), "firing")
     assert (clock.score, clock.threshold, clock.ratio, clock.peak) == (-90.0, -36.0, 2.5, 2.5)
@@ -113,7 +113,7 @@ def test_a_clock_has_an_alert_of_its_own() -> None:
 
 
 def test_states_tell_the_most_urgent_sensor() -> None:
-    """An asset is pending, then firing, and the record published last is what a restart publishes again."""
+    """An asset is pending, then firing, and a restart publishes the last record again."""
     made = stage()
     feed(made, "f")
     assert (made.states(), made.open_alerts()) == ({0: "pending"}, [])
@@ -132,7 +132,7 @@ def test_states_tell_the_most_urgent_sensor() -> None:
     ],
 )
 def test_a_state_that_does_not_fit_is_refused(change: dict[str, object], words: str) -> None:
-    """A watch that is misshapen or of another detector is refused, and nothing is changed."""
+    """A life that is malformed or of another detector is refused, and nothing is changed."""
     made = stage()
     feed(made, "ffff")
     (life,) = json.loads(made.save_state()["alerts"].tobytes())
@@ -144,7 +144,7 @@ def test_a_state_that_does_not_fit_is_refused(change: dict[str, object], words: 
 
 
 def test_a_channel_is_watched_once() -> None:
-    """Two watches of a channel, an array of another kind, or a record of another alert are refused."""
+    """Two lives of a channel, an array of another kind, or a record of another alert are refused."""
     made = stage()
     feed(made, "ffff")
     (life,) = json.loads(made.save_state()["alerts"].tobytes())
