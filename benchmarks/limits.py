@@ -28,7 +28,7 @@ KINDS = ("ring", "histogram")
 
 
 def stage(kind: str, clip: float) -> Threshold:
-    return Threshold(**load(None, {}, {"threshold.kind": kind, "threshold.clip": clip}).threshold.arguments())
+    return Threshold(load(None, {}, {"threshold.kind": kind, "threshold.clip": clip}).threshold.options())
 
 
 def scores(assets: int, begin: int, random: np.random.Generator) -> Floats:

@@ -1,26 +1,21 @@
-"""The walk of one partition: messages -> readings -> windows -> scores -> thresholds -> alerts.
+"""The stages of one partition in their order: messages -> readings -> windows -> scores -> thresholds -> alerts.
 
-    readings, rejected = decode(messages)
-    windows    = self.windows.push(readings)
-    windows    = self.sensors.update(windows)
-    skews      = self.clocks.update(windows, timestamps)
-    scalings     = self.new_assets.update(windows)
-    scores     = self.detector.score(windows, scalings)
-    thresholds = self.budget.update(self.threshold.update(scores))
-    alerts     = self.alerting.update(scores, thresholds), and those of sensors and clocks
+`Pipeline.process` decodes messages and takes the readings through `Pipeline.step`, the one place that has the order of
+the stages after decoding.
 
-Everything it holds is a function of the messages so far and of which model was adopted between which two messages:
-that is what makes a replay from a snapshot exact. (The one exception is a message stamped ahead of the clock: whether
-its readings come from the future depends on when it is read.) Without a model it decodes and cuts windows, and nothing
-is scored.
+All state is a function of the messages so far and of which model was adopted between which two messages, so a replay
+from a snapshot is exact. (The one exception is a message stamped ahead of the clock: whether its readings come from the
+future depends on when the message is read.) Without a model, messages are decoded and windows are cut, and nothing is
+scored.
 
-Where an asset gives way to a new one, the batch is cut: all stages are done with what came before, then its row is
-cleared in each. That happens at most as often as `Admission` lets one in, and only when there is no room left.
+Where an asset is evicted for a new one, the batch is cut: all stages process the readings before that, then the row is
+cleared in each stage. That happens at most as often as `Admission` admits an asset, and only without room.
 """
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -33,6 +28,7 @@ from monitor.core.model.new_assets import NewAssets, WindowScaling
 from monitor.core.records import (
     Alert,
     ChannelShare,
+    Count,
     Message,
     Outputs,
     ReadingBatch,
@@ -48,7 +44,23 @@ from monitor.core.threshold.threshold import Threshold
 from monitor.core.windows.windows import Windows
 
 LiveSettings = Mapping[str, float]  # setting -> value, of those that may change between two messages
-Mark = Callable[[str], None]  # told the name of each stage as it is done
+Mark = Callable[[str], None]  # called with the name of each stage at its end
+Timestamps = Callable[[Times], Times]  # offsets (n,) -> timestamps (n,) of the messages there, ms UTC; 0 = unknown
+
+
+class Stateful(Protocol):
+    """A stage with state."""
+
+    def save_state(self) -> State: ...
+
+    def load_state(self, state: State) -> None: ...
+
+
+class Stage(Stateful, Protocol):
+    """A stage that knows an asset by its row."""
+
+    def forget(self, row: int) -> None:
+        """Clear the row; it is reused for another asset."""
 
 
 @dataclass(slots=True)
@@ -65,7 +77,7 @@ class Pipeline:
     sensor_alerts: SensorAlerts
     new_assets: NewAssets
     detector: Detector | None = None
-    live: LiveSettings = field(default_factory=dict)  # that threshold and alerting were made with; a replay needs them
+    live: LiveSettings = field(default_factory=dict)  # of threshold and alerting; a replay needs them
 
     @property
     def model(self) -> str:
@@ -73,67 +85,77 @@ class Pipeline:
         return "" if self.detector is None else self.detector.model.version
 
     def process(self, messages: Sequence[Message], now: int, mark: Mark) -> Outputs:
-        """Take messages of this partition in the order of their offsets; `now` is ms UTC."""
-        before = {**self.windows.counts, **self.sensors.counts, **self.alerting.suppressed}
+        """Process messages of this partition in the order of their offsets; `now` is ms UTC."""
+        before = self._counts()
         readings, rejected = decode(messages, self.format, now)
         total = len(readings)
         mark("decode")
+
+        # Each part ends where an asset must be evicted, nearly always at the batch's end.
         parts: list[Outputs] = []
         while len(readings) or not parts:
-            stages = (self.alerting, self.sensor_alerts)
-            kept = {row for stage in stages for row, state in stage.states().items() if state == "firing"}
-            forgotten: Sequence[tuple[int, str]] = ()
+            kept = self._firing()
+            evicted: Sequence[tuple[int, str]] = ()
             count = self.windows.room(readings, kept)
             if not count and len(readings):
-                forgotten, count = self._forget(kept), 1
-            parts.append(replace(self._walk(readings.part(0, count), messages, mark), forgotten=forgotten))
+                evicted, count = [self._evict(kept)], 1
+            outputs = self.step(readings.part(0, count), lambda offsets: _timestamps(messages, offsets), mark)
+            parts.append(replace(outputs, evicted=evicted))
             readings = readings.part(count, len(readings))
-        outputs = parts[0] if len(parts) == 1 else join_outputs(parts)
-        counts = _since(before, {**self.windows.counts, **self.sensors.counts, **self.alerting.suppressed})
-        refused = counts["readings_refused"] + counts["readings_flood"]
+
+        counts = {name: count - before[name] for name, count in self._counts().items()}
+        refused = counts[Count.READINGS_REFUSED] + counts[Count.READINGS_FLOOD]
         return replace(
-            outputs,
+            parts[0] if len(parts) == 1 else join_outputs(parts),
             rejected=rejected,
-            counts={**counts, "readings": total},
-            stranger=self.windows.stranger if refused else "",
+            counts={**counts, Count.READINGS: total},
+            refused_asset=self.windows.refused_asset if refused else "",
         )
 
-    def _walk(self, readings: ReadingBatch, messages: Sequence[Message], mark: Mark) -> Outputs:
-        """All stages but the first for readings of `messages` among which no asset gives way."""
+    def step(self, readings: ReadingBatch, timestamps: Timestamps, mark: Mark) -> Outputs:
+        """Take readings, for which no asset must be evicted, through all stages after decoding."""
         windows = self.windows.push(readings)
         mark("windows")
         names = self.windows.assets
         if self.detector is None:
             return Outputs(windows, None, None, names=names)
-        windows, findings = self.sensors.update(windows)
-        skews = self.clocks.update(windows, _stamps(messages, windows.position))
+
+        windows, faults = self.sensors.update(windows)
+        skews = self.clocks.update(windows, timestamps(windows.position))
         mark("sensors")
+
         scalings = self.new_assets.update(windows, names, self.detector.model.scaling)
         scores = self.detector.score(windows, names, scalings)
         mark("score")
+
         calibration = self.detector.model.calibration.scores
         limits = self.threshold.update(windows.assets, scores.score, calibration, scalings.unknown)
         thresholds = self.budget.update(windows.assets, windows.ends, scores.score, limits)
         mark("threshold")
+
         explain = self._explain(windows, names, scalings)
         alerts = self.alerting.update(windows, scores, thresholds, names, self.model, explain)
-        alerts += self.sensor_alerts.update(windows, findings, skews, scores, names, self.windows.channels, self.model)
-        alerts.sort(key=lambda alert: alert.position)  # of equal ones, machines first: no batch parts those
+        alerts += self.sensor_alerts.update(windows, faults, skews, scores, names, self.windows.channels, self.model)
+        alerts.sort(key=lambda alert: alert.position)  # of equal ones machines first: no batch has a cut between those
         mark("alerting")
         return Outputs(windows, scores, thresholds, alerts, names=names)
 
-    def _forget(self, kept: Collection[int]) -> tuple[tuple[int, str], ...]:
-        """Clear a row for the next reading's asset. One that is not normal keeps its row, or its alert had no end."""
+    def _counts(self) -> dict[str, int]:
+        """Return the cumulative counts of all stages."""
+        return {**self.windows.counts, **self.sensors.counts, **self.alerting.suppressed}
+
+    def _firing(self) -> set[int]:
+        """Return the rows with a firing alert. They are not evicted, since the alert would never end."""
+        stages = (self.alerting, self.sensor_alerts)
+        return {row for stage in stages for row, state in stage.states().items() if state == "firing"}
+
+    def _evict(self, kept: Collection[int]) -> tuple[int, str]:
+        """Clear a row for the next reading's asset, and return the row and the asset that had it."""
         names = self.windows.assets
-        row = self.windows.forget(kept)
-        self.sensors.forget(row)
-        self.clocks.forget(row)
-        self.new_assets.forget(row)
-        self.threshold.forget(row)
-        self.budget.forget(row)
-        self.alerting.forget(row)
-        self.sensor_alerts.forget(row)
-        return ((row, names[row]),)
+        row = self.windows.evict(kept)
+        for stage in self._later_stages().values():
+            stage.forget(row)
+        return row, names[row]
 
     def adopt(self, detector: Detector) -> None:
         """Score with another model from the next message on; what the old one's scores had taught is carried over."""
@@ -165,11 +187,12 @@ class Pipeline:
             prefix = f"{name}."
             stage.load_state({key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)})
 
-    def _stages(
-        self,
-    ) -> dict[str, Windows | Threshold | Budget | MachineAlerts | Sensors | Clocks | SensorAlerts | NewAssets]:
+    def _stages(self) -> dict[str, Stateful]:
+        return {"windows": self.windows, **self._later_stages()}
+
+    def _later_stages(self) -> dict[str, Stage]:
+        """Return the stages that know an asset by its row only."""
         return {
-            "windows": self.windows,
             "sensors": self.sensors,
             "clocks": self.clocks,
             "threshold": self.threshold,
@@ -192,8 +215,8 @@ class Pipeline:
         return explain
 
 
-def _stamps(messages: Sequence[Message], offsets: Times) -> Times:
-    """The timestamps (n,) of the messages at `offsets` (n,); messages ascend by offset."""
+def _timestamps(messages: Sequence[Message], offsets: Times) -> Times:
+    """Return the timestamps (n,) of the messages at `offsets` (n,); messages ascend by offset."""
     if not len(offsets):
         return offsets
     first, last = messages[0].offset, messages[-1].offset
@@ -202,10 +225,6 @@ def _stamps(messages: Sequence[Message], offsets: Times) -> Times:
     else:
         places = np.searchsorted([message.offset for message in messages], offsets)
     return np.array([messages[place].timestamp for place in places.tolist()], np.int64)
-
-
-def _since(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
-    return {name: count - before[name] for name, count in now.items()}
 
 
 def saved_live(state: State) -> LiveSettings:

@@ -9,6 +9,7 @@ Unix epoch, UTC. NaN means "not measured", never zero.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
@@ -22,6 +23,26 @@ Times = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 AlertState = Literal["firing", "resolved"]  # as published; pending is not
 State = dict[str, npt.NDArray[Any]]  # what a stage saves: plain arrays by name, nothing that needs pickle
+
+
+class Count(StrEnum):
+    """Names of what the stages count; a worker turns each into a metric."""
+
+    READINGS = "readings"
+    READINGS_LATE = "readings_late"  # their step had closed
+    READINGS_DUPLICATE = "readings_duplicate"  # of the same asset, channel and time
+    READINGS_UNKNOWN_CHANNEL = "readings_unknown_channel"
+    READINGS_REFUSED = "readings_refused"  # of a new asset, without room
+    READINGS_FLOOD = "readings_flood"  # of a new asset, with too many in a minute
+    STEPS_CLOSED = "steps_closed"
+    GAPS = "gaps"
+    ASSETS_FORGOTTEN = "assets_forgotten"  # evicted
+    WINDOWS_SKIPPED_WARMUP = "windows_skipped_warmup"
+    WINDOWS_SKIPPED_UNOBSERVED = "windows_skipped_unobserved"
+    WINDOWS_SKIPPED_DOUBTED = "windows_skipped_doubted"
+    CELLS_DOUBTED = "cells_doubted"
+    ALERTS_SUPPRESSED_SHORT = "suppressed_short"
+    ALERTS_SUPPRESSED_GAP = "suppressed_gap"
 
 
 class Partition(NamedTuple):
@@ -182,11 +203,9 @@ class Outputs:
     alerts: Sequence[Alert] = ()
     rejected: Sequence[Rejected] = ()
     counts: dict[str, int] = field(default_factory=dict)
-    names: Sequence[
-        str
-    ] = ()  # of the rows that `windows.assets` tells; those beyond the stage's own were given up since
-    forgotten: Sequence[tuple[int, str]] = ()  # rows that are another asset's now, and whose they were
-    stranger: str = ""  # an asset that was refused; empty = none was
+    names: Sequence[str] = ()  # of the rows in `windows.assets`; evicted assets have rows above those of the stage
+    evicted: Sequence[tuple[int, str]] = ()  # rows that went to another asset, and the asset that had each before
+    refused_asset: str = ""  # a new asset that was refused; empty = none
 
 
 def by_partition(messages: Sequence[Message]) -> dict[Partition, list[Message]]:
@@ -213,7 +232,7 @@ def join_outputs(parts: Sequence[Outputs]) -> Outputs:
     for part in reversed(parts):
         rows = np.array([moved.get(row, row) for row in part.windows.assets.tolist()], np.int32)
         windows.append(replace(part.windows, assets=rows))
-        for row, name in part.forgotten:
+        for row, name in part.evicted:
             moved[row] = len(names)
             names.append(name)
 
@@ -229,7 +248,7 @@ def join_outputs(parts: Sequence[Outputs]) -> Outputs:
         ThresholdBatch(*_columns(thresholds, _THRESHOLDS)) if thresholds else None,
         [alert for part in parts for alert in part.alerts],
         names=names,
-        forgotten=[pair for part in parts for pair in part.forgotten],
+        evicted=[pair for part in parts for pair in part.evicted],
     )
 
 

@@ -114,8 +114,12 @@ class Columns:
             self._arrays[name] = picked
 
     def save(self, **others: Array) -> State:
-        """Return copies of the rows in use, together with `others`, arrays that have no row for each asset."""
-        return {**others, **{name: array[: self.rows].copy() for name, array in self._arrays.items()}}
+        """Return copies of the rows in use, together with `others`.
+
+        `others` are arrays that have no row for each asset, or that are saved in place of a column of their name.
+        """
+        columns = {name: array[: self.rows].copy() for name, array in self._arrays.items() if name not in others}
+        return {**others, **columns}
 
     def check(self, state: State, **sizes: int) -> dict[str, int]:
         """Return the sizes of all axes of a saved state. Raises ValueError if the state does not fit the table."""

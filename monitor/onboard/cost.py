@@ -25,7 +25,7 @@ from monitor.core.model.scaling import Scaling
 from monitor.core.model.vae import VAE
 from monitor.core.pipeline import Pipeline
 from monitor.core.publish import score_records
-from monitor.core.records import Message, Outputs, ReadingBatch
+from monitor.core.records import Message, ReadingBatch, Times
 from monitor.core.threshold.histogram import BYTES
 from monitor.onboard.survey import Survey
 from monitor.service.wiring import make_pipeline
@@ -103,18 +103,19 @@ def measure(settings: Settings, runs: Sequence[Sequence[Message]], figures: Surv
     pipeline = make_pipeline(settings, run[0].partition)
     detector = untrained(settings, tuple(figures.channels)[: settings.windows.max_channels])
     pipeline.use(detector)
-    stages, windows = _laps(settings, pipeline, detector, [each for each in readings if len(each)], len(run))
+    stages, windows = _laps(settings, pipeline, run, [each for each in readings if len(each)])
     per_s = 1 / (decoding + stages)
     return Measured(per_s, per_s * windows, _training_step(settings, len(detector.model.channels)))
 
 
 def _laps(
-    settings: Settings, pipeline: Pipeline, detector: Detector, readings: Sequence[ReadingBatch], messages: int
+    settings: Settings, pipeline: Pipeline, run: Sequence[Message], readings: Sequence[ReadingBatch]
 ) -> tuple[float, float]:
-    """Processor seconds, and windows, per reading once windows are full."""
+    """Return processor seconds, and windows, per reading once windows are full."""
     step = settings.windows.step_ms
     times = np.concatenate([each.time for each in readings])
     span = (int(np.ptp(times)) // step + 1) * step
+    offsets = run[-1].offset - run[0].offset + 1
     laps, done, scored, begin = 0, 0, 0, 0.0
     filling = -(-(settings.windows.length + 1) * step // span)
     deadline = time.monotonic() + _WALL_S
@@ -122,31 +123,32 @@ def _laps(
         timed = laps > filling or time.monotonic() >= deadline
         begin = begin or time.process_time() if timed else 0.0
         for each in readings:
-            later = replace(each, time=each.time + laps * span, offset=each.offset + laps * messages)
-            count = _walk(settings, pipeline, detector, later)
+            later = replace(each, time=each.time + laps * span, offset=each.offset + laps * offsets)
+            count = _step(settings, pipeline, later)
             done, scored = (done + len(each), scored + count) if timed else (0, 0)
         laps += 1
     return (time.process_time() - begin) / done, scored / done
 
 
-def _walk(settings: Settings, pipeline: Pipeline, detector: Detector, readings: ReadingBatch) -> int:
-    """The stages after decoding, as in core/pipeline.py, and the scores as records; how many there were."""
-    windows, names = pipeline.windows.push(readings), pipeline.windows.assets
-    scores = detector.score(windows, names)
-    thresholds = pipeline.threshold.update(windows.assets, scores.score, detector.model.calibration.scores)
-    pipeline.alerting.update(windows, scores, thresholds, names, "", lambda _: ())
-    outputs, topics = Outputs(windows, scores, thresholds, (), [], {}), settings.outputs
+def _step(settings: Settings, pipeline: Pipeline, readings: ReadingBatch) -> int:
+    """Take readings through the stages after decoding, encode their scores, and return the number of windows."""
+
+    def timestamps(offsets: Times) -> Times:  # of messages that are sent as they are read
+        return readings.time[np.searchsorted(readings.offset, offsets)]
+
+    outputs = pipeline.step(readings, timestamps, lambda _: None)
+    topics = settings.outputs
     if topics.scores_every:
         score_records(
             topics.scores,
             outputs,
-            names=names,
-            channels=detector.model.channels,
-            model="",
+            names=outputs.names,
+            channels=pipeline.windows.channels,
+            model=pipeline.model,
             every_steps=topics.scores_every,
             step_ms=settings.windows.step_ms,
         )
-    return len(windows)
+    return len(outputs.windows)
 
 
 def untrained(settings: Settings, channels: tuple[str, ...]) -> Detector:

@@ -5,6 +5,7 @@ from statistics import median
 from typing import Any
 
 from monitor.core.threshold.budget import Budget, BudgetForecast
+from monitor.core.threshold.options import BudgetOptions
 from monitor.settings.tree import Settings
 
 
@@ -12,13 +13,15 @@ def make_budget(settings: Settings) -> Budget:
     """The margins of one partition, in their first state."""
     options = settings.alerting.options(settings.windows)
     return Budget(
-        alarms_per_day=settings.alerting.alarms_per_day,
-        margin=settings.threshold.margin,
-        step_ms=settings.windows.step_ms,
-        on_delay_ms=options.on_delay_ms,
-        off_delay_ms=options.off_delay_ms,
-        deadband=options.deadband,
-        gap_ms=options.gap_ms,
+        BudgetOptions(
+            alarms_per_day=settings.alerting.alarms_per_day,
+            margin=settings.threshold.margin,
+            step_ms=settings.windows.step_ms,
+            on_delay_ms=options.on_delay_ms,
+            off_delay_ms=options.off_delay_ms,
+            deadband=options.deadband,
+            gap_ms=options.gap_ms,
+        )
     )
 
 

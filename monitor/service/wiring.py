@@ -60,8 +60,8 @@ def make_pipeline(settings: Settings, partition: Partition) -> Pipeline:
     options = settings.alerting.options(windows)
     return Pipeline(
         settings.message_format(),
-        Windows(**settings.windows.arguments()),
-        Threshold(**settings.threshold.arguments()),
+        Windows(settings.windows.options()),
+        Threshold(settings.threshold.options()),
         make_budget(settings),
         MachineAlerts(settings.name, partition, options),
         Sensors(sensors.options(windows)),

@@ -3,11 +3,12 @@
 Ranges are never wider than what the stages in monitor/core accept. Combinations are checked in checks.py.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 from monitor.core.fitting.history import HistoryOptions
 from monitor.core.fitting.recipe import Recipe
 from monitor.core.model.architecture import Architecture
+from monitor.core.threshold.options import ThresholdOptions
 from monitor.settings.base import Section, setting
 from monitor.settings.stages import WindowsSection
 
@@ -202,6 +203,6 @@ class ThresholdSection(Section):
         high=10_000,
     )
 
-    def arguments(self) -> dict[str, Any]:
-        """Return the arguments of `monitor.core.threshold.threshold.Threshold`."""
-        return self.model_dump()
+    def options(self) -> ThresholdOptions:
+        """Return the options of the stage."""
+        return ThresholdOptions(**self.model_dump())

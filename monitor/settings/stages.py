@@ -9,6 +9,7 @@ from monitor.core.alerts.lifecycle import AlertOptions
 from monitor.core.decode.format import Format
 from monitor.core.sensors.checks import SensorOptions
 from monitor.core.sensors.clocks import ClockOptions
+from monitor.core.windows.options import WindowOptions
 from monitor.settings.base import Section, setting
 
 
@@ -165,12 +166,21 @@ class WindowsSection(Section):
         """Grid period in the core's unit."""
         return round(self.step_s * 1000)
 
-    def arguments(self) -> dict[str, Any]:
-        """Return the arguments of `monitor.core.windows.windows.Windows`."""
-        same = self.model_dump(exclude={"step_s", "lateness_s", "forget_s"})
-        forget_ms = max(round(self.forget_s * 1000), self.idle * self.step_ms)  # earlier, its last steps are still open
-        spans = {"lateness_ms": round(self.lateness_s * 1000), "forget_ms": forget_ms}
-        return {**same, **spans, "step_ms": self.step_ms}
+    def options(self) -> WindowOptions:
+        """Return the options of the stage. An asset is not evicted while its last steps may still be open."""
+        return WindowOptions(
+            step_ms=self.step_ms,
+            length=self.length,
+            lateness_ms=round(self.lateness_s * 1000),
+            max_gap=self.max_gap,
+            max_fill=self.max_fill,
+            min_observed=self.min_observed,
+            idle=self.idle,
+            max_assets=self.max_assets,
+            max_channels=self.max_channels,
+            new_assets=self.new_assets,
+            forget_ms=max(round(self.forget_s * 1000), self.idle * self.step_ms),
+        )
 
 
 class SensorsSection(Section):

@@ -118,12 +118,12 @@ class PartitionState:
         names, windows = outputs.names, outputs.windows
         self.history.add(windows, names, self.pipeline.windows.channels)
         self.history.note(outputs.alerts)
-        self.history.forget([name for _, name in outputs.forgotten])
+        self.history.forget([name for _, name in outputs.evicted])
 
         if outputs.scores is not None and outputs.thresholds is not None:
             grown = np.full(len(names), np.nan, np.float32)
             grown[: len(self.ratios)] = self.ratios
-            grown[[row for row, _ in outputs.forgotten]] = np.nan
+            grown[[row for row, _ in outputs.evicted]] = np.nan
             # If an asset occurs more than once, its last value is kept.
             grown[windows.assets] = outputs.scores.score / outputs.thresholds.threshold
             self.ratios = grown[: len(self.pipeline.windows.assets)]

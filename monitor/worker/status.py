@@ -13,16 +13,30 @@ from typing import NamedTuple
 from structlog.stdlib import BoundLogger
 
 from monitor.core.pipeline import Mark
-from monitor.core.records import Alert, Message, Outputs, Partition
+from monitor.core.records import Alert, Count, Message, Outputs, Partition
 from monitor.observe.metrics import Metrics
 from monitor.training.trainer import Status
 from monitor.worker.alert_charts import AlertChart
 from monitor.worker.partitions import PartitionState
 
 STATES = ("learning", "warming", "normal", "pending", "firing")
-_DROPPED = ("late", "duplicate", "unknown_channel", "refused", "flood")
-_SUPPRESSED = ("short", "gap")
-_SKIPPED = ("warmup", "unobserved", "doubted")
+_COUNTERS: dict[Count, tuple[str, dict[str, str]]] = {  # the stages' counts -> metric and labels
+    Count.READINGS: ("monitor_readings_total", {}),
+    Count.READINGS_LATE: ("monitor_readings_dropped_total", {"reason": "late"}),
+    Count.READINGS_DUPLICATE: ("monitor_readings_dropped_total", {"reason": "duplicate"}),
+    Count.READINGS_UNKNOWN_CHANNEL: ("monitor_readings_dropped_total", {"reason": "unknown_channel"}),
+    Count.READINGS_REFUSED: ("monitor_readings_dropped_total", {"reason": "refused"}),
+    Count.READINGS_FLOOD: ("monitor_readings_dropped_total", {"reason": "flood"}),
+    Count.STEPS_CLOSED: ("monitor_steps_closed_total", {}),
+    Count.GAPS: ("monitor_gaps_total", {}),
+    Count.ASSETS_FORGOTTEN: ("monitor_assets_forgotten_total", {}),
+    Count.WINDOWS_SKIPPED_WARMUP: ("monitor_windows_skipped_total", {"reason": "warmup"}),
+    Count.WINDOWS_SKIPPED_UNOBSERVED: ("monitor_windows_skipped_total", {"reason": "unobserved"}),
+    Count.WINDOWS_SKIPPED_DOUBTED: ("monitor_windows_skipped_total", {"reason": "doubted"}),
+    Count.CELLS_DOUBTED: ("monitor_cells_doubted_total", {}),
+    Count.ALERTS_SUPPRESSED_SHORT: ("monitor_alerts_suppressed_total", {"reason": "short"}),
+    Count.ALERTS_SUPPRESSED_GAP: ("monitor_alerts_suppressed_total", {"reason": "gap"}),
+}
 _SUMMARY = {  # key of the summary in the log -> counter
     "messages": "monitor_messages_total",
     "rejected": "monitor_messages_rejected_total",
@@ -121,29 +135,20 @@ class MetricsRecorder:
         """Count one batch and its outputs."""
         add, counts = self._metrics.add, outputs.counts
 
-        # Readings
+        # Messages and the counts of the stages
         add("monitor_messages_total", len(messages))
-        add("monitor_readings_total", counts["readings"])
-        add("monitor_steps_closed_total", counts["steps_closed"])
-        add("monitor_gaps_total", counts["gaps"])
-        add("monitor_assets_forgotten_total", counts["assets_forgotten"])
-        self._refused_asset = outputs.stranger or self._refused_asset
-        self._refused_readings += counts["readings_refused"] + counts["readings_flood"]
-        for reason in _DROPPED:
-            add("monitor_readings_dropped_total", counts[f"readings_{reason}"], reason=reason)
+        for name, (metric, labels) in _COUNTERS.items():
+            add(metric, counts[name], **labels)
+        self._refused_asset = outputs.refused_asset or self._refused_asset
+        self._refused_readings += counts[Count.READINGS_REFUSED] + counts[Count.READINGS_FLOOD]
         for error, number in Tally(rejected.error for rejected in outputs.rejected).items():
             add("monitor_messages_rejected_total", number, error=error)
 
         # Windows
-        for reason in _SKIPPED:
-            add("monitor_windows_skipped_total", counts.get(f"windows_skipped_{reason}", 0), reason=reason)
         if outputs.scores is None:
             add("monitor_windows_skipped_total", len(outputs.windows), reason="no_model")
         else:
             add("monitor_windows_scored_total", len(outputs.windows))
-            add("monitor_cells_doubted_total", counts["cells_doubted"])
-            for reason in _SUPPRESSED:
-                add("monitor_alerts_suppressed_total", counts[f"suppressed_{reason}"], reason=reason)
 
         # Alerts
         for alert in outputs.alerts:

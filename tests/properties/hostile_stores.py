@@ -23,7 +23,9 @@ from monitor.core.records import State
 from monitor.core.sensors.checks import SensorOptions, Sensors
 from monitor.core.sensors.clocks import ClockOptions, Clocks
 from monitor.core.threshold.budget import Budget
+from monitor.core.threshold.options import BudgetOptions, ThresholdOptions
 from monitor.core.threshold.threshold import Threshold
+from monitor.core.windows.options import WindowOptions
 from monitor.core.windows.windows import Windows
 from monitor.store.atomic import Data
 from monitor.store.models import ModelInvalid, Models
@@ -36,6 +38,7 @@ from tests.properties.hostile_targets import Alone, Target, demand
 from tests.recorder.test_line_protocol import FIRING
 from tests.rig import ORIGIN, READINGS, readings
 
+THRESHOLD = ThresholdOptions(percentile=99.0, margin=1.1, memory=500, warm=100, clip=1.2, refresh=8)
 LIMIT = 100.0  # of the first channel, whose readings stay far below it
 _START = b'{"__metadata__":{"sha256":"'
 _PLACE = {"topic": "readings", "partition": "0", "offset": "2"}
@@ -257,9 +260,9 @@ def new_pipeline() -> Pipeline:
     most = {"max_assets": 100, "max_channels": 8, "new_assets": 100, "forget_ms": 3_600_000}
     made = Pipeline(
         Format("json_wide"),
-        Windows(step_ms=STEP, length=L, min_observed=0.5, **most, **holes),
-        Threshold(percentile=99.0, margin=1.1, memory=500, warm=100, clip=1.2, refresh=8),
-        Budget(alarms_per_day=1000.0, margin=1.1, step_ms=STEP, **delays),
+        Windows(WindowOptions(step_ms=STEP, length=L, min_observed=0.5, **most, **holes)),
+        Threshold(THRESHOLD),
+        Budget(BudgetOptions(alarms_per_day=1000.0, margin=1.1, step_ms=STEP, **delays)),
         MachineAlerts("d", READINGS, options),
         Sensors(SensorOptions(length=L, step_ms=STEP, min_observed=0.5, low={}, high={CHANNELS[0]: LIMIT}, skip=())),
         Clocks(ClockOptions(tolerance_ms=30_000, wait_ms=31 * STEP, step_ms=STEP)),
@@ -272,7 +275,7 @@ def new_pipeline() -> Pipeline:
 
 def histogram() -> Threshold:
     """A threshold that keeps its scores in buckets, and has some."""
-    made = Threshold(percentile=99.0, margin=1.1, memory=500, warm=100, clip=1.2, refresh=8, kind="histogram")
+    made = Threshold(replace(THRESHOLD, kind="histogram"))
     scores = np.random.default_rng(4).gamma(2, 0.2, 600).astype(np.float32)
     made.update(np.arange(600, dtype=np.int32) % 2, scores, model().calibration.scores)
     return made

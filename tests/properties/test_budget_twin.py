@@ -24,6 +24,7 @@ from monitor.core.threshold.budget import (
     PRIOR_SCALE,
     Budget,
 )
+from monitor.core.threshold.options import BudgetOptions
 from tests.examples import examples
 
 STEP = 60_000
@@ -152,7 +153,7 @@ def batches(stream: list[Row], cuts: list[int]) -> list[list[Row]]:
 
 def made(budget: float, options: dict[str, Any]) -> Budget:
     """A stage."""
-    return Budget(alarms_per_day=budget, margin=GIVEN, step_ms=STEP, **options)
+    return Budget(BudgetOptions(alarms_per_day=budget, margin=GIVEN, step_ms=STEP, **options))
 
 
 def push(stage: Budget, stream: list[Row]) -> list[tuple[float, bool, bool]]:

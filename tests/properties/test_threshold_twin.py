@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from monitor.core.model.model import LEVELS
 from monitor.core.records import Floats
 from monitor.core.threshold.histogram import BLOCKS, BUCKETS, ENDS, ERROR, LEAST_CLIP, REACH, VALUES
+from monitor.core.threshold.options import ThresholdOptions
 from monitor.core.threshold.threshold import FLOOR, LENT, Threshold
 from tests.examples import examples
 
@@ -167,7 +168,7 @@ def test_limits_match_the_twin(
     chosen: dict[str, Any], first: Stream, second: Stream, cuts: list[int], strange: Strange
 ) -> None:
     """Limits are the twin's to the last bit, before and after a change of models, however the stream is cut."""
-    twin, stage = NaiveThreshold(**chosen), Threshold(**chosen)
+    twin, stage = NaiveThreshold(**chosen), Threshold(ThresholdOptions(**chosen))
     wanted = [twin.update(asset, np.float32(score), CALIBRATION, strange) for asset, score in first]
     twin.rebase(CALIBRATION, OTHER)
     wanted += [twin.update(asset, np.float32(score), OTHER) for asset, score in second]
@@ -183,7 +184,7 @@ def test_limits_match_the_twin(
 @given(options(), st.lists(SCORES, max_size=120), st.integers(0, 3))
 def test_without_pause_the_base_is_numpys_percentile(chosen: dict[str, Any], scores: list[float], asset: int) -> None:
     """With a refresh of 1 the base is `np.percentile` of the last scores: to the last bit, or within the error."""
-    stage, kept = Threshold(**chosen | {"refresh": 1, "margin": 1.0}), list[float]()
+    stage, kept = Threshold(ThresholdOptions(**chosen | {"refresh": 1, "margin": 1.0})), list[float]()
     for number, score in enumerate(scores):
         before = stage.save_state()["base"]
         ((limit, _, warm),) = push(stage, [(asset, score)], CALIBRATION)
@@ -222,12 +223,12 @@ def test_state_does_not_depend_on_cuts_or_on_moving(
     chosen: dict[str, Any], stream: Stream, cuts: list[int], strange: Strange
 ) -> None:
     """State saved and loaded at every cut ends bit by bit as the state of a stage that saw one whole batch."""
-    whole, moving = Threshold(**chosen), Threshold(**chosen)
+    whole, moving = Threshold(ThresholdOptions(**chosen)), Threshold(ThresholdOptions(**chosen))
     wanted = push(whole, stream, CALIBRATION, strange)
     found = []
     for part in batches(stream, cuts):
         found += push(moving, part, CALIBRATION, strange)
-        loaded = Threshold(**chosen)
+        loaded = Threshold(ThresholdOptions(**chosen))
         loaded.load_state(moving.save_state())
         moving = loaded
     assert found == wanted
@@ -241,7 +242,7 @@ def test_many_assets_of_any_age_match_the_twin(seed: int, kind: str) -> None:
     random = np.random.default_rng(seed)
     chosen: dict[str, Any] = {"percentile": 97.5, "margin": 1.1, "memory": 90, "warm": 12, "clip": 1.5, "refresh": 7}
     chosen["kind"] = kind
-    twin, stage = NaiveThreshold(**chosen), Threshold(**chosen)
+    twin, stage = NaiveThreshold(**chosen), Threshold(ThresholdOptions(**chosen))
     for turn in range(6):
         if turn == 3:
             twin.rebase(CALIBRATION, OTHER)

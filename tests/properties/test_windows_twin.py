@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.core.records import ReadingBatch, WindowBatch
+from monitor.core.windows.options import WindowOptions
 from monitor.core.windows.windows import Windows
 from tests.examples import examples
 from tests.properties.naive_windows import NaiveWindows, Reading
@@ -128,7 +129,7 @@ def walk(windows: Windows, readings: ReadingBatch, kept: Collection[int]) -> lis
     while len(readings):
         count = windows.room(readings, kept)
         if not count:
-            windows.forget(kept)
+            windows.evict(kept)
             count = 1
         batches.append(windows.push(readings.part(0, count)))
         readings = readings.part(count, len(readings))
@@ -169,7 +170,7 @@ def test_learning_windows_match_the_twin(options: dict[str, Any], readings: list
     twin = NaiveWindows(**options)
     for reading in readings:
         twin.push(reading)
-    windows, batches = run(Windows(**options), readings, cuts)
+    windows, batches = run(Windows(WindowOptions(**options)), readings, cuts)
     assert windows.counts == twin.counts
     assert (windows.assets, list(windows.channels)) == (twin.names(), twin.channels)
     assert rows_of(batches, len(twin.channels)) == twin_rows(twin)
@@ -186,7 +187,7 @@ def test_frozen_windows_match_the_twin(
     twin.set_channels(names, frozen=True)
     for reading in readings:
         twin.push(reading)
-    windows, batches = run(Windows(**options), readings, cuts, [(0, names, True)])
+    windows, batches = run(Windows(WindowOptions(**options)), readings, cuts, [(0, names, True)])
     assert windows.counts == twin.counts
     assert windows.assets == list(twin.assets)
     assert rows_of(batches, len(names)) == twin_rows(twin)
@@ -216,7 +217,7 @@ def test_changes_of_channels_match_the_twin(
                 twin.windows.clear()
                 twin.set_channels(names, frozen=frozen)
         twin.push(reading)
-    windows, batches = run(Windows(**options), readings, cuts, switches)
+    windows, batches = run(Windows(WindowOptions(**options)), readings, cuts, switches)
     last = max((place for place, _, _ in switches), default=0)
     places = begins(len(readings), cuts, switches)
     since = [part for begin, part in zip(places, batches, strict=True) if begin >= last]
@@ -235,13 +236,13 @@ def test_state_does_not_depend_on_cuts_or_on_moving(
     """State saved and loaded at every cut ends bit by bit as the state of a stage that saw one whole batch."""
     options = options | {"max_channels": 4}
     names = list(CHANNELS[:2]) if frozen else []
-    whole, _ = run(Windows(**options), readings, [500], [(0, names, frozen)])
-    moving = Windows(**options)
+    whole, _ = run(Windows(WindowOptions(**options)), readings, [500], [(0, names, frozen)])
+    moving = Windows(WindowOptions(**options))
     moving.set_channels(names, frozen=frozen)
     places = [*begins(len(readings), cuts), len(readings)]
     for begin, end in itertools.pairwise(places):
         moving.push(batch(readings[begin:end]))
-        loaded = Windows(**options)
+        loaded = Windows(WindowOptions(**options))
         loaded.load_state(moving.save_state())
         moving = loaded
     assert bytes_of(moving) == bytes_of(whole)
@@ -252,7 +253,7 @@ def test_state_does_not_depend_on_cuts_or_on_moving(
 @given(options=SETTINGS, readings=streams(), frozen=st.booleans())
 def test_a_batch_is_ordered(options: dict[str, Any], readings: list[Reading], frozen: bool) -> None:
     """Windows of a batch are ordered by position, then asset row, then end."""
-    windows = Windows(**options | {"max_channels": 4})
+    windows = Windows(WindowOptions(**options | {"max_channels": 4}))
     windows.set_channels(["pressure", "flow"] if frozen else [], frozen=frozen)
     part = windows.push(batch(readings))
     keys = list(zip(part.position.tolist(), part.assets.tolist(), part.ends.tolist(), strict=True))
@@ -287,7 +288,7 @@ def test_floods_of_assets_match_the_twin(
     for reading in readings:
         twin.push(reading)
     kept_rows = {row for row in kept if row < options["max_assets"]}
-    windows, batches = run(Windows(**options), readings, cuts, switches, kept_rows)
+    windows, batches = run(Windows(WindowOptions(**options)), readings, cuts, switches, kept_rows)
     assert windows.counts == twin.counts
     assert windows.assets == twin.names()
     assert rows_of(batches, len(twin.channels)) == twin_rows(twin)
@@ -301,12 +302,12 @@ def test_the_state_in_a_flood_does_not_depend_on_cuts_or_on_moving(
     """The bucket and the rows that were given away are saved: any cuts and moves end in the same state, bit by bit."""
     options = options | limits | {"max_channels": 4}
     names = list(CHANNELS[:2]) if frozen else []
-    whole, _ = run(Windows(**options), readings, [500], [(0, names, frozen)])
-    moving = Windows(**options)
+    whole, _ = run(Windows(WindowOptions(**options)), readings, [500], [(0, names, frozen)])
+    moving = Windows(WindowOptions(**options))
     moving.set_channels(names, frozen=frozen)
     for begin, end in itertools.pairwise([*begins(len(readings), cuts), len(readings)]):
         walk(moving, batch(readings[begin:end]), ())
-        loaded = Windows(**options)
+        loaded = Windows(WindowOptions(**options))
         loaded.load_state(moving.save_state())
         moving = loaded
     assert bytes_of(moving) == bytes_of(whole)

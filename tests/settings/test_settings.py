@@ -1,16 +1,17 @@
 """The tree of settings, and what it builds for stages and clients."""
 
 import math
-from typing import Any, get_origin
+from dataclasses import asdict
+from typing import get_origin
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from monitor.core.arrays import FARTHEST, MOST_ASSETS
 from monitor.core.decode.format import Format
 from monitor.core.fitting.recipe import Recipe
 from monitor.core.model.architecture import Architecture
-from monitor.core.threshold.threshold import Threshold
-from monitor.core.windows.windows import Windows
+from monitor.core.threshold.options import ThresholdOptions
 from monitor.settings.base import MASK, Section, about, expected, literal, shown
 from monitor.settings.learning import ModelSection, ThresholdSection, TrainingSection
 from monitor.settings.servers import KafkaSection
@@ -70,17 +71,32 @@ def test_every_range_is_checked_at_its_ends(key: str) -> None:
             section(**{name: value})
 
 
+EXACT = {  # largest values with which the stages' whole-number arithmetic stays within 64 bits
+    "step_ms": 2**31 - 1,
+    "length": 2**20,
+    "lateness_ms": 2**40,
+    "max_gap": 2**31,
+    "max_fill": 2**31,
+    "idle": 2**31,
+    "max_assets": MOST_ASSETS,
+    "max_channels": 2**16,
+    "new_assets": MOST_ASSETS,
+    "forget_ms": FARTHEST,
+}
+
+
 @pytest.mark.parametrize(("name", "value"), ends(WindowsSection))
-def test_the_windows_accept_the_whole_range(name: str, value: float) -> None:
-    """The stage accepts every value that the section accepts."""
-    Windows(**WindowsSection.model_validate({name: value}).arguments())
+def test_the_ranges_of_windows_keep_the_arithmetic_exact(name: str, value: float) -> None:
+    """No setting of the windows exceeds what the stages, which trust the settings, compute without overflow."""
+    options = asdict(WindowsSection.model_validate({name: value}).options())
+    assert {key: options[key] for key in EXACT if not 0 <= options[key] <= EXACT[key]} == {}
+    assert options["forget_ms"] >= options["idle"] * options["step_ms"] > 0
 
 
-@pytest.mark.parametrize(("name", "value"), [pair for pair in ends(ThresholdSection) if pair[0] != "warm"])
-def test_the_threshold_accepts_the_whole_range(name: str, value: float) -> None:
-    """The stage accepts every value that the section accepts, with other numbers that agree."""
-    least: dict[str, Any] = {"memory": 10_000, "warm": 1, "refresh": 1, name: value}
-    Threshold(**ThresholdSection(**least).arguments())
+def test_the_threshold_gets_what_is_set() -> None:
+    """Every setting of the section reaches the stage by its name."""
+    section = ThresholdSection(memory=500, warm=3, kind="histogram")
+    assert section.options() == ThresholdOptions(**section.model_dump())
 
 
 @pytest.mark.parametrize(("name", "value"), ends(FormatSection))
@@ -90,9 +106,9 @@ def test_the_decoder_accepts_the_whole_range(name: str, value: float) -> None:
 
 
 def test_seconds_become_milliseconds() -> None:
-    """Stages get times in whole milliseconds, and other numbers unchanged."""
-    windows = WindowsSection(step_s=0.25, lateness_s=1.5, length=32).arguments()
-    assert (windows["step_ms"], windows["lateness_ms"], windows["length"]) == (250, 1500, 32)
+    """Times reach the stages in whole milliseconds, names and numbers unchanged."""
+    windows = WindowsSection(step_s=0.25, lateness_s=1.5, length=32).options()
+    assert (windows.step_ms, windows.lateness_ms, windows.length) == (250, 1500, 32)
     assert FormatSection(max_future_s=1.5, kind="json_long").build() == Format("json_long", max_future_ms=1500)
 
 

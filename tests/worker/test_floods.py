@@ -196,7 +196,7 @@ def test_a_flood_of_names_changes_nothing_for_the_machines(tmp_path: Path) -> No
     minutes = (239 - L) / 60
     assert 2 + 6 <= len(flooded.windows.assets) <= 2 + 6 + 6 * minutes
     assert outputs.counts["readings_flood"] == 3 * (5000 - (len(flooded.windows.assets) - 2))
-    assert outputs.stranger.startswith("x-")
+    assert outputs.refused_asset.startswith("x-")
 
 
 def test_a_plant_of_ten_thousand_comes_in_at_once(tmp_path: Path) -> None:

@@ -240,7 +240,7 @@ def test_a_state_that_does_not_fit_is_passed_over(tmp_path: Path) -> None:
     with structlog.testing.capture_logs() as lines:
         again = narrow.keeper.assign(READINGS, 45, NEVER)
     told = {line["event"]: line for line in lines}
-    assert "more than max_channels 2" in told["snapshot refused"]["reason"]
+    assert "at most max_channels 2" in told["snapshot refused"]["reason"]
     assert told["partition assigned"]["restored"] is False
     assert (again.next, again.pipeline.windows.assets) == (45, [])
 

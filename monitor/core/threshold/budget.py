@@ -29,6 +29,7 @@ import numpy as np
 from monitor.core.arrays import LARGEST, NEVER, Doubles, Index, first_of_run
 from monitor.core.records import Floats, Ints, State, ThresholdBatch, Times
 from monitor.core.state import FINITE, Column, Columns
+from monitor.core.threshold.options import BudgetOptions
 
 MARGINS = 2.0 ** (np.arange(-2, 73) / 12)  # (M,) 0.89 to 64; lower ones join alarms instead of giving more
 EPOCH = 32  # steps between two settings of the margins
@@ -71,30 +72,14 @@ class BudgetForecast:
 class Budget:
     """The margins of all assets of one partition."""
 
-    def __init__(
-        self,
-        *,
-        alarms_per_day: float,
-        margin: float,
-        step_ms: int,
-        on_delay_ms: int,
-        off_delay_ms: int,
-        deadband: float,
-        gap_ms: int,
-    ) -> None:
-        """No budget where `alarms_per_day` is 0. `margin` is that of the limits given, the rest as in `MachineAlerts`.
-
-        Raises ValueError if the budget is negative.
-        """
-        if alarms_per_day < 0:
-            raise ValueError(f"alarms_per_day must not be negative, got {alarms_per_day}")
-        self._budget = alarms_per_day
-        self._given = margin
-        self._step_ms = step_ms
-        self._on_delay_ms = on_delay_ms
-        self._off_delay_ms = off_delay_ms
-        self._quiet = (1 - deadband) * MARGINS
-        self._gap_ms = gap_ms
+    def __init__(self, options: BudgetOptions) -> None:
+        self._budget = options.alarms_per_day
+        self._given = options.margin
+        self._step_ms = options.step_ms
+        self._on_delay_ms = options.on_delay_ms
+        self._off_delay_ms = options.off_delay_ms
+        self._quiet = (1 - options.deadband) * MARGINS
+        self._gap_ms = options.gap_ms
         self._time = NEVER
         self._common = _MOST
         self._columns = Columns("the alarm budget", _STATE)

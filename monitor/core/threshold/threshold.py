@@ -23,17 +23,15 @@ and for that moment the matrix exists twice.
 Names, evicting assets and judging how long a limit was exceeded are the tasks of `windows` and `alerting`.
 """
 
-from typing import Literal
-
 import numpy as np
 
 from monitor.core.arrays import LARGEST, Doubles, Index, first_of_run, ordinals
 from monitor.core.model.model import LEVELS
 from monitor.core.records import Bools, Floats, Ints, State, ThresholdBatch, Times
 from monitor.core.state import FINITE, Column, Columns, check_state, unfit
-from monitor.core.threshold.histogram import LEAST_CLIP, Histogram
+from monitor.core.threshold.histogram import Histogram
+from monitor.core.threshold.options import ThresholdOptions
 from monitor.core.threshold.ring import Ring, Scores
-from monitor.core.windows.grid import check_ranges
 
 LENT = 512.0  # scores that the calibration weighs beside an unknown asset's own; with 2048 much the same is found
 FLOOR = 1e-9  # a base is never 0, so that score / threshold is finite
@@ -49,36 +47,15 @@ _STATE = {
 class Threshold:
     """The limits of all assets of one partition."""
 
-    def __init__(
-        self,
-        *,
-        percentile: float,
-        margin: float,
-        memory: int,
-        warm: int,
-        clip: float,
-        refresh: int,
-        kind: Literal["ring", "histogram"] = "ring",
-    ) -> None:
-        """Raises ValueError if a setting is out of range."""
-        least_clip = LEAST_CLIP if kind == "histogram" else 1.01
-        limits: dict[str, tuple[float, float, float]] = {
-            "percentile": (percentile, 0, 100),
-            "margin": (margin, 0.001, 1000),
-            "memory": (memory, 1, 2**24),
-            "warm": (warm, 1, memory),  # an own percentile over more scores than the ring holds cannot be
-            "clip": (clip, least_clip, 1000),  # at 1 the base could never rise, and a lasting shift never be accepted
-            "refresh": (refresh, 1, memory),
-        }
-        check_ranges(limits)
-        self._percentile = percentile
-        self._margin = margin
-        self._memory = memory
-        self._warm = warm
-        self._clip = clip
-        self._refresh = refresh
+    def __init__(self, options: ThresholdOptions) -> None:
+        self._percentile = options.percentile
+        self._margin = options.margin
+        self._memory = options.memory
+        self._warm = options.warm
+        self._clip = options.clip
+        self._refresh = options.refresh
         self._columns = Columns(_STAGE, _STATE)
-        self._scores: Scores = Histogram(memory) if kind == "histogram" else Ring(memory)
+        self._scores: Scores = Histogram(options.memory) if options.kind == "histogram" else Ring(options.memory)
 
     def update(self, assets: Ints, score: Floats, calibration: Floats, strange: Bools | None = None) -> ThresholdBatch:
         """Return the limits for scores (B,) of rows `assets` (B,), in the order of scoring, then enter the scores.

@@ -1,40 +1,42 @@
-"""Places readings on each asset's grid of steps and says which steps close, and where in the stream.
+"""Places readings on each asset's grid of steps, and decides which steps close at which reading.
 
-A step closes when it and every earlier step of its asset are ready. Ready means complete (all channels arrived), or
-passed by the asset's frontier. The frontier is the first step a reading may still fall into; three things raise it:
-the asset's own watermark (largest time seen - lateness), the closing of a complete step, and silence (the rest of the
-partition moved on by `idle` steps without a reading of this asset). An asset's frontier begins at the step of its
-first reading: what lies before it is late.
+A step closes when this step and every earlier step of its asset are ready. A step is ready if it is complete (all
+channels arrived), or if the asset's frontier has passed it. The frontier is the first step that a reading may still
+fall into. Three things raise the frontier: the asset's own watermark (largest time seen - lateness), the closing of a
+complete step, and silence (the rest of the partition moved on by `idle` steps without a reading of this asset). An
+asset's frontier begins at the step of the asset's first reading: readings before that step are late.
 
-Why so: all of this is decided by the order of the readings alone. No wall clock takes part, so a replay of the same
-offsets closes the same steps at the same offsets, however the stream is cut into batches. The price is that a wholly
-silent partition waits for its next message.
+Guaranteed: closing depends on the order of the readings alone. No wall clock takes part, so a replay of the same
+offsets closes the same steps at the same offsets, however the stream is cut into batches. The price is that a silent
+partition waits for its next message.
 
-A batch is judged at once, not reading by reading. Each step's ready index is computed as if no reading were late; the
-running maximum over an asset's steps gives the closing index; what arrived after it is late. Counting late readings in
-at first does no harm: a reading that arrives after the frontier passed its step cannot make that step ready sooner.
+A batch is processed at once, not reading by reading. Each step's ready index is computed as if no reading were late.
+The running maximum over an asset's steps gives the closing index, and readings that arrived after it are late. Counting
+late readings in at first does no harm: a reading that arrives after the frontier passed its step cannot make that step
+ready sooner.
 
-It does not fill holes, keep history or know names: see `rings` and `windows`.
+Holes, history and names are the tasks of `rings` and `windows`.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from monitor.core.arrays import (
-    FARTHEST,
-    LARGEST,
-    NEVER,
-    Index,
-    extend,
-    first_of_run,
-    last_of_run,
-    pick_columns,
-    run_max,
-)
-from monitor.core.records import Floats, Times
+from monitor.core.arrays import FARTHEST, LARGEST, NEVER, Index, first_of_run, last_of_run, pick_columns, run_max
+from monitor.core.records import Count, Floats, State, Times
+from monitor.core.state import Column, Columns
+from monitor.core.windows.options import WindowOptions
+
+GRID = {
+    "newest": Column("i8", fill=NEVER),  # largest time seen
+    "seen": Column("i8", fill=NEVER),  # the partition's time when the asset's last reading arrived
+    "frontier": Column("i8", fill=NEVER),  # first step that is not closed; NEVER = no reading yet
+    "open_row": Column("i8", ("G",), below="A"),
+    "open_step": Column("i8", ("G",)),
+    "open_offset": Column("i4", ("G", "C")),
+    "open_values": Column("f4", ("G", "C")),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,121 +62,136 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Steps that still wait, ordered by asset row, then step."""
+    """Steps that are not closed yet, ordered by asset row, then step."""
 
     row: Times  # (G,)
     step: Times  # (G,)
-    offset: npt.NDArray[np.int32]  # (G, C) ms from the step's start of the reading that stands; -1 = none
+    offset: npt.NDArray[np.int32]  # (G, C) ms from the step's start of the reading that counts; -1 = none
     values: Floats  # (G, C)
 
 
 class Grid:
     """The open steps of every asset of one partition."""
 
-    def __init__(self, *, step_ms: int, lateness_ms: int, idle: int, counts: dict[str, int]) -> None:
-        self.step_ms = step_ms
-        self.lateness_ms = lateness_ms
-        self.silence_ms = idle * step_ms
-        self.frozen = False
-        self.open = no_steps(0)
-        self.newest: Times = np.empty(0, np.int64)  # (A,) largest time seen
-        self.seen: Times = np.empty(0, np.int64)  # (A,) the partition's time when the asset's last reading arrived
-        self.frontier: Times = np.empty(0, np.int64)  # (A,) first step that is not closed; NEVER = no reading yet
+    def __init__(self, options: WindowOptions, counts: dict[str, int]) -> None:
+        self._step_ms = options.step_ms
+        self._lateness_ms = options.lateness_ms
+        self._silence_ms = options.idle * options.step_ms
         self._counts = counts
+        self._columns = Columns("windows", GRID)
+        self._open = _no_steps(0)
+        self.frozen = False
+
+    @property
+    def seen(self) -> Times:
+        """The partition's time (A,) when each asset's last reading arrived."""
+        seen: Times = self._columns["seen"][: self._columns.rows]
+        return seen
 
     def reserve(self, assets: int) -> None:
         """Make room for rows below `assets`."""
-        self.newest = extend(self.newest, assets, NEVER)
-        self.seen = extend(self.seen, assets, NEVER)
-        self.frontier = extend(self.frontier, assets, NEVER)
+        self._columns.reserve(assets)
 
     def forget(self, row: int) -> None:
-        """As if this row had never had a reading."""
-        self.newest[row] = self.seen[row] = self.frontier[row] = NEVER
-        keep = self.open.row != row
-        self.open = Open(self.open.row[keep], self.open.step[keep], self.open.offset[keep], self.open.values[keep])
+        """Clear the row; it is reused for another asset."""
+        self._columns.clear(row)
+        keep = self._open.row != row
+        self._open = Open(self._open.row[keep], self._open.step[keep], self._open.offset[keep], self._open.values[keep])
 
     def remap(self, source: Index) -> None:
-        """Take column `source[c]` (-1 = a new, empty one) as column c. Steps left without a reading are forgotten."""
-        offset, values = pick_columns(self.open.offset, source, -1), pick_columns(self.open.values, source, np.nan)
+        """Take column `source[c]` (-1 = a new, empty one) as column c. Drop steps that are left without a reading."""
+        offset, values = pick_columns(self._open.offset, source, -1), pick_columns(self._open.values, source, np.nan)
         keep = (offset >= 0).any(1)
-        self.open = Open(self.open.row[keep], self.open.step[keep], offset[keep], values[keep])
+        self._open = Open(self._open.row[keep], self._open.step[keep], offset[keep], values[keep])
 
     def push(self, arrivals: Arrivals, clock: Times) -> Closed:
         """Take a batch's readings; `clock` (N,) is the partition's time at each place of the batch, N >= 1."""
         frontiers = self._frontiers(arrivals, clock)
-        step = arrivals.time // self.step_ms
-        timely = np.flatnonzero(step >= self.frontier[arrivals.row])
+        frontier = self._columns["frontier"]
+        step = arrivals.time // self._step_ms
+        timely = np.flatnonzero(step >= frontier[arrivals.row])
         table, group = self._table(arrivals.row[timely], step[timely])
         columns = table.offset.shape[1]
+
+        # Sorted by cell: arrivals of one cell lie together, in the order of arrival.
         cell = group * columns + arrivals.column[timely]
-        order = np.argsort(cell, kind="stable")  # arrivals of one cell lie together, in the order of arrival
+        order = np.argsort(cell, kind="stable")
         cell, timely = cell[order], timely[order]
         index = arrivals.index[timely]
+
         closing = self._closing(table, frontiers, cell, index, len(clock))
         accepted = index <= closing[cell // columns] if columns else np.ones(0, np.bool_)
-        self._counts["readings_late"] += len(step) - int(np.count_nonzero(accepted))
+        self._counts[Count.READINGS_LATE] += len(step) - int(np.count_nonzero(accepted))
         timely = timely[accepted]
-        self._write(table, cell[accepted], arrivals.time[timely] - step[timely] * self.step_ms, arrivals.value[timely])
-        frontiers.raise_to(self.frontier)
+        self._write(table, cell[accepted], arrivals.time[timely] - step[timely] * self._step_ms, arrivals.value[timely])
+        frontiers.raise_to(frontier)
         return self._split(table, closing, len(clock))
 
     def _frontiers(self, arrivals: Arrivals, clock: Times) -> "_Frontiers":
-        """What raises each asset's frontier by time in this batch; updates `newest`, `seen`, begins new frontiers."""
+        """Return the events of this batch that raise a frontier by time; update `newest`, `seen`, new frontiers."""
+        newest, seen, frontier = (self._columns[name] for name in ("newest", "seen", "frontier"))
         order = np.argsort(arrivals.row.astype(np.uint16), kind="stable")
         row, time, index = arrivals.row[order], arrivals.time[order], arrivals.index[order]
         heads = np.flatnonzero(first_of_run(row))
-        running = np.maximum(run_max(row, time), self.newest[row])
-        new = heads[self.frontier[row[heads]] == NEVER]
-        self.frontier[row[new]] = time[new] // self.step_ms
+        running = np.maximum(run_max(row, time), newest[row])
+        new = heads[frontier[row[heads]] == NEVER]
+        frontier[row[new]] = time[new] // self._step_ms
+
         # An asset is silent from an arrival until its next one: `until` is the place of that, or the batch's end.
         until = np.append(index[1:], len(clock))[: len(index)]
         until[heads[1:] - 1] = len(clock)
-        # Also those whose open steps a change of channels emptied: else how the stream is cut into batches would tell.
-        waiting = np.flatnonzero((self.frontier != NEVER) & (self.frontier <= self.newest // self.step_ms))
-        first = np.full(len(self.frontier), len(clock))
+        first = np.full(len(frontier), len(clock))
         first[row[heads]] = index[heads]
+
+        # Assets without open steps count, too: a change of channels may have emptied the steps, and otherwise the cut
+        # of the stream into batches would show.
+        waiting = np.flatnonzero((frontier != NEVER) & (frontier <= newest // self._step_ms))
         rows = np.concatenate((row, waiting))
-        due = np.concatenate((clock[index], self.seen[waiting])) + self.silence_ms
+        due = np.concatenate((clock[index], seen[waiting])) + self._silence_ms
         until = np.concatenate((until, first[waiting]))
         silent = np.flatnonzero((until > 0) & (clock[until - 1] >= due))
-        newest = np.concatenate((running, self.newest[waiting]))[silent]
+        passed = np.concatenate((running, newest[waiting]))[silent]
+
         tails = np.append(heads[1:], len(row))[: len(heads)] - 1
-        self.newest[row[tails]] = running[tails]
-        self.seen[row[tails]] = clock[index[tails]]
+        newest[row[tails]] = running[tails]
+        seen[row[tails]] = clock[index[tails]]
         return _Frontiers(
             np.concatenate((row, rows[silent])),
             np.concatenate((index, np.searchsorted(clock, due[silent]))),
-            np.concatenate(((running - self.lateness_ms) // self.step_ms, newest // self.step_ms + 1)),
+            np.concatenate(((running - self._lateness_ms) // self._step_ms, passed // self._step_ms + 1)),
             len(clock),
         )
 
     def _table(self, row: Times, step: Times) -> tuple[Open, Index]:
-        """The open steps together with those of readings (n,), and the place (n,) of each reading's step in it."""
-        waiting = len(self.open.row)
-        rows, steps = np.concatenate((self.open.row, row)), np.concatenate((self.open.step, step))
+        """Return the open steps together with those of readings (n,), and each reading's place (n,) in that table."""
+        waiting = len(self._open.row)
+        rows, steps = np.concatenate((self._open.row, row)), np.concatenate((self._open.step, step))
         low = steps.min(initial=FARTHEST)
         span = steps.max(initial=low) - low + 1
         keys, group = np.unique(rows * span + (steps - low), return_inverse=True)
-        columns = self.open.offset.shape[1]
-        offset, values = no_cells(len(keys), columns)
-        offset[group[:waiting]], values[group[:waiting]] = self.open.offset, self.open.values
+
+        offset, values = _no_cells(len(keys), self._open.offset.shape[1])
+        offset[group[:waiting]] = self._open.offset
+        values[group[:waiting]] = self._open.values
         return Open(keys // span, keys % span + low, offset, values), group[waiting:]
 
     def _closing(self, table: Open, frontiers: "_Frontiers", cell: Index, index: Times, size: int) -> Times:
-        """Place in the batch (G,) at which each step of the table closes; `size` = not in this batch."""
+        """Return the place in the batch (G,) at which each step of the table closes; `size` = not in this batch."""
         passed = frontiers.reach(table.row, table.step)  # (G,)
         ready = np.minimum(passed, self._complete(table, cell, index, size)) if self.frozen else passed
-        before = self.frontier[table.row] - 1
+
+        # The empty steps before a step close by the frontier only.
+        before = self._columns["frontier"][table.row] - 1
         same = np.flatnonzero(table.row[1:] == table.row[:-1])
         before[same + 1] = table.step[same]
-        hole = np.flatnonzero(table.step > before + 1)  # the empty steps before this one close by the frontier only
+        hole = np.flatnonzero(table.step > before + 1)
         ready[hole] = np.maximum(ready[hole], frontiers.reach(table.row[hole], table.step[hole] - 1))
-        # A change of channels may complete a step between two readings: it closes with the next one, at place 0.
+
+        # A change of channels may complete a step between two readings: the step closes with the next one, at place 0.
         return np.maximum(run_max(table.row, ready), 0)
 
     def _complete(self, table: Open, cell: Index, index: Times, size: int) -> Times:
-        """Place in the batch (G,) at which all channels had arrived: -1 = before it, `size` = not in it."""
+        """Return the place in the batch (G,) at which all channels had arrived: -1 = before it, `size` = not in it."""
         columns = table.offset.shape[1]
         first = first_of_run(cell)
         first[first] = table.offset.reshape(-1)[cell[first]] < 0
@@ -185,25 +202,40 @@ class Grid:
         return np.where(have == columns, last, size)
 
     def _write(self, table: Open, cell: Index, offset: Times, value: npt.NDArray[np.float64]) -> None:
-        """Write readings, ordered by cell, then arrival: the latest time stands, of equal times the last arrival."""
-        stands = table.offset.reshape(-1)[cell].astype(np.int64)
-        running = np.maximum(run_max(np.cumsum(first_of_run(cell)), offset), stands)
+        """Write readings, ordered by cell, then arrival. The latest time counts, of equal times the last arrival."""
+        held = table.offset.reshape(-1)[cell].astype(np.int64)  # the offset that counts before each reading
+        running = np.maximum(run_max(np.cumsum(first_of_run(cell)), offset), held)
         same = np.flatnonzero(cell[1:] == cell[:-1])
-        stands[same + 1] = running[same]
-        self._counts["readings_duplicate"] += int(np.count_nonzero(offset == stands))
-        winner = np.flatnonzero(offset >= stands)
+        held[same + 1] = running[same]
+        self._counts[Count.READINGS_DUPLICATE] += int(np.count_nonzero(offset == held))
+
+        winner = np.flatnonzero(offset >= held)
         winner = winner[last_of_run(cell[winner])]
         table.offset.reshape(-1)[cell[winner]] = offset[winner]
         table.values.reshape(-1)[cell[winner]] = np.clip(value[winner], -LARGEST, LARGEST)
 
     def _split(self, table: Open, closing: Times, size: int) -> Closed:
-        """Hand out the steps that closed, keep the others open."""
+        """Return the steps that closed, and keep the others open."""
         closes = closing < size
-        np.maximum.at(self.frontier, table.row[closes], table.step[closes] + 1)
+        np.maximum.at(self._columns["frontier"], table.row[closes], table.step[closes] + 1)
         keep = ~closes
-        self.open = Open(table.row[keep], table.step[keep], table.offset[keep], table.values[keep])
-        closes &= (table.offset >= 0).any(1)  # a step that only late readings named was an empty one
+        self._open = Open(table.row[keep], table.step[keep], table.offset[keep], table.values[keep])
+        closes &= (table.offset >= 0).any(1)  # a step that has late readings only was an empty one
         return Closed(table.row[closes], table.step[closes], closing[closes], table.values[closes])
+
+    def save(self) -> State:
+        """Return the columns and the open steps as arrays."""
+        return self._columns.save(
+            open_row=self._open.row.copy(),
+            open_step=self._open.step.copy(),
+            open_offset=self._open.offset.copy(),
+            open_values=self._open.values.copy(),
+        )
+
+    def load(self, state: State) -> None:
+        """Continue from a state that was checked."""
+        self._columns.load(state)
+        self._open = Open(*(state[f"open_{name}"].copy() for name in ("row", "step", "offset", "values")))
 
 
 class _Frontiers:
@@ -211,14 +243,16 @@ class _Frontiers:
 
     def __init__(self, row: Times, index: Times, step: Times, size: int) -> None:
         order = np.argsort(row * size + index, kind="stable")
-        self._row, self._index, self._size = row[order], index[order], size
+        self._row = row[order]
+        self._index = index[order]
+        self._size = size
         self._step = run_max(self._row, step[order])
         self._low = self._step.min(initial=FARTHEST)
         self._span = self._step.max(initial=self._low) - self._low + 1
         self._keys = self._row * self._span + (self._step - self._low)
 
     def reach(self, row: Times, step: Times) -> Times:
-        """Place in the batch at which the frontier of `row` (n,) first lies beyond `step` (n,); `size` = nowhere."""
+        """Return the place in the batch at which the frontier of `row` (n,) first passes `step` (n,); `size` = none."""
         if not len(self._keys):
             return np.full(len(row), self._size)
         wanted = row * self._span + np.clip(step + 1 - self._low, 0, self._span)
@@ -226,23 +260,15 @@ class _Frontiers:
         return np.where((self._row[at] == row) & (self._step[at] > step), self._index[at], self._size)
 
     def raise_to(self, frontier: Times) -> None:
-        """Write where the batch left each asset's frontier into `frontier` (A,)."""
+        """Raise each asset's frontier (A,), in place, to where the batch left it."""
         last = last_of_run(self._row)
         frontier[self._row[last]] = np.maximum(frontier[self._row[last]], self._step[last])
 
 
-def check_ranges(limits: Mapping[str, tuple[float, float, float]]) -> None:
-    """Raises ValueError unless of each name the value, given first, lies between the two numbers after it."""
-    for name, (value, low, high) in limits.items():
-        if not low <= value <= high:
-            raise ValueError(f"{name} must lie between {low} and {high}, got {value}")
-
-
-def no_cells(rows: int, columns: int) -> tuple[npt.NDArray[np.int32], Floats]:
-    """Offsets and values (rows, columns) of cells without a reading."""
+def _no_cells(rows: int, columns: int) -> tuple[npt.NDArray[np.int32], Floats]:
+    """Return offsets and values (rows, columns) of cells without a reading."""
     return np.full((rows, columns), -1, np.int32), np.full((rows, columns), np.nan, np.float32)
 
 
-def no_steps(columns: int) -> Open:
-    """No open step."""
-    return Open(np.empty(0, np.int64), np.empty(0, np.int64), *no_cells(0, columns))
+def _no_steps(columns: int) -> Open:
+    return Open(np.empty(0, np.int64), np.empty(0, np.int64), *_no_cells(0, columns))

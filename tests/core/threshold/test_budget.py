@@ -10,6 +10,7 @@ from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.model.model import LEVELS
 from monitor.core.records import Floats, Partition, ScoreBatch, ThresholdBatch, WindowBatch
 from monitor.core.threshold.budget import AIM, DAY_MS, EPOCH, MARGINS, PRIOR_RATE, PRIOR_SCALE, Budget
+from monitor.core.threshold.options import BudgetOptions, ThresholdOptions
 from monitor.core.threshold.threshold import Threshold
 
 STEP = 60_000
@@ -20,7 +21,9 @@ DELAYS: dict[str, Any] = {"on_delay_ms": 0, "off_delay_ms": STEP, "deadband": 0.
 
 def budget(alarms_per_day: float = 1.0, **changes: Any) -> Budget:
     """A stage whose alarms fire at once and are over a minute later."""
-    return Budget(**{"alarms_per_day": alarms_per_day, "margin": MARGIN, "step_ms": STEP, **DELAYS, **changes})
+    return Budget(
+        BudgetOptions(**{"alarms_per_day": alarms_per_day, "margin": MARGIN, "step_ms": STEP, **DELAYS, **changes})
+    )
 
 
 def feed(stage: Budget, heights: list[float], *, asset: int = 0, since: int = 0, warm: bool = True) -> Floats:
@@ -138,7 +141,9 @@ def test_an_asset_that_is_not_warm_is_not_counted() -> None:
 def test_scores_with_a_heavy_tail_raise_as_many_alarms_as_allowed(alarms_per_day: float) -> None:
     """Forty assets over fifteen days keep within a factor of two of the budget, the time of learning included."""
     draw = np.random.default_rng(4)
-    threshold = Threshold(percentile=99.5, margin=MARGIN, memory=10_000, warm=256, clip=1.05, refresh=32)
+    threshold = Threshold(
+        ThresholdOptions(percentile=99.5, margin=MARGIN, memory=10_000, warm=256, clip=1.05, refresh=32)
+    )
     stage = budget(alarms_per_day)
     alerting = MachineAlerts("d", Partition("p", 0), AlertOptions(critical_ratio=2.0, update_ms=10**9, **DELAYS))
     A, days, fired = 40, 15, 0
@@ -188,9 +193,3 @@ def test_a_state_that_does_not_fit_is_refused(name: str, array: Any, message: st
     with pytest.raises(ValueError, match=message):
         stage.load_state(state)
     assert stage.save_state()["last"].size == 0
-
-
-def test_a_negative_budget_is_refused() -> None:
-    """A budget cannot be below none."""
-    with pytest.raises(ValueError, match="alarms_per_day must not be negative"):
-        budget(-1.0)

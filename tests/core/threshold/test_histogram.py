@@ -9,6 +9,7 @@ from monitor.core.arrays import LARGEST
 from monitor.core.model.model import LEVELS
 from monitor.core.records import Floats
 from monitor.core.threshold.histogram import BLOCKS, BUCKETS, ENDS, ERROR, LEAST_CLIP, REACH, VALUES, Histogram
+from monitor.core.threshold.options import ThresholdOptions
 from monitor.core.threshold.threshold import Threshold
 
 CALIBRATION: Floats = np.linspace(0, 1.4, len(LEVELS)).astype(np.float32)
@@ -18,7 +19,7 @@ ROW = np.zeros(1, np.intp)
 def threshold(**changes: Any) -> Threshold:
     """A stage that looks at every score it ever took, computed anew before each score."""
     settings = {"percentile": 50, "margin": 1.0, "memory": 80, "warm": 1, "clip": 1000, "refresh": 1}
-    return Threshold(kind="histogram", **settings | changes)
+    return Threshold(ThresholdOptions(kind="histogram", **settings | changes))
 
 
 def filled(memory: int, scores: Floats) -> Histogram:
@@ -130,7 +131,7 @@ def test_state_that_does_not_fit_is_refused(change: Any, message: str) -> None:
 
 def test_a_state_of_rings_is_no_state_of_histograms() -> None:
     """Neither kind goes on from what the other saved."""
-    ring = Threshold(percentile=50, margin=1, memory=80, warm=1, clip=2, refresh=1)
+    ring = Threshold(ThresholdOptions(percentile=50, margin=1, memory=80, warm=1, clip=2, refresh=1))
     for one, other in ((ring, threshold()), (threshold(), ring)):
         with pytest.raises(ValueError, match="is missing"):
             one.load_state(other.save_state())

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from monitor.core.records import ReadingBatch, WindowBatch
-from monitor.core.windows.state import COUNTS
-from monitor.core.windows.windows import Windows
+from monitor.core.windows.options import WindowOptions
+from monitor.core.windows.windows import COUNTS, Windows
 
 Row = tuple[int, str, str, int, float]  # offset, asset, channel, time, value
 NAN = math.nan
@@ -45,7 +45,7 @@ def windows(*channels: str, **changes: Any) -> Windows:
         "new_assets": 2**16,
         "forget_ms": 2**45,
     }
-    stage = Windows(**settings | changes)
+    stage = Windows(WindowOptions(**settings | changes))
     if channels:
         stage.set_channels(channels, frozen=True)
     return stage
@@ -331,15 +331,6 @@ def test_absurd_times_are_refused(time: int) -> None:
         windows("p").push(readings((1, "a", "p", time, 1.0)))
 
 
-@pytest.mark.parametrize(
-    "change", [{"step_ms": 0}, {"length": 0}, {"lateness_ms": -1}, {"idle": 0}, {"max_assets": 2**16 + 1}]
-)
-def test_settings_out_of_range_are_refused(change: dict[str, int]) -> None:
-    """A setting outside its range raises ValueError that names it."""
-    with pytest.raises(ValueError, match=next(iter(change))):
-        windows(**change)
-
-
 def one_each(names: list[str]) -> ReadingBatch:
     """One reading at time 0 of each asset."""
     zeros = np.zeros(len(names), np.int64)
@@ -396,16 +387,16 @@ def test_state_holds_every_count() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"clock": None}, r"lacks \['clock'\]"),
-        ({"more": np.zeros(1)}, r"unexpected \['more'\]"),
+        ({"clock": None}, "clock is missing"),
+        ({"more": np.zeros(1)}, "more is unknown"),
         ({"seen": np.zeros(3, np.int64)}, r"seen is int64 \(3,\), expected int64 \(2,\)"),
         ({"values": np.zeros((2, 2, 3), np.float32)}, "values is"),
         ({"filled": np.zeros(2)}, "filled is float64"),
         ({"settings": np.array([20, 3, 1])}, r"\[20, 3\], expected \[10, 3\]"),
-        ({"admission": np.array([0, -1])}, "admission is 0, -1"),
-        ({"open_row": np.array([2])}, "open_row names an asset that is not there"),
-        ({"assets": np.frombuffer(b'["a","a"]', np.uint8)}, "twice"),
-        ({"channels": np.frombuffer(b"[", np.uint8)}, "Expecting value"),
+        ({"admission": np.array([0, 2**62])}, r"admission\[1\] is 4611686018427387904"),
+        ({"open_row": np.array([2])}, r"open_row\[0\] is 2, expected 0 to 1"),
+        ({"assets": np.frombuffer(b'["a","a"]', np.uint8)}, "assets is a list with 'a' twice"),
+        ({"channels": np.frombuffer(b"[", np.uint8)}, "channels is unreadable"),
     ],
 )
 def test_state_that_does_not_fit_is_refused_whole(change: dict[str, Any], message: str) -> None:
@@ -421,7 +412,7 @@ def test_state_that_does_not_fit_is_refused_whole(change: dict[str, Any], messag
 def test_state_with_more_channels_than_allowed_is_refused() -> None:
     """A state wider than `max_channels` raises ValueError."""
     _, state = filled_state()
-    with pytest.raises(ValueError, match="more than max_channels 1"):
+    with pytest.raises(ValueError, match="channels is a list of 2, expected at most max_channels 1"):
         windows(length=3, max_channels=1).load_state(state)
 
 

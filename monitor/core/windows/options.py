@@ -1,0 +1,20 @@
+"""Options of the windows of one partition."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class WindowOptions:
+    """Grid, windows and limits. The settings check the ranges; the stages trust them."""
+
+    step_ms: int  # period of the grid
+    length: int  # steps of a window, L
+    lateness_ms: int  # how far behind an asset's newest reading another reading may be
+    max_gap: int  # empty steps; a longer hole restarts the asset's window
+    max_fill: int  # steps for which a channel's last value fills missing cells
+    min_observed: float  # share of a window's cells that must be observed
+    idle: int  # steps of the partition without a reading of an asset, after which the asset's open steps close
+    max_assets: int
+    max_channels: int
+    new_assets: int  # assets a minute, after the first window
+    forget_ms: int  # silence after which an asset can be evicted; at least `idle` steps, so that no step is open
