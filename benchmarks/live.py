@@ -1,8 +1,8 @@
 """A plant that runs on while something is done to its monitor: feed at a pace, daemon as a process, what it publishes.
 
-The broker is librdkafka's mock cluster, over real TCP, or noida-db where members of a group are static, which the mock
-knows nothing of. The mock keeps at most 5 MB and 100 000 messages of a partition; hence lz4 on both sides, which makes
-readings and scores three to five times smaller, and enough partitions.
+The broker is librdkafka's mock cluster, over real TCP, or Apache Kafka where members of a group are static, which the
+mock knows nothing of. The mock keeps at most 5 MB and 100 000 messages of a partition; hence lz4 on both sides, which
+makes readings and scores three to five times smaller, and enough partitions.
 """
 
 import json
@@ -29,7 +29,8 @@ from monitor.connectors.kafka.sink import create_topics
 from monitor.core.records import Partition
 from monitor.settings.load import load, render
 from monitor.simulator.plant import Doubles, Plant, messages
-from tests.brokers import Broker, free_port, mock_broker, noida_broker
+from tests.apache import apache_kafka
+from tests.brokers import Broker, free_port, mock_broker
 
 PATIENCE_S = 300.0
 _ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("MONITOR_")}
@@ -41,9 +42,9 @@ class _Seen(msgspec.Struct, gc=False):
 
 @contextmanager
 def a_broker(partitions: int, files: Path | None = None) -> Iterator[Broker]:
-    """A broker with every topic of the monitor: noida-db with its `files`, or the mock."""
+    """A broker with every topic of the monitor: Apache Kafka with its `files`, or the mock."""
     topics = dict.fromkeys((TOPIC, ALERTS, SCORES, DEAD), partitions)
-    with mock_broker(topics) if files is None else noida_broker(files) as broker:
+    with mock_broker(topics) if files is None else apache_kafka(files) as broker:
         if files is not None:
             create_topics({"bootstrap.servers": broker.bootstrap}, topics, PATIENCE_S)
         yield broker

@@ -67,10 +67,7 @@ class Case:
 
     def settings(self, bootstrap: str) -> dict[str, Any]:
         options = {"session.timeout.ms": round(self.session_s * 1000), "compression.type": "lz4"}
-        static = {
-            "group.instance.id": "worker-1",
-            "partition.assignment.strategy": "range",
-        }  # the one that noida-db has
+        static = {"group.instance.id": "worker-1"}
         return {
             "name": "recovery",
             "kafka.bootstrap_servers": bootstrap,

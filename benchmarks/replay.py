@@ -1,6 +1,6 @@
 """Replays recordings through a real broker, a daemon in a process of its own, and a real time-series database.
 
-    python -m benchmarks.replay --data DIR/SKAB [--broker tansu|noida|mock] [--json FILE]
+    python -m benchmarks.replay --data DIR/SKAB [--broker tansu|apache|mock] [--json FILE]
 
 1. A model is made by `monitor train` from the training parts.
 2. The rest of every recording goes into a topic as if all machines ran at once, each message to a chosen partition.
@@ -21,8 +21,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,13 @@ import msgspec
 import numpy as np
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from benchmarks.brokers import KINDS, real_broker
 from benchmarks.recordings import Recording, load, save
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Partition, Record
 from monitor.service.run import Service
 from monitor.settings.load import load as load_settings
-from tests.brokers import Broker, MockBroker, mock_broker, noida_broker, tansu_broker
+from tests.brokers import Broker, MockBroker, mock_broker
 from tests.victoria import VictoriaMetrics, victoria_metrics
 
 PARTITIONS = 3
@@ -238,24 +239,16 @@ def wait(broker: Broker, group: str, wanted: Mapping[Partition, int], alive: Cal
     consumer.close()
 
 
-@contextmanager
-def brokers(kind: str, folder: Path) -> Iterator[Broker]:
-    made: dict[str, AbstractContextManager[Broker]] = {
-        "mock": mock_broker(),
-        "tansu": tansu_broker(),
-        "noida": noida_broker(folder / "noida"),
-    }
-    with made[kind] as broker:
-        yield broker
+def brokers(kind: str) -> AbstractContextManager[Broker]:
+    return mock_broker() if kind == "mock" else real_broker(kind)
 
 
 def replay(recordings: Sequence[Recording], kind: str) -> dict[str, Any]:
     """The whole comparison; counts by name."""
-    with tempfile.TemporaryDirectory() as name, brokers(kind, Path(name)) as broker:
+    with tempfile.TemporaryDirectory() as name, brokers(kind) as broker:
         folder = Path(name)
         (folder / "database").mkdir()
-        strategy = '\n[kafka.options]\n"partition.assignment.strategy" = "range"' if kind == "noida" else ""
-        config = configuration(folder, f'[kafka]\nbootstrap_servers = "{broker.bootstrap}"{strategy}')
+        config = configuration(folder, f'[kafka]\nbootstrap_servers = "{broker.bootstrap}"')
         model = train(config, recordings)
         sent = messages(recordings)
         with victoria_metrics(folder / "database") as database:
@@ -288,7 +281,7 @@ def replay(recordings: Sequence[Recording], kind: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--broker", choices=("tansu", "noida", "mock"), default="tansu")
+    parser.add_argument("--broker", choices=(*KINDS, "mock"), default="tansu")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     figures = replay(load(arguments.data), arguments.broker)

@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -39,6 +40,7 @@ class ApacheKafka(Broker):
 
     def __init__(self, folder: Path, ports: Sequence[int], settings: Mapping[str, str]) -> None:
         super().__init__("apache", ",".join(f"127.0.0.1:{port}" for port in ports), {})
+        folder.mkdir(exist_ok=True)
         self.folder = folder
         self._ports = ports
         self._command = [str(java() / "java"), *_JVM, _QUIET, "-cp", f"{kafka_jars()}/*"]
@@ -105,9 +107,11 @@ class ApacheKafka(Broker):
 
 
 @contextmanager
-def apache_kafka(folder: Path, nodes: int = 1) -> Iterator[ApacheKafka]:
-    """A cluster with its data in `folder`, which it has for itself."""
-    broker = ApacheKafka(folder, [free_port() for _ in range(nodes)], {})
+def apache_kafka(
+    folder: Path, nodes: int = 1, settings: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[ApacheKafka]:
+    """A cluster with its data in `folder`, which it has for itself; `settings` are those of server.properties."""
+    broker = ApacheKafka(folder, [free_port() for _ in range(nodes)], settings)
     with _running(broker):
         yield broker
 
@@ -125,8 +129,8 @@ def _settings(folder: Path, node: int, ports: Sequence[int], controllers: Sequen
     replicas, in_sync = str(min(3, len(ports))), str(min(2, len(ports)))
     return {
         "process.roles": "broker,controller",
-        "node.id": str(node),
-        "controller.quorum.voters": ",".join(f"{n}@127.0.0.1:{port}" for n, port in enumerate(controllers)),
+        "node.id": str(node + 1),
+        "controller.quorum.voters": ",".join(f"{n}@127.0.0.1:{port}" for n, port in enumerate(controllers, 1)),
         "controller.listener.names": "CONTROLLER",
         "listeners": f"PLAINTEXT://127.0.0.1:{ports[node]},CONTROLLER://127.0.0.1:{controllers[node]}",
         "advertised.listeners": f"PLAINTEXT://127.0.0.1:{ports[node]}",

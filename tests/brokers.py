@@ -1,11 +1,10 @@
 """Brokers that the tests talk to, each a process of its own on 127.0.0.1; docs/decisions/0003-test-brokers.md says why.
 
     with mock_broker() as broker: ...      librdkafka's mock cluster; always there; faults at will
-    with tansu_broker() as broker: ...     a real broker with dynamic groups, in memory
-    with noida_broker(path) as broker: ... a real server with files, transactions, static membership
+    with tansu_broker() as broker: ...     a broker from a package, in memory
 
-A broker that is not installed skips the test, but fails it where the environment says CI=true: there, everything is
-installed, and a silent skip would be a hole.
+Apache Kafka itself is in tests/apache.py. Tansu skips the test where its package is not installed, but fails it where
+the environment says CI=true: there, every package is installed, and a silent skip would be a hole.
 """
 
 import json
@@ -32,7 +31,7 @@ END_TXN, TXN_OFFSET_COMMIT = 26, 28
 
 
 class Broker:
-    """A broker that runs. `kind` is "mock", "tansu", "noida" or "apache"; `processes` holds its nodes by number."""
+    """A broker that runs. `kind` is "mock", "tansu" or "apache"; `processes` holds its nodes by number."""
 
     def __init__(self, kind: str, bootstrap: str, processes: "dict[int, subprocess.Popen[Any]]") -> None:
         self.kind = kind
@@ -130,16 +129,6 @@ def tansu_broker() -> Iterator[Broker]:
     url = f"tcp://127.0.0.1:{port}"
     command = [binary, "broker", "--silent", "--listener-url", url, "--advertised-listener-url", url]
     with _running("tansu", [str(part) for part in command], port) as broker:
-        yield broker
-
-
-@contextmanager
-def noida_broker(directory: Path, port: int | None = None) -> Iterator[Broker]:
-    """noida-db's Kafka service with its data in `directory`. Only the range assignor works with it."""
-    binary = _package_file("noida_db", "noida-db")
-    port = port or free_port()
-    command = [str(binary), "start", "--only", "kafka", "--kafka-port", str(port), "--data-dir", str(directory)]
-    with _running("noida", command, port) as broker:
         yield broker
 
 

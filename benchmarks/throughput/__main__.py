@@ -1,11 +1,11 @@
 """How many readings a second one core takes from a real broker, beside a naive twin, other engines and the floor.
 
-    python -m benchmarks.throughput [--quick] [--json FILE] [--engines PYTHON]
+    python -m benchmarks.throughput [--quick] [--broker tansu|apache] [--json FILE] [--engines PYTHON]
 
 Everything runs at the defaults: every step scored, a score record with all channels per window, thresholds that hold
-10 000 scores, alerts, checkpoints. The broker is Tansu over TCP, or the one inside the process. The worker has core 0
-to itself, as with `taskset`; broker, load and measurement have the others. "Per core" is per second of the worker's
-processor time, client threads included; the cost of a snapshot of every partition in each minute of work is in it.
+10 000 scores, alerts, checkpoints. The broker is Tansu or Apache Kafka, over TCP, or the one inside the process. The
+worker has core 0 to itself, as with `taskset`; broker, load and measurement have the others. "Per core" is per second
+of the worker's processor time, client threads included, and so is a snapshot of every partition in each minute of work.
 
 --quick takes four minutes with small fleets, most of them to start processes; it shows that all of it works rather than
 how fast. --engines names an interpreter whose environment holds the engines (`pip install '.[benchmarks]'`), where they
@@ -18,10 +18,12 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.brokers import KINDS as BROKERS
+from benchmarks.brokers import real_broker
 from benchmarks.throughput import engines, product, report
 from benchmarks.throughput.engines import Race
 from benchmarks.throughput.fleet import KINDS, Fleet
@@ -30,7 +32,6 @@ from benchmarks.throughput.latency import latency
 from benchmarks.throughput.product import Run
 from benchmarks.throughput.training import train
 from monitor.core.model.model import Model
-from tests.brokers import tansu_broker
 
 LOAD = 0.5  # of the rate found, for the latency
 
@@ -49,6 +50,7 @@ class Plan:
     most_live: int  # assets, for the latency
     training: tuple[int, ...]  # assets; the first number is that of the pumps, whose model all runs use
     recipe: Mapping[str, Any]  # settings of the training
+    broker: str = "tansu"
 
     def fleet(self, assets: int, kind: str) -> Fleet:
         return Fleet(assets, max(5, self.windows // assets), kind)
@@ -66,20 +68,20 @@ def measure(plan: Plan, python: str) -> dict[str, Any]:
     figures: dict[str, Any] = {"training": [each.figures for each in trained], "beside": [], "others": [], "floors": []}
     fleets = [plan.fleet(assets, kind) for assets in plan.fleets for kind in plan.kinds]
     runs = [run for fleet in fleets for run in both(plan, fleet, base, python, figures)]
-    runs.append(alone(plan.fleet(plan.fleets[0], "json_wide"), base, scores=False))
+    runs.append(alone(plan, plan.fleet(plan.fleets[0], "json_wide"), base, scores=False))
     wide = [run for run in runs if run.broker != "memory" and run.kind == "json_wide" and run.scores]
-    figures["growth"] = [*(alone(plan.fleet(assets, "json_wide"), base) for assets in plan.growth), *wide]
+    figures["growth"] = [*(alone(plan, plan.fleet(assets, "json_wide"), base) for assets in plan.growth), *wide]
     figures["runs"], figures["one"] = runs, wide[0]
-    figures["two"] = alone(plan.fleet(plan.fleets[0], "json_wide"), base, workers=2)
+    figures["two"] = alone(plan, plan.fleet(plan.fleets[0], "json_wide"), base, workers=2)
     live = min(plan.most_live, round(LOAD * wide[0].per_core))
-    with tansu_broker() as broker:
+    with real_broker(plan.broker) as broker:
         figures["latency"] = latency(broker, base, live, plan.latency_steps)
     return figures
 
 
 def both(plan: Plan, fleet: Fleet, base: Model, python: str, figures: dict[str, Any]) -> list[Run]:
     """A fleet over both brokers; for the first fleet, everyone else on the same messages, too."""
-    with tansu_broker() as broker:
+    with real_broker(plan.broker) as broker:
         runs = [said(product.over_kafka(broker, fleet, base))]
         if fleet.assets == plan.fleets[0] and fleet.kind != "influx_line":
             figures["beside"] += runs
@@ -89,9 +91,9 @@ def both(plan: Plan, fleet: Fleet, base: Model, python: str, figures: dict[str, 
     return [*runs, said(product.over_memory(fleet, base))]
 
 
-def alone(fleet: Fleet, base: Model, workers: int = 1, *, scores: bool = True) -> Run:
+def alone(plan: Plan, fleet: Fleet, base: Model, workers: int = 1, *, scores: bool = True) -> Run:
     """A fleet over a broker of its own."""
-    with tansu_broker() as broker:
+    with real_broker(plan.broker) as broker:
         return said(product.over_kafka(broker, fleet, base, workers, scores=scores))
 
 
@@ -110,6 +112,7 @@ def plain(value: Any) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--broker", choices=BROKERS, default="tansu", help="apache needs KAFKA_HOME")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--engines", default=sys.executable, metavar="PYTHON")
     arguments = parser.parse_args()
@@ -117,7 +120,8 @@ def main() -> None:
     others = os.sched_getaffinity(0) - {0}
     if others:
         os.sched_setaffinity(0, others)  # whatever is started inherits it; a worker is given its own core
-    figures = measure(QUICK if arguments.quick else FULL, arguments.engines)
+    plan = replace(QUICK if arguments.quick else FULL, broker=arguments.broker)
+    figures = measure(plan, arguments.engines)
     print(report.page(figures))
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2, default=plain) + "\n")

@@ -106,7 +106,7 @@ def over_memory(fleet: Fleet, base: Model) -> Run:
 
 
 def make_topics(broker: Broker, names: Sequence[str]) -> None:
-    """With their retention said, which Quix Streams asks for and Tansu otherwise leaves out."""
+    """Make topics with a retention of their own: Quix Streams asks for it, and Tansu has no default."""
     admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
     topics = [NewTopic(name, PARTITIONS, 1, config={"retention.ms": "86400000"}) for name in names]
     for future in admin.create_topics(topics, request_timeout=30).values():

@@ -55,7 +55,8 @@ TOPIC, ALERTS, SCORES, GROUP = "readings", "monitor.alerts", "monitor.scores", "
 LONG_S, SHORT_S = 60.0, 27.0  # how long readings are fed
 _STEPS_PER_S = 8  # of each machine
 _CALM_S = 6.0  # before the end of the feed without faults, so that the last one is recovered from, too
-_SETTLE_S = 90.0  # for the rest to be committed
+# For the rest to be committed. A worker that hangs is replaced after 30 s, and its transaction ends 30 s later.
+_SETTLE_S = 120.0
 _SETTINGS: Mapping[str, Any] = {
     "name": "chaos",
     "source.topics": [TOPIC],
@@ -109,6 +110,7 @@ def _disturb(
 ) -> int:
     """Feed, strike, and wait for the end; the number of readings that were not committed in time."""
     for worker in chaos.workers:
+        worker.supervised = True
         worker.start()
     _until(lambda: any(worker.ready() for worker in _watched(chaos.workers)), _SETTLE_S)
     begin = time.monotonic()
@@ -181,6 +183,7 @@ def _judge(scenario: Scenario, chaos: Chaos, broker: Broker, folder: Path, versi
         "adopted": len(adopted),
         "back": back,
         "exits": [code for worker in chaos.workers for code in worker.surprises],
+        "stalls": sum(worker.stalls for worker in chaos.workers),
         "takeovers": len(tenures),
         "once": scenario.once,
         "hollow": scenario.adopts and not adopted,
@@ -222,7 +225,7 @@ def main(arguments: Sequence[str]) -> int:
     seconds = given.seconds or (SHORT_S if given.quick else LONG_S)
     torch.set_num_threads(1)
     rows = []
-    print(*(f"{name:>10}" for name in COLUMNS), flush=True)
+    print(_line(COLUMNS), flush=True)
     for scenario in chosen:
         folder = Path(tempfile.mkdtemp(prefix="monitor-chaos-")) if given.keep is None else given.keep / scenario.name
         shutil.rmtree(folder, ignore_errors=True)
@@ -230,16 +233,21 @@ def main(arguments: Sequence[str]) -> int:
         try:
             rows.append(row := run(scenario, given.seed, seconds, folder))
         except pytest.skip.Exception as reason:
-            print(f"{scenario.name:>10} left out: {reason}", flush=True)
+            print(f"{scenario.name:>14} left out: {reason}", flush=True)
             continue
         finally:
             if given.keep is None:
                 shutil.rmtree(folder)
-        print(*(f"{row[name]!s:>10}" for name in COLUMNS), "  BROKEN" * broken(row), flush=True)
-        print(f"{'':>11}{ {name: row[name] for name in row if name not in COLUMNS} }", file=sys.stderr, flush=True)
+        print(_line([row[name] for name in COLUMNS]), "  BROKEN" * broken(row), flush=True)
+        print(f"{'':>15}{ {name: row[name] for name in row if name not in COLUMNS} }", file=sys.stderr, flush=True)
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(rows, indent=2) + "\n")
     return int(any(broken(row) for row in rows))
+
+
+def _line(cells: Sequence[object]) -> str:
+    """A row of the table; names are the longest cells."""
+    return f"{cells[0]!s:>14} " + " ".join(f"{cell!s:>10}" for cell in cells[1:])
 
 
 def _parser() -> argparse.ArgumentParser:

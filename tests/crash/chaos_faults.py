@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError
 
+from tests.apache import ApacheKafka
 from tests.brokers import FETCH, INIT_PRODUCER_ID, OFFSET_COMMIT, OFFSET_FETCH, PRODUCE, Broker, MockBroker
 from tests.crash.chaos_group import Worker
 
@@ -80,6 +81,35 @@ class Chaos:
 
     def _adopt(self) -> None:
         self.adopt()
+
+    def _broker_pause(self) -> None:
+        """A node answers nothing, for less than a session."""
+        self._freeze_node(self.draw.uniform(0.2, 0.7))
+
+    def _broker_freeze(self) -> None:
+        """A node answers nothing, for longer than a session. A coordinator that wakes up evicts all its members."""
+        self._freeze_node(self.draw.uniform(1.3, 2.0))
+
+    def _broker_kill(self) -> None:
+        """A node is killed and started again; the next fault waits until it takes part."""
+        apache = self._apache()
+        node = self.draw.choice(list(apache.processes))
+        apache.kill(node)
+        time.sleep(self.draw.uniform(0, 2))
+        apache.start(node)
+
+    def _freeze_node(self, sessions: float) -> None:
+        apache = self._apache()
+        node = self.draw.choice(list(apache.processes))
+        apache.freeze(node)
+        try:
+            time.sleep(self.session_s * sessions)
+        finally:
+            apache.thaw(node)
+
+    def _apache(self) -> ApacheKafka:
+        assert isinstance(self.broker, ApacheKafka), "only Apache Kafka's nodes are frozen and killed"
+        return self.broker
 
     def _mock(self) -> MockBroker:
         assert isinstance(self.broker, MockBroker), "only the mock cluster fails at will"

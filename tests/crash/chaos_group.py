@@ -1,25 +1,30 @@
 """The worker processes of a chaos run, and what they tell of themselves in their logs.
 
 A worker is `python -m monitor run` with a configuration file of its own; all share a consumer group and a
-store. One that ends without having been told to is started again and counted: a supervisor would do the same.
+store. One that ends without having been told to is started again and counted: a supervisor would do the same. One that
+is supervised is also killed and started again when it falls silent, as systemd does (WatchdogSec in deploy/systemd).
 """
 
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from monitor.settings.load import load, render
 
 ROOT = Path(__file__).parents[2]
 _ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("MONITOR_")}
+_WATCHDOG_S = 30.0  # without a sign of life; a flush or a commit may take 20 s while the broker is away
 _LEAVE_S = 45.0  # for a worker told to stop: its last checkpoint, closing, and its own grace period
 
 
@@ -34,6 +39,28 @@ class Tenure:
     worker: int
 
 
+class Watchdog:
+    """The supervisor's end of sd_notify(3): hears one process, and knows when it has fallen silent."""
+
+    def __init__(self) -> None:
+        name = f"monitor-{uuid4().hex}"
+        self.environment = {"NOTIFY_SOCKET": f"@{name}", "WATCHDOG_USEC": f"{_WATCHDOG_S * 1e6:.0f}"}
+        self._heard: float | None = None  # None = not a word yet: it is starting
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(f"\0{name}")
+        self._socket.setblocking(False)
+
+    def silent(self) -> bool:
+        """Return whether the process has been silent for too long."""
+        with suppress(BlockingIOError):
+            while self._socket.recv(100):
+                self._heard = time.monotonic()
+        return self._heard is not None and time.monotonic() - self._heard > _WATCHDOG_S
+
+    def close(self) -> None:
+        self._socket.close()
+
+
 class Worker:
     """One place in the group, filled by one process after another."""
 
@@ -42,7 +69,10 @@ class Worker:
         self.frozen = False
         self.role = "all"
         self.program: tuple[str, ...] = ("monitor",)  # module, and arguments before those of `run`
+        self.supervised = False  # somebody calls `watch` every few seconds
         self.surprises: list[int] = []  # exit codes of processes that ended by themselves
+        self.stalls = 0  # processes that were killed because they had fallen silent
+        self._watchdog: Watchdog | None = None
         self._config, self._log = config, log
         self._process: subprocess.Popen[bytes] | None = None
         self._lives: list[tuple[Path, float]] = []  # log and end of each process that has ended
@@ -53,9 +83,13 @@ class Worker:
         self._file = self._log.with_name(f"{self._log.stem}-{len(self._lives):02d}.jsonl")
         run = ["-m", *self.program, "run", "-c", str(self._config), "--role", self.role]
         command = ["nice", "-n", "5", sys.executable, *run]
+        environment = _ENVIRONMENT
+        if self.supervised:
+            self._watchdog = Watchdog()
+            environment = {**_ENVIRONMENT, **self._watchdog.environment}
         with self._file.open("wb") as log:
             self._process = subprocess.Popen(
-                command, cwd=ROOT, env=_ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
     def ready(self) -> bool:
@@ -87,9 +121,13 @@ class Worker:
         self.frozen = False
 
     def watch(self) -> None:
-        """Start it again if it has ended."""
+        """Start it again if it has ended or fallen silent."""
         if self._process is not None and self._process.poll() is not None:
             self.surprises.append(self._ended())
+            self.start()
+        elif self._watchdog is not None and self._watchdog.silent():
+            self.stalls += 1
+            self.kill()
             self.start()
 
     def end(self) -> None:
@@ -97,6 +135,7 @@ class Worker:
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()
+        self._forget_the_watchdog()
 
     def tenures(self) -> list[Tenure]:
         """Of all its processes so far."""
@@ -126,7 +165,13 @@ class Worker:
             code = process.wait()
         self._lives.append((self._file, time.time()))
         self._process = None
+        self._forget_the_watchdog()
         return code
+
+    def _forget_the_watchdog(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.close()
+            self._watchdog = None
 
 
 def lines(log: Path) -> list[dict[str, Any]]:

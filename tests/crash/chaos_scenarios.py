@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.brokers import Broker, mock_broker, noida_broker, tansu_broker
+from tests.apache import apache_kafka
+from tests.brokers import Broker, mock_broker
 
-MOCK_SESSION_S, SESSION_S = 2.0, 6.0  # a real broker accepts no less than 6 s; the mock's rebalances take 1 s less
+MOCK_SESSION_S = 2.0  # the mock's rebalances take 1 s less
+SESSION_S = 3.0  # a quarter of the time between two faults is left after a member was given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +19,7 @@ class Scenario:
 
     name: str
     faults: tuple[str, ...]
-    broker: str = "mock"
+    nodes: int = 0  # of Apache Kafka; 0 = the mock cluster
     workers: int = 3
     every_s: float = 5.0  # from one fault's beginning to the next one's, if it has ended by then
     options: Mapping[str, Any] = field(default_factory=dict)  # librdkafka's
@@ -33,7 +35,7 @@ class Scenario:
 
     @property
     def session_s(self) -> float:
-        return MOCK_SESSION_S if self.broker == "mock" else SESSION_S
+        return SESSION_S if self.nodes else MOCK_SESSION_S
 
     def member(self, number: int) -> dict[str, Any]:
         """Options of one worker for librdkafka."""
@@ -51,12 +53,15 @@ _OFTEN = {  # checkpoints in the middle of a replay, where a model must not be a
     "store.snapshot_s": 8.0,
 }
 
-RANGE = {"partition.assignment.strategy": "range"}  # on noida the cooperative one hangs
 ONCE = {  # a transaction is open a good part of the time
     "delivery.mode": "exactly_once",
     "source.poll_s": 0.02,
     "delivery.checkpoint_s": 0.05,
 }
+KIP_848 = {"group.protocol": "consumer"}
+WORKERS = ("kill", "term", "stop")
+BROKER = ("broker_pause", "broker_kill", "broker_freeze")  # a node, where there are several
+BOTH = ("broker_kill", "kill", "broker_freeze", "stop")
 
 SCENARIOS = (
     Scenario("kill", ("kill",), quick=True),
@@ -66,23 +71,31 @@ SCENARIOS = (
     Scenario("errors", ("errors",), every_s=2.5),
     Scenario("mixed", ("kill", "errors", "stop", "bounce", "term"), quick=True),
     Scenario("static", ("kill", "term"), static=True),
-    Scenario("kip-848", ("kill", "term", "stop"), options={"group.protocol": "consumer"}),
+    Scenario("kip-848", WORKERS, options=KIP_848),
     Scenario("adoption", ("kill", "term"), every_s=6.0, adopts=True, settings=_OFTEN, quick=True),
-    Scenario("tansu", ("kill",), broker="tansu", workers=2, every_s=12.0),
-    Scenario("noida", ("kill", "term"), broker="noida", static=True, options=RANGE),
-    Scenario(
-        "once", ("kill", "term"), broker="noida", workers=2, every_s=8.0, static=True, options=RANGE, settings=ONCE
-    ),
+    Scenario("apache", WORKERS, nodes=1, every_s=6.0),
+    Scenario("apache-broker", BROKER, nodes=1, every_s=8.0),
+    Scenario("apache-kip-848", BOTH, nodes=1, every_s=8.0, options=KIP_848),
+    Scenario("once", WORKERS, nodes=1, every_s=6.0, settings=ONCE),
+    Scenario("once-static", ("kill", "term"), nodes=1, every_s=6.0, static=True, settings=ONCE),
+    Scenario("once-broker", BROKER, nodes=1, every_s=8.0, settings=ONCE, quick=True),
+    Scenario("once-kip-848", BOTH, nodes=1, every_s=8.0, options=KIP_848, settings=ONCE),
+    Scenario("three", BOTH, nodes=3, every_s=10.0),
+    Scenario("three-kip-848", BOTH, nodes=3, every_s=10.0, options=KIP_848),
+    Scenario("three-once", BOTH, nodes=3, every_s=10.0, settings=ONCE, quick=True),
 )
 
 
 def open_broker(scenario: Scenario, folder: Path) -> AbstractContextManager[Broker]:
     """The scenario's broker, started."""
-    if scenario.broker == "tansu":
-        return tansu_broker()
-    if scenario.broker == "noida":
-        return noida_broker(folder / "broker")
-    return _mock(scenario)
+    return _apache(scenario, folder / "broker") if scenario.nodes else _mock(scenario)
+
+
+@contextmanager
+def _apache(scenario: Scenario, folder: Path) -> Iterator[Broker]:
+    session = {"group.consumer.session.timeout.ms": str(round(scenario.session_s * 1000))}
+    with apache_kafka(folder, scenario.nodes, session) as broker:
+        yield broker
 
 
 @contextmanager
