@@ -81,7 +81,7 @@ def test_check_prints_what_is_in_force(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("option", [["--reference"], ["--example", "plant"], ["--example", "demo"]], ids=" ".join)
 def test_config_prints_a_file_that_loads(tmp_path: Path, option: list[str]) -> None:
-    """The reference and the examples are printed byte for byte, and what is printed passes a check."""
+    """The reference and the examples are printed byte for byte, and the output passes a check."""
     result = monitor("config", *option)
     assert result.exit_code == 0
     assert result.stdout == (ROOT / "configs" / f"{option[-1].lstrip('-')}.toml").read_text()
@@ -107,7 +107,7 @@ def test_check_prints_a_budget_forecast(tmp_path: Path) -> None:
 
 
 def test_check_shows_no_secret(tmp_path: Path) -> None:
-    """A secret is masked in what is printed."""
+    """A secret is masked in the output."""
     result = monitor("check", *sets(recorder__token="hunter2"))
     assert result.exit_code == 0
     assert "hunter2" not in result.output

@@ -11,7 +11,8 @@ import pytest
 import typer.main
 
 from monitor.cli import app
-from monitor.settings.tree import Settings, sections
+from monitor.settings.sections import sections
+from monitor.settings.tree import Settings
 
 ROOT = Path(__file__).parent.parent
 NAMES = ("walkthrough", "delivery", "model", "operations", "security", "recovery")

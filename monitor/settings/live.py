@@ -12,7 +12,8 @@ from __future__ import annotations  # the annotations' module imports torch
 from typing import TYPE_CHECKING
 
 from monitor.settings.base import shown
-from monitor.settings.tree import Settings, fields
+from monitor.settings.sections import fields
+from monitor.settings.tree import Settings
 
 if TYPE_CHECKING:
     from monitor.core.pipeline import LiveSettings

@@ -146,7 +146,7 @@ def _read_environment(env: Mapping[str, str], problems: _Problems) -> Tree:
 
 
 def _service_link(name: str) -> str:
-    """Explain a variable that Kubernetes sets in every pod beside a Service whose name begins with "monitor"."""
+    """Explain a variable that Kubernetes sets in every pod if a Service is named "monitor…"."""
     if _LINK.fullmatch(name):
         return " (Kubernetes sets such variables for a Service; set enableServiceLinks: false in the pod)"
     return ""

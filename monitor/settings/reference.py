@@ -11,7 +11,8 @@ from pydantic.fields import FieldInfo
 
 from monitor.settings.base import about, expected, literal
 from monitor.settings.live import LIVE
-from monitor.settings.tree import Settings, sections
+from monitor.settings.sections import sections
+from monitor.settings.tree import Settings
 
 REFERENCE = Path("configs/reference.toml")
 PAGE = Path("docs/configuration.md")

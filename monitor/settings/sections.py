@@ -69,7 +69,7 @@ class Sections(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take what is passed, and nothing from the process: load.py reads the sources, to name every mistake."""
+        """Use passed values only. load.py reads file and environment, since it names every mistake in them."""
         return (init_settings,)
 
     def value(self, key: str) -> Any:

@@ -11,9 +11,7 @@ from pydantic import model_validator
 
 from monitor.core.decode.format import Format
 from monitor.settings.checks import ContradictionError, check
-from monitor.settings.sections import PREFIX, Sections, fields, sections
-
-__all__ = ["PREFIX", "Role", "Settings", "fields", "sections"]
+from monitor.settings.sections import Sections
 
 
 class Role(StrEnum):

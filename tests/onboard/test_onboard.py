@@ -32,7 +32,7 @@ from monitor.onboard.report import remarks
 from monitor.onboard.settings import decide, written
 from monitor.onboard.survey import ChannelFigures, Survey, survey
 from monitor.settings.load import load
-from monitor.settings.tree import fields
+from monitor.settings.sections import fields
 from tests.brokers import MockBroker, mock_broker
 from tests.commands import monitor
 from tests.plants import TOPICS, messages

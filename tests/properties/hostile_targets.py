@@ -20,7 +20,7 @@ from monitor.core.publish import alert_record
 from monitor.core.records import Message, Record, Rejected
 from monitor.recorder.line_protocol import alert_points, score_points
 from monitor.settings.load import ConfigurationError, load, render
-from monitor.settings.tree import sections
+from monitor.settings.sections import sections
 from tests.core.decode.decoding import named
 from tests.core.decode.malformed import FORMATS, GOOD, MALFORMED, NOW
 from tests.influx_server import parse

@@ -16,7 +16,8 @@ from monitor.service.reload import Reloader
 from monitor.service.wiring import fingerprint
 from monitor.settings.live import ADOPTED, LIVE, changes, live_settings, with_live
 from monitor.settings.load import ConfigurationError, load
-from monitor.settings.tree import Settings, fields
+from monitor.settings.sections import fields
+from monitor.settings.tree import Settings
 from monitor.store.files import open_blobs
 from monitor.store.snapshots import Snapshot, Snapshots
 from monitor.worker.partitions import PartitionState

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from monitor.settings.base import about
 from monitor.settings.load import ConfigurationError, load, render
-from monitor.settings.tree import fields
+from monitor.settings.sections import fields
 from tests.settings.mistakes import MISTAKES, PLANTED, Mistake, mistakes, write
 
 
@@ -30,7 +30,7 @@ def as_toml(settings: Mapping[str, Any]) -> str:
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: " ".join(mistake.settings))
 @pytest.mark.parametrize("way", ["file", "flags"])
 def test_a_mistake_is_named(way: str, mistake: Mistake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One mistake gives one line that names key and value and says what is wrong, from file and flags alike."""
+    """One mistake, in file or flags, gives one line with key, value and problem."""
     monkeypatch.chdir(tmp_path)
     Path("here.jsonl").touch()
     path = write(tmp_path, as_toml(mistake.settings)) if way == "file" else None

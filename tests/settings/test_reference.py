@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from monitor.settings.load import load, render
 from monitor.settings.reference import PAGE, REFERENCE, page, reference
-from monitor.settings.tree import fields
+from monitor.settings.sections import fields
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"

@@ -14,9 +14,10 @@ from monitor.core.model.architecture import Architecture
 from monitor.core.threshold.options import ThresholdOptions
 from monitor.settings.base import MASK, Section, about, expected, literal, shown
 from monitor.settings.learning import ModelSection, ThresholdSection, TrainingSection
+from monitor.settings.sections import fields, sections
 from monitor.settings.servers import KafkaSection
 from monitor.settings.stages import FormatSection, WindowsSection
-from monitor.settings.tree import Settings, fields, sections
+from monitor.settings.tree import Settings
 
 FIELDS = fields()
 
