@@ -34,8 +34,10 @@ from monitor.web.page import HTML, POLICY, Page
 
 BODY_BYTES = 65_536  # of a request; no route reads one yet
 
+# Prometheus and orchestrators use names that this process cannot know. These paths show no asset and no reading.
 _ANY_HOST = {"/livez", "/readyz", "/metrics"}
 _UNKNOWN_HOST = "unknown host name: use an IP address, or add the name to health.names\n"
+# Responses are of the moment, come with no foreign content, and belong in no other site's frame or log.
 _HEADERS = [
     (b"cache-control", b"no-store"),
     (b"content-security-policy", POLICY.encode()),
@@ -59,7 +61,8 @@ def make_app(routes: Iterable[Route], names: Iterable[str] = ()) -> ASGIApp:
         exception_handlers={HTTPException: _refuse, ClientDisconnect: _drop, Exception: _fail},
         max_body_size=BODY_BYTES,
     )
-    app.router.redirect_slashes = False  # a redirect would repeat the Host header
+    # A redirect from /livez/ to /livez would repeat the Host header.
+    app.router.redirect_slashes = False
     return _Guard(app, names)
 
 
@@ -72,6 +75,7 @@ def probe_routes(health: Health, metrics: Metrics) -> list[Route]:
     async def ready(_: Request) -> Response:
         return _probe(*health.ready())
 
+    # Rendering takes milliseconds, so it runs on a worker thread: the probes must not wait for it.
     async def scrape(_: Request) -> Response:
         return Response(await asyncio.to_thread(metrics.render), media_type=CONTENT_TYPE)
 
@@ -86,6 +90,7 @@ def page_routes(page: Page) -> list[Route]:
 
     async def status(request: Request) -> Response:
         query = request.scope["query_string"].decode("latin-1")
+        # On a worker thread, because a response about 10 000 assets takes longer than a probe may wait.
         try:
             body = await asyncio.to_thread(page.answer, query)
         except ValueError as error:

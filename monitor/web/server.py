@@ -51,7 +51,7 @@ class WebServer:
             backlog=_BACKLOG,
             h11_max_incomplete_event_size=HEAD_BYTES,
             timeout_graceful_shutdown=1,
-            # Its own lines would repeat what clients send. The application logs its failures itself.
+            # uvicorn logs every malformed request, so clients could fill the log. Failures are logged by app.py.
             log_config=None,
             log_level="critical",
             access_log=False,
@@ -87,10 +87,13 @@ class _Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
         super().connection_made(transport)
+
+        # Limit 1: a single timer, which nothing that the client does restarts.
         self.began = self.loop.time()
         self._deadline = self.loop.call_later(CONNECTION_S, self.shutdown)
         self._head_room = HEAD_BYTES
 
+        # Limit 3: this connection is counted already.
         if len(self.connections) > CONNECTIONS:
             min(self.connections, key=attrgetter("began")).shutdown()
 
@@ -104,7 +107,8 @@ class _Connection(H11Protocol):
         self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        # A head is parsed whole if it arrives at once, whatever its size. So h11 gets no more than it may have.
+        # Limit 2: h11 checks the size of a head only while it is incomplete, and a head may arrive in one piece of
+        # 256 KiB. So h11 gets at most HEAD_BYTES until the head is complete.
         if self.conn.their_state is h11.IDLE:
             head, data = data[: self._head_room], data[self._head_room :]
             self._head_room -= len(head)
@@ -121,10 +125,12 @@ class _Connection(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's sentence
         """Refuse a malformed request, or disconnect if a response has begun."""
+        # Limit 4.
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             super().send_400_response("Bad Request\n")
         else:
             self.shutdown()
 
+        # The application may still send a response. It is dropped, because the state of h11 no longer allows one.
         if self.cycle:
-            self.cycle.disconnected = True  # whatever the application still sends is dropped
+            self.cycle.disconnected = True

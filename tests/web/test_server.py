@@ -145,7 +145,7 @@ def test_silent_clients_do_not_lock_others_out(server: WebServer) -> None:
         assert rest(client) == b""
     assert time.monotonic() - begin < SOON
 
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
     newest = silent[-1]
     newest.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
     assert rest(newest).startswith(b"HTTP/1.1 200 ")
