@@ -12,7 +12,6 @@ Where an asset is evicted for a new one, the batch is cut: all stages process th
 cleared in each stage. That happens at most as often as `Admission` admits an asset, and only without room.
 """
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -39,6 +38,7 @@ from monitor.core.records import (
 )
 from monitor.core.sensors.checks import Sensors
 from monitor.core.sensors.clocks import Clocks
+from monitor.core.state import pack, unpack
 from monitor.core.threshold.budget import Budget
 from monitor.core.threshold.threshold import Threshold
 from monitor.core.windows.windows import Windows
@@ -158,31 +158,31 @@ class Pipeline:
         return row, names[row]
 
     def adopt(self, detector: Detector) -> None:
-        """Score with another model from the next message on; what the old one's scores had taught is carried over."""
+        """Score with another model from the next message on. Kept scores are converted to the new model's scale."""
         if self.detector is not None:
             old, new = self.detector.model.calibration.scores, detector.model.calibration.scores
             self.threshold.rebase(old, new)
         self.use(detector)
 
     def use(self, detector: Detector) -> None:
-        """Score with `detector`, which is the model that a loaded state was made with, or the first one."""
+        """Score with `detector`: the first one, or the one that a loaded state was saved with."""
         self.windows.set_channels(detector.model.channels, frozen=True)
         self.sensors.use(detector.model.channels, detector.model.profile)
         self.new_assets.use(detector.model.channels)
         self.detector = detector
 
     def open_alerts(self) -> list[Alert]:
-        """The record published last of every alert that is firing: what a restart publishes again."""
+        """Return the last published record of every firing alert; a restart publishes these records again."""
         return [*self.alerting.open_alerts(), *self.sensor_alerts.open_alerts()]
 
     def save_state(self) -> State:
-        """The state of all stages as arrays, for `load_state`, and the live settings, for `saved_live`."""
+        """Return the state of all stages, for `load_state`, and the live settings, for `saved_live`."""
         stages = self._stages().items()
         state = {f"{name}.{key}": array for name, stage in stages for key, array in stage.save_state().items()}
-        return {**state, "live": np.frombuffer(json.dumps(dict(self.live)).encode(), np.uint8).copy()}
+        return {**state, "live": pack(dict(self.live))}
 
     def load_state(self, state: State) -> None:
-        """Go on from what `save_state` gave. Raises ValueError if a stage refuses its part; then start anew."""
+        """Continue from a saved state. Raises ValueError if a stage refuses its part; the pipeline is then unusable."""
         for name, stage in self._stages().items():
             prefix = f"{name}."
             stage.load_state({key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)})
@@ -228,13 +228,7 @@ def _timestamps(messages: Sequence[Message], offsets: Times) -> Times:
 
 
 def saved_live(state: State) -> LiveSettings:
-    """Return the live settings that a saved state goes on with. Raises ValueError."""
+    """Return the live settings of a saved state. Raises ValueError if they are none."""
     if "live" not in state:
         return {}
-    try:
-        live = json.loads(np.asarray(state["live"], np.uint8).tobytes())
-    except RecursionError as wrong:
-        raise ValueError(f"live settings: {wrong}") from wrong
-    if not isinstance(live, dict) or not all(type(value) in {int, float} for value in live.values()):
-        raise ValueError("expected a JSON object of numbers as live settings")
-    return live
+    return unpack("the pipeline", "live", state["live"], dict[str, int | float])

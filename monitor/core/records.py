@@ -1,9 +1,9 @@
-"""The records handed from stage to stage, and the letters their shapes are written in.
+"""The records that stages pass to each other, and the letters of their shapes.
 
     N readings · B windows · A assets · C channels · L window length (steps)
 
 Everything between a source and a sink travels as columns over many assets at once; no object per reading exists.
-Records are frozen: a stage reads what it is given and returns something new. Times are int64 milliseconds since the
+Records are frozen: a stage reads its input and returns new records. Times are int64 milliseconds since the
 Unix epoch, UTC. NaN means "not measured", never zero.
 """
 
@@ -22,11 +22,11 @@ Ints = npt.NDArray[np.int32]
 Times = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 AlertState = Literal["firing", "resolved"]  # as published; pending is not
-State = dict[str, npt.NDArray[Any]]  # what a stage saves: plain arrays by name, nothing that needs pickle
+State = dict[str, npt.NDArray[Any]]  # of a stage: plain arrays by name, nothing that needs pickle
 
 
 class Count(StrEnum):
-    """Names of what the stages count; a worker turns each into a metric."""
+    """Names of the counts that stages keep. A worker turns each count into a metric."""
 
     READINGS = "readings"
     READINGS_LATE = "readings_late"  # their step had closed
@@ -46,14 +46,14 @@ class Count(StrEnum):
 
 
 class Partition(NamedTuple):
-    """A partition of a source topic: the unit by which state moves between workers."""
+    """A partition of a source topic: the unit of state that moves between workers."""
 
     topic: str
     number: int
 
 
 class Message(Struct, frozen=True, gc=False):
-    """Bytes at an offset, as a source delivers them. There is one per reading or step, and a Struct is the quickest."""
+    """Bytes at an offset, as a source delivers them. There is one per reading or step, and a Struct is fastest."""
 
     partition: Partition
     offset: int
@@ -87,7 +87,7 @@ class ReadingBatch:
         return len(self.time)
 
     def part(self, begin: int, end: int) -> "ReadingBatch":
-        """The readings from `begin` to before `end`; the names stay."""
+        """Return the readings from `begin` to before `end`; the names stay."""
         at = slice(begin, end)
         names = self.assets, self.channels
         return ReadingBatch(*names, self.asset[at], self.channel[at], self.time[at], self.value[at], self.offset[at])
@@ -95,12 +95,12 @@ class ReadingBatch:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A message that could not be decoded, and why; it goes to the dead-letter topic unchanged."""
+    """A message that could not be decoded, with the reason. The message goes to the dead-letter topic unchanged."""
 
     message: Message
     stage: str  # "decode"
     field: str  # where in the message, e.g. "values.pressure"; empty if the message as a whole
-    error: str  # class of the fault, e.g. "WrongType"
+    error: str  # class of the error, e.g. "WrongType"
     reason: str  # a sentence: what was found and what was expected
 
 
@@ -122,7 +122,7 @@ class WindowBatch:
         return len(self.ends)
 
     def take(self, index: npt.NDArray[np.intp]) -> "WindowBatch":
-        """The windows at `index` (K,), in that order."""
+        """Return the windows at `index` (K,), in that order."""
         return WindowBatch(
             self.assets[index],
             self.ends[index],
@@ -135,10 +135,10 @@ class WindowBatch:
 
 @dataclass(frozen=True, slots=True)
 class ScoreBatch:
-    """What the detector says of each window of a WindowBatch, row by row."""
+    """The detector's result for each window of a WindowBatch, row by row."""
 
-    score: Floats  # (B,) higher = more anomalous; 1.0 is the edge of what the clean windows showed
-    by_channel: Floats  # (B, C) how much each channel is the cause of the score, in units of what is usual for it
+    score: Floats  # (B,) higher = more anomalous; 1.0 is the edge of the clean windows
+    by_channel: Floats  # (B, C) contribution of each channel to the score, in units of the channel's usual error
     expected: Floats  # (B, C) reconstruction of the newest step, in the channel's own unit
     spread: Floats  # (B, C) one standard deviation of the reconstruction error, in the channel's own unit
     newest: Floats  # (B, C) the newest step as read, NaN = not measured
@@ -146,7 +146,7 @@ class ScoreBatch:
 
 @dataclass(frozen=True, slots=True)
 class ThresholdBatch:
-    """The limit each score was held against, taken before the score itself entered the ring."""
+    """The limit of each score, computed before the score itself was entered."""
 
     threshold: Floats  # (B,)
     anomalous: Bools  # (B,)
@@ -163,7 +163,7 @@ class ChannelShare:
     expected: float
     low: float  # expected - 2 spreads
     high: float  # expected + 2 spreads
-    steps_ago: int  # how many steps before the window's end that step lies
+    steps_ago: int  # steps from that step to the window's end
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,7 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What one batch of one partition gave, for the shell to encode and send."""
+    """The results of one batch of one partition, for the shell to encode and publish."""
 
     windows: WindowBatch
     scores: ScoreBatch | None  # None while there is no model
@@ -209,7 +209,7 @@ class Outputs:
 
 
 def by_partition(messages: Sequence[Message]) -> dict[Partition, list[Message]]:
-    """The messages of each partition, in their order."""
+    """Return the messages of each partition, in their order."""
     parts: dict[Partition, list[Message]] = {}
     for partition, run in groupby(messages, lambda message: message.partition):  # they come in runs
         parts.setdefault(partition, []).extend(run)

@@ -29,7 +29,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 import numpy as np
 
-from monitor.core.records import Alert, ChannelShare, Ints, Partition, State
+from monitor.core.records import Alert, ChannelShare, Count, Ints, Partition, State
 from monitor.core.state import Column, check_state, pack, unfit, unpack
 
 _TABLE = {"alerts": Column("u1", ("bytes",))}  # JSON of all lives
@@ -122,7 +122,8 @@ class Lifecycle:
         self._off_delay_ms = off_delay_ms
         self._gap_ms = gap_ms  # None = no limit
         self._lives: dict[tuple[int, str], Life] = {}
-        self.suppressed = {"suppressed_short": 0, "suppressed_gap": 0}  # pending alerts that were dropped, by reason
+        # Pending alerts that were dropped, by reason
+        self.suppressed: dict[str, int] = {Count.ALERTS_SUPPRESSED_SHORT: 0, Count.ALERTS_SUPPRESSED_GAP: 0}
 
     def __len__(self) -> int:
         return len(self._lives)
@@ -142,7 +143,7 @@ class Lifecycle:
 
         # Two lone anomalies with a night between them are not one that lasted the night.
         if life is not None and life.alert is None and self._is_gap(window.end - life.last):
-            self._drop(key, "suppressed_gap")
+            self._drop(key, Count.ALERTS_SUPPRESSED_GAP)
             life = None
 
         if life is None:
@@ -178,7 +179,7 @@ class Lifecycle:
     def _pending(self, life: Life, window: Observation) -> Change | None:
         # One window without evidence is enough. A spike shorter than the delay leaves no record.
         if not window.active:
-            self._drop((life.row, life.sensor), "suppressed_short")
+            self._drop((life.row, life.sensor), Count.ALERTS_SUPPRESSED_SHORT)
             return None
         return Change.FIRED if window.end - life.opened >= self._on_delay_ms else None
 

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monitor.core.arrays import NEVER, places
-from monitor.core.records import Bools, Floats, State, Times, WindowBatch, join_windows
+from monitor.core.records import Bools, Count, Floats, State, Times, WindowBatch, join_windows
 from monitor.core.sensors import mask
 from monitor.core.sensors.mask import CellMask, SensorFaults, join_faults
 from monitor.core.sensors.profile import SensorProfile
@@ -86,7 +86,7 @@ class Sensors:
     """The state of every sensor of one partition. `counts` only grows."""
 
     def __init__(self, options: SensorOptions) -> None:
-        self.counts = {"cells_doubted": 0, "windows_skipped_doubted": 0}
+        self.counts: dict[str, int] = {Count.CELLS_DOUBTED: 0, Count.WINDOWS_SKIPPED_DOUBTED: 0}
         self._options = options
         self._length = options.length
         self._step_ms = options.step_ms
@@ -152,7 +152,7 @@ class Sensors:
                 (marks.dropped & ~steps.shifted(marks.dropped, self._columns["dropped"]), counts.seen_at),
             ]
             cells, found = self._mask.update(steps, any_mark, begun, marks.jumps)
-            self.counts["cells_doubted"] += found
+            self.counts[Count.CELLS_DOUBTED] += found
             faults = self._faults(windows, cells, steps, counts, marks)
             windows, faults = self._masked(windows, cells, faults)
 
@@ -220,7 +220,7 @@ class Sensors:
         few = place[share < self._options.min_observed]
         if not len(few):
             return result, faults
-        self.counts["windows_skipped_doubted"] += len(few)
+        self.counts[Count.WINDOWS_SKIPPED_DOUBTED] += len(few)
         kept = np.delete(np.arange(len(windows)), few)
         return result.take(kept), faults.take(kept)
 

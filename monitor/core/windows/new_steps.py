@@ -1,9 +1,9 @@
-"""The steps that windows bring anew, as rows of all assets on end, and what is counted along them.
+"""New steps: the steps that windows have in addition to the asset's window before, as rows, and counts along these.
 
-A window shares all but its newest steps with the window before it. What happens at each step exactly once, however
-windows come, is told here: each asset's new steps, oldest first, with what was known before them. Only at its first
-step here can an asset go on from what was held: after a gap a second run of steps would have to go on from the first
-one. A batch with such runs says where it has to be cut, and each part is to be told by itself.
+A window shares all but its newest steps with the window before it. A stage that counts something exactly once per step,
+however windows come, finds here each asset's new steps, oldest first, with the state before them. State can be
+continued only at an asset's first new step of a batch: after a gap, a second run of steps would have to continue the
+first run. For a batch with such runs, `cuts` says where to cut the batch, and each part is processed by itself.
 """
 
 import numpy as np
@@ -26,24 +26,31 @@ class NewSteps:
         first = first_of_run(asset)
         before = np.append(NEVER, last[:-1])
         before[first] = end[asset[first]]
+
+        # One row for each new step.
         number = np.clip(last - before, 1, L)  # (B,) of new steps
-        starts = first | (last - before > L)  # steps in between were never in a window: nothing joins what they are
         self.tail = np.cumsum(number) - 1  # (B,) newest step of each window, in `order`
         which = np.repeat(np.arange(len(asset)), number)  # (T,)
         back = self.tail[which] - np.arange(len(which))
-        self.row, self.step = asset[which], last[which] - back
-        self.window, self.column = self.order[which], L - 1 - back
+        self.row = asset[which]
+        self.step = last[which] - back
+        self.window = self.order[which]
+        self.column = L - 1 - back
+
+        # A run begins with an asset, and where steps in between were in no window.
+        starts = first | (last - before > L)
         again = np.flatnonzero(starts & ~first)
         self.cuts = _cuts(self.order[again - 1], self.order[again])
         segment = np.maximum.accumulate(np.where(starts, np.arange(len(asset)), 0))
-        self.begin = (self.tail - number + 1)[segment][which]  # (T,) first step of the unbroken run it lies in
-        self.continues = (first & (last - before <= L))[segment][which]  # (T,) that run goes on from before
+        self.begin = (self.tail - number + 1)[segment][which]  # (T,) first step of the step's run
+        self.continues = (first & (last - before <= L))[segment][which]  # (T,) the run continues the asset's state
+
         self.newest = np.flatnonzero(last_of_run(self.row))  # of each asset
         self.values: Floats = windows.values[self.window, :, self.column]  # (T, C)
         self.seen: Bools = windows.observed[self.window, :, self.column]  # (T, C)
 
     def shifted(self, flags: Bools, held: Bools) -> Bools:
-        """What `flags` (T, C) were one step before; `held` (A, C) before the first."""
+        """Return `flags` (T, C) as they were one step before; `held` (A, C) before the first step."""
         before: Bools = np.roll(flags, 1, axis=0)
         heads = self.begin[first_of_run(self.begin)]
         before[heads] = held[self.row[heads]] & self.continues[heads, None]
@@ -51,12 +58,13 @@ class NewSteps:
 
 
 def passes(windows: WindowBatch, steps: Times, every: int, index: Rows = slice(None)) -> Bools:
-    """Whether each window at `index` (K,), of newest step `steps` (K,), reaches or passes a multiple of `every` steps.
+    """Return whether each window at `index` (K,), of newest step `steps` (K,), reaches a multiple of `every` steps.
 
-    It comes from the last step before with a reading: an asset that is read at odd steps alone passes even ones, too.
+    A multiple is reached, too, by the first step with a reading after it: an asset that is read at odd steps only
+    passes even multiples.
     """
     seen = windows.observed[index]
-    if windows.masked is not None:  # what was read of a sensor at fault; where nothing was, the value is NaN
+    if windows.masked is not None:  # readings of a faulty sensor count, too; without a reading the value is NaN
         seen = seen | (windows.masked[index] & ~np.isnan(windows.values[index]))
     before = np.pad(seen[:, :, -2::-1].max(1), ((0, 0), (0, 1)), constant_values=True)  # (K, L) newest first
     passed: Bools = steps // every > (steps - 1 - before.argmax(1)) // every
@@ -64,7 +72,7 @@ def passes(windows: WindowBatch, steps: Times, every: int, index: Rows = slice(N
 
 
 def _cuts(before: Index, after: Index) -> list[int]:
-    """As few places as part each window of `after` (n,) from that of `before` (n,), which comes earlier."""
+    """Return the fewest places that separate each window of `after` (n,) from the earlier one of `before` (n,)."""
     cuts: list[int] = []
     for number in np.argsort(after, kind="stable").tolist():
         if not cuts or cuts[-1] <= before[number]:
@@ -73,39 +81,43 @@ def _cuts(before: Index, after: Index) -> list[int]:
 
 
 class Counts:
-    """What is counted along new steps, (T, C) each, going on from `held` (A, C) of each asset."""
+    """Counts along new steps, (T, C) each, that continue the columns `held` (A, C) of each asset."""
 
     def __init__(self, steps: NewSteps, held: Columns) -> None:
-        self._steps, self._held = steps, held
-        seen, place = steps.seen, np.arange(len(steps.row))[:, None]
+        self._steps = steps
+        self._held = held
         self._begin = steps.begin[:, None]
+        seen, place = steps.seen, np.arange(len(steps.row))[:, None]
+
+        # The newest reading up to each step, and the one before it.
         if seen.all():  # nearly always, and a third of the work
             self._seen = np.broadcast_to(place, seen.shape)
             earlier, known = self._seen - 1, np.roll(steps.values, 1, axis=0)
         else:
-            self._seen = np.maximum.accumulate(np.where(seen, place, -1), axis=0)  # newest reading up to each step
+            self._seen = np.maximum.accumulate(np.where(seen, place, -1), axis=0)
             earlier = np.vstack((np.full((1, seen.shape[1]), -1), self._seen[:-1]))
             known = np.take_along_axis(steps.values, np.maximum(earlier, 0), axis=0)
         self.prior: Floats = np.where(earlier >= self._begin, known, held["value"][steps.row])  # value read before
+
         same = seen & (steps.values == self.prior)
-        self._moved = np.maximum.accumulate(np.where(seen & ~same, place, -1), axis=0)
+        self._changed = np.maximum.accumulate(np.where(seen & ~same, place, -1), axis=0)
         self.value: Floats = np.where(seen, steps.values, self.prior)
-        self.repeats = self._since(self._moved, seen, "repeats")
+        self.repeats = self._since(self._changed, seen, "repeats")
         measured = np.count_nonzero(seen, axis=1) > 0  # (T,)
         self.silent = self._since(self._seen, ~seen & measured[:, None], "silent")
 
     def since(self, rows: Rows) -> Times:
-        """Step at which the value of each channel was read first, at `rows` (n,) of the steps."""
+        """Return the step at which each channel's value was read first, at `rows` (n,) of the steps."""
         unknown = self._steps.step[self._steps.begin] - 1
         known = np.where(self._steps.continues[:, None], self._held["since"][self._steps.row], unknown[:, None])
-        return self._step_of(self._moved, known, rows)
+        return self._step_of(self._changed, known, rows)
 
     def seen_at(self, rows: Rows) -> Times:
-        """Step of the newest reading of each channel, at `rows` (n,) of the steps."""
+        """Return the step of the newest reading of each channel, at `rows` (n,) of the steps."""
         return self._step_of(self._seen, self._held["seen"][self._steps.row], rows)
 
     def latest(self, marks: Bools, step: Times, name: str) -> Times:
-        """The `step` (T,) of the newest of `marks` so far, (T, C); before the first, what was held as `name`."""
+        """Return the `step` (T,) of the newest of `marks` (T, C) so far; before the first mark, column `name`."""
         held: Times = self._held[name][self._steps.row]
         if not marks.any():
             return held
@@ -113,10 +125,10 @@ class Counts:
         return np.where(last >= self._begin, step[last], held)
 
     def in_this_rest(self, marks: Bools, name: str) -> Bools:
-        """Whether (T, C) one of `marks` came since the value was first read; if that was before, held as `name`."""
+        """Return whether (T, C) one of `marks` came since the value was first read; from before, column `name`."""
         last = np.maximum.accumulate(np.where(marks, np.arange(len(marks))[:, None], -1), axis=0)
-        held = self._held[name][self._steps.row] & self._steps.continues[:, None] & (self._moved < self._begin)
-        found: Bools = (last >= np.maximum(self._moved, self._begin)) | held
+        held = self._held[name][self._steps.row] & self._steps.continues[:, None] & (self._changed < self._begin)
+        found: Bools = (last >= np.maximum(self._changed, self._begin)) | held
         return found
 
     def _step_of(self, last: Times, before: Times, rows: Rows) -> Times:
@@ -124,13 +136,14 @@ class Counts:
         return found
 
     def _since(self, last: Times, add: Bools, name: str) -> Times:
-        """How many of `add` (T, C) came after the step `last` (T, C); before the run's first, as many as were held."""
+        """Return how many of `add` (T, C) came after step `last` (T, C), plus column `name` where the run continues."""
         steps, place = self._steps, np.arange(len(add))[:, None]
         held = np.where(steps.continues[:, None], self._held[name][steps.row], 0)
         if not add.any():
             return np.where(last >= self._begin, 0, held)
         if add.all():
             return place - np.where(last >= self._begin, last, self._begin - 1 - held)
+
         total = np.cumsum(add, axis=0)
         before = total[steps.begin] - add[steps.begin] - held
         return total - np.where(last >= self._begin, np.take_along_axis(total, np.maximum(last, 0), axis=0), before)
