@@ -122,7 +122,7 @@ def train(
     The model is refused if it is worse than the one in use; then the exit code is 1.
     """
     settings = settings_or_exit(config, [*(set_ or []), *_reading(files)])
-    from monitor.service.train import train_now  # noqa: PLC0415 - see the module
+    from monitor.service.offline import train_now  # noqa: PLC0415 - see the module
 
     with _bar() as bar:
         outcome = _or_exit(lambda: train_now(settings, *_steps(bar)))

@@ -1,6 +1,6 @@
 """The daemon's way through a recording, as fast as it goes and with nothing published.
 
-The stages are the daemon's (wiring.make_pipeline), and so is their order: poll by poll, partition by partition.
+The stages are the daemon's (stages.make_pipeline), and so is their order: poll by poll, partition by partition.
 Without a model, the first one is learned as the daemon with an empty store does it: after the poll with which the
 median asset has given `training.first_steps` steps and no partition with a backlog has given less, on the history up to
 there (trainer.Trainer.tick). All partitions score with it from their next message on. A partition with too many dead
@@ -29,7 +29,7 @@ from monitor.core.records import Alert, Message, Partition
 from monitor.core.threshold.budget import BudgetForecast
 from monitor.observe.clock import wall_ms
 from monitor.service.offline import Progress, polls
-from monitor.service.wiring import make_history, make_pipeline
+from monitor.service.stages import make_history, make_pipeline
 from monitor.settings.tree import Settings
 from monitor.worker.dead_letter_limit import DeadLetterLimit
 from monitor.worker.partitions import PartitionState, Phase

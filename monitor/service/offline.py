@@ -1,41 +1,81 @@
-"""Reads a recording or a topic's past from its beginning to its end: `monitor train` and `monitor backtest`.
+"""Read a recording or a topic's past from its beginning to its end: `monitor train` and `monitor backtest`.
 
-It reads as a group of its own that commits nothing, so the daemon's position is not touched. For a training, what is
-read is scored by nobody: pass a time that was normal. The gate is the same as for scheduled trainings.
+The reader has a consumer group of its own and commits nothing, so the position of the running workers does not change.
+`monitor train` learns from everything it reads, without scoring it: read a time that was normal. Its candidate passes
+the same gate as those of scheduled trainings.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+
+import structlog
+import torch
 
 from monitor.connectors.base import Committed, Source
 from monitor.core.fitting.corpus import Corpus, join
-from monitor.core.fitting.history import History
-from monitor.core.pipeline import Pipeline
+from monitor.core.fitting.fit import Progress as Fitting
 from monitor.core.records import Message, Partition, by_partition
 from monitor.observe.clock import wall_ms
-from monitor.service.wiring import make_history, make_pipeline
+from monitor.observe.metrics import Metrics
+from monitor.service.backends import make_blobs, make_models, make_source
+from monitor.service.stages import make_history, make_pipeline
 from monitor.settings.tree import Settings
+from monitor.training.child import train
+from monitor.training.registry import ModelRegistry
+from monitor.worker.partitions import PartitionState
 
-QUIET_S = 10.0  # without a message, when the source cannot say whether there is more
+QUIET_S = 10.0  # without a message, when the source does not know whether there is more
 
-Progress = Callable[[int, int], None]  # told messages read and left
+Progress = Callable[[int, int], None]  # called with the messages read and left
 
 
 @dataclass(frozen=True, slots=True)
-class _Reader:
-    """What a partition gives."""
+class Outcome:
+    """Result of a training, and a sentence about it."""
 
-    pipeline: Pipeline
-    history: History
+    adopted: bool
+    text: str
 
-    def take(self, messages: Sequence[Message]) -> None:
-        outputs = self.pipeline.process(messages, wall_ms(), lambda _: None)
-        self.history.add(outputs.windows, outputs.names, self.pipeline.windows.channels)
+
+def train_now(settings: Settings, reading: Progress, fitting: Fitting) -> Outcome:
+    """Train in this process. Raises ValueError if the history does not suffice, Unavailable, StoreUnavailable."""
+    torch.set_num_threads(settings.model.threads)
+    metrics, blobs = Metrics(), make_blobs(settings)
+    models = make_models(blobs, metrics)
+
+    # Read.
+    own = alone(settings, "train")
+    corpus = collect(own, make_source(own, None, metrics, None), reading)
+
+    # Fit and judge.
+    log = structlog.stdlib.get_logger("monitor")
+    incumbent = ModelRegistry(models, settings.windows.length, time.monotonic, log).in_use()
+    begin = time.monotonic()
+    trained = train(
+        corpus,
+        settings.training.recipe(settings.model),
+        models,
+        incumbent="" if incumbent is None else incumbent.model.version,
+        margin=settings.training.margin,
+        progress=fitting,
+        wall_ms=wall_ms(),
+    )
+
+    # Put into use.
+    fitted = trained.fitted
+    figures = (
+        f"{fitted.windows} windows of {len(corpus.assets)} assets, {fitted.steps} steps, "
+        f"held-out loss {fitted.loss:.3f}, {time.monotonic() - begin:.1f} s"
+    )
+    if trained.refused:
+        return Outcome(False, f"refused: {trained.refused} ({figures})")
+    models.set_current(trained.version)
+    return Outcome(True, f"{trained.version} in use ({figures})")
 
 
 def alone(settings: Settings, purpose: str) -> Settings:
-    """The settings to read with as a group of one's own, from the beginning."""
+    """Return the settings with a consumer group of its own, which reads from the beginning."""
     own = {"group": f"{settings.source.group}-{purpose}", "reset": "earliest"}
     return settings.model_copy(update={"source": settings.source.model_copy(update=own)})
 
@@ -47,9 +87,15 @@ def polls(
     progress: Progress,
     limit: Callable[[], int] | None = None,
 ) -> Iterator[dict[Partition, list[Message]]]:
-    """What each poll gives, by partition, until everything the source holds now is read; `begin` hears of partitions.
+    """Yield each poll's messages by partition until the source's current end.
 
-    `limit` says how many messages the next poll may give; without it, as the settings have it.
+    Args:
+        settings: Size and time of a poll.
+        source: Opened and closed here.
+        begin: Called with each partition before its first messages.
+        progress: Called after each poll.
+        limit: Returns the most messages of the next poll; None = as in the settings.
+
     Raises Unavailable if the source cannot be reached, OSError or ValueError for files that cannot be read.
     """
     known: dict[Partition, None] = {}
@@ -68,6 +114,7 @@ def polls(
             most = settings.source.batch_messages if limit is None else limit()
             messages = source.poll(most, settings.source.poll_s)
             yield by_partition(messages)
+
             read += len(messages)
             last = time.monotonic() if messages else last
             if time.monotonic() - last > QUIET_S:
@@ -78,21 +125,24 @@ def polls(
 
 
 def collect(settings: Settings, source: Source, progress: Progress) -> Corpus:
-    """The history of everything the source holds now.
+    """Return the history of everything the source holds now.
 
-    Raises ValueError if that gives no window, Unavailable if the source cannot be reached.
+    Raises ValueError if there is no window in it, Unavailable if the source cannot be reached.
     """
-    parts: dict[Partition, _Reader] = {}
+    states: dict[Partition, PartitionState] = {}
     read = 0
 
     def begin(part: Partition) -> None:
-        parts[part] = _Reader(make_pipeline(settings, part), make_history(settings))
+        states[part] = PartitionState(part, make_pipeline(settings, part), make_history(settings))
 
     for batches in polls(settings, source, begin, progress):
         for part, messages in batches.items():
-            parts[part].take(messages)
+            state = states[part]
+            outputs = state.process(messages, wall_ms(), lambda _: None)
+            state.history.add(outputs.windows, outputs.names, state.pipeline.windows.channels)
             read += len(messages)
-    corpora = [corpus for reader in parts.values() if len(corpus := reader.history.normal())]
+
+    corpora = [corpus for state in states.values() if len(corpus := state.history.normal())]
     if not corpora:
         raise ValueError(
             f"{read} messages gave no window of {settings.windows.length} steps of {settings.windows.step_s:g} s; "
@@ -102,5 +152,5 @@ def collect(settings: Settings, source: Source, progress: Progress) -> Corpus:
 
 
 def _at_the_end(lag: Mapping[Partition, int], parts: Mapping[Partition, object]) -> bool:
-    """Whether every partition is known to be read to its end."""
+    """Return whether every partition is known to be read to its end."""
     return lag.keys() >= parts.keys() and not any(lag.values())

@@ -1,7 +1,5 @@
-"""Puts a worker together from its settings: stages, keeper, loop, trainer, recorder. Pure wiring; nothing acts."""
+"""Make the parts of a process from its settings: loop, publisher, partitions, trainer, recorder. Nothing acts here."""
 
-import hashlib
-import json
 import os
 import time
 from collections.abc import Callable, Collection
@@ -10,16 +8,8 @@ import structlog
 
 from monitor.connectors.base import Sink
 from monitor.connectors.memory.client import MemoryBroker
-from monitor.core.alerts.machine_alerts import MachineAlerts
-from monitor.core.alerts.sensor_alerts import SensorAlerts
-from monitor.core.fitting.history import History
-from monitor.core.model.new_assets import NewAssets
-from monitor.core.pipeline import LiveSettings, Pipeline
+from monitor.core.pipeline import LiveSettings
 from monitor.core.records import Partition
-from monitor.core.sensors.checks import Sensors
-from monitor.core.sensors.clocks import Clocks
-from monitor.core.threshold.threshold import Threshold
-from monitor.core.windows.windows import Windows
 from monitor.observe.clock import wall_ms
 from monitor.observe.health import Health
 from monitor.observe.metrics import Metrics
@@ -35,7 +25,7 @@ from monitor.service.backends import (
     make_snapshots,
     make_source,
 )
-from monitor.service.budget_outlook import make_budget
+from monitor.service.stages import fingerprint, make_history, make_pipeline
 from monitor.settings.live import live_settings, with_live
 from monitor.settings.tree import Role, Settings
 from monitor.store.base import Blobs
@@ -51,40 +41,6 @@ from monitor.worker.partitions import PartitionFactory, PartitionManager
 from monitor.worker.publisher import Publisher, Topics
 
 RECORDER_CONDITIONS = ("recorder source", "recorder")
-STATE_FORMAT = 2  # of snapshots; raise it when a stage saves other columns, so that older snapshots are refused
-
-
-def make_pipeline(settings: Settings, partition: Partition) -> Pipeline:
-    """The stages of one partition, in their first state."""
-    windows, sensors = settings.windows, settings.sensors
-    options = settings.alerting.options(windows)
-    return Pipeline(
-        settings.message_format(),
-        Windows(settings.windows.options()),
-        Threshold(settings.threshold.options()),
-        make_budget(settings),
-        MachineAlerts(settings.name, partition, options),
-        Sensors(sensors.options(windows)),
-        Clocks(sensors.clock_options(windows)),
-        SensorAlerts(settings.name, partition, options),
-        NewAssets(length=windows.length, step_ms=windows.step_ms),
-        live=live_settings(settings),
-    )
-
-
-def make_history(settings: Settings) -> History:
-    """Make the sample of one partition's past, empty."""
-    return History(settings.training.history_options(settings.windows))
-
-
-def fingerprint(settings: Settings) -> str:
-    """Return the fingerprint of the settings that decide the shape of a state, and of the state's format.
-
-    A change of any other setting leaves snapshots usable.
-    """
-    windows, threshold = settings.windows, settings.threshold
-    shape = [STATE_FORMAT, windows.step_ms, windows.length, threshold.memory, threshold.kind]
-    return hashlib.sha256(json.dumps(shape).encode()).hexdigest()[:16]
 
 
 def make_observer(settings: Settings, role: Role = Role.ALL) -> Observer:

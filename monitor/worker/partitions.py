@@ -49,7 +49,7 @@ class PartitionState:
     partition: Partition
     pipeline: Pipeline
     history: History
-    dead_letter_limit: DeadLetterLimit
+    dead_letter_limit: DeadLetterLimit | None = None  # None = rejected messages never stop it
 
     # Offsets
     next: int | None = None  # next message to process; None = nothing read and nothing committed yet
@@ -108,7 +108,8 @@ class PartitionState:
 
         outputs = self.pipeline.process(messages, now_ms, mark)
 
-        self.stopped = self.dead_letter_limit.check(messages, outputs)
+        if self.dead_letter_limit is not None:
+            self.stopped = self.dead_letter_limit.check(messages, outputs)
         if not self.stopped:
             self.next = messages[-1].offset + 1
         return outputs

@@ -11,7 +11,7 @@ from monitor.core.model.detector import Detector
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Outputs
 from monitor.core.threshold.histogram import ERROR
-from monitor.service.wiring import make_pipeline
+from monitor.service.stages import make_pipeline
 from tests.core.machines import model, rows
 from tests.rig import READINGS, put_model, readings, settings
 from tests.worker.keeping import NEVER, Shelf, committed, process, same
