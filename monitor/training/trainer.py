@@ -293,8 +293,10 @@ class Trainer:
     def _finish(self, result: str, about: str, **figures: float) -> None:
         """Count and log the end of a training, and clean up."""
         self._metrics.add("monitor_training_runs_total", result=result)
-        level = self._log.info if result == "adopted" else self._log.warning
-        level("training ended", result=result, about=about, **figures)
+        if result == "adopted":
+            self._log.info("training ended", result=result, about=about, **figures)
+        else:
+            self._log.warning("training ended", result=result, about=about)
 
         if self.learning and result != "adopted":
             self._check_due = self._monotonic() + RETRY_S
