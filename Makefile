@@ -20,12 +20,12 @@ demo: $(VENV)/run-ready
 test: lint
 	$(BIN)/pytest -q -m "not slow" -n auto --dist worksteal
 
-## The tests that take longer: real brokers, processes that are killed, the demo, and all examples of the property tests
+## The tests that take longer: real brokers and databases, processes that are killed, the demo, and all examples of the property tests
 test-slow: $(VENV)/test-ready
-	$(BIN)/pytest -q -m slow
+	$(BIN)/pytest -q -m slow -n 2 --dist loadfile
 	$(BIN)/pytest -q -m "not slow" -n auto --dist worksteal --hypothesis-profile full tests/properties tests/store
 
-## Groups of workers in every fault: a row per scenario, and build/chaos.json; QUICK=1 for a part in under 3 minutes, SEED=N for others
+## Groups of workers in every fault: a row per scenario, and build/chaos.json; QUICK=1 for a part in 3 minutes (6 with KAFKA_HOME), SEED=N for others
 chaos: $(VENV)/test-ready
 	$(BIN)/python -m tests.crash.chaos $(if $(QUICK),--quick) $(if $(SEED),--seed $(SEED))
 

@@ -1,4 +1,4 @@
-"""Brokers that the tests talk to, each a process of its own on 127.0.0.1; docs/decisions/0003-test-brokers.md says why.
+"""Brokers for the tests, each a process of its own on 127.0.0.1; docs/decisions/0003-test-brokers.md has the reasons.
 
     with mock_broker() as broker: ...      librdkafka's mock cluster; always there; faults at will
     with tansu_broker() as broker: ...     a broker from a package, in memory
@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 
-_READY_S = 30.0  # a broker that does not answer by then never will; the slowest took 2 s on two busy cores
+_READY_S = 30.0  # the slowest took 2 s on two busy cores
 _END_S = 10.0  # for a process to end, and for a request to be answered
 
 PRODUCE, FETCH, LIST_OFFSETS, OFFSET_COMMIT, OFFSET_FETCH, INIT_PRODUCER_ID = 0, 1, 2, 8, 9, 22  # API keys
@@ -31,7 +31,7 @@ END_TXN, TXN_OFFSET_COMMIT = 26, 28
 
 
 class Broker:
-    """A broker that runs. `kind` is "mock", "tansu" or "apache"; `processes` holds its nodes by number."""
+    """A running broker. `kind` is "mock", "tansu" or "apache"; `processes` holds its nodes by number."""
 
     def __init__(self, kind: str, bootstrap: str, processes: "dict[int, subprocess.Popen[Any]]") -> None:
         self.kind = kind
@@ -42,7 +42,7 @@ class Broker:
         """End the processes. A second call does nothing."""
         for process in self.processes.values():
             if process.poll() is None:
-                process.kill()  # nothing of it is read again
+                process.kill()  # its data are not read again
                 process.wait(_END_S)
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
@@ -62,7 +62,7 @@ def suspended(broker: Broker) -> Iterator[None]:
 
 
 class MockBroker(Broker):
-    """librdkafka's mock cluster, and what can be made to go wrong with it."""
+    """librdkafka's mock cluster, with faults at will."""
 
     def do(self, op: str, *args: Any) -> int:
         """Call one of the functions listed in tests/mock_broker_host.py."""
@@ -82,7 +82,7 @@ class MockBroker(Broker):
         assert self.do("topic_delete", name) == 0
 
     def delete_records(self, topic: str, partition: int, before: int) -> None:
-        """As retention does: the oldest offset is `before` from now on."""
+        """Delete the records below offset `before`, as retention does."""
         assert self.do("partition_delete_records", topic, partition, before) == 0
 
     def down(self) -> None:
@@ -102,7 +102,7 @@ class MockBroker(Broker):
 
 @contextmanager
 def mock_broker(topics: Mapping[str, int] | None = None, brokers: int = 1) -> Iterator[MockBroker]:
-    """A mock cluster with these topics (partitions by name); any other name comes into being with 4 partitions."""
+    """A mock cluster with these topics (partitions by name). Any other topic is made on demand, with 4 partitions."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.mock_broker_host", str(brokers)],
         stdin=subprocess.PIPE,
@@ -133,16 +133,16 @@ def tansu_broker() -> Iterator[Broker]:
 
 
 def free_port() -> int:
-    """A port nobody listens on right now."""
+    """Return a port that is free at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def evict(bootstrap: str, group: str, member: str) -> None:
-    """Tell the broker, in the member's name and without its knowledge, that the member has left the group.
+    """Make the broker remove a member from its group, by a LeaveGroup request in the member's name.
 
-    It is then in the state of one that missed its deadline, at once. LeaveGroup v0 holds nothing but the two names.
+    The member is then in the state of one that missed its deadline. LeaveGroup v0 holds only the two names.
     """
     names = b"".join(struct.pack(">h", len(name)) + name for name in (group.encode(), member.encode()))
     header = struct.pack(">hhih", 13, 0, 1, 0)  # API key, version, correlation id, client id
@@ -151,7 +151,7 @@ def evict(bootstrap: str, group: str, member: str) -> None:
 
 
 def evict_by_heartbeat(bootstrap: str, group: str, member: str) -> None:
-    """As `evict`, for a group of the consumer protocol: a heartbeat of epoch -1 is how its members leave."""
+    """As `evict`, for a group of the consumer protocol, whose members leave by a heartbeat of epoch -1."""
     names = b"".join(bytes([len(name) + 1]) + name for name in (group.encode(), member.encode()))
     header = struct.pack(">hhihx", 68, 1, 1, 0)  # as above, and no tags
     # Epoch; no instance, no rack; timeout; no topics, pattern, assignor, partitions; no tags.
@@ -161,7 +161,7 @@ def evict_by_heartbeat(bootstrap: str, group: str, member: str) -> None:
 
 
 def _ask(bootstrap: str, request: bytes) -> bytes:
-    """The answer to a request, both without their length."""
+    """Send a request and return its answer, both without their length."""
     host, port = bootstrap.split(",", maxsplit=1)[0].rsplit(":", 1)
     with socket.create_connection((host, int(port)), _END_S) as connection:
         connection.sendall(struct.pack(">i", len(request)) + request)

@@ -1,10 +1,10 @@
-"""A stand-in for InfluxDB 2: POST /api/v2/write over HTTP, and what can be made to go wrong with it.
+"""A stand-in for InfluxDB 2: POST /api/v2/write over HTTP, with faults at will.
 
-InfluxDB 2 itself is not to be had as a package, so its error table is played here: 400 for lines it cannot parse
-(nothing of the request is written), 422 for a field that changes its type (the other points are written), 401 for a
-wrong token, 404 for an unknown bucket, 413 above a size; any other answer is given on request. Points are kept as the
-database keeps them: measurement, tags and time are the identity, and a later write of the same point replaces its
-fields. tests/victoria.py has a real database, which answers none of these errors.
+It plays the error table, most of which a healthy server never shows: 400 for lines that cannot be parsed (nothing of
+the request is written), 422 for a field that changes its type (the other points are written), 401 for a wrong token, 404
+for an unknown bucket, 413 above a size, and any other answer on request. Points are kept as the database keeps them:
+measurement, tags and time are the identity, and a later write of the same point replaces its fields. tests/influxd.py
+has InfluxDB itself.
 
     with influx_server() as server: InfluxSink(server.url, lambda: server.token, server.org, server.bucket)
 """
@@ -48,7 +48,7 @@ class Answer(NamedTuple):
 
 
 class InfluxServer:
-    """What it holds and how it answers; `up` and `down` start and stop it on one port."""
+    """Points and answers of the stand-in; `up` and `down` start and stop it on one port."""
 
     def __init__(self) -> None:
         self.token, self.org, self.bucket = "right-token", "plant", "monitor"
@@ -86,7 +86,7 @@ class InfluxServer:
             self._http = None
 
     def answer(self, target: str, token: str, body: bytes) -> Answer:
-        """The answer to a write, which is carried out."""
+        """Carry out a write and return its answer."""
         self.going_on.wait()
         with self._lock:
             scripted = self.script.pop(0) if self.script else None
@@ -139,7 +139,7 @@ class InfluxServer:
 
 
 def parse(line: str) -> Point:
-    """A line with a timestamp, after the rules of InfluxDB 2. Raises ValueError in about its words."""
+    """Parse a line with a timestamp by the rules of InfluxDB 2. Raise ValueError in about its words."""
     head = _HEAD.match(line)
     if head is None:
         raise ValueError(f"unable to parse '{line}': missing fields")

@@ -1,4 +1,4 @@
-"""A process that is librdkafka's mock cluster, with its faults at hand.
+"""A process that hosts librdkafka's mock cluster and its faults.
 
 Why a process of its own: the broker then survives the client under test, can be killed with it or without it, and the
 sockets are real. The mock lives in the library that confluent-kafka brings along; its functions are called through
@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-_REBALANCE_DELAY_MS = 100  # how long a new group waits for more members; the mock's 3 s would rule every test
+_REBALANCE_DELAY_MS = 100  # how long a new group waits for more members; by default 3 s
 
 _CALLS: dict[str, list[Any]] = {
     "topic_create": [c_char_p, c_int, c_int],  # name, partitions, replication factor
@@ -39,7 +39,7 @@ _CALLS: dict[str, list[Any]] = {
 
 
 class Cluster:
-    """A mock cluster in this process, with topics that come into being with four partitions when first named."""
+    """A mock cluster in this process. It makes a topic with four partitions when the topic is first named."""
 
     def __init__(self, brokers: int) -> None:
         spec = find_spec("confluent_kafka")
@@ -74,7 +74,7 @@ class Cluster:
         return result
 
     def _client(self) -> int:
-        """The client instance a mock cluster belongs to; it never connects to anything."""
+        """Make the client instance that owns the mock cluster. The client connects to nothing."""
         self._library.rd_kafka_conf_new.restype = c_void_p
         self._library.rd_kafka_new.argtypes = [c_int, c_void_p, c_char_p, c_size_t]
         self._library.rd_kafka_new.restype = c_void_p

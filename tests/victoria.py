@@ -37,7 +37,7 @@ class VictoriaMetrics:
         self.url = url
 
     def series(self, name: str) -> list[Series]:
-        """All series of a metric, measurement_field, with everything that was acknowledged until now."""
+        """Return all series of a metric (measurement_field) with every acknowledged point."""
         self.get("/internal/force_flush")
         found = []
         for line in self.get("/api/v1/export", **{"match[]": name}).splitlines():

@@ -1,4 +1,4 @@
-"""Kafka as the contract suites want it: sources, sinks and a look at the other side, for any of the test brokers.
+"""Harnesses of the contract suites for Kafka: sources, sinks and readers on any of the test brokers.
 
 Several tests may share a broker, so a harness makes names for topics and groups that no other harness has.
 """
@@ -21,7 +21,7 @@ from monitor.core.records import Partition, Record
 from tests.brokers import Broker, MockBroker, evict, evict_by_heartbeat
 from tests.contracts.sink_contract import PlainRecords
 
-FAST: Config = {  # so that a test need not wait for what takes its time in a plant
+FAST: Config = {  # a plant is not in such a hurry
     "reconnect.backoff.ms": 20,
     "reconnect.backoff.max.ms": 200,
     "fetch.wait.max.ms": 50,
@@ -34,7 +34,7 @@ _TOPIC_S = 30.0  # for a topic to be made and to have leaders; a broker that has
 
 
 class Names:
-    """Names that nothing else on the broker has: `next("topic")`, and `own("g")`, the same for the same word."""
+    """Unique names on a broker: `next` never gives a name twice, `own` gives one name per word."""
 
     def __init__(self) -> None:
         self._mark = uuid4().hex[:8]
@@ -60,7 +60,7 @@ class GroupHarness:
         self._names = Names()
 
     def with_options(self, options: Config) -> "GroupHarness":
-        """The same group and topics for members with other options."""
+        """Return a harness of the same topics and groups whose members have other options."""
         other = GroupHarness(self._broker, options, self.patience)
         other._names = self._names
         return other
@@ -153,12 +153,12 @@ def make_topic(broker: Broker, name: str, partitions: int) -> None:
 
 
 def reader(broker: Broker) -> Consumer:
-    """A client for `read`."""
+    """Make a client for `read`."""
     return Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "reader", **FAST, "log_level": 0})
 
 
 def read(consumer: Consumer, partition: Partition) -> list[Record]:
-    """Every record that is durable in the partition at the time of the call."""
+    """Return every record that is durable in the partition at the time of the call."""
     _, end = consumer.get_watermark_offsets(TopicPartition(*partition), 30.0)
     consumer.assign([TopicPartition(*partition, 0)])
     records: list[Record] = []
@@ -178,4 +178,4 @@ def mock_outage(broker: MockBroker) -> Iterator[None]:
 
 
 def ignore(text: str) -> None:
-    """For complaints of the client that the test itself caused."""
+    """Drop errors that the test itself caused."""

@@ -1,4 +1,4 @@
-"""What the contracts of sources share: a caller of a source that watches it, and ways to wait for it.
+"""A caller of a source that checks the source's promises, and ways to wait for it.
 
 Brokers answer late, so nothing here sleeps for a fixed time: members are polled until a condition holds or the
 patience is over. A member also watches, at every step of every test, the promises that have no test of their own:
@@ -18,7 +18,7 @@ Starts = Mapping[Partition, int | None]
 
 
 class Member:
-    """A source with the least a caller does around it: notes what it is given, commits what it was delivered."""
+    """The least that a caller does around a source: keep its messages, commit its offsets."""
 
     def __init__(
         self, source: Source, starts: Callable[[Committed], Starts] = dict, *, commit_when_revoked: bool = False
@@ -64,7 +64,7 @@ class Member:
         self.paused.difference_update(partitions)
 
     def offsets(self) -> dict[Partition, int]:
-        """The next offset of every assigned partition of which something was delivered."""
+        """Return the next offset of every assigned partition with at least one message."""
         seen = {message.partition for message in self.messages}
         return {part: at for part in self.assigned & seen if (at := self.next[part]) is not None}
 
@@ -109,7 +109,7 @@ class Member:
 
 
 def until(condition: Callable[[], bool], patience: float, *members: Member, limit: int = 100) -> None:
-    """Poll the members in turn until the condition holds. An `Unavailable` broker is asked again."""
+    """Poll the members in turn until the condition holds. Poll again after an `Unavailable`."""
     deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline, f"not within {patience} s"
@@ -121,7 +121,7 @@ def until(condition: Callable[[], bool], patience: float, *members: Member, limi
 
 
 def commit(member: Member, offsets: Mapping[Partition, int], patience: float) -> None:
-    """Commit; a refusal for now is asked again, with polls in between, in which a rebalance can end."""
+    """Commit. Try again after an `Unavailable`, with polls in between, in which a rebalance can end."""
     deadline = time.monotonic() + patience
     while True:
         try:

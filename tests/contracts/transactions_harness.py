@@ -1,4 +1,4 @@
-"""Transactions as tests want them: members and sinks that share a group, and a look at what became final."""
+"""Members and transactional sinks of one group, and readers of their output."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -60,18 +60,18 @@ class Stage:
         return Record(self.topic, b"k", value)
 
     def alerts(self, isolation: str = "read_committed") -> list[Record]:
-        """The records in the sink's topic."""
+        """Return the records in the sink's topic."""
         return committed_records(self.broker, self.topic, isolation)[0]
 
     def offset(self) -> int | None:
-        """The group's committed offset."""
+        """Return the group's committed offset, if there is one."""
         with closing(Consumer({**options(self.broker), "group.id": self.group, "log_level": 0})) as consumer:
             (found,) = consumer.committed([TopicPartition(*self.readings)], timeout=PATIENCE_S)
             return found.offset if found.offset >= 0 else None
 
 
 def until(turn: Callable[[], object], seen: Sequence[object]) -> None:
-    """Take turns until something was seen."""
+    """Repeat `turn` until `seen` is not empty."""
     deadline = time.monotonic() + PATIENCE_S
     while not seen:
         assert time.monotonic() < deadline, f"not within {PATIENCE_S} s"
@@ -83,7 +83,7 @@ def options(broker: Broker) -> dict[str, str | int | float | bool]:
 
 
 def committed_records(broker: Broker, topic: str, isolation: str = "read_committed") -> list[list[Record]]:
-    """What is in a topic, partition by partition, to its very end: ends of transactions take up offsets, too."""
+    """Read a topic to its end, partition by partition. Ends of transactions take up offsets, too."""
     wanted = {"group.id": "reader", "enable.partition.eof": True, "isolation.level": isolation, "log_level": 0}
     with closing(Consumer({**options(broker), **wanted})) as consumer:
         numbers = sorted(consumer.list_topics(topic, PATIENCE_S).topics[topic].partitions)

@@ -1,4 +1,4 @@
-"""Runs groups of workers into every fault we can think of, and compares what they published with what they should have.
+"""Run groups of workers through many kinds of fault, and compare their output with a reference.
 
     python -m tests.crash.chaos [--quick] [--only NAME] [--seed N] [--keep FOLDER]
 
@@ -82,7 +82,7 @@ COLUMNS = ("scenario", "faults", "expected", "missing", "unexpected", "duplicate
 
 
 def run(scenario: Scenario, seed: int, duration_s: float, folder: Path) -> dict[str, Any]:
-    """A scenario from beginning to end; the row that tells of it."""
+    """Run a scenario from beginning to end and return its row."""
     readings = list(plant.readings(round(duration_s * _STEPS_PER_S), seed))
     with open_broker(scenario, folder) as broker:
         for topic in (TOPIC, ALERTS, SCORES):
@@ -108,7 +108,7 @@ def run(scenario: Scenario, seed: int, duration_s: float, folder: Path) -> dict[
 def _disturb(
     scenario: Scenario, chaos: Chaos, broker: Broker, readings: Sequence[plant.Reading], duration_s: float
 ) -> int:
-    """Feed, strike, and wait for the end; the number of readings that were not committed in time."""
+    """Feed readings, cause faults and wait for the end. Return the number of readings not committed in time."""
     for worker in chaos.workers:
         worker.supervised = True
         worker.start()
@@ -138,7 +138,7 @@ def _disturb(
 
 
 def _watched(workers: Sequence[Worker]) -> Sequence[Worker]:
-    """The workers, those that had ended by themselves started again."""
+    """Return the workers, after restarting those that ended or hang."""
     for worker in workers:
         worker.watch()
     return workers
@@ -151,7 +151,7 @@ def _until(condition: Callable[[], bool], patience_s: float) -> None:
 
 
 def _judge(scenario: Scenario, chaos: Chaos, broker: Broker, folder: Path, versions: Sequence[str]) -> dict[str, Any]:
-    """Read everything back and compare."""
+    """Read all topics back, compare them with the reference and return the row."""
     settings = load(folder / "worker-0.toml", {}, {})
     readings: dict[int, list[Message]] = defaultdict(list)
     for message in read_topic(broker.bootstrap, TOPIC):
@@ -195,7 +195,7 @@ def _found(message: Message) -> Found:
 
 
 def _keep(path: Path, found: Sequence[Found]) -> None:
-    """What was published, for people who look into a failure: a line each, with the time before the record."""
+    """Write every published record to a file, one a line after its time, for the analysis of a failure."""
     path.write_bytes(b"".join(b"%.3f %s\n" % (each.timestamp, each.value) for each in found))
 
 
@@ -212,14 +212,14 @@ def _counts(of: Difference) -> dict[str, int]:
 
 
 def broken(row: Mapping[str, Any]) -> bool:
-    """Whether a row tells of a broken promise, or of a model that was to be adopted and never was."""
+    """Return whether a row shows a broken promise, or an adoption that never took place."""
     counts = [row[name] + row["scores"][name] for name in ("missing", "unexpected", "wrong")]
     twice = row["once"] and row["duplicates"] + row["scores"]["duplicates"]
     return bool(any(counts) or row["left"] or row["excess"] or row["back"] or twice or row["hollow"])
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run what the arguments ask for; the exit code."""
+    """Run the chosen scenarios and return the exit code."""
     given = _parser().parse_args(arguments)
     chosen = [each for each in SCENARIOS if (each.name in given.only if given.only else each.quick or not given.quick)]
     seconds = given.seconds or (SHORT_S if given.quick else LONG_S)
@@ -246,7 +246,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _line(cells: Sequence[object]) -> str:
-    """A row of the table; names are the longest cells."""
+    """Format a row of the table."""
     return f"{cells[0]!s:>14} " + " ".join(f"{cell!s:>10}" for cell in cells[1:])
 
 

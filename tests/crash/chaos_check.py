@@ -1,4 +1,4 @@
-"""What a chaos run should have published, and how what it did publish differs from that.
+"""Compute the expected output of a chaos run, and compare the published output with it.
 
 The reference is the pipeline of each partition in one process, fed with what lies in the readings' topic in the end, in
 large batches and without ever being interrupted. The only thing taken from the run is the offset at which each
@@ -36,7 +36,7 @@ _SLACK_S = 0.05  # between a log line and a message's timestamp, in ms both, and
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A record as it was read back."""
+    """A record read back from a topic."""
 
     value: bytes
     timestamp: float  # seconds since the epoch, as the producer gave it
@@ -44,7 +44,7 @@ class Found:
 
 @dataclass(slots=True)
 class Expected:
-    """What a partition should have given."""
+    """Records expected of a partition."""
 
     values: dict[Key, bytes] = field(default_factory=dict)
     place: dict[Key, tuple[int, int]] = field(default_factory=dict)  # partition, offset up to which it may be repeated
@@ -52,7 +52,7 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Counts, and examples for people."""
+    """Counts, with examples."""
 
     expected: int
     missing: int
@@ -80,7 +80,7 @@ def score_key(value: bytes) -> Key:
 def adoption_offsets(
     readings: Mapping[int, Sequence[Message]], scores: Sequence[Found], version: str
 ) -> tuple[dict[int, int], int]:
-    """Where each partition went over to model `version`, and how many scores name the other model beyond that."""
+    """Return the offset at which each partition adopted `version`, and the number of later scores by the other model."""
     where = {}
     for number, messages in readings.items():
         for message in messages:
@@ -104,7 +104,7 @@ def reference(
     models: tuple[Detector, Detector],
     adopted: Mapping[int, int],
 ) -> tuple[Expected, Expected]:
-    """The alerts and scores that these readings give when each partition adopts the second model at an offset."""
+    """Return the alerts and scores of these readings; each partition adopts the second model at its offset."""
     alerts, scores = Expected(), Expected()
     for number, messages in readings.items():
         at = adopted.get(number, len(messages))
@@ -141,7 +141,7 @@ def reference(
 
 
 def difference(expected: Expected, found: Mapping[Key, Sequence[Found]], tenures: Sequence[Tenure]) -> Difference:
-    """How what was found differs from what was expected."""
+    """Compare the records found with those expected."""
     missing = [key for key in expected.values if key not in found]
     unexpected = [key for key in found if key not in expected.values]
     wrong = [
@@ -192,7 +192,7 @@ def _unlike(expected: bytes, copies: Sequence[Found]) -> str:
 
 
 def open_alerts(alerts: Sequence[Found], at: Sequence[float]) -> list[int]:
-    """How many alerts were firing at each of these times, by what was published."""
+    """Return the number of firing alerts at each of these times, by the published records."""
     begun: dict[str, float] = {}
     over: dict[str, float] = {}
     for found in sorted(alerts, key=lambda each: each.timestamp):
@@ -204,7 +204,7 @@ def open_alerts(alerts: Sequence[Found], at: Sequence[float]) -> list[int]:
 def recovery(
     scores: Sequence[tuple[int, float]], tenures: Sequence[Tenure], kills: Sequence[tuple[int, float]]
 ) -> list[float]:
-    """Seconds from each kill until all partitions of the killed worker gave new scores.
+    """Return the seconds from each kill until all partitions of the killed worker gave new scores.
 
     `scores` holds partition and time of each record, `kills` worker and time. Kills of a worker that held nothing, and
     those after which nothing came any more, are left out.

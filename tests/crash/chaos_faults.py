@@ -1,4 +1,4 @@
-"""What happens to workers and broker in a chaos run, and when: a function of the seed."""
+"""The faults of a chaos run, drawn from a seed."""
 
 import random
 import time
@@ -12,7 +12,7 @@ from tests.brokers import FETCH, INIT_PRODUCER_ID, OFFSET_COMMIT, OFFSET_FETCH, 
 from tests.crash.chaos_group import Worker
 
 _HEARTBEAT, _JOIN, _SYNC, _METADATA, _FIND = 12, 11, 14, 3, 10  # API keys
-_ERRORS = (  # what a broker answers in a bad hour: API key and codes
+_ERRORS = (  # API key and error codes
     (PRODUCE, (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.REQUEST_TIMED_OUT)),
     (PRODUCE, (KafkaError.NOT_ENOUGH_REPLICAS, KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND)),
     (FETCH, (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART)),
@@ -30,7 +30,7 @@ _ERRORS = (  # what a broker answers in a bad hour: API key and codes
 
 @dataclass(slots=True)
 class Chaos:
-    """Does things to a group and its broker; `done` holds when each began, `kills` worker and time of each SIGKILL."""
+    """Cause faults; `done` holds the start of each, `kills` the worker and time of each SIGKILL."""
 
     draw: random.Random
     workers: Sequence[Worker]
@@ -41,12 +41,12 @@ class Chaos:
     done: list[float] = field(default_factory=list)
 
     def strike(self, kind: str) -> None:
-        """One fault, from its beginning to its end."""
+        """Cause one fault and wait for its end."""
         self.done.append(time.time())
         getattr(self, f"_{kind}")()
 
     def _one(self) -> Worker:
-        """Whom to strike: one that holds partitions, if there is any; else a restart would be hit again and again."""
+        """Choose a worker with partitions if there is one; otherwise a starting worker would be hit again and again."""
         return self.draw.choice([worker for worker in self.workers if worker.ready()] or list(self.workers))
 
     def _kill(self) -> None:
@@ -63,7 +63,7 @@ class Chaos:
         worker.start()
 
     def _stop(self) -> None:
-        """Frozen for so long that the group goes on without it; then it wakes up and believes to be a member."""
+        """Freeze a worker beyond its session. On waking it still takes itself for a member."""
         worker = self._one()
         worker.freeze()
         time.sleep(self.session_s * self.draw.uniform(1.3, 2.0))
@@ -83,15 +83,15 @@ class Chaos:
         self.adopt()
 
     def _broker_pause(self) -> None:
-        """A node answers nothing, for less than a session."""
+        """Freeze a node for less than a session."""
         self._freeze_node(self.draw.uniform(0.2, 0.7))
 
     def _broker_freeze(self) -> None:
-        """A node answers nothing, for longer than a session. A coordinator that wakes up evicts all its members."""
+        """Freeze a node beyond a session. A coordinator that wakes up evicts all its members."""
         self._freeze_node(self.draw.uniform(1.3, 2.0))
 
     def _broker_kill(self) -> None:
-        """A node is killed and started again; the next fault waits until it takes part."""
+        """Kill a node, start it again and wait until it is part of the cluster."""
         apache = self._apache()
         node = self.draw.choice(list(apache.processes))
         apache.kill(node)

@@ -1,4 +1,4 @@
-"""The worker processes of a chaos run, and what they tell of themselves in their logs.
+"""The worker processes of a chaos run, and their logs.
 
 A worker is `python -m monitor run` with a configuration file of its own; all share a consumer group and a
 store. One that ends without having been told to is started again and counted: a supervisor would do the same. One that
@@ -30,7 +30,7 @@ _LEAVE_S = 45.0  # for a worker told to stop: its last checkpoint, closing, and 
 
 @dataclass(frozen=True, slots=True)
 class Tenure:
-    """A worker process has taken over a partition."""
+    """A worker process was assigned a partition."""
 
     partition: int
     committed: int  # offset from which on it publishes
@@ -40,7 +40,7 @@ class Tenure:
 
 
 class Watchdog:
-    """The supervisor's end of sd_notify(3): hears one process, and knows when it has fallen silent."""
+    """The supervisor's end of sd_notify(3) for one process."""
 
     def __init__(self) -> None:
         name = f"monitor-{uuid4().hex}"
@@ -93,11 +93,11 @@ class Worker:
             )
 
     def ready(self) -> bool:
-        """Whether its process has taken over a partition at least once."""
+        """Return whether the process was assigned a partition at least once."""
         return self.told("partition assigned")
 
     def told(self, event: str) -> bool:
-        """Whether its process has logged such a line."""
+        """Return whether the process has logged this event."""
         return event.encode() in self._file.read_bytes()
 
     def kill(self) -> None:
@@ -105,7 +105,7 @@ class Worker:
         self._ended()
 
     def stop(self) -> None:
-        """Ask it to leave and wait for that; another exit code than 0 is a surprise, unless it had hardly begun."""
+        """Send SIGTERM and wait. An exit code other than 0 is a surprise, unless the process was still starting."""
         begun = self._file.stat().st_size > 0
         self._opened().send_signal(signal.SIGTERM)
         code = self._ended()
@@ -121,7 +121,7 @@ class Worker:
         self.frozen = False
 
     def watch(self) -> None:
-        """Start it again if it has ended or fallen silent."""
+        """Restart the process if it has ended or fallen silent."""
         if self._process is not None and self._process.poll() is not None:
             self.surprises.append(self._ended())
             self.start()
@@ -138,7 +138,7 @@ class Worker:
         self._forget_the_watchdog()
 
     def tenures(self) -> list[Tenure]:
-        """Of all its processes so far."""
+        """Return the tenures of all processes so far."""
         now = time.time()
         lives = [*self._lives, (self._file, now)] if self._process is not None else self._lives
         return [
@@ -156,7 +156,7 @@ class Worker:
         return self._process
 
     def _ended(self) -> int:
-        """Wait until the process has ended; its exit code."""
+        """Wait for the end of the process and return its exit code."""
         process = self._opened()
         try:
             code = process.wait(_LEAVE_S)
@@ -175,7 +175,7 @@ class Worker:
 
 
 def lines(log: Path) -> list[dict[str, Any]]:
-    """The lines of a log; one that a kill has torn, and what is not ours, is left out."""
+    """Return the lines of a log, without those that a kill has cut off or a library has written."""
     found = []
     for line in log.read_text(errors="replace").splitlines():
         try:
@@ -188,12 +188,12 @@ def lines(log: Path) -> list[dict[str, Any]]:
 
 
 def seconds(timestamp: str) -> float:
-    """Since the epoch, of a log line's time."""
+    """Convert the time of a log line to seconds since the epoch."""
     return datetime.fromisoformat(timestamp).timestamp()
 
 
 def make_workers(folder: Path, settings: Mapping[str, Any], options: Sequence[Mapping[str, Any]]) -> list[Worker]:
-    """A worker for each of `options`, librdkafka's, with the same settings for all."""
+    """Make a worker for each element of `options`, which are librdkafka's. All have the same settings."""
     made = []
     for number, own in enumerate(options):
         config = folder / f"worker-{number}.toml"

@@ -1,4 +1,4 @@
-"""The machines of the chaos runs, what goes wrong with them, and the two models that watch them.
+"""The machines of the chaos runs, their faults, and two models.
 
 Twelve machines, two to a partition, give three channels each. From step 80 on every machine is faulty about half of the
 time, in faults of 15 to 90 steps, some of which grow: so whenever a worker is killed several alerts are open, some
@@ -40,7 +40,7 @@ class Reading:
 
 
 def readings(steps: int, seed: int) -> Iterator[Reading]:
-    """All machines step by step, in json_wide."""
+    """Yield the readings of all machines step by step, in json_wide."""
     values = _normal(steps, seed) + _faults(steps, seed)
     for step in range(steps):
         for number, asset in enumerate(ASSETS):
@@ -51,7 +51,7 @@ def readings(steps: int, seed: int) -> Iterator[Reading]:
 
 @cache
 def models() -> tuple[Model, Model]:
-    """The model that a run begins with, and the one that takes over where the scenario says so."""
+    """Return the first model of a run, and the model that some scenarios adopt."""
     first = fit(_corpus(1), RECIPE, None, lambda *_: None).model
     return first, fit(_corpus(2), RECIPE, first, lambda *_: None).model
 
@@ -63,7 +63,7 @@ def _corpus(seed: int) -> Corpus:
 
 
 def _windows(values: np.ndarray) -> WindowBatch:
-    """Every window of rows (A, T, C)."""
+    """Cut every window out of rows (A, T, C)."""
     assets, _, channels = values.shape
     cut = np.lib.stride_tricks.sliding_window_view(values, LENGTH, axis=1)  # (A, n, C, L)
     n = cut.shape[1]
@@ -74,7 +74,7 @@ def _windows(values: np.ndarray) -> WindowBatch:
 
 
 def _normal(steps: int, seed: int) -> np.ndarray:
-    """Readings (A, T, C): flow and pressure follow one driver, temperature lags behind."""
+    """Return readings (A, T, C): flow and pressure follow one driver, temperature lags behind."""
     draw = np.random.default_rng(seed)
     time, phase = np.arange(steps), np.arange(len(ASSETS))[:, None]
     driver = np.sin(time / 9 + phase) + 0.3 * np.sin(time / 4 + 2 * phase)  # (A, T)
@@ -84,7 +84,7 @@ def _normal(steps: int, seed: int) -> np.ndarray:
 
 
 def _faults(steps: int, seed: int) -> np.ndarray:
-    """What to add (A, T, C): shifts of one channel, every third one growing all the while."""
+    """Return the faults to add (A, T, C): shifts of one channel, of which every third grows."""
     draw = np.random.default_rng([seed, 1])
     added = np.zeros((len(ASSETS), steps, len(CHANNELS)))
     for asset in range(len(ASSETS)):

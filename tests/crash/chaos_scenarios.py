@@ -1,4 +1,4 @@
-"""The scenarios of the chaos runs: which broker, which kind of group, which faults."""
+"""The scenarios of the chaos runs: broker, kind of group, faults."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -15,7 +15,7 @@ SESSION_S = 3.0  # a quarter of the time between two faults is left after a memb
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A group of workers, and what is done to it, over and over in this order."""
+    """A group of workers, and the faults that it meets, over and over in this order."""
 
     name: str
     faults: tuple[str, ...]
@@ -23,14 +23,14 @@ class Scenario:
     workers: int = 3
     every_s: float = 5.0  # from one fault's beginning to the next one's, if it has ended by then
     options: Mapping[str, Any] = field(default_factory=dict)  # librdkafka's
-    settings: Mapping[str, Any] = field(default_factory=dict)  # beside those that all scenarios share
+    settings: Mapping[str, Any] = field(default_factory=dict)  # in addition to those of all scenarios
     static: bool = False  # members have names and come back under them
     adopts: bool = False  # in the middle, another model becomes the current one, and a worker is killed at once
     quick: bool = False  # part of the short run
 
     @property
     def once(self) -> bool:
-        """Whether a reader of what is committed must see no record twice."""
+        """Return whether a reader of committed records must see each record once."""
         return self.settings.get("delivery.mode") == "exactly_once"
 
     @property
@@ -38,7 +38,7 @@ class Scenario:
         return SESSION_S if self.nodes else MOCK_SESSION_S
 
     def member(self, number: int) -> dict[str, Any]:
-        """Options of one worker for librdkafka."""
+        """Return librdkafka's options for one worker."""
         own: dict[str, Any] = {"reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 500, "fetch.wait.max.ms": 100}
         if self.options.get("group.protocol") != "consumer":
             own |= {"session.timeout.ms": round(self.session_s * 1000), "heartbeat.interval.ms": 300}
@@ -87,7 +87,7 @@ SCENARIOS = (
 
 
 def open_broker(scenario: Scenario, folder: Path) -> AbstractContextManager[Broker]:
-    """The scenario's broker, started."""
+    """Start the scenario's broker."""
     return _apache(scenario, folder / "broker") if scenario.nodes else _mock(scenario)
 
 

@@ -1,4 +1,4 @@
-"""The outside world of a chaos run: feeds readings at a pace, and reads topics back as they are in the end."""
+"""The outside world of a chaos run: feed readings at a pace, and read topics back at the end."""
 
 import threading
 import time
@@ -47,7 +47,7 @@ def _feed(bootstrap: str, topic: str, readings: Sequence[Reading], duration_s: f
 
 
 def read_topic(bootstrap: str, topic: str) -> list[Message]:
-    """All that is in a topic, partition by partition."""
+    """Read a whole topic, partition by partition."""
     options = {"bootstrap.servers": bootstrap, "group.id": "chaos-reader", **FAST, "log_level": 0}
     found: list[Message] = []
     with closing(Consumer({**options, "enable.partition.eof": True, "enable.auto.commit": False})) as consumer:
@@ -71,7 +71,7 @@ def _read(consumer: Consumer, partition: Partition) -> Iterator[Message]:
 
 
 def committed(bootstrap: str, group: str, topic: str, partitions: int) -> dict[int, int]:
-    """What the group has committed, by partition; never = 0."""
+    """Return the group's committed offset of each partition; 0 if there is none."""
     with closing(Consumer({"bootstrap.servers": bootstrap, "group.id": group, **FAST, "log_level": 0})) as consumer:
         asked = [TopicPartition(topic, number) for number in range(partitions)]
         return {part.partition: max(0, part.offset) for part in consumer.committed(asked, timeout=_PATIENCE_S)}

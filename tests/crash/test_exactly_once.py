@@ -75,7 +75,7 @@ TAKEN = "partition assigned"
 
 @contextmanager
 def pair(broker: Broker, folder: Path) -> Iterator[tuple[Worker, Worker]]:
-    """Two workers of the same name, not started, with topics and a model."""
+    """Make topics, a model and two workers of the same name, not started."""
     for topic in (TOPIC, ALERTS, SCORES):
         make_topic(broker, topic, plant.PARTITIONS)
     models = Models(open_blobs(str(folder / "store")), lambda _: None)
@@ -91,7 +91,7 @@ def pair(broker: Broker, folder: Path) -> Iterator[tuple[Worker, Worker]]:
 
 
 def wanted(broker: Broker, folder: Path) -> tuple[Expected, Expected]:
-    """The alerts and scores of one process that nothing happens to."""
+    """Return the alerts and scores of one process without faults."""
     readings: dict[int, list[Message]] = defaultdict(list)
     for message in read_topic(broker.bootstrap, TOPIC):
         readings[message.partition.number].append(message)
@@ -103,7 +103,7 @@ def wanted(broker: Broker, folder: Path) -> tuple[Expected, Expected]:
 
 
 def progress(broker: Broker) -> int:
-    """Messages of the readings that the group has committed."""
+    """Return the number of readings that the group has committed."""
     return sum(committed(broker.bootstrap, GROUP, TOPIC, plant.PARTITIONS).values())
 
 

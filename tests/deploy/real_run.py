@@ -1,4 +1,4 @@
-"""A real run of the daemon, for all that dashboards and rules ask for.
+"""A real run of the daemon, for the questions of dashboards and rules.
 
 The daemon scores, alerts, rejects, records into the stand-in for InfluxDB and answers /metrics.
 """
@@ -29,14 +29,14 @@ class Run(NamedTuple):
 
 
 def scrape_at(service: Service, broker: MemoryBroker, offset: int) -> str:
-    """/metrics when everything below the offset is read and recorded."""
+    """Return /metrics once everything below the offset is read and recorded."""
     until(lambda: committed(broker) == offset)
     until(lambda: b"monitor_recorder_lag_messages 0.0" in service.metrics.render())
     return service.metrics.render().decode()
 
 
 def real_run(folder: Path) -> Run:
-    """A worker with a model, fed a fault and messages that cannot be read, in pieces with a scrape after each."""
+    """Feed a worker with a model a fault and unreadable messages, in pieces with a scrape after each."""
     put_model(folder / "store")
     broker, sent, texts = MemoryBroker(), values(faulty()), []
     written: dict[str, set[str]] = defaultdict(set)
