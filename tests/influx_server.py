@@ -1,8 +1,8 @@
 """A stand-in for InfluxDB 2: POST /api/v2/write over HTTP, with faults at will.
 
 It plays the error table, most of which a healthy server never shows: 400 for lines that cannot be parsed (nothing of
-the request is written), 422 for a field that changes its type (the other points are written), 401 for a wrong token, 404
-for an unknown bucket, 413 above a size, and any other answer on request. Points are kept as the database keeps them:
+the request is written), 422 for a field that changes its type (the other points are written), 401 for a wrong token,
+404 for an unknown bucket, 413 above a size, and any other answer on request. Points are kept as in the database:
 measurement, tags and time are the identity, and a later write of the same point replaces its fields. tests/influxd.py
 has InfluxDB itself.
 

@@ -80,7 +80,7 @@ def score_key(value: bytes) -> Key:
 def adoption_offsets(
     readings: Mapping[int, Sequence[Message]], scores: Sequence[Found], version: str
 ) -> tuple[dict[int, int], int]:
-    """Return the offset at which each partition adopted `version`, and the number of later scores by the other model."""
+    """Return the offset at which each partition adopted `version`, and the number of later scores without it."""
     where = {}
     for number, messages in readings.items():
         for message in messages:

@@ -35,7 +35,7 @@ def test_killed_between_the_first_commit_and_the_first_snapshot(
 
     small = {"source__batch_messages": 430, "delivery__checkpoint_messages": 430}  # in the middle of the alert
     with monkeypatch.context() as patch:
-        patch.setattr(Daemon, "_look_around", killed)  # the first thing after a checkpoint
+        patch.setattr(Daemon, "_housekeep", killed)  # the first thing after a checkpoint
         with pytest.raises(_KilledError), running(settings(tmp_path / "cut", **small), cut):
             until(lambda: committed(cut))
     assert 0 < committed(cut) < 600
@@ -84,7 +84,7 @@ def test_what_a_killed_worker_published_is_repeated_with_its_model(
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_no_fault_loses_or_changes_an_alert() -> None:
-    """Through kills, freezes, outages, errors and an adoption every alert and score arrives with its reference value."""
+    """Through kills, freezes, outages, errors and an adoption each alert and score has its reference value."""
     assert chaos.main(["--quick"]) == 0
     rows = json.loads(chaos.RESULT.read_text())
     assert len(rows) >= 3
