@@ -1,8 +1,10 @@
-"""The seams to the outside: where messages come from, where records go, and who makes both final.
+"""The protocols between the monitor and the outside: sources of messages, sinks of records, and committers.
 
-Every call that may wait takes a timeout in seconds. One contract suite per protocol (tests/contracts) is run against
-every implementation. Exceptions say what the caller does next: `Unavailable` - wait and try again, nothing is lost;
-`Invalid` - this record will never be accepted, dead-letter it and go on; anything else is a bug and stops the process.
+Every call that may wait takes a timeout in seconds, except `open` and `close`: each implementation names its own limit.
+One contract suite per protocol (tests/contracts) runs against every implementation.
+
+Exceptions tell the caller how to react. `Unavailable`: wait and try again, nothing is lost. `Invalid`: these records
+will never be accepted, write them to the dead letters and go on. Any other exception is a bug and stops the process.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,52 +37,52 @@ OnRevoke = Callable[[Sequence[Partition]], None]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Some messages of a source, read without any trace in it."""
+    """Some messages of a source, read without leaving a trace in it."""
 
     runs: tuple[tuple[Message, ...], ...]  # each of one partition and without a gap
-    held: Mapping[Partition, int]  # messages that each partition holds
+    held: Mapping[Partition, int]  # number of messages in each partition
     cut: str  # why it is smaller than asked for; empty = it is not
 
 
 class Source(Protocol):
-    """Messages of the partitions that the group gives to this member.
+    """Messages of the partitions that the group assigns to this member.
 
-    Callbacks run inside `poll` and `close`, on the caller's thread. `on_assign` answers where to start reading each
-    partition. Within `on_revoke` the partitions may still be committed; within `on_lost` they may not.
+    Callbacks run inside `poll` and `close`, on the caller's thread. `on_assign` returns the offset to start from for
+    each partition. Within `on_revoke` the partitions may still be committed; within `on_lost` they may not.
     """
 
     def open(self, on_assign: OnAssign, on_revoke: OnRevoke, on_lost: OnRevoke) -> None:
-        """Join the group; returns before any partition is assigned. Raises Unavailable."""
+        """Join the group; return before any partition is assigned. Raises Unavailable."""
 
     def poll(self, limit: int, timeout: float) -> list[Message]:
-        """Up to `limit` messages, in offset order within a partition; empty after `timeout` seconds without any.
+        """Return up to `limit` messages, in offset order within a partition; none after `timeout` seconds without any.
 
         Raises Unavailable; the next poll tries again.
         """
 
     def pause(self, partitions: Sequence[Partition]) -> None:
-        """Keep the partitions but deliver nothing of them until `resume`."""
+        """Keep the partitions, but deliver none of their messages until `resume`."""
 
     def resume(self, partitions: Sequence[Partition]) -> None:
         """Deliver again from where `pause` stopped."""
 
     def commit(self, offsets: Mapping[Partition, int], timeout: float) -> None:
-        """Record the next offset to read of each partition for the group; returning means durable.
+        """Commit the next offset to read of each partition for the group; returning means durable.
 
         Raises Unavailable if refused for now, also when a rebalance has taken a partition away.
         """
 
     def lag(self) -> dict[Partition, int]:
-        """Messages not yet delivered per assigned partition, as last known; never waits."""
+        """Return the number of undelivered messages per assigned partition, as last known; never waits."""
 
-    def held_up(self) -> str:
-        """Why something it holds is not delivered for now although `poll` succeeds; empty = nothing is known."""
+    def stalled(self) -> str:
+        """Return why an assigned partition delivers nothing although `poll` succeeds; empty if no reason is known."""
 
     def ended(self) -> bool:
-        """True when no message will ever come again (the files are read to their ends)."""
+        """Return whether no message will ever come again (all files are read to their ends)."""
 
     def close(self) -> None:
-        """Leave the group, after `on_revoke` for what is still assigned. A second close does nothing."""
+        """Call `on_revoke` for the assigned partitions and leave the group. A second close does nothing."""
 
 
 class Sink(Protocol):
@@ -90,33 +92,33 @@ class Sink(Protocol):
         """Connect as far as needed to write. Raises Unavailable."""
 
     def write(self, records: Sequence[Record]) -> None:
-        """Accept the records in order. Raises Unavailable when the buffer's bound is reached."""
+        """Accept the records in order; never waits. Raises Unavailable when the buffer's bound is reached."""
 
     def flush(self, timeout: float) -> None:
-        """Wait until everything written is acknowledged.
+        """Wait until every written record is acknowledged.
 
-        Raises Unavailable if that takes longer than `timeout` or fails for now: everything not acknowledged stays
-        buffered for the next flush. Raises Invalid naming the records that will never be accepted.
+        Raises Unavailable if that takes longer than `timeout` or fails for now; unacknowledged records stay in the
+        buffer for the next flush. Raises Invalid naming the records that will never be accepted.
         """
 
     def close(self) -> None:
-        """Release resources; what was not flushed may be lost. A second close does nothing."""
+        """Release resources; records that were not flushed may be lost. A second close does nothing."""
 
 
 class Committer(Protocol):
-    """Makes final how far messages were processed, after the sink's `flush` has returned."""
+    """Makes the progress through the messages final, after the sink's `flush` has returned."""
 
-    once: bool  # whether what was flushed becomes final together with the offsets, and not before
+    once: bool  # whether flushed records become final together with the offsets, and not before
 
     def commit(self, offsets: Mapping[Partition, int], timeout: float) -> None:
-        """As `Source.commit`. Where `once` holds, the offsets are of all messages whose records were flushed."""
+        """See `Source.commit`. If `once`, the offsets must cover all messages whose records were flushed."""
 
     def discard(self) -> None:
-        """Where `once` holds, forget what is not final: it will be computed anew."""
+        """If `once`, forget the records that are not final; their messages are processed again."""
 
 
 class BySource:
-    """At least once: the source commits, and what was flushed was final before."""
+    """At least once: the source commits; flushed records were final before."""
 
     once = False
 
@@ -128,4 +130,4 @@ class BySource:
         self._source.commit(offsets, timeout)
 
     def discard(self) -> None:
-        """Nothing: what is computed anew is the same, and may be there twice."""
+        """Do nothing: reprocessing gives identical records, and duplicates are allowed."""

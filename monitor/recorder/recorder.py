@@ -99,7 +99,7 @@ class Recorder:
 
         try:
             messages = self._source.poll(self._options.batch, self._options.poll_s)
-            self._health.set("recorder source", ok=not self._source.held_up(), reason=self._source.held_up())
+            self._health.set("recorder source", ok=not self._source.stalled(), reason=self._source.stalled())
         except Unavailable as error:
             self._health.set("recorder source", ok=False, reason=str(error))
             stop.wait(FIRST_DELAY_S)

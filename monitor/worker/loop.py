@@ -151,7 +151,7 @@ class Daemon:
         messages: list[Message] = []
         try:
             messages = self._source.poll(self._options.batch, self._options.poll_s)
-            self._trouble = self._source.held_up()
+            self._trouble = self._source.stalled()
         except (Unavailable, StoreUnavailable) as error:
             self._metrics.add("monitor_source_errors_total")
             self._trouble = str(error)

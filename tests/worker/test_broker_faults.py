@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from monitor.connectors.kafka import stalls as kafka_holdups
+from monitor.connectors.kafka import stalls
 from monitor.service.run import Service
 from monitor.settings.tree import Settings
 from tests.brokers import FETCH, OFFSET_COMMIT, PRODUCE, MockBroker, mock_broker
@@ -22,7 +22,7 @@ ENDLESS = 10_000  # requests that are refused; more than any test makes
 @pytest.fixture
 def broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MockBroker]:
     """A broker with 60 steps of both machines, and a store with a model of them."""
-    monkeypatch.setattr(kafka_holdups, "_AGAIN_S", 0.2)
+    monkeypatch.setattr(stalls, "_AGAIN_S", 0.2)
     put_model(tmp_path)
     with mock_broker({"readings": 1, "monitor.scores": 4, "monitor.alerts": 4}) as it:
         produce(it, values(rows(60)))
@@ -180,7 +180,7 @@ def test_a_handshake_that_fails_is_told_by_readyz(tmp_path: Path, broker: MockBr
 
 def _stays(service: Service, reason: str) -> None:
     """The source looks whether it is over a few times, and the worker is not ready for this reason all the while."""
-    end = time.monotonic() + 5 * kafka_holdups._AGAIN_S
+    end = time.monotonic() + 5 * stalls._AGAIN_S
     while time.monotonic() < end:
         assert reason in wrong(service)
         time.sleep(0.01)

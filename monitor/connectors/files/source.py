@@ -186,7 +186,7 @@ class FileSource:
     def lag(self) -> dict[Partition, int]:
         return {part: reader.left() for part, reader in self._readers.items() if self._assigned}
 
-    def held_up(self) -> str:
+    def stalled(self) -> str:
         """See `base.Source`. Always empty: an unreadable file raises."""
         return ""
 

@@ -1,14 +1,14 @@
 """Messages from Kafka, as a member of a consumer group. See `base.Source`.
 
-What librdkafka does by itself is switched off where it could lose or repeat something in silence: it commits nothing,
-stores nothing, and stops at an offset that is gone (retention, a topic made anew) instead of choosing another one.
-That choice is made here and reported.
+Automatic behaviour of librdkafka is switched off where it could lose or repeat messages silently. It commits nothing,
+stores nothing, and stops at an offset that is gone (retention, a recreated topic) instead of choosing another one. The
+source makes that choice, and reports it.
 
-Callbacks of a rebalance never let an exception through into the client, which would throw away the messages fetched
-by the same call: it is kept, the messages are returned, and the next `poll` raises it. A partition whose `on_assign`
+Callbacks of a rebalance never let an exception pass into the client, which would drop the messages fetched by the same
+call. The exception is kept, the messages are returned, and the next `poll` raises it. A partition whose `on_assign`
 failed is offered again at every poll until it succeeds, and delivers nothing before.
 
-One thread uses a source. Only `close` of the client, which can hang, runs in another one, so that it can be left alone.
+One thread uses a source. Only `close` of the client runs in another thread: it can hang, and is then abandoned.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,26 +36,26 @@ from monitor.core.records import Message, Partition
 __all__ = ["KafkaFatal", "KafkaSource"]
 
 _ANSWER_S = 10.0  # for committed offsets and watermarks; asked again at the next poll, well before max.poll.interval
-_CLOSE_S = 10.0  # librdkafka's close can hang for ever after it was fenced; leaving takes one round trip
+_CLOSE_S = 10.0  # librdkafka's close can hang without end after fencing; leaving takes one round trip
 _DEFAULTS: Config = {
     **QUIET,
-    "topic.metadata.refresh.interval.ms": 30_000,  # a topic made after the start is found by then, not after 5 min
-    "fetch.queue.backoff.ms": 50,  # when its queue is full, librdkafka looks again after this; 1 s starves a replay
+    "topic.metadata.refresh.interval.ms": 30_000,  # a topic created after the start is found by then, not after 5 min
+    "fetch.queue.backoff.ms": 50,  # until librdkafka retries after its queue was full; 1 s starves a replay
 }
 _FORCED: Config = {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
     "auto.offset.reset": "error",
-    "isolation.level": "read_committed",  # of offsets, too: those of a transaction that is not decided are waited for
+    "isolation.level": "read_committed",  # also for offsets: those of an undecided transaction are waited for
 }
 
 
 class KafkaSource:
-    """Messages of the topics that the group gives to this member.
+    """Messages of the partitions that the group assigns to this member.
 
-    `config` holds librdkafka's options by their own names; see `kafka_options.check_options` for those it must not.
-    `on_error` is told of each complaint of the client, and of messages deleted before they were read, `on_deleted` the
-    number of these. Both run inside the other calls, during `close` perhaps on another thread.
+    `config` holds librdkafka's options by their own names; `options.check_options` lists the forbidden ones. `on_error`
+    receives each complaint of the client, and a text about messages deleted before they were read. `on_deleted` gets
+    their number. Both run inside the other calls, during `close` perhaps on another thread.
     """
 
     def __init__(
@@ -68,38 +68,46 @@ class KafkaSource:
         *,
         on_deleted: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self._config, self._topics, self._group = dict(config), list(topics), group
+        self._config = dict(config)
+        self._topics = list(topics)
+        self._group = group
         self._default = OFFSET_BEGINNING if reset == "earliest" else OFFSET_END
-        self._tell, self._deleted = on_error, on_deleted
+        self._report = on_error
+        self._on_deleted = on_deleted
         self._trouble = Trouble(on_error)
         self._consumer: Consumer | None = None
         self._commits: Commits
+
         self._unplaced: set[Partition] = set()  # assigned by the group, not yet answered by on_assign
-        self._recreated: set[Partition] = set()  # of those: whatever is committed belongs to an earlier topic
-        self._gone: set[Partition] = set()  # where the next offset does not exist
-        self._batch: list[Message] = []  # what the running poll will return
-        self._fault: BaseException | None = None  # to be raised when there is no message left to return
+        self._recreated: set[Partition] = set()  # unplaced, and their committed offsets belong to an earlier topic
+        self._gone: set[Partition] = set()  # the next offset does not exist
+        self._batch: list[Message] = []  # messages that the running poll will return
+        self._fault: BaseException | None = None  # raised when there is no message left to return
         self._fatal = False
 
     def open(self, on_assign: OnAssign, on_revoke: OnRevoke, on_lost: OnRevoke) -> None:
         """Join the group, in the background. Raises ValueError if the client refuses the configuration."""
-        self._on_assign, self._on_revoke, self._on_lost = on_assign, on_revoke, on_lost
+        self._on_assign = on_assign
+        self._on_revoke = on_revoke
+        self._on_lost = on_lost
+
         settings = {**_DEFAULTS, **self._config, **_FORCED, "group.id": self._group}
-        if settings.get("group.protocol") != "consumer":  # there, the broker decides
+        if settings.get("group.protocol") != "consumer":  # the broker decides there
             settings.setdefault("partition.assignment.strategy", "cooperative-sticky")
         strategy = settings.get("partition.assignment.strategy", "cooperative-sticky")
+
         try:
-            answered = lambda *said: self._commits.answered(*said)  # noqa: E731, PLW0108 - made after the consumer
+            answered = lambda *answer: self._commits.answered(*answer)  # noqa: E731, PLW0108 - made after the consumer
             consumer = Consumer({**settings, "error_cb": self._trouble.heard, "on_commit": answered})
             self._positions = Positions(consumer, cooperative=strategy == "cooperative-sticky")
-            self._holdups = Stalls(consumer, self._positions)
-            self._commits = Commits(consumer, self._trouble, self._tell)
+            self._stalls = Stalls(consumer, self._positions)
+            self._commits = Commits(consumer, self._trouble, self._report)
             self._consumer = consumer
             consumer.subscribe(
                 self._topics,
-                on_assign=lambda _, parts: self._take_over(parts),
-                on_revoke=lambda _, parts: self._give_up(_partitions(parts), self._on_revoke),
-                on_lost=lambda _, parts: self._give_up(_partitions(parts), self._on_lost),
+                on_assign=lambda _, parts: self._assigned(parts),
+                on_revoke=lambda _, parts: self._revoke(_partitions(parts), self._on_revoke),
+                on_lost=lambda _, parts: self._revoke(_partitions(parts), self._on_lost),
             )
         except KafkaException as fault:
             raise ValueError(f"kafka configuration: {fault.args[0]}") from fault
@@ -109,10 +117,11 @@ class KafkaSource:
         if self._fault is None:
             self._consume(limit, timeout)
             self._restart()
-            self._positions.look()
-            self._holdups.look()
+            self._positions.refresh_ends()
+            self._stalls.check()
             if self._unplaced:
                 self._place()
+
         if self._fault is not None and not self._batch:
             fault, self._fault = self._fault, None
             raise fault
@@ -138,31 +147,33 @@ class KafkaSource:
         return self._commits.membership()
 
     def lag(self) -> dict[Partition, int]:
-        """See `base.Source`. As of the last fetch, or 5 s ago if paused; without partitions whose end is not known."""
+        """See `base.Source`. As of the last fetch, or 5 s ago if paused; without partitions whose end is unknown."""
         return self._positions.lag()
 
-    def held_up(self) -> str:
+    def stalled(self) -> str:
         """See `base.Source`."""
-        return self._holdups.text()
+        return self._stalls.reason()
 
     def ended(self) -> bool:
-        """Never: a topic that was read to its end may go on at any time."""
+        """Return False: a topic that was read to its end may continue at any time."""
         return False
 
     def close(self) -> None:
-        """See `base.Source`. Waits at most 10 s after the callback: a client that hangs is reported and left alone."""
+        """See `base.Source`. Waits at most 10 s after the callback: a client that hangs is reported and abandoned."""
         if self._consumer is None:
             return
+
         known = list(self._positions)
         try:
             if known:  # the client keeps rejoining a rebalance meanwhile, without which no commit would be accepted
                 (self._on_lost if self._fatal else self._on_revoke)(known)
         except BaseException as fault:  # noqa: BLE001 - raised once all is closed
             self._blame(fault)
+
         consumer, self._consumer = self._consumer, None  # from here on the callbacks of a rebalance do nothing
         self._positions.next.clear()
         if not within(_CLOSE_S, consumer.close):
-            self._tell(f"the consumer did not leave the group within {_CLOSE_S:g} s and was abandoned")
+            self._report(f"the consumer did not leave the group within {_CLOSE_S:g} s and was abandoned")
         if self._fault is not None:
             raise self._fault
 
@@ -171,12 +182,13 @@ class KafkaSource:
         return self._consumer
 
     def _consume(self, limit: int, timeout: float) -> None:
-        """Fill `_batch`. The client's `consume` waits for as many as asked, so the wait is for one message only."""
+        """Fill `_batch`. The client's `consume` waits for all messages asked for, so only one is waited for."""
         consumer = self._opened()
         try:
             self._sort(consumer.consume(limit, 0))
             if self._batch or self._fault is not None or self._gone:
                 return
+
             if self._trouble.cut_off:
                 consumer.list_topics(self._topics[0], max(2.0, timeout))  # raises until a broker answers
                 self._trouble.over()
@@ -189,11 +201,13 @@ class KafkaSource:
             self._blame(fault if error is None else self._trouble.judge(error, "poll"))
 
     def _sort(self, raw: Iterable[Any]) -> None:
-        """Messages to `_batch`, where a later callback can still take them out again; errors to where they belong."""
+        """Put messages into `_batch`, from which a later callback can still remove them, and handle errors."""
         following, append = self._positions.next, self._batch.append
         part = Partition("", -1)
         for each in raw:
-            if each.partition() != part.number or each.topic() != part.topic:  # they come in runs: 0.2 µs less for each
+            if (
+                each.partition() != part.number or each.topic() != part.topic
+            ):  # they come in runs; this saves 0.2 µs a message
                 part = Partition(each.topic(), each.partition())
             if (error := each.error()) is not None:
                 self._weigh(error, part)
@@ -201,8 +215,9 @@ class KafkaSource:
                 offset = each.offset()
                 append(Message(part, offset, each.key(), each.value(), each.timestamp()[1]))
                 following[part] = offset + 1
-        self._holdups.arrived(self._batch)
-        if self._batch and not self._trouble.cut_off:  # what was fetched before an outage is no sign that it is over
+
+        self._stalls.arrived(self._batch)
+        if self._batch and not self._trouble.cut_off:  # messages fetched before an outage do not show that it is over
             self._trouble.over()
 
     def _weigh(self, error: KafkaError, part: Partition) -> None:
@@ -211,17 +226,17 @@ class KafkaSource:
         elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - as above
             fault = self._trouble.judge(error, "poll" if part.topic is None else name(part))
             if part.topic is not None:
-                self._holdups.note(part, str(fault))
+                self._stalls.note(part, str(fault))
             self._blame(fault)
 
-    def _take_over(self, parts: Iterable[TopicPartition]) -> None:
-        """The group has given these partitions to this member."""
+    def _assigned(self, parts: Iterable[TopicPartition]) -> None:
+        """Take over the partitions that the group has assigned to this member."""
         if self._consumer is not None:
             self._unplaced |= set(_partitions(parts))
             self._place()
 
     def _place(self) -> None:
-        """Ask where to start what is unplaced, and start there; on failure it stays unplaced."""
+        """Ask where to start the unplaced partitions, and start there; on failure they stay unplaced."""
         starts: dict[Partition, int] = {}
         try:
             committed = self._committed()
@@ -235,28 +250,31 @@ class KafkaSource:
         except BaseException as fault:  # noqa: BLE001 - raised by poll
             starts.clear()
             self._blame(fault)
+
         self._unplaced -= starts.keys()
         self._recreated -= starts.keys()
         try:
-            self._positions.add(starts)  # with none, too: the client waits to hear of it
+            self._positions.add(starts)  # without any, too: the client waits for the call
         except KafkaFatal as fault:
             self._blame(fault)
 
     def _committed(self) -> dict[Partition, int | None]:
-        """Of what is unplaced, for `on_assign`."""
+        """Return the committed offsets of the unplaced partitions, for `on_assign`."""
         nothing: dict[Partition, int | None] = dict.fromkeys(self._unplaced & self._recreated)
         return nothing | self._commits.stored(sorted(self._unplaced - self._recreated), _ANSWER_S)
 
-    def _give_up(self, going: Sequence[Partition], callback: OnRevoke) -> None:
-        """Tell the caller that these go, and let them go whatever it says to that."""
+    def _revoke(self, going: Sequence[Partition], callback: OnRevoke) -> None:
+        """Call back for these partitions, and drop them whether the callback succeeds or not."""
         if self._consumer is None:
             return
+
         known = [part for part in going if part in self._positions]
         try:
             if known:
                 callback(known)
         except BaseException as fault:  # noqa: BLE001 - raised by poll or close
             self._blame(fault)
+
         self._unplaced.difference_update(going)
         self._recreated.difference_update(going)
         self._gone.difference_update(going)
@@ -267,30 +285,32 @@ class KafkaSource:
             self._blame(fault)
 
     def _restart(self) -> None:
-        """Go on where there is something to read, after an offset was not there; say what is lost by that."""
+        """Continue where an offset exists, after the next one was gone; report the messages lost by that."""
         for part in sorted(self._gone):
             wanted = self._positions.next[part]
             try:
                 low, high = self._opened().get_watermark_offsets(TopicPartition(*part), timeout=_ANSWER_S)
                 if wanted > high:
                     found = f"{name(part)} ends at {high}, before {wanted}"
-                    self._tell(f"{found}: it was made anew and is read from its start")
-                    self._give_up([part], self._on_lost)
+                    self._report(f"{found}: the topic was recreated and is read from its start")
+                    self._revoke([part], self._on_lost)
                     self._unplaced.add(part)
                     self._recreated.add(part)
                     continue
+
                 if lost := max(0, low - wanted) if wanted >= 0 else 0:
                     found = f"{name(part)}: {lost} messages from offset {wanted} on"
-                    self._tell(f"{found} were deleted before they were read")
-                    self._deleted(lost)
+                    self._report(f"{found} were deleted before they were read")
+                    self._on_deleted(lost)
+
                 self._positions.move(part, wanted + lost)
                 self._gone.discard(part)
-            except (KafkaException, KafkaFatal) as fault:  # asked again at the next poll
+            except (KafkaException, KafkaFatal) as fault:  # the next poll asks again
                 error = kafka_error(fault)
                 self._blame(fault if error is None else self._trouble.judge(error, f"watermarks of {name(part)}"))
 
     def _blame(self, fault: BaseException) -> None:
-        """Keep what `poll` is to raise; what stops the process counts for more than what can wait."""
+        """Keep an exception for `poll`; one that stops the process replaces one that can wait."""
         self._fatal |= isinstance(fault, KafkaFatal)
         if self._fault is None or isinstance(self._fault, Unavailable):
             self._fault = fault

@@ -55,7 +55,7 @@ class MemorySource:
     def lag(self) -> dict[Partition, int]:
         return {part: self._end(part) - position for part, position in self._positions.items()}
 
-    def held_up(self) -> str:
+    def stalled(self) -> str:
         """See `base.Source`: never, a fault of the broker is raised."""
         return ""
 

@@ -254,7 +254,7 @@ class TestFaults:
         told: list[str] = []
 
         def lost(_: object) -> None:
-            with pytest.raises(Unavailable, match="given up"):
+            with pytest.raises(Unavailable, match="evicted"):
                 member.membership()
             told.append("lost")
 
