@@ -1,13 +1,12 @@
 """An in-process broker: topics with partitions, groups that rebalance, committed offsets, retention.
 
-Why: the demo and most tests need what Kafka promises, without a server, with exact control over what goes wrong
-(`refuse`, `kick`). It keeps the promises of the contract suites; where Kafka lets one choose, the simplest is chosen:
+Why: the demo and most tests need Kafka's promises without a server, and exact control over faults (`refuse`, `kick`).
+It keeps the promises of the contract suites. Where Kafka offers a choice, this is the simplest one:
 
-* A partition moves only when its owner's next `poll` or `close` gives it up, and to its new owner at that one's next
-  poll; all others keep theirs. There are no heartbeats: an owner that never polls again keeps its partitions until
-  somebody calls `kick`.
-* The oldest records of a partition are dropped when it holds more than `bound`. A reader that is behind goes on at the
-  oldest record left; what it missed shows as a gap in the offsets.
+* A partition is revoked in its owner's next `poll` or `close`, and assigned in its new owner's next poll; all other
+  partitions stay. There are no heartbeats: an owner that never polls again keeps its partitions until `kick`.
+* The oldest records of a partition are dropped when it holds more than `bound`. A slow reader continues at the oldest
+  record left; missed records show as a gap in the offsets.
 
 Nothing here survives the process, and there are no transactions.
 """
@@ -34,7 +33,7 @@ def now_ms() -> int:
 
 
 class Stored(NamedTuple):
-    """A record where it lies."""
+    """A record in a partition."""
 
     offset: int
     record: Record
@@ -54,13 +53,13 @@ class _Log:
 @dataclass(slots=True)
 class _Group:
     committed: dict[Partition, int] = field(default_factory=dict)
-    owner: dict[Partition, str] = field(default_factory=dict)  # who may commit
+    owner: dict[Partition, str] = field(default_factory=dict)  # the member that may commit
     members: dict[str, tuple[str, ...]] = field(default_factory=dict)  # topics by member, in order of joining
-    target: dict[Partition, str] = field(default_factory=dict)  # who shall own
+    target: dict[Partition, str] = field(default_factory=dict)  # the member that shall own
 
 
 class MemoryBroker:
-    """Thread-safe. Every method that stands for a request raises Unavailable while `refuse` is in force."""
+    """Topics, groups and offsets; thread-safe. Every request raises Unavailable while `refuse` is in force."""
 
     def __init__(
         self,
@@ -72,7 +71,7 @@ class MemoryBroker:
         clock: Callable[[], int] = now_ms,
     ) -> None:
         self._counts = dict(partitions or {})  # partitions by topic
-        self._default_partitions = default_partitions  # of a topic first heard of in use
+        self._default_partitions = default_partitions  # of a topic created by its first use
         self._bound = bound  # records kept per partition; None = all
         self._max_record_bytes = max_record_bytes  # key and value together; Kafka's default
         self._clock = clock
@@ -82,11 +81,11 @@ class MemoryBroker:
         self._joined = 0
         self._refusing: str | None = None
         self._finished = False
-        self._version = 0  # counts changes that may end somebody's wait
+        self._version = 0  # counts changes that may end a wait
         self._changed = threading.Condition(threading.RLock())
 
     def partitions(self, topic: str) -> list[Partition]:
-        """The partitions of a topic, which comes into being by being named. Raises ValueError for a wrong name."""
+        """Return the partitions of a topic, and create it if it is new. Raises ValueError for an illegal name."""
         if _TOPIC.fullmatch(topic) is None:
             raise ValueError(f"topic {topic[:250]!r}: expected 1 to 249 of the characters A-Z a-z 0-9 . _ -")
         with self._changed:
@@ -95,7 +94,7 @@ class MemoryBroker:
     def append(
         self, record: Record, partition: int | None = None, timestamp: int | None = None
     ) -> tuple[Partition, int]:
-        """Store one record and say where. `partition` None: by the key, or in turn without one; `timestamp` None: now.
+        """Store one record and return its place. `partition` None: by key, or in turn without a key; `timestamp` None: now.
 
         Raises Invalid if the record will never be accepted.
         """
@@ -106,7 +105,7 @@ class MemoryBroker:
             return self._store(record, partition, self._clock() if timestamp is None else timestamp)
 
     def extend(self, records: Sequence[Record]) -> None:
-        """Store all records in one step, so that a reader sees none or all. Raises Invalid for those left out."""
+        """Store all records in one step, so that a reader sees none or all. Raises Invalid for the rejected ones."""
         with self._changed:
             self.ping()
             now = self._clock()
@@ -119,7 +118,7 @@ class MemoryBroker:
             raise Invalid(rejected[0][1], rejected)
 
     def read(self, partition: Partition, start: int = 0, limit: int | None = None) -> list[Stored]:
-        """Up to `limit` records from offset `start` on, or from the oldest kept if that is later."""
+        """Return up to `limit` records from offset `start` on, or from the oldest one left if that is later."""
         with self._changed:
             self.ping()
             log = self._log(partition)
@@ -128,17 +127,17 @@ class MemoryBroker:
             return [Stored(first + n, record, timestamp) for n, (record, timestamp) in enumerate(kept)]
 
     def begin_offsets(self, topic: str) -> dict[Partition, int]:
-        """Per partition the offset of the oldest record kept."""
+        """Return the offset of the oldest record left, by partition."""
         with self._changed:
             return {partition: self._log(partition).begin for partition in self.partitions(topic)}
 
     def end_offsets(self, topic: str) -> dict[Partition, int]:
-        """Per partition the offset that the next record will get."""
+        """Return the offset of the next record, by partition."""
         with self._changed:
             return {partition: self._log(partition).end for partition in self.partitions(topic)}
 
     def committed(self, group: str) -> dict[Partition, int]:
-        """What the group has committed so far."""
+        """Return the offsets that the group has committed."""
         with self._changed:
             return dict(self._group(group).committed)
 
@@ -148,23 +147,23 @@ class MemoryBroker:
             raise Unavailable(self._refusing)
 
     def refuse(self, reason: str | None) -> None:
-        """Answer every request with Unavailable from now on; None: serve again. For tests of what callers then do."""
+        """Answer every request with Unavailable from now on; None: serve again. For tests of the callers."""
         with self._changed:
             self._refusing = reason
             self._announce()
 
     def finish(self) -> None:
-        """State that no record will be written any more: a source that has delivered everything has then `ended`."""
+        """Declare that no record will be written any more: a source that has delivered everything has then `ended`."""
         with self._changed:
             self._finished = True
             self._announce()
 
     def finished(self) -> bool:
-        """Whether `finish` was called."""
+        """Return whether `finish` was called."""
         return self._finished
 
     def join(self, group: str, topics: Sequence[str]) -> str:
-        """Make a new member and return its name."""
+        """Create a member and return its name."""
         with self._changed:
             self.ping()
             self._joined += 1
@@ -174,7 +173,7 @@ class MemoryBroker:
             return name
 
     def kick(self, group: str, member: str) -> None:
-        """Take everything away from a member without asking: it left, or is given up as dead."""
+        """Take all partitions from a member without a callback: it has left, or is evicted."""
         with self._changed:
             mine = self._group(group)
             mine.members.pop(member, None)
@@ -183,17 +182,17 @@ class MemoryBroker:
             self._share(group)
 
     def knows(self, group: str, member: str) -> bool:
-        """Whether the member still belongs to the group."""
+        """Return whether the member still belongs to the group."""
         with self._changed:
             return member in self._group(group).members
 
     def target(self, group: str, member: str) -> set[Partition]:
-        """What the member shall own, which may still be owned by somebody else."""
+        """Return the partitions that the member shall own; another member may still own them."""
         with self._changed:
             return {part for part, owner in self._group(group).target.items() if owner == member}
 
     def release(self, group: str, member: str, partitions: Iterable[Partition]) -> None:
-        """Give up ownership."""
+        """End the ownership of partitions."""
         with self._changed:
             mine = self._group(group)
             for partition in partitions:
@@ -202,7 +201,7 @@ class MemoryBroker:
             self._announce()
 
     def claim(self, group: str, member: str) -> dict[Partition, int | None]:
-        """Take ownership of what the member shall own and nobody owns, and return it with its committed offsets."""
+        """Take the free partitions that the member shall own, and return them with their committed offsets."""
         with self._changed:
             mine = self._group(group)
             free = sorted(part for part in self.target(group, member) if part not in mine.owner)
@@ -220,7 +219,7 @@ class MemoryBroker:
             mine.committed.update(offsets)
 
     def version(self) -> int:
-        """A number that changes with everything `wait` waits for."""
+        """Return a number that changes whenever a `wait` must end."""
         return self._version
 
     def wait(self, version: int, timeout: float) -> None:
@@ -241,7 +240,7 @@ class MemoryBroker:
         return self._logs.setdefault(partition, _Log())
 
     def _fault(self, record: Record) -> str:
-        """Why the record will never be accepted; empty if it will."""
+        """Return why the record will never be accepted; empty if it is acceptable."""
         size = len(record.key or b"") + len(record.value or b"")
         if size > self._max_record_bytes:
             return f"found {size} bytes of key and value, expected at most {self._max_record_bytes}"
@@ -254,22 +253,26 @@ class MemoryBroker:
         elif number is None:
             number = self._rotation.get(record.topic, 0) % len(partitions)
             self._rotation[record.topic] = number + 1
+
         partition = Partition(record.topic, number)
         log = self._log(partition)
         log.records.append((record, timestamp))
         if self._bound is not None and len(log.records) > self._bound:
             log.records.popleft()
             log.begin += 1
+
         self._announce()
         return partition, log.end - 1
 
     def _share(self, group: str) -> None:
-        """Decide who shall own what: of each topic a range of partitions per member, in order of joining."""
+        """Assign a range of each topic's partitions to each member, in order of joining."""
         mine = self._group(group)
         mine.target = {}
+
         for topic in {topic for topics in mine.members.values() for topic in topics}:
             partitions = self.partitions(topic)
             members = [name for name, topics in mine.members.items() if topic in topics]
             for partition in partitions:
                 mine.target[partition] = members[partition.number * len(members) // len(partitions)]
+
         self._announce()

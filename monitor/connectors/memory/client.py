@@ -1,7 +1,7 @@
-"""Source and sink of the in-process broker; see `memory_broker.py` for what it is for and what it leaves out.
+"""Source and sink of the in-process broker; `broker.py` says what it is for and what it leaves out.
 
-A callback runs inside the `poll` or `close` of its own member, with no lock held, so that it may commit, read and
-write as it likes. The sink hands over its buffer in one step: a reader sees all of a flush or nothing of it.
+A callback runs inside the `poll` or `close` of its own member, with no lock held, so it may commit, read and write. The
+sink hands over its buffer in one step: a reader sees all records of a flush or none.
 """
 
 import time
@@ -22,22 +22,27 @@ class MemorySource:
             raise ValueError(f"reset must be earliest or latest, got {reset!r}")
         self.member = ""  # its name in the group, for `MemoryBroker.kick`; empty = not open
         self.group = group
-        self._broker, self._topics, self._reset = broker, tuple(topics), reset
-        self._positions: dict[Partition, int] = {}  # next offset to deliver of what is assigned
+        self._broker = broker
+        self._topics = tuple(topics)
+        self._reset = reset
+        self._positions: dict[Partition, int] = {}  # next offset to deliver, by assigned partition
         self._paused: set[Partition] = set()
-        self._turn = 0  # which partition is asked first, so that a busy one cannot starve the others
+        self._turn = 0  # the partition that the next poll begins with, so that a busy one cannot starve the others
 
     def open(self, on_assign: OnAssign, on_revoke: OnRevoke, on_lost: OnRevoke) -> None:
-        self._on_assign, self._on_revoke, self._on_lost = on_assign, on_revoke, on_lost
+        self._on_assign = on_assign
+        self._on_revoke = on_revoke
+        self._on_lost = on_lost
         self.member = self._broker.join(self.group, self._topics)
 
     def poll(self, limit: int, timeout: float) -> list[Message]:
         deadline = time.monotonic() + timeout
         while True:
-            version = self._broker.version()  # before looking, so that nothing can slip in between look and wait
+            version = self._broker.version()  # read first, so that no change between read and wait is missed
             self._rebalance()
             if messages := self._take(limit):
                 return messages
+
             left = deadline - time.monotonic()
             if left <= 0:
                 return []
@@ -56,13 +61,13 @@ class MemorySource:
         return {part: self._end(part) - position for part, position in self._positions.items()}
 
     def stalled(self) -> str:
-        """See `base.Source`: never, a fault of the broker is raised."""
+        """See `base.Source`. Always empty: a fault of the broker raises."""
         return ""
 
     def ended(self) -> bool:
-        """Whether `MemoryBroker.finish` was called and all that this member shall read is delivered.
+        """Return whether `MemoryBroker.finish` was called and this member has delivered all its messages.
 
-        A member that leaves later without having committed may still leave something to this one.
+        Another member that leaves later without a commit may still leave messages to this one.
         """
         if not self.member or not self._broker.finished():
             return False
@@ -81,21 +86,25 @@ class MemorySource:
             self.member = ""
 
     def _rebalance(self) -> None:
-        """Give up and take over what the group has decided since the last poll."""
+        """Follow the group's assignment since the last poll."""
         self._broker.ping()
+
+        # Evicted: everything is lost, and the source joins as a new member.
         if not self._broker.knows(self.group, self.member):
             if self._positions:
                 self._drop(self._on_lost, list(self._positions))
             self.member = self._broker.join(self.group, self._topics)
-        moving = self._positions.keys() - self._broker.target(self.group, self.member)
-        if moving:
-            self._drop(self._on_revoke, sorted(moving))
-            self._broker.release(self.group, self.member, moving)
+
+        revoked = self._positions.keys() - self._broker.target(self.group, self.member)
+        if revoked:
+            self._drop(self._on_revoke, sorted(revoked))
+            self._broker.release(self.group, self.member, revoked)
+
         if committed := self._broker.claim(self.group, self.member):
             try:
                 starts = self._on_assign(committed)
                 self._positions.update({part: self._start(part, starts[part]) for part in committed})
-            except BaseException:  # not taken over, then; the next poll offers them again
+            except BaseException:  # the partitions are not taken over; the next poll offers them again
                 self._broker.release(self.group, self.member, committed)
                 raise
 
@@ -118,9 +127,11 @@ class MemorySource:
         return self._broker.end_offsets(partition.topic)[partition]
 
     def _take(self, limit: int) -> list[Message]:
+        """Return up to `limit` messages, beginning with another partition each time."""
         messages: list[Message] = []
         parts = sorted(self._positions.keys() - self._paused)
         self._turn += 1
+
         for turn in range(len(parts)):
             part = parts[(self._turn + turn) % len(parts)]
             for offset, record, timestamp in self._broker.read(part, self._positions[part], limit - len(messages)):
@@ -130,11 +141,11 @@ class MemorySource:
 
 
 class MemorySink:
-    """Records into the broker's topics; the partition follows from the key. See `base.Sink`."""
+    """Records into the broker's topics; the key determines the partition. See `base.Sink`."""
 
     def __init__(self, broker: MemoryBroker, bound: int = 100_000) -> None:
         self._broker = broker
-        self._bound = bound  # records held between two flushes; an empty buffer takes one call of any length
+        self._bound = bound  # records buffered between two flushes; an empty buffer takes one call of any length
         self._buffer: list[Record] = []
 
     def open(self) -> None:
