@@ -94,7 +94,7 @@ class MemoryBroker:
     def append(
         self, record: Record, partition: int | None = None, timestamp: int | None = None
     ) -> tuple[Partition, int]:
-        """Store one record, return its place. `partition` None: by key, or in turn without a key; `timestamp` None: now.
+        """Store one record, return its place. `partition` None: by key, or in turn without one; `timestamp` None: now.
 
         Raises Invalid if the record will never be accepted.
         """
