@@ -1,29 +1,30 @@
 """Line protocol to InfluxDB 2, acknowledged by the server before a flush returns. See `base.Sink`.
 
-A record's value is one line or a few; its key and headers say nothing to the database. The official client writes
-synchronously, one request at a time, and tries nothing twice: what was not acknowledged stays here, in order, for the
-next flush. Writing a point again changes nothing, so an answer that got lost does no harm.
+A record's value is one line or a few; its key and headers are not written. The official client writes synchronously,
+one request at a time, and retries nothing: unacknowledged records stay here, in order, for the next flush. Writing a
+point again changes nothing, so a lost answer does no harm.
 
     204                     acknowledged
-    400 422                 something in the batch is refused for ever: each half is sent alone, down to the record
-    413                     halves as well, and no batch as large as this one again
-    429 503                 Unavailable, with Retry-After where it is given in seconds
-    401 403 404             Unavailable: an operator must act; the token is asked for again at each flush
+    400 422                 a record of the batch is rejected permanently: each half is sent alone, down to the record
+    413                     halves as well, and no later batch is as large as this one
+    429 503                 Unavailable, with Retry-After if it is given in seconds
+    401 403 404             Unavailable: an operator must act; each flush asks for the token again
     other answers, no answer, no connection   Unavailable
 
-The token appears in no message of this module, even where the server repeats it. docs/decisions/0004-influxdb.md says
-more of the reasons. It does not wait between attempts; the caller does.
+The token appears in no message of this module, even if the server repeats it. docs/decisions/0004-influxdb.md has more
+reasons. The sink does not wait between attempts; the caller does.
 """
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.client.write_api import SYNCHRONOUS, WriteApi
 from influxdb_client.domain.write_precision import WritePrecision
 from influxdb_client.rest import ApiException
-from urllib3.exceptions import HTTPError  # what the client lets through when there is no answer
+from urllib3.exceptions import HTTPError  # raised by the client when there is no answer
 
 from monitor.connectors.base import Invalid, Unavailable
 from monitor.core.records import Record
@@ -31,21 +32,32 @@ from monitor.core.records import Record
 _WRITTEN = 204  # any other success comes from something that is not InfluxDB's write API
 _TOO_LARGE = 413
 _REFUSED = (400, 422)
-_WORDS = 300  # characters of the server's words that are passed on
+_MOST_TEXT = 300  # characters of the server's text in a message
 
 
 class _Answer(NamedTuple):
     status: int
-    words: str  # the server's
+    text: str  # the server's
     retry_after: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class InfluxLimits:
+    """Bounds of the buffer and of a request."""
+
+    records: int = 10_000  # between two flushes; an empty buffer takes one call of any length
+    # Bytes of a request: the 5,000 lines that InfluxDB advises, at 100 bytes each, and less than the 1 MB at which many
+    # proxies stop. A record is never divided.
+    batch_bytes: int = 500_000
+    timeout: float = 10.0  # s; of one request, if the flush leaves it as many
+
+
 def _no_notice(_: str) -> None:
-    """What is said to nobody."""
+    """Ignore a notice."""
 
 
 def _not_counted(_: int) -> None:
-    """What nobody counts."""
+    """Ignore a status."""
 
 
 class InfluxSink:
@@ -57,10 +69,8 @@ class InfluxSink:
         token: Callable[[], str],
         org: str,
         bucket: str,
+        limits: InfluxLimits = InfluxLimits(),
         *,
-        bound: int = 10_000,
-        batch_bytes: int = 500_000,
-        timeout: float = 10.0,
         on_notice: Callable[[str], None] = _no_notice,
         on_answer: Callable[[int], None] = _not_counted,
     ) -> None:
@@ -68,108 +78,115 @@ class InfluxSink:
 
         Args:
             url: Of the server, without the path of its API.
-            token: Gives the token; asked at each flush, since the file it stands in may change.
+            token: Returns the token; called at each flush, since its file may have changed.
             org: Name or id of the organisation.
             bucket: Name or id of the bucket.
-            bound: Records held between two flushes; an empty buffer takes one call of any length.
-            batch_bytes: Of a request at most: the 5,000 lines InfluxDB advises, if they have 100 bytes, and less than
-                the 1 MB that many a proxy stops at. A record is never divided.
-            timeout: Seconds that one request may take, if the flush leaves it as many.
-            on_notice: Told when batches are made smaller for good.
-            on_answer: Told the status of the answer to each request; 0 = none came.
+            limits: Of the buffer and of a request.
+            on_notice: Receives a text when batches are made smaller permanently.
+            on_answer: Receives the status of the answer to each request; 0 = no answer.
         """
-        self._url, self._token, self._org, self._bucket = url, token, org, bucket
-        self._bound = bound
-        self._batch_bytes = batch_bytes
-        self._timeout = timeout
-        self._on_notice, self._on_answer = on_notice, on_answer
-        self._held: list[Record] = []  # written and not acknowledged
-        self._rejected: list[tuple[Record, str]] = []  # not yet told
+        self._url = url
+        self._token = token
+        self._org = org
+        self._bucket = bucket
+        self._bound = limits.records
+        self._batch_bytes = limits.batch_bytes
+        self._timeout = limits.timeout
+        self._on_notice = on_notice
+        self._on_answer = on_answer
+
+        self._pending: list[Record] = []  # written and not acknowledged
+        self._rejected: list[tuple[Record, str]] = []  # not yet raised
         self._secret = ""  # the token in use
         self._client: InfluxDBClient | None = None
         self._writer: WriteApi | None = None
 
     def open(self) -> None:
-        """Make the client, which connects with the first request."""
+        """Create the client, which connects with the first request."""
         self._client = InfluxDBClient(self._url, org=self._org, retries=False)
         self._writer = self._client.write_api(write_options=SYNCHRONOUS)
 
     def write(self, records: Sequence[Record]) -> None:
         """Accept all records, or raise Unavailable and accept none of them. Never waits."""
-        if self._held and len(self._held) + len(records) > self._bound:
-            raise Unavailable(f"{len(self._held)} records wait to be written, at most {self._bound} may")
-        self._held += records
+        if self._pending and len(self._pending) + len(records) > self._bound:
+            raise Unavailable(f"{len(self._pending)} records wait to be written, at most {self._bound} may")
+        self._pending += records
 
     def flush(self, timeout: float) -> None:
         """See `base.Sink`."""
         deadline = time.monotonic() + timeout
-        if self._held:
+        if self._pending:
             self._authorise()
-        while self._held:
-            self._settle(self._next_batch(), deadline)
+        while self._pending:
+            self._write_out(self._next_batch(), deadline)
+
         self._rejected, rejected = [], self._rejected
         if rejected:
-            raise Invalid(f"{len(rejected)} records refused for ever; the first: {rejected[0][1]}", rejected)
+            raise Invalid(f"{len(rejected)} records rejected permanently; the first: {rejected[0][1]}", rejected)
 
     def close(self) -> None:
         client, self._client, self._writer = self._client, None, None
         if client is not None:
             client.close()  # type: ignore[no-untyped-call]
-        self._held.clear()
+        self._pending.clear()
 
     def _authorise(self) -> None:
-        """Take the token as it is now. A header with an odd sign would end in an exception that shows it."""
+        """Read the token. Check it: the exception about an illegal header would show it."""
         try:
             token = self._token().strip()
         except (OSError, UnicodeDecodeError) as error:
             raise Unavailable(f"the token cannot be read: {error}") from error
         if not (token.isascii() and token.isprintable()):
-            raise Unavailable("the token holds characters that have no place in an HTTP header")
+            raise Unavailable("the token holds characters that are not allowed in an HTTP header")
+
         self._secret = token
         self._opened().api_client.default_headers["Authorization"] = f"Token {token}"
 
     def _next_batch(self) -> list[Record]:
-        """The oldest records, at least one, as many as a request may hold."""
+        """Return the oldest records, at least one, as many as a request may hold."""
         size = 0
-        for count, record in enumerate(self._held):
+        for count, record in enumerate(self._pending):
             size += len(record.value or b"") + 1
             if size > self._batch_bytes and count > 0:
-                return self._held[:count]
-        return self._held[:]
+                return self._pending[:count]
+        return self._pending[:]
 
-    def _settle(self, batch: Sequence[Record], deadline: float) -> None:
-        """Get rid of the oldest records: written, or rejected one by one. Raises Unavailable with the rest held."""
+    def _write_out(self, batch: Sequence[Record], deadline: float) -> None:
+        """Write the oldest records, or reject them one by one. Raises Unavailable; the rest stays in the buffer."""
         body = b"\n".join(record.value or b"" for record in batch)
         answer = self._post(body, deadline)
         if answer.status not in (_WRITTEN, _TOO_LARGE, *_REFUSED):
             raise self._unavailable(answer)
+
         if answer.status == _WRITTEN or len(batch) == 1:
             if answer.status != _WRITTEN:
-                self._rejected.append((batch[0], f"{answer.status} {answer.words}"))
-            del self._held[: len(batch)]
+                self._rejected.append((batch[0], f"{answer.status} {answer.text}"))
+            del self._pending[: len(batch)]
             return
+
         half = len(batch) // 2
         if answer.status == _TOO_LARGE:
             self._batch_bytes = len(body) // 2
             self._on_notice(f"{len(body)} bytes are too much for {self._url}: at most {self._batch_bytes} from now on")
-        self._settle(batch[:half], deadline)
-        self._settle(batch[half:], deadline)
+        self._write_out(batch[:half], deadline)
+        self._write_out(batch[half:], deadline)
 
     def _post(self, body: bytes, deadline: float) -> _Answer:
-        """One request, counted. Raises Unavailable if it gets no answer, or the time is up."""
+        """Send one request, and count it. Raises Unavailable if it gets no answer, or the time is up."""
         left = min(self._timeout, deadline - time.monotonic())
         if left <= 0:
-            raise Unavailable(f"{len(self._held)} records not acknowledged within the time of the flush")
+            raise Unavailable(f"{len(self._pending)} records not acknowledged within the time of the flush")
+
         client = self._opened()
-        client.conf.timeout = left * 1000  # `write` takes none of its own
+        client.conf.timeout = left * 1000  # `write` takes no timeout
         assert self._writer is not None
         try:
             self._writer.write(self._bucket, self._org, body, WritePrecision.MS)  # type: ignore[arg-type]  # a text
         except ApiException as error:
             self._on_answer(error.status)
-            words = str(error.message if error.status else error.reason)  # 0: TLS failed before any answer
-            return _Answer(error.status, self._presentable(words), _seconds(error.retry_after))
-        except (HTTPError, OSError, UnicodeDecodeError) as error:  # the last: an answer that is no text
+            text = str(error.message if error.status else error.reason)  # 0: TLS failed before any answer
+            return _Answer(error.status, self._presentable(text), _seconds(error.retry_after))
+        except (HTTPError, OSError, UnicodeDecodeError) as error:  # the last: an answer that is not UTF-8
             self._on_answer(0)
             raise Unavailable(f"{self._url}: {self._presentable(str(error))}") from None
         self._on_answer(client.api_client.last_response.status)
@@ -182,13 +199,13 @@ class InfluxSink:
             403: f"check that the token may write to bucket {self._bucket}",
             404: f"check the names of organisation {self._org} and bucket {self._bucket}",
         }.get(answer.status, f"expected {_WRITTEN}")
-        return Unavailable(f"{self._url}: {answer.status} {answer.words} ({advice})", answer.retry_after)
+        return Unavailable(f"{self._url}: {answer.status} {answer.text} ({advice})", answer.retry_after)
 
-    def _presentable(self, words: str) -> str:
-        """On one line, of bounded length, and without the token."""
+    def _presentable(self, text: str) -> str:
+        """Return the text on one line, cut, and without the token."""
         if self._secret:
-            words = words.replace(self._secret, "<token>")
-        return " ".join(words.split())[:_WORDS]
+            text = text.replace(self._secret, "<token>")
+        return " ".join(text.split())[:_MOST_TEXT]
 
     def _opened(self) -> InfluxDBClient:
         assert self._client is not None, "open() comes first"
@@ -196,5 +213,5 @@ class InfluxSink:
 
 
 def _seconds(text: str | None) -> float | None:
-    """Retry-After in seconds; its other form, a date, is left to the caller's own patience."""
+    """Return Retry-After in seconds; None for its other form, a date, so that the caller waits its own time."""
     return float(text) if text is not None and text.isascii() and text.isdecimal() else None

@@ -139,15 +139,14 @@ def make_published(settings: Settings, topics: Sequence[str], metrics: Metrics, 
 def make_points(settings: Settings, metrics: Metrics) -> Sink:
     """The time-series database."""
     recorder = settings.recorder
-    from monitor.connectors.influx import InfluxSink  # noqa: PLC0415 - its client takes 80 ms to import
+    from monitor.connectors.influx import InfluxLimits, InfluxSink  # noqa: PLC0415 - its client takes 80 ms to import
 
     return InfluxSink(
         recorder.url,
         lambda: _token(settings),
         recorder.org,
         recorder.bucket,
-        bound=4 * recorder.batch_points,
-        timeout=recorder.timeout_s,
+        InfluxLimits(records=4 * recorder.batch_points, timeout=recorder.timeout_s),
         on_notice=_complaint(metrics, "recorder"),
         on_answer=lambda status: metrics.add("monitor_recorder_writes_total", code=str(status)),
     )

@@ -11,11 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from monitor.connectors.base import Invalid, Unavailable
-from monitor.connectors.influx import InfluxSink
+from monitor.connectors.influx import InfluxLimits, InfluxSink
 from monitor.core.records import Record
 from tests.influx_server import Answer, InfluxServer, influx_server
 
 Sinks = Callable[..., InfluxSink]
+_USUAL = InfluxLimits()
 
 
 @pytest.fixture
@@ -29,8 +30,13 @@ def sinks(server: InfluxServer) -> Iterator[Sinks]:
     """Makes an open sink for the server, or for what the keywords say, and closes it after the test."""
     made: list[InfluxSink] = []
 
-    def sink(url: str = "", token: Callable[[], str] = lambda: "right-token", **options: object) -> InfluxSink:
-        made.append(InfluxSink(url or server.url, token, "plant", "monitor", **options))  # type: ignore[arg-type]
+    def sink(
+        url: str = "",
+        token: Callable[[], str] = lambda: "right-token",
+        limits: InfluxLimits = _USUAL,
+        **options: object,
+    ) -> InfluxSink:
+        made.append(InfluxSink(url or server.url, token, "plant", "monitor", limits, **options))  # type: ignore[arg-type]
         made[-1].open()
         return made[-1]
 
@@ -52,7 +58,7 @@ def test_one_refused_point_stops_no_other(server: InfluxServer, sinks: Sinks) ->
     sink = sinks()
     bad = _record(700, "1x")
     sink.write([bad if number == 700 else _record(number) for number in range(1000)])
-    with pytest.raises(Invalid, match="1 records refused for ever") as caught:
+    with pytest.raises(Invalid, match="1 records") as caught:
         sink.flush(10)
     ((record, reason),) = caught.value.rejected
     assert record == bad
@@ -78,7 +84,7 @@ def test_exactly_the_refused_are_named(server: InfluxServer, sinks: Sinks, good:
     server.points.clear()
     server.lines.clear()
     records = [_record(number, "1i" if fine else "bad") for number, fine in enumerate(good)]
-    sink = sinks(batch_bytes=batch_bytes)
+    sink = sinks(limits=InfluxLimits(batch_bytes=batch_bytes))
     sink.write(records)
     rejected: list[tuple[Record, str]] = []
     try:
@@ -111,7 +117,7 @@ def test_batches_shrink_to_what_the_server_takes(server: InfluxServer, sinks: Si
 def test_a_record_that_is_too_large_alone_is_refused(server: InfluxServer, sinks: Sinks) -> None:
     """A record larger than the server takes is `Invalid`, and does not make the batches of others tiny."""
     server.max_body = 1000
-    sink = sinks(batch_bytes=1000)
+    sink = sinks(limits=InfluxLimits(batch_bytes=1000))
     large = Record("m", b"k", b"\n".join(_record(number).value or b"" for number in range(100, 200)))
     sink.write([_record(0), large, _record(1)])
     with pytest.raises(Invalid, match="413") as caught:
@@ -186,7 +192,7 @@ def test_a_token_that_no_header_takes_is_not_shown(sinks: Sinks, token: str) -> 
     """A token with odd characters is `Unavailable`, and no part of the traceback shows it."""
     sink = sinks(token=lambda: token)
     sink.write([_record(0)])
-    with pytest.raises(Unavailable, match="no place in an HTTP header") as caught:
+    with pytest.raises(Unavailable, match="HTTP header") as caught:
         sink.flush(10)
     assert "cret" not in "".join(traceback.format_exception(caught.value))
 
@@ -220,7 +226,7 @@ def test_a_hanging_server_costs_no_more_than_the_timeout(server: InfluxServer, s
 
 def test_a_request_has_a_timeout_of_its_own(server: InfluxServer, sinks: Sinks) -> None:
     """A single request does not use up the time of a long flush."""
-    sink = sinks(timeout=0.2)
+    sink = sinks(limits=InfluxLimits(timeout=0.2))
     sink.write([_record(0)])
     server.going_on.clear()
     begin = time.monotonic()
@@ -231,7 +237,7 @@ def test_a_request_has_a_timeout_of_its_own(server: InfluxServer, sinks: Sinks) 
 
 def test_all_batches_share_the_time_of_a_flush(server: InfluxServer, sinks: Sinks) -> None:
     """What was acknowledged before the time was up is not sent again by the next flush."""
-    sink = sinks(batch_bytes=1)
+    sink = sinks(limits=InfluxLimits(batch_bytes=1))
     sink.write([_record(number) for number in range(2000)])
     with pytest.raises(Unavailable, match="time"):
         sink.flush(0.2)
@@ -245,7 +251,7 @@ def test_all_batches_share_the_time_of_a_flush(server: InfluxServer, sinks: Sink
 
 def test_a_refusal_is_told_even_after_an_outage(server: InfluxServer, sinks: Sinks) -> None:
     """A record refused before the flush failed is named by the flush that succeeds."""
-    sink = sinks(batch_bytes=1)
+    sink = sinks(limits=InfluxLimits(batch_bytes=1))
     sink.write([_record(0, "bad"), _record(1)])
     server.script = [None, Answer(503)]
     with pytest.raises(Unavailable):
@@ -259,7 +265,7 @@ def test_a_refusal_is_told_even_after_an_outage(server: InfluxServer, sinks: Sin
 
 def test_the_bound_is_exact(sinks: Sinks) -> None:
     """With a bound of 10 the eleventh record waits for a flush."""
-    sink = sinks(bound=10)
+    sink = sinks(limits=InfluxLimits(records=10))
     sink.write([_record(number) for number in range(5)])
     with pytest.raises(Unavailable, match="5 records wait"):
         sink.write([_record(number) for number in range(5, 11)])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.connectors.influx import InfluxSink
+from monitor.connectors.influx import InfluxLimits, InfluxSink
 from monitor.core.records import Record
 from tests.contracts.sink_contract import SinkContract
 from tests.influx_server import InfluxServer, influx_server
@@ -31,7 +31,7 @@ class _Harness:
 
     def sink(self, bound: int) -> InfluxSink:
         place = self._place
-        return InfluxSink(place.url, lambda: place.token, place.org, place.bucket, bound=bound)
+        return InfluxSink(place.url, lambda: place.token, place.org, place.bucket, InfluxLimits(records=bound))
 
     def unacceptable(self, topic: str) -> Record:
         return Record(topic, b"k", b"%s,key=k a line without fields" % topic.encode())

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from monitor.connectors.influx import InfluxSink
+from monitor.connectors.influx import InfluxLimits, InfluxSink
 from monitor.connectors.memory.client import MemoryBroker, MemorySink, MemorySource
 from monitor.core.records import Record
 from monitor.observe.health import Health
@@ -29,7 +29,7 @@ class Rig:
         self.health = Health(60, ("recorder source", "recorder"))
         parts: dict[str, Any] = {
             "source": MemorySource(broker, [ALERTS, SCORES], "recorder"),
-            "points": InfluxSink(server.url, lambda: server.token, server.org, server.bucket, timeout=5),
+            "points": InfluxSink(server.url, lambda: server.token, server.org, server.bucket, InfluxLimits(timeout=5)),
             "dead": MemorySink(broker),
         }
         parts = {name: given.pop(name, part) for name, part in parts.items()}

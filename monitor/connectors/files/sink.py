@@ -1,15 +1,15 @@
 """A directory with a file of JSON lines per topic as a sink; "-" is standard output.
 
-A record that is one line of JSON by its content type is written as it is; its key and its `ce_` headers repeat what
-stands in it. Any other, such as a dead letter, is put into an envelope that keeps every part of it:
+A record that is one line of JSON by its content type is written as it is; its key and its `ce_` headers repeat parts of
+it. Any other record, such as a dead letter, gets an envelope that keeps all its parts:
 
     {"key": "pump-1", "value": {"base64": "AP8="}, "headers": {"why": "…", "twice": ["1", "2"]}}
 
-Parts that are no UTF-8 are base64. A file always ends with a whole line once a flush is over, whatever failed: its
-durable length is remembered, and what was written beyond it is cut off before the next attempt. A part of a line left
-by a crash is moved to `<topic>.torn` when the topic is next written to. A file belongs to one process at a time.
+Parts that are not UTF-8 become base64. After a flush a file ends with a whole line, whatever failed: its durable length
+is remembered, and anything written beyond it is cut off before the next attempt. A partial line left by a crash is
+moved to `<topic>.torn` at the next write to the topic. A file belongs to one process at a time.
 
-It does not rotate files, and knows no partitions.
+The sink does not rotate files, and knows no partitions.
 """
 
 import base64
@@ -28,7 +28,7 @@ _TOPIC = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9._-]{1,200}")  # a file name of at mo
 
 
 def _no_notice(_: str) -> None:
-    """What is said to nobody."""
+    """Ignore a notice."""
 
 
 class FileSink:
@@ -45,10 +45,10 @@ class FileSink:
         """See the module.
 
         Args:
-            directory: Where the files are; made if missing. "-" = standard output.
-            bound: Records held between two flushes; an empty buffer takes one call of any length.
-            fsync: Whether a flush waits for the disk; without it a power cut may take what was flushed.
-            on_notice: Told of torn lines that were set aside.
+            directory: Directory of the files; created if missing. "-" = standard output.
+            bound: Records buffered between two flushes; an empty buffer takes one call of any length.
+            fsync: Whether a flush waits for the disk; without it a power cut may lose flushed records.
+            on_notice: Receives a text about each partial line that was moved.
         """
         self._directory = None if str(directory) == "-" else Path(directory)
         self._bound = bound
@@ -58,7 +58,7 @@ class FileSink:
         self._files: dict[str, _Appender] = {}
 
     def open(self) -> None:
-        """Make the directory. Raises OSError if that is impossible."""
+        """Create the directory. Raises OSError if that is impossible."""
         if self._directory is not None:
             self._directory.mkdir(parents=True, exist_ok=True)
 
@@ -69,14 +69,15 @@ class FileSink:
         self._buffer += records
 
     def flush(self, timeout: float) -> None:  # noqa: ARG002 - a disk cannot be given a deadline
-        """Write what is buffered, topic by topic. A closed standard output raises BrokenPipeError: nobody will come."""
-        rejected = [(record, "no name for a file") for record in self._buffer if not _TOPIC.fullmatch(record.topic)]
+        """Write the buffer, topic by topic. A closed standard output raises BrokenPipeError: it cannot be reopened."""
+        rejected = [(record, "not a legal file name") for record in self._buffer if not _TOPIC.fullmatch(record.topic)]
         good = [record for record in self._buffer if _TOPIC.fullmatch(record.topic)]
         if self._directory is None:
             sys.stdout.buffer.write(b"".join(map(line, good)))
             sys.stdout.buffer.flush()
         else:
             self._append(self._directory, good)
+
         self._buffer.clear()
         if rejected:
             raise Invalid(f"topic {rejected[0][0].topic[:60]!r}: {rejected[0][1]}", rejected)
@@ -88,13 +89,13 @@ class FileSink:
         self._buffer.clear()
 
     def _append(self, directory: Path, records: Sequence[Record]) -> None:
-        """Raises Unavailable; the buffer then lacks the topics that were written whole."""
+        """Write the records. Raises Unavailable; the buffer then lacks the topics that were written completely."""
         for topic in dict.fromkeys(record.topic for record in records):
             try:
                 if topic not in self._files:
                     file = _Appender(directory / f"{topic}.jsonl", fsync=self._fsync)
                     if torn := file.open():
-                        self._on_notice(f"{topic}: moved {torn} bytes of a torn line to {topic}.torn")
+                        self._on_notice(f"{topic}: moved {torn} bytes of a partial line to {topic}.torn")
                     self._files[topic] = file
                 self._files[topic].append(b"".join(line(record) for record in records if record.topic == topic))
             except OSError as error:
@@ -108,7 +109,7 @@ class _Appender:
     def __init__(self, path: Path, *, fsync: bool) -> None:
         self._path = path
         self._fsync = fsync
-        self._end = 0  # all before it is durable
+        self._end = 0  # everything before it is durable
 
     def open(self) -> int:
         """Open and lock the file, move a last line without an end to the file `.torn`, and return its length."""
@@ -130,7 +131,7 @@ class _Appender:
         return len(torn)
 
     def append(self, data: bytes) -> None:
-        """Returning means durable. After a failure the next call first cuts off what this one may have written."""
+        """Append durably. After a failure the next call first cuts off the bytes that this call may have written."""
         self._file.truncate(self._end)
         rest = memoryview(data)
         while rest:
@@ -149,7 +150,7 @@ class _Appender:
             raise OSError(error.errno, "another process writes to it", str(self._path)) from error
 
     def _last_line(self) -> bytes:
-        """What stands behind the last line end."""
+        """Return the bytes behind the last line end."""
         begin, tail = self._end, b""
         with self._path.open("rb") as file:
             while begin and b"\n" not in tail:
@@ -167,9 +168,10 @@ class _Appender:
 
 
 def line(record: Record) -> bytes:
-    """The record as a line, with its end."""
+    """Return the record as a line, with its end."""
     if ("content-type", b"application/json") in record.headers and record.value and b"\n" not in record.value:
         return record.value + b"\n"
+
     headers: dict[str, list[object]] = {}
     for name, value in record.headers:
         headers.setdefault(name, []).append(_text(value))
@@ -182,7 +184,7 @@ def line(record: Record) -> bytes:
 
 
 def _text(value: bytes | None) -> object:
-    """Text for UTF-8, an object with base64 for other bytes."""
+    """Return text for UTF-8, an object with base64 for other bytes."""
     try:
         return None if value is None else value.decode()
     except UnicodeDecodeError:

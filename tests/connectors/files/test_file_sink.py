@@ -67,7 +67,10 @@ def test_a_torn_line_is_set_aside(tmp_path: Path) -> None:
         sink.close()
     assert (tmp_path / "t.x.jsonl").read_bytes() == b"{}\n{}\n"
     assert (tmp_path / "t.x.torn").read_bytes() == b'{"half":\n' + long + b"\n"
-    assert notices == [f"t.x: moved {size} bytes of a torn line to t.x.torn" for size in (8, 200_000)]
+    assert len(notices) == 2
+    for notice, size in zip(notices, (8, 200_000), strict=True):
+        assert f" {size} bytes " in notice
+        assert "t.x.torn" in notice
 
 
 def test_a_failed_write_leaves_no_torn_line_behind(tmp_path: Path) -> None:
