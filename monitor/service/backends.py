@@ -1,7 +1,7 @@
-"""Names the implementations of the seams: which source, which sink, which store. No other file does.
+"""The implementations behind the seams: which source, which sink, which store. No other module names them.
 
-Nothing here acts: what is made is opened by those who run it (running.py). Only the store is reached at once, since
-what is in it decides how the rest begins.
+Nothing here acts: run.py opens what is made. Only the store is reached at once, since its content decides how the rest
+begins.
 """
 
 import json
@@ -37,22 +37,22 @@ _SPARE_S = 10.0  # of a transaction, beyond the longest checkpoint: to end it is
 
 
 def make_blobs(settings: Settings) -> Blobs:
-    """The opened store. Raises ValueError or StoreUnavailable."""
+    """Open the store. Raises ValueError or StoreUnavailable."""
     return open_blobs(settings.store.url)
 
 
 def make_models(blobs: Blobs, metrics: Metrics) -> Models:
-    """The models of a store."""
-    return Models(blobs, _noticed(metrics))
+    """Make the models of a store."""
+    return Models(blobs, _log_notices(metrics))
 
 
 def make_snapshots(settings: Settings, blobs: Blobs, metrics: Metrics) -> Snapshots:
-    """The snapshots of a store."""
-    return Snapshots(blobs, _noticed(metrics), settings.store.keep)
+    """Make the snapshots of a store."""
+    return Snapshots(blobs, _log_notices(metrics), settings.store.keep)
 
 
 def make_source(settings: Settings, blobs: Blobs | None, metrics: Metrics, broker: MemoryBroker | None) -> Source:
-    """Where readings come from. Offsets of files are kept in the store, if one is given, of topics by the broker."""
+    """Make the source of readings. The store, if there is one, keeps the offsets of files."""
     source = settings.source
     if source.kind == "kafka":
         return KafkaSource(
@@ -60,7 +60,7 @@ def make_source(settings: Settings, blobs: Blobs | None, metrics: Metrics, broke
             source.topics,
             source.group,
             source.reset,
-            _complaint(metrics, "source"),
+            _log_errors(metrics, "source"),
             on_deleted=lambda number: metrics.add("monitor_messages_lost_total", number),
         )
     if source.kind == "files":
@@ -70,20 +70,21 @@ def make_source(settings: Settings, blobs: Blobs | None, metrics: Metrics, broke
             tables=_table_options(settings),
             replay=ReplayOptions(source.speed, _times_of(settings)),
             offsets=_offset_options(blobs, f"offsets/{source.group}.json"),
-            on_notice=_complaint(metrics, "source"),
+            on_notice=_log_errors(metrics, "source"),
         )
     assert broker is not None, "a source in memory needs the broker it reads from"
     return MemorySource(broker, source.topics, source.group, source.reset)
 
 
 def make_sample(settings: Settings, limit: int, tell: Callable[[str], None]) -> Sample:
-    """About `limit` messages of the first topic, or the first ones of the files; `tell` hears what is odd about these.
+    """Return about `limit` messages of the first topic, or the first ones of the files.
 
-    Raises ValueError, Unavailable.
+    `tell` is called with each notice about the files. Raises ValueError, Unavailable.
     """
     source = settings.source
     if source.kind == "kafka":
         return sample_topic(settings.kafka.client(), source.topics[0], f"{source.group}-onboard", limit)
+
     files = FileSource(source.paths, source.format, tables=_table_options(settings), on_notice=tell)
     runs: dict[Partition, list[Message]] = {}
     files.open(dict.fromkeys, lambda _: None, lambda _: None)
@@ -100,12 +101,12 @@ def make_sample(settings: Settings, limit: int, tell: Callable[[str], None]) -> 
 
 
 def make_sink(settings: Settings, metrics: Metrics, broker: MemoryBroker | None) -> Sink:
-    """Where outputs go."""
+    """Make the sink of the outputs."""
     outputs = settings.outputs
     if outputs.kind == "kafka":
-        return KafkaSink(settings.kafka.client(), _complaint(metrics, "outputs"))
+        return KafkaSink(settings.kafka.client(), _log_errors(metrics, "outputs"))
     if outputs.kind == "files":
-        return FileSink(outputs.directory, fsync=outputs.fsync, on_notice=_complaint(metrics, "outputs"))
+        return FileSink(outputs.directory, fsync=outputs.fsync, on_notice=_log_errors(metrics, "outputs"))
     assert broker is not None, "outputs in memory need the broker they go to"
     return MemorySink(broker)
 
@@ -113,9 +114,10 @@ def make_sink(settings: Settings, metrics: Metrics, broker: MemoryBroker | None)
 def make_outputs(
     settings: Settings, source: Source, metrics: Metrics, broker: MemoryBroker | None
 ) -> tuple[Sink, Committer]:
-    """Where outputs go, and who makes them and what was read of `source` final."""
+    """Make the sink of the outputs, and the committer for the offsets of `source`."""
     if settings.delivery.mode == "at_least_once":
         return make_sink(settings, metrics, broker), BySource(source)
+
     assert isinstance(source, KafkaSource), "only Kafka's offsets can be part of a transaction"
     instance = settings.kafka.options.get("group.instance.id", uuid.uuid4().hex)
     transactions = KafkaTransactions(
@@ -123,21 +125,21 @@ def make_outputs(
         f"{settings.name}-{settings.source.group}-{instance}",
         source.membership,
         settings.delivery.revoke_timeout_s + _SPARE_S,
-        _complaint(metrics, "outputs"),
+        _log_errors(metrics, "outputs"),
     )
     return transactions, transactions
 
 
 def make_published(settings: Settings, topics: Sequence[str], metrics: Metrics, broker: MemoryBroker | None) -> Source:
-    """What the recorder reads: the topics that the outputs are written to."""
+    """Make the source of the recorder: the topics that the outputs are written to."""
     group = settings.recorder.group
     if broker is not None:
         return MemorySource(broker, topics, group)
-    return KafkaSource(settings.kafka.client(), topics, group, "earliest", _complaint(metrics, "recorder source"))
+    return KafkaSource(settings.kafka.client(), topics, group, "earliest", _log_errors(metrics, "recorder source"))
 
 
 def make_points(settings: Settings, metrics: Metrics) -> Sink:
-    """The time-series database."""
+    """Make the sink of the time-series database."""
     recorder = settings.recorder
     from monitor.connectors.influx import InfluxLimits, InfluxSink  # noqa: PLC0415 - its client takes 80 ms to import
 
@@ -147,46 +149,46 @@ def make_points(settings: Settings, metrics: Metrics) -> Sink:
         recorder.org,
         recorder.bucket,
         InfluxLimits(records=4 * recorder.batch_points, timeout=recorder.timeout_s),
-        on_notice=_complaint(metrics, "recorder"),
+        on_notice=_log_errors(metrics, "recorder"),
         on_answer=lambda status: metrics.add("monitor_recorder_writes_total", code=str(status)),
     )
 
 
 def make_producer(settings: Settings, metrics: Metrics) -> Sink:
-    """Records into Kafka, whatever the outputs are."""
-    return KafkaSink(settings.kafka.client(), _complaint(metrics, "outputs"))
+    """Make a Kafka sink, whatever the outputs are."""
+    return KafkaSink(settings.kafka.client(), _log_errors(metrics, "outputs"))
 
 
 def make_topics(settings: Settings, partitions: int) -> dict[str, str]:
-    """Create every topic the settings name; "created" or "exists" by topic. Raises Unavailable."""
+    """Create every topic of the settings. Return "created" or "exists" by topic. Raises Unavailable."""
     outputs = settings.outputs
     names = [*settings.source.topics, outputs.alerts, outputs.scores, outputs.dead_letters]
     return create_topics(settings.kafka.client(), dict.fromkeys(names, partitions), settings.delivery.flush_timeout_s)
 
 
 def file_asset(asset: str, path: Path) -> str:
-    """What the rows of a csv or npz file without names of assets are called, as the source of files calls them."""
+    """Return the asset of a csv or npz file without a column of assets, as the source of files names it."""
     return legal(asset or path.stem)
 
 
 def file_time(text: str) -> int:
-    """A time as in csv files, in ms UTC. Raises ValueError."""
+    """Parse a time as in csv files. Return ms UTC. Raises ValueError."""
     return parse_time(text.strip())
 
 
 def time_columns(time_column: str) -> tuple[str, ...]:
-    """What the time column of a csv file may be called."""
+    """Return the names that the time column of a csv file may have."""
     return (time_column,) if time_column else TIME_COLUMNS
 
 
 def _token(settings: Settings) -> str:
-    """The recorder's token, read anew each time, as it may have been replaced."""
+    """Return the recorder's token. Its file is read each time, since it may have been replaced."""
     path = settings.recorder.token_file
     return (read_secret(path) if path else settings.recorder.token).get_secret_value()
 
 
 def _times_of(settings: Settings) -> Callable[[Sequence[bytes]], list[int | None]]:
-    """The times the first readings of lines tell of."""
+    """Return a function that gives the time of the first reading in each line."""
     form, nowhere = settings.message_format(), Partition("lines", 0)
 
     def times_of(lines: Sequence[bytes]) -> list[int | None]:
@@ -220,32 +222,32 @@ def _read_offsets(blobs: Blobs, name: str) -> dict[Partition, int]:
 
 
 def _write_offsets(blobs: Blobs, name: str, committed: Mapping[Partition, int]) -> None:
-    """Raises OSError, of which the file source makes a commit that is refused for now."""
+    """Save offsets. Raises OSError, after which the file source refuses the commit for now."""
     try:
         blobs.write(name, json.dumps([[*part, offset] for part, offset in committed.items()]).encode())
     except StoreUnavailable as error:
         raise OSError(f"{error.path}: {error.reason}") from error
 
 
-def _noticed(metrics: Metrics) -> Callable[[Notice], None]:
-    """Tells what a store has set aside."""
+def _log_notices(metrics: Metrics) -> Callable[[Notice], None]:
+    """Return a callback that counts and logs the files that a store has quarantined."""
     log = structlog.stdlib.get_logger("monitor.store")
 
-    def tell(notice: Notice) -> None:
+    def report(notice: Notice) -> None:
         metrics.add("monitor_store_notices_total", kind=notice.kind)
         log.warning(
             "file quarantined", kind=notice.kind, name=notice.name, moved=notice.quarantined, reason=notice.reason
         )
 
-    return tell
+    return report
 
 
-def _complaint(metrics: Metrics, where: str) -> Callable[[str], None]:
-    """Tells what a client complains of."""
+def _log_errors(metrics: Metrics, where: str) -> Callable[[str], None]:
+    """Return a callback that counts and logs the errors that a client reports."""
     log = structlog.stdlib.get_logger("monitor")
 
-    def tell(text: str) -> None:
+    def report(text: str) -> None:
         metrics.add("monitor_complaints_total", of=where)
         log.warning("client error reported", of=where, text=text)
 
-    return tell
+    return report

@@ -1,15 +1,8 @@
-"""Runs the parts in their order: what is opened last is closed first, whatever happens in between.
+"""Run a process: open its parts in order, work, and close them in the reverse order, whatever happens in between.
 
-A first SIGTERM or SIGINT asks the loop to stop: checkpoint, leave the group, close. A second one, or the end of the
-grace period, leaves at once: a client that hangs in `close` must not hold up a restart, and nothing committed is lost
-by that. Should the client hang while it holds the interpreter's lock, as seen in a rebalance during `close`, no thread
-of ours can act: then the system's alarm ends the process, a second after the grace period.
+The exit code tells the supervisor whether starting again would help.
 """
 
-import os
-import signal
-import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,6 +19,7 @@ from monitor.observe.clock import wall_ms
 from monitor.recorder.recorder import Recorder
 from monitor.service.backends import make_blobs
 from monitor.service.reload import Reloader, content
+from monitor.service.signals import AGAIN, handle_signals
 from monitor.service.wiring import make_daemon, make_observer, make_recorder, make_training_worker
 from monitor.settings.live import live_settings
 from monitor.settings.load import ConfigurationError
@@ -37,9 +31,7 @@ from monitor.web.server import WebServer
 from monitor.worker.loop import Daemon
 from monitor.worker.status import WorkerStatus
 
-AGAIN = 75  # EX_TEMPFAIL: the supervisor starts the process again
 BAD_CONFIGURATION = 78  # EX_CONFIG: starting it again would not help
-ALARM_S = 1.0  # beyond the grace period
 GRACE_S = 15.0  # beyond the checkpoint's own limit, for closing what may hang
 
 log = structlog.stdlib.get_logger("monitor")
@@ -61,39 +53,45 @@ class Service:
         self._live = live_settings(settings)
 
     def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set or the source has ended. Raises what no part can go on after."""
+        """Work until `stop` is set or the source has ended. Raises any unrecoverable error."""
         settings, metrics = self.settings, self.metrics
         torch.set_num_threads(settings.model.threads)
         metrics.set("monitor_start_timestamp_seconds", wall_ms() / 1000)
+
         with ExitStack() as stack:
             if settings.health.enabled:
                 self._serve(stack)
             try:
                 work = self._opened(stack, stop)
-            except ValueError as error:  # of a client that refuses its options, a URL without a file system
+            except ValueError as error:  # a client refuses its options, or a URL has no file system
                 raise ConfigurationError([str(error)]) from error
             work(stop)
+
         if self.failure is not None:
             raise self.failure
 
     def _opened(self, stack: ExitStack, stop: threading.Event) -> Callable[[threading.Event], None]:
-        """The work of this process, ready to run; what is opened for it is closed by `stack`. Raises ValueError."""
+        """Open the parts of this process, for `stack` to close, and return its work. Raises ValueError."""
         settings, observer, role = self.settings, self.observer, self.role
+
         if role is Role.RECORD:
             if not settings.recorder.enabled:
                 raise ValueError("there is nothing to do for the role record: recorder.enabled is false")
             recorder = make_recorder(settings, observer, self._broker, role)
             recorder.open()
             return recorder.run
+
         blobs = make_blobs(settings)
         if role is Role.TRAIN:
             if not settings.training.enabled:
                 raise ValueError("there is nothing to do for the role train: training.enabled is false")
             return make_training_worker(settings, blobs, observer).run
+
         self.daemon, sink = make_daemon(settings, blobs, observer, self._broker, role=role, wanted=lambda: self._live)
         sink.open()
         stack.callback(sink.close)
         self.daemon.open()
+
         if role is Role.ALL and settings.recorder.enabled:
             stack.enter_context(self._recording(make_recorder(settings, observer, self._broker), stop))
         return self.daemon.run
@@ -128,7 +126,7 @@ class Service:
 
     @contextmanager
     def _recording(self, recorder: Recorder, stop: threading.Event) -> Iterator[None]:
-        """The recorder in a thread; if it fails, the worker stops, for half a service is not one."""
+        """Run the recorder in a thread. If it fails, the worker stops: its exit lets the supervisor restart both."""
         leave = threading.Event()
 
         def work() -> None:
@@ -151,15 +149,21 @@ class Service:
 def run_service(
     settings: Settings, load: Callable[[], Settings], role: Role = Role.ALL, file: Path | None = None
 ) -> int:
-    """Run until a signal comes or the source ends; the exit code.
+    """Run until a signal arrives or the source ends. Return the exit code.
 
-    `load` gives the settings anew, on SIGHUP and when `file` changes. A pipe, which can be read once, is not looked at.
+    `load` returns the present settings, on SIGHUP and when `file` changes. A pipe, which can be read only once, is not
+    compared.
     """
-    stop, service = threading.Event(), Service(settings, role=role)
-    seen = partial(content, file) if file is not None and file.is_file() else None
-    reloader = Reloader(settings, load, service.metrics, log, seen)
-    grace_s, hung_up = settings.delivery.revoke_timeout_s + GRACE_S, lambda: reloader.reload(service.apply)
-    with _signals(stop, grace_s, hung_up), reloader.looking(service.apply):
+    stop = threading.Event()
+    service = Service(settings, role=role)
+    read_file = partial(content, file) if file is not None and file.is_file() else None
+    reloader = Reloader(settings, load, service.metrics, log, read_file)
+    grace_s = settings.delivery.revoke_timeout_s + GRACE_S
+
+    def reload() -> None:
+        reloader.reload(service.apply)
+
+    with handle_signals(stop, grace_s, reload), reloader.looking(service.apply):
         try:
             service.run(stop)
         except ConfigurationError as error:
@@ -172,51 +176,3 @@ def run_service(
             log.exception("service crashed")
             return AGAIN
     return 0
-
-
-@contextmanager
-def _signals(stop: threading.Event, grace_s: float, hung_up: Callable[[], None]) -> Iterator[None]:
-    """Signals set `stop`; a second one, or the end of the grace period, ends the process. SIGHUP calls `hung_up`.
-
-    A thread hears of them through a socket that the interpreter writes to: a handler in Python would have to wait until
-    the main thread comes back from a client's call, and a broker that does not answer is when a second signal is sent.
-    """
-    ear, mouth = socket.socketpair()
-    mouth.setblocking(False)
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-    def listen() -> None:
-        told = False
-        while number := ear.recv(1):
-            if number[0] not in numbers:
-                continue
-            if number[0] == signal.SIGHUP:  # in a thread of its own: a disk that hangs must not hold up a stop
-                threading.Thread(target=hung_up, name="reload", daemon=True).start()
-                continue
-            if told:
-                leave("a second signal")
-            told = True
-            signal.setitimer(signal.ITIMER_REAL, grace_s + ALARM_S)
-            stop.set()
-            timer = threading.Timer(grace_s, leave, ("the grace period is over",))
-            timer.daemon = True
-            timer.start()
-
-    def leave(reason: str) -> None:
-        print(f"monitor: leaving at once: {reason}", file=sys.stderr, flush=True)
-        os._exit(AGAIN)
-
-    thread = threading.Thread(target=listen, name="signals", daemon=True)
-    thread.start()
-    wakeup = signal.set_wakeup_fd(mouth.fileno())
-    before = {number: signal.signal(number, lambda *_: None) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(wakeup)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        mouth.close()
-        thread.join()
-        ear.close()

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from monitor.service.run import AGAIN, BAD_CONFIGURATION
+from monitor.service.run import BAD_CONFIGURATION
+from monitor.service.signals import AGAIN
 from tests.brokers import MockBroker, mock_broker, suspended
 from tests.core.machines import L, model, rows
 from tests.rig import SMALL, put_model, until, values
@@ -166,9 +167,9 @@ def test_a_second_signal_ends_the_process_at_once(tmp_path: Path) -> None:
 
 _HANGS = """
 import ctypes, threading
-from monitor.service import run as running
+from monitor.service.signals import handle_signals
 stop = threading.Event()
-with running._signals(stop, 0.5, lambda: None):
+with handle_signals(stop, 0.5, lambda: None):
     print("ready", flush=True)
     stop.wait()
     ctypes.PyDLL(None).sleep(600)

@@ -15,7 +15,8 @@ from monitor.connectors.memory.client import MemoryBroker, MemorySink, MemorySou
 from monitor.core.model.detector import Detector
 from monitor.core.records import Partition
 from monitor.recorder.recorder import Recorder
-from monitor.service.run import AGAIN, Service, run_service
+from monitor.service.run import Service, run_service
+from monitor.service.signals import AGAIN
 from monitor.settings.tree import Settings
 from monitor.store.files import open_blobs
 from monitor.web.app import make_app
