@@ -1,11 +1,11 @@
-"""The one way a file that must survive is written: temporary file, fsync, rename, fsync of the directory.
+"""Files that must survive: temporary file, fsync, rename, fsync of the directory.
 
 A reader sees the old file or the new one, never a part, whatever kills the writer. The writer holds a lock on its
-temporary file as long as it lives; so a start can tell what a killed process left behind (no lock: removed) from what
-a neighbour on the same volume is writing right now (locked: left alone). File age could not: a process restarted
-every five seconds would pile up gigabytes before the oldest file counts as old.
+temporary file as long as it lives. So a start can tell leftovers of a killed process (no lock: removed) from the file
+that another process on the same volume is writing (locked: kept). File age could not: a process restarted every five
+seconds would pile up gigabytes before the oldest file counts as old.
 
-It does not know about stores and raises plain OSError.
+This module does not know about stores and raises plain OSError.
 """
 
 import contextlib
@@ -22,27 +22,29 @@ _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 
 def write_atomic(path: Path, data: Data) -> int:
-    """Write `data` to `path`, replacing what is there, and return the bytes written. Returning means durable.
+    """Write `data` to `path`, replacing an existing file, and return the bytes written. Returning means durable.
 
-    1. Make the directory durable. 2. Write a temporary file beside `path`. 3. fsync it. 4. Rename it. 5. fsync the
+    1. Make the directory durable. 2. Write a temporary file next to `path`. 3. fsync it. 4. Rename it. 5. fsync the
     directory. Raises OSError with the old file in place and no temporary file left; only when step 5 fails is the new
     file in place without being known to be durable.
     """
     make_directory(path.parent)  # 1
+
     temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            # A file system without locks refuses here and in `remove_leftovers` alike: leftovers then simply stay.
+            # A file system without locks refuses here and in `remove_leftovers`: leftovers then simply stay.
             with contextlib.suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX)
             size = sum(file.write(part) for part in ((data,) if isinstance(data, bytes) else data))  # 2
             file.flush()
             os.fsync(file.fileno())  # 3
-            temporary.replace(path)  # 4, still under the lock: nobody may take the file for a leftover in between
+            temporary.replace(path)  # 4, still under the lock, so that the file is not taken for a leftover
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
     sync_directory(path.parent)  # 5
     return size
 
@@ -66,14 +68,14 @@ def sync_directory(path: Path) -> None:
 
 
 def is_temporary(name: str) -> bool:
-    """Whether the file name (without directory) is one that `write_atomic` gives to a file in the making."""
+    """Return whether `name` (without directory) is one that `write_atomic` gives to a temporary file."""
     return _TEMPORARY.fullmatch(name) is not None
 
 
 def remove_leftovers(directory: Path) -> int:
     """Remove the temporary files below `directory` whose writers are dead, and return how many. Raises OSError.
 
-    A writer caught between creating and locking its file loses it and fails with OSError; it tries again later.
+    A writer interrupted between creating and locking its file loses it and fails with OSError; it tries again later.
     """
     removed = 0
     for folder, _, names in os.walk(directory):

@@ -1,9 +1,9 @@
-"""Where the bytes of a store lie: in a local directory, or at any fsspec URL (object store, shared volume).
+"""Blobs in a local directory, or at any fsspec URL (object store, shared volume).
 
-`LocalBlobs` is the default and the only one that promises what fsync promises. `FsspecBlobs` is as durable as the
-service behind it. Object stores replace an object as a whole, so one put is enough; on every other file system the
-bytes go to a temporary name first. fsspec offers no timeout common to all its file systems: a call waits as long as
-the backend's own setting says (set through the backend's environment variables or configuration files).
+`LocalBlobs` is the default and the only one as durable as fsync. `FsspecBlobs` is as durable as the service behind it.
+Object stores replace an object as a whole, so one put is enough; on every other file system the bytes go to a temporary
+name first. fsspec has no timeout common to all its file systems: a call waits as long as the backend's own setting says
+(set through the backend's environment variables or configuration files).
 """
 
 import contextlib
@@ -29,7 +29,7 @@ LEFTOVER_AGE_S = 3600.0
 
 
 def open_blobs(url: str) -> Blobs:
-    """The opened store at `url`: a path, file://… or any URL that fsspec knows.
+    """Open the store at `url`: a path, file://… or any URL that fsspec knows.
 
     Raises ValueError if no file system is known or installed for the URL, StoreUnavailable if it cannot be reached.
     """
@@ -78,7 +78,7 @@ class LocalBlobs:
             return write_atomic(path, data)
 
     def names(self, prefix: str) -> list[str]:
-        """See `Blobs.names`. A store that has vanished altogether is unavailable, not empty."""
+        """See `Blobs.names`. A missing store is unavailable, not empty."""
         top = self._path(prefix)
         with self._pinned() as root, _unavailable(str(top)):
             try:
@@ -98,16 +98,16 @@ class LocalBlobs:
             sync_directory(source.parent)
 
     def delete(self, name: str) -> None:
-        """See `Blobs.delete`. A removal that a power cut undoes is harmless, so nothing is synced."""
+        """See `Blobs.delete`. A power cut may undo the removal; that is harmless, so nothing is synced."""
         path = self._path(name)
         with _unavailable(str(path)):
             path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _pinned(self) -> Iterator[int]:
-        """A descriptor of the directory: what is missing below it is missing, and not only away with the whole store.
+        """Yield a descriptor of the directory, so that a missing file is missing, and not just the whole store away.
 
-        Looked for by path, a store that comes back between two calls would seem empty, and state would begin anew.
+        Searched by path, a store that comes back between two calls would seem empty, and state would be rebuilt.
         """
         with _unavailable(str(self._directory)):
             root = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -121,7 +121,7 @@ class LocalBlobs:
 
 
 class _NoBackendError(ValueError):
-    """No file system is known or installed for a URL: a fault of the configuration, not of the store."""
+    """No file system is known or installed for a URL: a mistake in the configuration, not a fault of the store."""
 
 
 class FsspecBlobs:
@@ -134,18 +134,20 @@ class FsspecBlobs:
         self._atomic_put = False
 
     def open(self) -> None:
-        """Reach the place by listing it and clear old leftovers. See `Blobs.open`; ValueError if no backend fits."""
+        """Reach the store by listing it and clear old leftovers. See `Blobs.open`; ValueError if no backend fits."""
         shown = re.sub("//[^/@]*@", "//", self._url)  # a password in a URL stays out of logs
         with _unavailable(shown, Exception):
             try:
                 self._fs, root = fsspec.core.url_to_fs(self._url)  # type: ignore[no-untyped-call]
             except (ValueError, ImportError) as error:
                 raise _NoBackendError(f"no file system for the store URL {shown!r}: {error}") from error
+
             self._root = root.rstrip("/")
             protocols = self._fs.protocol if isinstance(self._fs.protocol, tuple) else (self._fs.protocol,)
             self._atomic_put = not ATOMIC_PUT.isdisjoint(protocols)
             if not self._atomic_put:
                 self._fs.makedirs(self._root, exist_ok=True)
+
             for path in self._find(self._root):
                 if path.endswith(".tmp") and time.time() - self._fs.modified(path).timestamp() > LEFTOVER_AGE_S:
                     self._fs.rm_file(path)
@@ -210,24 +212,24 @@ class FsspecBlobs:
             self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
 
     def _require_root(self) -> None:
-        """Before something is taken for missing, and looked for once more: it may have been away with the whole store.
+        """Raise StoreUnavailable if the whole store is away; a file that seems missing may exist then.
 
-        Object stores have no directories and say by themselves that they cannot be reached.
+        Object stores have no directories and report themselves that they cannot be reached.
         """
         if not self._atomic_put and not self._fs.isdir(self._root):
             raise StoreUnavailable(self._root, "no such directory")
 
     def _find(self, path: str) -> list[str]:
         self._fs.invalidate_cache()  # another worker may have written since the last listing
-        # fsspec's own search takes a folder that it cannot list for an empty one; those of object stores do not.
-        strict = {} if self._atomic_put else {"on_error": _told}
+        # fsspec's own search takes an unreadable folder for an empty one; the searches of object stores do not.
+        strict = {} if self._atomic_put else {"on_error": _raise_unless_missing}
         return [str(found) for found in self._fs.find(path, **strict)]
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{check_name(name)}"
 
 
-def _told(error: OSError) -> None:
+def _raise_unless_missing(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError):
         raise error
 

@@ -1,13 +1,13 @@
-"""Models that survive: weights as safetensors, a manifest that a person can read, and a pointer to the one in use.
+"""Stored models: weights as safetensors, a readable manifest, and a pointer to the current model.
 
     models/<version>/weights.safetensors
-    models/<version>/manifest.json         written last: with it the model exists
+    models/<version>/manifest.json         written last; a model without it does not exist
     models/current.json                    {"current": version, "history": [versions before it, newest first]}
-    models/training.json                   {"begun_ms": when a trainer last began one, whatever came of it}
+    models/training.json                   {"begun_ms": when the last training began, whatever its outcome}
 
-A version ("m-20250131T120000-1a2b3c4d") is the time of training and the start of the sha256 of the manifest, which
-names the sha256 of the weights: neither can change unnoticed. No model is ever changed or deleted here; a few hundred
-kilobytes each, they are what alerts of the past refer to.
+A version ("m-20250131T120000-1a2b3c4d") consists of the time of training and the start of the manifest's sha256. The
+manifest holds the sha256 of the weights, so neither can change unnoticed. Models are never changed or deleted here:
+past alerts refer to them, and a model takes a few hundred kilobytes.
 """
 
 import hashlib
@@ -32,17 +32,17 @@ _VERSION = re.compile(r"m-[0-9]{8}T[0-9]{6}-[0-9a-f]{8}")
 _POINTER = "models/current.json"
 _TRAINING = "models/training.json"
 
-# What bytes that are not what was written can cause while they are parsed.
+# Exceptions that damaged bytes can cause while they are parsed.
 _DAMAGE = (ValueError, KeyError, TypeError, RecursionError)
 
 
 class ModelInvalid(Exception):  # noqa: N818 - reads as the state it reports
-    """A model is missing, damaged or not fit for storing; the message says which version and why."""
+    """A model is missing, damaged or cannot be stored; the message names version and reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredModel:
-    """A model as it was put."""
+    """A model with its manifest."""
 
     version: str
     created_ms: int  # ms UTC
@@ -51,7 +51,7 @@ class StoredModel:
 
 
 class Models:
-    """The models in a store. Every method raises StoreUnavailable; nothing is set aside because of that."""
+    """The models in a store. Every method raises StoreUnavailable; that moves nothing to quarantine/."""
 
     def __init__(self, blobs: Blobs, on_notice: OnNotice) -> None:
         self._blobs = blobs
@@ -60,8 +60,8 @@ class Models:
     def put(self, manifest: dict[str, Any], tensors: State, created_ms: int) -> str:
         """Store a model durably and return its version; the same arguments give the same version.
 
-        `manifest` holds JSON values. It does not become current. Raises ModelInvalid if a number is not finite, a
-        dtype cannot be stored, or the manifest is not JSON.
+        `manifest` holds JSON values. The model does not become current. Raises ModelInvalid if a number is not finite,
+        a dtype cannot be stored, or the manifest is not JSON.
         """
         try:
             _check_finite(tensors)
@@ -69,6 +69,7 @@ class Models:
             text = _manifest(manifest, tensors, created_ms, hashlib.sha256(weights).hexdigest())
         except (ValueError, TypeError) as error:
             raise ModelInvalid(f"cannot be stored: {error}") from error
+
         moment = datetime.fromtimestamp(created_ms // 1000, UTC)
         version = f"m-{moment:%Y%m%dT%H%M%S}-{hashlib.sha256(text).hexdigest()[:8]}"
         self._blobs.write(f"models/{version}/weights.safetensors", weights)
@@ -76,64 +77,67 @@ class Models:
         return version
 
     def get(self, version: str) -> StoredModel:
-        """The model, verified byte for byte. Raises ModelInvalid.
+        """Return the model, verified byte for byte. Raises ModelInvalid.
 
-        A damaged model is set aside, with a notice. One of a later program stays: others on this store may use it.
+        A damaged model is moved to quarantine/, with a notice. A model of a later program stays: other processes on
+        this store may use it.
         """
         if not _VERSION.fullmatch(version):
             raise ModelInvalid(f"{version[:100]!r} is not a model version")
+
         try:
             text = self._blobs.read(f"models/{version}/manifest.json")
         except FileNotFoundError as error:
             raise ModelInvalid(f"{version} is not in the store") from error
+
         try:
             weights = self._blobs.read(f"models/{version}/weights.safetensors")
             return _parse(version, text, weights)
         except FileNotFoundError as error:
-            self._set_aside(version, "the weights are missing")
+            self._quarantine_model(version, "the weights are missing")
             raise ModelInvalid(f"{version}: the weights are missing") from error
         except _DAMAGE as error:
-            self._set_aside(version, repr(error))
+            self._quarantine_model(version, repr(error))
             raise ModelInvalid(f"{version}: {error}") from error
 
     def versions(self) -> list[str]:
-        """Every version in the store, newest first; not yet verified."""
+        """Return every version in the store, newest first, without verifying them."""
         parts = [name.split("/") for name in self._blobs.names("models")]
         found = [part[1] for part in parts if len(part) == 3 and part[2] == "manifest.json"]
         return sorted((version for version in found if _VERSION.fullmatch(version)), reverse=True)
 
     def current(self) -> str | None:
-        """The version in use, or None if none was ever set. It may have been damaged since: `get` tells.
+        """Return the current version, or None if none was ever set. `get` verifies it.
 
-        A pointer that cannot be read is set aside, with a notice, and counts as none.
+        An unreadable pointer is moved to quarantine/, with a notice, and counts as none.
         """
         pointer = self._pointer()
         return pointer[0] if pointer else None
 
     def set_current(self, version: str) -> None:
-        """Make `version` the one in use, durably, once it has proved to be sound. Raises ModelInvalid."""
+        """Verify `version` and make it current, durably. Raises ModelInvalid."""
         self.get(version)
         pointer = self._pointer()
         if pointer[:1] != [version]:
             self._point([version, *(old for old in pointer if old != version)])
 
     def rollback(self) -> str:
-        """Make the version that was in use before the current one current again, and return it.
+        """Make the version before the current one current again, and return it.
 
-        A predecessor that has been damaged is passed over. Raises ModelInvalid if none is left.
+        Damaged versions are skipped. Raises ModelInvalid if none is left.
         """
         pointer = self._pointer()
         for position, version in enumerate(pointer[1:], start=1):
             try:
                 self.get(version)
-            except ModelInvalid:  # a notice has been given if it was damaged
+            except ModelInvalid:  # with a notice if it was damaged
                 continue
             self._point(pointer[position:])
             return version
         raise ModelInvalid("there is no earlier model to go back to")
 
     def training_begun_ms(self) -> int | None:
-        """When a trainer last began a training, ms UTC; None if none ever did, or its note cannot be read."""
+        """Return when the last training began, ms UTC; None if there was none, or its note is unreadable."""
         try:
             return _whole(json.loads(self._blobs.read(_TRAINING))["begun_ms"])
         except FileNotFoundError:
@@ -143,11 +147,11 @@ class Models:
             return None
 
     def note_training(self, begun_ms: int) -> None:
-        """Keep when a training began, durably: processes come and go more often than trainings."""
+        """Store when a training began, durably: processes restart more often than models are trained."""
         self._blobs.write(_TRAINING, json.dumps({"begun_ms": begun_ms}).encode() + b"\n")
 
     def _pointer(self) -> list[str]:
-        """The version in use and those before it; empty if none."""
+        """Return the current version and those before it; empty if there is none."""
         try:
             text = self._blobs.read(_POINTER)
         except FileNotFoundError:
@@ -162,8 +166,8 @@ class Models:
         pointer = {"current": versions[0], "history": versions[1 : HISTORY + 1]}
         self._blobs.write(_POINTER, json.dumps(pointer, indent=2).encode() + b"\n")
 
-    def _set_aside(self, version: str, reason: str) -> None:
-        for file in ("manifest.json", "weights.safetensors"):  # the manifest first: without it the model is gone
+    def _quarantine_model(self, version: str, reason: str) -> None:
+        for file in ("manifest.json", "weights.safetensors"):  # the manifest first: without it the model does not exist
             self._quarantine(f"models/{version}/{file}", reason)
 
     def _quarantine(self, name: str, reason: str) -> None:
@@ -177,7 +181,7 @@ def _describe(tensors: State) -> dict[str, Any]:
 
 
 def _manifest(manifest: dict[str, Any], tensors: State, created_ms: int, sha256: str) -> bytes:
-    """The text of manifest.json. Raises ValueError or TypeError for what JSON cannot say exactly."""
+    """Return the text of manifest.json. Raises ValueError or TypeError for a value that JSON cannot hold exactly."""
     content = {
         "format": FORMAT,
         "created": datetime.fromtimestamp(created_ms / 1000, UTC).isoformat(timespec="milliseconds"),
@@ -187,23 +191,25 @@ def _manifest(manifest: dict[str, Any], tensors: State, created_ms: int, sha256:
     }
     text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False)
     if json.loads(text) != content:
-        raise ValueError("the manifest changes on its way through JSON (tuples, keys that are not strings)")
+        raise ValueError("the manifest is changed by JSON (tuples, keys that are not strings)")
     return text.encode() + b"\n"
 
 
 def _parse(version: str, text: bytes, weights: bytes) -> StoredModel:
-    """Raises ModelInvalid for a later format, one of `_DAMAGE` for anything else that is not what `put` wrote."""
+    """Parse a model. Raises ModelInvalid for a later format, one of `_DAMAGE` for any other difference to `put`."""
     if hashlib.sha256(text).hexdigest()[:8] != version[-8:]:
-        raise ValueError("the manifest is not the one that the version was named after")
+        raise ValueError("the checksum of the manifest is not the one in the version")
+
     content = json.loads(text)
     if content["format"] != FORMAT:
         raise ModelInvalid(f"{version}: format {content['format']!r} is not {FORMAT}")
+
     described = content["weights"]
     if hashlib.sha256(weights).hexdigest() != described["sha256"]:
         raise Damaged("the weights do not match the manifest's checksum")
     tensors, _ = unpack(weights)
     if _describe(tensors) != described["tensors"]:
-        raise Damaged("names, shapes or dtypes are not those of the manifest")
+        raise Damaged("names, shapes or dtypes differ from the manifest")
     _check_finite(tensors)
     return StoredModel(version, content["created_ms"], content["model"], tensors)
 

@@ -1,11 +1,11 @@
-"""Snapshots of a partition's state, so that a restart continues with the very numbers it stopped with.
+"""Snapshots of a partition's state, so that a restart continues with the same numbers.
 
 A snapshot (partition, offset) is the state after every message below `offset`; it is written only after `offset` was
-committed. On assignment the newest one not beyond the committed offset is taken, and the messages from there on are
-read again. One that cannot be used is set aside under quarantine/ with a notice, and the next older one is tried:
-that costs a longer replay, never a wrong state.
+committed. On assignment the newest snapshot at or below the committed offset is loaded, and the messages from there on
+are read again. An unusable snapshot is moved to quarantine/ with a notice, and the next older one is tried. That costs
+a longer replay, never a wrong state.
 
-A store serves one detector: two with different settings would set each other's snapshots aside.
+A store serves one detector: two detectors with different settings would quarantine each other's snapshots.
 """
 
 import re
@@ -27,13 +27,13 @@ class Snapshot:
 
     partition: Partition
     offset: int  # next offset to read
-    model: str  # version of the model that was in use, "" = none yet
+    model: str  # version of the model in use, "" = none yet
     state: State
     settings: str  # fingerprint of the settings that shape the state
 
 
 class _UnusableError(Exception):
-    """Why a file cannot serve; `kind` as in `Notice`."""
+    """Why a file is unusable; `kind` as in `Notice`."""
 
     def __init__(self, kind: str, reason: str) -> None:
         super().__init__(reason)
@@ -51,14 +51,15 @@ class Snapshots:
         self._keep = keep  # per partition; one would do if disks never failed
 
     def save(self, snapshot: Snapshot) -> int:
-        """Write a snapshot durably, drop those beyond the newest `keep`, and return the bytes written.
+        """Write a snapshot durably, delete all but the newest `keep`, and return the bytes written.
 
-        Offsets above this one are not touched: a worker that was frozen while another took over must not remove what
-        the other wrote. The same snapshot gives the same bytes. Raises StoreUnavailable, with every older snapshot
+        Snapshots at higher offsets are kept: a worker that was frozen while another took over must not delete the
+        other's snapshots. The same snapshot gives the same bytes. Raises StoreUnavailable, with every older snapshot
         still in place, and ValueError for a state that is not plain arrays.
         """
         if snapshot.offset < 0:
             raise ValueError(f"offsets are not negative: {snapshot.offset}")
+
         metadata = {
             "format": str(FORMAT),
             "topic": snapshot.partition.topic,
@@ -69,17 +70,18 @@ class Snapshots:
         }
         name = f"{_directory(snapshot.partition)}/{snapshot.offset:020d}.snap"
         size = self._blobs.write(name, pack(snapshot.state, metadata))
+
         older = [name for offset, name in self._newest_first(snapshot.partition) if offset <= snapshot.offset]
         for name in older[self._keep :]:
             self._blobs.delete(name)
         return size
 
     def newest(self, partition: Partition, at_most: int, settings: str) -> Snapshot | None:
-        """The newest usable snapshot with offset <= `at_most` (the committed offset), or None.
+        """Return the newest usable snapshot at or below `at_most` (the committed offset), or None.
 
-        To be called by the owner of the partition when it starts. Set aside, each with a notice, are files that are
-        damaged ("corrupt"), of a later program ("newer") or of other settings ("foreign"). Those beyond `at_most` are
-        passed over: see `beyond`. Raises StoreUnavailable; nothing is set aside because of that.
+        The partition's owner calls it when it starts. Unusable files are moved to quarantine/, each with a notice:
+        damaged ones ("corrupt"), and those of a later program ("newer") or of other settings ("foreign"). Snapshots
+        above `at_most` are skipped: see `stale`. Raises StoreUnavailable; that moves nothing to quarantine/.
         """
         for offset, name in self._newest_first(partition):
             if offset > at_most:
@@ -89,25 +91,25 @@ class Snapshots:
             except FileNotFoundError:  # removed since it was listed
                 continue
             except _UnusableError as error:
-                self._set_aside(name, error.kind, str(error))
+                self._quarantine(name, error.kind, str(error))
         return None
 
-    def beyond(self, partition: Partition, at_most: int) -> list[int]:
-        """Offsets of the snapshots beyond `at_most`, the committed offset.
+    def stale(self, partition: Partition, at_most: int) -> list[int]:
+        """Return the offsets of the snapshots above `at_most`, the committed offset.
 
-        Either they belong to a past that was given up, since the topic was made anew or the group's offsets were moved
-        back; or whoever asks was slow, and somebody else owns the partition by now. So they may be set aside only
-        after a commit has shown who is the owner; before long, since the committed offset may pass them.
+        Either they belong to an abandoned past, because the topic was recreated or the group's offsets were moved back.
+        Or the caller was slow, and another worker owns the partition by now. So quarantine them only after a commit has
+        proved the ownership, and soon, since the committed offset may pass them.
         """
         return [offset for offset, _ in self._newest_first(partition) if offset > at_most]
 
-    def give_up(self, partition: Partition, offsets: Sequence[int]) -> None:
-        """Set these aside, with a notice each. Raises StoreUnavailable."""
+    def quarantine(self, partition: Partition, offsets: Sequence[int]) -> None:
+        """Move the snapshots at these offsets to quarantine/, with a notice each. Raises StoreUnavailable."""
         for offset in offsets:
-            reason = f"offset {offset} lay beyond the committed offset when the partition was taken over"
-            self._set_aside(f"{_directory(partition)}/{offset:020d}.snap", "beyond", reason)
+            reason = f"offset {offset} was above the committed offset when the partition was assigned"
+            self._quarantine(f"{_directory(partition)}/{offset:020d}.snap", "beyond", reason)
 
-    def _set_aside(self, name: str, kind: str, reason: str) -> None:
+    def _quarantine(self, name: str, kind: str, reason: str) -> None:
         moved = quarantine(self._blobs, name, kind)
         if moved is not None:
             self._on_notice(Notice(kind, name, moved, reason))
@@ -125,15 +127,17 @@ def _directory(partition: Partition) -> str:
 
 
 def _parse(data: bytes, partition: Partition, offset: int, settings: str) -> Snapshot:
-    """The snapshot in `data`, which must be of the given place. Raises _UnusableError."""
+    """Return the snapshot in `data`, which must be of this partition and offset. Raises _UnusableError."""
     try:
         state, metadata = unpack(data)
     except Damaged as error:
         raise _UnusableError("corrupt", str(error)) from error
+
     written = metadata.get("format", "")
     if written != str(FORMAT):
         kind = "newer" if re.fullmatch("[0-9]{1,9}", written) and int(written) > FORMAT else "corrupt"
         raise _UnusableError(kind, f"format {written[:20]!r} is not {FORMAT}")
+
     place = (metadata.get("topic"), metadata.get("partition"), metadata.get("offset"))
     if place != (partition.topic, str(partition.number), str(offset)):
         raise _UnusableError("corrupt", f"holds {place}, which is not what its name says")

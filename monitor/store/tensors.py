@@ -1,11 +1,11 @@
-"""Arrays by name as safetensors bytes that prove themselves: any flipped bit anywhere is found before use.
+"""Arrays by name as safetensors bytes with a checksum: any flipped bit is found before use.
 
-The header's first entry is the sha256 of the whole file, computed with 64 zeros in its own place. So names, shapes,
-metadata and padding are covered, not only the numbers. It guards against accident, not against an attacker, who could
-compute it anew; what it protects from him is that the format holds numbers and text only, never code.
+The header's first entry is the sha256 of the whole file, computed with 64 zeros in its own place. So it covers names,
+shapes, metadata and padding, not only the numbers. The checksum protects against accidents. It does not protect against
+attackers, who could recompute it; against them it helps that the format holds numbers and text only, never code.
 
-Reading goes through the safetensors library, which checks every offset. Writing is done here, because the library
-orders metadata at random (the same state must give the same bytes) and copies everything twice.
+The safetensors library reads the files, since it checks every offset. Writing is done here, because the library orders
+metadata at random (the same state must give the same bytes) and copies everything twice.
 """
 
 import hashlib
@@ -34,13 +34,14 @@ class Damaged(ValueError):  # noqa: N818 - reads as the state it reports
 
 
 def pack(tensors: State, metadata: Mapping[str, str]) -> list[bytes | memoryview]:
-    """The file as parts to be written one after another; the arrays are not copied unless they have holes.
+    """Return the file as parts to write one after another; the arrays are not copied unless they have holes.
 
     The same arrays and metadata give the same bytes. Raises ValueError for a dtype other than float64, int64, float32,
     int32, uint16, uint8 and bool, and for names that are not Unicode text.
     """
     if "__metadata__" in tensors or "sha256" in metadata:
         raise ValueError("the names __metadata__ and sha256 belong to the format")
+
     order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))  # every array stays aligned
     entries: dict[str, object] = {"__metadata__": {"sha256": _BLANK.decode(), **dict(sorted(metadata.items()))}}
     parts: list[bytes | memoryview] = []
@@ -53,10 +54,13 @@ def pack(tensors: State, metadata: Mapping[str, str]) -> list[bytes | memoryview
         entries[name] = {"dtype": _NAMES[array.dtype.str], "shape": list(array.shape), "data_offsets": offsets}
         parts.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
         position += array.nbytes
+
     header = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
     header += b" " * (-len(header) % 8)
     if len(header) > MAX_HEADER_BYTES:
         raise ValueError(f"{len(tensors)} arrays give a header of {len(header)} bytes; {MAX_HEADER_BYTES} are allowed")
+
+    # The checksum covers the header with zeros in its own place.
     start = len(header).to_bytes(8, "little") + header
     digest = hashlib.sha256(start)
     for part in parts:
@@ -65,17 +69,19 @@ def pack(tensors: State, metadata: Mapping[str, str]) -> list[bytes | memoryview
 
 
 def unpack(data: bytes) -> tuple[State, dict[str, str]]:
-    """The arrays, each writable and owned by the caller, and the metadata that `pack` was given. Raises Damaged."""
+    """Return the arrays, each writable and owned by the caller, and the metadata given to `pack`. Raises Damaged."""
     size = int.from_bytes(data[:8], "little")
     if not len(_START) + len(_BLANK) <= size <= min(MAX_HEADER_BYTES, len(data) - 8):
         raise Damaged(f"{len(data)} bytes cannot hold a header of {size} bytes")
     if data[8:_DIGEST] != _START:
         raise Damaged("the header does not begin with the checksum")
+
     digest = hashlib.sha256(data[:_DIGEST])
     digest.update(_BLANK)
     digest.update(memoryview(data)[_DIGEST + len(_BLANK) :])
     if data[_DIGEST : _DIGEST + len(_BLANK)] != digest.hexdigest().encode():
         raise Damaged("the checksum does not match")
+
     try:
         metadata = json.loads(data[8 : 8 + size])["__metadata__"]
         tensors = {

@@ -221,7 +221,7 @@ class PartitionManager:
             replay_done=start is None or snapshot is None,
             has_snapshot=restored is not None,
             snapshot_due=snapshot_due,
-            stale_snapshots=self._snapshots.beyond(partition, at_most),
+            stale_snapshots=self._snapshots.stale(partition, at_most),
             charts=self._factory.charts(),
         )
 
@@ -246,7 +246,7 @@ class PartitionManager:
         if not state.stale_snapshots:
             return
         try:
-            self._snapshots.give_up(state.partition, state.stale_snapshots)
+            self._snapshots.quarantine(state.partition, state.stale_snapshots)
             state.stale_snapshots = ()
         except StoreUnavailable as error:  # the next commit tries again
             self._log.warning("store not reached", store=error.path, reason=error.reason)

@@ -90,16 +90,16 @@ def test_the_newest_within_the_committed_offset_is_taken(store: Store) -> None:
     assert store.newest(500) == 11
 
 
-def test_snapshots_beyond_the_committed_offset_are_set_aside_when_told(store: Store) -> None:
-    """What lies beyond is passed over, and never serves again once its owner has given it up."""
+def test_stale_snapshots_are_quarantined_on_request(store: Store) -> None:
+    """A snapshot above the committed offset is skipped, and never used again once it is in quarantine."""
     for offset in (10, 20, 30):
         store.snapshots.save(snapshot(offset))
     assert store.newest(15) == 10
     assert store.newest(-1) is None
     assert store.offsets() == [10, 20, 30]
-    beyond = store.snapshots.beyond(PARTITION, 15)
-    assert sorted(beyond) == [20, 30]
-    store.snapshots.give_up(PARTITION, beyond)
+    stale = store.snapshots.stale(PARTITION, 15)
+    assert sorted(stale) == [20, 30]
+    store.snapshots.quarantine(PARTITION, stale)
     assert [notice.kind for notice in store.notices] == ["beyond", "beyond"]
     assert store.newest(100) == 10
 
