@@ -1,4 +1,4 @@
-"""What `Windows` must do, one reading at a time, in plain Python: the twin its property tests compare it with."""
+"""`Windows` in plain Python, one reading at a time: the twin of the property tests."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ class NaiveWindow(NamedTuple):
 
 @dataclass
 class NaiveAsset:
-    """All that is known of one asset."""
+    """State of one asset."""
 
     row: int
     frontier: int  # first step that is not closed
@@ -66,8 +66,8 @@ class NaiveWindows:
         self.max_gap, self.max_fill, self.min_observed = max_gap, max_fill, min_observed
         self.max_assets, self.max_channels = max_assets, max_channels
         self.new_assets, self.forget_ms, self.kept = new_assets, forget_ms, kept
-        self.level = Fraction(new_assets)  # assets that may be let in
-        self.since: int | None = None  # the time the level is of
+        self.level = Fraction(new_assets)  # assets that can be admitted
+        self.since: int | None = None  # the time of the level
         self.channels: list[str] = []
         self.frozen = False
         self.assets: dict[str, NaiveAsset] = {}
@@ -90,7 +90,7 @@ class NaiveWindows:
         )
 
     def set_channels(self, names: list[str], *, frozen: bool) -> None:
-        """Forget the channels that are not in `names`."""
+        """Drop the channels that are not in `names`."""
         self.channels, self.frozen = list(names), frozen
         for asset in self.assets.values():
             for cells in asset.open.values():
@@ -101,7 +101,7 @@ class NaiveWindows:
             asset.rows = [{name: cell for name, cell in row.items() if name in names} for row in asset.rows]
 
     def push(self, reading: Reading) -> None:
-        """Take one reading, then close whatever it made ready."""
+        """Take one reading, then close the steps that this reading made ready."""
         before, self.clock = self.clock, reading.time if self.clock is None else max(self.clock, reading.time)
         if self.since is None:
             self.since = reading.time + self.length * self.step_ms
@@ -111,13 +111,13 @@ class NaiveWindows:
             self.close_ready(asset, reading.offset)
 
     def admit(self, reading: Reading, before: int | None) -> bool:
-        """Whether the reading's channel and asset are known now; learns them where that is allowed."""
+        """Learn the reading's channel and asset where that is allowed; return whether both are known."""
         new_channel = reading.channel not in self.channels
         if new_channel and (self.frozen or len(self.channels) == self.max_channels):
             self.counts["readings_unknown_channel"] += 1
             return False
         if reading.asset not in self.assets:
-            row = self.let_in(before)
+            row = self.admit_asset(before)
             if row is None:
                 return False
             first_step = reading.time // self.step_ms
@@ -126,8 +126,8 @@ class NaiveWindows:
             self.channels.append(reading.channel)
         return True
 
-    def let_in(self, before: int | None) -> int | None:
-        """The row of a new asset, at the partition's time `before`; None if it is refused."""
+    def admit_asset(self, before: int | None) -> int | None:
+        """Return the row of a new asset, at the partition's time `before`; None if the asset is refused."""
         assert self.since is not None
         opening = before is None or before < self.since
         if before is not None and not opening:
@@ -154,7 +154,7 @@ class NaiveWindows:
         return sorted(self.assets, key=lambda name: self.assets[name].row)
 
     def place(self, reading: Reading) -> None:
-        """Write the reading into its step, unless the step is closed or a later reading stands there."""
+        """Write the reading into its step, unless the step is closed or has a later reading."""
         assert self.clock is not None
         asset = self.assets[reading.asset]
         asset.newest = max(asset.newest, reading.time)
@@ -200,7 +200,7 @@ class NaiveWindows:
         self.cut(asset, step, offset)
 
     def append(self, asset: NaiveAsset, step: int, cells: dict[str, tuple[int, float]]) -> None:
-        """One row: what was read, else what is carried, else NaN."""
+        """Append one row: readings, otherwise carried values, otherwise NaN."""
         self.counts["steps_closed"] += 1
         row = {}
         for channel in self.channels:

@@ -21,25 +21,25 @@ OTHER = (np.linspace(0.1, 1.2, len(LEVELS)) ** 2).astype(np.float32)
 
 Row = tuple[np.float32, bool, bool]  # threshold, anomalous, warm
 Stream = list[tuple[int, float]]  # asset row, score
-Strange = frozenset[int]  # asset rows that the model does not know
+Unknown = frozenset[int]  # asset rows that the model does not know
 
 
 class NaiveRing:
-    """All scores of an asset that still count, newest last."""
+    """All kept scores of an asset, newest last."""
 
     def __init__(self, memory: int) -> None:
         self.memory, self.scores = memory, list[float]()
 
     def enter(self, score: float) -> None:
-        """Take one in."""
+        """Enter one score."""
         self.scores = [*self.scores, score][-self.memory :]
 
     def held(self) -> list[float]:
-        """What a percentile is taken of."""
+        """Return the kept scores."""
         return self.scores
 
     def rebase(self, old: Floats, new: Floats) -> None:
-        """Carry over every score."""
+        """Convert every score."""
         self.scores = [float(np.float32(carried_over(score, old, new))) for score in self.scores]
 
 
@@ -50,18 +50,18 @@ class NaiveHistogram:
         self.size, self.blocks = memory // BLOCKS, list[list[int]]()
 
     def enter(self, score: float) -> None:
-        """Begin a block where one is full, and forget the oldest."""
+        """Begin a block where one is full, and drop the oldest."""
         if not self.blocks or len(self.blocks[-1]) == self.size:
             self.blocks = [*self.blocks, []][-BLOCKS:]
         self.blocks[-1].append(bisect_left(ENDS, score))
 
     def held(self) -> list[float]:
-        """As values, none below the lowest bucket that is told apart beside the highest."""
+        """Return the scores as values, none below the lowest bucket that is kept with the highest."""
         places = list(itertools.chain(*self.blocks))
         return [float(VALUES[max(place, max(places) - BUCKETS + 1)]) for place in places]
 
     def rebase(self, old: Floats, new: Floats) -> None:
-        """Carry over every bucket; a block has none below its own lowest."""
+        """Convert every bucket; a block has none below its own lowest."""
         for block in self.blocks:
             lowest = max(block) - BUCKETS + 1
             values = [float(np.float32(VALUES[max(place, lowest)])) for place in block]
@@ -80,8 +80,8 @@ class NaiveThreshold:
         self.entered: dict[int, int] = {}
         self.base: dict[int, float] = {}
 
-    def update(self, asset: int, score: np.float32, calibration: Floats, strange: Strange = frozenset()) -> Row:
-        """Judge one score, then enter it."""
+    def update(self, asset: int, score: np.float32, calibration: Floats, unknown: Unknown = frozenset()) -> Row:
+        """Return the limit of one score, then enter the score."""
         if asset not in self.scores:
             self.scores[asset] = (NaiveRing if self.kind == "ring" else NaiveHistogram)(self.memory)
         entered = self.entered.setdefault(asset, 0)
@@ -90,7 +90,7 @@ class NaiveThreshold:
             self.renew(asset)
         borrowed = max(float(np.interp(self.percentile / 100, LEVELS, calibration)), FLOOR)
         base = self.base[asset] if warm else borrowed
-        if warm and asset in strange:
+        if warm and asset in unknown:
             known = min(max(entered - (entered - asset) % self.refresh, self.warm), self.memory)
             share = LENT / (LENT + known)
             base = share * borrowed + (1 - share) * base
@@ -100,11 +100,11 @@ class NaiveThreshold:
         return limit, bool(score > limit), warm
 
     def renew(self, asset: int) -> None:
-        """Compute the base of an asset anew."""
+        """Renew the base of an asset."""
         self.base[asset] = max(float(np.percentile(np.array(self.scores[asset].held()), self.percentile)), FLOOR)
 
     def rebase(self, old: Floats, new: Floats) -> None:
-        """Carry over every score, for quantiles that ascend."""
+        """Convert every score, for quantiles that ascend."""
         for asset, scores in self.scores.items():
             scores.rebase(old.astype(float), new.astype(float))
             if self.entered[asset] >= self.warm:
@@ -149,11 +149,11 @@ def batches(stream: Stream, cuts: list[int]) -> list[Stream]:
     return [stream[begin:end] for begin, end in itertools.pairwise(bounds)]
 
 
-def push(stage: Threshold, stream: Stream, calibration: Floats, strange: Strange = frozenset()) -> list[Row]:
+def push(stage: Threshold, stream: Stream, calibration: Floats, unknown: Unknown = frozenset()) -> list[Row]:
     """One batch."""
     assets = np.array([asset for asset, _ in stream], np.int32)
-    scores, unknown = np.array([score for _, score in stream], np.float32), np.isin(assets, list(strange))
-    part = stage.update(assets, scores, calibration, unknown if strange else None)
+    scores = np.array([score for _, score in stream], np.float32)
+    part = stage.update(assets, scores, calibration, np.isin(assets, list(unknown)) if unknown else None)
     return list(zip(part.threshold, part.anomalous.tolist(), part.warm.tolist(), strict=True))
 
 
@@ -165,14 +165,14 @@ def bytes_of(stage: Threshold) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
 @settings(max_examples=examples(300), deadline=None)
 @given(options(), STREAMS, STREAMS, CUTS, STRANGE)
 def test_limits_match_the_twin(
-    chosen: dict[str, Any], first: Stream, second: Stream, cuts: list[int], strange: Strange
+    chosen: dict[str, Any], first: Stream, second: Stream, cuts: list[int], unknown: Unknown
 ) -> None:
     """Limits are the twin's to the last bit, before and after a change of models, however the stream is cut."""
     twin, stage = NaiveThreshold(**chosen), Threshold(ThresholdOptions(**chosen))
-    wanted = [twin.update(asset, np.float32(score), CALIBRATION, strange) for asset, score in first]
+    wanted = [twin.update(asset, np.float32(score), CALIBRATION, unknown) for asset, score in first]
     twin.rebase(CALIBRATION, OTHER)
     wanted += [twin.update(asset, np.float32(score), OTHER) for asset, score in second]
-    found = [row for part in batches(first, cuts) for row in push(stage, part, CALIBRATION, strange)]
+    found = [row for part in batches(first, cuts) for row in push(stage, part, CALIBRATION, unknown)]
     stage.rebase(CALIBRATION, OTHER)
     found += [row for part in batches(second, cuts) for row in push(stage, part, OTHER)]
     assert found == wanted
@@ -220,14 +220,14 @@ def borrowed(chosen: dict[str, Any]) -> float:
 @settings(max_examples=examples(200), deadline=None)
 @given(options(), STREAMS, CUTS, STRANGE)
 def test_state_does_not_depend_on_cuts_or_on_moving(
-    chosen: dict[str, Any], stream: Stream, cuts: list[int], strange: Strange
+    chosen: dict[str, Any], stream: Stream, cuts: list[int], unknown: Unknown
 ) -> None:
     """State saved and loaded at every cut ends bit by bit as the state of a stage that saw one whole batch."""
     whole, moving = Threshold(ThresholdOptions(**chosen)), Threshold(ThresholdOptions(**chosen))
-    wanted = push(whole, stream, CALIBRATION, strange)
+    wanted = push(whole, stream, CALIBRATION, unknown)
     found = []
     for part in batches(stream, cuts):
-        found += push(moving, part, CALIBRATION, strange)
+        found += push(moving, part, CALIBRATION, unknown)
         loaded = Threshold(ThresholdOptions(**chosen))
         loaded.load_state(moving.save_state())
         moving = loaded

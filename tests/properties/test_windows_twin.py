@@ -1,4 +1,4 @@
-"""`Windows` against its plain twin over streams with everything that goes wrong in a plant, cut into any batches."""
+"""`Windows` against its plain twin, over streams with all the faults of a plant, cut into any batches."""
 
 import itertools
 from collections.abc import Collection, Sequence
@@ -124,7 +124,7 @@ def run(
 
 
 def walk(windows: Windows, readings: ReadingBatch, kept: Collection[int]) -> list[WindowBatch]:
-    """Push the readings as a pipeline does: up to where an asset gives way to another."""
+    """Push the readings as a pipeline does, cut where an asset is evicted."""
     batches = []
     while len(readings):
         count = windows.room(readings, kept)
@@ -278,7 +278,7 @@ def test_floods_of_assets_match_the_twin(
     names: list[str] | None,
     kept: set[int],
 ) -> None:
-    """Who is let in, who is refused and why, and who gives way is the twin's, however the stream is cut."""
+    """Assets are admitted, refused and evicted as in the twin, however the stream is cut."""
     options = options | limits | {"max_channels": 4}
     twin = NaiveWindows(**options, kept=kept)
     switches: list[Switch] = []
@@ -299,7 +299,7 @@ def test_floods_of_assets_match_the_twin(
 def test_the_state_in_a_flood_does_not_depend_on_cuts_or_on_moving(
     options: dict[str, Any], limits: dict[str, int], readings: list[Reading], cuts: list[int], frozen: bool
 ) -> None:
-    """The bucket and the rows that were given away are saved: any cuts and moves end in the same state, bit by bit."""
+    """The bucket and evicted rows are saved: any cuts and moves end in the same state, bit by bit."""
     options = options | limits | {"max_channels": 4}
     names = list(CHANNELS[:2]) if frozen else []
     whole, _ = run(Windows(WindowOptions(**options)), readings, [500], [(0, names, frozen)])

@@ -33,7 +33,7 @@ from monitor.core.threshold.histogram import Histogram
 from monitor.core.threshold.options import ThresholdOptions
 from monitor.core.threshold.ring import Ring, Scores
 
-LENT = 512.0  # scores that the calibration weighs beside an unknown asset's own; with 2048 much the same is found
+LENT = 512.0  # scores that the calibration weighs for an unknown asset; with 2048 the results are much the same
 FLOOR = 1e-9  # a base is never 0, so that score / threshold is finite
 
 _STAGE = "thresholds"
@@ -57,11 +57,11 @@ class Threshold:
         self._columns = Columns(_STAGE, _STATE)
         self._scores: Scores = Histogram(options.memory) if options.kind == "histogram" else Ring(options.memory)
 
-    def update(self, assets: Ints, score: Floats, calibration: Floats, strange: Bools | None = None) -> ThresholdBatch:
+    def update(self, assets: Ints, score: Floats, calibration: Floats, unknown: Bools | None = None) -> ThresholdBatch:
         """Return the limits for scores (B,) of rows `assets` (B,), in the order of scoring, then enter the scores.
 
         `calibration` (len(LEVELS),) holds the quantiles of the model's score on clean windows. Scores are finite.
-        `strange` (B,) is True for assets that the model does not know, for all of an asset's scores or for none. None
+        `unknown` (B,) is True for assets that the model does not know, for all of an asset's scores or for none. None
         means that the model knows all assets.
         """
         borrowed = max(float(np.interp(self._percentile / 100, LEVELS, calibration)), FLOOR)
@@ -72,24 +72,24 @@ class Threshold:
         at = np.flatnonzero(first_of_run(run))
         ends = np.append(at[1:], len(run))[: len(at)]
         rows, lent = run[at].astype(np.int64), np.zeros(len(at))
-        if strange is not None:
-            lent[strange[order][at]] = LENT
+        if unknown is not None:
+            lent[unknown[order][at]] = LENT
         self._reserve(int(run[-1]) + 1 if len(run) else 0)  # rows ascend
 
-        # A round takes each asset to the score after which its base changes, so `held` applies to the whole round.
+        # A round takes each asset to the score after which its base changes, so `current` applies to the whole round.
         base, warm = np.empty(len(run)), np.empty(len(run), np.bool_)
         while len(rows):
             stop = np.minimum(at + self._at_once(rows), ends)
             own = self._columns["count"][rows] >= self._warm
-            held = np.where(own, self._columns["base"][rows], borrowed)
+            current = np.where(own, self._columns["base"][rows], borrowed)
             if lent.any():
                 share = lent / (lent + np.minimum(self._renewed(rows), self._memory))
-                held = np.where(own, share * borrowed + (1 - share) * held, borrowed)
+                current = np.where(own, share * borrowed + (1 - share) * current, borrowed)
             which = np.repeat(np.arange(len(rows)), stop - at)
             place = at[which] + ordinals(stop - at)
-            base[place] = held[which]
+            base[place] = current[which]
             warm[place] = own[which]
-            self._enter(rows, stop - at, np.minimum(entering[place], _narrow(self._clip * held)[which]))
+            self._enter(rows, stop - at, np.minimum(entering[place], _narrow(self._clip * current)[which]))
             going = stop < ends
             rows, at, ends, lent = rows[going], stop[going], ends[going], lent[going]
 

@@ -20,7 +20,7 @@ DELAYS: dict[str, Any] = {"on_delay_ms": 0, "off_delay_ms": STEP, "deadband": 0.
 
 
 def budget(alarms_per_day: float = 1.0, **changes: Any) -> Budget:
-    """A stage whose alarms fire at once and are over a minute later."""
+    """A stage whose alarms fire at once and end a minute later."""
     return Budget(
         BudgetOptions(**{"alarms_per_day": alarms_per_day, "margin": MARGIN, "step_ms": STEP, **DELAYS, **changes})
     )
@@ -40,7 +40,7 @@ def spikes(height: float, every: int, steps: int) -> list[float]:
 
 
 def test_without_a_budget_the_given_limits_stand() -> None:
-    """A budget of 0 gives the limits back as they came, keeps no state and expects nothing."""
+    """A budget of 0 leaves the limits as they are, keeps no state and has no forecast."""
     stage = budget(0.0)
     assert feed(stage, [0.5, 90.0]).tolist() == [MARGIN, MARGIN]
     assert stage.save_state() == {}
@@ -49,13 +49,13 @@ def test_without_a_budget_the_given_limits_stand() -> None:
 
 @pytest.mark.parametrize("alarms_per_day", [0.05, 0.5])
 def test_a_fresh_asset_has_the_margin_of_the_prior(alarms_per_day: float) -> None:
-    """Before anything was seen, the margin is the first one at which the exponential tail is within the budget."""
+    """Without history, the margin is the first one at which the exponential tail is within the budget."""
     reached = (PRIOR_RATE * DAY / alarms_per_day / AIM) ** PRIOR_SCALE
     assert feed(budget(alarms_per_day), [0.5])[0] == np.float32(MARGINS[reached <= MARGINS].min())
 
 
 def test_margins_change_between_epochs_only() -> None:
-    """What an epoch has shown moves the margin from the first window of the next one on."""
+    """Alarms of an epoch change the margin from the first window of the next epoch."""
     margins = feed(budget(20.0), spikes(3.0, 4, 4 * EPOCH))
     changes = 1 + np.flatnonzero(np.diff(margins))
     assert len(changes) > 0
@@ -102,7 +102,7 @@ def test_a_fault_is_forgotten() -> None:
 
 
 def test_no_margin_exceeds_the_last() -> None:
-    """Whatever comes, the margin is bounded, and the outlook says that more alarms than allowed are to be expected."""
+    """The margin is bounded, and the forecast then has more alarms than the budget allows."""
     stage = budget(0.5)
     feed(stage, spikes(1000.0, 60, 20 * DAY))
     assert feed(stage, [0.5], since=20 * DAY)[0] == np.float32(MARGINS[-1])
@@ -164,7 +164,7 @@ def test_scores_with_a_heavy_tail_raise_as_many_alarms_as_allowed(alarms_per_day
 
 
 def test_a_state_without_a_budget_begins_anew() -> None:
-    """An empty state, as without a budget or of an older program, is taken as nothing seen."""
+    """An empty state, saved without a budget, is loaded as no history."""
     stage = budget()
     stage.load_state({})
     assert feed(stage, [0.5]).tolist() == feed(budget(), [0.5]).tolist()
@@ -182,7 +182,7 @@ def test_a_state_without_a_budget_begins_anew() -> None:
     ],
 )
 def test_a_state_that_does_not_fit_is_refused(name: str, array: Any, message: str) -> None:
-    """What is missing, misshapen or no count is refused with its name, and nothing has changed."""
+    """A missing, misshapen or impossible array is refused by its name, and nothing changes."""
     stage, other = budget(), budget()
     feed(other, spikes(5.0, 10, DAY))
     state = other.save_state()

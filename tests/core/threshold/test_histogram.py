@@ -1,4 +1,4 @@
-"""What a histogram promises beside what every memory of scores does."""
+"""The promises of a histogram of scores, in addition to those of every memory of scores."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ ROW = np.zeros(1, np.intp)
 
 
 def threshold(**changes: Any) -> Threshold:
-    """A stage that looks at every score it ever took, computed anew before each score."""
+    """A stage with the percentile of all its scores, renewed before each score."""
     settings = {"percentile": 50, "margin": 1.0, "memory": 80, "warm": 1, "clip": 1000, "refresh": 1}
     return Threshold(ThresholdOptions(kind="histogram", **settings | changes))
 
@@ -69,7 +69,7 @@ def test_percentile_is_that_of_the_scores_kept(number: int) -> None:
 
 
 def test_scores_far_below_the_largest_count_as_its_48th_part() -> None:
-    """What lies further below the largest score than REACH is taken for 1 / REACH of it, until that is forgotten."""
+    """Scores below 1 / REACH of the largest score count as that, until the largest score is dropped."""
     scores = np.array([1.0] * 10 + [1000.0] + [1.0] * 120, np.float32)
     assert percentile(filled(80, scores[:11]), 11, 50) == pytest.approx(1000 / REACH, rel=2 * ERROR)
     assert percentile(filled(80, scores), len(scores), 50) == pytest.approx(1, rel=ERROR)
@@ -130,7 +130,7 @@ def test_state_that_does_not_fit_is_refused(change: Any, message: str) -> None:
 
 
 def test_a_state_of_rings_is_no_state_of_histograms() -> None:
-    """Neither kind goes on from what the other saved."""
+    """Each kind refuses the other's state."""
     ring = Threshold(ThresholdOptions(percentile=50, margin=1, memory=80, warm=1, clip=2, refresh=1))
     for one, other in ((ring, threshold()), (threshold(), ring)):
         with pytest.raises(ValueError, match="is missing"):

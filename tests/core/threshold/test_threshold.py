@@ -29,7 +29,7 @@ def near(kind: str, values: Any) -> Any:
 
 
 def threshold(**changes: Any) -> Threshold:
-    """A stage whose limit is the median of the last 8 scores, computed anew before each score."""
+    """A stage whose limit is the median of the last 8 scores, renewed before each score."""
     settings = {"percentile": 50, "margin": 1.0, "memory": 8, "warm": 3, "clip": 2.0, "refresh": 1}
     return Threshold(ThresholdOptions(**settings | changes))
 
@@ -42,7 +42,7 @@ def feed(stage: Threshold, scores: npt.ArrayLike, *, assets: npt.ArrayLike = 0) 
 
 @KINDS
 def test_limit_is_borrowed_until_warm(kind: str) -> None:
-    """Before `warm` scores the limit is the model's own quantile, from then on the asset's percentile."""
+    """Before `warm` scores the limit is the model's own quantile, after that the asset's percentile."""
     part = feed(threshold(kind=kind, percentile=75), [0.1, 0.2, 0.3, 0.4])
     assert part.threshold.tolist() == near(kind, [0.6, 0.6, 0.6, 0.25])
     assert part.warm.tolist() == [False, False, False, True]
@@ -72,7 +72,7 @@ def test_only_scores_above_the_limit_are_anomalous(kind: str) -> None:
 
 @KINDS
 def test_a_score_is_held_against_the_limit_before_it_entered(kind: str) -> None:
-    """The limit given with a score knows only the scores before it."""
+    """The limit of a score depends on earlier scores only."""
     part = feed(threshold(kind=kind, percentile=100), [0.1, 0.1, 0.1, 0.15, 0.1])
     assert part.threshold[3:].tolist() == near(kind, [0.1, 0.15])
 
@@ -94,7 +94,7 @@ def test_ring_forgets_what_is_older_than_memory() -> None:
 
 @KINDS
 def test_base_stands_until_it_is_due(kind: str) -> None:
-    """Between two multiples of `refresh` the last base stands."""
+    """Between two multiples of `refresh` the base does not change."""
     part = feed(threshold(kind=kind, percentile=100, refresh=4), [0.1, 0.1, 0.1, 0.15, 0.2, 0.1, 0.1, 0.1, 0.1])
     assert part.threshold[3:].tolist() == near(kind, [0.1, 0.15, 0.15, 0.15, 0.15, 0.2])
 
@@ -149,7 +149,7 @@ def test_assets_do_not_share_a_ring(kind: str) -> None:
 
 @KINDS
 def test_an_empty_batch_changes_nothing(kind: str) -> None:
-    """No scores give no limits and leave no trace."""
+    """An empty batch has no limits and changes nothing."""
     stage = threshold(kind=kind)
     part = feed(stage, [])
     assert (len(part.threshold), len(part.anomalous), len(part.warm)) == (0, 0, 0)
@@ -198,7 +198,7 @@ def test_rebase_leaves_assets_in_warm_up_borrowing(kind: str) -> None:
 
 
 def test_rebase_takes_the_higher_of_two_candidates() -> None:
-    """A score at or below several equal old quantiles is carried over by the largest of their counterparts."""
+    """A score at or below several equal old quantiles is converted by the largest of their counterparts."""
     stage = threshold(memory=2, warm=2)
     feed(stage, [0.5, 0.25])
     stage.rebase(np.full(len(LEVELS), 0.5, np.float32), CALIBRATION)
@@ -228,7 +228,7 @@ def test_rebase_survives_quantiles_that_do_not_ascend(old: Floats, new: Floats) 
 
 @KINDS
 def test_a_lower_warm_takes_what_a_state_holds(kind: str) -> None:
-    """An asset that by a lower `warm` has given enough scores goes on with the percentile of those."""
+    """With a lower `warm`, an asset that has enough scores uses their percentile at once."""
     before, stage, always = (threshold(kind=kind, warm=warm) for warm in (6, 3, 3))
     feed(before, [0.1, 0.3, 0.2, 0.4])
     feed(always, [0.1, 0.3, 0.2, 0.4])
@@ -240,7 +240,7 @@ def test_a_lower_warm_takes_what_a_state_holds(kind: str) -> None:
 
 @KINDS
 def test_state_is_a_copy(kind: str) -> None:
-    """Neither going on nor another stage that loaded it changes a saved state."""
+    """A saved state is changed neither by its stage nor by a stage that loaded the state."""
     stage = threshold(kind=kind)
     feed(stage, [0.1, 0.2, 0.3, 0.4])
     state = stage.save_state()
@@ -271,7 +271,7 @@ def test_state_is_a_copy(kind: str) -> None:
     ],
 )
 def test_state_that_does_not_fit_is_refused_whole(change: dict[str, Any], message: str) -> None:
-    """A wrong state raises ValueError that says what is wrong, and the stage stays as it was."""
+    """A wrong state raises ValueError with array, value and expectation, and the stage does not change."""
     full = threshold()
     feed(full, [0.1, 0.2, 0.3, 0.4, 0.5], assets=[0, 0, 0, 0, 1])
     state = {name: array for name, array in (full.save_state() | change).items() if array is not None}

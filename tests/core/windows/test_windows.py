@@ -272,7 +272,7 @@ def test_assets_are_admitted_up_to_a_limit() -> None:
 
 
 def test_a_state_of_more_assets_than_allowed_goes_on_without_new_ones() -> None:
-    """With `max_assets` lowered under what a state holds, known assets go on and new ones are refused and counted."""
+    """With `max_assets` below the number of saved assets, these continue, and new ones are refused and counted."""
     before, stage = windows("p", length=1), windows("p", length=1, max_assets=2)
     before.push(one_each(list("abcd")))
     stage.load_state(before.save_state())
@@ -376,7 +376,7 @@ def test_state_is_a_copy() -> None:
 
 
 def test_state_holds_every_count() -> None:
-    """Counts go on from where they were saved."""
+    """Counts continue from the saved state."""
     stage, state = filled_state()
     other = windows("p", "q", length=3)
     other.load_state(state)
@@ -400,7 +400,7 @@ def test_state_holds_every_count() -> None:
     ],
 )
 def test_state_that_does_not_fit_is_refused_whole(change: dict[str, Any], message: str) -> None:
-    """A wrong state raises ValueError that says what is wrong, and the stage stays as it was."""
+    """A wrong state raises ValueError with array, value and expectation, and the stage does not change."""
     _, state = filled_state()
     state = {name: array for name, array in (state | change).items() if array is not None}
     stage = windows("p", "q", length=3)
@@ -418,7 +418,7 @@ def test_state_with_more_channels_than_allowed_is_refused() -> None:
 
 @pytest.mark.parametrize("cuts", [(), (1,), (2,), (1, 2)])
 def test_silence_counts_though_a_change_of_channels_left_nothing_open(cuts: tuple[int, ...]) -> None:
-    """An asset whose open steps were forgotten is passed by silence as any other is, however the stream is cut."""
+    """Silence also raises the frontier of an asset whose open steps were dropped, however the stream is cut."""
     stage = windows(idle=1)
     stage.push(readings((0, "a", "x", 0, 1.0), (1, "b", "x", 0, 1.0)))
     stage.set_channels([], frozen=False)
