@@ -101,7 +101,7 @@ class Rejected:
     stage: str  # "decode"
     field: str  # where in the message, e.g. "values.pressure"; empty if the message as a whole
     error: str  # class of the error, e.g. "WrongType"
-    reason: str  # a sentence: what was found and what was expected
+    reason: str  # a sentence: found and expected
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ A stage that keeps state per asset declares a table and holds a `Columns`:
     self._columns.clear(row)                # the row goes to another asset; rows that were never reserved are ignored
     self._columns.pick(source)              # other channels: column c becomes column source[c], -1 = a new one
 
-    state = self._columns.save(clock=np.array([7]))                    # what is no column of an asset is passed in
+    state = self._columns.save(clock=np.array([7]))                    # the other arrays of the table
     sizes = self._columns.check(state)      # raises ValueError; add the stage's own checks after it, before `load`
-    self._columns.load(state)               # what is no column of an asset is read from `state` by the stage
+    self._columns.load(state)               # the stage reads the other arrays from `state`
 
 An axis is a number or a name. "A" are rows, "C" channels, others are the stage's own. Arrays whose first axis is "A"
 are columns of assets. The others are only checked. The size of a named axis is given to `check`, or learned from the
@@ -166,7 +166,7 @@ def check_state(stage: str, state: State, table: Table, **sizes: int) -> dict[st
 
 
 def unfit(stage: str, name: str, found: object, expected: object) -> ValueError:
-    """Return the refusal of a state: which array, what it is, and what was expected."""
+    """Return the refusal of a state, with stage, array, found and expected."""
     return ValueError(f"state of {stage}: {name} is {found}, expected {expected}")
 
 
@@ -176,7 +176,7 @@ def pack(value: object) -> npt.NDArray[np.uint8]:
 
 
 def unpack(stage: str, name: str, packed: Array, kind: type[Kind]) -> Kind:
-    """Return what `pack` was given, a value of type `kind`. Raises ValueError if the array holds something else."""
+    """Return the value of type `kind` that `pack` has packed. Raises ValueError if the array holds anything else."""
     if packed.dtype != np.uint8:
         raise unfit(stage, name, f"{packed.dtype} {packed.shape}", "JSON as uint8")
     try:
@@ -186,7 +186,7 @@ def unpack(stage: str, name: str, packed: Array, kind: type[Kind]) -> Kind:
 
 
 def unpack_distinct(stage: str, name: str, packed: Array) -> list[str]:
-    """Return the names that `pack_names` was given. Raises ValueError if they are no names, or one occurs twice."""
+    """Return the names that `pack_names` has packed. Raises ValueError if these are no names, or one occurs twice."""
     try:
         names = unpack_names(packed)
     except ValueError as wrong:
@@ -203,7 +203,7 @@ def pack_names(names: Sequence[str]) -> npt.NDArray[np.uint8]:
 
 
 def unpack_names(packed: Array) -> list[str]:
-    """Return the names that `pack_names` was given. Raises ValueError if the array holds something else."""
+    """Return the names that `pack_names` has packed. Raises ValueError if the array holds anything else."""
     if packed.dtype != np.uint8:
         raise ValueError(f"names are {packed.dtype}, expected uint8")
     try:

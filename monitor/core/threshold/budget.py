@@ -154,7 +154,7 @@ class Budget:
         firing, since = columns["firing"][rows], columns["since"][rows]  # (n, M)
         end, height = ends[:, None], multiple[:, None]
 
-        # A gap ends what is pending. A state changes once the score has been on the other side for the whole delay.
+        # A gap ends a pending alarm. A state changes once the score has been on the other side for the whole delay.
         since[~firing & (end - columns["last"][rows][:, None] > self._gap_ms)] = NEVER
         crossed = np.where(firing, height < self._quiet, height > MARGINS)
         since = np.where(crossed, np.where(since == NEVER, end, since), NEVER)

@@ -32,11 +32,11 @@ BUCKETS = 160  # of a block: 2.6 kB per asset
 GROWTH = 1.05**0.5  # of one bucket to the next: the usual clip of 1.05 lifts a score by two, as fast as it lifts a ring
 ERROR = (GROWTH - 1) / (GROWTH + 1)  # 1.22 %
 REACH = GROWTH ** (BUCKETS - 1)  # 48
-LEAST_CLIP = 1.02  # a score clipped at less than 1 / (1 - ERROR) above the base would stay in its bucket for ever
+LEAST_CLIP = 1.02  # a score clipped at less than 1 / (1 - ERROR) above the base would never leave its bucket
 MOST_SCORES = BLOCKS * (2**16 - 1)  # what 16 bits can count in each block
 BYTES = BLOCKS * 2 * (BUCKETS + 1)  # of an asset
 TOGETHER = 64  # assets whose blocks are added up at once: 81 920 counts stay within a core's cache
-# Upper ends of all buckets there are; the first holds what is as good as 0, the last the largest float.
+# Upper ends of all buckets. The first bucket counts scores near 0, the last one contains the largest float.
 ENDS: Doubles = 1e-9 * GROWTH ** np.arange(np.ceil(np.log(LARGEST / 1e-9) / np.log(GROWTH)) + 1)
 VALUES: Doubles = ENDS * 2 / (1 + GROWTH)  # as far from the bucket's lower end as from its upper one, relatively
 

@@ -132,7 +132,7 @@ class Threshold:
         return np.maximum(count - (count - rows) % self._refresh, self._warm)
 
     def _enter(self, rows: Index, numbers: Times, scores: Floats) -> None:
-        """Enter `numbers[i]` scores of `rows[i]`, at most up to the row's next renewal, and renew what is due."""
+        """Enter `numbers[i]` scores of `rows[i]`, at most up to the row's next renewal, and renew due bases."""
         counts = self._columns["count"]
         self._scores.enter(rows, numbers, counts[rows], scores)
         counts[rows] += numbers

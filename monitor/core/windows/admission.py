@@ -1,9 +1,9 @@
 """Bounds how many new assets a partition admits: a token bucket by the time of the partition's own readings.
 
-A broken gateway, or anyone who may write to the topic, can invent names without end. The bucket bounds how fast such
-names fill the free rows. The bucket starts with the partition. Until the readings have moved on by an opening, as many
-assets are admitted as there is room for, so that a plant that is running already is admitted at once. After that the
-bucket refills by the minute and holds one minute's worth.
+A broken gateway, or any producer with access to the topic, can invent names without end. The bucket bounds how fast
+such names fill the free rows. The bucket starts with the partition. Until the readings have moved on by an opening, as
+many assets are admitted as there is room for, so that a plant that is running already is admitted at once. After that
+the bucket refills by the minute and holds one minute's worth.
 
 Guaranteed: all time is the readings' own and all arithmetic is of whole numbers, so admission is a function of the
 sequence of readings, and a replay admits the same assets.
