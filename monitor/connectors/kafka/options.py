@@ -1,9 +1,9 @@
-"""Which of librdkafka's options a configuration may pass through, and why not the others.
+"""librdkafka's options that a configuration must not set, each with the reason.
 
-Most options are a matter of the plant's network and brokers and go to the client as they are. The ones listed here
-would break a promise of docs/delivery.md, run code, show a secret, or say twice what a setting says once.
+Most options depend on the plant's network and brokers and go to the client as they are. The options listed here would
+break a promise of docs/delivery.md, run code, show a secret, or repeat a setting.
 
-No client library is imported here, so that a configuration can be checked without one.
+This module imports no client library, so that a configuration can be checked without one.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ _COMMITS = "offsets are committed by the checkpoint, after every output is ackno
 _ACKNOWLEDGED = "a record counts as written only when every in-sync replica has it, once and in order"
 _WAITS = "a record waits until it is acknowledged; how long a flush waits is delivery.flush_timeout_s"
 _SETTING = "there is a setting for it"
-_SECRET = "a secret has a setting of its own, which is never shown; options are"  # noqa: S105 - a reason
+_SECRET = "a secret has a setting of its own, which is never shown; options are shown"  # noqa: S105 - a reason
 _CODE = "it would load or run code"
 _TEST = "it replaces the brokers by imitations"
 
@@ -20,7 +20,7 @@ DENIED: Mapping[str, str] = {
     "bootstrap.servers": f"{_SETTING}: kafka.bootstrap_servers",
     "metadata.broker.list": f"{_SETTING}: kafka.bootstrap_servers",
     "group.id": f"{_SETTING}: source.group",
-    "auto.offset.reset": f"{_SETTING}: source.reset; an offset that is gone is reported, never passed over in silence",
+    "auto.offset.reset": f"{_SETTING}: source.reset; an offset that is gone is reported, never skipped silently",
     "enable.auto.commit": _COMMITS,
     "auto.commit.enable": _COMMITS,
     "auto.commit.interval.ms": _COMMITS,
@@ -64,7 +64,7 @@ DENIED: Mapping[str, str] = {
 
 
 def check_options(options: Mapping[str, object]) -> list[str]:
-    """What is wrong with these options, a sentence each that begins with the key and never shows a value."""
+    """Return the problems of these options, a sentence each that begins with the key and never shows a value."""
     problems = []
     for key, value in options.items():
         if key in DENIED:
