@@ -1,20 +1,21 @@
 """Fits the VAE on blocks of normal history and calibrates what its errors mean: Corpus -> Model.
 
-1. With an incumbent, blocks it finds clearly anomalous, and the worst share of the rest, are left out: neither a fault
-   too slow to alert nor one so long that its alert ended must become normal. A new normal far from the old one is for
-   a person to accept (`monitor train`).
+1. With an incumbent, blocks that it finds clearly anomalous, and the worst share of the rest, are left out: neither a
+   fault too slow to alert nor one so long that its alert ended must become normal. A new normal far from the old one is
+   for a person to accept (`monitor train`).
 2. Of every ten blocks of an asset two neighbours are held out. They cover the same modes and hours as the rest, yet
-   share no reading with it. Early stopping and the gate look at nothing else.
+   share no reading with it. Early stopping and the gate use nothing else.
 3. Scaling: statistics per asset (scaling.py). With an incumbent its scaling stays for the assets it knows, and only
-   new assets get a row: otherwise old and new scores would be on different scalings.
-4. AdamW with a warm-up and a cosine; the weight of the KL term rises from 0 to 1 over the first 30 % of the steps,
-   without which the latent collapses onto the prior before it carries anything (Bowman et al. 2016, arXiv:1511.06349).
-   For the first half the noise of every channel stays at 1, so that all channels count equally; then it is set to what
-   the likelihood asks for (the mean error: Rybkin et al. 2021, arXiv:2006.13202) and learned on. Learned from the
-   start, easy channels take the whole gradient, and a hard one is never learned (measured: docs/model.md).
+   new assets get a row: otherwise old and new scores would be on different scales.
+4. AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) with a warm-up and a cosine. The weight of the KL term rises from
+   0 to 1 over the first 30 % of the steps, without which the latent collapses onto the prior before it carries anything
+   (Bowman et al. 2016, arXiv:1511.06349). For the first half the noise of every channel stays at 1, so that all
+   channels count equally. Then it is set to the maximum of the likelihood (the mean error: Rybkin et al. 2021,
+   arXiv:2006.13202) and learned on. Learned from the start, easy channels take the whole gradient, and a hard one is
+   never learned (measured: docs/model.md).
    With an incumbent: its weights and noise as a start, a third of the steps, a quarter of the rate.
-5. Calibration on all normal windows, seen or not, as the tail of the scores needs every window there is; yet no
-   channel's usual error is below that of the held-out ones.
+5. Calibration on all normal windows, seen or not, as the tail of the scores needs every window there is. But no
+   channel's usual error is below that of the held-out windows.
 
 Seeded: the same corpus and recipe give the same weights on the same machine. It knows no clock and no process.
 """
@@ -28,6 +29,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from monitor.core.arrays import Doubles
 from monitor.core.fitting.corpus import Corpus, Cut, cut, held_out, reorder
 from monitor.core.fitting.profile import learn_profile
 from monitor.core.fitting.recipe import Recipe
@@ -36,7 +38,7 @@ from monitor.core.model.detector import scores, squared_errors
 from monitor.core.model.errors import channels_seen, newest, over_channels, recent_change, window_errors
 from monitor.core.model.forward import BATCH, Reconstruction
 from monitor.core.model.model import LEVELS, Calibration, Model
-from monitor.core.model.scaling import Doubles, Scaling, fit_scaling
+from monitor.core.model.scaling import Scaling, fit_scaling
 from monitor.core.model.vae import VAE
 from monitor.core.records import Floats, Times
 
@@ -46,8 +48,8 @@ LEAST_MEASURED = 0.05  # share of the steps in which a channel must have been me
 LEAST_ERROR = 1e-4  # of the calibration, scaled units: a hundredth of a deviation is no news in a constant channel
 MOST_CALIBRATED = 40_000  # windows; a second of forward passes, and 200 beyond the 99.5 % quantile
 ANOMALOUS = 2.0  # score by the incumbent: twice the edge of what its own clean windows showed
-CHECK_STEPS = 25  # between two looks at the held-out windows
-MOST_CHECKED = 1_000  # held-out windows looked at, a tenth of the fit's time; neighbours tell nearly the same
+CHECK_STEPS = 25  # between two checks of the held-out windows
+MOST_CHECKED = 1_000  # held-out windows checked, a tenth of the fit's time; neighbours say nearly the same
 NOISE_RATE = 10  # times the rate of the weights: log variances go to -5, which is 2500 steps of 2e-3
 _EQUAL = 0.5
 _KL_RISE = 0.3
@@ -58,7 +60,7 @@ Progress = Callable[[int, int, float], None]  # steps done, steps planned, loss 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A model, and how it came about."""
+    """A model, and the figures of its fit."""
 
     model: Model
     windows: int  # fitted on
@@ -67,35 +69,51 @@ class Fitted:
     loss: float  # on the held-out windows, per cell
 
 
-def prepare(corpus: Corpus, recipe: Recipe, incumbent: Model | None) -> Corpus:
-    """What of the corpus is fit to learn from and to judge the result by: step 1 above, no channel hardly measured.
+@dataclass(frozen=True, slots=True)
+class _Data:
+    """The windows of a corpus, and how they are scaled."""
 
-    Raises ValueError if nothing is left, or if it does not fit the incumbent.
+    train: Cut
+    check: Cut  # held out
+    scaling: Scaling
+    rows: Times  # (assets,) the scaling's rows of the corpus's assets
+
+
+def prepare(corpus: Corpus, recipe: Recipe, incumbent: Model | None) -> Corpus:
+    """Return the part of the corpus that is fit to learn from and to judge the result by (step 1 above).
+
+    Without an incumbent, channels that are hardly measured are left out. Raises ValueError if nothing is left, or if
+    the corpus does not fit the incumbent.
     """
     return _measured(corpus) if incumbent is None else _normal(corpus, recipe, incumbent)
 
 
 def fit(corpus: Corpus, recipe: Recipe, incumbent: Model | None, progress: Progress) -> Fitted:
-    """A model of a corpus that `prepare` gave. Raises ValueError if it does not suffice."""
-    held = held_out(corpus)
+    """Return a model of a corpus that `prepare` returned. Raises ValueError if the corpus does not suffice."""
+    held = held_out(corpus)  # 2
     train, check = cut(corpus.take(~held)), cut(corpus.take(held))
     if not len(train) or not len(check):
         raise ValueError(f"{len(corpus)} blocks of history give no windows to fit on, or none to hold out")
-    scaling = _scaling(corpus.take(~held), incumbent)
-    rows = scaling.rows(corpus.assets)
-    architecture = _architecture(corpus, recipe) if incumbent is None else incumbent.architecture
-    network, steps, loss = _optimise(train, check, scaling, rows, architecture, recipe, incumbent, progress)
+
+    scaling = _scaling(corpus.take(~held), incumbent)  # 3
+    data = _Data(train, check, scaling, scaling.rows(corpus.assets))
+
+    architecture = _architecture(corpus, recipe) if incumbent is None else incumbent.architecture  # 4
+    network, steps, loss = _optimise(data, architecture, recipe, incumbent, progress)
     network.eval()
-    calibration = calibrate(network, cut(corpus), check, scaling, rows)
-    weights = {name: tensor.numpy().copy() for name, tensor in network.state_dict().items()}
+
+    calibration = calibrate(network, cut(corpus), check, scaling, data.rows)  # 5
     profile = incumbent.profile if incumbent is not None else None
-    model = Model(architecture, corpus.channels, scaling, calibration, weights, "", profile or learn_profile(corpus))
+    profile = profile or learn_profile(corpus)
+
+    weights = {name: tensor.numpy().copy() for name, tensor in network.state_dict().items()}
+    model = Model(architecture, corpus.channels, scaling, calibration, weights, "", profile)
     model.check()
     return Fitted(model, len(train), len(check), steps, loss)
 
 
 def held_out_loss(network: VAE, check: Cut, scaling: Scaling, rows: Times) -> float:
-    """Mean negative evidence lower bound per cell over windows of `check`, always with the same noise."""
+    """Return the mean negative evidence lower bound per cell over windows of `check`, always with the same noise."""
     noise = torch.Generator().manual_seed(0)
     index = check.spread(MOST_CHECKED)
     total = 0.0
@@ -109,22 +127,28 @@ def held_out_loss(network: VAE, check: Cut, scaling: Scaling, rows: Times) -> fl
 
 
 def scaled(windows: Cut, index: Times, scaling: Scaling, rows: Times) -> tuple[torch.Tensor, torch.Tensor]:
-    """Windows as the network sees them; `rows` (assets,) are the scaling's rows of the corpus's assets."""
+    """Return the windows at `index` (m,) in scaled units and where they are observed, (m, C, L) each.
+
+    `rows` (assets,) are the scaling's rows of the corpus's assets.
+    """
     values, observed, asset = windows.take(index)
     return torch.from_numpy(scaling.forward(values, rows[asset])), torch.from_numpy(observed)
 
 
 def calibrate(network: VAE, windows: Cut, check: Cut, scaling: Scaling, rows: Times) -> Calibration:
-    """What clean windows show: error and move per channel, edges of the horizons and the level, quantiles of the score.
+    """Return error and move per channel, edges of the horizons and the level, and quantiles of the score.
 
-    A channel's error is not below that of the held-out windows `check`: of a short history the network remembers what
-    it was fitted on, and a channel whose usual error came out too small would outvote the others.
+    All are those of clean windows. A channel's error is not below that of the held-out windows `check`: of a short
+    history the network remembers the windows it was fitted on, and a channel whose usual error came out too small
+    would outvote the others.
     """
     index, one = windows.spread(MOST_CALIBRATED), np.ones(windows.rows.shape[1], np.float32)
     parts, seen, moved = [], [], []
     reconstruction = Reconstruction.of(network)
     error, cells = np.zeros(len(one)), np.zeros(len(one))
-    for begin in range(0, len(index), BATCH):  # all at once they would not fit into a cache, nor always into memory
+
+    # All windows at once would not fit into a cache, nor always into memory.
+    for begin in range(0, len(index), BATCH):
         values, observed, asset = windows.take(index[begin : begin + BATCH])
         x = scaling.forward(values, rows[asset])
         _, squared = squared_errors(reconstruction, x, observed)
@@ -133,8 +157,10 @@ def calibrate(network: VAE, windows: Cut, check: Cut, scaling: Scaling, rows: Ti
         parts.append(window_errors(x, squared, observed, one))
         seen.append(channels_seen(observed))
         moved.append(recent_change(x, observed, newest(windows.length)))
+
     usual = np.maximum(_mean(error, cells), mean_error(network, check, scaling, rows))  # (C,)
     move = np.maximum(np.concatenate(moved).mean(0, dtype=np.float64), LEAST_ERROR).astype(np.float32)
+
     whole = np.concatenate(parts)
     whole[:, :-1] /= usual  # all but the level
     levels = over_channels(whole, np.concatenate(seen))  # (n, H + 1)
@@ -144,23 +170,24 @@ def calibrate(network: VAE, windows: Cut, check: Cut, scaling: Scaling, rows: Ti
 
 
 def mean_error(network: VAE, windows: Cut, scaling: Scaling, rows: Times) -> Floats:
-    """Mean squared error per channel (C,) over at most MOST_CHECKED windows, scaled units."""
+    """Return the mean squared error per channel (C,) over at most MOST_CHECKED windows, scaled units."""
     x, observed = scaled(windows, windows.spread(MOST_CHECKED), scaling, rows)
     _, error = squared_errors(Reconstruction.of(network), x.numpy(), observed.numpy())
     return _mean(error.sum((0, 2), dtype=np.float64), observed.numpy().sum((0, 2)))
 
 
 def _mean(error: Doubles, cells: npt.NDArray[np.number]) -> Floats:
-    """Mean error per channel (C,) of as many cells, at least LEAST_ERROR."""
+    """Return the mean error per channel (C,) over `cells` (C,) cells, at least LEAST_ERROR."""
     result: Floats = np.maximum(error / np.maximum(1, cells), LEAST_ERROR).astype(np.float32)
     return result
 
 
 def _measured(corpus: Corpus) -> Corpus:
-    """The corpus without the channels that are measured too rarely to learn from. Raises ValueError if none is left."""
+    """Return the corpus without channels that are measured too rarely. Raises ValueError if none is left."""
     part = corpus.take(~held_out(corpus))
     if not len(part):
         raise ValueError(f"{len(corpus)} blocks of history give no windows to fit on")
+
     share = part.observed.mean((0, 2))  # (C,)
     channels = tuple(name for name, seen in zip(corpus.channels, share, strict=True) if seen >= LEAST_MEASURED)
     if not channels:
@@ -170,13 +197,16 @@ def _measured(corpus: Corpus) -> Corpus:
 
 
 def _normal(corpus: Corpus, recipe: Recipe, incumbent: Model) -> Corpus:
-    """The corpus in the incumbent's channels, without the blocks it scores highest."""
+    """Return the corpus in the incumbent's channels, without the blocks that the incumbent scores highest."""
     if incumbent.architecture.length != corpus.values.shape[2]:
-        raise ValueError(f"the model has windows of {incumbent.architecture.length} steps, not of the history's length")
+        found = f"{corpus.values.shape[2]} steps"
+        raise ValueError(f"windows of the history have {found}, those of the model {incumbent.architecture.length}")
     values, observed = reorder(corpus.values, corpus.observed, corpus.channels, incumbent.channels)
     corpus = Corpus(incumbent.channels, corpus.assets, corpus.step_ms, corpus.asset, corpus.end, values, observed)
+
+    # The incumbent cannot judge assets that it does not know.
     score = scores(incumbent, values, observed, incumbent.scaling.rows(corpus.assets)[corpus.asset])
-    known = np.isin(corpus.assets, incumbent.scaling.assets)[corpus.asset]  # of the others it cannot judge
+    known = np.isin(corpus.assets, incumbent.scaling.assets)[corpus.asset]
     limit = np.quantile(score[known], 1 - recipe.worst) if known.any() else ANOMALOUS
     return corpus.take(~known | (score <= min(ANOMALOUS, float(limit))))
 
@@ -191,6 +221,8 @@ def _scaling(corpus: Corpus, incumbent: Model | None) -> Scaling:
     fresh = fit_scaling(by_asset, LEAST_ROWS)
     if incumbent is None:
         return fresh
+
+    # The class row stays the last one.
     old = incumbent.scaling
     added = [number for number, name in enumerate(fresh.assets) if name not in old.assets]
     return Scaling(
@@ -205,37 +237,35 @@ def _architecture(corpus: Corpus, recipe: Recipe) -> Architecture:
     return Architecture(len(corpus.channels), L, recipe.hidden, recipe.latent, recipe.layers, recipe.kernel)
 
 
-def _optimise(  # noqa: PLR0917 - one call, in the order of the text above
-    train: Cut,
-    check: Cut,
-    scaling: Scaling,
-    rows: Times,
-    architecture: Architecture,
-    recipe: Recipe,
-    incumbent: Model | None,
-    progress: Progress,
+def _optimise(
+    data: _Data, architecture: Architecture, recipe: Recipe, incumbent: Model | None, progress: Progress
 ) -> tuple[VAE, int, float]:
-    """The network at its best on the held-out windows, the steps done, and that loss."""
+    """Return the network at its best on the held-out windows, the number of steps done, and that loss."""
     network = _start(architecture, recipe.seed, incumbent)
     steps = recipe.steps if incumbent is None else max(1, recipe.steps // _FEWER_STEPS)
     equal = int(_EQUAL * steps) if incumbent is None else 0
     optimizer = _optimizer(network, recipe.learning_rate / (1 if incumbent is None else _LOWER_RATE))
     draw, noise = np.random.default_rng(recipe.seed), torch.Generator().manual_seed(recipe.seed)
     best, lowest, since = network.state_dict(), math.inf, 0
+
     for step in range(1, steps + 1):
         _set_rates(optimizer, step, steps, equal)
-        x, observed = scaled(train, draw.integers(len(train), size=recipe.batch), scaling, rows)
+        x, observed = scaled(data.train, draw.integers(len(data.train), size=recipe.batch), data.scaling, data.rows)
         weight = 1.0 if incumbent is not None else min(1.0, step / (_KL_RISE * steps))
+
         optimizer.zero_grad()
         network.loss(x, observed, weight, noise).mean().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimizer.step()
+
+        # From here on losses are on another scale, so earlier ones do not count.
         if step == equal:
-            _measure_noise(network, train, scaling, rows)
-            lowest, since = math.inf, 0  # another ruler from here on
+            _measure_noise(network, data)
+            lowest, since = math.inf, 0
         if step % CHECK_STEPS and step < steps:
             continue
-        loss = held_out_loss(network, check, scaling, rows)
+
+        loss = held_out_loss(network, data.check, data.scaling, data.rows)
         progress(step, steps, loss)
         since += 1
         if loss < lowest:
@@ -243,6 +273,7 @@ def _optimise(  # noqa: PLR0917 - one call, in the order of the text above
             best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         if since >= recipe.patience and step > equal:
             break
+
     if not math.isfinite(lowest):
         raise ValueError("the loss on the held-out windows was never finite")
     network.load_state_dict(best)
@@ -250,20 +281,20 @@ def _optimise(  # noqa: PLR0917 - one call, in the order of the text above
 
 
 def _set_rates(optimizer: torch.optim.Optimizer, step: int, steps: int, equal: int) -> None:
-    """A warm-up of 20 steps, then a cosine down to a twentieth; none for the noise while channels count equally."""
+    """Set a warm-up of 20 steps, then a cosine down to a twentieth; 0 for the noise while channels count equally."""
     share = min(1.0, step / 20) * (0.05 + 0.475 * (1 + math.cos(math.pi * step / steps)))
     for group in optimizer.param_groups:
         group["lr"] = 0.0 if group["of_noise"] and step <= equal else group["rate"] * share
 
 
-def _measure_noise(network: VAE, train: Cut, scaling: Scaling, rows: Times) -> None:
-    """Set the log variances to where the likelihood is highest for the reconstruction as it is: the mean error."""
+def _measure_noise(network: VAE, data: _Data) -> None:
+    """Set the log variances to the maximum of the likelihood for the current reconstruction: the mean error."""
     with torch.no_grad():
-        network.noise.copy_(torch.from_numpy(np.log(mean_error(network, train, scaling, rows))))
+        network.noise.copy_(torch.from_numpy(np.log(mean_error(network, data.train, data.scaling, data.rows))))
 
 
 def _optimizer(network: VAE, rate: float) -> torch.optim.Optimizer:
-    """AdamW; it moves a parameter by about `rate` a step, which is too slow for the log variance of the noise."""
+    """Return AdamW. It moves a parameter by about `rate` a step, which is too slow for the noise's log variance."""
     weights = [parameter for name, parameter in network.named_parameters() if name != "noise"]
     groups = [
         {"params": weights, "rate": rate, "of_noise": False, "weight_decay": 1e-4},

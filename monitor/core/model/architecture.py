@@ -1,4 +1,4 @@
-"""Sizes of the network, which determine the shape of every weight. Known without torch: settings check them."""
+"""Sizes of the network, which determine the shape of every weight. Known without torch, so that settings can check."""
 
 from dataclasses import dataclass
 
@@ -27,12 +27,12 @@ class Architecture:
 
     @property
     def shortest(self) -> int:
-        """Steps that are left of a window after the last layer of the encoder."""
+        """Return how many steps of a window are left after the last layer of the encoder."""
         steps: int = self.length // 2**self.layers
         return steps
 
     def weight_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shape of every weight by its name in `vae.VAE`. A test holds the two together."""
+        """Return the shape of every weight by its name in `vae.VAE`. A test compares the two."""
         shapes: dict[str, tuple[int, ...]] = {}
 
         def layer(name: str, *weight: int) -> None:

@@ -1,13 +1,13 @@
 """From windows to scores: scale, reconstruct, compare, calibrate.
 
-Score of a window. Squared error per cell, divided by the channel's mean error on clean windows (a channel that is
-always hard to reconstruct must not outvote the others), averaged over observed cells of the last h steps and then over
-channels, for each horizon h; beside them the level, the squared mean of each channel over the window, averaged over
-channels. Each is divided by its own limit on clean windows and the largest wins: short horizons see a spike at once,
-the whole window sees a slow drift, the level sees what lies far off yet is reconstructed well, and none hides the
-others. 1.0 is thus the edge of what clean windows showed, whatever the asset.
+Score of a window: the squared error per cell is divided by the channel's mean error on clean windows, since a channel
+that is always hard to reconstruct must not outvote the others. It is averaged over observed cells of the last h steps
+and then over channels, for each horizon h. In addition there is the level: the squared mean of each channel over the
+window, averaged over channels. Each of these is divided by its own limit on clean windows, and the largest wins. Short
+horizons see a spike at once, the whole window sees a slow drift, the level sees a window that lies far off yet is
+reconstructed well, and none hides the others. So 1.0 is the edge of what clean windows showed, for every asset.
 
-Scores do not depend on which windows share a batch: see reconstruct.py.
+Scores do not depend on which windows share a batch: see forward.py.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,10 @@ FORESEEN = 10.0  # times its usual error a channel usually moves: 70 to 79 on th
 
 
 def squared_errors(network: Reconstruction, x: Floats, observed: Bools) -> tuple[Floats, Floats]:
-    """Reconstruction (B, C, L) from the latent mean, and squared error per cell (B, C, L), 0 where not observed."""
+    """Return the reconstruction from the latent mean, and the squared error per cell, 0 where not observed.
+
+    All are (B, C, L), in scaled units.
+    """
     reconstruction = network.reconstruct(x, observed)
     error = x - reconstruction
     error *= error
@@ -45,15 +48,19 @@ def squared_errors(network: Reconstruction, x: Floats, observed: Bools) -> tuple
 
 
 def ratios(parts: Floats, observed: Bools, calibration: Calibration) -> Floats:
-    """How near each horizon and, last, the level is to its limit (B, H + 1); parts (B, H + 1, C) of `window_errors`."""
+    """Return the ratio (B, H + 1) of each horizon's error, and of the level (last), to its limit.
+
+    `parts` (B, H + 1, C) are the errors of `window_errors`.
+    """
     result: Floats = over_channels(parts, channels_seen(observed)) / calibration.limits
     return result
 
 
 def scores(model: Model, values: Floats, observed: Bools, rows: npt.NDArray[np.intp]) -> Floats:
-    """The score (B,) of windows (B, C, L) in the model's channels, of assets at `rows` (B,) of its scaling.
+    """Return the scores (B,) of windows (B, C, L) in the model's channels.
 
-    For training, where there are many: a few at a time, since all that is reckoned of them is five times as large.
+    `rows` (B,) are the rows of the windows' assets in the model's scaling. For training, where windows are many: they
+    are scored AT_ONCE at a time, since the arrays in between are five times as large.
     """
     network = Reconstruction.of(VAE.of(model))
     parts = [np.empty(0, np.float32)]
@@ -61,16 +68,16 @@ def scores(model: Model, values: Floats, observed: Bools, rows: npt.NDArray[np.i
         part = slice(begin, begin + AT_ONCE)
         x = model.scaling.forward(values[part], rows[part])
         _, error = squared_errors(network, x, observed[part])
-        read = window_errors(x, error, observed[part], model.calibration.error)
-        parts.append(ratios(read, observed[part], model.calibration).max(1))
+        errors = window_errors(x, error, observed[part], model.calibration.error)
+        parts.append(ratios(errors, observed[part], model.calibration).max(1))
     return np.concatenate(parts)
 
 
 def impute(network: Reconstruction, x: Floats, observed: Bools, masked: Bools) -> None:
-    """Put in the place of masked cells, in `x` (B, C, L), what the network makes of the others.
+    """Replace the masked cells of `x` (B, C, L) by their reconstruction from the other cells.
 
-    Left at 0, a missing channel raises the score of healthy windows; after ROUNDS of reconstructing from the last
-    reconstruction hardly so (docs/model.md).
+    With 0 in its place, a missing channel raises the score of healthy windows. After ROUNDS of reconstructing from the
+    last reconstruction it hardly does (docs/model.md).
     """
     place = np.flatnonzero(masked.any((1, 2)))
     part, unknown, known = x[place], masked[place], observed[place] | masked[place]
@@ -92,14 +99,16 @@ class Detector:
         self._foresees = float(np.median(model.calibration.move / model.calibration.error)) >= FORESEEN
 
     def score(self, windows: WindowBatch, names: Sequence[str], scalings: WindowScaling | None = None) -> ScoreBatch:
-        """Score windows whose `assets` index `names`. Their channels must be the model's, in its order.
+        """Return the scores of windows whose `assets` index `names`. Their channels must be the model's, in its order.
 
-        `scalings` may give windows of assets that the model does not know others than the class's.
+        `scalings` may scale windows of assets that the model does not know otherwise than the class.
         """
         (scaling, rows), x, reconstruction, error = self._reconstruct(windows, names, scalings)
         parts = window_errors(x, error, windows.observed, self.model.calibration.error)  # (B, H + 1, C)
         ratio = ratios(parts, windows.observed, self.model.calibration)  # (B, H + 1)
-        read = windows.observed if windows.masked is None else windows.observed | windows.masked  # shown all the same
+
+        # A masked reading does not count, and is shown nevertheless.
+        read = windows.observed if windows.masked is None else windows.observed | windows.masked
         newest_step = np.where(read[:, :, -1], windows.values[:, :, -1], np.nan).astype(np.float32)
         return ScoreBatch(
             score=ratio.max(1),
@@ -110,7 +119,7 @@ class Detector:
         )
 
     def expected(self, windows: WindowBatch, names: Sequence[str], scalings: WindowScaling | None = None) -> Floats:
-        """What the model expects at every step of the windows (B, C, L), in each channel's own unit."""
+        """Return the expected values (B, C, L) at every step of the windows, in each channel's own unit."""
         (scaling, rows), x, reconstruction, _ = self._reconstruct(windows, names, scalings)
         B, C, L = x.shape
         steps = reconstruction.transpose(0, 2, 1).reshape(B * L, C)
@@ -119,21 +128,24 @@ class Detector:
     def explain(
         self, window: WindowBatch, names: Sequence[str], scalings: WindowScaling | None = None
     ) -> tuple[ChannelShare, ...]:
-        """Channels of ONE window ranked by how much each is the cause of its score.
+        """Return the channels of ONE window ranked by how much each is the cause of its score.
 
-        Observed and expected are given at the step of the channel's largest error within the winning horizon: at the
-        newest step the cause may already be over.
+        Observed and expected values are those of the step of the channel's largest error within the winning horizon:
+        at the newest step the cause may already be over.
         """
         (scaling, rows), x, reconstruction, error = self._reconstruct(window, names, scalings)
         parts = window_errors(x, error, window.observed, self.model.calibration.error)
         winner = ratios(parts, window.observed, self.model.calibration).argmax(1)
+
         L = window.values.shape[2]
         part = self._causes(x, window.observed, parts, winner, newest(L))[0]  # (C,)
         if not part.any():  # nothing moved: a slow fault
             part = parts[0, winner[0]]
         share = part / max(float(part.sum()), 1e-12)
+
+        # The step of the largest error, within the window.
         h = (*horizons(L), L)[winner[0]]
-        worst = L - h + np.where(window.observed[0], error[0], -1.0)[:, -h:].argmax(1)  # (C,) step within the window
+        worst = L - h + np.where(window.observed[0], error[0], -1.0)[:, -h:].argmax(1)  # (C,)
         channel = np.arange(len(share))
         expected = scaling.inverse(reconstruction[:, channel, worst], rows)[0]
         spread = self._deviation * scaling.scale[rows[0]]
@@ -153,22 +165,24 @@ class Detector:
     def _reconstruct(
         self, windows: WindowBatch, names: Sequence[str], scalings: WindowScaling | None
     ) -> tuple[WindowScaling, Floats, Floats, Floats]:
-        """The scalings, scaled windows, their reconstruction, and error, (B, C, L) each."""
+        """Return the scalings, and scaled windows, reconstruction and squared error, (B, C, L) each."""
         if scalings is None:
             scalings = WindowScaling(self.model.scaling, self.model.scaling.rows(names)[windows.assets])
         x = scalings.scaling.forward(windows.values, scalings.rows)
         if windows.masked is None:
             return scalings, x, *squared_errors(self._reconstruction, x, windows.observed)
+
         impute(self._reconstruction, x, windows.observed, windows.masked)
         reconstruction, error = squared_errors(self._reconstruction, x, windows.observed | windows.masked)
         return scalings, x, reconstruction, error * windows.observed
 
     def _causes(self, x: Floats, observed: Bools, parts: Floats, winner: npt.NDArray[np.intp], steps: int) -> Floats:
-        """How much each channel is the cause (B, C), in units of what is usual for it.
+        """Return how much each channel is the cause (B, C), in units of what is usual for the channel.
 
-        By its part of the score in the horizon that won, if the network foresees how channels move: then a channel
-        that is reconstructed wrongly is one that does what the others do not explain. If it does not, an error says
-        little and spreads over all channels, and the cause is the one that has just moved: 0 for those that have not.
+        If the network foresees how channels move, the error in the winning horizon ranks: a channel that is
+        reconstructed wrongly does what the others do not explain. If it does not, an error says little and spreads
+        over all channels. Then the recent change ranks: the cause is the channel that has just moved, and channels
+        that have not have 0.
         """
         if self._foresees:
             part: Floats = np.take_along_axis(parts, winner[:, None, None], 1)[:, 0]

@@ -1,13 +1,14 @@
-"""The network as scoring uses it: windows in, what the mean of their latent says they should be out.
+"""The network as it scores: windows in, their reconstruction from the mean of the latent out.
 
-`VAE.encode` and `VAE.decode` are written for training, which needs gradients of the weights as they are kept. This is
+`VAE.encode` and `VAE.decode` are written for training, which needs gradients of the weights as they are stored. This is
 the same arithmetic on the same weights, laid out once per model instead of once per batch: channels last from the input
 to the last layer, both halves of a `Doubling` in one weight, and no log variance, which only training draws from. A
-test holds the two together. Where torch has oneDNN, a convolution and its GELU are computed in one, with the weights in
-oneDNN's own order, by operators that torch keeps for its compiler (docs/decisions/0008-forward.md says why).
+test compares the two. Where torch has oneDNN, a convolution and its GELU are computed in one operator, with the weights
+in oneDNN's own order. torch keeps these operators for its compiler (docs/decisions/0008-forward.md says why they are
+used, and how a torch without them is noticed).
 
-What a window gives does not depend on which windows share its batch: batches are padded to a multiple of PAD, below
-which the matrix kernels round differently (measured: 9e-8), and replay after a crash needs the same bits.
+A window's reconstruction does not depend on which windows share its batch: batches are padded to a multiple of PAD,
+below which the matrix kernels round differently (measured: 9e-8), and replay after a crash needs the same bits.
 """
 
 from dataclasses import dataclass
@@ -22,8 +23,8 @@ from monitor.core.model.vae import VAE, Doubling
 from monitor.core.records import Bools, Floats
 
 # Whether torch has oneDNN (on x86-64 and ARM it has), and in it the operators that compute both in one.
-_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-FUSED = _ONEDNN and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+FUSED = ONEDNN and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
 PAD = 16
 BATCH = 256  # windows per forward pass: 64 steps x 32 hidden channels x 256 stay within a core's cache
 
@@ -32,7 +33,7 @@ _Layer = tuple[Tensor, Tensor]  # weight, bias
 
 @dataclass(frozen=True, slots=True)
 class Reconstruction:
-    """A network for `reconstruct`; later changes of the network do not reach it."""
+    """A network laid out for `reconstruct`. Later changes of the network do not reach it."""
 
     architecture: Architecture
     down: tuple[_Layer, ...]  # (hidden, channels before, 1, kernel), channels last
@@ -43,34 +44,37 @@ class Reconstruction:
 
     @classmethod
     def of(cls, network: VAE, *, fused: bool = FUSED) -> "Reconstruction":
-        """From the weights as they are now; `fused` as FUSED."""
+        """Return the layout of a network's weights as they are now; `fused` as FUSED."""
         a = network.architecture
         with torch.no_grad():
-            # The network flattens features as (hidden, steps), here they lie as (steps, hidden).
+            # The network flattens features as (hidden, steps). Here they are (steps, hidden).
             mu = network.mu.weight.view(a.latent, a.hidden, -1).transpose(1, 2).reshape(a.latent, -1)
             wide, bias = (
                 tensor.view(a.hidden, a.shortest, -1).transpose(0, 1).reshape(a.hidden * a.shortest, -1)
                 for tensor in (network.widen.weight, network.widen.bias)
             )
+
+            down = tuple(
+                (_image(part.weight[:, :, None], 2, fused), _bias(part).clone())
+                for part in network.encoder
+                if isinstance(part, nn.Conv1d)
+            )
+            up = tuple(
+                (_image(part.both(), 1, fused), _bias(part).repeat(2))
+                for part in network.decoder
+                if isinstance(part, Doubling)
+            )
             return cls(
                 a,
-                tuple(
-                    (_image(part.weight[:, :, None], 2, fused), _bias(part).clone())
-                    for part in network.encoder
-                    if isinstance(part, nn.Conv1d)
-                ),
+                down,
                 (mu.contiguous(), network.mu.bias.clone()),
                 (wide.contiguous(), bias[:, 0].contiguous()),
-                tuple(
-                    (_image(part.both(), 1, fused), _bias(part).repeat(2))
-                    for part in network.decoder
-                    if isinstance(part, Doubling)
-                ),
+                up,
                 (network.reading.weight[None, :, :, 0].clone(), _bias(network.reading)[None, :, None].clone()),
             )
 
     def reconstruct(self, x: Floats, observed: Bools) -> Floats:
-        """Windows x (B, C, L) in scaled units, 0 where not observed -> what they should be (B, C, L)."""
+        """Return the reconstruction (B, C, L) of windows x (B, C, L), in scaled units; x is 0 where not observed."""
         B, C, L = x.shape
         result = np.empty_like(x)
         whole = bool(observed.all())
@@ -78,45 +82,53 @@ class Reconstruction:
             for start in range(0, B, BATCH):
                 part = x[start : start + BATCH]
                 n = len(part)
+
+                # The last column is the share of channels missing at each step, 1 in the padding.
                 steps = np.zeros((-(-n // PAD) * PAD, 1, L, C + 1), np.float32)
                 steps[:n, 0, :, :C] = part.transpose(0, 2, 1)
                 steps[n:, 0, :, C] = 1
                 if not whole:
                     steps[:n, 0, :, C] = 1 - observed[start : start + BATCH].mean(1, dtype=np.float32)
+
                 result[start : start + BATCH] = self._forward(torch.from_numpy(steps))[:n].numpy()
         return result
 
     def _forward(self, steps: Tensor) -> Tensor:
-        """Steps (B, 1, L, C + 1), of which the last column is the share of channels missing -> (B, C, L)."""
+        """Return windows (B, C, L) for steps (B, 1, L, C + 1)."""
         a, B = self.architecture, len(steps)
         features = steps.permute(0, 3, 1, 2)  # torch has channels last for images only: of height 1
         for layer in self.down:
             features = _convolved(features, layer, stride=2)
+
         z = linear(features.permute(0, 2, 3, 1).reshape(B, -1), *self.mu)
         features = gelu(linear(z, *self.widen)).view(B, 1, -1, a.hidden)
+
         for layer in self.up:
             both = _convolved(features.permute(0, 3, 1, 2), layer, stride=1)
             features = both.permute(0, 2, 3, 1).reshape(B, 1, -1, a.hidden)
+
         weight, bias = self.reading
         return torch.baddbmm(bias, weight.expand(B, -1, -1), features[:, 0].transpose(1, 2))
 
 
 def _image(weight: Tensor, stride: int, fused: bool) -> Tensor:
-    """A weight (out, in, 1, taps) with channels last or in oneDNN's own order, as a copy."""
+    """Return a copy of a weight (out, in, 1, taps) with channels last, or in oneDNN's own order."""
     copy = weight.detach().clone(memory_format=torch.channels_last)
     if not fused:
         return copy
+
     padding, size = [0, weight.shape[3] // 2], [BATCH, weight.shape[1], 1, 64]  # of an input; it may have another one
     packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(copy, padding, [1, stride], [1, 1], 1, size)  # noqa: SLF001
     return packed
 
 
 def _convolved(features: Tensor, layer: _Layer, *, stride: int) -> Tensor:
-    """Convolution and GELU: features (B, channels, 1, steps) -> (B, channels, 1, steps / stride)."""
+    """Return convolution and GELU: features (B, channels, 1, steps) -> (B, channels, 1, steps / stride)."""
     weight, bias = layer
     half = weight.shape[3] // 2
     if not weight.is_mkldnn:
         return gelu(conv2d(features, weight, bias, stride=(1, stride), padding=(0, half)))
+
     fused = torch.ops.mkldnn._convolution_pointwise  # noqa: SLF001 - see the head of this file
     result: Tensor = fused(features, weight, bias, [0, half], [1, stride], [1, 1], 1, "gelu", [], "none")
     return result

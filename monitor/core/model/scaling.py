@@ -1,12 +1,13 @@
-"""Per-asset, per-channel scaling into the units the model sees.
+"""Per-asset, per-channel scaling into the units that the network sees.
 
-Measured while planning: the scaling matters more for detection than the network. Three rules beyond mean and standard
-deviation: a channel that rarely moves is scaled by its range (its deviation is nearly zero and any move would look
-infinite); a constant channel gets a floor, a share of its level, so that the unit does not matter; and values are
-clipped smoothly at CLIP deviations, so that one absurd value does not drown the others but larger still scores higher.
+Measured while planning: the scaling matters more for detection than the network. There are three rules beyond mean and
+standard deviation. A channel that rarely moves is scaled by its range: its deviation is nearly zero, and any move would
+look infinite. A constant channel gets a floor, a share of its level, so that the unit does not matter. Values are
+clipped smoothly at CLIP deviations, so that one absurd value does not drown the others but a larger one still scores
+higher.
 
-An asset seen in training has its own row of statistics; any other asset of the class begins with the class row, which
-`newcomers` blends into its own.
+An asset seen in training has its own row of statistics. Any other asset of the class begins with the class row, which
+`new_assets` blends into the asset's own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,15 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from monitor.core.arrays import LARGEST, Doubles
 from monitor.core.records import Floats
 
 CLIP = 5.0  # deviations; tanh is within 1 % of linear up to 0.17 * CLIP and saturates beyond 2 * CLIP
 FLOOR = 0.02  # of the channel's level: below 2 % of its level a constant channel's first move is not yet news
 RARE = 0.02  # a channel is rarely moving if its 2 % and 98 % quantiles coincide
-
-LARGEST = float(np.finfo(np.float32).max)
-
-Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +33,14 @@ class Scaling:
     scale: Doubles  # (A + 1, C) > 0
 
     def rows(self, names: Sequence[str]) -> npt.NDArray[np.intp]:
-        """Row of each name (len(names),); the class row for assets unknown to the model."""
+        """Return the row (n,) of each of n names; of assets unknown to the model the class row."""
         known = {name: row for row, name in enumerate(self.assets)}
         return np.array([known.get(name, len(self.assets)) for name in names], np.intp)
 
     def forward(self, values: npt.NDArray[np.floating], rows: npt.NDArray[np.intp]) -> Floats:
-        """Values (B, C, L) of assets at `rows` (B,) in scaled units; NaN becomes 0, the center."""
+        """Return values (B, C, L) of assets at `rows` (B,) in scaled units; NaN becomes 0, the center."""
+        # Only the difference needs float64, where a level is large compared with the scale. The rest is faster without.
         z = np.empty(values.shape, np.float32)
-        # Only the difference needs float64, where a level is large beside the scale; the rest is half as dear without.
         np.subtract(values, self.center[rows, :, None], out=z, casting="same_kind")
         z /= (CLIP * self.scale[rows, :, None]).astype(np.float32)
         np.tanh(z, out=z)
@@ -51,21 +49,22 @@ class Scaling:
         return z
 
     def inverse(self, z: npt.NDArray[np.floating], rows: npt.NDArray[np.intp]) -> Floats:
-        """Scaled values (B, C) back in each channel's own unit; clipped a little inside the open interval of tanh."""
+        """Return scaled values (B, C) in each channel's own unit, clipped a little inside the open interval of tanh."""
         bounded = np.clip(z / CLIP, -0.999, 0.999)
         values: Doubles = CLIP * np.arctanh(bounded) * self.scale[rows] + self.center[rows]
         return np.clip(values, -LARGEST, LARGEST).astype(np.float32)
 
 
 def fit_scaling(rows_by_asset: Mapping[str, Floats], least: int) -> Scaling:
-    """Statistics of rows (n, C) per asset, NaN = not measured.
+    """Return the statistics of rows (n, C) per asset, NaN = not measured.
 
-    An asset with fewer than `least` rows gets no row of its own, and in its row a channel with fewer readings stands as
-    the class has it. Raises ValueError if a channel was never measured.
+    An asset with fewer than `least` rows gets no row of its own. In an asset's row, a channel with fewer readings has
+    the statistics of the class. Raises ValueError if a channel was never measured.
     """
     silent = np.logical_and.reduce([np.isnan(rows).all(0) for rows in rows_by_asset.values()])
     if silent.any():
         raise ValueError(f"channels {np.flatnonzero(silent).tolist()} have no readings to fit a scale on")
+
     class_center, class_scale = _pooled(list(rows_by_asset.values()))
     centers, scales, names = [], [], []
     for name, rows in sorted(rows_by_asset.items()):
@@ -79,7 +78,7 @@ def fit_scaling(rows_by_asset: Mapping[str, Floats], least: int) -> Scaling:
 
 
 def _pooled(parts: Sequence[Floats]) -> tuple[Doubles, Doubles]:
-    """`_statistics` of all rows of parts (n, C) as one; two channels at a time, as it takes ten times their memory."""
+    """Return `_statistics` of all rows of parts (n, C); two channels at a time, as it takes ten times their memory."""
     C = parts[0].shape[1]
     groups = np.array_split(np.arange(C), max(1, C // 2))
     found = [_statistics(np.concatenate([rows[:, group[0] : group[-1] + 1] for rows in parts])) for group in groups]
@@ -87,14 +86,16 @@ def _pooled(parts: Sequence[Floats]) -> tuple[Doubles, Doubles]:
 
 
 def _statistics(rows: Floats) -> tuple[Doubles, Doubles]:
-    """Center and scale (C,) of rows (n, C); 0 and FLOOR where a channel was not measured at all."""
+    """Return center and scale (C,) of rows (n, C); 0 and FLOOR where a channel was not measured at all."""
     x = rows.astype(np.float64)
     x[:, np.isnan(x).all(0)] = 0
     center, deviation = np.nanmean(x, 0), np.nanstd(x, 0)
     spread, level = np.nanmax(x, 0) - np.nanmin(x, 0), np.nanmax(np.abs(x), 0)
+
     low, high = np.nanquantile(x, [RARE, 1 - RARE], axis=0)
     rare = (high - low <= 1e-9 * level) & (spread > 0)
     scale = np.where(rare, np.maximum(deviation, spread), deviation)
-    floor = FLOOR * np.where(level > 0, level, 1.0)
+
     # A channel that moved at all keeps a far lower floor, 0.1 % of the constant one's: enough against division by 0.
+    floor = FLOOR * np.where(level > 0, level, 1.0)
     return center, np.maximum(scale, np.where(spread > 0, 1e-3 * floor, floor))

@@ -82,8 +82,8 @@ def test_progress_tells_steps_and_a_falling_loss() -> None:
 
 def test_training_stops_when_nothing_improves() -> None:
     """Without improvement on the held-out part training stops early and keeps the best weights."""
-    fitted = learn(corpus(), replace(FAST, learning_rate=0.1, steps=4000, patience=3))
-    assert fitted.steps < 4000
+    fitted = learn(corpus(), replace(FAST, learning_rate=0.1, steps=800, patience=3))
+    assert fitted.steps < 800
 
 
 def test_clean_windows_reach_the_edge_rarely() -> None:
@@ -99,7 +99,7 @@ def test_clean_windows_reach_the_edge_rarely() -> None:
 def test_a_usual_error_is_not_below_that_of_held_out_windows() -> None:
     """What the network could not learn by heart counts: the calibration has the larger of both errors per channel."""
     short = corpus(10 * L)
-    made = learn(short, replace(FAST, steps=2000, patience=1000)).model
+    made = learn(short, replace(FAST, patience=1000)).model
     rows_of = made.scaling.rows(short.assets)
     network = VAE.of(made)
     held = mean_error(network, cut(short.take(held_out(short))), made.scaling, rows_of)

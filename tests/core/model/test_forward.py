@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from monitor.core.model.architecture import Architecture
-from monitor.core.model.forward import BATCH, FUSED, Reconstruction
+from monitor.core.model.forward import BATCH, FUSED, ONEDNN, Reconstruction
 from monitor.core.model.vae import VAE
 
 SHAPES = [
@@ -60,6 +60,14 @@ def test_a_window_is_reconstructed_the_same_in_any_company(architecture: Archite
     whole = made.reconstruct(x, observed)
     for begin, end in ((0, 1), (7, 40), (100, 316), (BATCH - 3, len(x)), (len(x) - 1, len(x))):
         assert np.array_equal(made.reconstruct(x[begin:end], observed[begin:end]), whole[begin:end])
+
+
+@pytest.mark.skipif(not ONEDNN, reason="this torch is built without oneDNN")
+def test_torch_has_the_operators_that_scoring_uses() -> None:
+    """A torch that has taken the fused operators away, or changed their weights' layout, is noticed at the upgrade."""
+    assert FUSED, f"torch {torch.__version__} has no fused operators: scoring falls back to slower ones"
+    made = Reconstruction.of(network(SHAPES[0]))
+    assert all(weight.is_mkldnn for weight, _ in (*made.down, *made.up))
 
 
 def test_no_window_no_reconstruction() -> None:
