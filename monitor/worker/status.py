@@ -20,7 +20,7 @@ from monitor.worker.alert_charts import AlertChart
 from monitor.worker.partitions import PartitionState
 
 STATES = ("learning", "warming", "normal", "pending", "firing")
-_COUNTERS: dict[Count, tuple[str, dict[str, str]]] = {  # the stages' counts -> metric and labels
+COUNTERS: dict[Count, tuple[str, dict[str, str]]] = {  # the stages' counts -> metric and labels
     Count.READINGS: ("monitor_readings_total", {}),
     Count.READINGS_LATE: ("monitor_readings_dropped_total", {"reason": "late"}),
     Count.READINGS_DUPLICATE: ("monitor_readings_dropped_total", {"reason": "duplicate"}),
@@ -137,7 +137,7 @@ class MetricsRecorder:
 
         # Messages and the counts of the stages
         add("monitor_messages_total", len(messages))
-        for name, (metric, labels) in _COUNTERS.items():
+        for name, (metric, labels) in COUNTERS.items():
             add(metric, counts[name], **labels)
         self._refused_asset = outputs.refused_asset or self._refused_asset
         self._refused_readings += counts[Count.READINGS_REFUSED] + counts[Count.READINGS_FLOOD]

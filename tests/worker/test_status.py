@@ -9,13 +9,14 @@ import structlog
 
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.model.detector import Detector
-from monitor.core.records import Message, Outputs, Partition
+from monitor.core.records import Count, Message, Outputs, Partition
+from monitor.observe.metric_table import TABLE
 from monitor.observe.metrics import Metrics
 from monitor.service.wiring import make_daemon, make_observer
 from monitor.store.files import open_blobs
 from monitor.training.trainer import Status
 from monitor.worker.partitions import PartitionState
-from monitor.worker.status import STATES, Asset, MetricsRecorder, WorkerStatus, worker_status
+from monitor.worker.status import COUNTERS, STATES, Asset, MetricsRecorder, WorkerStatus, worker_status
 from tests.core.machines import STEP, L, model, rows
 from tests.rig import ORIGIN, READINGS, readings, settings
 
@@ -159,6 +160,15 @@ def test_what_passes_by_is_counted(held: PartitionState) -> None:
     assert metrics.total("monitor_windows_scored_total") == len(more.windows) > 0
     assert gauges(metrics, "monitor_readings_dropped_total")['{reason="late"}'] == 6
     assert gauges(metrics, "monitor_stage_seconds_total")['{stage="score"}'] > 0
+
+
+def test_every_count_of_the_stages_is_a_declared_metric() -> None:
+    """Each name that a stage counts by has a row in the table of metrics, with the reason among the label's values."""
+    assert COUNTERS.keys() == set(Count)
+    rows_by_name = {row.name: row for row in TABLE}
+    for metric, labels in COUNTERS.values():
+        assert rows_by_name[metric].labels.keys() == labels.keys()
+        assert all(value in rows_by_name[metric].labels[name] for name, value in labels.items())
 
 
 def test_what_is_muted_is_not_counted_as_new(held: PartitionState) -> None:

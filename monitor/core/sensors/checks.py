@@ -33,7 +33,7 @@ from monitor.core.sensors import mask
 from monitor.core.sensors.mask import CellMask, SensorFaults, join_faults
 from monitor.core.sensors.profile import SensorProfile
 from monitor.core.state import Column, Columns, Table, check_state, pack_names, unfit, unpack_distinct
-from monitor.core.windows.new_steps import Counts, NewSteps
+from monitor.core.windows.new_steps import NewSteps, StepCounts
 
 FAULTS = ("", "limits", "dropout", "frozen", "jump")  # by number; of several the first is named
 LIMITS, DROPOUT, FROZEN, JUMP = range(1, 5)
@@ -141,7 +141,7 @@ class Sensors:
 
     def _judge(self, windows: WindowBatch, steps: NewSteps) -> tuple[WindowBatch, SensorFaults | None]:
         """Do the same as `update` for windows of which no asset has a second run of steps."""
-        counts = Counts(steps, self._columns)
+        counts = StepCounts(steps, self._columns)
         marks = self._marks(steps, counts, windows)
 
         faults = None
@@ -164,7 +164,7 @@ class Sensors:
         self._columns.clear(row)
         self._mask.forget(row)
 
-    def _marks(self, steps: NewSteps, counts: Counts, windows: WindowBatch) -> _Marks:
+    def _marks(self, steps: NewSteps, counts: StepCounts, windows: WindowBatch) -> _Marks:
         frozen, dropped = counts.repeats >= self._rest, counts.silent >= self._hole
 
         machine_rest = np.zeros_like(frozen)
@@ -181,7 +181,7 @@ class Sensors:
         return _Marks(outside, dropped, frozen, self._jumps(steps, counts, windows), machine_rest)
 
     def _faults(
-        self, windows: WindowBatch, masked: Bools, steps: NewSteps, counts: Counts, marks: _Marks
+        self, windows: WindowBatch, masked: Bools, steps: NewSteps, counts: StepCounts, marks: _Marks
     ) -> SensorFaults:
         """Return the faults of each window at its newest step; `masked` (B, C, L)."""
         tail, back = steps.tail, np.argsort(steps.order)  # windows asset by asset, and back into their own order
@@ -224,7 +224,7 @@ class Sensors:
         kept = np.delete(np.arange(len(windows)), few)
         return result.take(kept), faults.take(kept)
 
-    def _with_machine(self, frozen: Bools, counts: Counts) -> Bools:
+    def _with_machine(self, frozen: Bools, counts: StepCounts) -> Bools:
         """Return where (T, C) a channel that seems `frozen` is at rest because the machine is."""
         rows = np.flatnonzero(frozen.any(1))
         judged = np.isfinite(self._rest)
@@ -251,7 +251,7 @@ class Sensors:
             found[part] = ((apart <= TOGETHER) & resting[part, None, :] & others).any(2)
         return found
 
-    def _jumps(self, steps: NewSteps, counts: Counts, windows: WindowBatch) -> Bools:
+    def _jumps(self, steps: NewSteps, counts: StepCounts, windows: WindowBatch) -> Bools:
         """Return where (T, C) a reading shows that the reading before it was a jump."""
         usual = self._profile.change
         with np.errstate(over="ignore"):
@@ -274,7 +274,7 @@ class Sensors:
         found[rows] &= sharp & (moved.sum(1) == 1)[:, None]
         return found
 
-    def _keep(self, steps: NewSteps, counts: Counts, marks: _Marks) -> None:
+    def _keep(self, steps: NewSteps, counts: StepCounts, marks: _Marks) -> None:
         """Write the state after the newest step of each asset."""
         last = steps.newest
         state = {

@@ -80,8 +80,8 @@ def _cuts(before: Index, after: Index) -> list[int]:
     return cuts
 
 
-class Counts:
-    """Counts along new steps, (T, C) each, that continue the columns `held` (A, C) of each asset."""
+class StepCounts:
+    """StepCounts along new steps, (T, C) each, that continue the columns `held` (A, C) of each asset."""
 
     def __init__(self, steps: NewSteps, held: Columns) -> None:
         self._steps = steps
