@@ -193,15 +193,15 @@ def snapshot_cost(assets: int, scores: int) -> dict[str, Any]:
         score = draw.lognormal(0, 0.3, assets).astype(np.float32)
         pipeline.threshold.update(rows, score, np.ones(len(LEVELS), np.float32))
     with tempfile.TemporaryDirectory() as name:
-        shelf = Snapshots(open_blobs(name), lambda _: None)
+        stored = Snapshots(open_blobs(name), lambda _: None)
         sizes: list[int] = []
 
         def write() -> None:
             state = pipeline.save_state()
-            sizes.append(shelf.save(Snapshot(partition, len(sizes), "", state, fingerprint(settings))))
+            sizes.append(stored.save(Snapshot(partition, len(sizes), "", state, fingerprint(settings))))
 
         def restore() -> None:
-            found = shelf.newest(partition, 10**9, fingerprint(settings))
+            found = stored.newest(partition, 10**9, fingerprint(settings))
             assert found is not None
             make_pipeline(settings, partition).load_state(found.state)
 

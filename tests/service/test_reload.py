@@ -25,7 +25,7 @@ from tests.core.machines import rows
 from tests.rig import READINGS, away, feed, published, put_model, readings, running, settings, until, values
 from tests.rig import committed as committed_offset
 from tests.service.reloading import Site
-from tests.worker.keeping import NEVER, Shelf, committed, process, same
+from tests.worker.managing import NEVER, ManagerRig, committed, process, same
 
 OTHER = {"threshold.margin": 30.0, "alerting.on_delay_s": 0.0}
 
@@ -151,8 +151,8 @@ def test_live_settings_out_of_range_are_refused() -> None:
         with_live(defaults, {"threshold.margin": 0.0})
 
 
-def shelf(path: Path, **overrides: object) -> Shelf:
-    return Shelf(path, settings(path, **overrides))
+def rig(path: Path, **overrides: object) -> ManagerRig:
+    return ManagerRig(path, settings(path, **overrides))
 
 
 def faulty() -> Any:
@@ -161,49 +161,49 @@ def faulty() -> Any:
     return readings(batch)
 
 
-def in_force(held: PartitionState) -> dict[str, float]:
-    return {key: value for key, value in held.pipeline.live.items() if key in OTHER}
+def in_force(state: PartitionState) -> dict[str, float]:
+    return {key: value for key, value in state.pipeline.live.items() if key in OTHER}
 
 
 def test_a_replay_uses_the_live_settings_of_its_snapshot(tmp_path: Path) -> None:
     """What is read again after a restart gives the very same alerts, though other settings are in force by now."""
     put_model(tmp_path)
     sent = faulty()
-    before = shelf(tmp_path)
-    held = before.keeper.assign(READINGS, None, NEVER)
-    process(held, sent[:400])
-    before.keeper.write_snapshot(committed(held))
-    whole = process(held, sent[400:])
+    before = rig(tmp_path)
+    state = before.manager.assign(READINGS, None, NEVER)
+    process(state, sent[:400])
+    before.manager.write_snapshot(committed(state))
+    whole = process(state, sent[400:])
     assert [alert.state for alert in whole.alerts] == ["firing"]
 
-    after = shelf(tmp_path, threshold__margin=30.0, alerting__on_delay_s=0.0)
-    again = after.keeper.assign(READINGS, 600, NEVER)
+    after = rig(tmp_path, threshold__margin=30.0, alerting__on_delay_s=0.0)
+    again = after.manager.assign(READINGS, 600, NEVER)
     assert in_force(again) == {"threshold.margin": 1.6, "alerting.on_delay_s": 3.0}
     assert same(process(again, sent[400:]), whole)
-    assert not after.keeper.up_to_date(again, None)
+    assert not after.manager.up_to_date(again, None)
 
 
 def test_live_settings_are_adopted_with_a_snapshot_that_names_them(tmp_path: Path) -> None:
     """At a checkpoint the live settings change together with a snapshot; the state and the model stay as they were."""
     version = put_model(tmp_path)
     sent = faulty()
-    first = shelf(tmp_path)
-    held = first.keeper.assign(READINGS, None, NEVER)
-    process(held, sent[:460])  # scores came since a percentile was computed: one computed too early would show
-    first.keeper.write_snapshot(committed(held))
-    before = held.pipeline.save_state()
+    first = rig(tmp_path)
+    state = first.manager.assign(READINGS, None, NEVER)
+    process(state, sent[:460])  # scores came since a percentile was computed: one computed too early would show
+    first.manager.write_snapshot(committed(state))
+    before = state.pipeline.save_state()
 
-    turned_to = shelf(tmp_path, threshold__margin=30.0, alerting__on_delay_s=0.0)
-    turned_to.keeper.adopt(held, held.pipeline.detector)
-    assert in_force(held) == OTHER
+    turned_to = rig(tmp_path, threshold__margin=30.0, alerting__on_delay_s=0.0)
+    turned_to.manager.adopt(state, state.pipeline.detector)
+    assert in_force(state) == OTHER
     assert turned_to.newest() == (460, version)
-    after = held.pipeline.save_state()
-    assert saved_live(after) == held.pipeline.live
+    after = state.pipeline.save_state()
+    assert saved_live(after) == state.pipeline.live
     assert {name for name in before if before[name].tobytes() != after[name].tobytes()} == {"live"}
-    whole = process(held, sent[460:])
+    whole = process(state, sent[460:])
     assert whole.thresholds is not None
 
-    again = first.keeper.assign(READINGS, 600, NEVER)  # another worker, not told yet
+    again = first.manager.assign(READINGS, 600, NEVER)  # another worker, not told yet
     assert in_force(again) == OTHER
     assert same(process(again, sent[460:]), whole)
 
@@ -211,45 +211,45 @@ def test_live_settings_are_adopted_with_a_snapshot_that_names_them(tmp_path: Pat
 def test_an_alarm_budget_is_taken_up_and_given_up(tmp_path: Path) -> None:
     """A budget that comes by a reload begins with nothing seen, is told in the log, and leaves nothing when it goes."""
     put_model(tmp_path)
-    held = shelf(tmp_path).keeper.assign(READINGS, None, NEVER)
-    process(held, faulty()[:460])
+    state = rig(tmp_path).manager.assign(READINGS, None, NEVER)
+    process(state, faulty()[:460])
     with structlog.testing.capture_logs() as lines:
-        shelf(tmp_path, alerting__alarms_per_day=5.0).keeper.adopt(committed(held), held.pipeline.detector)
+        rig(tmp_path, alerting__alarms_per_day=5.0).manager.adopt(committed(state), state.pipeline.detector)
     assert [line["asset_days"] for line in lines if line["event"] == "alarm budget forecast"] == [0.0]
-    process(held, faulty()[460:])
-    assert held.pipeline.save_state()["budget.alarms"].shape[0] == 2
-    shelf(tmp_path).keeper.adopt(committed(held), held.pipeline.detector)
-    assert not [name for name in held.pipeline.save_state() if name.startswith("budget.")]
+    process(state, faulty()[460:])
+    assert state.pipeline.save_state()["budget.alarms"].shape[0] == 2
+    rig(tmp_path).manager.adopt(committed(state), state.pipeline.detector)
+    assert not [name for name in state.pipeline.save_state() if name.startswith("budget.")]
 
 
 def test_no_live_settings_are_adopted_while_the_store_is_away(tmp_path: Path) -> None:
     """Without its snapshot a change waits, and the live settings stay as they are."""
     path = tmp_path / "store"
     put_model(path)
-    held = shelf(path).keeper.assign(READINGS, None, NEVER)
-    process(held, faulty()[:100])
-    other_settings = shelf(path, threshold__margin=30.0)
+    state = rig(path).manager.assign(READINGS, None, NEVER)
+    process(state, faulty()[:100])
+    other_settings = rig(path, threshold__margin=30.0)
     with away(path):
-        other_settings.keeper.adopt(committed(held), None)
-    assert held.pipeline.live["threshold.margin"] == 1.6
-    other_settings.keeper.adopt(held, None)
-    assert held.pipeline.live["threshold.margin"] == 30.0
+        other_settings.manager.adopt(committed(state), None)
+    assert state.pipeline.live["threshold.margin"] == 1.6
+    other_settings.manager.adopt(state, None)
+    assert state.pipeline.live["threshold.margin"] == 30.0
 
 
 @pytest.mark.parametrize("saved", [None, b'{"threshold.colour": 1}'])
 def test_a_snapshot_without_these_live_settings_fits(tmp_path: Path, saved: bytes | None) -> None:
     """A state saved without live settings, or with unknown ones, goes on with those in force."""
     version = put_model(tmp_path)
-    first = shelf(tmp_path, threshold__margin=30.0)
-    held = first.keeper.assign(READINGS, None, NEVER)
-    process(held, faulty()[:100])
-    state = held.pipeline.save_state()
-    assert set(saved_live(state)) == set(ADOPTED)
-    del state["live"]
+    first = rig(tmp_path, threshold__margin=30.0)
+    state = first.manager.assign(READINGS, None, NEVER)
+    process(state, faulty()[:100])
+    arrays = state.pipeline.save_state()
+    assert set(saved_live(arrays)) == set(ADOPTED)
+    del arrays["live"]
     if saved is not None:
-        state["live"] = np.frombuffer(saved, np.uint8)
-    first.keeper._snapshots.save(Snapshot(READINGS, 100, version, state, fingerprint(first.settings)))
-    again = shelf(tmp_path, threshold__margin=20.0).keeper.assign(READINGS, 100, NEVER)
+        arrays["live"] = np.frombuffer(saved, np.uint8)
+    first.manager._snapshots.save(Snapshot(READINGS, 100, version, arrays, fingerprint(first.settings)))
+    again = rig(tmp_path, threshold__margin=20.0).manager.assign(READINGS, 100, NEVER)
     assert again.next == 100
     assert again.pipeline.live["threshold.margin"] == 20.0
 
@@ -258,12 +258,12 @@ def test_a_snapshot_without_these_live_settings_fits(tmp_path: Path, saved: byte
 def test_senseless_live_settings_are_refused_with_their_snapshot(tmp_path: Path, saved: bytes) -> None:
     """A snapshot whose live settings are not numbers is rejected; the partition starts at the committed offset."""
     put_model(tmp_path)
-    first = shelf(tmp_path)
-    held = first.keeper.assign(READINGS, None, NEVER)
-    process(held, faulty()[:100])
-    state = {**held.pipeline.save_state(), "live": np.frombuffer(saved, np.uint8)}
-    first.keeper._snapshots.save(Snapshot(READINGS, 90, "", state, fingerprint(first.settings)))
-    again = first.keeper.assign(READINGS, 100, NEVER)
+    first = rig(tmp_path)
+    state = first.manager.assign(READINGS, None, NEVER)
+    process(state, faulty()[:100])
+    arrays = {**state.pipeline.save_state(), "live": np.frombuffer(saved, np.uint8)}
+    first.manager._snapshots.save(Snapshot(READINGS, 90, "", arrays, fingerprint(first.settings)))
+    again = first.manager.assign(READINGS, 100, NEVER)
     assert again.next == 100
     assert not again.pipeline.windows.assets
 

@@ -27,7 +27,7 @@ class _Counting(LocalBlobs):
         return super().read(name)
 
 
-class Shelf:
+class ManagerRig:
     """A store and a library on it."""
 
     def __init__(self, path: Path, length: int = L) -> None:
@@ -53,37 +53,37 @@ def damage(path: Path, version: str) -> None:
 
 def test_without_a_model_none_is_in_use(tmp_path: Path) -> None:
     """An empty store has no model, and one that is made current is found when the pointer is due."""
-    shelf = Shelf(tmp_path)
-    assert shelf.version() is None
+    rig = ManagerRig(tmp_path)
+    assert rig.version() is None
     version = put_model(tmp_path)
-    assert shelf.version() is None
-    shelf.clock.now += RECHECK_S
-    assert shelf.version() == version
+    assert rig.version() is None
+    rig.clock.now += RECHECK_S
+    assert rig.version() == version
 
 
 def test_the_pointer_is_read_again_now_and_then(tmp_path: Path) -> None:
     """A change by another process is found after RECHECK_S, and the store is not asked more often than that."""
     first = put_model(tmp_path)
-    shelf = Shelf(tmp_path)
-    assert shelf.version() == first
+    rig = ManagerRig(tmp_path)
+    assert rig.version() == first
     second = put_model(tmp_path, another())
     for _ in range(50):
-        shelf.clock.now += (RECHECK_S - 0.1) / 50
-        assert shelf.version() == first
-    assert shelf.blobs.looks == 1
-    shelf.clock.now += 0.2
-    assert shelf.version() == second
-    assert shelf.blobs.looks == 2
+        rig.clock.now += (RECHECK_S - 0.1) / 50
+        assert rig.version() == first
+    assert rig.blobs.looks == 1
+    rig.clock.now += 0.2
+    assert rig.version() == second
+    assert rig.blobs.looks == 2
 
 
 def test_a_model_made_current_here_is_in_use_at_once(tmp_path: Path) -> None:
     """What this process makes current it scores with at once, and so does every other one from its next look on."""
     first = put_model(tmp_path)
-    shelf, other = Shelf(tmp_path), Shelf(tmp_path)
-    assert (shelf.version(), other.version()) == (first, first)
-    second = shelf.models.put(*another().pack(), 10**12)
-    shelf.library.set_current(second)
-    assert (shelf.version(), other.version()) == (second, first)
+    rig, other = ManagerRig(tmp_path), ManagerRig(tmp_path)
+    assert (rig.version(), other.version()) == (first, first)
+    second = rig.models.put(*another().pack(), 10**12)
+    rig.library.set_current(second)
+    assert (rig.version(), other.version()) == (second, first)
     other.clock.now += RECHECK_S
     assert other.version() == second
 
@@ -91,95 +91,95 @@ def test_a_model_made_current_here_is_in_use_at_once(tmp_path: Path) -> None:
 def test_a_damaged_model_is_not_made_current(tmp_path: Path) -> None:
     """A version that cannot be loaded is refused, and the one in use stays so."""
     first = put_model(tmp_path)
-    shelf = Shelf(tmp_path)
-    second = shelf.models.put(*another().pack(), 10**12)
+    rig = ManagerRig(tmp_path)
+    second = rig.models.put(*another().pack(), 10**12)
     damage(tmp_path, second)
     with pytest.raises(ModelInvalid, match=second):
-        shelf.library.set_current(second)
-    assert shelf.version() == first
-    assert shelf.models.current() == first
+        rig.library.set_current(second)
+    assert rig.version() == first
+    assert rig.models.current() == first
 
 
 def test_a_damaged_current_model_is_passed_over(tmp_path: Path) -> None:
     """In place of a current model that is damaged the newest sound one is used, and the log says so once."""
-    models = Shelf(tmp_path).models
+    models = ManagerRig(tmp_path).models
     oldest, newer, current = (
         models.put(*made.pack(), 10**12 + 1000 * age) for age, made in enumerate((model(), another(), model()))
     )
     models.set_current(current)
     damage(tmp_path, current)
-    shelf = Shelf(tmp_path)
+    rig = ManagerRig(tmp_path)
     with structlog.testing.capture_logs() as lines:
         for _ in range(3):
-            assert shelf.version() == newer
-            shelf.clock.now += RECHECK_S
+            assert rig.version() == newer
+            rig.clock.now += RECHECK_S
     assert [line["model"] for line in lines] == [current]
     damage(tmp_path, newer)
-    assert Shelf(tmp_path).version() == oldest
+    assert ManagerRig(tmp_path).version() == oldest
 
 
 def test_a_store_with_nothing_but_damaged_models_has_none(tmp_path: Path) -> None:
     """If no model is sound there is none in use, so that a first one is trained."""
     damage(tmp_path, put_model(tmp_path))
-    assert Shelf(tmp_path).version() is None
+    assert ManagerRig(tmp_path).version() is None
 
 
 def test_a_model_for_windows_of_another_length_is_not_used(tmp_path: Path) -> None:
     """After a change of the window's length the old models are passed over, instead of failing at every window."""
     version = put_model(tmp_path)
-    shelf = Shelf(tmp_path, 2 * L)
+    rig = ManagerRig(tmp_path, 2 * L)
     with structlog.testing.capture_logs() as lines:
-        assert shelf.version() is None
+        assert rig.version() is None
     assert "was made for windows of 16 steps, here they have 32" in lines[0]["reason"]
     with pytest.raises(ModelInvalid):
-        shelf.library.detector(version)
-    assert Shelf(tmp_path).version() == version
+        rig.library.detector(version)
+    assert ManagerRig(tmp_path).version() == version
 
 
 def test_while_the_store_is_away_the_model_stays_in_use(tmp_path: Path) -> None:
     """An outage of the store changes no score; it is told, and the store is asked no more often than before."""
     path = tmp_path / "store"
     version = put_model(path)
-    shelf = Shelf(path)
-    assert shelf.version() == version
+    rig = ManagerRig(path)
+    assert rig.version() == version
     with away(path), structlog.testing.capture_logs() as lines:
         for _ in range(21):
-            shelf.clock.now += RECHECK_S / 10
-            assert shelf.version() == version
+            rig.clock.now += RECHECK_S / 10
+            assert rig.version() == version
     assert [line["event"] for line in lines] == ["current model not read"] * 2
-    assert shelf.blobs.looks == 3
+    assert rig.blobs.looks == 3
     second = put_model(path, another())
-    shelf.clock.now += RECHECK_S
-    assert shelf.version() == second
+    rig.clock.now += RECHECK_S
+    assert rig.version() == second
 
 
 def test_a_store_that_was_never_reached_is_no_empty_store(tmp_path: Path) -> None:
     """As long as nothing is known the caller hears that the store is away, since "no model" would start a training."""
     path = tmp_path / "store"
     version = put_model(path)
-    shelf = Shelf(path)
+    rig = ManagerRig(path)
     with away(path), pytest.raises(StoreUnavailable):
-        shelf.library.in_use()
-    assert shelf.version() == version
+        rig.library.in_use()
+    assert rig.version() == version
 
 
 def test_a_version_is_loaded_once(tmp_path: Path) -> None:
     """Whoever asks for a version gets the same detector, and its age with it."""
     version = put_model(tmp_path, fit(corpus(400), replace(FAST, steps=25), None, lambda *_: None).model)
-    shelf = Shelf(tmp_path)
-    assert shelf.library.detector(version) is shelf.library.in_use()
-    assert shelf.library.created_ms(version) == shelf.models.get(version).created_ms
+    rig = ManagerRig(tmp_path)
+    assert rig.library.detector(version) is rig.library.in_use()
+    assert rig.library.created_ms(version) == rig.models.get(version).created_ms
 
 
 def test_a_year_of_models_is_not_kept(tmp_path: Path) -> None:
     """Of many versions the KEPT asked for last stay in memory; an older one is loaded again when asked for."""
-    shelf = Shelf(tmp_path)
+    rig = ManagerRig(tmp_path)
     versions = []
     for number in range(KEPT + 3):
         limits = model().calibration.limits * np.float32(number + 1)
         made = replace(model(), calibration=replace(model().calibration, limits=limits))
         versions.append(put_model(tmp_path, made))
-        shelf.library.set_current(versions[-1])
-        shelf.library.detector(versions[0])
-    assert list(shelf.library._detectors) == [*versions[-KEPT + 1 :], versions[0]]
-    assert shelf.library.detector(versions[1]).model.version == versions[1]
+        rig.library.set_current(versions[-1])
+        rig.library.detector(versions[0])
+    assert list(rig.library._detectors) == [*versions[-KEPT + 1 :], versions[0]]
+    assert rig.library.detector(versions[1]).model.version == versions[1]

@@ -20,7 +20,7 @@ from monitor.worker.partitions import PartitionState
 from monitor.worker.status import MetricsRecorder, worker_status
 from tests.core.machines import CHANNELS, STEP, L, model, rows
 from tests.rig import ORIGIN, READINGS, settings
-from tests.worker.keeping import Shelf
+from tests.worker.managing import ManagerRig
 from tests.worker.test_status import LOG
 
 Sent = tuple[str, int, np.ndarray]  # asset, step, row
@@ -227,8 +227,8 @@ def test_who_was_refused_is_told_once_a_minute(tmp_path: Path) -> None:
 
 def test_nothing_is_shown_of_who_gave_way(tmp_path: Path) -> None:
     """The picture has the machines that are there now, and no ratio of another one; the history counts only these."""
-    shelf = Shelf(tmp_path, small(tmp_path))
-    held: PartitionState = shelf.keeper.assign(READINGS, None, 0.0)
+    rig = ManagerRig(tmp_path, small(tmp_path))
+    held: PartitionState = rig.manager.assign(READINGS, None, 0.0)
     held.pipeline.use(Detector(model()))
     sent = [message for message in shift() if message.timestamp < ORIGIN + 135 * STEP]
     held.remember(take(held.pipeline, sent))

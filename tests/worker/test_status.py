@@ -25,7 +25,7 @@ NOTHING = WorkerStatus("", Status(needed=100), (), 0)
 
 
 @pytest.fixture
-def held(tmp_path: Path) -> PartitionState:
+def state(tmp_path: Path) -> PartitionState:
     """A partition without a model, of which nothing was read."""
     wanted = settings(tmp_path, threshold__warm=200, alerting__on_delay_s=2.0, alerting__off_delay_s=5.0)
     blobs = open_blobs(wanted.store.url)
@@ -33,14 +33,14 @@ def held(tmp_path: Path) -> PartitionState:
     return daemon._partitions.assign(READINGS, None, 0.0)
 
 
-def push(held: PartitionState, batch: np.ndarray, first: int) -> Outputs:
-    outputs = held.process(readings(batch, first), ORIGIN + 10**9, lambda _: None)
-    held.remember(outputs)
+def push(state: PartitionState, batch: np.ndarray, first: int) -> Outputs:
+    outputs = state.process(readings(batch, first), ORIGIN + 10**9, lambda _: None)
+    state.remember(outputs)
     return outputs
 
 
-def states(held: PartitionState) -> dict[str, str]:
-    return {asset.name: asset.state for asset in worker_status([held], Status(), {}).assets}
+def states(state: PartitionState) -> dict[str, str]:
+    return {asset.name: asset.state for asset in worker_status([state], Status(), {}).assets}
 
 
 def gauges(metrics: Metrics, name: str) -> dict[str, float]:
@@ -49,61 +49,61 @@ def gauges(metrics: Metrics, name: str) -> dict[str, float]:
     return {head.removeprefix(name): float(value) for head, _, value in (line.rpartition(" ") for line in lines)}
 
 
-def test_an_asset_goes_through_its_states(held: PartitionState) -> None:
+def test_an_asset_goes_through_its_states(state: PartitionState) -> None:
     """Without a model it learns, with one it warms up until window and threshold are full, and an alert shows."""
-    assert worker_status([held], Status(), {}).assets == ()
+    assert worker_status([state], Status(), {}).assets == ()
     batch = rows(400)
     batch[1, 300:330, 1] += 8.0
-    push(held, batch[:, :10], 0)
-    assert states(held) == {"a": "learning", "b": "learning"}
+    push(state, batch[:, :10], 0)
+    assert states(state) == {"a": "learning", "b": "learning"}
 
-    held.pipeline.use(Detector(model()))
-    push(held, batch[:, 10:14], 10)
-    (first, _) = worker_status([held], Status(), {}).assets
+    state.pipeline.use(Detector(model()))
+    push(state, batch[:, 10:14], 10)
+    (first, _) = worker_status([state], Status(), {}).assets
     assert first == Asset("a", "warming", None)
-    push(held, batch[:, 14:100], 14)
-    (first, _) = worker_status([held], Status(), {}).assets
+    push(state, batch[:, 14:100], 14)
+    (first, _) = worker_status([state], Status(), {}).assets
     assert first.state == "warming"
-    assert first.ratio == held.ratios[0]
-    push(held, batch[:, 100:300], 100)
-    assert states(held) == {"a": "normal", "b": "normal"}
-    push(held, batch[:, 300:301], 300)
-    assert states(held) == {"a": "normal", "b": "pending"}
-    push(held, batch[:, 301:310], 301)
-    assert states(held) == {"a": "normal", "b": "firing"}
-    assert worker_status([held], Status(), {}).assets[1].ratio == held.ratios[1] > 1
-    push(held, batch[:, 310:], 310)
-    assert states(held) == {"a": "normal", "b": "normal"}
+    assert first.ratio == state.ratios[0]
+    push(state, batch[:, 100:300], 100)
+    assert states(state) == {"a": "normal", "b": "normal"}
+    push(state, batch[:, 300:301], 300)
+    assert states(state) == {"a": "normal", "b": "pending"}
+    push(state, batch[:, 301:310], 301)
+    assert states(state) == {"a": "normal", "b": "firing"}
+    assert worker_status([state], Status(), {}).assets[1].ratio == state.ratios[1] > 1
+    push(state, batch[:, 310:], 310)
+    assert states(state) == {"a": "normal", "b": "normal"}
 
 
-def test_with_a_new_model_an_asset_warms_up(held: PartitionState) -> None:
+def test_with_a_new_model_an_asset_warms_up(state: PartitionState) -> None:
     """An asset whose window is full but which the first model has not scored yet warms up; it is not called normal."""
-    push(held, rows(100), 0)
-    held.pipeline.use(Detector(model()))
-    assert not held.pipeline.windows.rows_until_full().any()
-    assert states(held) == {"a": "warming", "b": "warming"}
+    push(state, rows(100), 0)
+    state.pipeline.use(Detector(model()))
+    assert not state.pipeline.windows.rows_until_full().any()
+    assert states(state) == {"a": "warming", "b": "warming"}
 
 
-def test_an_asset_that_just_came_is_not_scored_yet(held: PartitionState) -> None:
+def test_an_asset_that_just_came_is_not_scored_yet(state: PartitionState) -> None:
     """An asset that joins later warms up, without a ratio, beside those that are scored."""
-    held.pipeline.use(Detector(model()))
+    state.pipeline.use(Detector(model()))
     batch = rows(240)
     alone = [message for message in readings(batch) if message.key == b"a"]
-    held.remember(held.pipeline.process(alone, ORIGIN + 10**9, lambda _: None))
-    assert states(held) == {"a": "normal"}
-    push(held, rows(241)[:, 240:], 240)
-    known = worker_status([held], Status(), {}).assets
+    state.remember(state.pipeline.process(alone, ORIGIN + 10**9, lambda _: None))
+    assert states(state) == {"a": "normal"}
+    push(state, rows(241)[:, 240:], 240)
+    known = worker_status([state], Status(), {}).assets
     assert [(asset.name, asset.state) for asset in known] == [("a", "normal"), ("b", "warming")]
     assert known[0].ratio is not None
     assert known[1].ratio is None
 
 
-def test_partitions_are_shown_together(held: PartitionState) -> None:
+def test_partitions_are_shown_together(state: PartitionState) -> None:
     """The picture holds the assets of all partitions, how many these are, and the model they score with."""
     status = Status(steps=7)
-    push(held, rows(10), 0)
-    held.pipeline.use(Detector(model()))
-    picture = worker_status([held, held], status, {})
+    push(state, rows(10), 0)
+    state.pipeline.use(Detector(model()))
+    picture = worker_status([state, state], status, {})
     assert (picture.model, picture.training, picture.partitions) == (model().version, status, 2)
     assert [asset.name for asset in picture.assets] == ["a", "b", "a", "b"]
     assert worker_status([], status, {}) == WorkerStatus("", status, (), 0)
@@ -136,13 +136,13 @@ def test_gauges_follow_the_picture() -> None:
     assert gauges(metrics, "monitor_model_info") == {'{version="m2"}': 1}
 
 
-def test_what_passes_by_is_counted(held: PartitionState) -> None:
+def test_what_passes_by_is_counted(state: PartitionState) -> None:
     """Messages, readings, windows and rejections of a batch are added up under their reasons."""
     metrics = Metrics()
     counter = MetricsRecorder(metrics, LOG)
     bad = Message(READINGS, 999, b"a", b"{", ORIGIN)
     sent = [*readings(rows(20)), bad]
-    outputs = held.pipeline.process(sent, ORIGIN + 10**9, counter.stopwatch())
+    outputs = state.pipeline.process(sent, ORIGIN + 10**9, counter.stopwatch())
     counter.count(sent, outputs)
     assert metrics.total("monitor_messages_total") == 41
     assert metrics.total("monitor_readings_total") == 20 * 2 * 3
@@ -153,9 +153,9 @@ def test_what_passes_by_is_counted(held: PartitionState) -> None:
     assert skipped['{reason="warmup"}'] == 2 * (L - 1)
     assert gauges(metrics, "monitor_stage_seconds_total")['{stage="decode"}'] > 0
 
-    held.pipeline.use(Detector(model()))
+    state.pipeline.use(Detector(model()))
     late = readings(rows(1), first=-600, offset=70)
-    more = held.pipeline.process([*readings(rows(30)[:, 20:], 20, 50), *late], ORIGIN + 10**9, counter.stopwatch())
+    more = state.pipeline.process([*readings(rows(30)[:, 20:], 20, 50), *late], ORIGIN + 10**9, counter.stopwatch())
     counter.count(late, more)
     assert metrics.total("monitor_windows_scored_total") == len(more.windows) > 0
     assert gauges(metrics, "monitor_readings_dropped_total")['{reason="late"}'] == 6
@@ -171,22 +171,22 @@ def test_every_count_of_the_stages_is_a_declared_metric() -> None:
         assert all(value in rows_by_name[metric].labels[name] for name, value in labels.items())
 
 
-def test_what_is_muted_is_not_counted_as_new(held: PartitionState) -> None:
+def test_what_is_muted_is_not_counted_as_new(state: PartitionState) -> None:
     """Outputs of a replay go into one counter and none of the others."""
     metrics = Metrics()
-    held.pipeline.use(Detector(model()))
-    outputs = push(held, rows(20), 0)
+    state.pipeline.use(Detector(model()))
+    outputs = push(state, rows(20), 0)
     MetricsRecorder(metrics, LOG).count_muted(outputs)
     assert metrics.total("monitor_muted_records_total") == len(outputs.windows) == 2 * (20 - L + 1)
     assert metrics.total("monitor_windows_scored_total") == 0
 
 
-def test_a_summary_tells_what_happened_since_the_last(held: PartitionState) -> None:
+def test_a_summary_tells_what_happened_since_the_last(state: PartitionState) -> None:
     """Counts are those since the summary before; while there is no model it tells how far learning is."""
     metrics = Metrics()
     counter = MetricsRecorder(metrics, LOG)
     sent = readings(rows(20))
-    counter.count(sent, held.pipeline.process(sent, ORIGIN + STEP, counter.stopwatch()))
+    counter.count(sent, state.pipeline.process(sent, ORIGIN + STEP, counter.stopwatch()))
     learning = replace(NOTHING, training=Status(steps=20, needed=100, eta_s=79.6))
     first = counter.summary(learning, {READINGS: 3})
     assert (first["messages"], first["readings"], first["lag"], first["model"]) == (40, 120, 3, None)
@@ -198,15 +198,15 @@ def test_a_summary_tells_what_happened_since_the_last(held: PartitionState) -> N
     assert "learning" not in second
 
 
-def test_alerts_that_came_to_nothing_are_counted(held: PartitionState) -> None:
+def test_alerts_that_came_to_nothing_are_counted(state: PartitionState) -> None:
     """A batch in which an asset is pending and then normal again adds one to the suppressed, and no alert."""
-    held.pipeline.use(Detector(model()))
+    state.pipeline.use(Detector(model()))
     metrics = Metrics()
     batch = rows(400)
     batch[1, 300:301, 1] += 8.0
-    push(held, batch[:, :300], 0)
-    held.pipeline.alerting._lifecycle._on_delay_ms = 60_000
-    MetricsRecorder(metrics, LOG).count([], push(held, batch[:, 300:], 300))
+    push(state, batch[:, :300], 0)
+    state.pipeline.alerting._lifecycle._on_delay_ms = 60_000
+    MetricsRecorder(metrics, LOG).count([], push(state, batch[:, 300:], 300))
     suppressed = gauges(metrics, "monitor_alerts_suppressed_total")
     assert suppressed['{reason="short"}'] >= 1
     assert suppressed['{reason="gap"}'] == 0

@@ -14,15 +14,15 @@ from monitor.core.threshold.histogram import ERROR
 from monitor.service.stages import make_pipeline
 from tests.core.machines import model, rows
 from tests.rig import READINGS, put_model, readings, settings
-from tests.worker.keeping import NEVER, Shelf, committed, process, same
+from tests.worker.managing import NEVER, ManagerRig, committed, process, same
 
 KINDS = pytest.mark.parametrize("kind", ["ring", "histogram"])
 NEWER = "m-20250102T000000-00000000"
 
 
-def shelf(path: Path, kind: str, **overrides: object) -> Shelf:
+def rig(path: Path, kind: str, **overrides: object) -> ManagerRig:
     small = {"threshold__warm": 50, "threshold__percentile": 98, "threshold__refresh": 1}
-    return Shelf(path, settings(path, threshold__kind=kind, **small, **overrides))
+    return ManagerRig(path, settings(path, threshold__kind=kind, **small, **overrides))
 
 
 def limits(outputs: Outputs) -> np.ndarray:
@@ -36,12 +36,12 @@ def test_a_restart_goes_on_with_the_same_limits(tmp_path: Path, kind: str) -> No
     """From a snapshot the same readings get the same limits and alerts, to the last bit."""
     put_model(tmp_path)
     sent = readings(rows(400))
-    first = shelf(tmp_path, kind)
-    held = first.keeper.assign(READINGS, None, NEVER)
-    process(held, sent[:500])
-    first.keeper.write_snapshot(committed(held))
-    again = shelf(tmp_path, kind).keeper.assign(READINGS, 500, NEVER)
-    assert same(process(again, sent[500:]), process(held, sent[500:]))
+    first = rig(tmp_path, kind)
+    state = first.manager.assign(READINGS, None, NEVER)
+    process(state, sent[:500])
+    first.manager.write_snapshot(committed(state))
+    again = rig(tmp_path, kind).manager.assign(READINGS, 500, NEVER)
+    assert same(process(again, sent[500:]), process(state, sent[500:]))
 
 
 @KINDS
@@ -49,32 +49,32 @@ def test_a_model_and_live_settings_are_adopted_with_the_scores_carried_over(tmp_
     """A model whose scores are three times as high gets limits three times as high, and a new margin counts at once."""
     put_model(tmp_path)
     sent = readings(rows(300))
-    first = shelf(tmp_path, kind)
-    held = first.keeper.assign(READINGS, None, NEVER)
-    process(held, sent[:500])
-    first.keeper.write_snapshot(committed(held))
-    calm = limits(process(first.keeper.assign(READINGS, 500, NEVER), sent[500:502]))
+    first = rig(tmp_path, kind)
+    state = first.manager.assign(READINGS, None, NEVER)
+    process(state, sent[:500])
+    first.manager.write_snapshot(committed(state))
+    calm = limits(process(first.manager.assign(READINGS, 500, NEVER), sent[500:502]))
     made = model()
     calibration = replace(
         made.calibration, limits=made.calibration.limits / np.float32(3), scores=made.calibration.scores * 3
     )
-    turned = shelf(tmp_path, kind, threshold__margin=3.2)  # instead of 1.6
-    turned.keeper.adopt(held, Detector(replace(made, calibration=calibration, version=NEWER)))
+    turned = rig(tmp_path, kind, threshold__margin=3.2)  # instead of 1.6
+    turned.manager.adopt(state, Detector(replace(made, calibration=calibration, version=NEWER)))
     assert turned.newest() == (500, NEWER)
     rounded = 3 * ERROR if kind == "histogram" else 1e-5
-    assert limits(process(held, sent[500:502])) == pytest.approx(6 * calm, rel=rounded)
+    assert limits(process(state, sent[500:502])) == pytest.approx(6 * calm, rel=rounded)
 
 
 @pytest.mark.parametrize(("before", "after"), [("ring", "histogram"), ("histogram", "ring")])
 def test_another_kind_begins_anew_and_says_so(tmp_path: Path, before: str, after: str) -> None:
     """A snapshot of the other kind is set aside with a notice, and the partition begins anew at what was committed."""
     put_model(tmp_path)
-    first = shelf(tmp_path, before)
-    held = first.keeper.assign(READINGS, None, NEVER)
-    process(held, readings(rows(100)))
-    first.keeper.write_snapshot(committed(held))
+    first = rig(tmp_path, before)
+    state = first.manager.assign(READINGS, None, NEVER)
+    process(state, readings(rows(100)))
+    first.manager.write_snapshot(committed(state))
     with structlog.testing.capture_logs() as lines:
-        again = shelf(tmp_path, after).keeper.assign(READINGS, 200, NEVER)
+        again = rig(tmp_path, after).manager.assign(READINGS, 200, NEVER)
     assert again.next == 200
     assert not again.pipeline.windows.assets
     (notice,) = [line for line in lines if line["log_level"] == "warning"]
@@ -87,7 +87,7 @@ def test_both_kinds_say_nearly_the_same(tmp_path: Path) -> None:
     put_model(tmp_path)
     found = {}
     for kind in ("ring", "histogram"):
-        pipeline: Pipeline = make_pipeline(shelf(tmp_path, kind).settings, READINGS)
+        pipeline: Pipeline = make_pipeline(rig(tmp_path, kind).settings, READINGS)
         pipeline.use(Detector(model()))
         for begin in range(0, 800, 100):
             outputs = pipeline.process(readings(rows(400))[begin : begin + 100], 2**42, lambda _: None)

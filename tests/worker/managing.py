@@ -1,4 +1,4 @@
-"""The keeper of a worker on a store, and partitions that it holds."""
+"""The partition manager of a worker on a store, and partitions to process with."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,8 +20,8 @@ from tests.rig import READINGS, readings, settings
 NEVER = 10.0**12  # monotonic seconds
 
 
-class Shelf:
-    """A store with the keeper of a worker."""
+class ManagerRig:
+    """A store, and the partition manager of a worker on it."""
 
     def __init__(self, path: Path, wanted: Settings | None = None, blobs: LocalBlobs | None = None) -> None:
         self.path, self.settings = path, wanted or settings(path)
@@ -30,7 +30,7 @@ class Shelf:
         self.blobs = blobs or LocalBlobs(path)
         self.blobs.open()
         daemon, _ = make_daemon(self.settings, self.blobs, observer, MemoryBroker())
-        self.keeper: PartitionManager = daemon._partitions
+        self.manager: PartitionManager = daemon._partitions
         self.histories: HistoryStore = daemon._partitions._histories
 
     def snapshots(self) -> list[str]:
@@ -43,15 +43,15 @@ class Shelf:
         return found.offset, found.model
 
 
-def process(held: PartitionState, messages: Sequence[Message]) -> Outputs:
-    outputs = held.process(messages, messages[-1].timestamp + 60_000, lambda _: None)
-    held.remember(outputs)
+def process(state: PartitionState, messages: Sequence[Message]) -> Outputs:
+    outputs = state.process(messages, messages[-1].timestamp + 60_000, lambda _: None)
+    state.remember(outputs)
     return outputs
 
 
-def committed(held: PartitionState) -> PartitionState:
-    held.committed = held.next
-    return held
+def committed(state: PartitionState) -> PartitionState:
+    state.committed = state.next
+    return state
 
 
 def equal(one: State, other: State, part: str = "") -> bool:
@@ -73,8 +73,8 @@ def same(one: Outputs, other: Outputs) -> bool:
     )
 
 
-def process_and_keep(shelf: Shelf, offset: int | None = None) -> PartitionState:
-    held = shelf.keeper.assign(READINGS, offset, NEVER)
-    process(held, readings(rows(20), offset=offset or 0))
-    shelf.keeper.write_snapshot(committed(held))
-    return held
+def process_and_keep(rig: ManagerRig, offset: int | None = None) -> PartitionState:
+    state = rig.manager.assign(READINGS, offset, NEVER)
+    process(state, readings(rows(20), offset=offset or 0))
+    rig.manager.write_snapshot(committed(state))
+    return state
