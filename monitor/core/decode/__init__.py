@@ -1,0 +1,14 @@
+"""Decoding: bytes of messages -> columns of readings, and the messages that were rejected.
+
+`decode.decode` is the door. A whole batch of messages becomes one `ReadingBatch` and a list of `Rejected`. A message is
+taken whole or rejected whole, and its fate does not depend on its neighbours.
+
+    format         the configured layout of a topic, and the lists that a parser fills
+    from_json      JSON: one reading per message, all channels of an asset, or Telegraf's JSON
+    from_line      InfluxDB line protocol, the fast way
+    line_grammar   the whole grammar of line protocol, for unusual lines and for explaining errors
+    times          timestamps in any unit -> milliseconds
+
+To add a format, write a parser (`format.Parser`), name it in `decode.PARSERS` and `format.KINDS`, and add it to the
+settings. Every rejection names the field, the value found and what was expected.
+"""

@@ -1,12 +1,12 @@
-"""Bytes -> columns: the first stage. A whole batch of messages becomes one ReadingBatch, and what is wrong a Rejected.
+"""Bytes -> columns, the first stage: a batch of messages becomes one ReadingBatch, and a Rejected for each bad message.
 
-Three passes, each over the whole batch: `_screen` looks at sizes and keys, a parser at syntax and types, `_judge` at
-what the values may be (ids, times, number of channels), by columns. A message is taken whole or rejected whole.
+There are three passes over the whole batch. `_screen` checks sizes and keys, a parser checks syntax and types, `_judge`
+checks values (ids, times, number of channels), by columns. A message is taken whole or rejected whole.
 
-Guaranteed: whether a message is taken, and what it says, depends on the message, the format and `now` alone, never on
+Guaranteed: whether a message is taken, and its readings, depend on the message, the format and `now` alone, never on
 its neighbours or on how a stream is cut into batches. `now` matters only for messages stamped later than it.
 
-It reads no clock, keeps no state, and knows nothing of lateness or duplicates: the windows judge those.
+It reads no clock and keeps no state. Lateness and duplicates are the windows' business.
 """
 
 import re
@@ -40,7 +40,7 @@ Floats64 = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """Points by column; P points, N readings. `points` still has their values as they stood in the messages."""
+    """Points by column; P points, N readings. `points` has their values as they were in the messages, for errors."""
 
     points: ParsedMessages
     assets: list[str]
@@ -53,25 +53,27 @@ class _Columns:
 
 
 def decode(messages: Sequence[Message], format: Format, now: int) -> tuple[ReadingBatch, list[Rejected]]:  # noqa: A002 - the house's word
-    """The readings of `messages` in their order, and the messages that could not be read. `now` is ms UTC.
+    """Return the readings of `messages` in their order, and the messages that were rejected. `now` is ms UTC.
 
     The batch names only assets and channels that have a reading in it, in order of first appearance.
     """
     faults = _screen(messages, format)
     columns = _columns(PARSERS[format.kind](messages, format, faults), messages, format)
     _judge(columns, messages, format, now, faults)
+
     readings = _readings(columns, messages, faults)
     found = [(messages[row], faults[row]) for row in sorted(faults)]
     return readings, [Rejected(message, "decode", fault.field, fault.error, fault.reason) for message, fault in found]
 
 
 def collisions(batch: ReadingBatch) -> int:
-    """How many readings share asset, channel and time with another of the batch.
+    """Return how many readings share asset, channel and time with another reading of the batch.
 
-    Telegraf's JSON has whole seconds unless told otherwise, so what it reads faster than that collides.
+    Telegraf's JSON has whole seconds by default, so readings that are faster than that collide.
     """
     if not len(batch):
         return 0
+
     pair = batch.asset.astype(np.int64) * len(batch.channels) + batch.channel
     order = np.lexsort((batch.time, pair))
     same = (np.diff(pair[order]) == 0) & (np.diff(batch.time[order]) == 0)
@@ -79,7 +81,7 @@ def collisions(batch: ReadingBatch) -> int:
 
 
 def _screen(messages: Sequence[Message], form: Format) -> dict[int, DecodeError]:
-    """What can be said without reading a message: by index."""
+    """Return the errors that are known without reading a message, by index."""
     faults = {}
     sizes = np.array([-1 if message.value is None else len(message.value) for message in messages], np.int64)
     for row in np.flatnonzero((sizes < 1) | (sizes > form.max_message_bytes)).tolist():
@@ -90,6 +92,7 @@ def _screen(messages: Sequence[Message], form: Format) -> dict[int, DecodeError]
             faults[row] = DecodeError("Empty", "", "found 0 bytes, expected a message")
         else:
             faults[row] = DecodeError("TooLarge", "", f"found {size} bytes, expected at most {form.max_message_bytes}")
+
     if form.asset_from == "key":
         for row, message in enumerate(messages):
             if row not in faults and not message.key:
@@ -108,12 +111,14 @@ def _is_utf8(key: bytes) -> bool:
 
 
 def _columns(points: ParsedMessages, messages: Sequence[Message], form: Format) -> _Columns:
+    """Return the points by column, without readings that were not measured."""
     codes = Codes()
     row = np.array(points.row, np.int64)
     asset = np.array(list(map(codes.__getitem__, points.asset)), np.int32)
     time = to_ms(points.time, form.timestamp_unit)
     for index in points.untimed:
         time[index] = messages[points.row[index]].timestamp
+
     point = np.repeat(np.arange(len(row)), np.array(points.width, np.int64))
     channel = np.array(points.channel, np.int32)
     value = np.array(points.value, np.float64)  # None becomes NaN, and nothing else can be NaN
@@ -126,10 +131,12 @@ def _columns(points: ParsedMessages, messages: Sequence[Message], form: Format) 
 def _judge(
     columns: _Columns, messages: Sequence[Message], form: Format, now: int, faults: dict[int, DecodeError]
 ) -> None:
-    """Add a fault for each message that says something a reading may not be; the first rule broken names it."""
+    """Add an error for each message with a value that no reading may have; the first broken rule names it."""
     _judge_assets(columns, form, faults)
     _judge_times(columns, messages, form, now, faults)
     _judge_channels(columns, form, faults)
+
+    # A message needs a reading, and may not have more channels than allowed.
     rows = columns.row[columns.point]  # (N,) ascending
     readings = np.bincount(rows, minlength=len(messages))  # (messages,)
     for row in set(columns.row[readings[columns.row] == 0].tolist()) - faults.keys():
@@ -139,6 +146,7 @@ def _judge(
             )
         else:
             faults[row] = DecodeError("NoNumericField", "fields", "found no number in any field, expected at least one")
+
     for row in set(np.flatnonzero(readings > form.max_channels).tolist()) - faults.keys():
         begin, end = np.searchsorted(rows, [row, row + 1])
         different = len(np.unique(columns.channel[begin:end]))
@@ -193,18 +201,19 @@ def _bad_ids(names: list[str]) -> Bools:
     joined = "".join([f"{name}\n" for name in names])
     if _IDS.fullmatch(joined) and joined.count("\n") == len(names):  # all at once: six times as fast as one by one
         return np.zeros(len(names), np.bool_)
+
     return np.array([ID.fullmatch(name) is None for name in names], np.bool_)
 
 
 def _first(bad: Bools, row: Times, faults: dict[int, DecodeError]) -> list[int]:
-    """Of the places marked `bad`, the first of each message that has no fault yet."""
+    """Return the first of the places marked `bad` of each message that has no error yet."""
     places = np.flatnonzero(bad)
     _, firsts = np.unique(row[places], return_index=True)
     return [at for at in places[firsts].tolist() if int(row[at]) not in faults]
 
 
 def _at(columns: _Columns, point: int, form: Format, field: str) -> str:
-    """The field's place within the message, naming the line or metric if it has several."""
+    """Return the field's place within the message, with the line or metric if there are several."""
     part = columns.points.part[point]
     if part < 0:
         return field
@@ -212,13 +221,14 @@ def _at(columns: _Columns, point: int, form: Format, field: str) -> str:
 
 
 def _readings(columns: _Columns, messages: Sequence[Message], faults: dict[int, DecodeError]) -> ReadingBatch:
-    """The readings of the messages without a fault."""
+    """Return the readings of the messages without an error."""
     point, channel, value = columns.point, columns.channel, columns.value
     if faults:
         good = np.ones(len(messages), np.bool_)
         good[list(faults)] = False
         keep = good[columns.row[point]]
         point, channel, value = point[keep], channel[keep], value[keep]
+
     assets, asset = _compact(columns.assets, columns.asset[point])
     channels, channel = _compact(list(columns.points.codes), channel)
     offsets = np.array([message.offset for message in messages], np.int64)
@@ -226,10 +236,10 @@ def _readings(columns: _Columns, messages: Sequence[Message], faults: dict[int, 
 
 
 def _compact(names: list[str], codes: Ints) -> tuple[tuple[str, ...], Ints]:
-    """Only the names that occur, in order of first appearance, and the codes (N,) that index them."""
+    """Return only the names that occur, in order of first appearance, and the codes (N,) that index them."""
     unseen = len(codes)
     first = np.full(len(names), unseen, np.int64)
-    first[codes[::-1]] = np.arange(unseen)[::-1]  # of several writes to one place the last stays: the earliest
+    first[codes[::-1]] = np.arange(unseen)[::-1]  # the last write to a place stays: the earliest reading
     order = np.argsort(first, kind="stable")[: int(np.count_nonzero(first < unseen))]
     renamed = np.empty(len(names), np.int32)
     renamed[order] = np.arange(len(order), dtype=np.int32)

@@ -1,7 +1,7 @@
-"""What the decoder's parts share: the `Format` an operator configures, the faults, and the lists a parser fills.
+"""The parts that all decoders share: the configured `Format`, errors, and the lists that a parser fills.
 
-A parser goes through the messages once and appends to `Points`; it judges syntax and types. What a value may be (ids,
-times, how many channels) is judged afterwards on whole columns in `decode.py`, so each rule stands in one place.
+A parser goes through the messages once and appends to `ParsedMessages`. It checks syntax and types. Values (ids, times,
+how many channels) are checked afterwards on whole columns in `decode.py`, so each rule has one home.
 """
 
 import re
@@ -19,17 +19,17 @@ ASSET_FROM = {  # where each kind may name the asset
     "csv": ("key",),
 }
 KINDS = tuple(ASSET_FROM)
-_UNNAMEABLE = re.compile(r'["\\\x00-\x1f]')  # what msgspec takes in no name of a Struct's field
+_UNNAMEABLE = re.compile(r'["\\\x00-\x1f]')  # msgspec accepts none of these in a field's name
 UNITS = ("ms", "s", "us", "ns", "iso")
-_OWN = (
-    "json_long",
-    "json_wide",
-)  # kinds whose layout is the field map below; Telegraf's two have a layout of their own
+_OWN = ("json_long", "json_wide")  # kinds whose layout is the field map below; Telegraf's two have their own
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How the bytes of a topic are to be read. Raises ValueError if the settings contradict one another."""
+    """How the bytes of a topic are read. Raises ValueError if the fields contradict one another.
+
+    The settings check the ranges of numbers.
+    """
 
     kind: str  # one of KINDS
     asset: str = "asset"  # field map of json_long and json_wide: top-level names
@@ -57,29 +57,26 @@ class Format:
             raise ValueError("timestamp_unit iso is not possible for influx_line, whose timestamps are integers")
         if self.kind in _OWN and len(set(self.mapped())) < len(self.mapped()):
             raise ValueError(f"the field map names one field twice: {', '.join(self.mapped())}")
+
         names = self.mapped() if self.kind in _OWN else [self.asset_tag] if self.kind == "telegraf_json" else []
         if any(map(_UNNAMEABLE.search, names)):
             raise ValueError(
                 f"names with a quote, a backslash or a control character are not read: {shown(names, 200)}"
             )
-        if not self.asset_tag:
-            raise ValueError("asset_tag must not be empty")
-        if min(self.max_message_bytes, self.max_channels) < 1 or self.max_future_ms < 0:
-            raise ValueError("max_message_bytes and max_channels must be at least 1, max_future_ms at least 0")
 
     def mapped(self) -> list[str]:
-        """The top-level fields a json_long or json_wide message must have."""
+        """Return the top-level fields that a json_long or json_wide message must have."""
         asset = [self.asset] if self.asset_from == "field" else []
         rest = [self.channel, self.timestamp, self.value] if self.kind == "json_long" else [self.timestamp, self.values]
         return asset + rest
 
 
 class DecodeError(NamedTuple):
-    """Why a message is rejected; the last three fields of `Rejected`."""
+    """Why a message is rejected."""
 
-    error: str
-    field: str
-    reason: str
+    error: str  # class of the error, for instance "WrongType"
+    field: str  # place in the message; empty = the message as a whole
+    reason: str  # what was found, and what was expected
 
 
 class Codes(dict[str, int]):
@@ -103,7 +100,7 @@ class FieldCodes(dict[str, int]):
 
 
 class Measurements(dict[str, FieldCodes]):
-    """The FieldCodes of each measurement met so far."""
+    """The FieldCodes of each measurement so far."""
 
     def __init__(self, codes: Codes) -> None:
         self._codes = codes
@@ -115,9 +112,9 @@ class Measurements(dict[str, FieldCodes]):
 
 @dataclass(slots=True)
 class ParsedMessages:
-    """What a parser found. A point is what one message, line or metric says of one asset at one time.
+    """The points of a batch. A point holds the readings that one message, line or metric has of an asset at one time.
 
-    `channel` and `value` hold the readings of all points on end, `width` of them to each point.
+    `channel` and `value` hold the readings of all points one after another, `width` of them for each point.
     """
 
     row: list[int] = field(default_factory=list)  # index of the message, ascending
@@ -131,12 +128,12 @@ class ParsedMessages:
     codes: Codes = field(default_factory=Codes)
 
 
-# Reads the messages that have no fault yet, and adds faults by index of the message.
+# Parses the messages that have no error yet, and adds errors by index of the message.
 Parser = Callable[[Sequence[Message], Format, dict[int, DecodeError]], ParsedMessages]
 
 
 def shown(found: object, limit: int = 60) -> str:
-    """`found` as text without control characters, cut to about `limit` characters."""
+    """Return `found` as text without control characters, cut to about `limit` characters."""
     if isinstance(found, bytes | memoryview):
         found = bytes(found[: 4 * limit]).decode(errors="replace")
     text = repr(found[: limit + 1] if isinstance(found, str) else found)
@@ -144,7 +141,7 @@ def shown(found: object, limit: int = 60) -> str:
 
 
 def place(*names: str) -> str:
-    """A path such as `values.pressure`, without control characters and of bounded length."""
+    """Return a path such as `values.pressure`, without control characters and of bounded length."""
     return ".".join(
         shown(name, 40)[1:-1] if not name.isascii() or not name.isprintable() else name[:128] for name in names
     )

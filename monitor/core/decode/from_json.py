@@ -1,12 +1,12 @@
-"""JSON messages -> points: long (a reading each), wide (an object of values each) and what Telegraf writes.
+"""JSON messages -> points: long (one reading each), wide (an object of values each) and Telegraf's JSON.
 
-msgspec decodes into Structs made for the format's field map: strict types, no object for fields nobody asked for, and
-`map(decode, values)` stays in C for a whole batch. Joining the batch into one array was measured to be slower (0.7 of
-the speed) and would let a message that holds a comma or a bracket too many change its neighbours.
+msgspec decodes into Structs made for the format's field map: strict types, no object for fields that are not needed,
+and `map(decode, values)` stays in C for a whole batch. Joining the batch into one array was measured to be slower (0.7
+of the speed), and a message with a comma or a bracket too many could change its neighbours.
 
-Only when a batch fails are its messages decoded one by one. `_explain` puts msgspec's error into our words and never
-decides anything itself, so explanation and decision cannot disagree. Bytes inside fields that are ignored are not
-looked at beyond what JSON's syntax needs, as msgspec does.
+Only if a batch fails are its messages decoded one by one. `_explain` rephrases msgspec's error and never decides
+anything itself, so explanation and decision cannot disagree. Like msgspec, it checks bytes inside ignored fields no
+further than JSON's syntax needs.
 """
 
 import functools
@@ -37,7 +37,7 @@ _WORDS = {
 
 
 def parse_long(messages: Sequence[Message], form: Format, faults: dict[int, DecodeError]) -> ParsedMessages:
-    """Points of `{"asset", "channel", "timestamp", "value"}`, one reading each."""
+    """Return the points of `{"asset", "channel", "timestamp", "value"}`, one reading each."""
     rows, objects = _objects(messages, form, faults)
     codes = Codes()
     return ParsedMessages(
@@ -53,7 +53,7 @@ def parse_long(messages: Sequence[Message], form: Format, faults: dict[int, Deco
 
 
 def parse_wide(messages: Sequence[Message], form: Format, faults: dict[int, DecodeError]) -> ParsedMessages:
-    """Points of `{"asset", "timestamp", "values": {…}}`; null = not measured."""
+    """Return the points of `{"asset", "timestamp", "values": {…}}`; null = not measured."""
     rows, objects = _objects(messages, form, faults)
     values = [item.values for item in objects]
     codes = Codes()
@@ -70,7 +70,10 @@ def parse_wide(messages: Sequence[Message], form: Format, faults: dict[int, Deco
 
 
 def parse_telegraf(messages: Sequence[Message], form: Format, faults: dict[int, DecodeError]) -> ParsedMessages:
-    """Points of `{"name", "tags", "fields", "timestamp"}` or `{"metrics": [those]}`; texts and booleans are skipped."""
+    """Return the points of `{"name", "tags", "fields", "timestamp"}` or `{"metrics": [those]}`.
+
+    Texts and booleans are skipped.
+    """
     rows, objects = _objects(messages, form, faults)
     points, metrics = ParsedMessages(), []
     for row, item in zip(rows, objects, strict=True):
@@ -87,6 +90,7 @@ def parse_telegraf(messages: Sequence[Message], form: Format, faults: dict[int, 
             metrics += item.metrics
         else:
             faults[row] = DecodeError("Empty", "metrics", "found no metric, expected at least one")
+
     by_key = form.asset_from == "key"
     points.asset = [_key(messages[row]) for row in points.row] if by_key else [item.tags.asset for item in metrics]
     points.time = [item.time for item in metrics]
@@ -101,14 +105,14 @@ def parse_telegraf(messages: Sequence[Message], form: Format, faults: dict[int, 
 
 
 def _lacking(item: Any) -> DecodeError:
-    """The fault of a lone Telegraf metric without one of its fields."""
+    """Return the error of a single Telegraf metric without one of its fields."""
     fields = {"name": item.name, "tags": item.tags, "fields": item.fields, "timestamp": item.time}
     name = next(name for name, found in fields.items() if found is UNSET)
     return DecodeError("MissingField", name, f"found no field '{name}', expected one")
 
 
 def _objects(messages: Sequence[Message], form: Format, faults: dict[int, DecodeError]) -> tuple[list[int], list[Any]]:
-    """Indices and Structs of the messages that decode; `faults` for the others."""
+    """Return indices and Structs of the messages that decode, and add errors for the others."""
     rows = [row for row in range(len(messages)) if row not in faults]
     values = [messages[row].value or b"" for row in rows]
     decode = _decoder(form).decode
@@ -116,6 +120,8 @@ def _objects(messages: Sequence[Message], form: Format, faults: dict[int, Decode
         return rows, list(map(decode, values))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         objects = []
+
+    # One by one, to find the guilty messages.
     good = []
     for row, value in zip(rows, values, strict=True):
         try:
@@ -146,18 +152,23 @@ def _decoder(form: Format) -> msgspec.json.Decoder[Any]:
         [("channel", str), time, ("value", float)] if form.kind == "json_long" else [time, ("values", dict[str, _Wide])]
     )
     fields = asset + fields
+
     names = dict(zip([name for name, _ in fields], form.mapped(), strict=True))
     return msgspec.json.Decoder(msgspec.defstruct("Reading", fields, rename=names, gc=False))
 
 
 def _telegraf(form: Format) -> Any:
-    """A metric whose fields may be absent, because a batch has `metrics` in their place; within a batch none may."""
+    """Return the type of a metric or a batch of metrics.
+
+    Outside a batch the fields may be absent, because a batch has `metrics` in their place. Within a batch none may.
+    """
     fields: list[tuple[str, Any]] = [("name", str), ("fields", dict[str, _Telegraf]), ("time", _time(form))]
     rest: dict[str, Any] = {"rename": {"time": "timestamp"}, "gc": False}
-    if form.asset_from == "tag":  # a Struct of one, so that msgspec skips the tags nobody asked for
+    if form.asset_from == "tag":  # a Struct of one field, so that msgspec skips the other tags
         fields.append(("tags", msgspec.defstruct("Tags", [("asset", str)], rename={"asset": form.asset_tag}, gc=False)))
     else:
         rest["namespace"] = {"tags": None}
+
     metrics: Any = list[msgspec.defstruct("Metric", fields, **rest)]  # type: ignore[misc]
     absent: list[Any] = [(name, kind | UnsetType, UNSET) for name, kind in fields]
     return msgspec.defstruct("Metrics", [*absent, ("metrics", metrics | UnsetType, UNSET)], **rest)
@@ -168,14 +179,16 @@ def _time(form: Format) -> Any:
 
 
 def _explain(value: bytes, error: Exception, form: Format) -> DecodeError:
-    """What msgspec refused in `value`, in our words."""
+    """Return the error that msgspec found in `value`, with place, value and expectation."""
     if isinstance(error, RecursionError):
         return DecodeError("TooDeep", "", "found arrays or objects nested hundreds deep, expected a flat message")
+
     try:
         value.decode()
     except UnicodeDecodeError as broken:
         found = value[broken.start : broken.start + 4]
         return DecodeError("NotUtf8", "", f"found {found!r} at byte {broken.start}, expected UTF-8")
+
     if not value.strip():
         return DecodeError("Empty", "", "found only white space, expected an object")
     if isinstance(error, msgspec.ValidationError):
@@ -184,13 +197,17 @@ def _explain(value: bytes, error: Exception, form: Format) -> DecodeError:
 
 
 def _mistyped(value: bytes, text: str, kind: Any) -> DecodeError:
-    """`text` reads: what is wrong - at `$.path`. `kind` is what the entries of an object of values may be."""
+    """Return the error for msgspec's `text`, which reads: ERROR - at `$.path`.
+
+    `kind` is the type of the entries in an object of values.
+    """
     text, _, path = text.partition(" - at `$")
     steps = [name or int(index or -1) for name, index, _ in _STEP.findall(path.removesuffix("`"))]
     try:
         names, found = _walk(value, steps, kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # what follows the first fault may be worse
         names, found = [], value
+
     if text.startswith("Object missing required field"):
         name = text.split("`")[1]
         return DecodeError("MissingField", _path(*names, name), f"found no field {shown(name)}, expected one")
@@ -222,7 +239,10 @@ def _malformed(value: bytes, text: str) -> DecodeError:
 
 
 def _walk(value: bytes, steps: list[str | int], kind: Any) -> tuple[list[str], object]:
-    """Names along msgspec's path and the raw JSON found there; -1 stands for the first entry that is not of `kind`."""
+    """Return the names along msgspec's path, and the raw JSON at its end.
+
+    -1 in `steps` stands for the first entry that is not of `kind`.
+    """
     names: list[str] = []
     raw: Any = value
     for step in steps:
@@ -233,6 +253,7 @@ def _walk(value: bytes, steps: list[str | int], kind: Any) -> tuple[list[str], o
             raw = items[step]
             names.append(f"[{step}]")
             continue
+
         entries = msgspec.json.decode(raw, type=dict[str, Raw])
         name = (
             step if isinstance(step, str) else next((name for name in entries if not _fits(entries[name], kind)), None)

@@ -2,10 +2,10 @@
 
     measurement[,tag=value…] field=value[,field=value…] [timestamp]
 
-Two ways that agree. `_plain` splits at the three separators and looks at no single character; rows of field names
-repeat, so they are parsed once per batch. What hides separators (texts, escapes in tags) is first replaced by control
-characters, which no name may hold. It gives up (ValueError) on anything else unusual. `Scanner` knows the whole
-grammar, takes eight times as long, and is the only one to say what is wrong.
+There are two ways, with the same result. `_plain` splits at the three separators and inspects no single character.
+Rows of field names repeat, so they are parsed once per batch. Texts and escapes, which may hide separators, are first
+replaced by control characters, which no name may hold. Anything else unusual raises ValueError. Then `Scanner` takes
+the message: it knows the whole grammar, takes eight times as long, and is the only one that explains errors.
 
 A line without a timestamp takes the message's own.
 """
@@ -38,7 +38,7 @@ class _Line(NamedTuple):
 
 
 def parse_line(messages: Sequence[Message], form: Format, faults: dict[int, DecodeError]) -> ParsedMessages:
-    """Points of messages of one or more lines each; texts and booleans are skipped."""
+    """Return the points of messages of one or more lines each; texts and booleans are skipped."""
     rows = [row for row in range(len(messages)) if row not in faults]
     reader = _Reader(form, ParsedMessages())
     joined = b"\n".join(messages[row].value or b"" for row in rows)
@@ -52,7 +52,7 @@ def parse_line(messages: Sequence[Message], form: Format, faults: dict[int, Deco
 
 
 def _add(points: ParsedMessages, row: int, message: Message, lines: list[_Line]) -> None:
-    """Append a whole message. Raises Bad before it has changed anything."""
+    """Append a whole message. Raises Bad before anything is changed."""
     if not lines:
         raise Bad(DecodeError("Empty", "", "found only empty lines and comments, expected a line with fields"))
     if message.timestamp <= 0:
@@ -60,6 +60,7 @@ def _add(points: ParsedMessages, row: int, message: Message, lines: list[_Line])
         if untimed is not None:
             where = f"line {untimed.number}: timestamp"
             raise Bad(DecodeError("MissingField", where, "found none, and none on the message; expected one of them"))
+
     for number, asset, stamp, codes, values in lines:
         if stamp is None:
             points.untimed.append(len(points.row))
@@ -73,7 +74,7 @@ def _add(points: ParsedMessages, row: int, message: Message, lines: list[_Line])
 
 
 class _Reader:
-    """Reads messages one after the other; keeps the heads and rows of field names it has met in the batch."""
+    """Reads messages one after the other; remembers the heads and rows of field names of the batch."""
 
     def __init__(self, form: Format, points: ParsedMessages) -> None:
         self.points = points
@@ -83,7 +84,7 @@ class _Reader:
         self._layouts: dict[tuple[str, ...], dict[str, list[int]]] = {}  # field names -> measurement -> codes
 
     def read(self, message: Message, *, tidy: bool) -> list[_Line]:
-        """The lines of a message; `tidy` says that it holds none of _TIDY. Raises Bad."""
+        """Return the lines of a message. Raises Bad. `tidy` promises that the message holds none of _TIDY."""
         value = message.value or b""
         try:
             text = value.decode()
@@ -96,16 +97,19 @@ class _Reader:
             return self._careful(message, text)
 
     def _plain(self, message: Message, text: str) -> list[_Line]:
+        """Return the lines of an ordinary message. Raises ValueError if anything in it is unusual."""
         lines = []
         for number, line in enumerate(text.split("\n"), 1):
             if not line:
                 continue
+
             cells = line.split(" ")
             stamp = None
             if len(cells) == 3 and cells[2].isdecimal() and cells[2].isascii() and len(cells[2]) <= 30:
                 stamp = int(cells[2])
             elif len(cells) != 2:
                 raise ValueError("the cells of this line are not those of a plain one")
+
             asset, measurement = self._heads.get(cells[0]) or self._head(cells[0])
             # "a=1,b=2" -> "a=", "1", "b=", "2": a name keeps its sign, so that no value can pass for one
             parts = cells[1].replace("=", "=,").split(",")
@@ -118,6 +122,7 @@ class _Reader:
         return lines
 
     def _careful(self, message: Message, text: str) -> list[_Line]:
+        """Return the lines of any message, by the whole grammar. Raises Bad."""
         lines = []
         scanner = Scanner(text)
         while scanner.more():
@@ -126,16 +131,21 @@ class _Reader:
             if self._tag and self._tag not in tags:
                 where = f"line {scanner.number}: {place('tags', self._tag)}"
                 raise Bad(DecodeError("MissingField", where, f"found no tag {shown(self._tag)}, expected one"))
+
             channels = self._measurements[measurement]
             codes, values = [channels[name] for name in fields], list(fields.values())
             lines.append(_Line(scanner.number, tags.get(self._tag) or _key(message), stamp, codes, values))
         return lines
 
     def _head(self, text: str) -> tuple[str, str]:
-        """Asset (empty if it is the key) and measurement of a head whose escapes are replaced. Raises ValueError."""
+        """Return asset (empty if it is the key) and measurement of a head whose escapes are replaced.
+
+        Raises ValueError if the head is unusual.
+        """
         match = _HEAD.fullmatch(text)
         if match is None:
             raise ValueError("a head with control characters or misplaced signs")
+
         asset = ""
         if self._tag:
             _, found, rest = text.rpartition(f",{self._tag}=")
@@ -146,7 +156,10 @@ class _Reader:
         return asset, match[1]
 
     def _layout(self, names: tuple[str, ...], measurement: str) -> list[int]:
-        """Codes of fields whose names end with their signs. Raises ValueError if they do not, or a name comes twice."""
+        """Return the codes of fields whose names end with "=".
+
+        Raises ValueError if a name does not, or occurs twice.
+        """
         keys = [name[:-1] for name in names]
         if not all(name.endswith("=") and KEY.fullmatch(name[:-1]) for name in names) or len(set(keys)) < len(keys):
             raise ValueError("field names that are misplaced or come twice")
@@ -161,7 +174,7 @@ def _key(message: Message) -> str:
 
 
 def _tidied(text: str) -> str:
-    """`text` with texts and escaped separators replaced. Raises ValueError."""
+    """Return `text` with quoted texts and escaped separators replaced. Raises ValueError if more is unusual."""
     if _ESCAPE in text or _HIDDEN in text:
         raise ValueError("control characters")
     text = _FIELD_TEXT.sub(f"={_HIDDEN}", text.replace("\r\n", "\n"))
@@ -173,7 +186,7 @@ def _tidied(text: str) -> str:
 
 
 def _values(texts: list[str]) -> Sequence[float | None]:
-    """Values without quotes; None for booleans and hidden texts. Raises ValueError if one is no value."""
+    """Return values without quotes; None for booleans and hidden texts. Raises ValueError if one is no value."""
     joined = ",".join(texts)
     if not joined:  # `a=`: an empty list of numbers for one name
         raise ValueError("no value")

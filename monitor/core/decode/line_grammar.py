@@ -1,8 +1,8 @@
 """The whole grammar of InfluxDB line protocol, token by token: https://github.com/influxdata/line-protocol (v2).
 
-For the lines that the plain way of `decode_line.py` gives up on, and to say what is wrong and where. A backslash is
-taken away only before a separator. A text may hold line breaks. Of a field given twice the last counts. Whole numbers
-beyond the range of `i` and `u` are taken, since every value becomes a float64. Tabs separate nothing here.
+For the lines that the plain way of `from_line.py` does not read, and to explain errors with their place. A backslash is
+removed only before a separator. A text may hold line breaks. If a field is given twice, its last value counts. Whole
+numbers beyond the range of `i` and `u` are accepted, since every value becomes a float64. Tabs separate nothing here.
 """
 
 import math
@@ -28,7 +28,7 @@ _ESCAPED = re.compile(r"\\([, =])")
 
 
 class Bad(Exception):  # noqa: N818 - reads as what it states
-    """The message is to be rejected."""
+    """The message is rejected."""
 
     def __init__(self, fault: DecodeError) -> None:
         super().__init__(fault.reason)
@@ -36,7 +36,7 @@ class Bad(Exception):  # noqa: N818 - reads as what it states
 
 
 class Scanner:
-    """Takes one token after the other from `text`. `number` is the number of the line it stands in, from 1."""
+    """Takes one token after the other from `text`. `number` is the number of the current line, from 1."""
 
     def __init__(self, text: str) -> None:
         self.number = 1
@@ -45,7 +45,7 @@ class Scanner:
         self._counted = 0
 
     def more(self) -> bool:
-        """Go to the next point, over empty lines and comments; False at the end."""
+        """Go to the next point, over empty lines and comments. Return False at the end."""
         between = _BETWEEN.match(self._text, self._at)
         self._at = between.end() if between else self._at
         self.number += self._text.count("\n", self._counted, self._at)
@@ -53,7 +53,7 @@ class Scanner:
         return self._at < len(self._text)
 
     def head(self) -> tuple[str, dict[str, str]]:
-        """Measurement and tags. Raises Bad."""
+        """Return measurement and tags. Raises Bad."""
         measurement = _ESCAPED_MEASUREMENT.sub(r"\1", self._take(_MEASUREMENT, "a measurement"))
         tags = {}
         while self._skip(","):
@@ -63,17 +63,19 @@ class Scanner:
         return measurement, tags
 
     def rest(self) -> tuple[dict[str, float | None], int | None]:
-        """Fields, None for what is no number, and the timestamp if there is one. Raises Bad."""
+        """Return fields, None for texts and booleans, and the timestamp if there is one. Raises Bad."""
         self._take(_SPACES, "a comma and a tag, or a space and a field")
         fields: dict[str, float | None] = {}
         while not fields or self._skip(","):
             name = _ESCAPED.sub(r"\1", self._take(KEY, "a field's name"))
             self._equals()
             fields[name] = self._value(name)
+
         stamp = None
         if not _END.match(self._text, self._at):
             self._take(_SPACES, "a comma and a field, or a space and a timestamp")
             stamp = int(self._take(_STAMP, "a whole number as timestamp"))
+
         end = _END.match(self._text, self._at)
         if end is None:
             raise self._bad("the end of the line")
@@ -84,12 +86,14 @@ class Scanner:
         if self._text.startswith('"', self._at):
             self._take(_TEXT, "a text with both its quotes")
             return None
+
         start = self._at
         text = self._take(_BARE, "a field's value")
         try:
             return bare_value(text)
         except ValueError:
             self._at = start
+
         if _NAN.fullmatch(text) or _NUMBER.fullmatch(text):
             reason = f"found {shown(text)}, expected a number that a 64-bit float can hold"
             raise Bad(DecodeError("NotFinite", f"line {self.number}: {place('fields', name)}", reason))
@@ -100,7 +104,7 @@ class Scanner:
             raise self._bad("'='")
 
     def _skip(self, mark: str) -> bool:
-        """Whether `mark` stands here; if so, step over it."""
+        """Return whether `mark` comes next; if so, step over it."""
         here = self._text.startswith(mark, self._at)
         self._at += here
         return here
@@ -121,7 +125,10 @@ class Scanner:
 
 
 def bare_value(text: str) -> float | None:
-    """A value without quotes; None for a boolean. Raises ValueError if it is neither that nor a finite number."""
+    """Return a value without quotes; None for a boolean.
+
+    Raises ValueError if it is neither a boolean nor a finite number.
+    """
     match = _NUMBER.fullmatch(text)
     if match is not None:
         number = float(match[1] or match[2] or text)

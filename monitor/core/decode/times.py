@@ -1,8 +1,8 @@
-"""Timestamps as they stand in messages -> int64 milliseconds since the Unix epoch, UTC.
+"""Timestamps as they are in messages -> int64 milliseconds since the Unix epoch, UTC.
 
 Finer units are floored, so a reading never moves into the next millisecond. Seconds may carry a fraction; a float64 of
 today's magnitude resolves 0.2 µs, so it is rounded to microseconds first (1700000000.123 * 1000 is 1700000000122.99…).
-Values beyond int64 are clipped: they are out of any permitted range and are refused there.
+Values beyond int64 are clipped: they are outside any permitted range, and `decode` rejects them.
 """
 
 import re
@@ -27,13 +27,14 @@ _RFC3339 = re.compile(
 
 
 def to_ms(times: Sequence[Any], unit: str) -> Times:
-    """Times (P,) in `unit` -> ms (P,). `iso` takes texts and gives UNREADABLE for one that is not RFC 3339."""
+    """Return times (P,) in `unit` as ms (P,). `iso` takes texts and gives UNREADABLE for one that is not RFC 3339."""
     if unit == "iso":
         return np.array([_iso(text) for text in times], np.int64)
     if unit == "s" and float in set(map(type, times)):
         seconds = np.array([_float(time) for time in times], np.float64)
         micros = np.rint(np.clip(seconds, -9e12, 9e12) * 1e6)  # 9e18 still fits int64
         return micros.astype(np.int64) // 1000
+
     try:
         whole = np.array(times, np.int64)
     except OverflowError:
