@@ -120,6 +120,7 @@ class Pipeline:
         if self.detector is None:
             return Outputs(windows, None, None, names=names)
 
+        # Cells of faulty sensors are masked before any score.
         windows, faults = self.sensors.update(windows)
         skews = self.clocks.update(windows, timestamps(windows.position))
         mark("sensors")
@@ -128,6 +129,7 @@ class Pipeline:
         scores = self.detector.score(windows, names, scalings)
         mark("score")
 
+        # The threshold gives the limit at the margin of the settings, the budget the limit at the asset's own margin.
         calibration = self.detector.model.calibration.scores
         limits = self.threshold.update(windows.assets, scores.score, calibration, scalings.unknown)
         thresholds = self.budget.update(windows.assets, windows.ends, scores.score, limits)

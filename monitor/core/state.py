@@ -152,6 +152,7 @@ def check_state(stage: str, state: State, table: Table, **sizes: int) -> dict[st
         if name not in table:
             raise unfit(stage, name, "unknown", f"only {', '.join(sorted(table))}")
 
+    # Type and shape. A named axis takes its size from the first array that has the axis.
     for name, column in table.items():
         array = state[name]
         fits = array.dtype == np.dtype(column.dtype) and array.ndim == len(column.axes)
@@ -160,6 +161,7 @@ def check_state(stage: str, state: State, table: Table, **sizes: int) -> dict[st
         if not fits:
             raise unfit(stage, name, f"{array.dtype} {array.shape}", _form(column, sizes))
 
+    # Ranges come last, since `below` needs all sizes.
     for name, column in table.items():
         _check_range(stage, name, state[name], column, sizes)
     return sizes

@@ -94,6 +94,7 @@ class Budget:
         base = limits.threshold.astype(np.float64) / self._given
         multiple = score / base
 
+        # Margins change only where an epoch begins, so the batch is processed epoch by epoch.
         time = np.maximum.accumulate(np.maximum(ends, self._time))
         epoch = time // (EPOCH * self._step_ms)
         margin = np.empty(len(assets))
@@ -136,6 +137,7 @@ class Budget:
     def _watch(self, rows: Index, ends: Times, multiple: Doubles) -> None:
         """Count what windows (n,) of one epoch would have fired at each margin."""
         np.add.at(self._columns["scored"], rows, 1)
+        # Most assets are far below every margin, and cost one comparison.
         near = self._columns["last"] != NEVER
         near[rows[multiple > MARGINS[0]]] = True
         place = np.flatnonzero(near[rows])
@@ -160,6 +162,7 @@ class Budget:
         since = np.where(crossed, np.where(since == NEVER, end, since), NEVER)
         changed = crossed & (end - since >= np.where(firing, self._off_delay_ms, self._on_delay_ms))
 
+        # Alarms close to the last one do not count, so a flood raises a rate to COUNTED times the budget at most.
         counts = changed & ~firing & (end - columns["counted"][rows] >= DAY_MS / (COUNTED * self._budget))
         columns["alarms"][rows] += counts
         columns["counted"][rows] = np.where(counts, end, columns["counted"][rows])
@@ -179,6 +182,7 @@ class Budget:
         columns["alarms"][:A] *= left[:, None]
         columns["scored"][:A] = 0
 
+        # The last rate is that of an asset without history.
         margins = _smallest(self._rates(), self._budget)
         columns["margin"][:A] = margins[:-1]
         self._common = float(margins[-1])
@@ -192,6 +196,7 @@ class Budget:
         common = (alarms.sum(0) + weight * prior) / (days.sum() + weight)
         own = alarms + common / self._budget
         rates = np.vstack((own / (days[:, None] + 1 / self._budget), common))
+        # A low margin joins several alarms into one, and may count fewer than a higher margin.
         falling: Doubles = np.maximum.accumulate(rates[:, ::-1], 1)[:, ::-1]
         return falling
 

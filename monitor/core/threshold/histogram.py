@@ -66,6 +66,7 @@ class Histogram:
 
     def enter(self, rows: Index, numbers: Times, count: Times, scores: Floats) -> None:
         counts, tops = self._columns["counts"], self._columns["top"]
+        # The first score of a block replaces the oldest block.
         block = count // self._block % BLOCKS
         fresh = count % self._block == 0
         counts[rows[fresh], block[fresh]] = 0
@@ -80,6 +81,7 @@ class Histogram:
         counts[at] = _lowered(counts[at][:, None], (top - before)[higher, None])
         tops[rows, block] = top
 
+        # Scores below the block's lowest bucket count in that bucket.
         which = np.repeat(np.arange(len(rows)), numbers)
         place = np.maximum(bucket - top[which] + BUCKETS - 1, 0)
         np.add.at(counts, (rows[which], block[which], place), 1)
@@ -90,6 +92,7 @@ class Histogram:
         result = np.empty(len(rows))
         for begin in range(0, len(rows), TOGETHER):
             part = slice(begin, begin + TOGETHER)
+            # All blocks of an asset, aligned at the highest one, add up to one histogram.
             top = self._columns["top"][rows[part]].astype(np.int64)  # (n, BLOCKS)
             highest = top.max(1)
             upto = _lowered(self._columns["counts"][rows[part]], highest[:, None] - top).cumsum(1)  # (n, BUCKETS)

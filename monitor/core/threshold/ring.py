@@ -73,6 +73,7 @@ class Ring:
         return np.full_like(count, self._memory)
 
     def enter(self, rows: Index, numbers: Times, count: Times, scores: Floats) -> None:
+        # All rings are as wide as the fullest one needs, and the width doubles.
         columns, needed = self._columns["ring"].shape[1], self._width(count + numbers)
         if needed > columns:
             wider = min(max(needed, 2 * columns, FIRST_COLUMNS), self._memory)

@@ -93,6 +93,7 @@ class Threshold:
             going = stop < ends
             rows, at, ends, lent = rows[going], stop[going], ends[going], lent[going]
 
+        # Back into the order of the batch.
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
         threshold = _narrow(self._margin * base)[back]
@@ -137,6 +138,7 @@ class Threshold:
         self._scores.enter(rows, numbers, counts[rows], scores)
         counts[rows] += numbers
 
+        # Renew at `warm`, and after that at a phase of the row's own, so that rows come due one after another.
         count = counts[rows]
         regular = (count > self._warm) & ((count - rows) % self._refresh == 0)
         due = rows[(count == self._warm) | regular]
@@ -166,8 +168,10 @@ class Threshold:
 
         self._columns.load(state)
         self._scores.load(state)
+
+        # `warm` may be lower than when the state was saved: rows that have enough scores now get their base.
         count, base = self._columns["count"], self._columns["base"]
-        due = np.flatnonzero((count >= self._warm) & np.isnan(base))  # `warm` was higher when the state was saved
+        due = np.flatnonzero((count >= self._warm) & np.isnan(base))
         base[due] = self._percentiles(due)
 
 
@@ -182,6 +186,7 @@ def _carry_over(scores: Floats, old: Floats, new: Floats) -> Floats:
     last = np.append(x[1:] > x[:-1], True)  # of equal quantiles the last: the higher limit is the safer one
     x, y = x[last], y[last]
 
+    # np.interp would hold the last quantile beyond both ends.
     mapped = np.interp(scores, x, y)
     mapped = np.where(scores > x[-1], scores * (y[-1] / x[-1]), mapped)
     return _narrow(np.where(scores < x[0], scores * (y[0] / x[0]), mapped))

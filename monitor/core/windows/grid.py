@@ -119,6 +119,7 @@ class Grid:
         cell, timely = cell[order], timely[order]
         index = arrivals.index[timely]
 
+        # A reading that arrived after its step closed is late.
         closing = self._closing(table, frontiers, cell, index, len(clock))
         accepted = index <= closing[cell // columns] if columns else np.ones(0, np.bool_)
         self._counts[Count.READINGS_LATE] += len(step) - int(np.count_nonzero(accepted))
@@ -152,6 +153,7 @@ class Grid:
         silent = np.flatnonzero((until > 0) & (clock[until - 1] >= due))
         passed = np.concatenate((running, newest[waiting]))[silent]
 
+        # Each asset's last arrival of the batch.
         tails = np.append(heads[1:], len(row))[: len(heads)] - 1
         newest[row[tails]] = running[tails]
         seen[row[tails]] = clock[index[tails]]
@@ -170,6 +172,7 @@ class Grid:
         span = steps.max(initial=low) - low + 1
         keys, group = np.unique(rows * span + (steps - low), return_inverse=True)
 
+        # Cells that were open before keep their readings.
         offset, values = _no_cells(len(keys), self._open.offset.shape[1])
         offset[group[:waiting]] = self._open.offset
         values[group[:waiting]] = self._open.values
@@ -193,6 +196,7 @@ class Grid:
     def _complete(self, table: Open, cell: Index, index: Times, size: int) -> Times:
         """Return the place in the batch (G,) at which all channels had arrived: -1 = before it, `size` = not in it."""
         columns = table.offset.shape[1]
+        # The first reading of a cell that was empty completes a channel of the step.
         first = first_of_run(cell)
         first[first] = table.offset.reshape(-1)[cell[first]] < 0
         group = cell[first] // columns if columns else cell[first]
@@ -209,6 +213,7 @@ class Grid:
         held[same + 1] = running[same]
         self._counts[Count.READINGS_DUPLICATE] += int(np.count_nonzero(offset == held))
 
+        # The last reading that is at least as late as all earlier ones of its cell.
         winner = np.flatnonzero(offset >= held)
         winner = winner[last_of_run(cell[winner])]
         table.offset.reshape(-1)[cell[winner]] = offset[winner]

@@ -109,6 +109,7 @@ class Rings:
         newest[rows.row[last]] = rows.step[last]
         filled[rows.row[last]] = rows.filled[last]
 
+        # A window ends in each closed step, once L steps have come since the restart.
         warm = rows.filled >= self._length
         ending = np.zeros(len(rows.row), np.bool_)
         ending[rows.ends] = warm[rows.ends]
@@ -133,6 +134,7 @@ class Rings:
     def _fill(self, rows: _Rows, closed: Floats) -> tuple[Floats, Bools]:
         """Return values (T, C) with short holes filled, and True where a value was observed."""
         carried, carried_step = self._columns["carried"], self._columns["carried_step"]
+        # Only the last row of each closed step has readings, the others are the hole before it.
         values = np.full((len(rows.row), closed.shape[1]), np.nan, np.float32)
         values[rows.ends] = closed
         observed = ~np.isnan(values)
@@ -147,6 +149,7 @@ class Rings:
         source = np.where(before, carried[rows.row], np.float32(np.nan))
         source = np.where(inside, values[latest, np.arange(values.shape[1])], source)
 
+        # The next batch continues with the last value of each channel, however old.
         last = last_of_run(rows.row)
         carried[rows.row[last]] = source[last]
         carried_step[rows.row[last]] = origin[last]
@@ -168,6 +171,7 @@ class Rings:
             seen[full, :, :kept] = sliding_window_view(seen, kept, axis=2)[full, :, begin]
         self._cursor[full] = kept
 
+        # The rows of an asset go to consecutive columns.
         column = self._cursor[row] + ordinal
         history[row, :, column] = values
         seen[row, :, column] = observed
@@ -181,6 +185,7 @@ class Rings:
         row, step, begin = row[order], step[order], column[order] - self._length + 1
         observed = sliding_window_view(self._columns["observed"], self._length, axis=2)[row, :, begin]  # (n, C, L)
 
+        # Measured against the channels that were known when the window closed.
         enough = np.count_nonzero(observed, axis=(1, 2)) / (channels[order] * self._length) >= self._min_observed
         if not enough.all():
             row, step, begin, order = row[enough], step[enough], begin[enough], order[enough]

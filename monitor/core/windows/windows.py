@@ -80,6 +80,7 @@ class Windows:
         most = self._options.max_channels
         if len(set(names)) < len(names) or len(names) > most:
             raise ValueError(f"expected at most {most} different channels, got {len(names)}: {names}")
+        # -1 marks a channel that the state does not have yet.
         known = {name: column for column, name in enumerate(self.channels)}
         source = np.array([known.get(name, -1) for name in names], np.intp)
         self._grid.remap(source)
@@ -97,6 +98,7 @@ class Windows:
         if readings.time.max() > FARTHEST or readings.time.min() < -FARTHEST:
             raise ValueError(f"times must lie within {FARTHEST} ms of the epoch, got {readings.time.max()}")
 
+        # The partition's time is the largest time of any reading so far, dropped readings included.
         clock = np.maximum(np.maximum.accumulate(readings.time), self._clock)
         row, column, learned = self._admit(readings, np.append(self._clock, clock[:-1]))
         self._clock = int(clock[-1])
@@ -106,6 +108,7 @@ class Windows:
         closed = self._grid.push(arrivals, clock)
         if not len(closed.row):
             return empty_windows(len(self.channels), self._options.length)
+        # A window that closed before a channel was learned is not short of that channel.
         channels = len(self.channels) - len(learned) + np.searchsorted(learned, closed.index, side="right")
         return self._rings.write(closed, readings.offset[closed.index], channels)
 
@@ -131,6 +134,7 @@ class Windows:
         if len(names) <= free:
             return len(readings)
 
+        # Evict now, if the first reading is of a new asset that the bucket admits.
         clock = np.maximum(np.maximum.accumulate(readings.time), self._clock)
         before = np.append(self._clock, clock[:-1])
         if not free and unknown[0] == 0 and self._oldest(kept) >= 0 and self._admission.due(self._clock) <= self._clock:
@@ -183,6 +187,7 @@ class Windows:
         full_from = -1 if len(self.channels) == most else len(readings)  # after this place no channel is learned
         if len(unknown):
             learned, entered = self._learn(readings, unknown, most, before)
+            # Names are known from their entry on, so codes are looked up once more.
             row, column = self._codes(readings)
             new = np.flatnonzero(row >= known)
             row[new[new < np.array(entered, np.int64)[row[new] - known]]] = -1  # they came before their asset's entry
@@ -248,6 +253,7 @@ class Windows:
                     learned.append(place)
             unknown = unknown[unknown >= again]
 
+        # Rows before channels: new rows have the channels known so far, and grow with the others.
         self._grid.reserve(len(self.assets))
         self._rings.reserve(len(self.assets))
         if learned:
