@@ -158,6 +158,7 @@ class InfluxSink:
         if answer.status not in (_WRITTEN, _TOO_LARGE, *_REFUSED):
             raise self._unavailable(answer)
 
+        # A single record is written or rejected; a larger batch is halved until the guilty record is alone.
         if answer.status == _WRITTEN or len(batch) == 1:
             if answer.status != _WRITTEN:
                 self._rejected.append((batch[0], f"{answer.status} {answer.text}"))

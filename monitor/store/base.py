@@ -88,6 +88,7 @@ def quarantine(blobs: Blobs, name: str, kind: str) -> str | None:
     directory, _, file = f"quarantine/{name}".rpartition("/")
     kept = [other for other in blobs.names(directory) if _QUARANTINED.fullmatch(other.removeprefix(f"{directory}/"))]
 
+    # A running number keeps several files of one name apart.
     number = int(kept[-1].removeprefix(f"{directory}/")[:6]) + 1 if kept else 1
     new = f"{directory}/{number:06d}-{kind}-{file}"
     try:

@@ -148,6 +148,7 @@ class FsspecBlobs:
             if not self._atomic_put:
                 self._fs.makedirs(self._root, exist_ok=True)
 
+            # Without locks, only the age tells a leftover from a file being written.
             for path in self._find(self._root):
                 if path.endswith(".tmp") and time.time() - self._fs.modified(path).timestamp() > LEFTOVER_AGE_S:
                     self._fs.rm_file(path)

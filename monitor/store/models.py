@@ -72,6 +72,7 @@ class Models:
 
         moment = datetime.fromtimestamp(created_ms // 1000, UTC)
         version = f"m-{moment:%Y%m%dT%H%M%S}-{hashlib.sha256(text).hexdigest()[:8]}"
+        # The manifest last: with it the model exists.
         self._blobs.write(f"models/{version}/weights.safetensors", weights)
         self._blobs.write(f"models/{version}/manifest.json", text)
         return version
@@ -85,6 +86,7 @@ class Models:
         if not _VERSION.fullmatch(version):
             raise ModelInvalid(f"{version[:100]!r} is not a model version")
 
+        # Without a manifest there is no model; without weights there is a damaged one.
         try:
             text = self._blobs.read(f"models/{version}/manifest.json")
         except FileNotFoundError as error:

@@ -71,6 +71,7 @@ class Snapshots:
         name = f"{_directory(snapshot.partition)}/{snapshot.offset:020d}.snap"
         size = self._blobs.write(name, pack(snapshot.state, metadata))
 
+        # Only after the write: an older snapshot must stay until this one is durable.
         older = [name for offset, name in self._newest_first(snapshot.partition) if offset <= snapshot.offset]
         for name in older[self._keep :]:
             self._blobs.delete(name)
@@ -138,9 +139,10 @@ def _parse(data: bytes, partition: Partition, offset: int, settings: str) -> Sna
         kind = "newer" if re.fullmatch("[0-9]{1,9}", written) and int(written) > FORMAT else "corrupt"
         raise _UnusableError(kind, f"format {written[:20]!r} is not {FORMAT}")
 
+    # A file may have been copied or renamed by hand.
     place = (metadata.get("topic"), metadata.get("partition"), metadata.get("offset"))
     if place != (partition.topic, str(partition.number), str(offset)):
-        raise _UnusableError("corrupt", f"holds {place}, which is not what its name says")
+        raise _UnusableError("corrupt", f"holds {place}, which differs from its name")
     if metadata.get("settings") != settings:
         raise _UnusableError("foreign", "written under other settings, so its state would not fit")
     return Snapshot(partition, offset, metadata.get("model", ""), state, settings)

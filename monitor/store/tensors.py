@@ -42,7 +42,8 @@ def pack(tensors: State, metadata: Mapping[str, str]) -> list[bytes | memoryview
     if "__metadata__" in tensors or "sha256" in metadata:
         raise ValueError("the names __metadata__ and sha256 belong to the format")
 
-    order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))  # every array stays aligned
+    # Large items first: so every array stays aligned. The name decides among equals, for equal bytes.
+    order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
     entries: dict[str, object] = {"__metadata__": {"sha256": _BLANK.decode(), **dict(sorted(metadata.items()))}}
     parts: list[bytes | memoryview] = []
     position = 0
@@ -73,6 +74,7 @@ def unpack(data: bytes) -> tuple[State, dict[str, str]]:
     size = int.from_bytes(data[:8], "little")
     if not len(_START) + len(_BLANK) <= size <= min(MAX_HEADER_BYTES, len(data) - 8):
         raise Damaged(f"{len(data)} bytes cannot hold a header of {size} bytes")
+    # The checksum has a fixed place, so that it can be verified before anything is parsed.
     if data[8:_DIGEST] != _START:
         raise Damaged("the header does not begin with the checksum")
 

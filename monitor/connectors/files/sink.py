@@ -90,6 +90,7 @@ class FileSink:
 
     def _append(self, directory: Path, records: Sequence[Record]) -> None:
         """Write the records. Raises Unavailable; the buffer then lacks the topics that were written completely."""
+        # Topic by topic, so that a full disk costs only the topics that were not written yet.
         for topic in dict.fromkeys(record.topic for record in records):
             try:
                 if topic not in self._files:
@@ -132,6 +133,7 @@ class _Appender:
 
     def append(self, data: bytes) -> None:
         """Append durably. After a failure the next call first cuts off the bytes that this call may have written."""
+        # A failed write may have left a part of a line.
         self._file.truncate(self._end)
         rest = memoryview(data)
         while rest:

@@ -222,6 +222,7 @@ class FileSource:
         return _Reader(Partition(topic, number), rows)
 
     def _assign(self) -> None:
+        # An offset of standard input means nothing after a restart.
         committed = {
             part: self._committed.get(part) if reader.rows.repeatable else None
             for part, reader in self._readers.items()
@@ -240,6 +241,7 @@ class FileSource:
         if not self._replay.speed or row.time is None:
             return -math.inf
 
+        # The recording begins with the earliest row of all files.
         if self._origin is None:
             heads = [head for reader in self._readers.values() if (head := reader.head()) is not None]
             self._origin = self._replay.now(), min(head.time for head in heads if head.time is not None)
@@ -253,6 +255,7 @@ class FileSource:
         now = self._replay.now()
         self._turn += 1
 
+        # A long file that fills every poll must not keep the others waiting.
         for turn in range(len(readers)):
             reader = readers[(self._turn + turn) % len(readers)]
             while len(messages) < limit and (row := reader.head()) is not None and self._due(row) <= now:

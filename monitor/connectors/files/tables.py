@@ -222,6 +222,7 @@ def _load(path: Path, asset: str) -> _Table:
     if (len(assets), len(time), len(channels)) != values.shape or {time.ndim, channels.ndim, assets.ndim} != {1}:
         shapes = f"time {time.shape}, assets {assets.shape}, channels {channels.shape}, values {values.shape}"
         raise ValueError(f"the arrays do not fit together: {shapes}")
+    # Integers for the time, Unicode for the names, any number for the values.
     kinds = time.dtype.kind + channels.dtype.kind + assets.dtype.kind + values.dtype.kind
     if re.fullmatch("[iu]UU[iuf]", kinds) is None:
         raise ValueError(f"expected integers, texts, texts and numbers, found the dtypes {kinds}")

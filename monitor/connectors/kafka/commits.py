@@ -45,6 +45,7 @@ class Commits:
 
         for _ in range(_ATTEMPTS):
             try:
+                # The answer to the second request proves the first: both use one connection, in order.
                 self._consumer.commit(offsets=wanted, asynchronous=True)
                 if self.stored(list(offsets), deadline - time.monotonic()) == offsets:
                     return

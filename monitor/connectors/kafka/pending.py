@@ -78,6 +78,7 @@ class Pending:
             number = self._sent
             record = self._records.get(number)
 
+            # Rejected records leave gaps in the numbers.
             if record is not None:
                 suspect = number in self._suspects
                 if self._alone is not None or (suspect and len(producer)):
@@ -93,6 +94,7 @@ class Pending:
 
         A record refused alone is rejected. One refused in a batch becomes a suspect.
         """
+        # Whatever the answer, the client has this record no more, and the next one may follow.
         alone = number == self._alone
         if alone:
             self._alone = None

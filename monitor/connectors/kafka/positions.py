@@ -54,6 +54,7 @@ class Positions:
             del self.next[partition]
             self._ends.pop(partition, None)
 
+        # An eager client gets the rest of its assignment; an empty rest is a call of its own.
         if self._cooperative:
             self._call("incremental_unassign", partitions)
         elif self.next:

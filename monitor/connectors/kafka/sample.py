@@ -93,9 +93,11 @@ def _rounds(spans: Mapping[Partition, Span], each: int) -> list[dict[Partition, 
             rounds[-1][part] = (low, high)
             continue
 
+        # Half of the share from the end.
         newest = each - each // 2
         rounds[-1][part] = (high - newest, high)
 
+        # The other half in runs at equal distances, the first at the oldest message.
         size = each // 2 // _OLDER
         for number in range(_OLDER if size else 0):
             begin = low + (high - newest - size - low) * number // (_OLDER - 1)

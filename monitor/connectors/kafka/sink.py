@@ -71,6 +71,7 @@ class KafkaSink:
         """See `base.Sink`. Raises KafkaFatal if the client cannot go on."""
         deadline = time.monotonic() + timeout
         while len(self._pending):
+            # After a failure nothing is handed over until the client has returned everything: the order would be lost.
             if not self._failed or self._took_back():
                 self._hand_over()
             self._serve(max(0.0, min(_ROUND_S, deadline - time.monotonic())))
@@ -110,6 +111,7 @@ class KafkaSink:
 
     def _took_back(self) -> bool:
         """Take the unsent records out of the client; once it is empty, all pending records can be sent again."""
+        # Records in flight stay: their answers come, and purging them could write them twice.
         producer = self._opened()
         producer.purge(in_queue=True, in_flight=False, blocking=False)
         self._serve(0)

@@ -116,12 +116,14 @@ class KafkaSource:
         """See `base.Source`. Raises KafkaFatal if the client cannot go on."""
         if self._fault is None:
             self._consume(limit, timeout)
+            # Each of these does nothing, or asks a broker within a limit of its own.
             self._restart()
             self._positions.refresh_ends()
             self._stalls.check()
             if self._unplaced:
                 self._place()
 
+        # Messages that were fetched come first: the exception can wait until the next poll.
         if self._fault is not None and not self._batch:
             fault, self._fault = self._fault, None
             raise fault
@@ -170,6 +172,7 @@ class KafkaSource:
         except BaseException as fault:  # noqa: BLE001 - raised once all is closed
             self._blame(fault)
 
+        # Leave the group, which can hang.
         consumer, self._consumer = self._consumer, None  # from here on the callbacks of a rebalance do nothing
         self._positions.next.clear()
         if not within(_CLOSE_S, consumer.close):
@@ -189,6 +192,7 @@ class KafkaSource:
             if self._batch or self._fault is not None or self._gone:
                 return
 
+            # During an outage an empty poll looks like a quiet topic, so make a request that needs an answer.
             if self._trouble.cut_off:
                 consumer.list_topics(self._topics[0], max(2.0, timeout))  # raises until a broker answers
                 self._trouble.over()
@@ -290,6 +294,7 @@ class KafkaSource:
             wanted = self._positions.next[part]
             try:
                 low, high = self._opened().get_watermark_offsets(TopicPartition(*part), timeout=_ANSWER_S)
+                # An offset behind the end can only belong to an earlier topic of this name.
                 if wanted > high:
                     found = f"{name(part)} ends at {high}, before {wanted}"
                     self._report(f"{found}: the topic was recreated and is read from its start")
@@ -298,6 +303,7 @@ class KafkaSource:
                     self._recreated.add(part)
                     continue
 
+                # Retention has passed the offset: continue with the oldest message left.
                 if lost := max(0, low - wanted) if wanted >= 0 else 0:
                     found = f"{name(part)}: {lost} messages from offset {wanted} on"
                     self._report(f"{found} were deleted before they were read")

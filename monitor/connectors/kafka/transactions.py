@@ -103,10 +103,13 @@ class KafkaTransactions:
             return
 
         try:
+            # The broker checks the membership when the offsets arrive: an evicted member cannot commit (KIP-447).
             self._begin()
             if offsets:
                 positions = [TopicPartition(*part, offset) for part, offset in offsets.items()]
                 self._opened().send_offsets_to_transaction(positions, self._membership(), _left(deadline))
+
+            # From here on a lost answer may hide a success, so the client must not be replaced.
             self._ending = True
             self._opened().commit_transaction(_left(deadline))
         except (KafkaException, SystemError) as fault:
@@ -151,6 +154,7 @@ class KafkaTransactions:
             error = fault.args[0]
             verdict = self._trouble.judge(error, self._unanswered)
 
+            # A client whose abort timed out half way is replaced, unless it was asked to commit.
             stuck = self._unanswered == "abort_transaction" and error.code() == KafkaError._STATE  # noqa: SLF001 - librdkafka's own codes begin so
             if stuck and not self._ending:
                 self._connect()

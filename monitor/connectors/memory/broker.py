@@ -75,6 +75,8 @@ class MemoryBroker:
         self._bound = bound  # records kept per partition; None = all
         self._max_record_bytes = max_record_bytes  # key and value together; Kafka's default
         self._clock = clock
+
+        # State, guarded by `_changed`.
         self._logs: dict[Partition, _Log] = {}
         self._rotation: dict[str, int] = {}  # next partition for a record without key
         self._groups: dict[str, _Group] = {}

@@ -95,6 +95,7 @@ class MemorySource:
                 self._drop(self._on_lost, list(self._positions))
             self.member = self._broker.join(self.group, self._topics)
 
+        # Revoke before claiming: another member may wait for these partitions.
         revoked = self._positions.keys() - self._broker.target(self.group, self.member)
         if revoked:
             self._drop(self._on_revoke, sorted(revoked))
