@@ -76,8 +76,8 @@ def stage() -> NewAssets:
     st.lists(st.integers(1, 50), min_size=1, max_size=8),
     st.sampled_from([0.9, 0.5]),
 )
-def test_rulers_match_the_twin_however_the_stream_is_cut(seed: int, steps: int, cuts: list[int], share: float) -> None:
-    """Rulers are the twin's for new assets and the model's for known ones; cuts and moves change no bit."""
+def test_scalings_are_the_twins_however_windows_are_cut(seed: int, steps: int, cuts: list[int], share: float) -> None:
+    """Scalings are the twin's for new assets and the model's for known ones; cuts and restores change no bit."""
     draw = np.random.default_rng(seed)
     A = len(NAMES)
     scale = np.array([1.0, 20.0]) * draw.choice([0.1, 1.0, 8.0])

@@ -1,4 +1,4 @@
-"""What is learned of a channel's readings while its sensor is sound, and what is not held against it."""
+"""Sensor profiles: what is learned of each channel, and which channels are not judged."""
 
 import numpy as np
 import pytest
@@ -14,8 +14,8 @@ def learned(values: np.ndarray) -> SensorProfile:
     return learn_profile(history(values).normal())
 
 
-def test_habits_are_those_of_all_assets() -> None:
-    """Range and largest change are over every asset's readings in the history; sound readings neither rest nor lack."""
+def test_a_profile_is_that_of_all_assets() -> None:
+    """Range and largest change cover the readings of all assets; healthy channels neither rest nor are silent."""
     made, seen = corpus(STEPS), corpus(STEPS).values
     profile = learn_profile(made)
     assert profile.low.tolist() == pytest.approx(seen.min((0, 2)).tolist())
@@ -35,7 +35,7 @@ def test_the_longest_rest_and_hole_are_counted_across_blocks() -> None:
 
 
 def test_what_rests_or_is_silent_by_nature_is_not_judged() -> None:
-    """A channel that rests or is silent for half a window, or repeats itself often, is not held to that habit."""
+    """A channel that rests or is silent for half a window, or repeats itself often, is not judged by it."""
     values = rows(STEPS)
     values[0, 50 : 50 + L // 2 + 1, 0] = 1.0
     values[0, 90 : 90 + L // 2, 1] = np.nan
@@ -46,7 +46,7 @@ def test_what_rests_or_is_silent_by_nature_is_not_judged() -> None:
 
 
 def test_of_a_channel_hardly_measured_nothing_is_known() -> None:
-    """Fewer than 256 readings next to one another are no habit, and neither is the change of a constant."""
+    """Fewer than 256 readings next to one another make no profile, and neither does the change of a constant."""
     values = rows(STEPS)
     values[:, :, 0] = np.where(np.arange(STEPS) % 16 == 0, values[:, :, 0], np.nan)
     values[:, :, 1] = 7.0

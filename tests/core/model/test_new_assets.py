@@ -184,7 +184,7 @@ def damaged(**changes: object) -> State:
     ],
 )
 def test_a_damaged_state_is_refused_and_changes_nothing(state: State, said: str) -> None:
-    """The refusal says what does not fit; what had been learned stays."""
+    """The refusal names the array that does not fit, and learned statistics stay."""
     made = stage(windows(rows(200, seed=9)))
     before = row(made)
     with pytest.raises(ValueError, match=said):

@@ -1,4 +1,4 @@
-"""Which clocks are called wrong, from when on, until when, and what is none of a clock's doing."""
+"""Clock checks: which clocks are wrong, from which window to which, and which delays are no fault of a clock."""
 
 from collections.abc import Callable, Sequence
 
@@ -23,7 +23,7 @@ def batch(rows: Sequence[int], ends: Sequence[int]) -> WindowBatch:
 
 
 def feed(made: Clocks, delays: Sequence[Delay], steps: range) -> list[list[Skew | None]]:
-    """Of each asset what was found at each of `steps`, all assets in turn; delays are in ms, by the step."""
+    """Return the skew of each asset at each of `steps`, all assets in turn; delays are in ms, by the step."""
     rows = [row for _ in steps for row in range(len(delays))]
     ends = [10**12 + step * STEP for step in steps for _ in delays]
     stamps = [10**12 + step * STEP + delay(step) for step in steps for delay in delays]
@@ -57,7 +57,7 @@ def test_a_clock_that_lags_is_found_beside_the_others() -> None:
 
 @pytest.mark.parametrize("others", [[], [level(0)]])
 def test_of_two_machines_none_is_called_late(others: list[Delay]) -> None:
-    """With fewer than three machines nobody can say which of them is behind."""
+    """With fewer than three machines it is unknown which of them is behind."""
     assert not any(map(any, feed(stage(), [level(90_000), *others], range(500))))
 
 
@@ -80,7 +80,7 @@ def test_a_machine_that_sends_in_bulk_raises_nothing() -> None:
     assert not any(map(any, feed(stage(), [bulk, *[level(0)] * 4], range(1000))))
 
 
-def test_a_delay_that_all_come_to_share_is_nobodys_fault() -> None:
+def test_a_delay_that_all_share_is_no_fault() -> None:
     """Readings of the whole plant that are later from some moment on raise nothing."""
     later: Delay = lambda step: 90_000 if step >= 517 else 0  # noqa: E731
     assert not any(map(any, feed(stage(), [later] * 5, range(1000))))
@@ -119,7 +119,7 @@ def test_who_is_late_stays_so_while_there_is_nobody_to_compare_with() -> None:
 
 
 def test_nothing_is_judged_without_timestamps() -> None:
-    """Messages of files carry no time or their readings', and with a tolerance of 0 no clock is looked at."""
+    """Messages of files carry no time or their readings', and with a tolerance of 0 no clock is judged."""
     rows, ends = [0, 1, 2] * 300, [10**12 + step * STEP for step in range(300) for _ in range(3)]
     skewed = np.array(ends, np.int64) - np.tile([90_000, 0, 0], 300)
     for made, stamps in ((stage(), 0 * skewed), (stage(), np.array(ends)), (stage(), -skewed), (stage(0), skewed)):
@@ -128,8 +128,8 @@ def test_nothing_is_judged_without_timestamps() -> None:
     assert stage(0).save_state() == {}
 
 
-def test_a_given_up_row_is_cleared() -> None:
-    """Who gets the row of a machine with a wrong clock begins as if it had come to an empty plant."""
+def test_a_reused_row_is_cleared() -> None:
+    """A machine that gets the row of one with a wrong clock begins as if it had come to an empty plant."""
     made, empty = stage(), stage()
     feed(made, [level(-60_000)], range(EPOCH + 6))
     made.forget(0)
@@ -161,7 +161,7 @@ def test_a_timestamp_beyond_all_years_does_no_harm() -> None:
     ],
 )
 def test_a_state_that_does_not_fit_is_refused(change: dict[str, np.ndarray], words: str) -> None:
-    """A saved state that lacks something or is misshapen is refused, and nothing is changed."""
+    """An array that is unknown, misshapen or out of range is named, and nothing is changed."""
     made, fresh = stage(), stage()
     feed(made, [level(-60_000)], range(70))
     with pytest.raises(ValueError, match=f"state of clocks: {words}"):
@@ -170,8 +170,8 @@ def test_a_state_that_does_not_fit_is_refused(change: dict[str, np.ndarray], wor
     np.testing.assert_equal(fresh.save_state(), stage().save_state())
 
 
-def test_a_skew_is_said_in_words() -> None:
-    """It is said how far a clock is off, and to which side; of other faults there is the name only."""
+def test_a_skew_in_words() -> None:
+    """Words say how far a clock is off, and to which side; other faults have their name only."""
     assert in_words("clock", 75.0) == "clock 75 s ahead"
     assert in_words("clock", -3605.25) == "clock 3605 s behind"
     assert in_words("frozen", 7.0) == "frozen"

@@ -54,7 +54,7 @@ def test_a_healthy_plant_has_sound_sensors() -> None:
     assert (marked, findings) == (every, None)
 
 
-def test_a_sensor_that_sticks_is_found_and_its_past_masked() -> None:
+def test_a_sensor_that_sticks_is_found_and_masked_from_the_beginning() -> None:
     """After six repetitions the channel is frozen; its cells are masked back to the first one, until they are past."""
     made, every = stage(), windows(stuck(0)[:1])
     marked, findings = made.update(every)
@@ -143,7 +143,7 @@ def test_readings_beyond_their_limits_are_doubted_one_by_one() -> None:
         assert made.counts["cells_doubted"] == 3
 
 
-def test_without_a_profile_or_with_a_skipped_channel_nothing_is_held_against_it() -> None:
+def test_without_a_profile_or_when_skipped_a_channel_is_not_judged() -> None:
     """A model of an older version knows no profile, and a channel in `skip` is not held to its own."""
     assert found(stuck(0), stage(None)) == set()
     assert found(stuck(0), stage(skip="flow")) == set()
@@ -194,7 +194,7 @@ def test_what_is_known_of_a_channel_goes_with_its_name() -> None:
     ],
 )
 def test_a_state_that_does_not_fit_is_refused(name: str, array: np.ndarray | None, words: str) -> None:
-    """What is missing, too much or misshapen in a saved state is named, and nothing is changed."""
+    """An array that is missing, unknown or misshapen in a saved state is named, and nothing is changed."""
     made = stage()
     made.update(windows(stuck(0)[:, :60]))
     state = made.save_state()

@@ -39,7 +39,7 @@ def alerts(outputs: list[Outputs]) -> list[Alert]:
 
 
 def test_a_sensor_that_sticks_is_an_alert_of_its_own_cause() -> None:
-    """The alert names the channel and what was expected of it; without habits only the machine can be blamed."""
+    """The alert names the channel and what was expected of it; without a profile only the machine can be blamed."""
     firing, resolved = (alert for alert in alerts(walk(stuck())[1]) if alert.cause == "sensor")
     (share,) = firing.channels
     assert (firing.fault, firing.asset, share.channel, share.observed) == ("frozen", "a", "pressure", AT_REST)
@@ -91,7 +91,7 @@ def test_scores_and_alerts_do_not_depend_on_the_cut() -> None:
         assert array.tobytes() == other[name].tobytes(), name
 
 
-def test_habits_are_stored_with_the_model() -> None:
+def test_the_profile_is_stored_with_the_model() -> None:
     """A model comes back with its profile, and one of an older version without."""
     made = model()
     again = Model.unpack("m", *made.pack())
