@@ -80,7 +80,7 @@ def test_a_conflict_of_types_is_found(server: InfluxServer, sinks: Sinks) -> Non
 @given(good=st.lists(st.booleans(), max_size=30), batch_bytes=st.integers(1, 400))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_exactly_the_refused_are_named(server: InfluxServer, sinks: Sinks, good: list[bool], batch_bytes: int) -> None:
-    """Whatever the pattern and the size of batches: the bad are rejected, the others written, both in their order."""
+    """For any pattern and batch size, bad records are rejected and the others written, both in their order."""
     server.points.clear()
     server.lines.clear()
     records = [_record(number, "1i" if fine else "bad") for number, fine in enumerate(good)]
@@ -98,7 +98,7 @@ def test_exactly_the_refused_are_named(server: InfluxServer, sinks: Sinks, good:
 
 
 def test_batches_shrink_to_what_the_server_takes(server: InfluxServer, sinks: Sinks) -> None:
-    """After 413 the halves are sent, and no later batch is too large again; the operator is told."""
+    """After 413 the halves are sent, no later batch is too large again, and a notice says so."""
     notices: list[str] = []
     server.max_body = 1000
     sink = sinks(on_notice=notices.append)
@@ -199,7 +199,7 @@ def test_a_token_that_no_header_takes_is_not_shown(sinks: Sinks, token: str) -> 
 
 @pytest.mark.parametrize("status", [400, 401, 413, 500])
 def test_a_token_that_the_server_repeats_is_not_shown(server: InfluxServer, sinks: Sinks, status: int) -> None:
-    """Where an answer quotes the request's header, in whatever form, neither exception nor traceback has the token."""
+    """If an answer quotes the request's header, in any form, neither exception nor traceback shows the token."""
     sink = sinks()
     quoting = Answer(status, json.dumps({"message": f"Token {server.token} is bad"}), {"Seen": server.token})
     server.script = [quoting] * 3
@@ -283,7 +283,7 @@ def test_a_failing_tls_handshake_is_held(server: InfluxServer, sinks: Sinks) -> 
 
 
 def test_every_answer_is_told(server: InfluxServer, sinks: Sinks) -> None:
-    """The status of each request is told: written, halved until the refused is found, and 0 where nobody answers."""
+    """`on_answer` receives the status of each request, also while a batch is halved, and 0 if no server answers."""
     answers: list[int] = []
     sink = sinks(on_answer=answers.append)
     sink.write([_record(0), _record(1, "1x")])

@@ -23,7 +23,7 @@ class GroupHarness(SourceHarness, Protocol):
         """As `source`, but `reset` is "latest"."""
 
     def evict(self, source: Source) -> None:
-        """Make the group give up this member without asking it, as after a missed deadline.
+        """Make the group evict this member without a callback, as after a missed deadline.
 
         On return or soon after, others may be given its partitions; the member learns of it in its next polls.
         """
@@ -139,7 +139,7 @@ class GroupContract(SourceContract):
         until(lambda: len(first.values(moved)) == 3, harness.patience, first)
 
     def test_the_lag_of_a_paused_partition_grows(self, harness: GroupHarness, members: Callable[..., Member]) -> None:
-        """What is written to a partition while it is paused is seen in its lag before anything of it is read."""
+        """Messages written to a paused partition count in its lag before any of them is read."""
         (part,) = harness.partitions(1)
         harness.fill(part, numbered(3))
         member = members(harness.source([part], "g"))
@@ -181,7 +181,7 @@ class GroupContract(SourceContract):
         assert third.committed == dict.fromkeys(parts)
 
     def test_a_lost_member_is_told_and_comes_back(self, harness: GroupHarness, members: Callable[..., Member]) -> None:
-        """A member given up by the group hears `on_lost`, not `on_revoke`, and its next polls bring it back in."""
+        """An evicted member gets `on_lost`, not `on_revoke`, and joins again with its next polls."""
         parts = harness.partitions(2)
         for partition in parts:
             harness.fill(partition, numbered(5))

@@ -183,7 +183,7 @@ class SinkContract:
         assert harness.read(topic) == harness.records(topic, written + 3)
 
     def test_one_call_may_exceed_the_bound(self, harness: SinkHarness, opened: Callable[..., Sink]) -> None:
-        """An empty buffer takes a call of any length, so that no batch can be too large for ever."""
+        """An empty buffer takes a call of any length, so that no batch is rejected permanently for its size."""
         topic = harness.topic()
         sink = opened(10)
         sink.write(harness.records(topic, 50))
@@ -191,7 +191,7 @@ class SinkContract:
         assert harness.read(topic) == harness.records(topic, 50)
 
     def test_what_is_never_accepted_is_named(self, harness: SinkHarness, opened: Callable[..., Sink]) -> None:
-        """`flush` raises `Invalid` with exactly the records refused for ever; the rest is written, and that once."""
+        """`flush` raises `Invalid` with exactly the records rejected permanently; the others are written once."""
         topic = harness.topic()
         bad = harness.unacceptable(topic)
         sink = opened()

@@ -78,7 +78,7 @@ class SourceContract:
         assert 0.25 < time.monotonic() - begin < 5.0
 
     def test_nothing_committed_is_told_as_none(self, harness: SourceHarness, members: Callable[..., Member]) -> None:
-        """A group that never committed hears None for every partition, and None starts at the first message."""
+        """A group that never committed gets None for every partition, and None starts at the first message."""
         one, two = harness.partitions(2)
         harness.fill(one, numbered(2))
         harness.fill(two, numbered(2))
@@ -88,7 +88,7 @@ class SourceContract:
         assert sorted(message.offset for message in member.messages) == [0, 0, 1, 1]
 
     def test_a_group_goes_on_where_it_committed(self, harness: SourceHarness, members: Callable[..., Member]) -> None:
-        """What was committed is told to the next member, also of a partition that was committed at its start."""
+        """The next member gets the committed offsets, also of a partition that was committed at its start."""
         one, two = harness.partitions(2)
         harness.fill(one, numbered(10))
         harness.fill(two, numbered(10))
@@ -185,7 +185,7 @@ class SourceContract:
         assert len(member.messages) == 10
 
     def test_closing_gives_the_partitions_back(self, harness: SourceHarness, members: Callable[..., Member]) -> None:
-        """`close` calls `on_revoke` for everything assigned, in which a commit still counts; never `on_lost`."""
+        """`close` calls `on_revoke` for every assigned partition, never `on_lost`; a commit inside it counts."""
         one, two = harness.partitions(2)
         harness.fill(one, numbered(5))
         harness.fill(two, numbered(5))

@@ -43,7 +43,7 @@ class BlobsContract:
         assert blobs.names("a") == ["a/b"]
 
     def test_a_missing_name_is_not_found(self, blobs: Blobs) -> None:
-        """Reading or renaming what is not there is FileNotFoundError; deleting it is nothing at all."""
+        """Reading or renaming a missing name raises FileNotFoundError; deleting it does nothing."""
         with pytest.raises(FileNotFoundError):
             blobs.read("a/b")
         with pytest.raises(FileNotFoundError):
@@ -76,7 +76,7 @@ class BlobsContract:
         assert blobs.names("a") == []
 
     def test_two_handles_see_each_other(self, blobs: Blobs, again: Blobs) -> None:
-        """What one worker writes, another sees at once, and opening a store anew changes nothing in it."""
+        """A write of one worker is visible to another at once, and opening a store again changes nothing in it."""
         assert again.names("a") == []
         blobs.write("a/b", b"1")
         assert again.names("a") == ["a/b"]
@@ -107,7 +107,7 @@ class BlobsContract:
             assert blobs.read(f"snapshots/{topic}/0/f") == topic.encode()
 
     def test_quarantine_keeps_the_newest(self, blobs: Blobs) -> None:
-        """What is set aside is numbered and kept up to a bound, the same name as often as it comes."""
+        """Quarantined files are numbered and kept up to a bound, also several of the same name."""
         for number in range(QUARANTINE_KEEP + 3):
             blobs.write("a/b", str(number).encode())
             moved = quarantine(blobs, "a/b", "corrupt")

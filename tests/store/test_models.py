@@ -123,7 +123,7 @@ def test_a_version_set_current_again_is_one_step_of_history(store: Store) -> Non
 
 
 def test_rollback_passes_over_a_damaged_predecessor(store: Store) -> None:
-    """A predecessor that no longer verifies is set aside with a notice, and the one before it taken."""
+    """A damaged predecessor is moved to quarantine with a notice, and the version before it becomes current."""
     versions = [store.put(day) for day in range(3)]
     for version in versions:
         store.models.set_current(version)
@@ -157,7 +157,7 @@ def test_only_a_sound_model_becomes_current(store: Store) -> None:
 def test_a_changed_byte_is_never_loaded(
     tmp_path_factory: pytest.TempPathFactory, file: str, position: int, value: int
 ) -> None:
-    """Whatever byte of weights or manifest changes, the model is refused and set aside with both files."""
+    """If any byte of weights or manifest changes, the model is refused and both files are moved to quarantine."""
     store = Store(tmp_path_factory.mktemp("store"))
     version = store.put()
     path = store.path(version, file)

@@ -75,7 +75,7 @@ def test_the_same_snapshot_gives_the_same_bytes(store: Store) -> None:
 
 
 def test_without_snapshots_there_is_none(store: Store) -> None:
-    """A partition never saved has no snapshot, whatever its neighbours have."""
+    """A partition never saved has no snapshot, even if other partitions have."""
     store.snapshots.save(snapshot(1, Partition("readings", 10)))
     store.snapshots.save(snapshot(1, Partition("readings.0", 0)))
     assert store.newest() is None
@@ -105,7 +105,7 @@ def test_stale_snapshots_are_quarantined_on_request(store: Store) -> None:
 
 
 def test_the_newest_few_are_kept(store: Store) -> None:
-    """Saving drops what is older than the newest `keep` of this partition, and nothing of another."""
+    """Saving deletes all but the newest `keep` snapshots of this partition, and none of another."""
     store.snapshots.save(snapshot(1, Partition("readings", 1)))
     for offset in (1, 5, 3, 200, 1000):
         store.snapshots.save(snapshot(offset))
@@ -140,7 +140,7 @@ def test_a_damaged_snapshot_gives_way_to_the_one_before(store: Store) -> None:
 def test_a_changed_byte_never_reaches_the_state(
     tmp_path_factory: pytest.TempPathFactory, position: int, value: int
 ) -> None:
-    """Whatever byte of the newest snapshot changes, the older one is used."""
+    """If any byte of the newest snapshot changes, the older one is used."""
     store = Store(tmp_path_factory.mktemp("store"))
     store.snapshots.save(snapshot(1))
     store.snapshots.save(snapshot(2))
@@ -169,7 +169,7 @@ def test_a_changed_byte_never_reaches_the_state(
     ],
 )
 def test_a_sound_file_that_does_not_belong_here_is_set_aside(store: Store, kind: str, changed: dict[str, str]) -> None:
-    """Other settings, another format, or another place than the name says: set aside under its kind."""
+    """A snapshot of other settings, another format or another place than its name is quarantined under its kind."""
     store.snapshots.save(snapshot(1))
     store.blobs.write(f"{DIRECTORY}/{5:020d}.snap", b"".join(pack({}, metadata(5) | changed)))
     assert store.newest() == 1
@@ -178,7 +178,7 @@ def test_a_sound_file_that_does_not_belong_here_is_set_aside(store: Store, kind:
 
 
 def test_files_with_other_names_are_left_alone(store: Store) -> None:
-    """What is not named like a snapshot is neither read nor removed."""
+    """A file not named like a snapshot is neither read nor removed."""
     for name in ("README", "1.snap", f"{7:020d}.snap.bak", f"deep/{7:020d}.snap"):
         store.blobs.write(f"{DIRECTORY}/{name}", b"x")
     for offset in range(5):

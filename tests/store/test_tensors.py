@@ -134,7 +134,7 @@ def test_headers_that_lie_are_refused(entries: dict[str, Any], tensors: bytes) -
 @settings(max_examples=examples(300))
 @given(st.binary(max_size=200), st.binary(max_size=40), st.none() | st.integers(0, 2**64 - 1))
 def test_arbitrary_bytes_are_refused(header: bytes, tensors: bytes, size: int | None) -> None:
-    """Bytes that are no header give Damaged, with and without a right checksum, whatever length they claim."""
+    """Bytes that are no header give Damaged, with and without a right checksum, for any length they claim."""
     for data in (header, sealed(header, tensors, size)):
         with pytest.raises(Damaged):
             unpack(data)

@@ -46,7 +46,7 @@ def test_json_is_a_line_as_it_is(tmp_path: Path) -> None:
     ],
 )
 def test_anything_else_is_in_an_envelope(tmp_path: Path, record: Record, envelope: dict[str, object]) -> None:
-    """What is not one line of JSON is wrapped with key and headers; bytes that are no text are base64."""
+    """A record that is not one line of JSON is wrapped with key and headers; bytes that are not UTF-8 become base64."""
     _flushed(tmp_path, record)
     text = (tmp_path / "t.jsonl").read_bytes()
     assert text.count(b"\n") == 1

@@ -1,4 +1,4 @@
-"""How tables become messages, and what is refused."""
+"""How tables become messages, and which tables are refused."""
 
 import csv
 import json
@@ -178,7 +178,7 @@ def test_a_row_without_measurements_is_no_fault() -> None:
 
 
 def test_columns_of_text_are_left_out_with_a_notice(tmp_path: Path) -> None:
-    """A column without any number in its first rows is no channel, and that is said; an empty one is a channel."""
+    """A column without any number in its first rows is no channel, and a notice names it; an empty column is one."""
     path = tmp_path / "a.csv"
     path.write_text("time,state,a,later\n2024-01-01,on,,\n2024-01-02,off,3,\n")
     notices: list[str] = []
@@ -203,7 +203,7 @@ def test_columns_of_text_are_left_out_with_a_notice(tmp_path: Path) -> None:
     ],
 )
 def test_a_header_that_cannot_be_right_is_refused(tmp_path: Path, header: str, reason: str) -> None:
-    """The file is named, with what is wrong in its header, before anything is read."""
+    """The error names the file and the mistake in its header, before any row is read."""
     with pytest.raises(ValueError, match=f"pump 1.csv: .*{reason}"):
         _csv(tmp_path, f"{header}\n1,2,3\n")
 
@@ -313,6 +313,6 @@ TIME, VALUES, CHANNELS = np.arange(2), np.zeros((2, 1)), np.array(["a"])
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, arrays: dict[str, npt.NDArray[Any]], reason: str) -> None:
-    """What is missing, of the wrong shape or type, or pickled, is named with the file."""
+    """The error names the file and the array that is missing, of the wrong shape or type, or pickled."""
     with pytest.raises(ValueError, match=rf"a\.npz: .*{reason}"):
         _npz(tmp_path, arrays)

@@ -187,7 +187,7 @@ def test_a_start_behind_the_end_is_said(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    """A file that is not there is an error of `open`, for every format, and not something to wait for."""
+    """A missing file is an error of `open`, for every format; the source does not wait for it."""
     for form in ("jsonl", "csv", "npz"):
         source = FileSource([tmp_path / "none.x"], form)
         with pytest.raises(FileNotFoundError, match=r"none\.x"):
@@ -196,7 +196,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_contradicting_arguments_are_refused() -> None:
-    """Formats nobody knows, speed without times, and standard input among others are refused at once."""
+    """Unknown formats, speed without times, and standard input among other paths are refused by the constructor."""
     with pytest.raises(ValueError, match="format must be"):
         FileSource(["a"], "xml")
     with pytest.raises(ValueError, match="times_of"):
@@ -248,7 +248,7 @@ def test_standard_input_can_be_paced_and_started_late(pipe: tuple[int, int]) -> 
 
 
 def test_offsets_of_standard_input_are_not_kept(pipe: tuple[int, int]) -> None:
-    """Line 1 of the next input is another line: a commit is accepted, but saved and told to nobody."""
+    """Line 1 of the next input is another line: a commit is accepted, but neither saved nor returned."""
     reading, writing = pipe
     os.write(writing, b"1\n2\n")
     os.close(writing)
@@ -281,7 +281,7 @@ def test_an_endless_line_of_standard_input_is_cut(pipe: tuple[int, int], monkeyp
 
 
 def test_the_process_reads_its_own_standard_input() -> None:
-    """By default "-" is what is piped into the program."""
+    """By default "-" is the standard input of the program."""
     program = (
         "from monitor.connectors.files.source import FileSource\n"
         "source = FileSource(['-'])\n"

@@ -164,7 +164,7 @@ def test_a_failed_assignment_is_offered_again() -> None:
 
 
 def test_wrong_starts_and_resets_are_refused() -> None:
-    """An offset that does not exist yet, and a reset nobody knows, are mistakes and not the beginning or the end."""
+    """An offset that does not exist yet and an unknown reset are mistakes, and mean neither beginning nor end."""
     broker = MemoryBroker({"t": 1})
     source = MemorySource(broker, ["t"], "g")
     source.open(lambda _: {T0: 1}, _nothing, _nothing)
