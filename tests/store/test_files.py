@@ -142,7 +142,7 @@ def test_old_leftovers_on_a_file_system_without_locks_are_removed(tmp_path: Path
 
 
 def test_a_folder_that_cannot_be_listed_is_not_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If a listing fails, the store is unavailable; if it seemed empty, state would be rebuilt in spite of snapshots."""
+    """If a listing fails, the store is unavailable; if it seemed empty, state would start empty despite snapshots."""
     blobs = FsspecBlobs(f"file://{tmp_path}")
     blobs.open()
     blobs.write("snapshots/1", b"x")
