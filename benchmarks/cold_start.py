@@ -157,7 +157,7 @@ def set_apart(values: Doubles, usual: Doubles, seed: int, apart: float) -> Doubl
 
 
 class Unlent(WindowScaling):
-    """Rulers that tell the threshold of no machine that the model does not know it."""
+    """Scalings that do not mark the windows of machines that the model does not know."""
 
     __slots__ = ()
 

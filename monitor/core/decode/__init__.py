@@ -10,5 +10,5 @@ taken whole or rejected whole, and its fate does not depend on its neighbours.
     times          timestamps in any unit -> milliseconds
 
 To add a format, write a parser (`format.Parser`), name it in `decode.PARSERS` and `format.KINDS`, and add it to the
-settings. Every rejection names the field, the value found and what was expected.
+settings. Every rejection names the field, the value found and the expected type.
 """

@@ -76,7 +76,7 @@ class DecodeError(NamedTuple):
 
     error: str  # class of the error, for instance "WrongType"
     field: str  # place in the message; empty = the message as a whole
-    reason: str  # what was found, and what was expected
+    reason: str  # the value found, and the expected one
 
 
 class Codes(dict[str, int]):

@@ -177,7 +177,7 @@ class Detector:
         return scalings, x, reconstruction, error * windows.observed
 
     def _causes(self, x: Floats, observed: Bools, parts: Floats, winner: npt.NDArray[np.intp], steps: int) -> Floats:
-        """Return how much each channel is the cause (B, C), in units of what is usual for the channel.
+        """Return how much each channel is the cause (B, C), in units of the usual error or change of the channel.
 
         If the network foresees how channels move, the error in the winning horizon ranks: a channel that is
         reconstructed wrongly does what the others do not explain. If it does not, an error says little and spreads

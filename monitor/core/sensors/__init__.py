@@ -1,4 +1,4 @@
-"""Checks of sensors and clocks: what is wrong with the measurement, as opposed to the machine.
+"""Checks of sensors and clocks: faults of the measurement, as opposed to faults of the machine.
 
 `checks.Sensors` is the door. Per window and channel it finds frozen sensors, dropouts, jumps and readings outside the
 limits, and masks the cells of faulty sensors: they count as not observed, for the score and for training.
