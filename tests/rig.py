@@ -92,7 +92,7 @@ def until(condition: Callable[[], object]) -> None:
 
 
 class Clock:
-    """Seconds that pass when told to."""
+    """Seconds that pass only when a test sets them."""
 
     def __init__(self) -> None:
         self.now = 1000.0

@@ -1,6 +1,6 @@
 """The implementations behind the seams: which source, which sink, which store. No other module names them.
 
-Nothing here acts: run.py opens what is made. Only the store is reached at once, since its content decides how the rest
+Nothing here acts: run.py opens the parts. Only the store is reached at once, since its content decides how the rest
 begins.
 """
 

@@ -200,7 +200,7 @@ def make_recorder(
 
 
 def make_health(settings: Settings, role: Role = Role.ALL) -> Health:
-    """The state that probes ask for."""
+    """Make the health of a process, with the conditions of its role."""
     detecting = ("source", "partitions", "input", "outputs")
     recording = RECORDER_CONDITIONS if settings.recorder.enabled else ()
     conditions = {

@@ -14,7 +14,7 @@ from monitor.core.pipeline import Pipeline
 from monitor.core.records import Floats, Outputs, Times
 
 CHART_STEPS = 120  # at one a second two minutes, as many as a telephone's screen shows apart
-MOST_CHARTS = 20  # assets of a partition; twice what the page draws
+MOST_CHARTS = 20  # assets of a partition; the page draws half as many
 
 
 @dataclass(frozen=True, slots=True)

@@ -282,7 +282,7 @@ class Daemon:
             self._partitions.adopt(state, detector)
 
     def _housekeep(self) -> None:
-        """Do what is due about once a second, apart from the stream: histories, training, status, metrics, health."""
+        """Do the work of about once a second, apart from the stream: histories, training, status, metrics, health."""
         states = list(self._states.values())
         if self._monotonic() >= self._history_due:
             for state in states:
@@ -355,6 +355,6 @@ class Daemon:
     def _on_lost(self, partitions: Sequence[Partition]) -> None:
         """Rule 6, second half: drop the states."""
         self._states = {part: state for part, state in self._states.items() if part not in partitions}
-        if not self._states:  # with others left, a deleted topic was lost, whose outputs nobody computes again
+        if not self._states:  # with others left, only a deleted topic was lost; no other worker computes its outputs
             self._committer.discard()
         self._log.warning("partitions lost", partitions=len(partitions))

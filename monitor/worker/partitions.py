@@ -138,7 +138,7 @@ class PartitionState:
             self.assignment_end = self.next + lag
 
     def expects_more(self, lag: int | None, now: float, *, reading: bool) -> bool:
-        """Return whether the source is about to deliver more.
+        """Return True if the source is about to deliver more.
 
         Args:
             lag: Messages, as the source knows it.
@@ -261,14 +261,14 @@ class PartitionManager:
         self._histories.write(state.partition, state.history)
 
     def up_to_date(self, state: PartitionState, detector: Detector | None) -> bool:
-        """Return whether the partition has this model and the live settings."""
+        """Return True if the partition has this model and the live settings."""
         same = detector is None or detector.model.version == state.pipeline.model
         return same and state.pipeline.live == self._live()
 
     def adopt(self, state: PartitionState, detector: Detector | None) -> None:
         """Rule 5: adopt a model or live settings if a snapshot that names them can be written; otherwise later.
 
-        Without the snapshot, a replay after a crash would score with the old model what was published with the new one.
+        Without the snapshot, a replay after a crash would use the old model for windows published with the new one.
         A second pipeline adopts first. If the snapshot fails, the old one continues as if nothing had happened.
         """
         old = state.pipeline

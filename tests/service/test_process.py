@@ -57,7 +57,7 @@ def ended(command: Sequence[str]) -> tuple[int, list[dict[str, Any]]]:
 def test_what_a_restart_cannot_cure_is_a_bad_configuration(
     tmp_path: Path, overrides: dict[str, object], reason: str
 ) -> None:
-    """An option that the client refuses, and a store nobody knows, end the process with 78 and the reason."""
+    """An option that the client refuses, and an unknown kind of store, end the process with 78 and the reason."""
     (tmp_path / "in.jsonl").write_text("")
     store = tmp_path if "kafka__options" in overrides else Path("x")
     command = arguments(

@@ -209,7 +209,7 @@ def test_live_settings_are_adopted_with_a_snapshot_that_names_them(tmp_path: Pat
 
 
 def test_an_alarm_budget_is_taken_up_and_given_up(tmp_path: Path) -> None:
-    """A budget that comes by a reload begins with nothing seen, is told in the log, and leaves nothing when it goes."""
+    """A budget added by a reload starts with nothing seen and is logged; removed again, it leaves nothing."""
     put_model(tmp_path)
     state = rig(tmp_path).manager.assign(READINGS, None, NEVER)
     process(state, faulty()[:460])

@@ -79,7 +79,7 @@ def test_a_file_that_grows_is_left_alone(watched: Watched) -> None:
 
 
 def test_half_a_file_is_refused_once_and_read_when_it_is_whole(watched: Watched) -> None:
-    """Of a file that stays unreadable the reason is told once; nothing is applied until it has changed again."""
+    """The reason for an unreadable file is logged once; nothing is applied until the file has changed again."""
     watched.file.write_text("[threshold\nmargin = 2.5\n")
     (problems,) = watched.looks(5)
     assert "not TOML" in problems[0]
@@ -88,7 +88,7 @@ def test_half_a_file_is_refused_once_and_read_when_it_is_whole(watched: Watched)
 
 
 def test_a_file_that_is_away_is_refused_and_read_when_it_is_back(watched: Watched) -> None:
-    """A look that finds no file waits for the next one, as an editor replaces it; if it stays away that is told."""
+    """A missing file is compared again, since an editor may be replacing it; if it stays missing, that is logged."""
     watched.file.unlink()
     assert watched.looks() == []
     watched.file.write_text("")

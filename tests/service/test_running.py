@@ -117,7 +117,7 @@ def test_a_recorder_that_dies_ends_the_worker(tmp_path: Path) -> None:
 
 
 def test_a_fault_in_the_middle_of_a_batch_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a fault of the program left half done is neither committed nor kept, and the next start does it anew."""
+    """Work that a fault of the program left half done is neither committed nor kept, and the next start repeats it."""
     put_model(tmp_path)
     broker, sent = MemoryBroker(), values(rows(140))
     feed(broker, sent[:200])

@@ -137,7 +137,7 @@ def test_a_model_for_windows_of_another_length_is_not_used(tmp_path: Path) -> No
 
 
 def test_while_the_store_is_away_the_model_stays_in_use(tmp_path: Path) -> None:
-    """An outage of the store changes no score; it is told, and the store is asked no more often than before."""
+    """An outage of the store changes no score. It is logged, and the store is read no more often than before."""
     path = tmp_path / "store"
     version = put_model(path)
     rig = ManagerRig(path)

@@ -123,7 +123,7 @@ def test_histories_of_other_partitions_count(store: Path) -> None:
 
 
 def test_the_time_left_follows_the_pace(store: Path) -> None:
-    """How long the history still takes is told from the pace since it began, and not before there is one."""
+    """The time until the history suffices follows from the rate so far, and is unknown before there is one."""
     with rig(store, [], first_steps=320) as it:
         it.tick()
         assert it.trainer.status.eta_s is None
@@ -284,7 +284,7 @@ def test_the_history_of_many_partitions_is_thinned(store: Path, monkeypatch: pyt
 
 
 def test_with_an_interval_of_0_only_the_first_is_trained(store: Path) -> None:
-    """Without an interval a model in use is never trained anew."""
+    """Without an interval a model in use is never retrained."""
     put_model(store)
     with rig(store, interval_s=0.0) as it:
         for _ in range(3):
@@ -307,7 +307,7 @@ def test_a_failed_first_training_is_tried_again(store: Path) -> None:
 
 
 def test_a_refused_candidate_changes_nothing(store: Path) -> None:
-    """A candidate that does not pass the gate is not stored and not adopted, and the reason is told."""
+    """A candidate that does not pass the gate is neither stored nor adopted, and the reason is logged."""
     version = put_model(store)
     with rig(store, margin=-10.0) as it:
         it.tick()

@@ -79,7 +79,7 @@ def shift() -> list[Message]:
 
 
 def test_a_machine_that_left_gives_way_and_leaves_no_trace(tmp_path: Path) -> None:
-    """A new machine is scored as if it had come to an empty plant, whoever had its row, and so is one that returns."""
+    """A new machine in an evicted machine's row is scored as in an empty plant, and so is one that returns."""
     pipeline = scoring(small(tmp_path))
     outputs = take(pipeline, shift())
     scores, alerts = told(pipeline, [outputs])
@@ -97,7 +97,7 @@ def test_a_machine_that_left_gives_way_and_leaves_no_trace(tmp_path: Path) -> No
 
 
 def test_what_sensors_and_budget_knew_of_a_machine_goes_with_it(tmp_path: Path) -> None:
-    """Repeated values and alarms are counted anew for who gets the row, even where it begins with the same value."""
+    """Repeated values and alarms count from zero for the row's new asset, even if it begins with the same value."""
     a, b = rows(300)
     wanted = small(tmp_path, alerting__alarms_per_day=1000.0, threshold__warm=60, threshold__percentile=98.0)
     newcomer = course("c", 200, np.repeat(a[119:120], 60, 0))
@@ -157,7 +157,7 @@ def test_a_machine_that_fell_silent_before_its_alert_fired_gives_way(tmp_path: P
 
 
 def test_a_machine_with_a_faulty_sensor_does_not_give_way(tmp_path: Path) -> None:
-    """An alert of a sensor keeps the row of its machine, too; what is masked is told whoever gave way meanwhile."""
+    """A firing sensor alert also keeps its machine's row; masked cells are reported whichever asset was evicted."""
     a, b = rows(300)
     lowest = float(min(a[:, 1].min(), b[:, 1].min())) - 1.0
     a[45:50, 1] = lowest - 1.0

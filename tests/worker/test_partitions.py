@@ -93,7 +93,7 @@ def test_without_a_snapshot_nothing_may_be_committed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("offset", [None, 39])
 def test_a_snapshot_of_a_past_that_was_given_up_is_set_aside(tmp_path: Path, offset: int | None) -> None:
-    """A snapshot beyond the committed offset is not used, and set aside once a commit shows whose partition it is."""
+    """A snapshot beyond the committed offset is not used, and is quarantined once a commit proves the ownership."""
     rig = ManagerRig(tmp_path)
     state = process_and_keep(rig)
     assert state.next == 40
@@ -134,7 +134,7 @@ def test_the_same_offset_is_written_once(tmp_path: Path) -> None:
 
 
 def test_a_store_that_is_away_costs_no_more_than_the_snapshot(tmp_path: Path) -> None:
-    """A snapshot and a history that cannot be written are counted and told, and written the next time."""
+    """A snapshot and a history that cannot be written are counted and logged, and written the next time."""
     path = tmp_path / "store"
     rig = ManagerRig(path)
     state = rig.manager.assign(READINGS, None, NEVER)
@@ -234,7 +234,7 @@ def test_a_snapshot_without_any_model_left_begins_anew(tmp_path: Path) -> None:
 
 
 def test_a_state_that_does_not_fit_is_passed_over(tmp_path: Path) -> None:
-    """A state this program cannot take is told, and the partition begins anew at the committed offset."""
+    """A state that does not fit this program is logged, and the partition starts empty at the committed offset."""
     process_and_keep(ManagerRig(tmp_path))
     narrow = ManagerRig(tmp_path, settings(tmp_path, windows__max_channels=2))
     with structlog.testing.capture_logs() as lines:
@@ -312,7 +312,7 @@ def test_models_in_the_store_are_shared_by_partitions(tmp_path: Path) -> None:
 
 
 def test_an_alert_that_ended_after_the_history_was_written_is_over(tmp_path: Path) -> None:
-    """Restored beside a younger state, a history holds no alert as firing that is not open by that state."""
+    """Restored with a younger state, a history has no firing alert that is not open in that state."""
     put_model(tmp_path)
     values = rows(400)
     values[0, 100:110, 1] += 8.0

@@ -174,7 +174,7 @@ def test_the_others_of_a_call_are_written_when_one_is_refused() -> None:
 
 @pytest.mark.parametrize("size", [401, 5000])
 def test_a_dead_letter_that_is_too_large_goes_without_value(scored: tuple[Pipeline, Outputs], size: int) -> None:
-    """What is too large even as a dead letter is told by its key and headers, without the value."""
+    """A record too large even as a dead letter is published with its key and headers, without the value."""
     pipeline, outputs = scored
     message = Message(READINGS, 41, b"key", b"x" * size, ORIGIN)
     box = Box(MemoryBroker(max_record_bytes=400))

@@ -85,7 +85,7 @@ def test_with_a_new_model_an_asset_warms_up(state: PartitionState) -> None:
 
 
 def test_an_asset_that_just_came_is_not_scored_yet(state: PartitionState) -> None:
-    """An asset that joins later warms up, without a ratio, beside those that are scored."""
+    """An asset that joins later warms up, without a ratio, while others are scored."""
     state.pipeline.use(Detector(model()))
     batch = rows(240)
     alone = [message for message in readings(batch) if message.key == b"a"]

@@ -67,7 +67,7 @@ def test_a_model_and_live_settings_are_adopted_with_the_scores_carried_over(tmp_
 
 @pytest.mark.parametrize(("before", "after"), [("ring", "histogram"), ("histogram", "ring")])
 def test_another_kind_begins_anew_and_says_so(tmp_path: Path, before: str, after: str) -> None:
-    """A snapshot of the other kind is set aside with a notice, and the partition begins anew at what was committed."""
+    """A snapshot of the other kind is quarantined with a notice; the partition starts empty at the committed offset."""
     put_model(tmp_path)
     first = rig(tmp_path, before)
     state = first.manager.assign(READINGS, None, NEVER)
