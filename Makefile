@@ -18,12 +18,12 @@ demo: $(VENV)/run-ready
 
 ## Set up, check style and types, run the tests
 test: lint
-	$(BIN)/pytest -q -m "not slow" -n auto --dist worksteal
+	$(BIN)/pytest -q -m "not slow" -n auto --maxprocesses 8 --dist worksteal
 
 ## The tests that take longer: real brokers and databases, processes that are killed, the demo, and all examples of the property tests
 test-slow: $(VENV)/test-ready
 	$(BIN)/pytest -q -m slow -n 2 --dist loadfile
-	$(BIN)/pytest -q -m "not slow" -n auto --dist worksteal --hypothesis-profile full tests/properties tests/store
+	$(BIN)/pytest -q -m "not slow" -n auto --maxprocesses 8 --dist worksteal --hypothesis-profile full tests/properties tests/store
 
 ## Groups of workers in every fault: a row per scenario, and build/chaos.json; QUICK=1 for a part in 3 minutes (6 with KAFKA_HOME), SEED=N for others
 chaos: $(VENV)/test-ready
