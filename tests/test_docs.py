@@ -183,14 +183,14 @@ class _Close(doctest.OutputChecker):
 def _follow(examples: list[doctest.Example], checker: doctest.OutputChecker) -> str:
     """What went otherwise than the page says."""
     told: list[str] = []
-    session = doctest.DocTest(examples, {}, "walkthrough.md", str(PAGES[1]), 0, None)
+    session = doctest.DocTest(examples, {}, "walkthrough.md", str(ROOT / "docs/walkthrough.md"), 0, None)
     doctest.DocTestRunner(checker, verbose=False).run(session, out=told.append)
     return "".join(told)
 
 
 def test_the_walkthrough_is_true_up_to_the_windows() -> None:
     """Before there is a model, the session in the walkthrough goes as written, to the last digit."""
-    examples = doctest.DocTestParser().get_examples(PAGES[1].read_text())
+    examples = doctest.DocTestParser().get_examples((ROOT / "docs/walkthrough.md").read_text())
     model = next(place for place, example in enumerate(examples) if "fit(" in example.source)
     assert model > 20
     assert _follow(examples[:model], doctest.OutputChecker()) == ""
@@ -199,4 +199,4 @@ def test_the_walkthrough_is_true_up_to_the_windows() -> None:
 @pytest.mark.slow
 def test_the_walkthrough_is_true() -> None:
     """The whole session goes as written; numbers of the trained model nearly so."""
-    assert _follow(doctest.DocTestParser().get_examples(PAGES[1].read_text()), _Close()) == ""
+    assert _follow(doctest.DocTestParser().get_examples((ROOT / "docs/walkthrough.md").read_text()), _Close()) == ""
