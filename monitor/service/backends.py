@@ -119,6 +119,7 @@ def make_outputs(
         return make_sink(settings, metrics, broker), BySource(source)
 
     assert isinstance(source, KafkaSource), "only Kafka's offsets can be part of a transaction"
+    # A static member keeps its transactional id over restarts, so that a new process fences the old one.
     instance = settings.kafka.options.get("group.instance.id", uuid.uuid4().hex)
     transactions = KafkaTransactions(
         settings.kafka.client(),

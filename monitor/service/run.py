@@ -58,6 +58,7 @@ class Service:
         torch.set_num_threads(settings.model.threads)
         metrics.set("monitor_start_timestamp_seconds", wall_ms() / 1000)
 
+        # The server opens first: probes must be answered while the store is read and the group is joined.
         with ExitStack() as stack:
             if settings.health.enabled:
                 self._serve(stack)
@@ -88,6 +89,7 @@ class Service:
             return make_training_worker(settings, blobs, observer).run
 
         self.daemon, sink = make_daemon(settings, blobs, observer, self._broker, role=role, wanted=lambda: self._live)
+        # The sink closes after the loop, which flushes to it on leaving the group.
         sink.open()
         stack.callback(sink.close)
         self.daemon.open()

@@ -140,6 +140,7 @@ def make_trainer(
     settings: Settings, registry: ModelRegistry, histories: HistoryStore, observer: Observer, role: Role
 ) -> Trainer:
     """Make the trainer of this process. In a group that shares topics, the owner of the first partition trains."""
+    # Files are read by one process alone, which then trains, too.
     first = Partition(settings.source.topics[0], 0) if settings.source.kind != "files" else None
 
     def leads(held: Collection[Partition]) -> bool:

@@ -250,6 +250,7 @@ class Trainer:
             file.writelines(pack(corpus.pack(), {}))
         (folder / "job.json").write_text(json.dumps({**asdict(job), "parent": os.getpid()}))
 
+        # Errors go to a file, since a pipe that is read only at the end could fill up and block the child.
         command = [sys.executable, "-m", "monitor.training.child", str(folder)]
         with (folder / "errors").open("wb") as errors:
             return subprocess.Popen(  # noqa: S603 - our own program
