@@ -137,6 +137,8 @@ def _settings(folder: Path, node: int, ports: Sequence[int], controllers: Sequen
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "log.dirs": str(folder / f"data-{node}"),
         "auto.create.topics.enable": "false",
+        # Readings of years ago stay: the default of a week would delete them within a minute.
+        "log.retention.ms": "-1",
         "default.replication.factor": replicas,
         "min.insync.replicas": in_sync,
         "offsets.topic.replication.factor": replicas,

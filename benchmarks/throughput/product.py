@@ -28,6 +28,7 @@ from tests.brokers import Broker
 ALERTS, SCORES, DEAD = "monitor.alerts", "monitor.scores", "monitor.dead-letters"
 GROUP = "throughput"
 KAFKA, MEMORY = ("monitor", "run", "-c"), ("benchmarks.throughput.memory",)
+RETENTION_MS = str(100 * 365 * 86_400_000)  # the readings are years old, which Kafka would delete within a minute
 MINUTE = 60.0  # store.snapshot_s by default: one snapshot of every partition in so many seconds
 
 
@@ -108,7 +109,7 @@ def over_memory(fleet: Fleet, base: Model) -> Run:
 def make_topics(broker: Broker, names: Sequence[str]) -> None:
     """Make topics with a retention of their own: Quix Streams asks for it, and Tansu has no default."""
     admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
-    topics = [NewTopic(name, PARTITIONS, 1, config={"retention.ms": "86400000"}) for name in names]
+    topics = [NewTopic(name, PARTITIONS, 1, config={"retention.ms": RETENTION_MS}) for name in names]
     for future in admin.create_topics(topics, request_timeout=30).values():
         future.result()
 
