@@ -1,4 +1,4 @@
-"""The dashboard of the daemon itself, from Prometheus: every metric of monitor/observe/metric_table.py has a place."""
+"""Dashboard of the daemon, from Prometheus. It shows every metric of monitor/observe/metric_table.py."""
 
 from grafana_foundation_sdk.builders import dashboard
 
@@ -8,7 +8,7 @@ _ONE = '{job=~"$job", instance=~"$instance"}'
 
 
 def _sum(name: str, *by: str, more: str = "") -> str:
-    """The rate of a counter, summed over what is not in `by`."""
+    """Return the rate of a counter, summed over all labels except `by`."""
     chosen = _ONE[:-1] + more + "}"
     grouped = f" by ({', '.join(by)})" if by else ""
     return f"sum{grouped} (rate({name}{chosen}[$__rate_interval]))"
@@ -19,22 +19,22 @@ def _p(quantile: float, histogram: str) -> str:
 
 
 def _curves(title: str, about: str, unit: str, **questions: str) -> Panel:
-    """Curves by legend; an underscore in the legend is a space, and `of_x` the value of the label x."""
+    """Return a panel of curves by legend. In a legend `_` is a space, and `of_x` is the value of label x."""
     legends = {name: f"{{{{{name[3:]}}}}}" if name.startswith("of_") else name.replace("_", " ") for name in questions}
     return series(title, about, unit, PROMETHEUS, *(asks(expr, legends[name]) for name, expr in questions.items()))
 
 
 def daemon() -> dashboard.Dashboard:
-    """Whether the monitor itself is well, and what it is busy with."""
-    about = "Whether the monitor itself is well: what it reads, what comes out, what it waits for."
-    made = page("The monitor itself", "monitor-daemon", about, ["monitor"], "now-6h")
+    """Return the dashboard of the daemon."""
+    about = "Health of the monitor: input, alerts, work, state, and the recorder."
+    made = page("Monitor", "monitor-daemon", about, ["monitor"], "now-6h")
     started = "monitor_start_timestamp_seconds"
     made.with_variable(variable("job", "Detector", PROMETHEUS, f"label_values({started}, job)", many=True))
     query = f'label_values({started}{{job=~"$job"}}, instance)'
     made.with_variable(variable("instance", "Worker", PROMETHEUS, query, many=True))
     sections = {
         "Now": (4, 5, _now()),
-        "Watching": (6, 8, _watching()),
+        "Monitoring": (6, 8, _monitoring()),
         "Input": (6, 8, _input()),
         "Alerts": (6, 8, _alerts()),
         "Work": (6, 8, _work()),
@@ -53,31 +53,31 @@ def _now() -> list[Panel]:
     return [
         figure(
             "Workers",
-            "That answer.",
+            "Running processes.",
             "none",
             PROMETHEUS,
             asks(f"count(monitor_start_timestamp_seconds{_ONE})", now=True),
         ),
-        figure("Assets", "Of all states.", "none", PROMETHEUS, asks(f"sum(monitor_assets{_ONE})", now=True)),
+        figure("Assets", "In all states.", "none", PROMETHEUS, asks(f"sum(monitor_assets{_ONE})", now=True)),
         figure(
-            "Learned",
-            "Of the first model.",
+            "History for the first model",
+            "Share that is available.",
             "percentunit",
             PROMETHEUS,
             asks(f"max(monitor_learning_ratio{_ONE})", now=True),
         ),
         figure(
             "Outputs blocked",
-            "Workers that wait.",
+            "Workers waiting for an acknowledgement.",
             "none",
             PROMETHEUS,
             asks(f"sum(monitor_output_blocked{_ONE})", now=True),
             bad=1,
         ),
-        figure("Age of the model", "Since it was trained.", "s", PROMETHEUS, asks(age, now=True)),
+        figure("Model age", "Time since its training.", "s", PROMETHEUS, asks(age, now=True)),
         figure(
-            "Trains",
-            "Whether a model is being made.",
+            "Training",
+            "1 while a model is being trained.",
             "none",
             PROMETHEUS,
             asks(f"max(monitor_training_running{_ONE})", now=True),
@@ -85,7 +85,7 @@ def _now() -> list[Panel]:
     ]
 
 
-def _watching() -> list[Panel]:
+def _monitoring() -> list[Panel]:
     readings, windows = _sum("monitor_readings_total"), _sum("monitor_windows_scored_total")
     lag = f"sum by (topic, partition) (monitor_lag_messages{_ONE})"
     return [
@@ -97,9 +97,11 @@ def _watching() -> list[Panel]:
             readings=readings,
             windows_scored=windows,
         ),
-        _curves("Lag", "Messages not delivered yet, by partition.", "none", of_partition=lag),
+        _curves("Lag", "Messages not read yet, by partition.", "none", of_partition=lag),
         stacked(
-            _curves("Assets by state", "Of all workers.", "none", of_state=f"sum by (state) (monitor_assets{_ONE})")
+            _curves(
+                "Assets by state", "Sum over all workers.", "none", of_state=f"sum by (state) (monitor_assets{_ONE})"
+            )
         ),
         _curves(
             "Partitions", "By worker.", "none", of_instance=f"sum by (instance) (monitor_partitions_assigned{_ONE})"
@@ -111,7 +113,7 @@ def _input() -> list[Panel]:
     return [
         _curves(
             "Messages rejected",
-            "Per second, by fault.",
+            "Per second, by error class.",
             "ops",
             of_error=_sum("monitor_messages_rejected_total", "error"),
         ),
@@ -145,17 +147,17 @@ def _alerts() -> list[Panel]:
     firing = _sum("monitor_alerts_total", "severity", more=', state="firing"')
     resolved = _sum("monitor_alerts_total", more=', state="resolved"')
     return [
-        _curves("Firing", "Records an hour, by severity.", "none", of_severity=f"3600 * {firing}"),
-        _curves("Resolved", "Records an hour.", "none", resolved=f"3600 * {resolved}"),
+        _curves("Firing", "Records per hour, by severity.", "none", of_severity=f"3600 * {firing}"),
+        _curves("Resolved", "Records per hour.", "none", resolved=f"3600 * {resolved}"),
         _curves(
-            "Came to nothing",
-            "Pending without an alert, an hour.",
+            "Suppressed alerts",
+            "Pending states without an alert per hour, by reason.",
             "none",
             of_reason=f"3600 * {_sum('monitor_alerts_suppressed_total', 'reason')}",
         ),
         _curves(
-            "From message to alert",
-            "Until it was acknowledged.",
+            "Alert delay",
+            "From the message to the acknowledgement of the record.",
             "s",
             median=_p(0.5, delay),
             one_in_a_hundred=_p(0.99, delay),
@@ -169,15 +171,15 @@ def _work() -> list[Panel]:
         stacked(
             _curves(
                 "Time by stage",
-                "Seconds per second; 1 is a core.",
+                "Seconds per second; 1 is one core.",
                 "none",
                 of_stage=_sum("monitor_stage_seconds_total", "stage"),
             )
         ),
         _curves("Checkpoints", "Per second, by result.", "ops", of_result=_sum("monitor_checkpoints_total", "result")),
         _curves(
-            "A checkpoint takes",
-            "Flush, commit, snapshot if due.",
+            "Checkpoint duration",
+            "Flush, commit, and snapshot if due.",
             "s",
             median=_p(0.5, checkpoint),
             one_in_a_hundred=_p(0.99, checkpoint),
@@ -190,7 +192,7 @@ def _state() -> list[Panel]:
     day = "increase(monitor_training_runs_total" + _ONE + "[1d])"
     model = asks(f"sum by (version) (monitor_model_info{_ONE})", now=True)
     events = {
-        "set_aside": f"sum(increase(monitor_store_notices_total{_ONE}[1h]))",
+        "quarantined": f"sum(increase(monitor_store_notices_total{_ONE}[1h]))",
         "starts": f"sum(changes(monitor_start_timestamp_seconds{_ONE}[1h]))",
         "reloads": f"sum(increase(monitor_config_reloads_total{_ONE}[1h]))",
         "muted": f"sum(increase(monitor_muted_records_total{_ONE}[1h]))",
@@ -199,21 +201,21 @@ def _state() -> list[Panel]:
     }
     return [
         _curves(
-            "Age of the newest snapshot",
-            "By worker.",
+            "Snapshot age",
+            "Of the newest snapshot, by worker.",
             "s",
             of_instance=f"time() - monitor_snapshot_timestamp_seconds{_ONE}",
         ),
         _curves(
             "Snapshots",
-            "Size of the newest, and how many an hour.",
+            "Size of the newest snapshot, and snapshots per hour.",
             "none",
             bytes=f"max(monitor_snapshot_bytes{_ONE})",
-            an_hour=f"3600 * {_sum('monitor_snapshots_total')}",
+            per_hour=f"3600 * {_sum('monitor_snapshots_total')}",
         ),
-        _curves("Training runs", "Of the last day, by result.", "none", of_result=f"sum by (result) ({day})"),
-        _curves("Starts and repairs", "Of the last hour.", "none", **events),
-        rows("Model versions", "How many workers use which.", PROMETHEUS, model),
+        _curves("Training runs", "In the last day, by result.", "none", of_result=f"sum by (result) ({day})"),
+        _curves("Starts and notices", "In the last hour.", "none", **events),
+        rows("Model versions", "Number of workers per version.", PROMETHEUS, model),
     ]
 
 
@@ -221,14 +223,14 @@ def _recorder() -> list[Panel]:
     return [
         _curves("Points", "Per second, by result.", "ops", of_result=_sum("monitor_recorder_points_total", "result")),
         _curves(
-            "Answers",
-            "Requests per second by HTTP status; 0 = none came.",
+            "Writes",
+            "Requests per second by HTTP status; 0 = no response.",
             "ops",
             of_code=_sum("monitor_recorder_writes_total", "code"),
         ),
         _curves(
-            "Waiting",
-            "Records, and 1 while nothing is accepted.",
+            "Backlog",
+            "Records not read yet, and 1 while InfluxDB accepts no points.",
             "none",
             records=f"sum(monitor_recorder_lag_messages{_ONE})",
             blocked=f"max(monitor_recorder_blocked{_ONE})",

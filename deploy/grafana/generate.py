@@ -1,7 +1,7 @@
-"""Writes the dashboards: python -m deploy.grafana.generate. What it makes is committed; a test compares the two.
+"""Write the dashboards: python -m deploy.grafana.generate. The result is committed, and a test compares the two.
 
-Those of `plant` lie in the package: `monitor onboard` fills them in (monitor/onboard/dashboard.py), so that the
-SDK is needed here only.
+The templates of `plant` are part of the package, because monitor/onboard/dashboard.py fills them in. So the SDK is
+needed only here.
 """
 
 import json
@@ -19,7 +19,7 @@ DASHBOARDS = Path(__file__).parent / "dashboards"
 
 
 def dashboards() -> dict[Path, str]:
-    """Every dashboard as JSON, by its path."""
+    """Return every dashboard as JSON, by its path."""
     made = {DASHBOARDS / "prometheus/daemon.json": daemon()}
     for language in LANGUAGES:
         folder = DASHBOARDS / language
@@ -33,7 +33,7 @@ def _text(made: dashboard.Dashboard) -> str:
 
 
 def main() -> None:
-    """Write them."""
+    """Write all dashboards."""
     for path, text in dashboards().items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

@@ -1,6 +1,6 @@
-"""What the dashboards are made of, on top of Grafana's foundation SDK: queries, series, timelines, tables, variables.
+"""Parts of the dashboards, built with Grafana's foundation SDK: queries, series, timelines, tables, variables.
 
-The SDK has builders for every panel, but none for InfluxDB's queries; `Influx` is one, with the fields that Grafana's
+The SDK has builders for every panel, but none for InfluxDB queries. `Influx` is one, with the fields that Grafana's
 data source reads in either language.
 """
 
@@ -31,14 +31,16 @@ from grafana_foundation_sdk.models.dashboard import (
 Language = Literal["flux", "influxql"]
 LANGUAGES: tuple[Language, ...] = ("flux", "influxql")
 PROMETHEUS = DataSourceRef("prometheus", "monitor-prometheus")
-LEAST = "10s"  # interval of timelines: of outputs.scores_every in configs/fleet.toml, or there would be a gap in each
-SPANNED_MS = 60_000  # gaps in curves up to here are drawn through, for scores that are not published at every step
+LEAST = (
+    "10s"  # interval of timelines: that of outputs.scores_every in configs/fleet.toml; a shorter one would show gaps
+)
+SPANNED_MS = 60_000  # curves bridge gaps up to this, because scores may not be published at every step
 NORMAL, WARNING, CRITICAL = "green", "orange", "red"
 Panel = Any  # panels of every kind have the same methods and no common type
 
 
 def influx(language: Language) -> DataSourceRef:
-    """The data source as provisioned."""
+    """Return the provisioned data source."""
     return DataSourceRef("influxdb", f"monitor-{language}")
 
 
@@ -52,40 +54,40 @@ class Influx(Dataquery, Builder[Dataquery]):
     shape: Literal["time_series", "table"] = "time_series"
 
     def build(self) -> Dataquery:
-        """Itself: there is nothing to assemble."""
+        """Return the query itself: it is complete."""
         return self
 
     def to_json(self) -> dict[str, object]:
-        """As Grafana stores it."""
+        """Return the form in which Grafana stores the query."""
         common_part: dict[str, object] = {"refId": "A", "query": self.query, "datasource": influx(self.language)}
         if self.language == "flux":
             return common_part
         return {**common_part, "rawQuery": True, "resultFormat": self.shape, "alias": self.alias}
 
 
-_COLUMNS = {"textColumn": "text", "tagsColumn": "severity"}  # read for InfluxQL; in Flux the columns' names say it
+_COLUMNS = {"textColumn": "text", "tagsColumn": "severity"}  # for InfluxQL; Flux uses the names of the columns
 
 
 class InfluxAnnotations(AnnotationTarget):
-    """What an annotation asks of InfluxDB; the SDK's own knows Grafana's database only."""
+    """An annotation query to InfluxDB. The SDK has only one for Grafana's own database."""
 
     def __init__(self, language: Language, query: str) -> None:
         super().__init__()
         self._query = Influx(language, query, shape="table")
 
     def to_json(self) -> dict[str, object]:
-        """As Grafana stores it."""
+        """Return the form in which Grafana stores the query."""
         return {**self._query.to_json(), "refId": "Anno", "fromAnnotations": True, **_COLUMNS}
 
 
 def asks(expr: str, legend: str = "", *, now: bool = False) -> Builder[Any]:
-    """A query to Prometheus; `now` = only the newest value."""
+    """Return a query to Prometheus; `now` = only the newest value."""
     query = prometheus.Dataquery().expr(expr).legend_format(legend or "__auto").ref_id("A").datasource(PROMETHEUS)
     return query.instant() if now else query.range()
 
 
 def series(title: str, about: str, unit: str, source: DataSourceRef, *queries: Builder[Any]) -> Panel:
-    """Curves over time."""
+    """Return a panel of curves over time."""
     panel = timeseries.Panel().title(title).description(about).unit(unit).datasource(source).line_width(1)
     panel.legend(common.VizLegendOptions().display_mode(shapes.LegendDisplayMode.LIST).show_legend(True))
     panel.tooltip(common.VizTooltipOptions().mode(shapes.TooltipDisplayMode.MULTI))
@@ -96,19 +98,19 @@ def series(title: str, about: str, unit: str, source: DataSourceRef, *queries: B
 
 
 def stacked(panel: Panel, mode: shapes.StackingMode = shapes.StackingMode.NORMAL) -> Panel:
-    """The curves on top of one another."""
+    """Stack the curves of a panel."""
     return panel.stacking(common.StackingConfig().mode(mode).group("A")).fill_opacity(40)
 
 
 def figure(title: str, about: str, unit: str, source: DataSourceRef, query: Builder[Any], *, bad: float = 0.0) -> Panel:
-    """One number, red from `bad` on (0 = it has no colour)."""
+    """Return a panel with one number, red from `bad` on (0 = no colour)."""
     panel = stat.Panel().title(title).description(about).unit(unit).datasource(source).with_target(query)
     panel.graph_mode(shapes.BigValueGraphMode.NONE).no_value("none")
     return panel.thresholds(steps((None, NORMAL), (bad, CRITICAL)) if bad else steps((None, "text")))
 
 
 def timeline(title: str, about: str, source: DataSourceRef, query: Builder[Any]) -> Panel:
-    """Coloured bars over time, one per series, 25 on a page; where nothing is known there is no bar."""
+    """Return a panel of coloured bars over time, one per series, 25 on a page. Missing data has no bar."""
     panel = statetimeline.Panel().title(title).description(about).datasource(source).with_target(query)
     panel.show_value(shapes.VisibilityMode.NEVER).row_height(0.8).per_page(25).interval(LEAST).merge_values(True)
     panel.color_scheme(dashboard.FieldColor().mode(FieldColorModeId.THRESHOLDS)).fill_opacity(80).line_width(0)
@@ -116,18 +118,18 @@ def timeline(title: str, about: str, source: DataSourceRef, query: Builder[Any])
 
 
 def rows(title: str, about: str, source: DataSourceRef, query: Builder[Any]) -> Panel:
-    """A table."""
+    """Return a table panel."""
     return table.Panel().title(title).description(about).datasource(source).with_target(query).filterable(True)
 
 
 def steps(*pairs: tuple[float | None, str]) -> dashboard.ThresholdsConfig:
-    """Colours from values on; the first has none."""
+    """Return colours by lower limit; the first has no limit."""
     made = [Threshold(value, colour) for value, colour in pairs]
     return dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(made)
 
 
 def words(**texts: tuple[str, str]) -> ValueMap:
-    """Values, with a leading underscore, as a text and its colour."""
+    """Map values to a text and a colour. A leading underscore of a value is removed."""
     options = {
         value.lstrip("_"): ValueMappingResult(text, colour, index=index)
         for index, (value, (text, colour)) in enumerate(texts.items())
@@ -136,25 +138,25 @@ def words(**texts: tuple[str, str]) -> ValueMap:
 
 
 def settings(**values: object) -> list[DynamicConfigValue]:
-    """Properties of an override; two underscores stand for a dot."""
+    """Return the properties of an override. Two underscores become a dot."""
     return [DynamicConfigValue(name.replace("__", "."), value) for name, value in values.items()]
 
 
 def variable(name: str, label: str, source: DataSourceRef, query: str | dict[str, Any], *, many: bool) -> Panel:
-    """A choice whose values are asked for; `many` = several or all, all at first."""
+    """Return a variable with queried values; `many` = several or all can be chosen, initially all."""
     made = dashboard.QueryVariable(name).label(label).datasource(source).query(query)
     made.refresh(VariableRefresh.ON_TIME_RANGE_CHANGED).sort(VariableSort.ALPHABETICAL_ASC).hide(VariableHide.DONT_HIDE)
     return made.multi(True).include_all(True).all_value(".*") if many else made
 
 
 def page(title: str, uid: str, about: str, tags: Sequence[str], since: str) -> dashboard.Dashboard:
-    """An empty dashboard."""
+    """Return an empty dashboard."""
     made = dashboard.Dashboard(title).uid(uid).description(about).tags(list(tags)).time(since, "now").refresh("10s")
     return made.timezone("browser").tooltip(DashboardCursorSync.CROSSHAIR).readonly()
 
 
 def leads_to(title: str, url: str) -> dashboard.DashboardLink:
-    """A link in a field or on top of a page that keeps the time range."""
+    """Return a link, for a field or a dashboard, that keeps the time range."""
     return dashboard.DashboardLink(title).type(DashboardLinkType.LINK).url(url).keep_time(True)
 
 

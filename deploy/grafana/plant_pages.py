@@ -1,4 +1,4 @@
-"""The dashboards of the plant, from InfluxDB: the fleet, one asset, and the one that `monitor onboard` fills in."""
+"""Dashboards of the plant, from InfluxDB: the fleet, one asset, and the template that `monitor onboard` fills in."""
 
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models.common import LineStyle, StackingMode
@@ -29,22 +29,24 @@ NAMES = {"flux": "Flux", "influxql": "InfluxQL"}
 
 
 def fleet(language: Language) -> dashboard.Dashboard:
-    """All assets: who is in which state, since when, and why."""
+    """Return the dashboard of all assets, their states and their alerts."""
     source, asset_page = influx(language), f"/d/monitor-asset-{language}"
-    to_asset = leads_to("the asset", f"{asset_page}?var-asset=${{__data.fields.asset}}")
-    about = "Which assets are in trouble, since when, and why."
+    to_asset = leads_to("Asset", f"{asset_page}?var-asset=${{__data.fields.asset}}")
+    about = "Alerts and scores of all assets."
     made = page(f"Fleet ({NAMES[language]})", f"monitor-fleet-{language}", about, ["monitor", language], "now-6h")
     made.with_variable(variable("asset", "Asset", source, queries.values(language, "asset"), many=True))
     made.link(leads_to("One asset", asset_page))
     now = queries.firing_now(language)
     made.with_panel(
-        figure("Assets that fire", "By their last alert record.", "none", source, now, bad=1).span(4).height(4)
+        figure("Firing assets", "By their newest alert record.", "none", source, now, bad=1).span(4).height(4)
     )
     scored = queries.scored_now(language)
     made.with_panel(figure("Assets with scores", "In the time range.", "none", source, scored).span(4).height(4))
     made.with_panel(_alerts(language).span(16).height(8))
     made.with_panel(_states(language).span(24).height(12))
-    table = rows("Alert records", "The newest 200. Click an asset to see why.", source, queries.alert_rows(language))
+    table = rows(
+        "Alert records", "The newest 200. Click an asset for its channels.", source, queries.alert_rows(language)
+    )
     table.override_by_name("asset", settings(links=[to_asset.build()]))
     table.override_by_name(
         "state", settings(mappings=[words(firing=("firing", CRITICAL), resolved=("resolved", NORMAL))])
@@ -55,9 +57,9 @@ def fleet(language: Language) -> dashboard.Dashboard:
 
 
 def asset(language: Language) -> dashboard.Dashboard:
-    """One asset: its score and what it is made of, and each channel beside what was expected."""
+    """Return the dashboard of one asset: score, contributions, and each channel with its expected band."""
     source = influx(language)
-    about = "Why an asset is in trouble: each channel, what it read and what was expected of it."
+    about = "Score and channels of one asset: observed values and the expected band."
     made = page(f"Asset ({NAMES[language]})", f"monitor-asset-{language}", about, ["monitor", language], "now-1h")
     made.with_variable(variable("asset", "Asset", source, queries.values(language, "asset"), many=False))
     made.with_variable(variable("channel", "Channel", source, queries.values(language, "channel"), many=True))
@@ -69,11 +71,11 @@ def asset(language: Language) -> dashboard.Dashboard:
 
 
 def plant(language: Language) -> dashboard.Dashboard:
-    """What `monitor onboard` fills in: the choices of assets, and the last panel once for each channel."""
-    about = "The assets and channels that monitor onboard found: who is in trouble, and why."
+    """Return the template of `monitor onboard`, which adds the assets and repeats the last panel for each channel."""
+    about = "Alerts, scores and channels of the assets that monitor onboard found."
     made = page("Plant", f"plant-{language}", about, ["monitor", language], "now-1h")
     made.with_variable(dashboard.CustomVariable("assets").label("Assets").multi(True).include_all(True))
-    made.with_variable(dashboard.CustomVariable("asset").label("Asset below"))
+    made.with_variable(dashboard.CustomVariable("asset").label("Asset in detail"))
     made.link(leads_to("The fleet", f"/d/monitor-fleet-{language}"))
     made.annotation(_marks(language))
     for timeline_panel in (_alerts(language, "assets"), _states(language, "assets")):
@@ -85,7 +87,7 @@ def plant(language: Language) -> dashboard.Dashboard:
 def _alerts(language: Language, chosen: str = "asset") -> Panel:
     made = timeline(
         "Alerts",
-        "From first record to resolution. What began before the time range shows from its next record.",
+        "From the first record to resolution. An alert that began before the time range is shown from its next record.",
         influx(language),
         queries.firing(language, chosen),
     )
@@ -104,7 +106,7 @@ def _states(language: Language, chosen: str = "asset") -> Panel:
 
 
 def _marks(language: Language) -> dashboard.AnnotationQuery:
-    """Alerts of the asset on all curves."""
+    """Return the alerts of the asset as annotations on all curves."""
     made = dashboard.AnnotationQuery().name("Alerts").datasource(influx(language)).enable(True).icon_color(CRITICAL)
     target = InfluxAnnotations(language, queries.marks(language))
     made._internal.target = target  # noqa: SLF001 - the builder takes only a builder of the SDK's own target
@@ -119,16 +121,16 @@ def _score(language: Language) -> Panel:
 
 
 def _shares(language: Language) -> Panel:
-    about = "What each channel has in the score."
+    about = "Share of each channel in the score."
     made = series("Contributions", about, "percentunit", influx(language), queries.shares(language))
     return stacked(made, StackingMode.PERCENT)
 
 
 def _channel(language: Language) -> Panel:
-    """What the channel chosen by the variable read, and what was expected of it."""
+    """Return the panel of the selected channel: observed value and expected band."""
     made = series(
         "$channel",
-        "The band is what the model takes for normal: expected, two deviations up and down.",
+        "The band is the normal range of the model: the expected value plus or minus two deviations.",
         "none",
         influx(language),
         queries.band(language),

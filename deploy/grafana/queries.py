@@ -1,15 +1,15 @@
-"""The questions to InfluxDB, each in both languages. Measurements, tags and fields: monitor/recorder/line_protocol.py.
+"""Queries to InfluxDB, each in both languages. Measurements, tags and fields: monitor/recorder/line_protocol.py.
 
-`$asset` and `$channel` are the dashboards' variables. Flux answers as columns, one per series, so that a series is
-called like its column; InfluxQL names its series by an alias.
+`$asset` and `$channel` are the dashboards' variables. Flux returns one column per series, so a series has the name of
+its column. InfluxQL names its series by an alias.
 """
 
 from deploy.grafana.panels import Influx, Language
 from monitor.recorder.line_protocol import ALERTS, CHANNELS, SCORES
 
 BAND = ("observed", "expected", "low", "high")
-SHOWN = ("text", "ratio", "peak", "channel", "model", "id")  # of an alert, beside its tags
-# A timeline has one bar per asset, that of the machine; what is wrong with sensors stands in the table.
+SHOWN = ("text", "ratio", "peak", "channel", "model", "id")  # of an alert, in addition to its tags
+# A timeline has one bar per asset, for the machine. Sensor alerts are in the table only.
 _MACHINE = {"flux": '(not exists r.cause or r.cause == "machine")', "influxql": '"cause" !~ /sensor/'}
 _RANGE = "range(start: v.timeRangeStart, stop: v.timeRangeStop)"
 
@@ -45,7 +45,7 @@ def _mean(names: tuple[str, ...], function: str = "mean") -> str:
 
 
 def curves(language: Language, names: tuple[str, ...]) -> Influx:
-    """Fields of an asset's scores over time."""
+    """Query fields of an asset's scores over time."""
     if language == "flux":
         test = f'r.asset == "${{asset}}" and {_fields(names)}'
         return Influx(language, _flux(SCORES, test, _average(), *_columns(by="_field")))
@@ -54,7 +54,7 @@ def curves(language: Language, names: tuple[str, ...]) -> Influx:
 
 
 def band(language: Language) -> Influx:
-    """What a channel of an asset read, what was expected, and the band around it."""
+    """Query a channel of an asset: observed value, expected value and band."""
     if language == "flux":
         test = f'r.asset == "${{asset}}" and r.channel == "${{channel}}" and {_fields(BAND)}'
         return Influx(language, _flux(CHANNELS, test, _average(), *_columns(by="_field")))
@@ -63,7 +63,7 @@ def band(language: Language) -> Influx:
 
 
 def shares(language: Language) -> Influx:
-    """What each channel contributes to an asset's score."""
+    """Query the share of each channel in an asset's score."""
     if language == "flux":
         test = f'r.asset == "${{asset}}" and {_fields(("share",))}'
         return Influx(language, _flux(CHANNELS, test, _average(), *_columns(by="channel")))
@@ -72,9 +72,9 @@ def shares(language: Language) -> Influx:
 
 
 def ratios(language: Language, chosen: str = "asset") -> Influx:
-    """The largest ratio in each interval, by asset; null where an asset has none, so that a bar ends there.
+    """Query the largest ratio in each interval, by asset. It is null without a score, so that a bar ends there.
 
-    `chosen` is the variable that says which assets.
+    `chosen` is the variable with the selected assets.
     """
     if language == "flux":
         test = f"r.asset =~ /^${{{chosen}:regex}}$/ and {_fields(('ratio',))}"
@@ -84,7 +84,7 @@ def ratios(language: Language, chosen: str = "asset") -> Influx:
 
 
 def firing(language: Language, chosen: str = "asset") -> Influx:
-    """Each alert record as 1 or 0 (resolved), a table per asset: a bar lasts until the asset's next record."""
+    """Query each alert record as 1 or 0 (resolved), a table per asset. A bar lasts until the asset's next record."""
     if language == "flux":
         test = f"r.asset =~ /^${{{chosen}:regex}}$/ and {_MACHINE[language]} and {_fields(('firing',))}"
         kept = 'keep(columns: ["_time", "_value", "asset"])'
@@ -94,7 +94,7 @@ def firing(language: Language, chosen: str = "asset") -> Influx:
 
 
 def firing_now(language: Language) -> Influx:
-    """How many assets have an alert of the machine whose last record in the time range says firing."""
+    """Query the number of assets whose last machine alert record in the time range is firing."""
     if language == "flux":
         stages = ('group(columns: ["asset"])', 'sort(columns: ["_time"])', "last()", "group()", "sum()")
         return Influx(language, _flux(ALERTS, f"{_MACHINE[language]} and {_fields(('firing',))}", *stages))
@@ -104,7 +104,7 @@ def firing_now(language: Language) -> Influx:
 
 
 def scored_now(language: Language) -> Influx:
-    """How many assets have a score in the time range."""
+    """Query the number of assets with a score in the time range."""
     if language == "flux":
         stages = ('group(columns: ["asset"])', "last()", "group()", "count()")
         return Influx(language, _flux(SCORES, _fields(("ratio",)), *stages))
@@ -113,7 +113,7 @@ def scored_now(language: Language) -> Influx:
 
 
 def alert_rows(language: Language) -> Influx:
-    """The newest 200 alert records."""
+    """Query the newest 200 alert records."""
     if language == "flux":
         columns = ", ".join(f'"{name}"' for name in ("_time", "asset", "state", "severity", "cause", *SHOWN))
         stages = (
@@ -131,7 +131,7 @@ def alert_rows(language: Language) -> Influx:
 
 
 def marks(language: Language) -> str:
-    """Firings of an asset with the sentence of their first channel, as annotations."""
+    """Query the firing records of an asset with the sentence of their first channel, as annotations."""
     if language == "flux":
         test = 'r.asset == "${asset}" and r.state == "firing" and r._field == "text"'
         stages = (
@@ -145,7 +145,7 @@ def marks(language: Language) -> str:
 
 
 def values(language: Language, tag: str) -> str:
-    """The values of a tag for a variable; of channels, those of the asset."""
+    """Query the values of a tag for a variable. Channels are those of the selected asset."""
     measurement = CHANNELS if tag == "channel" else SCORES
     if language == "flux":
         test = f'r._measurement == "{measurement}"' + (' and r.asset == "${asset}"' if tag == "channel" else "")
