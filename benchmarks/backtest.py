@@ -1,10 +1,10 @@
-"""How fast `monitor backtest` is: a simulated plant as a recording, replayed on one core.
+"""Measure the speed of `monitor backtest`: a recording of a simulated plant, replayed on one core.
 
     python -m benchmarks.backtest [--readings 1000000] [--assets 16] [--format json_wide|json_long] [--json FILE]
 
 1. A recording of pumps with 8 channels and labelled faults is written as JSON lines.
-2. `monitor backtest` reads it in a process of its own, held to one core: first with a model learned on the way, then
-   with that time taken off, then the whole process with its start and the report.
+2. `monitor backtest` reads it in a process of its own, on one core, and learns the model from its beginning. The
+   figures are the replay without the training, the training, and the whole process with start and report.
 
 Exits 1 if the whole takes more than 60 s for each million readings.
 """
@@ -23,11 +23,11 @@ from monitor.simulator.faults import fault_schedule, faulty_rows
 from monitor.simulator.plant import Plant, PlantSettings, messages
 
 CHANNELS, CLEAN, ROUND = 8, 1100, 480  # steps before the first fault, and of a round of faults
-LIMIT_S = 60.0  # for a million readings
+LIMIT_S = 60.0  # per million readings
 
 
 def write(path: Path, assets: int, steps: int, kind: str) -> int:
-    """The recording; its number of readings."""
+    """Write the recording and return its number of readings."""
     plant = Plant(PlantSettings(assets=assets, seed=5))
     values = faulty_rows(plant, fault_schedule(plant, CLEAN, max(1, (steps - CLEAN) // ROUND)), 0, steps)
     with path.open("wb") as file:
@@ -36,12 +36,13 @@ def write(path: Path, assets: int, steps: int, kind: str) -> int:
 
 
 def measure(readings: int, assets: int, kind: str) -> dict[str, object]:
-    """Seconds and readings per second."""
+    """Return the seconds and readings per second of one recording."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         written = write(folder / "plant.jsonl", assets, readings // assets // CHANNELS + 1, kind)
         command = [sys.executable, "-m", "monitor", "backtest", str(folder / "plant.jsonl")]
         command += ["--out", str(folder / "report.html"), "-s", f"format.kind={kind}"]
+
         begin = time.monotonic()
         done = subprocess.run(
             command,
@@ -53,9 +54,11 @@ def measure(readings: int, assets: int, kind: str) -> dict[str, object]:
         )
         whole = time.monotonic() - begin
         assert done.returncode == 0, done.stderr
+
         found = re.search(r"(\d+) readings, .* in ([\d.]+) s, of which ([\d.]+) s training", done.stdout)
         assert found is not None, done.stdout
         replayed, training = float(found[2]), float(found[3])
+
         return {
             "readings": written,
             "format": kind,

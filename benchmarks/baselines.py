@@ -1,7 +1,7 @@
-"""Detectors of a few lines, or a library's, that the product is held against: same rows, scaling, threshold, alerting.
+"""Simple detectors and library detectors to compare with, on the same rows, scaling, threshold and alerting.
 
-Each is fitted on training rows (n, C) in scaled units and gives a function from rows (T, C) to a score (T,) and, where
-it has one, the part of each channel (T, C). All are causal: what a row gets depends on rows up to it.
+Each detector is fitted on training rows (n, C) in scaled units. It returns a function from rows (T, C) to a score (T,)
+and, if available, the part of each channel (T, C). All are causal: a row's score depends only on rows up to it.
 """
 
 from collections.abc import Callable
@@ -20,10 +20,10 @@ Fit = Callable[[Doubles, np.random.Generator], Scorer]
 AVERAGE = 20  # rows of the moving average
 ALPHA = 0.1  # of the EWMA
 EXPLAINED = 0.9  # share of the variance that the principal components of single rows keep
-LENGTH, LATENT = 64, 12  # of window-PCA: the product's own, so that it is what the network would be if it were linear
-SHORT, CENTRES = 20, 20  # rows of a window and clusters of KMeansAD, as TSB-AD sets them
-MOST = 1500  # training windows that a decomposition looks at: more change nothing but its time
-LEAST = 1e-4  # of a mean error, as in the product's own calibration
+LENGTH, LATENT = 64, 12  # of window-PCA: same as the product, so it corresponds to a linear network
+SHORT, CENTRES = 20, 20  # rows of a window and clusters of KMeansAD, as in TSB-AD
+MOST = 1500  # training windows for a decomposition; more only cost time
+LEAST = 1e-4  # floor of a mean error, as in the product's calibration
 
 
 def moving_z(train: Doubles, _: np.random.Generator) -> Scorer:
@@ -61,7 +61,7 @@ def window_pca(train: Doubles, _: np.random.Generator) -> Scorer:
     basis = np.linalg.svd(sample - center, full_matrices=False)[2][:LATENT]
 
     def squared(rows: Doubles) -> Doubles:
-        """Mean over the window, per channel (T, C); NaN before the first window."""
+        """Return the mean over the window, per channel (T, C); NaN before the first window."""
         parts = np.full(rows.shape, np.nan)
         windows = _windows(rows, LENGTH)
         for begin in range(0, len(windows), MOST):
@@ -99,14 +99,14 @@ def kmeans(train: Doubles, draw: np.random.Generator) -> Scorer:
 
 
 def isolation_forest(train: Doubles, draw: np.random.Generator) -> Scorer:
-    """How soon random cuts isolate a row (scikit-learn)."""
+    """Number of random cuts that isolate a row (scikit-learn)."""
     forest = import_module("sklearn.ensemble").IsolationForest(random_state=int(draw.integers(2**31)))
     forest.fit(train)
     return lambda rows: (-forest.score_samples(rows), None)
 
 
 def pyod_vae(train: Doubles, draw: np.random.Generator) -> Scorer:
-    """Reconstruction error of the last SHORT rows under PyOD's fully connected VAE, as its defaults have it."""
+    """Reconstruction error of the last SHORT rows under PyOD's fully connected VAE with its defaults."""
     flat = _windows(train, SHORT).reshape(-1, SHORT * train.shape[1])
     sample = flat[np.linspace(0, len(flat) - 1, min(MOST, len(flat))).astype(int)]
     network = import_module("pyod.models.vae").VAE(verbose=0, random_state=int(draw.integers(2**31)))
@@ -125,7 +125,7 @@ def pyod_vae(train: Doubles, draw: np.random.Generator) -> Scorer:
 
 
 def available() -> dict[str, Fit]:
-    """The baselines by name; the forest needs scikit-learn, the fully connected VAE needs PyOD."""
+    """Return the installed baselines by name. The forest needs scikit-learn, the fully connected VAE needs PyOD."""
     found: dict[str, Fit] = {
         "moving z": moving_z,
         "EWMA residual": ewma,
@@ -138,18 +138,18 @@ def available() -> dict[str, Fit]:
 
 
 def _summed(parts: Doubles, usual: Doubles) -> Judged:
-    """Parts (T, C) in units of each channel's usual error, and their mean (T,)."""
+    """Return parts (T, C) in units of each channel's usual error, and their mean (T,)."""
     calibrated = parts / np.maximum(usual, LEAST)
     return calibrated.mean(1), calibrated
 
 
 def _windows(rows: Doubles, length: int) -> Doubles:
-    """Windows (n, C, length) of rows (T, C)."""
+    """Return windows (n, C, length) of rows (T, C)."""
     return sliding_window_view(rows, length, axis=0)
 
 
 def _moving_mean(x: Doubles) -> Doubles:
-    """Mean of the last AVERAGE rows of x (T, C), of as many as there are at the beginning."""
+    """Return the mean of the last AVERAGE rows of x (T, C), or of fewer rows at the beginning."""
     total = np.cumsum(x, 0)
     total[AVERAGE:] = total[AVERAGE:] - total[:-AVERAGE]
     counted = np.minimum(np.arange(1, len(x) + 1), AVERAGE)
@@ -158,7 +158,7 @@ def _moving_mean(x: Doubles) -> Doubles:
 
 
 def _ewma_residual(rows: Doubles) -> Doubles:
-    """Rows (T, C) minus the exponentially weighted mean of the rows before each."""
+    """Return rows (T, C) minus the exponentially weighted mean of the rows before each."""
     residual, mean = np.zeros(rows.shape), rows[0].copy()
     for at, row in enumerate(rows):
         residual[at] = row - mean
@@ -167,7 +167,7 @@ def _ewma_residual(rows: Doubles) -> Doubles:
 
 
 def _distances(x: Doubles, centres: Doubles) -> Doubles:
-    """Squared distance (n, K) of x (n, D) from centres (K, D)."""
+    """Return the squared distance (n, K) of x (n, D) from centres (K, D)."""
     squared = (x**2).sum(1)[:, None] + (centres**2).sum(1) - 2 * x @ centres.T
     positive: Doubles = np.maximum(squared, 0)
     return positive

@@ -1,7 +1,6 @@
-"""The brokers that benchmarks run on: Apache Kafka where KAFKA_HOME names it, and one from a package for everyone.
+"""Brokers for benchmarks: Apache Kafka if KAFKA_HOME is set, and Tansu from a Python package.
 
-The package's is Tansu: of the two that there are it takes members of any kind, and a group that grows and shrinks
-(docs/decisions/0003-test-brokers.md).
+Tansu supports members of any kind and groups that grow and shrink (docs/decisions/0003-test-brokers.md).
 """
 
 import tempfile
@@ -17,7 +16,7 @@ KINDS = ("tansu", "apache")
 
 @contextmanager
 def real_broker(kind: str) -> Iterator[Broker]:
-    """A broker of one of the KINDS; it forgets everything at the end."""
+    """Run a broker of one of the KINDS. Its data is deleted at the end."""
     if kind == "tansu":
         with tansu_broker() as broker:
             yield broker

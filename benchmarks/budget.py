@@ -1,16 +1,16 @@
-"""Whether an alarm budget is held: alarms that came beside alarms that were allowed, for budgets from 0.05 to 2 a day.
+"""Compare actual alarms with the alarm budget, for budgets from 0.05 to 2 a day.
 
     python -m benchmarks.budget --data DIR --scores FOLDER [--pumps 64] [--steps 43200] [--json FILE]
 
-1. Scores are made once, with the real detector, and kept in FOLDER (`benchmarks.budget_scores`).
-2. The series of a set that have the same period are the assets of one partition and begin together. Threshold, budget
-   and alerting take their windows in the order of time, from an empty state: what is learned before the budget can be
-   held is part of the figures. Delays are those of the defaults in steps, as in `benchmarks.detection`; days are real
-   ones, by the period of the recording.
+1. Scores are computed once, with the product's detector, and kept in FOLDER (`benchmarks.budget_scores`).
+2. The series of a set with the same period are the assets of one partition and begin together. Threshold, budget and
+   alerting process their windows in the order of time, from an empty state, so the learning phase is part of the
+   figures. Delays are those of the defaults in steps, as in `benchmarks.detection`. Days follow the period of the
+   recording.
 3. An alarm is false if no row from its first anomalous window to its last, and none of the 5 before it, is labelled.
 
-Even and odd series are told apart: constants may have been looked at on the even ones only. The plant is healthy, so
-each of its alarms is false; it is judged as a plant with a step a minute, ten seconds, and a second.
+Even and odd series are reported separately: constants may have been tuned on the even ones only. The plant is healthy,
+so all its alarms are false. It is evaluated with a step of a minute, ten seconds, and a second.
 """
 
 import argparse
@@ -49,17 +49,17 @@ class Fleet:
 
     @property
     def days(self) -> float:
-        """Asset-days scored."""
+        """Return the number of scored asset-days."""
         return sum(len(asset.score) for asset in self.assets) * self.step_s / 86_400
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is tried."""
+    """One budget or margin to evaluate."""
 
     name: str
     budget: float  # 0 = none
-    share: float = 1.0  # of the threshold that is in force, of the default margin
+    share: float = 1.0  # margin relative to the default
     longer: int = 1  # times the default delay before an alert fires
 
 
@@ -71,7 +71,7 @@ CONSTANTS += [Case(f"margin {MARGIN:g}, {longer} x the delay", 0, 1.0, longer) f
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What came of it."""
+    """Result of one case."""
 
     fleet: str
     days: float
@@ -86,7 +86,7 @@ class Held:
 
 
 def fleets(folder: Path) -> Iterator[Fleet]:
-    """What FOLDER holds."""
+    """Load the fleets of a folder."""
     for name in SETS:
         paths = sorted((folder / name).glob("*.npz"))
         for half in (0, 1):
@@ -104,20 +104,20 @@ def _load(path: Path) -> Scores:
 
 
 def settings_for(step_s: float, budget: float, longer: int = 1) -> Settings:
-    """The defaults for a step of another length, with a budget and `longer` times the delay before an alert fires."""
+    """Return the defaults for another step, with a budget and `longer` times the delay before an alert fires."""
     alerting = load_settings(None, {}, {}).alerting
     given = {
         "windows.step_s": step_s,
         "training.enabled": False,
         "alerting.alarms_per_day": budget,
-        "alerting.on_delay_s": min(alerting.on_delay_s * step_s * longer, 86_400),  # a day is the longest
+        "alerting.on_delay_s": min(alerting.on_delay_s * step_s * longer, 86_400),  # limited to a day
         "alerting.off_delay_s": alerting.off_delay_s * step_s,
     }
     return load_settings(None, {}, given)
 
 
 def run(fleet: Fleet, cases: Sequence[Case]) -> list[Held]:
-    """Each case over the same windows; limits before the budget are the same for all, and made once."""
+    """Run each case over the same windows. Limits before the budget are the same for all and computed once."""
     stages = [make_pipeline(settings_for(fleet.step_s, case.budget, case.longer), PARTITION) for case in cases]
     alerts: list[list[Alert]] = [[] for _ in cases]
     names = [f"asset-{number:03d}" for number in range(len(fleet.assets))]
@@ -131,7 +131,7 @@ def run(fleet: Fleet, cases: Sequence[Case]) -> list[Held]:
 
 
 def _pieces(fleet: Fleet) -> Iterator[tuple[WindowBatch, ScoreBatch, ThresholdBatch]]:
-    """The windows of a fleet in the order of time, then of assets, with their limits before the budget."""
+    """Yield the windows of a fleet by time, then asset, with their limits before the budget."""
     each = [_limits(asset, fleet.step_s) for asset in fleet.assets]
     limit, warm = (np.concatenate([one[column] for one in each]) for column in (0, 1))
     score = np.concatenate([asset.score for asset in fleet.assets])
@@ -148,16 +148,16 @@ def _pieces(fleet: Fleet) -> Iterator[tuple[WindowBatch, ScoreBatch, ThresholdBa
 
 
 def _limits(asset: Scores, step_s: float) -> tuple[Floats, Bools]:
-    """Threshold (B,) of an asset by its own model's calibration, and whether it is warm (B,)."""
+    """Return thresholds (B,) of an asset by its model's calibration, and the warm flags (B,)."""
     threshold = make_pipeline(settings_for(step_s, 0), PARTITION).threshold
     given = threshold.update(np.zeros(len(asset.score), np.int32), asset.score, asset.calibration)
     return given.threshold, given.warm
 
 
 def _judge(fleet: Fleet, case: Case, alerts: Sequence[Alert]) -> Held:
-    """Count alarms, and those that touch no label."""
+    """Count all alarms and false alarms."""
     spans: dict[str, list[int]] = {}
-    for alert in alerts:  # the last record of an alert says when it ended, if it did
+    for alert in alerts:  # the last record of an alert has its end, if it ended
         number, last = int(alert.asset.removeprefix("asset-")), alert.end or alert.time
         spans[alert.id] = [number, *((end - START_MS) // round(fleet.step_s * 1000) for end in (alert.start, last))]
     false = 0
@@ -167,7 +167,7 @@ def _judge(fleet: Fleet, case: Case, alerts: Sequence[Alert]) -> Held:
 
 
 def table(found: Sequence[Held]) -> str:
-    """False alarms per asset-day of each fleet and case, as times the budget, and their number of all alarms."""
+    """Format false alarms per asset-day of each fleet and case, as multiples of the budget, with the alarm counts."""
     rows = [(name, list(group)) for name, group in groupby(found, key=attrgetter("fleet"))]
     lines = ["| fleet | asset-days | " + " | ".join(one.case for one in rows[0][1]) + " |"]
     lines.append("|---|---:|" + "---|" * len(rows[0][1]))
@@ -184,10 +184,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=43_200)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+
     settings = load_settings(None, {}, {})
     torch.set_num_threads(settings.model.threads)
     recordings(arguments.data, arguments.scores, settings)
     plant(arguments.scores, settings, arguments.pumps, arguments.steps)
+
+    # Budgets first, then constant margins for comparison.
     held, constant = list[Held](), list[Held]()
     for fleet in fleets(arguments.scores):
         begin = time.process_time()
@@ -195,6 +198,7 @@ def main() -> None:
         seconds = time.process_time() - begin
         print(f"{fleet.name}: {len(fleet.assets)} assets, {seconds:.1f} s of the processor", file=sys.stderr)
         constant += run(fleet, CONSTANTS)
+
     print(table(held), table(constant), sep="\n\n")
     if arguments.json:
         arguments.json.write_text(json.dumps([asdict(one) for one in held + constant], indent=1) + "\n")

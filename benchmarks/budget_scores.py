@@ -1,7 +1,7 @@
-"""Scores for the alarm-budget benchmark, made once with the real detector and kept: only what follows them is rerun.
+"""Scores for the alarm-budget benchmark, computed once with the product's detector and kept for all later runs.
 
-Recordings are learned and scored as in `benchmarks.detection`. The plant learns from eight pumps and scores all of
-them, faults left out, so that every alert there is a false one.
+Recordings are learned and scored as in `benchmarks.detection`. The plant's model learns from eight pumps and scores all
+pumps, without faults, so that every alert is false.
 """
 
 from dataclasses import dataclass
@@ -17,37 +17,40 @@ from monitor.service.stages import make_history, make_pipeline
 from monitor.settings.tree import Settings
 from monitor.simulator.plant import NAMES, Plant, PlantSettings
 
-SETS = ("TEP", "SMD", "JS2", "NAB")  # MSL and SMAP have no period; those of SKAB are four hours in all
-LEARNED = 2000  # steps of LEARNERS pumps that the plant's model is learned from
+SETS = ("TEP", "SMD", "JS2", "NAB")  # MSL and SMAP have no period; SKAB has only four hours
+LEARNED = 2000  # training steps of LEARNERS pumps
 LEARNERS = 8
 PIECE = 512  # steps scored at once
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What the detector said of one asset."""
+    """Scores of one asset with their labels."""
 
     score: Floats  # (B,)
-    row: Times  # (B,) step of each window's end, counted from the first row that is judged
+    row: Times  # (B,) step of each window's end, counted from the first evaluated row
     label: Bools  # (T,) by row, True = anomalous
     calibration: Floats  # (len(LEVELS),)
     step_s: float  # NaN = not known
 
 
 def of_task(task: Task, settings: Settings) -> Scores | None:
-    """Learn and score a series; None if there is too little to learn from."""
+    """Train on and score a series. Return None if its history is too short."""
     found = placed(task, settings)
     if found is None:
         return None
     when, corpus = found
+
     recipe = settings.training.recipe(settings.model)
     model = fit(prepare(corpus, recipe, None), recipe, None, lambda *_: None).model
     pipeline, detector = make_pipeline(settings, PARTITION), Detector(model)
     pipeline.use(detector)
+
     score, ends = [np.empty(0, np.float32)], [np.empty(0, np.int64)]
     for windows in windows_of(pipeline, task, when, task.test):
         score.append(detector.score(windows, pipeline.windows.assets).score)
         ends.append(windows.ends)
+
     row = np.searchsorted(when[task.test], np.concatenate(ends))
     label = task.recording.label[task.test]
     period = task.recording.period_s or np.nan
@@ -55,7 +58,7 @@ def of_task(task: Task, settings: Settings) -> Scores | None:
 
 
 def recordings(data: Path, folder: Path, settings: Settings) -> None:
-    """Every series of the sets that is not there yet."""
+    """Score every series of the sets that is not in the folder yet."""
     for name in SETS:
         for task in tasks(data, name, 1, 0):
             path = folder / name / f"{task.recording.name}.npz"
@@ -64,15 +67,19 @@ def recordings(data: Path, folder: Path, settings: Settings) -> None:
 
 
 def plant(folder: Path, settings: Settings, assets: int, steps: int) -> None:
-    """A healthy plant, piece by piece."""
+    """Score a healthy plant in pieces."""
     path = folder / "plant"
     if path.exists():
         return
+
+    # The model learns from LEARNERS healthy pumps.
     made = Plant(PlantSettings(assets=assets))
     pipeline, kept = make_pipeline(settings, PARTITION), make_history(settings)
     kept.add(pipeline.windows.push(_readings(made, 0, LEARNED, LEARNERS)), pipeline.windows.assets, NAMES)
     recipe = settings.training.recipe(settings.model)
     model = fit(prepare(kept.normal(), recipe, None), recipe, None, lambda *_: None).model
+
+    # A fresh pipeline scores all pumps in pieces, which bounds the memory.
     pipeline, detector = make_pipeline(settings, PARTITION), Detector(model)
     pipeline.use(detector)
     score = np.full((assets, steps), np.nan, np.float32)
@@ -81,6 +88,7 @@ def plant(folder: Path, settings: Settings, assets: int, steps: int) -> None:
         place = np.array([made.names.index(name) for name in pipeline.windows.assets])[windows.assets]
         column = (windows.ends - made.time(LEARNED)) // made.settings.step_ms
         score[place, column] = detector.score(windows, pipeline.windows.assets).score
+
     for name, line in zip(made.names, score, strict=True):
         row = np.flatnonzero(np.isfinite(line))
         label = np.zeros(steps, np.bool_)
@@ -97,7 +105,7 @@ def _readings(made: Plant, begin: int, end: int, assets: int) -> ReadingBatch:
 
 
 def keep(path: Path, scores: Scores | None) -> None:
-    """Write; a series without a model leaves an empty file."""
+    """Write scores. A series without a model gets an empty file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if scores is None:
         path.touch()

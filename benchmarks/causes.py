@@ -1,11 +1,11 @@
-"""Which channel is the cause: on the simulated plant, by each of the two rankings the detector has, and by its choice.
+"""Measure how often the top channel is the cause, on the simulated plant, for both rankings and the detector's choice.
 
     python -m benchmarks.causes [--seeds 0,1,2] [--rounds 6]
 
-For each seed a plant of eight pumps runs healthy for as long as in `monitor demo`, a model is made of that with the
-demo's settings, and then the faults come, eight kinds a round. Of every alert that fires during a fault of its asset or
-up to a window after it, the first channel is held against those the fault changed. Alerts do not depend on the ranking,
-so the same ones are counted in every row; `foresees` is the figure by which the detector chooses.
+For each seed, eight pumps run healthy for as long as in `monitor demo`, and a model is trained with the demo's
+settings. Then faults of eight kinds follow in each round. For every alert that fires during a fault of its asset, or up
+to a window after it, the first channel is compared with the changed channels. Alerts do not depend on the ranking, so
+every row counts the same ones. `foresees` is the figure by which the detector chooses its ranking.
 """
 
 import argparse
@@ -27,18 +27,20 @@ from monitor.simulator.plant import Plant, PlantSettings, messages
 
 ASSETS, BATCH = 8, 2000
 PARTITION = Partition("readings", 0)
-# Factors on the usual moves, by which the detector always, never, or as it will trusts errors.
+# Factors on the usual changes: the detector trusts errors always, never, or by its own choice.
 ALWAYS, NEVER = np.float32(1e6), np.float32(1e-6)
 RANKINGS = {"part of the score": ALWAYS, "move": NEVER, "as it chooses": np.float32(1)}
 
 
 def judge(seed: int, rounds: int) -> tuple[dict[str, list[bool]], str]:
-    """Whether each ranking named a channel of the fault, alert by alert, and what else is to be said of the seed."""
+    """Return hits of each ranking, alert by alert, and a summary line of the seed."""
     settings = load(CONFIG, {}, {})
     plant = Plant(PlantSettings(assets=ASSETS, step_ms=1000, seed=seed))
     faults = fault_schedule(plant, CLEAN, rounds)
     rows = faulty_rows(plant, faults, 0, max(plant.step(fault.end) for fault in faults) + 200)
     stream = [Message(PARTITION, at, s.key, s.value, s.time) for at, s in enumerate(messages(plant, 0, rows))]
+
+    # The healthy stretch, from which the model is learned.
     pipeline, history = make_pipeline(settings, PARTITION), make_history(settings)
     for begin in range(0, CLEAN * ASSETS, BATCH):
         part = stream[begin : min(begin + BATCH, CLEAN * ASSETS)]
@@ -46,11 +48,14 @@ def judge(seed: int, rounds: int) -> tuple[dict[str, list[bool]], str]:
         history.add(windows, pipeline.windows.assets, pipeline.windows.channels)
     model = fit(history.normal(), settings.training.recipe(settings.model), None, lambda *_: None).model
     pipeline.adopt(Detector(model))
+
+    # One detector per ranking, on the same alerts.
     calibration = model.calibration
     detectors = {
         name: Detector(replace(model, calibration=replace(calibration, move=calibration.move * factor)))
         for name, factor in RANKINGS.items()
     }
+
     named: dict[str, list[bool]] = defaultdict(list)
     false = 0
     for begin in range(CLEAN * ASSETS, len(stream), BATCH):
@@ -65,6 +70,7 @@ def judge(seed: int, rounds: int) -> tuple[dict[str, list[bool]], str]:
             for name, detector in detectors.items():
                 first = detector.explain(window, pipeline.windows.assets)[0].channel
                 named[name].append(first in fault.channels)
+
     foresees = float(np.median(calibration.move / calibration.error))
     return named, f"seed {seed}: {len(faults)} faults, {false} false alerts, foresees {foresees:.0f}"
 

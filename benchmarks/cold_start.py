@@ -1,22 +1,22 @@
-"""A machine the model has never seen: its first day beside that of machines the model was learned from.
+"""Compare the first day of machines unknown to the model with that of known machines.
 
     python -m benchmarks.cold_start [--assets 8] [--seeds 0,1,2] [--hours 24] [--apart 0,1] [--json FILE]
 
-For each seed a plant of twice `--assets` pumps, a step being STEP_S. A model is learned from the first half, which it
-thus knows by name; the second half begins with the day. Each group has a pipeline of its own:
+For each seed there is a plant of twice `--assets` pumps, with a step of STEP_S. The model is trained on the first half,
+and knows these pumps by name. The second half starts with the day. Each group has its own pipeline:
 
     old            known to the model, from an empty state
-    warm           the same, after the pipeline has scored what the model was learned from
+    warm           the same, after the pipeline has scored the training data
     new            not known to the model
-    new, no lent   the same, with limits that leave the calibration as those of known machines do
-    new, class     the same, and nothing of their own is learned: the class's statistics scale them all day
+    new, no lent   the same, with limits that leave the calibration as fast as those of known machines
+    new, class     the same, without a scale of their own: the class statistics scale them all day
 
 The day is run three times: healthy, where every alert is false; with one labelled fault per pump in every 480 steps;
 and with a fault that is on from its first step to its last, one channel LASTING deviations higher.
 
-Pumps of one plant differ in their gains by 6 %, which is up to 0.4 standard deviations of level. `--apart 1` sets them
-further apart: each channel of each pump gets a level up to one standard deviation of the class higher or lower, and
-moves by 0.8 to 1.25 times as much; `--apart 0` leaves them as they are.
+Pumps of one plant differ in their gains by 6 %, which is up to 0.4 standard deviations of level. `--apart 1` makes them
+differ more: each channel of each pump gets a level up to one standard deviation of the class higher or lower, and a
+gain of 0.8 to 1.25. `--apart 0` leaves them unchanged.
 """
 
 import argparse
@@ -58,7 +58,7 @@ GROUPS = ("old", "warm", "new", "new, no lent", "new, class")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one group of assets gave in one stream."""
+    """Result of one group of assets in one stream."""
 
     assets: tuple[str, ...]
     alerts: tuple[AlertSpan, ...]
@@ -67,20 +67,20 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of the table; sums over seeds are made with `+`."""
+    """A line of the table; `+` sums over seeds."""
 
     assets: int = 0
     hours: float = 0.0  # of one asset
     false_hour: int = 0  # false alarms in the first hour, healthy stream
-    false_day: int = 0  # in the whole of it
-    on_ms: int = 0  # that an alert was on while all was well
+    false_day: int = 0  # in the whole stream
+    on_ms: int = 0  # alert time while all machines were healthy
     faults: int = 0
-    found: int = 0  # by an alert that fired in the fault
-    stood: int = 0  # only by one that was on before
+    found: int = 0  # by an alert that fired during the fault
+    stood: int = 0  # only by an alert that was already on
     delays: tuple[int, ...] = ()  # ms, of those found
     first: tuple[int, ...] = ()  # ms to the first score, by asset
     lasting: int = 0  # assets whose lasting fault had an alert in the first hour
-    lasting_ms: int = 0  # that an alert was on during lasting faults
+    lasting_ms: int = 0  # alert time during lasting faults
 
     def __add__(self, other: "Row") -> "Row":
         mine, others = asdict(self), asdict(other)
@@ -94,6 +94,7 @@ def row_of(runs: Sequence[Run], faults: Sequence[Label], begin: int, end: int, g
     own = [fault for fault in faults if fault.asset in faulty.assets]
     rows = match(faulty.alerts, own, grace_ms).rows
     fresh = [each for each in rows if each.found and not each.already]
+
     return Row(
         assets=len(healthy.assets),
         hours=(end - begin) / HOUR_MS,
@@ -115,7 +116,7 @@ def _early(run: Run, begin: int) -> list[AlertSpan]:
 
 
 def _on_ms(run: Run, end: int) -> int:
-    """How long alerts were on, those of one asset at the same time counted once."""
+    """Return the total alert time; overlapping alerts of one asset count once."""
     total = 0
     for asset in run.assets:
         until = 0
@@ -127,7 +128,7 @@ def _on_ms(run: Run, end: int) -> int:
 
 
 def spans_of(alerts: Iterable[Alert]) -> tuple[AlertSpan, ...]:
-    """Records of alerts as spans, in the order in which they fired."""
+    """Return alert records as spans, in the order of firing."""
     spans: dict[str, AlertSpan] = {}
     for alert in alerts:
         channel = alert.channels[0].channel if alert.channels else None
@@ -140,7 +141,7 @@ def spans_of(alerts: Iterable[Alert]) -> tuple[AlertSpan, ...]:
 
 
 def set_apart(values: Doubles, usual: Doubles, seed: int, apart: float) -> Doubles:
-    """Values (A, T, C) of machines that differ more, by what is drawn of seed and asset alone; NaN stays.
+    """Return values (A, T, C) of machines that differ more, drawn from seed and asset; NaN stays.
 
     Their levels lie up to `apart` deviations of `usual` (A, n, C) off, their gains within GAINS.
     """
@@ -167,14 +168,14 @@ class Unlent(WindowScaling):
 
 
 class OwnScale(NewAssets):
-    """Learns scales, and nothing is lent to the limits."""
+    """New assets with their own scale, whose limits do not keep the calibration longer."""
 
     def update(self, windows: WindowBatch, names: Sequence[str], scaling: Scaling) -> WindowScaling:
         return Unlent(*super().update(windows, names, scaling))
 
 
 class ClassOnly(NewAssets):
-    """Learns nothing: assets that the model does not know are scaled by the class's row."""
+    """New assets without their own scale: the class statistics scale them."""
 
     def update(self, windows: WindowBatch, names: Sequence[str], scaling: Scaling) -> WindowScaling:
         return WindowScaling(scaling, scaling.rows(names)[windows.assets])
@@ -184,13 +185,13 @@ LEARNERS = {"new, no lent": OwnScale, "new, class": ClassOnly}
 
 
 def sent_by(plant: Plant, begin: int, values: Doubles) -> list[Message]:
-    """What the pumps send, as the messages of one partition."""
+    """Return the messages of the pumps, in one partition."""
     all_sent = messages(plant, begin, values)
     return [Message(PARTITION, at, sent.key, sent.value, sent.time) for at, sent in enumerate(all_sent)]
 
 
 def run(pipeline: Pipeline, sent: Sequence[Message], group: Sequence[str], begin: int) -> Run:
-    """Take the messages of the group's assets; what they gave from `begin`, ms UTC, on."""
+    """Process the messages of the group's assets. Return the result from `begin` on, ms UTC."""
     alerts: list[Alert] = []
     first: dict[str, int] = {}
     keys = {name.encode() for name in group}
@@ -207,7 +208,7 @@ def run(pipeline: Pipeline, sent: Sequence[Message], group: Sequence[str], begin
 
 
 def learned(settings: Settings, past: Sequence[Message], old: Sequence[str]) -> Model:
-    """A model of what the `old` assets sent in the past."""
+    """Train a model on the past of the `old` assets."""
     pipeline, history = make_pipeline(settings, PARTITION), make_history(settings)
     own = [message for message in past if message.key is not None and message.key.decode() in old]
     for at in range(0, len(own), BATCH):
@@ -219,7 +220,7 @@ def learned(settings: Settings, past: Sequence[Message], old: Sequence[str]) -> 
 
 
 def lasting_faults(plant: Plant, begin: int, end: int) -> list[Label]:
-    """One per pump at the steps of [begin, end), each in another channel than the pump before."""
+    """Return one fault per pump over the steps [begin, end), each in another channel than the previous pump's."""
     faults = []
     for asset, name in enumerate(plant.names):
         channel = asset % len(NAMES)
@@ -229,22 +230,28 @@ def lasting_faults(plant: Plant, begin: int, end: int) -> list[Label]:
 
 
 def measure(seed: int, assets: int, hours: float, apart: float, groups: Sequence[str]) -> dict[str, Row]:
-    """A row per group, of one seed."""
+    """Return a row per group, for one seed."""
     settings = load(CONFIG, {}, {"windows.step_s": float(STEP_S), **DELAYS})
     plant = Plant(PlantSettings(assets=2 * assets, step_ms=1000 * STEP_S, seed=seed))
     old, new = plant.names[:assets], plant.names[assets:]
     steps = round(hours * 3600 / STEP_S)
+
     faults = fault_schedule(plant, CLEAN, max(1, steps // ROUND))
     end = CLEAN + steps
     streams = [
         plant.rows(0, end),
         *(faulty_rows(plant, each, 0, end) for each in (faults, lasting_faults(plant, CLEAN, end))),
     ]
+
+    # Machines differ more with a larger `apart`.
     usual = streams[0][:, :CLEAN]
     streams = [set_apart(values, usual, seed, apart) for values in streams]
+
     past = sent_by(plant, 0, streams[0][:, :CLEAN])
     detector = Detector(learned(settings, past, old))
     begin, grace = plant.time(CLEAN), settings.windows.step_ms * settings.windows.length
+
+    # Every group takes every stream from an empty state.
     runs: dict[str, list[Run]] = {name: [] for name in groups}
     for values in streams:
         sent = sent_by(plant, CLEAN, values[:, CLEAN:])
@@ -256,11 +263,12 @@ def measure(seed: int, assets: int, hours: float, apart: float, groups: Sequence
             if name == "warm":
                 run(pipeline, past, old, begin)
             runs[name].append(run(pipeline, sent, old if name in {"old", "warm"} else new, begin))
+
     return {name: row_of(each, faults, begin, plant.time(end), grace) for name, each in runs.items()}
 
 
 def figures(row: Row) -> dict[str, Any]:
-    """What is printed of a row: per asset, and times in seconds."""
+    """Return the printed figures of a row: per asset, times in seconds."""
     return {
         "false, 1st hour": round(row.false_hour / row.assets, 2),
         "false, day": round(row.false_day / row.assets, 2),
@@ -284,6 +292,7 @@ def main() -> None:
     parser.add_argument("--groups", default=";".join(GROUPS), help="of those above, joined by semicolons")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+
     torch.set_num_threads(1)
     found: dict[str, dict[str, Any]] = {}
     for apart in map(float, arguments.apart.split(",")):
@@ -291,9 +300,11 @@ def main() -> None:
         for seed in map(int, arguments.seeds.split(",")):
             for name, row in measure(seed, arguments.assets, arguments.hours, apart, list(total)).items():
                 total[name] += row
+
         for name, row in total.items():
             found[f"apart {apart:g}, {name}"] = figures(row)
             print(f"apart {apart:g} {name:12}", *(f"{key}: {value};" for key, value in figures(row).items()))
+
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1))
 

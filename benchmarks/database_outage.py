@@ -1,16 +1,16 @@
-"""What an outage of the database costs: the recorder some time, the detector nothing.
+"""Measure the cost of a database outage: delay for the recorder, none for the detector.
 
     python -m benchmarks.database_outage [--json FILE]
 
-1. A broker, and `monitor run` with its recorder in the same process, run as processes; a stand-in for InfluxDB 2
-   (tests/influx_server.py) runs in this one. The simulated plant's readings go through twice: once with the database up
-   all the time, once with it down from the start.
-2. First a backlog is read as fast as it goes: readings/s. Then the plant runs at 16 steps a second, with faults.
-3. In the second run the database comes up when a good half of that is over: the recorder catches up while alerts are
+1. A broker, and `monitor run` with its recorder, run as processes. A stand-in for InfluxDB 2 (tests/influx_server.py)
+   runs in this process. The simulated plant is processed twice: once with the database up, once with it down from the
+   start.
+2. First a backlog is read at full speed, in readings/s. Then the plant runs at 16 steps a second, with faults.
+3. In the second run the database starts after a good half of that time, and the recorder catches up while alerts are
    still raised. "Before" and "after" are the times before and after this turn, in both runs.
-4. In the end the database must hold every score and every alert record of the topics, value by value.
+4. At the end the database must have every score and every alert record of the topics, with equal values.
 
-Exits 1 if it does not.
+Exits 1 on any difference.
 """
 
 import argparse
@@ -43,7 +43,7 @@ Samples = Mapping[str, float]  # of /metrics, by name and labels
 
 
 class Look(NamedTuple):
-    """At the recorder."""
+    """State of the recorder at one moment."""
 
     at: float  # monotonic seconds
     lag: float
@@ -51,7 +51,7 @@ class Look(NamedTuple):
 
 
 class Watch:
-    """Looks at /metrics of a daemon ten times a second, in a thread, and on request."""
+    """Reads /metrics of a daemon ten times a second, in a thread, and on request."""
 
     def __init__(self, port: int) -> None:
         self.looks: list[Look] = []
@@ -67,7 +67,7 @@ class Watch:
         self._thread.join()
 
     def samples(self) -> Samples:
-        """Nothing while the daemon does not listen."""
+        """Return the metrics, or nothing while the daemon does not listen."""
         try:
             with urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=10) as answer:
                 lines = answer.read().decode().splitlines()
@@ -102,21 +102,24 @@ class Case:
 
     @property
     def turn(self) -> int:
-        """The step at which the database comes up, when the first faults of the last round but one may begin."""
+        """Return the step of the database's start, where the faults of the last round but one may begin."""
         return self.backlog + (self.rounds - 2) * ROUND + QUIET
 
 
 def run(case: Case, store: Path) -> dict[str, Any]:
-    """The figures of a run; `store` holds the model."""
+    """Return the figures of a run; `store` has the model."""
     plant = Plant(PlantSettings(assets=case.assets, start=(time.time_ns() // 1_000_000_000 - case.steps) * 1000))
     values = faulty_rows(plant, fault_schedule(plant, case.backlog, case.rounds), 0, case.steps)
+
     with tempfile.TemporaryDirectory() as name, a_broker(PARTITIONS) as broker, influx_server() as database:
         if case.down:
             database.down()
         daemon = Daemon(Path(name), store, settings(broker, database), {"MONITOR_RECORDER__TOKEN": database.token})
+
         feed, watch = Feed(broker, plant, values, PARTITIONS), Watch(daemon.port)
         feed.at_once(case.backlog)
         watch.open()
+
         try:
             daemon.start()
             figures: dict[str, Any] = {"database": "down, then up" if case.down else "up"}
@@ -128,6 +131,7 @@ def run(case: Case, store: Path) -> dict[str, Any]:
         finally:
             watch.close()
             daemon.end()
+
         return figures | {"load_average": round(os.getloadavg()[0], 1)}
 
 
@@ -146,7 +150,7 @@ def settings(broker: Broker, database: InfluxServer) -> dict[str, Any]:
 
 
 def read_backlog(watch: Watch, messages: int) -> int:
-    """Readings per second."""
+    """Return readings per second."""
     until(lambda: watch.count("monitor_messages_total") > 0, "the first messages")
     begin, first = time.monotonic(), watch.count("monitor_messages_total")
     until(lambda: watch.count("monitor_messages_total") >= messages, "the backlog")
@@ -154,14 +158,14 @@ def read_backlog(watch: Watch, messages: int) -> int:
 
 
 def settled(watch: Watch) -> Samples:
-    """What is counted after the next checkpoint: the delay of an alert is known when it is acknowledged."""
+    """Return the metrics after the next checkpoint, because an alert's delay is counted at its acknowledgement."""
     before = watch.count(f"{CHECKPOINT}_count")
     until(lambda: watch.count(f"{CHECKPOINT}_count") > before, "a checkpoint")
     return watch.samples()
 
 
 def live(case: Case, feed: Feed, watch: Watch, broker: Broker, database: InfluxServer) -> dict[str, Any]:
-    """The plant runs to its end; at the turn the database comes up if it was down."""
+    """Run the plant to its end. Start the database at the turn if it was down."""
     begin = settled(watch)
     with feed.steadily(case.speed):
         feed.wait_for(case.turn)
@@ -170,9 +174,11 @@ def live(case: Case, feed: Feed, watch: Watch, broker: Broker, database: InfluxS
         if case.down:
             database.up()
         feed.wait_for_end()
+
     until(lambda: watch.count("monitor_messages_total") >= feed.sent, "all messages")
     end = settled(watch)
     until(lambda: watch.looks[-1].lag == 0 and not watch.looks[-1].blocked, "the recorder at the end")
+
     later = [look for look in watch.looks if look.at > turned and not look.blocked]
     return {
         "before": costs(begin, middle),
@@ -184,12 +190,12 @@ def live(case: Case, feed: Feed, watch: Watch, broker: Broker, database: InfluxS
 
 
 def records(broker: Broker) -> int:
-    """Published so far, of both topics that the recorder reads."""
+    """Return the number of records in both topics of the recorder."""
     return sum(ends(broker, topic, PARTITIONS) for topic in (ALERTS, SCORES))
 
 
 def costs(begin: Samples, end: Samples) -> dict[str, Any]:
-    """What the detector's histograms say of the time between two looks."""
+    """Return the detector's histograms between two samples of the metrics."""
 
     def grown(name: str) -> float:
         return end.get(name, 0) - begin.get(name, 0)
@@ -205,14 +211,14 @@ def costs(begin: Samples, end: Samples) -> dict[str, Any]:
 
 
 def reached(name: str, begin: Samples, end: Samples, count: float) -> float:
-    """The bucket that the largest observation lies in, by its upper end."""
+    """Return the upper bound of the bucket with the largest observation."""
     start = f'{name}_bucket{{le="'
     edges = {float(key[len(start) : -2]): end[key] - begin[key] for key in end if key.startswith(start)}
     return min(edge for edge, below in edges.items() if below == count)
 
 
 def compared(broker: Broker, database: InfluxServer) -> dict[str, Any]:
-    """What the topics hold beside what the database holds."""
+    """Compare the topics with the database."""
     topics: dict[str, dict[Any, Any]] = {
         "scores": {
             (body["asset"], body["time"]): (body["score"], body["threshold"])
@@ -223,6 +229,7 @@ def compared(broker: Broker, database: InfluxServer) -> dict[str, Any]:
             for body in published(broker, ALERTS, PARTITIONS)
         },
     }
+
     recorded: dict[str, dict[Any, Any]] = {name: {} for name in topics}
     for point in list(database.points.values()):
         value = point.fields.get("score"), point.fields.get("threshold")
@@ -230,6 +237,7 @@ def compared(broker: Broker, database: InfluxServer) -> dict[str, Any]:
             recorded["scores"][point.tags["asset"], point.time] = value
         elif point.measurement == ALERT_POINTS:
             recorded["alert_records"][point.tags["asset"], point.time, point.tags["state"]] = value
+
     counts = {name: {"topic": len(topics[name]), "database": len(recorded[name])} for name in topics}
     return {**counts, "different": sum(topics[name] != recorded[name] for name in topics)}
 

@@ -1,7 +1,7 @@
-"""How many readings per second one core decodes, against a naive twin: `json.loads` per message and a Python loop.
+"""Measure decoded readings per second on one core, and those of a naive twin: `json.loads` and a Python loop.
 
-The twin builds the same columns but checks nothing beyond what it needs to get there. Both run in one process, taking
-turns; the best of several rounds counts, since whatever else runs can only make a round slower.
+The twin builds the same columns with as few checks as possible. Both run in one process, in turn. The best of several
+rounds counts, because other load can only make a round slower.
 
     python -m benchmarks.decode [--rounds 20] [--json FILE]
 """
@@ -30,22 +30,25 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+
     rows = []
     print(f"{'messages of':<38}{'readings/s':>12}{'naive':>12}{'ratio':>8}{'ns/reading':>12}")
     for name, form, messages, naive in cases():
         batch, rejected = decode(messages, form, NOW)
         assert not (rejected and "bad" not in name)
         assert not collisions(batch)
-        ours, theirs = best(options.rounds, lambda: decode(messages, form, NOW), lambda: naive(messages))  # noqa: B023 - called here
-        count = len(batch)
+
+        # The twins take turns, so that other load hits both. ours, theirs = best(options.rounds, lambda:
+        decode(messages, form, NOW), lambda: naive(messages))  # noqa: B023 - called here count = len(batch)
         rows.append({"name": name, "readings_per_s": count / ours, "naive_readings_per_s": count / theirs})
         print(f"{name:<38}{count / ours:12,.0f}{count / theirs:12,.0f}{theirs / ours:8.1f}{ours / count * 1e9:12.0f}")
+
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")
 
 
 def best(rounds: int, *functions: Callable[[], Any]) -> list[float]:
-    """Shortest time of each function in seconds, over `rounds` in turn."""
+    """Return the shortest time of each function in seconds, over `rounds` in turn."""
     shortest = [float("inf")] * len(functions)
     for _ in range(rounds):
         for index, function in enumerate(functions):
@@ -59,8 +62,11 @@ def cases() -> list[Case]:
     line = Format("influx_line", asset_from="tag", timestamp_unit="ns")
     wide = Format("json_wide")
     telegraf = Format("telegraf_json", asset_from="tag", timestamp_unit="s")
+
+    # One message in 50 is cut short.
     spoilt = messages_of(wide_value)
     spoilt[::50] = [message(index, b'{"asset": "press-1"') for index in range(0, MESSAGES, 50)]
+
     return [
         ("json_long, 1 reading", Format("json_long"), messages_of(long_value), naive_long),
         ("json_wide, 8 channels", wide, messages_of(wide_value), naive_wide),
@@ -193,7 +199,7 @@ def naive_telegraf(messages: Sequence[Message]) -> list[Any]:
 
 
 def naive_line(messages: Sequence[Message]) -> list[Any]:
-    """Knows no escapes but the one of a space, and no texts that hold separators."""
+    """Parse line protocol without escapes except that of a space, and without separators in texts."""
     twin = Twin()
     for item in messages:
         for line in (item.value or b"").decode().replace("\\ ", "_").lstrip("#\n").splitlines():

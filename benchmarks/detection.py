@@ -1,23 +1,22 @@
-"""How well the product detects: its own code, one configuration, causal, over labelled recordings.
+"""Measure detection quality of the product's code on labelled recordings, causally, with one configuration.
 
     python -m benchmarks.detection --data DIR --scores OUT [--sets SMD,MSL] [--every 2 --offset 0] [--seed 0]
                                    [--jobs 2] [--baselines [NAME,NAME]] [--json FILE]
 
 For each series:
 1. Its training part becomes history as in the daemon, and `monitor.core.fitting.fit.fit` makes a model of it. The
-   training part is the part before `train_end`. For series that TSB-AD-M lists, it is the first `train_rows` of the
-   test part, as its published figures had no more.
-2. The test part goes through windows, detector, threshold and alerting as `monitor run` would take it, from an empty
+   training part is the part before `train_end`. For series of TSB-AD-M, it is the first `train_rows` of the test part,
+   as for the published figures.
+2. The test part goes through windows, detector, threshold and alerting as in `monitor run`, from an empty
    state. A row's score is that of the window that ends with it. An alert is on from the row that made it fire.
-   Alerts with a sensor as their cause are counted apart: "sensors", and "s. false" where nothing is labelled.
+   Alerts with a sensor as their cause are counted separately: "sensors", and "s. false" outside labels.
 3. Score and alert of every row are written to OUT/SET/SERIES.npz, those of a baseline to OUT/baselines/NAME/SET/.
    With --baselines, all of `benchmarks.baselines`, or those named, get the same rows, scaling, threshold, alerting.
 
-The configuration is that of `monitor.settings.load` without a file. Its delays are in seconds and meant for a
-reading a second; here the clock of every recording is scaled so that its period is a second, so that a delay is the
-same number of steps everywhere. The origin of the clock is put such that the last blocks of the training part are
-among those that training holds out, whatever its length. No label is read before a series is judged. Seconds are those
-of the processor.
+The configuration is that of `monitor.settings.load` without a file. Its delays are in seconds, for one reading a
+second. Here the clock of every recording is scaled to a period of a second, so that a delay has the same number of
+steps everywhere. The origin of the clock is chosen so that the last blocks of the training part are held out, for any
+length. No label is read before a series is evaluated. Seconds are processor time.
 """
 
 import argparse
@@ -52,7 +51,7 @@ from monitor.settings.tree import Settings
 
 SETS = ("SKAB", "TEP", "SMD", "JS2", "MSL", "SMAP", "NAB")
 STEP_MS = 1000
-PLACES = (9, 8)  # of blocks 0 to 9 training holds out 8 and 9; of a mere two blocks it must not be both
+PLACES = (9, 8)  # training holds out blocks 8 and 9 of each ten; of two blocks only one may be held out
 PARTITION = Partition("readings", 0)
 Times = npt.NDArray[np.int64]
 Explain = Callable[[int], tuple[ChannelShare, ...]]
@@ -60,11 +59,11 @@ Explain = Callable[[int], tuple[ChannelShare, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A series to be judged."""
+    """A series to evaluate."""
 
     set: str
     recording: Recording
-    train: slice  # rows that may be learned from
+    train: slice  # rows for training
     listed: bool  # in TSB-AD-M
 
     @property
@@ -73,7 +72,7 @@ class Task:
 
 
 def tasks(data: Path, name: str, every: int, offset: int) -> list[Task]:
-    """Of the series of a set that have a test part, every `every`-th."""
+    """Return every `every`-th series of a set, of those with a test part."""
     listed = published(data)
     found = []
     for recording in load(data / name):
@@ -85,14 +84,14 @@ def tasks(data: Path, name: str, every: int, offset: int) -> list[Task]:
 
 
 def clock(task: Task, length: int, place: int = PLACES[0]) -> Times:
-    """The time (T,) of each row, a period being a second, such that training ends with block `place` of every ten."""
+    """Return row times (T,) with a period of a second, such that training ends with block `place` of every ten."""
     step = np.floor(task.recording.time / (1000 * (task.recording.period_s or 1))).astype(np.int64)
     moved: Times = step - step[task.train.stop - 1] - 1 + length * (place + 1_000_000)
     return moved * STEP_MS
 
 
 def readings(recording: Recording, when: Times, rows: slice) -> ReadingBatch:
-    """Rows as the decoder would hand them on, one message each."""
+    """Return rows as decoded readings, one message each."""
     values = recording.values[rows]
     row, channel = np.nonzero(np.isfinite(values))
     return ReadingBatch(
@@ -107,7 +106,7 @@ def readings(recording: Recording, when: Times, rows: slice) -> ReadingBatch:
 
 
 def windows_of(pipeline: Pipeline, task: Task, when: Times, rows: slice) -> Iterator[WindowBatch]:
-    """The windows that rows close, batch by batch."""
+    """Yield the windows that rows close, batch by batch."""
     for begin in range(rows.start, rows.stop, BATCH):
         part = slice(begin, min(begin + BATCH, rows.stop))
         windows = pipeline.windows.push(readings(task.recording, when, part))
@@ -116,7 +115,7 @@ def windows_of(pipeline: Pipeline, task: Task, when: Times, rows: slice) -> Iter
 
 
 def history(task: Task, when: Times, settings: Settings) -> Corpus:
-    """The training part as the daemon keeps it."""
+    """Return the history of the training part, as in the daemon."""
     pipeline, kept = make_pipeline(settings, PARTITION), make_history(settings)
     pipeline.windows.set_channels(task.recording.channels, frozen=True)
     for windows in windows_of(pipeline, task, when, task.train):
@@ -125,7 +124,7 @@ def history(task: Task, when: Times, settings: Settings) -> Corpus:
 
 
 def placed(task: Task, settings: Settings) -> tuple[Times, Corpus] | None:
-    """Clock and history with blocks to learn from and others to hold out; None if there is too little for both."""
+    """Return clock and history with blocks to train on and to hold out. Return None if there are too few."""
     for place in PLACES:
         when = clock(task, settings.windows.length, place)
         corpus = history(task, when, settings)
@@ -137,14 +136,14 @@ def placed(task: Task, settings: Settings) -> tuple[Times, Corpus] | None:
 def alerted(
     pipeline: Pipeline, windows: WindowBatch, scores: ScoreBatch, calibration: Floats, explain: Explain
 ) -> list[Alert]:
-    """The last two stages."""
+    """Run threshold and alerting."""
     names = pipeline.windows.assets or ["asset"]
     thresholds = pipeline.threshold.update(windows.assets, scores.score, calibration)
     return pipeline.alerting.update(windows, scores, thresholds, names, pipeline.model, explain)
 
 
 def firing(alerts: Sequence[Alert], rows: slice) -> Bools:
-    """Whether an alert is on at each of `rows`, as known at that row."""
+    """Return the alert state at each of `rows`, as known at that row."""
     change = np.zeros(rows.stop - rows.start + 1, np.int64)
     for alert in alerts:
         if alert.state == "resolved" or alert.sequence == 0:
@@ -153,20 +152,24 @@ def firing(alerts: Sequence[Alert], rows: slice) -> Bools:
 
 
 def product(task: Task, settings: Settings) -> Scored:
-    """Learn from the training part, then take the test part through the stages of one partition."""
+    """Train on the training part, then run the test part through the stages of one partition."""
     T, found = task.test.stop - task.test.start, placed(task, settings)
-    if found is None:  # no model, so nothing is scored and no alert is raised
+    if found is None:  # no model, no scores, no alerts
         return Scored(np.zeros(T), np.zeros(T, np.bool_), None, 0.0, 0.0, 0)
     when, corpus = found
+
     begin = time.process_time()
     recipe = settings.training.recipe(settings.model)
     model = fit(prepare(corpus, recipe, None), recipe, None, lambda *_: None).model
     trained = time.process_time() - begin
+
+    # The test part begins from an empty state.
     pipeline = make_pipeline(settings, PARTITION)
     pipeline.use(detector := Detector(model))
     names, calibration = pipeline.windows.assets, model.calibration.scores
     score, parts = np.full(T, np.nan), np.full((T, len(model.channels)), np.nan)
     alerts, sensors, seconds, count = list[Alert](), list[Alert](), 0.0, 0
+
     for raw in windows_of(pipeline, task, when, task.test):
         begin = time.process_time()
         windows, findings = pipeline.sensors.update(raw)
@@ -176,9 +179,12 @@ def product(task: Task, settings: Settings) -> Scored:
         if not len(windows):
             continue
         alerts += alerted(pipeline, windows, scores, calibration, _explain(detector, windows, names))
+
+        # Rows get the score of the window that ends with them.
         at = np.searchsorted(windows.ends, when[task.test])
         known = np.flatnonzero(windows.ends[np.minimum(at, len(windows) - 1)] == when[task.test])
         score[known], parts[known] = scores.score[at[known]], scores.by_channel[at[known]]
+
     return Scored(score, firing(alerts, task.test), parts, trained, seconds, count, firing(sensors, task.test))
 
 
@@ -187,19 +193,23 @@ def _explain(detector: Detector, windows: WindowBatch, names: Sequence[str]) -> 
 
 
 def baseline(task: Task, settings: Settings, method: Fit) -> Scored:
-    """The same with another detector, on rows in the product's scaling."""
+    """Evaluate a baseline on rows in the product's scaling."""
     rows, test = task.recording.values.astype(np.float32), task.test
     scaling = fit_scaling({"asset": rows[task.train]}, 1)
     scaled = scaling.forward(rows[:, :, None], np.zeros(len(rows), np.intp))[:, :, 0].astype(np.float64)
+
     draw = np.random.default_rng(settings.training.seed)
     begin = time.process_time()
     scorer = method(scaled[task.train], draw)
     trained = time.process_time() - begin
+
+    # The calibration comes from the training rows, as for the product.
     clean, _ = scorer(scaled[task.train])
     calibration = np.nanquantile(clean, LEVELS).astype(np.float32)
     begin = time.process_time()
     score, parts = scorer(scaled[test])
     seconds = time.process_time() - begin
+
     known = np.flatnonzero(np.isfinite(score))
     pipeline = make_pipeline(settings, PARTITION)
     windows, scores = _bare(score[known], known + test.start, clock(task, settings.windows.length))
@@ -208,7 +218,7 @@ def baseline(task: Task, settings: Settings, method: Fit) -> Scored:
 
 
 def _bare(score: npt.NDArray[np.float64], position: Times, when: Times) -> tuple[WindowBatch, ScoreBatch]:
-    """Windows and scores with what threshold and alerting look at, and nothing else."""
+    """Return windows and scores with only the fields that threshold and alerting use."""
     B = len(score)
     nothing = np.empty((B, 0), np.float32)
     cells = np.empty((B, 0, 0), np.float32)
@@ -217,7 +227,7 @@ def _bare(score: npt.NDArray[np.float64], position: Times, when: Times) -> tuple
 
 
 def judge_series(task: Task, settings: Settings, folder: Path, baselines: Sequence[str]) -> list[Outcome]:
-    """One series by the product and by the baselines named."""
+    """Evaluate one series with the product and the selected baselines."""
     torch.set_num_threads(settings.model.threads)
     methods: dict[str, Callable[[], Scored]] = {PRODUCT: partial(product, task, settings)}
     methods |= {name: partial(baseline, task, settings, available()[name]) for name in baselines}
@@ -245,21 +255,25 @@ def main() -> None:
     parser.add_argument("--baselines", nargs="?", const=",".join(available()), default="")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+
     settings = load_settings(None, {}, {"training.seed": arguments.seed})
     chosen = [
         task
         for name in arguments.sets.split(",")
         for task in tasks(arguments.data, name, arguments.every, arguments.offset)
     ]
+
     names = [name for name in arguments.baselines.split(",") if name]
     if unknown := sorted(set(names) - set(available())):
-        parser.error(f"no baseline is called {', '.join(unknown)}; there are {', '.join(available())}")
+        parser.error(f"unknown baselines {', '.join(unknown)}; available: {', '.join(available())}")
+
     one = partial(judge_series, settings=settings, folder=arguments.scores, baselines=names)
     if arguments.jobs == 1:
         judged = [one(task) for task in chosen]
     else:
         with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as pool:
             judged = list(pool.map(one, chosen))
+
     text, figures = report([each for outcomes in judged for each in outcomes])
     print(text)
     if arguments.json:

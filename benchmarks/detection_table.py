@@ -1,4 +1,4 @@
-"""What the detection benchmark found: judges each series, sums up per method and set, prints and keeps the figures."""
+"""Results of the detection benchmark: evaluates each series, sums up per method and set, formats the figures."""
 
 import json
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from benchmarks.recordings import Recording
 
 PRODUCT = "product"
 HOUR_S = 3600
-ROWS_AN_HOUR = 60  # where the period is not known
+ROWS_AN_HOUR = 60  # if the period is unknown
 TSB = "TSB-AD-M"
 TITLES = (
     *("series", "VUS-PR", "AUC-PR", "events", "recall", "prec.", "F1", "best F1", "false/day", "delay"),
@@ -35,7 +35,7 @@ TITLES = (
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What a detector says of the rows of a test part."""
+    """A detector's result for the rows of a test part."""
 
     score: Doubles  # (T,) NaN = not scored
     firing: Bools  # (T,)
@@ -48,18 +48,18 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One series as one method judged it."""
+    """Result of one method on one series."""
 
     method: str
     set: str
     series: str
     listed: bool  # in TSB-AD-M
-    days: float  # 0 = the period is not known
-    vus: float | None  # None = nothing is labelled
+    days: float  # 0 = the period is unknown
+    vus: float | None  # None = no labels
     auc: float | None
     found: Found
     sensors: Found  # by alerts with a sensor as their cause
-    best: Found  # by a constant threshold chosen with the labels
+    best: Found  # with the best constant threshold, chosen by the labels
     attributions: tuple[Attribution, ...]
     train_s: float
     score_s: float
@@ -67,12 +67,15 @@ class Outcome:
 
 
 def outcome(method: str, name: str, recording: Recording, listed: bool, scored: Scored) -> Outcome:
-    """Judge what a method said of a series."""
+    """Evaluate the result of a method on a series."""
     label, period = recording.label[recording.train_end :], recording.period_s
     lowest = np.nanmin(scored.score) if np.isfinite(scored.score).any() else 0.0
     score = np.where(np.isnan(scored.score), lowest, scored.score)
+
+    # An alert that stays on counts again after an hour.
     again = max(1, round(HOUR_S / period)) if period else ROWS_AN_HOUR
     first = recording.values[recording.train_end :, 0]
+
     return Outcome(
         method=method,
         set=name,
@@ -92,7 +95,7 @@ def outcome(method: str, name: str, recording: Recording, listed: bool, scored: 
 
 
 def _attributions(recording: Recording, parts: Doubles | None) -> tuple[Attribution, ...]:
-    """How well the mean part of each channel over a segment names its causes; segments not scored are left out."""
+    """Evaluate the ranking by mean part over each segment. Segments without scores are left out."""
     if parts is None:
         return ()
     found = []
@@ -105,7 +108,7 @@ def _attributions(recording: Recording, parts: Doubles | None) -> tuple[Attribut
 
 
 def report(outcomes: Sequence[Outcome]) -> tuple[str, str]:
-    """A table for people, and the same with every series as JSON."""
+    """Return a text table, and JSON with every series."""
     methods = list(dict.fromkeys(each.method for each in outcomes))
     summary = {method: _by_set([each for each in outcomes if each.method == method]) for method in methods}
     lines = []
@@ -121,7 +124,7 @@ def report(outcomes: Sequence[Outcome]) -> tuple[str, str]:
 
 
 def _by_set(outcomes: Sequence[Outcome]) -> dict[str, dict[str, Any]]:
-    """Figures per set, then their means over the sets, and over the sets of TSB-AD-M with its series only."""
+    """Return figures per set, their means over all sets, and their means over the series of TSB-AD-M."""
     rows, listed = {}, {}
     for name in dict.fromkeys(each.set for each in outcomes):
         rows[name] = _row([each for each in outcomes if each.set == name])
@@ -135,12 +138,13 @@ def _by_set(outcomes: Sequence[Outcome]) -> dict[str, dict[str, Any]]:
 
 
 def _row(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """One line of the table."""
+    """Return one line of the table."""
     found, best, sensors = (
         reduce(add, (getattr(each, name) for each in outcomes)) for name in ("found", "best", "sensors")
     )
     named = [part for each in outcomes for part in each.attributions]
     days, seconds = sum(each.days for each in outcomes), sum(each.score_s for each in outcomes)
+
     values = (
         len(outcomes),
         _mean([each.vus for each in outcomes], 100),
@@ -160,11 +164,12 @@ def _row(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         sensors.alarms,
         sensors.false,
     )
+
     return dict(zip(TITLES, values, strict=True))
 
 
 def _macro(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Means over sets; counts are summed."""
+    """Return means over sets; counts are summed."""
     counted = {"series", "events", "sensors", "s. false"}
     return {
         title: sum(row[title] for row in rows) if title in counted else _mean([row[title] for row in rows])
@@ -186,7 +191,7 @@ def _shown(value: float | None) -> str:
 
 
 def _flat(each: Outcome) -> dict[str, Any]:
-    """A series for JSON, without what can be summed up from the rest."""
+    """Return a series for JSON, without derived figures."""
     names = ("method", "set", "series", "vus", "auc", "train_s")
     counts = ("events", "found", "alarms", "false")
     sensors = {"sensor_alarms": each.sensors.alarms, "sensor_false": each.sensors.false}

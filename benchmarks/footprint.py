@@ -1,10 +1,10 @@
-"""What the daemon takes: time to its first poll, memory idle and busy, and readings per second over a real broker.
+"""Measure the daemon's start time, its memory, idle and busy, and readings per second over a real broker.
 
     python -m benchmarks.footprint [--assets 200] [--steps 600] [--json FILE]
 
-A Kafka-compatible broker (Tansu) and `monitor run` run as processes of their own. The daemon starts on an empty topic
-with a model made beforehand; then the simulated plant's readings (8 channels per asset, json_wide) are written all at
-once, and the clock runs from the first message committed to the last, snapshots and all outputs included.
+A Kafka-compatible broker (Tansu) and `monitor run` run as processes. The daemon starts on an empty topic with a trained
+model. Then the simulated plant's readings (8 channels per asset, json_wide) are written all at once. The time is
+measured from the first read message to the last, including snapshots and all outputs.
 """
 
 import argparse
@@ -34,7 +34,7 @@ PATIENCE_S = 300.0
 
 
 def memory_mb(pid: int | str, name: str = "VmRSS") -> float:
-    """Resident memory of a process now, or at most so far (VmHWM)."""
+    """Return the resident memory of a process, current or peak (VmHWM)."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) / 1024
@@ -42,14 +42,14 @@ def memory_mb(pid: int | str, name: str = "VmRSS") -> float:
 
 
 def counter(port: int, name: str) -> float:
-    """A counter of the daemon, summed over its labels."""
+    """Return a counter of the daemon, summed over its labels."""
     with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         lines = answer.read().decode().splitlines()
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.split("{")[0].split(" ")[0] == name)
 
 
 def until(port: int, daemon: "subprocess.Popen[bytes]", condition: str) -> float:
-    """Seconds until /readyz no longer names the condition."""
+    """Wait until /readyz no longer shows the condition, and return the seconds."""
     begin = time.monotonic()
     while time.monotonic() - begin < PATIENCE_S:
         assert daemon.poll() is None, f"the daemon ended with {daemon.returncode}"
@@ -59,14 +59,14 @@ def until(port: int, daemon: "subprocess.Popen[bytes]", condition: str) -> float
         except HTTPError as answer:
             if f"{condition}:" not in answer.read().decode():
                 return time.monotonic() - begin
-        except (URLError, ConnectionError, TimeoutError):  # it does not listen yet, or is too busy to answer
+        except (URLError, ConnectionError, TimeoutError):  # not listening yet, or too busy to answer
             pass
         time.sleep(0.02)
     raise TimeoutError(f"{condition} did not hold")
 
 
 def make_model(config: Path) -> None:
-    """A model of the plant, by `monitor train`."""
+    """Train a model of the plant with `monitor train`."""
     plant = Plant(PlantSettings(assets=8))
     for asset, rows in zip(plant.names, plant.rows(0, LEARNED), strict=True):
         time_ms = np.array([plant.time(step) for step in range(LEARNED)])
@@ -92,21 +92,24 @@ def produce(broker: Broker, sent: Sequence[Sent]) -> None:
 
 
 def measure(assets: int, steps: int) -> dict[str, Any]:
-    """The figures."""
+    """Return the figures."""
     plant = Plant(PlantSettings(assets=assets))
     sent = list(messages(plant, 0, plant.rows(0, steps)))
+
     with tempfile.TemporaryDirectory() as name, tansu_broker() as broker:
         port = free_port()
         lines = f'[kafka]\nbootstrap_servers = "{broker.bootstrap}"\n[health]\nport = {port}'
         config = configuration(Path(name), lines)
         make_topics(config, broker)
         make_model(config)
+
         with (Path(name) / "log").open("wb") as log:
             daemon = subprocess.Popen(monitor("run", config), stdout=log, stderr=log)
             try:
                 first_poll = until(port, daemon, "source")
-                until(port, daemon, "partitions")  # as long as this broker takes to form a group, not ours to report
+                until(port, daemon, "partitions")  # the broker's time to form a group, which is not reported
                 idle = memory_mb(daemon.pid)
+
                 produce(broker, sent)
                 begin, first = time.monotonic(), counter(port, "monitor_messages_total")
                 while (done := counter(port, "monitor_messages_total")) < len(sent):
@@ -118,6 +121,7 @@ def measure(assets: int, steps: int) -> dict[str, Any]:
             finally:
                 daemon.send_signal(signal.SIGTERM)
                 daemon.wait(60)
+
     return {
         "assets": assets,
         "channels": len(NAMES),

@@ -1,8 +1,8 @@
-"""A plant that runs on while something is done to its monitor: feed at a pace, daemon as a process, what it publishes.
+"""A running plant for benchmarks: a feed at a steady rate, the daemon as a process, and its published records.
 
-The broker is librdkafka's mock cluster, over real TCP, or Apache Kafka where members of a group are static, which the
-mock knows nothing of. The mock keeps at most 5 MB and 100 000 messages of a partition; hence lz4 on both sides, which
-makes readings and scores three to five times smaller, and enough partitions.
+The broker is librdkafka's mock cluster, over real TCP, or Apache Kafka for static members, which the mock does not
+support. The mock keeps at most 5 MB and 100 000 messages of a partition. Hence both sides use lz4, which makes readings
+and scores three to five times smaller, and enough partitions.
 """
 
 import json
@@ -42,7 +42,7 @@ class _Seen(msgspec.Struct, gc=False):
 
 @contextmanager
 def a_broker(partitions: int, files: Path | None = None) -> Iterator[Broker]:
-    """A broker with every topic of the monitor: Apache Kafka with its `files`, or the mock."""
+    """Run a broker with every topic of the monitor: Apache Kafka with its `files`, or the mock."""
     topics = dict.fromkeys((TOPIC, ALERTS, SCORES, DEAD), partitions)
     with mock_broker(topics) if files is None else apache_kafka(files) as broker:
         if files is not None:
@@ -51,13 +51,13 @@ def a_broker(partitions: int, files: Path | None = None) -> Iterator[Broker]:
 
 
 def a_model(folder: Path) -> Path:
-    """A store that holds a model of the plant, trained here once for many runs."""
+    """Return a store with a model of the plant, trained once for many runs."""
     make_model(replay_configuration(folder))
     return folder / "store"
 
 
 def ends(broker: Broker, topic: str, partitions: int) -> int:
-    """Messages in a topic of which the broker has dropped none; AssertionError if it has."""
+    """Return the number of messages in a topic. Raise AssertionError if the broker has dropped any."""
     consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "reader", "log_level": 0})
     total = 0
     for number in range(partitions):
@@ -69,7 +69,7 @@ def ends(broker: Broker, topic: str, partitions: int) -> int:
 
 
 def published(broker: Broker, topic: str, partitions: int) -> list[dict[str, Any]]:
-    """The bodies of everything in a topic."""
+    """Return the bodies of all records in a topic."""
     total = ends(broker, topic, partitions)
     found: list[dict[str, Any]] = []
     consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "reader", "log_level": 0})
@@ -81,7 +81,7 @@ def published(broker: Broker, topic: str, partitions: int) -> list[dict[str, Any
 
 
 class Feed:
-    """Writes what the plant reads, `values` (A, T, C) from step 0 on; `step` is the next one to be written."""
+    """Writes the plant's readings, `values` (A, T, C) from step 0 on; `step` is the next step."""
 
     def __init__(self, broker: Broker, plant: Plant, values: Doubles, partitions: int) -> None:
         self.step = 0
@@ -93,13 +93,13 @@ class Feed:
         self._stop = threading.Event()
 
     def at_once(self, steps: int) -> None:
-        """Write the next steps as fast as it goes, and wait until they are in the topic."""
+        """Write the next steps at full speed, and wait until they are in the topic."""
         self._write(steps)
         assert self._producer.flush(PATIENCE_S) == 0
 
     @contextmanager
     def steadily(self, per_s: float) -> Iterator[None]:
-        """Write on meanwhile, in a thread, so many steps a second."""
+        """Write in a thread, at this number of steps a second."""
         thread = threading.Thread(target=self._go_on, args=(1 / per_s,), daemon=True)
         thread.start()
         try:
@@ -110,11 +110,11 @@ class Feed:
             assert self._producer.flush(PATIENCE_S) == 0
 
     def wait_for(self, step: int) -> None:
-        """Until this step was written."""
+        """Wait until this step was written."""
         until(lambda: self.step > step, f"step {step}")
 
     def wait_for_end(self) -> None:
-        """Until the last step was written."""
+        """Wait until the last step was written."""
         self.wait_for(self._values.shape[1] - 1)
 
     def _go_on(self, period_s: float) -> None:
@@ -127,7 +127,7 @@ class Feed:
         for each in messages(self._plant, self.step, self._values[:, self.step : self.step + steps]):
             number = int(each.key.decode().rpartition("-")[2]) % self._partitions
             while True:
-                with suppress(BufferError):  # its queue is full
+                with suppress(BufferError):  # the queue is full
                     self._producer.produce(TOPIC, each.value, each.key, number)
                     break
                 self._producer.poll(0.1)
@@ -138,7 +138,7 @@ class Feed:
 
 @contextmanager
 def followed(bootstrap: str, topic: str, partitions: int, take: Callable[[Message, float], None]) -> Iterator[None]:
-    """Read a topic from its start, as it grows, in a thread; `take` is told of each message and when it came (s)."""
+    """Read a growing topic in a thread. `take` gets each message and its arrival time (s)."""
     over = threading.Event()
 
     def read() -> None:
@@ -164,25 +164,25 @@ def followed(bootstrap: str, topic: str, partitions: int, take: Callable[[Messag
 
 
 class Tail:
-    """The newest scores as they are published: `newest` is the time of the last one by partition."""
+    """The newest published scores: `newest` is the time of the last one by partition."""
 
     def __init__(self, partitions: int) -> None:
         self.newest = dict.fromkeys(range(partitions), 0)  # ms UTC
-        self.seen: dict[int, float] = {}  # when that one came, seconds since the epoch
+        self.seen: dict[int, float] = {}  # its arrival time, seconds since the epoch
         self._decoder = msgspec.json.Decoder(_Seen)
 
     def take(self, message: Message, now: float) -> None:
-        """One that `followed` has read."""
+        """Take a message of `followed`."""
         number, value = message.partition(), message.value()
         if number is None or value is None:
             return
         at = self._decoder.decode(value).time
         if at > self.newest[number]:
-            self.seen[number], self.newest[number] = now, at  # in this order: others read them meanwhile
+            self.seen[number], self.newest[number] = now, at  # in this order, because other threads read them
 
 
 class Daemon:
-    """`monitor run` as a process, which may be started again with what it left behind."""
+    """`monitor run` as a process that can be restarted on the same store."""
 
     def __init__(self, folder: Path, store: Path, settings: Mapping[str, Any], environment: Mapping[str, str]) -> None:
         self.port = free_port()
@@ -204,13 +204,13 @@ class Daemon:
             )
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """End it in this way. One that has ended before is left."""
+        """End the process with this signal, unless it has ended already."""
         if self._process is not None:
             self._process.send_signal(number)
             self._process.wait(60)
 
     def lines(self, event: str) -> list[dict[str, Any]]:
-        """What the running process has logged of this event; `at` is when, in seconds since the epoch."""
+        """Return the log lines of this event; `at` is the time in seconds since the epoch."""
         found = [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]
         return [
             {**line, "at": datetime.fromisoformat(line["timestamp"]).timestamp()}
@@ -219,7 +219,7 @@ class Daemon:
         ]
 
     def read_to_the_end(self, broker: Broker, group: str, topics: Sequence[str], partitions: int) -> None:
-        """Until its group has committed all that these topics hold now; the lag, of the last fetch, may be 0 before."""
+        """Wait until the group has committed the current end of these topics; the lag metric may be 0 too early."""
         reader = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "reader", "log_level": 0})
         parts = [Partition(topic, number) for topic in topics for number in range(partitions)]
         held = {part: reader.get_watermark_offsets(TopicPartition(*part), timeout=10)[1] for part in parts}
@@ -227,13 +227,13 @@ class Daemon:
         wait(broker, group, held, self.alive)
 
     def alive(self) -> None:
-        """Raises AssertionError with the end of the log if it is not."""
+        """Raise AssertionError with the end of the log if the process has ended."""
         assert self._process is not None
         assert self._process.poll() is None, self._log.read_text()[-3000:]
 
 
 def until(condition: Any, what: str) -> float:
-    """Wait; returns the seconds it took."""
+    """Wait for a condition and return the seconds."""
     begin = time.monotonic()
     while not condition():
         assert time.monotonic() - begin < PATIENCE_S, f"{what}: not within {PATIENCE_S} s"

@@ -49,6 +49,8 @@ def fill(pipeline: Pipeline, wanted: Settings, assets: int) -> None:
     """Let that many assets give readings and scores until nothing that is kept of them grows any more."""
     random, names = np.random.default_rng(0), tuple(f"asset-{number:05d}" for number in range(assets))
     count, C = 2 * wanted.windows.length, len(CHANNELS)
+
+    # Windows: assets arrive NEW at a time, as an assignment brings them.
     for step in range(count):
         for first in range(0, assets, NEW):
             some = np.arange(first, min(first + NEW, assets), dtype=np.int32)
@@ -63,6 +65,8 @@ def fill(pipeline: Pipeline, wanted: Settings, assets: int) -> None:
                 np.repeat(np.arange(len(some), dtype=np.int64), C),
             )
             pipeline.windows.push(batch)
+
+    # Thresholds: enough scores to fill every memory.
     each = max(1, BATCH // assets)
     rows = np.repeat(np.arange(assets, dtype=np.int32), each)
     for _ in range(wanted.threshold.memory // each + 1):
@@ -97,11 +101,15 @@ def measure(kind: str, assets: int, scores: int) -> dict[str, Any]:
     """A row of the table, measured in this process."""
     wanted = settings(kind, scores)
     fill(make_pipeline(wanted, PARTITION), settings(kind, 1000), 50)  # what comes with the first use of anything
+
     before, pipeline = resident(), make_pipeline(wanted, PARTITION)
     fill(pipeline, wanted, assets)
     after, arrays = resident(), array_bytes([pipeline.windows, pipeline.threshold, pipeline.alerting], set())
+
+    # Loading a snapshot into new stages is the peak of an adoption.
     state = pipeline.save_state()
     make_pipeline(wanted, PARTITION).load_state(state)
+
     return {
         "kind": kind,
         "assets": assets,
@@ -163,16 +171,19 @@ def main() -> None:
     parser.add_argument("--one", choices=("ring", "histogram", "history"), help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
+
     if given.one == "history":
         print(json.dumps(measure_history()))
         return
     if given.one:
         print(json.dumps(measure(given.one, given.assets[0], given.scores)))
         return
+
     if given.soak:
         result = soak(given.soak, given.rate, (given.assets or [200])[0], given.scores or 2000, given.kind)
     else:
         result = table(given.assets or [1000, 5000], given.scores or 10_000)
+
     if given.json:
         given.json.write_text(json.dumps(result, indent=2) + "\n")
 

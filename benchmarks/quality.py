@@ -35,19 +35,25 @@ def vus_pr(label: Bools, score: Doubles, buffer: int) -> float:
     """Volume under the precision-recall surface; label (T,) with a segment in it, score (T,) finite."""
     T, positives = len(score), np.count_nonzero(label)
     first, last = runs(label)
+
+    # Levels are quantiles of the score, so that each flags a different share of rows.
     order = np.argsort(-score, kind="stable")
     falling = score[order]
     level = falling[np.linspace(0, T - 1, LEVELS).astype(int)]  # (LEVELS,)
     flagged = np.searchsorted(-falling, -level, side="right")  # (LEVELS,) rows at or above each level
     inside = np.cumsum(label[order])[flagged - 1]
+
     areas = np.empty(buffer + 1)
     for width in range(buffer + 1):
         hits = np.cumsum(_soften(label, first, last, width)[order])[flagged - 1]
         recall = np.minimum(hits / (positives + (hits - inside) / 2), 1)
+
+        # A segment without any flagged row lowers the recall.
         begin, end = _widen(first, last, width // 2, T)
         peak = np.array([score[a : b + 1].max() for a, b in zip(begin, end, strict=True)])
         recall *= (peak[:, None] >= level).mean(0)  # segments of which no row is flagged at all weigh recall down
         areas[width] = np.sum(np.diff(recall, prepend=0) * hits / flagged)
+
     return float(areas.mean())
 
 

@@ -84,6 +84,7 @@ def recover(case: Case, store: Path) -> dict[str, Any]:
     started = (time.time_ns() // 1_000_000 // step_ms - WARM) * step_ms
     plant = Plant(PlantSettings(assets=case.assets, step_ms=step_ms, start=started))
     values = plant.rows(0, LONGEST)
+
     with (
         tempfile.TemporaryDirectory() as name,
         a_broker(case.partitions, Path(name) / "broker" if case.static else None) as broker,
@@ -95,10 +96,12 @@ def recover(case: Case, store: Path) -> dict[str, Any]:
             daemon.start()
             with followed(broker.bootstrap, SCORES, case.partitions, tail.take):
                 until(lambda: min(tail.newest.values()) > 0, "the first scores")
+
                 with feed.steadily(1 / case.step_s):
                     until(lambda: snapshots(daemon) >= 2, "a snapshot of every partition")
                     time.sleep(BEHIND_S)
                     until(lambda: snapshot_age_s(daemon) >= UNSAVED_S, "something to replay")
+
                     head = {
                         "assets": case.assets,
                         "step_s": case.step_s,
@@ -106,6 +109,7 @@ def recover(case: Case, store: Path) -> dict[str, Any]:
                         "first_join_s": joined(daemon),
                     }
                     return head | killed(daemon, feed, tail, plant) | {"load_average": round(os.getloadavg()[0], 1)}
+
         finally:
             daemon.end()
 
@@ -233,8 +237,10 @@ def main() -> None:
     parser.add_argument("--assets", default="100,1000,5000")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+
     costs = [snapshot_cost(1000, scores) for scores in (1000, 10_000)]
     print(table(costs), flush=True)
+
     with tempfile.TemporaryDirectory() as name:
         store = a_model(Path(name))
         wanted = [Case(int(assets), static) for assets in arguments.assets.split(",") for static in (False, True)]
@@ -242,6 +248,7 @@ def main() -> None:
         for case in wanted:
             runs.append(recover(case, store))
             print(json.dumps(runs[-1]), flush=True)
+
     print(table(runs))
     if arguments.json:
         arguments.json.write_text(json.dumps({"recovery": runs, "snapshots": costs}, indent=2) + "\n")

@@ -87,6 +87,7 @@ interval_s = 0
 url = "{folder / "store"}"
 {lines}
 """
+
     path = folder / "replay.toml"
     path.write_text(text)
     return path
@@ -199,6 +200,7 @@ def make_topics(config: Path, broker: Broker) -> None:
             "--partitions",
             str(PARTITIONS),
         ]
+
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -251,13 +253,17 @@ def replay(recordings: Sequence[Recording], kind: str) -> dict[str, Any]:
         config = configuration(folder, f'[kafka]\nbootstrap_servers = "{broker.bootstrap}"')
         model = train(config, recordings)
         sent = messages(recordings)
+
         with victoria_metrics(folder / "database") as database:
             kafka = through_kafka(config, sent, broker, database)
             stored = from_database(database)
         memory = through_memory(config, sent)
+
+    # The database keeps no ids, so its alerts are compared by asset, state and time.
     by_time = {
         (f"{alert['asset']}/{alert['state']}/{alert['time']}", 0): alert["score"] for alert in kafka.alerts.values()
     }
+
     return {
         "model": model,
         "machines": len(recordings),

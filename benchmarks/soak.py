@@ -77,6 +77,7 @@ class Writer:
 def configure(folder: Path, bootstrap: str, port: int, *, assets: int, scores: int, kind: str, retrain_s: int) -> Path:
     """The worker's configuration: what is kept is bounded so that the first steps fill it."""
     blocks = assets // PARTITIONS * (scores + MORE) // 64  # of history that the first steps give to a partition
+
     path = folder / "soak.toml"
     path.write_text(f"""
 name = "soak"
@@ -124,13 +125,16 @@ def run_steadily(minutes: float, rate: float, writer: Writer, pid: int, port: in
     begin, medians, samples = time.monotonic(), list[float](), list[float]()
     first = series = look(port)
     written, next_look = writer.sent, begin + LOOK_S
+
     while len(medians) < minutes:
         elapsed = time.monotonic() - begin
         writer.write(max(0, written + int(rate * elapsed) - writer.sent))
+
         if time.monotonic() >= next_look:
             next_look += LOOK_S
             series = look(port)
             samples.append(memory_mb(pid))
+
         if elapsed >= MINUTE * (len(medians) + 1):
             lag = writer.sent - counter(port, "monitor_messages_total")
             medians.append(float(np.median(samples)))
@@ -140,6 +144,7 @@ def run_steadily(minutes: float, rate: float, writer: Writer, pid: int, port: in
             )
             samples.clear()
         time.sleep(0.05)
+
     return medians, first, series
 
 
@@ -157,6 +162,7 @@ def slope(minutes: list[float]) -> tuple[float, float]:
 def soak(minutes: float, rate: float, assets: int, scores: int, kind: str) -> dict[str, Any]:
     """Run it, print it, and return the figures."""
     plant = Plant(PlantSettings(assets=assets))
+
     with tempfile.TemporaryDirectory() as name, tansu_broker() as broker:
         port = free_port()
         config = configure(
@@ -164,17 +170,21 @@ def soak(minutes: float, rate: float, assets: int, scores: int, kind: str) -> di
         )
         make_topics(config, broker)
         make_model(config)
+
         with (Path(name) / "log").open("wb") as log:
             daemon = subprocess.Popen(monitor("run", config), stdout=log, stderr=log)
             try:
                 until(port, daemon, "source")
                 until(port, daemon, "partitions")
+
+                # Fill everything that has a bound.
                 writer, begin = Writer(broker.bootstrap, plant), time.monotonic()
                 writer.write(assets * (scores + MORE))
                 writer.flush()
                 caught_up(port, writer, daemon)
                 seconds, full = time.monotonic() - begin, memory_mb(daemon.pid)
                 print(f"filled: {writer.sent} messages in {seconds:.0f} s, {full:.1f} MB", flush=True)
+
                 by_minute, first, last = run_steadily(minutes, rate, writer, daemon.pid, port)
                 figures = {
                     count: counter(port, f"monitor_{count}_total")
@@ -190,6 +200,7 @@ def soak(minutes: float, rate: float, assets: int, scores: int, kind: str) -> di
             finally:
                 daemon.send_signal(signal.SIGTERM)
                 daemon.wait(60)
+
     rise, error = slope(by_minute)
     flat = abs(rise) <= 2 * error
     print(f"series of metrics: {first} at the begin, {last} at the end; {figures}")

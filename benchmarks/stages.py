@@ -150,26 +150,32 @@ def measure(assets: int, channels: int, kind: str, per_batch: int, rounds: int) 
     torch.set_num_threads(1)
     settings = load(CONFIG, {}, {"format.kind": kind, "windows.max_channels": str(channels)})
     length = settings.windows.length
+
     batch = per_batch * assets * (channels if kind == "json_long" else 1)  # messages
     steps = length + rounds * per_batch
     names, labels, rows = readings(assets, channels, max(steps, LEARNED))
     model = make_model(settings, names, labels, rows)
+
     part = held(settings, model, assets)
     stream = list(messages(kind, names, labels, rows[:, :steps]))
     topics = Topics("alerts", "scores", "dead", 1, settings.windows.step_ms)
     observer = replace(make_observer(settings), wall_ms=lambda: 0)
     publisher = Publisher(Nowhere(), topics, observer)
     counter = MetricsRecorder(observer.metrics, observer.log)
+
     taken = []
     for begin in range(0, len(stream), batch):
         watch = Watch()
         windows = walk(part, publisher, counter, stream[begin : begin + batch], watch)
         if windows:
             taken.append((sum(watch.seconds.values()) / windows, windows, watch.seconds))
+
+    # The best quarter of the batches: other load on the machine only makes a batch slower.
     taken.sort(key=lambda one: one[0])
     best = taken[: max(1, len(taken) // 4)]
     windows = sum(number for _, number, _ in best)
     spent = {stage: 1e6 * sum(seconds[stage] for _, _, seconds in best) / windows for stage in STAGES}
+
     return {"stages_us": spent, "floor_us": floor(model)}
 
 
@@ -199,13 +205,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+
     found = measure(options.assets, options.channels, options.kind, options.steps, options.rounds)
     total = sum(found["stages_us"].values())
+
     print(f"{'stage':<12}{'us/window':>10}{'share':>8}")
     for stage, spent in found["stages_us"].items():
         print(f"{stage:<12}{spent:10.1f}{spent / total:8.0%}")
     print(f"{'all':<12}{total:10.1f}   {1e6 / total:,.0f} windows/s, {1e6 / total * options.channels:,.0f} readings/s")
     print(f"{'floor':<12}{found['floor_us']:10.1f}   of the network's multiplications")
+
     if options.json:
         options.json.write_text(json.dumps(found, indent=2) + "\n")
 

@@ -42,17 +42,21 @@ def main() -> None:
     for name, default in (("blocks", 40_000), ("channels", 8), ("assets", 400)):
         parser.add_argument(f"--{name}", type=int, default=default)
     given = parser.parse_args()
+
     settings = Settings()
     made = corpus(given.blocks, given.channels, given.assets, settings.windows.length)
     size = (made.values.nbytes + made.observed.nbytes) / 2**20
+
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with (folder / "corpus.safetensors").open("wb") as file:
             file.writelines(pack(made.pack(), {}))
         del made
+
         recipe = replace(settings.training.recipe(settings.model), steps=STEPS)
         job = Job(str(folder / "store"), recipe, "", settings.training.margin, 1, 0, PLENTY_MB, 3600)
         print(f"corpus {size:.0f} MB")
+
         for what in ("first training", "retraining"):
             peak, version = run(folder, job)
             print(f"{what}: at most {peak:.0f} MB resident, {peak / size:.1f} times the corpus")

@@ -66,16 +66,20 @@ def measure(plan: Plan, python: str) -> dict[str, Any]:
     base = trained[0].model
     assert base is not None, trained[0].figures["failed"]
     figures: dict[str, Any] = {"training": [each.figures for each in trained], "beside": [], "others": [], "floors": []}
+
     fleets = [plan.fleet(assets, kind) for assets in plan.fleets for kind in plan.kinds]
     runs = [run for fleet in fleets for run in both(plan, fleet, base, python, figures)]
     runs.append(alone(plan, plan.fleet(plan.fleets[0], "json_wide"), base, scores=False))
+
     wide = [run for run in runs if run.broker != "memory" and run.kind == "json_wide" and run.scores]
     figures["growth"] = [*(alone(plan, plan.fleet(assets, "json_wide"), base) for assets in plan.growth), *wide]
     figures["runs"], figures["one"] = runs, wide[0]
     figures["two"] = alone(plan, plan.fleet(plan.fleets[0], "json_wide"), base, workers=2)
+
     live = min(plan.most_live, round(LOAD * wide[0].per_core))
     with real_broker(plan.broker) as broker:
         figures["latency"] = latency(broker, base, live, plan.latency_steps)
+
     return figures
 
 
@@ -116,13 +120,16 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--engines", default=sys.executable, metavar="PYTHON")
     arguments = parser.parse_args()
+
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that workers and brokers end, too
     others = os.sched_getaffinity(0) - {0}
     if others:
         os.sched_setaffinity(0, others)  # whatever is started inherits it; a worker is given its own core
+
     plan = replace(QUICK if arguments.quick else FULL, broker=arguments.broker)
     figures = measure(plan, arguments.engines)
     print(report.page(figures))
+
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2, default=plain) + "\n")
 

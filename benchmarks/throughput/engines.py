@@ -73,6 +73,7 @@ def run(engine: Engine, race: Race, python: str) -> dict[str, Any]:
     broker, sent, windows = race.broker, race.fleet, race.windows
     output = f"{engine.module}{len(engine.more)}.{sent.kind}.scores"
     make_topics(broker, [output])
+
     with tempfile.TemporaryDirectory() as folder:
         put_model(Path(folder), model_of(race.base, sent))
         call = [broker.bootstrap, folder, sent.text(), output, str(windows), *engine.more]
@@ -85,6 +86,7 @@ def run(engine: Engine, race: Race, python: str) -> dict[str, Any]:
                 stderr=errors,
                 cwd=ROOT,
             )
+
         late = threading.Timer(PATIENCE_S, process.kill)
         late.start()
         try:
@@ -96,6 +98,7 @@ def run(engine: Engine, race: Race, python: str) -> dict[str, Any]:
         finally:
             late.cancel()
             stop(process)
+
     rate = took["windows"] / took["cpu_s"]
     return {"name": engine.name, "batched": bool(engine.more), "kind": sent.kind, **took, "windows_per_core_s": rate,
             "readings_per_core_s": rate * CHANNELS, "largest_difference": worst}  # fmt: skip

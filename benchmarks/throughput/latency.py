@@ -64,10 +64,12 @@ def feed(bootstrap: str, fleet: Fleet) -> dict[Key, float]:
     """Write a step a second; when each message that may raise an alert was sent, ms UTC."""
     producer = Producer({"bootstrap.servers": bootstrap, "log_level": 0, "linger.ms": 5})
     times: dict[Key, float] = {}
+
     begin = time.monotonic()
     for step in range(fleet.steps):
         sent = list(fleet.step(step))
         size = -(-len(sent) // SLICES)
+
         for number in range(SLICES):
             time.sleep(max(0.0, begin + step + number / SLICES - time.monotonic()))
             for part, key, value in sent[number * size : (number + 1) * size]:
@@ -76,5 +78,6 @@ def feed(bootstrap: str, fleet: Fleet) -> dict[Key, float]:
                 if int(key[-5:]) % PATTERNS < FAULTY:
                     times[key.decode(), fleet.time(step)] = now
             producer.poll(0)
+
     assert producer.flush(PATIENCE_S) == 0
     return times

@@ -65,6 +65,7 @@ def train(assets: int, overrides: dict[str, Any]) -> Trained:
     """Train a first model of so many assets, as the daemon's child process does."""
     settings = load(None, {}, overrides)
     corpus = history(settings, assets)
+
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         job = Job(
@@ -80,6 +81,7 @@ def train(assets: int, overrides: dict[str, Any]) -> Trained:
         (folder / "job.json").write_text(json.dumps({**asdict(job), "parent": os.getpid()}))
         with (folder / "corpus.safetensors").open("wb") as file:
             file.writelines(pack(corpus.pack(), {}))
+
         begin, before = time.monotonic(), os.times()
         done = subprocess.run(
             [sys.executable, "-m", "monitor.training.child", name], stderr=subprocess.PIPE, text=True, check=False
@@ -89,12 +91,15 @@ def train(assets: int, overrides: dict[str, Any]) -> Trained:
             return Trained(
                 {"assets": assets, "history_windows": len(corpus), "failed": done.stderr.splitlines()[-1]}, None
             )
+
         answer = json.loads((folder / "result.json").read_text())
         assert answer["version"], answer
         stored = Models(open_blobs(job.store), print).get(answer["version"])
+
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
     found = answer["figures"]
     seen = found["steps"] * settings.training.batch  # windows of the gradient steps; the held-out looks come on top
+
     return Trained(
         {
             "assets": assets,

@@ -18,22 +18,26 @@ def main() -> None:
     consumer = Consumer({"bootstrap.servers": call.bootstrap, "group.id": "twin", "log_level": 0})
     consumer.assign([TopicPartition(TOPIC, number, 0) for number in range(PARTITIONS)])
     producer = Producer({"bootstrap.servers": call.bootstrap, "log_level": 0})
+
     machines: dict[str, Machine] = {}
     done = 0
     while done < call.windows:
         message = consumer.poll(1.0)
         if message is None:
             continue
+
         body = json.loads(message.value() or b"")
         asset = body["asset"]
         if asset not in machines:
             machines[asset] = call.job.machine(asset)
+
         found = call.job.step(machines[asset], body)
         if found is not None:
             producer.produce(call.output, found, asset)
             producer.poll(0)
             call.meter.count()
             done += 1
+
     assert producer.flush(PATIENCE_S) == 0
     consumer.close()
 
