@@ -38,8 +38,9 @@ def main() -> None:
         assert not (rejected and "bad" not in name)
         assert not collisions(batch)
 
-        # The twins take turns, so that other load hits both. ours, theirs = best(options.rounds, lambda:
-        decode(messages, form, NOW), lambda: naive(messages))  # noqa: B023 - called here count = len(batch)
+        # The twins take turns, so that other load hits both.
+        ours, theirs = best(options.rounds, lambda: decode(messages, form, NOW), lambda: naive(messages))  # noqa: B023
+        count = len(batch)
         rows.append({"name": name, "readings_per_s": count / ours, "naive_readings_per_s": count / theirs})
         print(f"{name:<38}{count / ours:12,.0f}{count / theirs:12,.0f}{theirs / ours:8.1f}{ours / count * 1e9:12.0f}")
 
