@@ -1,14 +1,14 @@
-"""What an asset takes of memory, with its last scores kept in a ring and in a histogram; and whether a worker grows.
+"""Measure the memory of an asset, with scores in a ring or a histogram, and the growth of a worker over time.
 
     python -m benchmarks.memory [--assets 1000 5000] [--scores 10000] [--json FILE]
     python -m benchmarks.memory --soak MINUTES [--assets 200] [--scores 2000] [--kind ring|histogram] [--rate 1000]
 
-Each row of the first table is a process of its own. It makes the stages of one partition (8 channels, L = 64), notes
-its resident memory, lets every asset give readings until all windows and memories of scores are full, and notes it
-again; 500 new assets come per batch, as an assignment brings them. "arrays" is the sum of what the stages' arrays take,
-idle rows included; what is beyond that in the resident memory are names, and what the allocator keeps of batches that
-are gone. "peak" is at the worst moment of the adoption of a model, when the stages exist twice and once as a snapshot.
-The sample for training is not in it: it is bounded per partition, whatever the number of assets, and has its own line.
+Each row of the first table is a process of its own. It makes the stages of one partition (8 channels, L = 64) and
+measures its resident memory before and after filling all windows and score memories; 500 new assets arrive per batch,
+as in an assignment. "arrays" is the size of the stages' arrays, including idle rows. The rest of the resident memory
+are names and freed batches that the allocator keeps. "peak" is the maximum during the adoption of a model, when the
+stages exist twice and once as a snapshot. The history for training is not included: it is bounded per partition and has
+its own line.
 
 The soak is described in benchmarks/soak.py.
 """
@@ -33,20 +33,20 @@ from monitor.settings.load import load
 from monitor.settings.tree import Settings
 
 CHANNELS = tuple(f"channel-{number}" for number in range(8))
-NEW = 500  # assets that come with a batch
-BATCH = 5000  # scores of a batch, as `source.batch_messages`: what a batch takes and gives back is part of a process
+NEW = 500  # new assets per batch
+BATCH = 5000  # scores per batch, as `source.batch_messages`, because the memory of a batch is part of a process
 PARTITION = Partition("readings", 0)
 CALIBRATION = np.linspace(0, 1.4, len(LEVELS)).astype(np.float32)
 
 
 def settings(kind: str, scores: int) -> Settings:
-    """The defaults, but for what is measured; the percentile is renewed seldom, which takes time and no memory."""
+    """Return the defaults with this kind and memory. The percentile is renewed rarely, which saves time, not memory."""
     given = {"threshold.kind": kind, "threshold.memory": scores, "threshold.refresh": min(1000, scores)}
     return load(None, {}, given)
 
 
 def fill(pipeline: Pipeline, wanted: Settings, assets: int) -> None:
-    """Let that many assets give readings and scores until nothing that is kept of them grows any more."""
+    """Fill the windows and score memories of all assets."""
     random, names = np.random.default_rng(0), tuple(f"asset-{number:05d}" for number in range(assets))
     count, C = 2 * wanted.windows.length, len(CHANNELS)
 
@@ -74,7 +74,7 @@ def fill(pipeline: Pipeline, wanted: Settings, assets: int) -> None:
 
 
 def array_bytes(part: Any, seen: set[int]) -> int:
-    """The bytes of all arrays that are reached from a stage, each counted once."""
+    """Return the size of all arrays reachable from a stage, each counted once."""
     if id(part) in seen:
         return 0
     seen.add(id(part))
@@ -92,15 +92,15 @@ def array_bytes(part: Any, seen: set[int]) -> int:
 
 
 def resident() -> float:
-    """Bytes, once garbage is gone."""
+    """Return the resident bytes after a garbage collection."""
     gc.collect()
     return memory_mb("self") * 2**20
 
 
 def measure(kind: str, assets: int, scores: int) -> dict[str, Any]:
-    """A row of the table, measured in this process."""
+    """Measure a row of the table in this process."""
     wanted = settings(kind, scores)
-    fill(make_pipeline(wanted, PARTITION), settings(kind, 1000), 50)  # what comes with the first use of anything
+    fill(make_pipeline(wanted, PARTITION), settings(kind, 1000), 50)  # excludes one-time allocations
 
     before, pipeline = resident(), make_pipeline(wanted, PARTITION)
     fill(pipeline, wanted, assets)
@@ -121,7 +121,7 @@ def measure(kind: str, assets: int, scores: int) -> dict[str, Any]:
 
 
 def measure_history() -> dict[str, Any]:
-    """The sample for training of one partition at its bound, measured in this process."""
+    """Measure the full training history of one partition in this process."""
     wanted = load(None, {}, {})
     training, L = wanted.training, wanted.windows.length
     before, history, step = resident(), make_history(wanted), wanted.windows.step_ms
@@ -136,14 +136,14 @@ def measure_history() -> dict[str, Any]:
 
 
 def in_process(*arguments: str) -> dict[str, Any]:
-    """What a fresh process of this program measured."""
+    """Run a measurement in a fresh process and return its result."""
     command = [sys.executable, "-m", "benchmarks.memory", *arguments]
     done: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     return done
 
 
 def table(counts: list[int], scores: int) -> dict[str, Any]:
-    """All rows, printed as they come."""
+    """Measure and print all rows."""
     print(f"bytes per asset, {len(CHANNELS)} channels, {scores} scores")
     print(f"{'kind':10} {'assets':>7} {'resident':>9} {'arrays':>8} {'snapshot':>9} {'peak':>8}")
     rows = []

@@ -1,15 +1,15 @@
-"""The pictures of the README: the status page and a backtest's report, as a browser shows them on the demo's plant.
+"""Make the pictures of the README: status page and backtest report of the demo's plant, in a browser.
 
     python -m benchmarks.pictures [--all]
 
-1. The demo's plant runs through the unchanged daemon, a second of the plant after the other, so that the sparklines of
-   the page are those of a plant at work. It is held when FIRING assets have been in alert for WELL_S.
+1. The demo's plant runs through the unchanged daemon, second by second, so that the page shows real sparklines. The
+   plant is stopped when FIRING assets have been in alert for WELL_S.
 2. Chromium opens the page: docs/pictures/status.png.
 3. The same readings go through `monitor backtest` with that model and the simulator's labels, and Chromium opens the
    report at one asset: docs/pictures/report.png.
 
-`--all` makes each picture in light and dark, on a desktop and a telephone, below build/pictures, to be looked at.
-Needs Debian's chromium and pngquant, which leaves a fifth of the bytes and no difference that one sees.
+`--all` makes each picture in light and dark, for desktop and telephone, below build/pictures, for review. Needs
+Debian's chromium and pngquant, which reduces the files to a fifth without a visible difference.
 """
 
 import argparse
@@ -43,11 +43,11 @@ from tests.browser import DESKTOP, PHONE, Tab, tab
 OUT = Path("docs/pictures")
 ASSETS, ROUNDS = 8, 2
 FIRING = 3  # a row of alerts on a desktop
-WELL_S = 10  # of the plant's time, in which an alert's chart has come to show something
-SHOWN = "pump-05"  # in the report: its speed sensor froze
+WELL_S = 10  # of plant time, after which an alert's chart shows enough
+SHOWN = "pump-05"  # asset of the report: its speed sensor froze
 README = (1280, 800, 1)  # CSS pixels, and pixels of the screen for each
-STEP_S = 0.05  # between two looks of ours; the loop takes less for a second of eight pumps
-SETTLED_S = 0.7  # until what a new size or scheme changes is drawn
+STEP_S = 0.05  # between two checks; the loop needs less for a second of eight pumps
+SETTLED_S = 0.7  # until a new size or scheme is drawn
 
 
 class Stand:
@@ -64,7 +64,7 @@ class Stand:
 
 @contextmanager
 def at_work(stand: Stand, folder: Path) -> Iterator[str]:
-    """The address of the page at that second."""
+    """Return the address of the page at that second."""
     given = {
         "outputs.directory": str(folder / "out"),
         "store.url": str(folder / "store"),
@@ -87,7 +87,7 @@ def at_work(stand: Stand, folder: Path) -> Iterator[str]:
             before = look()
             for each in group:
                 broker.append(Record(topic, each.key, each.value), timestamp=each.time)
-            if stand.plant.step(at) < CLEAN:  # at once, up to what the first model is learned from
+            if stand.plant.step(at) < CLEAN:  # the training history at once
                 continue
             while (seen := look()) is None or seen is before or not seen.model or any(seen.lag.values()):
                 assert thread.is_alive()
@@ -107,7 +107,7 @@ def at_work(stand: Stand, folder: Path) -> Iterator[str]:
 
 
 def report(stand: Stand, folder: Path) -> str:
-    """The address of the report of a backtest with the model that the daemon has learned."""
+    """Run a backtest with the daemon's model and return the address of its report."""
     recording, labels, out = (folder / name for name in ("plant.jsonl", "labels.jsonl", "report.html"))
     recording.write_bytes(b"".join(sent.value + b"\n" for sent in stand.sent()))
     labels.write_text("".join(json.dumps(asdict(fault)) + "\n" for fault in stand.faults))
@@ -118,7 +118,7 @@ def report(stand: Stand, folder: Path) -> str:
 
 
 def pictures(browser: Tab, name: str, top: str, *, every: bool) -> None:
-    """Of what the browser shows, by `name`, from the element `top` on."""
+    """Take pictures of the browser's page, by `name`, from the element `top` on."""
     browser.call("Emulation.setScrollbarsHidden", hidden=True)
     for size in (DESKTOP, PHONE) if every else (README,):
         for scheme in ("light", "dark") if every else ("light",):

@@ -1,13 +1,13 @@
 """Metrics of detection quality: of a score against labels, of alerts against labels, of a ranking against causes.
 
-VUS-PR is the volume under the precision-recall surface (Paparrizos et al., VLDB 15(11), 2022): the area under
-precision over recall, averaged over label ramps of width 0 to `buffer` around every segment, so that a score that
-rises a little before or after the label is not counted as wholly wrong. The variant is the one of TSB-AD 1.5 with its
-buffer, `acf_period` of the first channel, so that figures stand beside those published with it.
+VUS-PR is the volume under the precision-recall surface (Paparrizos et al., VLDB 15(11), 2022): the area under precision
+over recall, averaged over label ramps of width 0 to `buffer` around every segment, so that a score that rises shortly
+before or after the label counts partly. The variant is that of TSB-AD 1.5 with its buffer, `acf_period` of the first
+channel, so that figures are comparable with those published with it.
 
-Alerts are counted as an operator would. A segment is found if an alert is on in it or within GRACE rows after it. A run
-of firing rows that touches no segment is a false alarm. An alert still on after an hour counts again, else one that
-never goes off would find everything with one alarm.
+Alerts are counted from an operator's view. A segment is found if an alert is on in it or within GRACE rows after it. A
+run of firing rows that touches no segment is a false alarm. An alert still on after an hour counts again. Otherwise one
+endless alert would find every segment with one alarm.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 GRACE = 5  # rows
 LEVELS = 250  # of the score at which precision and recall are taken for VUS-PR
-LONGEST, SHORTEST, UNKNOWN = 300, 3, 125  # rows: range of a period, and what stands for one that was not found
+LONGEST, SHORTEST, UNKNOWN = 300, 3, 125  # rows: range of a period, and the default if none was found
 
 Bools = npt.NDArray[np.bool_]
 Doubles = npt.NDArray[np.float64]
@@ -26,13 +26,13 @@ Index = npt.NDArray[np.intp]
 
 
 def runs(on: Bools) -> tuple[Index, Index]:
-    """First and last row (S,) of each run of True in `on` (T,)."""
+    """Return first and last row (S,) of each run of True in `on` (T,)."""
     edges = np.diff(np.concatenate(([0], on.astype(np.int8), [0])))
     return np.flatnonzero(edges == 1), np.flatnonzero(edges == -1) - 1
 
 
 def vus_pr(label: Bools, score: Doubles, buffer: int) -> float:
-    """Volume under the precision-recall surface; label (T,) with a segment in it, score (T,) finite."""
+    """Return the volume under the precision-recall surface; label (T,) has a segment, score (T,) is finite."""
     T, positives = len(score), np.count_nonzero(label)
     first, last = runs(label)
 
@@ -48,17 +48,16 @@ def vus_pr(label: Bools, score: Doubles, buffer: int) -> float:
         hits = np.cumsum(_soften(label, first, last, width)[order])[flagged - 1]
         recall = np.minimum(hits / (positives + (hits - inside) / 2), 1)
 
-        # A segment without any flagged row lowers the recall.
         begin, end = _widen(first, last, width // 2, T)
         peak = np.array([score[a : b + 1].max() for a, b in zip(begin, end, strict=True)])
-        recall *= (peak[:, None] >= level).mean(0)  # segments of which no row is flagged at all weigh recall down
+        recall *= (peak[:, None] >= level).mean(0)  # segments without a flagged row lower the recall
         areas[width] = np.sum(np.diff(recall, prepend=0) * hits / flagged)
 
     return float(areas.mean())
 
 
 def _soften(label: Bools, first: Index, last: Index, width: int) -> Doubles:
-    """Labels (T,) in 0..1: ramps of half of `width` rows at both sides of each segment."""
+    """Return labels (T,) in 0..1, with ramps of half of `width` rows at both sides of each segment."""
     soft, half = label.astype(np.float64), width // 2
     if half:
         ramp = np.sqrt(1 - np.arange(1, half + 1) / width)
@@ -70,14 +69,14 @@ def _soften(label: Bools, first: Index, last: Index, width: int) -> Doubles:
 
 
 def _widen(first: Index, last: Index, half: int, T: int) -> tuple[Index, Index]:
-    """Segments with `half` rows more at both sides, those that then touch made one."""
+    """Widen segments by `half` rows at both sides and join touching ones."""
     begin, end = np.maximum(first - half, 0), np.minimum(last + half, T - 1)
     apart = last[:-1] + half < first[1:] - half
     return begin[np.concatenate(([True], apart))], end[np.concatenate((apart, [True]))]
 
 
 def acf_period(x: Doubles) -> int:
-    """Lag of the highest local peak of the autocorrelation of `x` (T,), as TSB-AD takes it."""
+    """Return the lag of the highest local peak of the autocorrelation of `x` (T,), as in TSB-AD."""
     head = x[:20_000] - x[:20_000].mean()
     spectrum = np.fft.rfft(head, 2 ** int(np.ceil(np.log2(2 * len(head)))))
     correlation = np.fft.irfft(spectrum * np.conj(spectrum))[: min(400, len(head) - 1) + 1]
@@ -92,7 +91,7 @@ def acf_period(x: Doubles) -> int:
 
 
 def auc_pr(label: Bools, score: Doubles) -> float:
-    """Average precision: the mean of the precision at every labelled row, rows of equal score taken together."""
+    """Return the average precision: the mean precision at every labelled row; equal scores count together."""
     order = np.argsort(-score, kind="stable")
     falling = score[order]
     last_of_tie = np.append(np.flatnonzero(np.diff(falling)), len(falling) - 1)
@@ -103,7 +102,7 @@ def auc_pr(label: Bools, score: Doubles) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What alerts found; sums over series are made with `+`."""
+    """Counts of found segments and alarms; `+` sums over series."""
 
     events: int = 0  # labelled segments
     found: int = 0
@@ -135,7 +134,7 @@ class Found:
 
 
 def judge(label: Bools, firing: Bools, again: int) -> Found:
-    """Count alerts against labelled segments; an alert that is on for `again` rows counts as another one."""
+    """Count alerts against labelled segments. An alert counts again after every `again` rows."""
     begin, end = _pieces(*runs(firing), again)
     first, last = runs(label)
     reach = np.minimum(last + GRACE, len(label) - 1)
@@ -148,7 +147,7 @@ def judge(label: Bools, firing: Bools, again: int) -> Found:
 
 
 def _pieces(begin: Index, end: Index, longest: int) -> tuple[Index, Index]:
-    """Runs cut into pieces of at most `longest` rows."""
+    """Cut runs into pieces of at most `longest` rows."""
     number = (end - begin) // longest + 1
     which = np.repeat(np.arange(len(begin)), number)
     ordinal = np.arange(len(which)) - np.repeat(np.cumsum(number) - number, number)
@@ -157,14 +156,14 @@ def _pieces(begin: Index, end: Index, longest: int) -> tuple[Index, Index]:
 
 
 def best_static(label: Bools, score: Doubles, again: int, levels: int = 60) -> Found:
-    """What the best of `levels` constant thresholds would have found: by F1, chosen with the labels in hand."""
+    """Return the result of the best of `levels` constant thresholds, chosen by F1 with the labels."""
     shares = 1 - np.geomspace(1 / len(score), 0.5, levels)
     return max((judge(label, score > level, again) for level in np.quantile(score, shares)), key=lambda found: found.f1)
 
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """How well a ranking of channels names the causes of one segment."""
+    """Quality of a channel ranking on one segment."""
 
     hit_100: float  # share of the n true channels among the first n
     hit_150: float  # among the first 1.5 n, rounded down
@@ -172,7 +171,7 @@ class Attribution:
 
 
 def attribute(contribution: Doubles, truth: Sequence[int]) -> Attribution:
-    """Judge channels ranked by contribution (C,) against the true ones."""
+    """Compare channels ranked by contribution (C,) with the true ones."""
     ranked, n = np.argsort(-contribution, kind="stable"), len(truth)
     hits = np.cumsum(np.isin(ranked, truth))
     reach = min(n * 3 // 2, len(ranked))

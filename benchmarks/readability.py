@@ -1,4 +1,4 @@
-"""How the code reads, in figures: files, lines, paragraphs, comments, parameters, and clauses that stand for nouns.
+"""Measure the readability of the code: files, lines, paragraphs, comments, parameters, and noun clauses.
 
     python -m benchmarks.readability [FOLDER]
 
@@ -20,10 +20,10 @@ from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 
-LONG = 15  # lines from which a function should have paragraphs
+LONG = 15  # lines; longer functions should have paragraphs
 PARAMETERS = 8  # of a constructor
 NOUN_CLAUSE = re.compile(r"\b(what is|what it|what was|what they|whether it|who|whoever|whatever)\b", re.IGNORECASE)
-INNER = {"core", "connectors", "store"}  # rings that the shell stands on
+INNER = {"core", "connectors", "store"}  # inner rings, which the shell imports
 
 
 @dataclass
@@ -82,7 +82,7 @@ def count_function(node: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[str
 
 
 def longest_chain(root: Path) -> list[str]:
-    """The longest chain of imports among the shell's modules, at module level."""
+    """Return the longest chain of imports among the shell's modules, at module level."""
     names = {".".join((root.name, *p.relative_to(root).with_suffix("").parts)): p for p in root.rglob("*.py")}
     shell = {name: path for name, path in names.items() if name.split(".")[1] not in INNER and "__" not in name}
 

@@ -1,7 +1,7 @@
 """Labelled recordings for benchmarks: a folder of npz files with `x` (T, C), `label` (T,), `t` (T,) ms UTC.
 
-A `manifest.json` beside the folder names for each series its columns, its period, where its training part ends and,
-where known, which channels explain each labelled segment. Nothing of it is part of the project; benchmarks take the
+A `manifest.json` next to the folder has for each series its columns, its period, the end of its training part and, if
+known, the channels that explain each labelled segment. The recordings are not part of the project; benchmarks take the
 folder as an argument.
 """
 
@@ -34,13 +34,13 @@ class Recording:
     time: npt.NDArray[np.int64]  # (T,) ms
     values: npt.NDArray[np.float64]  # (T, C)
     label: npt.NDArray[np.bool_]  # (T,) True = anomalous
-    train_end: int  # rows before it are normal and may be learned from
-    period_s: float | None = None  # of the rows; None = not known
+    train_end: int  # earlier rows are normal and used for training
+    period_s: float | None = None  # of the rows; None = unknown
     explained: tuple[Explained, ...] = ()
 
 
 def load(folder: Path) -> list[Recording]:
-    """All series of a set, by name. Raises FileNotFoundError, and KeyError if the manifest lacks the set."""
+    """Load all series of a set, by name. Raise FileNotFoundError, or KeyError if the manifest lacks the set."""
     about = json.loads((folder.parent / "manifest.json").read_text())[folder.name]["series"]
     found = [_read(path, about[path.stem]) for path in sorted(folder.glob("*.npz"))]
     if not found:
@@ -63,7 +63,7 @@ def _read(path: Path, about: dict[str, Any]) -> Recording:
 
 
 def published(data: Path) -> dict[tuple[str, str], dict[str, str]]:
-    """Published figures by set and series, from `tsb_ad_m_published.csv`; empty if it is not there."""
+    """Load published figures by set and series from `tsb_ad_m_published.csv`; empty without that file."""
     path = data / "tsb_ad_m_published.csv"
     if not path.exists():
         return {}
@@ -72,5 +72,5 @@ def published(data: Path) -> dict[tuple[str, str], dict[str, str]]:
 
 
 def save(recording: Recording, rows: slice, path: Path) -> None:
-    """Rows of a series as an npz file that `monitor train` and the source kind "files" read."""
+    """Write rows of a series as an npz file for `monitor train` and the source kind "files"."""
     np.savez(path, time=recording.time[rows], values=recording.values[rows], channels=np.array(recording.channels))

@@ -1,16 +1,17 @@
-"""How long a killed worker's plant goes unwatched: seconds from SIGKILL to the first new score, and where they go.
+"""Measure the recovery of a killed worker: seconds from SIGKILL to the first new score, by phase.
 
     python -m benchmarks.recovery [--assets 100,1000,5000] [--json FILE]
 
 1. For each number of assets, a broker, the simulated plant (8 channels, one message per asset and step) and
    `monitor run` run as processes; every score is published. A step is a second, or longer for more than 1000 assets.
-2. When every partition has a snapshot of its own making, the worker is killed with SIGKILL and started again at once,
-   while the plant goes on. What it holds is as large as that of a worker that has run for two minutes.
-3. The same with a static member (group.instance.id), which the group need not miss before it gives out its partitions.
-4. Apart from that, in this process: size and times of a snapshot of 1000 assets with full windows.
+2. When every partition has a snapshot, the worker is killed with SIGKILL and restarted at once, while the plant runs
+   on. Its state is as large as that of a worker after two minutes.
+3. The same with a static member (group.instance.id), whose partitions the group assigns without waiting for the old
+   session.
+4. Separately, in this process: size and times of a snapshot of 1000 assets with full windows.
 
-A score is new if its window ends later than any that was published before the kill in its partition. The worker is back
-when the scores of every partition are at most LATE steps behind the plant again.
+A score is new if its window ends later than all windows published before the kill in its partition. The worker has
+recovered when the scores of every partition are at most LATE steps behind the plant.
 """
 
 import argparse
@@ -39,13 +40,13 @@ from monitor.store.files import open_blobs
 from monitor.store.snapshots import Snapshot, Snapshots
 
 WARM = 70  # steps in the topic before the worker starts: a window of 64, and some scores
-LONGEST = 300  # steps for which the plant is made
+LONGEST = 300  # simulated steps
 BEHIND_S = 5.0  # from the last partition's snapshot to the kill
-UNSAVED_S = 1.5  # at least that long before it a partition was saved: a checkpoint a second leaves something to replay
-MOST_PER_S = 1000  # messages; larger plants have longer steps, so that a shared core keeps up with all
+UNSAVED_S = 1.5  # minimum age of a snapshot at the kill, so that there are messages to replay
+MOST_PER_S = 1000  # messages; larger plants have longer steps, so that a shared core keeps up
 LATE = 3  # steps
-MARGIN = 50.0  # of the threshold, so that no alert fires: the model was trained on 8 of the pumps and suits few others
-REPEAT = 5  # of what is timed in this process; the median counts
+MARGIN = 50.0  # of the threshold, so that no alert fires: the model was trained on only 8 of the pumps
+REPEAT = 5  # measurements in this process; the median counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Case:
     assets: int
     static: bool
     snapshot_s: float = 60.0  # the default of the setting
-    session_s: float = 10.0  # after which the group gives up a member that is silent; librdkafka's default is 45
+    session_s: float = 10.0  # after which the group evicts a silent member; librdkafka's default is 45
 
     @property
     def step_s(self) -> int:
@@ -79,7 +80,7 @@ class Case:
 
 
 def recover(case: Case, store: Path) -> dict[str, Any]:
-    """The figures of a run; `store` holds the model."""
+    """Return the figures of a run; `store` has the model."""
     step_ms = case.step_s * 1000
     started = (time.time_ns() // 1_000_000 // step_ms - WARM) * step_ms
     plant = Plant(PlantSettings(assets=case.assets, step_ms=step_ms, start=started))
@@ -115,18 +116,18 @@ def recover(case: Case, store: Path) -> dict[str, Any]:
 
 
 def snapshots(daemon: Daemon) -> int:
-    """Of the partition that has the fewest. The first of each holds nothing: it is the beginning."""
+    """Return the lowest number of snapshots of a partition. The first snapshot of each is the empty beginning."""
     return min((len(list(each.iterdir())) for each in daemon.store.glob("snapshots/*/*")), default=0)
 
 
 def snapshot_age_s(daemon: Daemon) -> float:
-    """Of the partition whose newest snapshot is the oldest."""
+    """Return the age of the newest snapshot, of the partition where it is oldest."""
     now = time.time()
 
     def newest(folder: Path) -> float:
         times = []
         for file in folder.iterdir():
-            with suppress(FileNotFoundError):  # an older one, removed since it was listed
+            with suppress(FileNotFoundError):  # an older one, removed after listing
                 times.append(file.stat().st_mtime)
         return max(times, default=now)
 
@@ -134,24 +135,24 @@ def snapshot_age_s(daemon: Daemon) -> float:
 
 
 def joined(daemon: Daemon) -> float:
-    """Seconds from the start of its clients to its first partition; the first time, nobody is missed in the group."""
+    """Return the seconds from the start of the clients to the first partition. At first the group is empty."""
     (up,), taken = daemon.lines("http server started"), daemon.lines("partition assigned")
     return float(round(taken[0]["at"] - up["at"], 2))
 
 
 def killed(daemon: Daemon, feed: Feed, tail: Tail, plant: Plant) -> dict[str, Any]:
-    """Kill it, start it, and see what takes how long."""
+    """Kill and restart the worker, and measure each phase."""
     killed_at = time.time()
     daemon.end(signal.SIGKILL)
     published = dict(tail.newest)
     daemon.start()
 
     def first() -> float:
-        """When the first new score came; 0 = it has not."""
+        """Return the time of the first new score; 0 = none yet."""
         return min((at for number, at in list(tail.seen.items()) if tail.newest[number] > published[number]), default=0)
 
     def behind() -> int:
-        """Steps."""
+        """Return the number of steps behind the plant."""
         return feed.step - 1 - plant.step(min(tail.newest.values()))
 
     until(lambda: first() > 0, "the first new score")
@@ -167,12 +168,12 @@ def killed(daemon: Daemon, feed: Feed, tail: Tail, plant: Plant) -> dict[str, An
 
 
 def phases(daemon: Daemon, killed_at: float, new_at: float) -> dict[str, Any]:
-    """Where the time to the first new score went, by what the worker has logged."""
+    """Return the phases until the first new score, from the worker's log."""
     (up,) = daemon.lines("http server started")
     taken = daemon.lines("partition assigned")
     assert all(line["restored"] for line in taken), "a partition was not restored"
     first, last = taken[0]["at"], taken[-1]["at"]
-    load_s = (last - first) * len(taken) / max(1, len(taken) - 1)  # the first line comes after its own loading
+    load_s = (last - first) * len(taken) / max(1, len(taken) - 1)  # the first line follows its own loading
     replayed = [line["committed"] - line["start"] for line in taken]
     return {
         "start_s": round(up["at"] - killed_at, 2),
@@ -184,7 +185,7 @@ def phases(daemon: Daemon, killed_at: float, new_at: float) -> dict[str, Any]:
 
 
 def snapshot_cost(assets: int, scores: int) -> dict[str, Any]:
-    """Size of a snapshot of one partition with so many assets, and the times to write and to load it."""
+    """Return size, write time and load time of a snapshot of one partition with this many assets."""
     settings, partition = load(None, {}, {"threshold.refresh": 10_000}), Partition("readings", 0)  # fills sooner
     pipeline = make_pipeline(settings, partition)
     plant = Plant(PlantSettings(assets=assets))
@@ -216,7 +217,7 @@ def snapshot_cost(assets: int, scores: int) -> dict[str, Any]:
 
 
 def timed(work: Callable[[], None]) -> float:
-    """Median seconds."""
+    """Return the median seconds."""
     took = []
     for _ in range(REPEAT):
         begin = time.perf_counter()
@@ -226,7 +227,7 @@ def timed(work: Callable[[], None]) -> float:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """As text, a column per key."""
+    """Format figures as text, one column per key."""
     lines = [[*rows[0]], *([str(value) for value in row.values()] for row in rows)]
     widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)

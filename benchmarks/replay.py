@@ -1,13 +1,13 @@
-"""Replays recordings through a real broker, a daemon in a process of its own, and a real time-series database.
+"""Replay recordings through a real broker, a daemon process, and a real time-series database.
 
     python -m benchmarks.replay --data DIR/SKAB [--broker tansu|apache|mock] [--json FILE]
 
-1. A model is made by `monitor train` from the training parts.
-2. The rest of every recording goes into a topic as if all machines ran at once, each message to a chosen partition.
+1. `monitor train` makes a model from the training parts.
+2. The rest of every recording is written to a topic as if all machines ran at once, each message to a chosen partition.
 3. `monitor run` reads it over TCP and publishes to Kafka; its recorder writes to VictoriaMetrics through the official
-   InfluxDB client. When all is committed by both, it is told to stop.
+   InfluxDB client. The daemon is stopped after both have committed all messages.
 4. The same messages go through the in-process broker with the same model.
-5. What came out is compared: alerts by id, scores by asset and time, on all three sides.
+5. The results are compared: alerts by id, scores by asset and time, on all three sides.
 
 Exits 1 if anything is missing or differs by more than float32 allows.
 """
@@ -44,20 +44,20 @@ PARTITIONS = 3
 TOPIC, GROUP = "readings", "replay"
 ALERTS, SCORES, DEAD = "monitor.alerts", "monitor.scores", "monitor.dead-letters"
 PATIENCE_S = 180.0
-TOLERANCE = 1e-4  # of scores: the published seven digits, once through JSON and once through the database
+TOLERANCE = 1e-4  # of scores: seven published digits, through JSON and the database
 Sent = tuple[int, bytes, bytes, int]  # partition, key, value, time
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came out of one way."""
+    """Result of one path."""
 
     alerts: dict[tuple[str, int], dict[str, Any]]  # by id and sequence
     scores: dict[tuple[str, int], float]  # by asset and time
 
 
 def messages(recordings: Sequence[Recording]) -> list[Sent]:
-    """The test parts as json_wide messages, all machines at once, in the order of time."""
+    """Return the test parts as json_wide messages of all machines, in the order of time."""
     sent: list[Sent] = []
     origin = 1_700_000_000_000
     for number, each in enumerate(recordings):
@@ -72,7 +72,7 @@ def messages(recordings: Sequence[Recording]) -> list[Sent]:
 
 
 def configuration(folder: Path, lines: str = "") -> Path:
-    """A configuration file for this replay."""
+    """Write a configuration file for this replay."""
     text = f"""
 name = "replay"
 [source]
@@ -94,7 +94,7 @@ url = "{folder / "store"}"
 
 
 def train(config: Path, recordings: Sequence[Recording]) -> str:
-    """`monitor train` on the training parts; what it printed."""
+    """Run `monitor train` on the training parts and return its output."""
     folder = config.parent / "training"
     folder.mkdir()
     for each in recordings:
@@ -106,7 +106,7 @@ def train(config: Path, recordings: Sequence[Recording]) -> str:
 
 
 def through_kafka(config: Path, sent: Sequence[Sent], broker: Broker, database: VictoriaMetrics) -> Result:
-    """Replay over TCP with a daemon of its own; returns what the topics hold, once the database has it, too."""
+    """Replay over TCP with a daemon process. Return the topics' records once the database has them, too."""
     make_topics(config, broker)
     producer = Producer({"bootstrap.servers": broker.bootstrap, "linger.ms": 5, "log_level": 0})
     for part, key, value, at in sent:
@@ -137,7 +137,7 @@ def through_kafka(config: Path, sent: Sequence[Sent], broker: Broker, database: 
 
 
 def through_memory(config: Path, sent: Sequence[Sent]) -> Result:
-    """The same in this process."""
+    """Replay in this process."""
     overrides = {"source.kind": "memory", "outputs.kind": "memory", "health.enabled": "false"}
     settings = load_settings(config, {}, overrides)
     broker = MemoryBroker({TOPIC: PARTITIONS}, bound=None)
@@ -153,7 +153,7 @@ def through_memory(config: Path, sent: Sequence[Sent]) -> Result:
 
 
 def from_database(database: VictoriaMetrics) -> Result:
-    """What the database holds: it keeps numbers only, so alerts are known by asset and time."""
+    """Return the database's points. It keeps only numbers, so alerts are identified by asset and time."""
     scores = {
         (series.labels["asset"], at): value
         for series in database.series("monitor_scores_score")
@@ -179,7 +179,7 @@ def alert_scores(side: Result) -> dict[tuple[str, int], float]:
 
 
 def differences(one: Mapping[Any, float], two: Mapping[Any, float]) -> int:
-    """Keys that only one side has, and values that differ by more than TOLERANCE of their size."""
+    """Count keys of only one side, and values that differ by more than TOLERANCE, relative."""
     both = one.keys() & two.keys()
     wrong = sum(abs(one[key] - two[key]) > TOLERANCE * max(abs(one[key]), 1e-3) for key in both)
     return len(one.keys() ^ two.keys()) + wrong
@@ -205,13 +205,13 @@ def make_topics(config: Path, broker: Broker) -> None:
 
 
 def read(broker: Broker, topic: str) -> list[dict[str, Any]]:
-    """The bodies of everything durable in a topic; each has its `_partition`."""
+    """Return the bodies of all durable records in a topic, each with its `_partition`."""
     consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "reader", "log_level": 0})
     found = []
     for number in range(PARTITIONS):
         consumer.assign([TopicPartition(topic, number, 0)])
         empty = 0
-        while empty < 20:  # two seconds without a message: not every broker tells the end rightly
+        while empty < 20:  # two seconds without a message, because some brokers report a wrong end
             batch = consumer.consume(10_000, 0.1)
             empty = 0 if batch else empty + 1
             bodies = [json.loads(message.value() or b"") for message in batch if not message.error()]
@@ -221,13 +221,13 @@ def read(broker: Broker, topic: str) -> list[dict[str, Any]]:
 
 
 def ends(bodies: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[Partition, int]:
-    """The offset behind the last message of each partition that has one."""
+    """Return the end offset of each non-empty partition."""
     parts = [Partition(topic, body["_partition"]) for topic, found in bodies.items() for body in found]
     return {part: parts.count(part) for part in set(parts)}
 
 
 def wait(broker: Broker, group: str, wanted: Mapping[Partition, int], alive: Callable[[], None]) -> None:
-    """Until the group has committed these offsets. `alive` raises AssertionError once its process has ended."""
+    """Wait until the group has committed these offsets. `alive` raises AssertionError once its process has ended."""
     consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": group, "log_level": 0})
     deadline = time.monotonic() + PATIENCE_S
     parts = [TopicPartition(*part) for part in wanted]
@@ -246,7 +246,7 @@ def brokers(kind: str) -> AbstractContextManager[Broker]:
 
 
 def replay(recordings: Sequence[Recording], kind: str) -> dict[str, Any]:
-    """The whole comparison; counts by name."""
+    """Run the whole comparison and return counts by name."""
     with tempfile.TemporaryDirectory() as name, brokers(kind) as broker:
         folder = Path(name)
         (folder / "database").mkdir()

@@ -1,9 +1,9 @@
-"""The same records before and after a change that should change none: alerts and scores, byte for byte.
+"""Compare alert and score records before and after a change, byte for byte.
 
     python -m benchmarks.same_records BEFORE SERIES.npz ... [--keep FOLDER]
 
-BEFORE is a checkout of the commit to compare with; the other side is the checkout that this file lies in. A series
-lies in a set's folder, with the `manifest.json` of benchmarks/recordings.py one folder above.
+BEFORE is a checkout of the commit to compare with; the other side is the checkout of this file. A series is in a set's
+folder, with the `manifest.json` of benchmarks/recordings.py one folder above.
 
 1. For the series of each set together, and for readings of the demo's plant (`monitor simulate` of BEFORE), BEFORE
    trains a model on the normal parts with `monitor train`.
@@ -42,7 +42,7 @@ class Case:
 
 
 def monitor(checkout: Path, arguments: Sequence[str]) -> bytes:
-    """Run one command of a checkout's `monitor`; its standard output. Raises RuntimeError if it fails."""
+    """Run a command of a checkout's `monitor` and return its standard output. Raise RuntimeError if it fails."""
     module = "monitor" if (checkout / "monitor" / "__main__.py").exists() else "monitor.service"
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
     command = [sys.executable, "-m", module, *arguments]
@@ -55,7 +55,7 @@ def monitor(checkout: Path, arguments: Sequence[str]) -> bytes:
 
 
 def settings(folder: Path, step_s: float) -> list[str]:
-    """The settings of one side, as arguments."""
+    """Return the settings of one side, as arguments."""
     given = {
         "store.url": folder / "store",
         "outputs.kind": "files",
@@ -76,7 +76,7 @@ def train(before: Path, folder: Path, case: Case) -> None:
 
 
 def records(checkout: Path, folder: Path, recording: Path, step_s: float) -> dict[str, bytes]:
-    """The files of alerts and scores that `monitor run` writes for a recording."""
+    """Return the files of alerts and scores that `monitor run` writes for a recording."""
     kind = {".npz": "npz", ".jsonl": "jsonl"}[recording.suffix]
     read = ["source.kind=files", f'source.paths=["{recording}"]', f"source.format={kind}", "source.speed=0"]
     monitor(checkout, ["run", *settings(folder, step_s), *(part for each in read for part in ("--set", each))])
@@ -86,7 +86,7 @@ def records(checkout: Path, folder: Path, recording: Path, step_s: float) -> dic
 
 
 def compare(before: Path, case: Case, folder: Path) -> bool:
-    """Train once, run both sides on each recording, print a line for each file; True if all are equal."""
+    """Train once, run both sides on each recording, print a line for each file. Return True if all are equal."""
     train(before, folder / "model", case)
 
     same = True
@@ -141,7 +141,7 @@ def compare_set(before: Path, data: Path, names: set[str], folder: Path) -> bool
 
 
 def dated(series: Recording) -> Recording:
-    """Move a series whose times count from 0 to a date that no reader takes for seconds."""
+    """Move a series whose times count from 0 to a date that cannot be mistaken for seconds."""
     return series if series.time[0] else replace(series, time=series.time + ORIGIN_MS)
 
 

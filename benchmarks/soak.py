@@ -1,15 +1,14 @@
-"""Whether a worker's memory stays where it is once everything that has a bound is full.
+"""Measure whether a worker's memory is constant after all bounded memories are full.
 
-A Kafka-compatible broker (Tansu) and `monitor run` run as processes of their own; this one plays the plant. It first
-writes as many steps as fill every window, every memory of scores and the sample for training. From then on it writes at
-a steady rate, and everything goes on that goes on in a plant: scores of every window, alerts, checkpoints, snapshots
-every 5 s, a retraining in a child process and the adoption of its model every 90 s, Prometheus and the status page
-asked every 5 s. One message in a thousand cannot be read, and one comes from an asset beyond `windows.max_assets`, each
-by another name.
+A Kafka-compatible broker (Tansu) and `monitor run` run as processes, and this process writes the messages. It first
+writes enough steps to fill every window, every score memory and the history for training. Then it writes at a steady
+rate, with the normal work of a plant: scores of every window, alerts, checkpoints, snapshots every 5 s, a retraining in
+a child process and the adoption of its model every 90 s, requests of Prometheus and the status page every 5 s. One
+message in a thousand is invalid, and one is from an asset beyond `windows.max_assets`, each with another name.
 
-Resident memory is read every 5 s and told as the median of each minute. The first third of the minutes counts as
-warm-up; through the rest goes a straight line (least squares). It is flat if its slope is within twice its standard
-error, which the scatter of the minutes around the line gives.
+Resident memory is read every 5 s and reported as the median of each minute. The first third of the minutes is warm-up.
+A straight line is fitted to the rest (least squares). Memory is flat if the slope is within twice its standard error,
+from the scatter of the minutes around the line.
 """
 
 import signal
@@ -30,14 +29,14 @@ from monitor.simulator.plant import Plant, PlantSettings, Sent, messages
 from tests.brokers import free_port, tansu_broker
 
 MINUTE, RETRAIN_S = 60, 90
-MORE = 128  # steps beyond the scores that are kept: windows fill first, and the slowest asset is a little behind
+MORE = 128  # steps beyond the score memory: windows fill first, and the slowest asset is slightly behind
 LOOK_S = 5.0
-PIECE = 50  # steps made at once
+PIECE = 50  # simulated steps per piece
 PATIENCE_S = 600.0
 
 
 def stream(plant: Plant) -> Iterator[Sent]:
-    """The plant's messages without an end, with what a plant's network does to them."""
+    """Yield the plant's messages endlessly, with the faults of a plant's network."""
     begin, number = 0, 0
     while True:
         for each in messages(plant, begin, plant.rows(begin, begin + PIECE)):
@@ -50,7 +49,7 @@ def stream(plant: Plant) -> Iterator[Sent]:
 
 
 class Writer:
-    """Writes the stream to the broker; `sent` counts."""
+    """Writes the stream to the broker; `sent` counts messages."""
 
     def __init__(self, bootstrap: str, plant: Plant) -> None:
         self._producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 20, "log_level": 0})
@@ -75,8 +74,8 @@ class Writer:
 
 
 def configure(folder: Path, bootstrap: str, port: int, *, assets: int, scores: int, kind: str, retrain_s: int) -> Path:
-    """The worker's configuration: what is kept is bounded so that the first steps fill it."""
-    blocks = assets // PARTITIONS * (scores + MORE) // 64  # of history that the first steps give to a partition
+    """Write the worker's configuration, with bounds that the first steps reach."""
+    blocks = assets // PARTITIONS * (scores + MORE) // 64  # of history per partition from the first steps
 
     path = folder / "soak.toml"
     path.write_text(f"""
@@ -105,7 +104,7 @@ snapshot_s = 5
 
 
 def look(port: int) -> int:
-    """Ask for the metrics and the page as others would; how many series there are."""
+    """Request the metrics and the page as clients do. Return the number of series."""
     with urlopen(f"http://127.0.0.1:{port}/", timeout=60) as answer:
         answer.read()
     with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
@@ -121,7 +120,7 @@ def caught_up(port: int, writer: Writer, daemon: "subprocess.Popen[bytes]") -> N
 
 
 def run_steadily(minutes: float, rate: float, writer: Writer, pid: int, port: int) -> tuple[list[float], int, int]:
-    """Resident memory (MB) minute by minute at a steady rate, and the number of series at the begin and at the end."""
+    """Return resident memory (MB) by minute at a steady rate, and the number of series at start and end."""
     begin, medians, samples = time.monotonic(), list[float](), list[float]()
     first = series = look(port)
     written, next_look = writer.sent, begin + LOOK_S
@@ -149,7 +148,7 @@ def run_steadily(minutes: float, rate: float, writer: Writer, pid: int, port: in
 
 
 def slope(minutes: list[float]) -> tuple[float, float]:
-    """MB/h after warm-up, and its standard error; the error is infinite where three points or fewer are left."""
+    """Return the slope in MB/h after warm-up and its standard error, infinite for three points or fewer."""
     kept = np.array(minutes[len(minutes) // 3 :])
     x = np.arange(len(kept)) / 60
     if len(kept) < 4:
@@ -160,7 +159,7 @@ def slope(minutes: list[float]) -> tuple[float, float]:
 
 
 def soak(minutes: float, rate: float, assets: int, scores: int, kind: str) -> dict[str, Any]:
-    """Run it, print it, and return the figures."""
+    """Run the soak, print and return its figures."""
     plant = Plant(PlantSettings(assets=assets))
 
     with tempfile.TemporaryDirectory() as name, tansu_broker() as broker:
@@ -203,6 +202,6 @@ def soak(minutes: float, rate: float, assets: int, scores: int, kind: str) -> di
 
     rise, error = slope(by_minute)
     flat = abs(rise) <= 2 * error
-    print(f"series of metrics: {first} at the begin, {last} at the end; {figures}")
+    print(f"series of metrics: {first} at the start, {last} at the end; {figures}")
     print(f"slope after warm-up: {rise:.2f} ± {2 * error:.2f} MB/h: {'flat' if flat else 'NOT FLAT'}")
     return {"mb_by_minute": by_minute, "slope_mb_h": rise, "error_mb_h": error, "flat": flat, "counts": figures}

@@ -1,17 +1,16 @@
-"""Where the time goes: processor time of each stage per window, on one core, for a plant that is not there.
+"""Measure the processor time of each stage per window, on one core, for a simulated plant.
 
     python -m benchmarks.stages [--assets 1250] [--steps 1] [--channels 8] [--kind json_wide] [--rounds 20]
                                 [--json FILE]
 
-Readings of simulated pumps go through what a worker does with them between its source and its sink: pipeline, what is
-held of a partition, and the records that are published, a score of every window with all its channels among them. All
-windows are full and every asset's ring of scores holds 10 000, as after hours of work. The model is fitted for a moment
-only: how well it reconstructs takes no time. A batch has one step of each asset, as in a plant that runs;
-`--assets 8 --steps 600` is a backlog, many steps of few.
+Readings of simulated pumps go through all work of a worker between source and sink: pipeline, partition state, and the
+published records, including a score of every window with all its channels. All windows are full and every asset's ring
+has 10 000 scores, as after hours of work. The model is fitted only briefly, because its quality does not change the
+time. A batch has one step of each asset, as in a running plant; `--assets 8 --steps 600` is a backlog of many steps of
+few assets.
 
-Only this thread's processor time counts, and of all batches the quarter that took least: whatever else runs can only
-make a batch slower. `floor` is the time the network's multiplications alone would take at the rate of this core in a
-large product of matrices.
+Only this thread's processor time counts, and only the fastest quarter of the batches, because other load can only make
+a batch slower. `floor` is the time of the network's multiplications at this core's rate in a large matrix product.
 """
 
 import argparse
@@ -47,14 +46,14 @@ from monitor.worker.publisher import Publisher, Topics
 from monitor.worker.status import MetricsRecorder
 
 PARTITION = Partition("readings", 0)
-FITTED = 8  # assets whose history the model is fitted on
-LEARNED = 640  # steps of it
+FITTED = 8  # training assets
+LEARNED = 640  # training steps
 SCORES = 10_000  # in each asset's ring
 STAGES = ("decode", "windows", "sensors", "score", "threshold", "alerting", "hold", "output")
 
 
 class Nowhere:
-    """A sink that takes everything at once and keeps nothing; what a client library does is not part of this."""
+    """A sink that accepts and discards every record. The client library is not measured here."""
 
     def open(self) -> None: ...
 
@@ -73,14 +72,14 @@ class Watch:
         self._last = time.thread_time()
 
     def mark(self, stage: str) -> None:
-        """The stage that ends now."""
+        """Count the time since the last mark for the stage that ends now."""
         now = time.thread_time()
         self.seconds[stage] += now - self._last
         self._last = now
 
 
 def readings(assets: int, channels: int, steps: int) -> tuple[list[str], list[str], Doubles]:
-    """Names of assets and channels, and rows (A, T, C): an asset with more than eight channels is several pumps."""
+    """Return names of assets and channels, and rows (A, T, C). Assets of more than eight channels combine pumps."""
     pumps = -(-channels // len(NAMES))
     plant = Plant(PlantSettings(assets=assets * pumps))
     rows = plant.rows(0, steps).reshape(assets, pumps, steps, len(NAMES))
@@ -90,7 +89,7 @@ def readings(assets: int, channels: int, steps: int) -> tuple[list[str], list[st
 
 
 def make_model(settings: Settings, names: Sequence[str], channels: Sequence[str], rows: Doubles) -> Model:
-    """A model of these assets; the first few are fitted on, and every asset has a scale of its own."""
+    """Return a model of these assets, fitted on the first few, with a scale for every asset."""
     L, A = settings.windows.length, min(FITTED, len(rows))
     blocks = LEARNED // L
     values = rows[:A, : blocks * L].reshape(A * blocks, L, -1).transpose(0, 2, 1).astype(np.float32)
@@ -104,7 +103,7 @@ def make_model(settings: Settings, names: Sequence[str], channels: Sequence[str]
 
 
 def messages(kind: str, names: Sequence[str], channels: Sequence[str], rows: Doubles) -> Iterator[Message]:
-    """Rows (A, T, C) as messages, step by step."""
+    """Yield rows (A, T, C) as messages, step by step."""
     encode, start, offset = msgspec.json.encode, PlantSettings().start, 0
     for step in range(rows.shape[1]):
         stamp = start + 1000 * step
@@ -118,7 +117,7 @@ def messages(kind: str, names: Sequence[str], channels: Sequence[str], rows: Dou
 
 
 def held(settings: Settings, model: Model, assets: int) -> PartitionState:
-    """A partition whose every ring of scores is full."""
+    """Return a partition with full score rings."""
     pipeline = make_pipeline(settings, PARTITION)
     pipeline.use(Detector(model))
     state = pipeline.threshold.save_state()
@@ -134,7 +133,7 @@ def held(settings: Settings, model: Model, assets: int) -> PartitionState:
 def walk(
     part: PartitionState, publisher: Publisher, counter: MetricsRecorder, batch: Sequence[Message], watch: Watch
 ) -> int:
-    """What the daemon does with a batch; the number of windows."""
+    """Process a batch like the daemon and return the number of windows."""
     outputs = part.process(batch, batch[-1].timestamp, watch.mark)
     part.remember(outputs)
     counter.count(batch, outputs)
@@ -146,7 +145,7 @@ def walk(
 
 
 def measure(assets: int, channels: int, kind: str, per_batch: int, rounds: int) -> dict[str, Any]:
-    """Microseconds per window by stage."""
+    """Return microseconds per window by stage."""
     torch.set_num_threads(1)
     settings = load(CONFIG, {}, {"format.kind": kind, "windows.max_channels": str(channels)})
     length = settings.windows.length
@@ -180,10 +179,10 @@ def measure(assets: int, channels: int, kind: str, per_batch: int, rounds: int) 
 
 
 def floor(model: Model) -> float:
-    """Microseconds that the network's multiplications for a window take at the rate of a large product of matrices."""
+    """Return microseconds of the network's multiplications per window, at the rate of a large matrix product."""
     a = model.architecture
     shorter = [a.length >> layer for layer in range(1, a.layers + 1)]  # steps after each layer of the encoder
-    widths = [a.channels + 1, *[a.hidden] * (a.layers - 1)]  # before it
+    widths = [a.channels + 1, *[a.hidden] * (a.layers - 1)]  # inputs of each layer
     down = sum(steps * a.hidden * width * a.kernel for steps, width in zip(shorter, widths, strict=True))
     up = sum(steps * 2 * a.hidden**2 * len(Doubling(1, a.kernel).taps[0]) for steps in shorter)
     rest = 2 * a.latent * a.hidden * shorter[-1] + a.length * a.hidden * a.channels

@@ -1,9 +1,9 @@
-"""What the child process of a training takes at most, for a corpus of so many blocks.
+"""Measure the peak memory of the child process of a training, for a corpus of a given size.
 
     python -m benchmarks.training_memory [--blocks 40000] [--channels 8] [--assets 400]
 
-A first training and a retraining, each a process of its own as the daemon starts it, with default settings but few
-gradient steps, which do not matter for memory. The corpus is noise.
+A first training and a retraining run as child processes, as in the daemon, with default settings but few gradient
+steps, because their number does not change the memory. The corpus is noise.
 """
 
 import argparse
@@ -27,7 +27,7 @@ PLENTY_MB = 2**20
 
 
 def corpus(blocks: int, channels: int, assets: int, length: int) -> Corpus:
-    """Noise of so many assets, each with blocks on end."""
+    """Return noise of this many assets, each with consecutive blocks."""
     each = blocks // assets
     asset = np.repeat(np.arange(assets), each)
     end = np.tile((np.arange(each) + 1) * length - 1, assets) * 1000
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def run(folder: Path, job: Job) -> tuple[float, str]:
-    """The most memory, MB, that the child had, and the version it made."""
+    """Run the child and return its peak memory, MB, and its model version."""
     (folder / "job.json").write_text(json.dumps({**asdict(job), "parent": os.getpid()}))
     child = subprocess.Popen([sys.executable, "-m", "monitor.training.child", str(folder)])
     _, status, usage = os.wait4(child.pid, 0)

@@ -1,1 +1,1 @@
-"""How much one core does, beside a naive twin, other engines and the floor; see __main__.py."""
+"""Throughput of one core, compared with a naive twin, other engines and the floor; see __main__.py."""

@@ -1,15 +1,15 @@
-"""How many readings a second one core takes from a real broker, beside a naive twin, other engines and the floor.
+"""Measure readings per second and core from a real broker, and compare with a naive twin, other engines and the floor.
 
     python -m benchmarks.throughput [--quick] [--broker tansu|apache] [--json FILE] [--engines PYTHON]
 
 Everything runs at the defaults: every step scored, a score record with all channels per window, thresholds that hold
 10 000 scores, alerts, checkpoints. The broker is Tansu or Apache Kafka, over TCP, or the one inside the process. The
-worker has core 0 to itself, as with `taskset`; broker, load and measurement have the others. "Per core" is per second
-of the worker's processor time, client threads included, and so is a snapshot of every partition in each minute of work.
+worker has core 0 exclusively, as with `taskset`; broker, load and measurement use the others. "Per core" is per second
+of the worker's processor time, including client threads and a snapshot of every partition in each minute of work.
 
---quick takes four minutes with small fleets, most of them to start processes; it shows that all of it works rather than
-how fast. --engines names an interpreter whose environment holds the engines (`pip install '.[benchmarks]'`), where they
-need other versions of packages than the tests pin. Tables are printed as Markdown.
+--quick takes four minutes with small fleets, mostly for starting processes. It shows that everything works, not its
+speed. --engines names an interpreter whose environment has the engines (`pip install '.[benchmarks]'`), which need
+other versions of packages than the tests. Tables are printed as Markdown.
 """
 
 import argparse
@@ -33,18 +33,18 @@ from benchmarks.throughput.product import Run
 from benchmarks.throughput.training import train
 from monitor.core.model.model import Model
 
-LOAD = 0.5  # of the rate found, for the latency
+LOAD = 0.5  # of the measured rate, for the latency
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of everything."""
+    """Sizes of all measurements."""
 
     kinds: tuple[str, ...]  # of messages
     windows: int  # of a run, at least five steps of every asset
-    fleets: tuple[int, ...]  # assets, each with every kind of message; the first is the one others are held against
+    fleets: tuple[int, ...]  # assets, each with every kind of message; the others are compared on the first
     growth: tuple[int, ...]  # smaller fleets
-    beside: int  # windows for each engine, at least three of its batches: the first is not on the clock
+    beside: int  # windows for each engine, at least three of its batches, because the first is not timed
     floor_s: float  # of forward passes per batch size
     latency_steps: int
     most_live: int  # assets, for the latency
@@ -61,7 +61,7 @@ QUICK = Plan(("json_long", "json_wide"), 5000, (125,), (13,), 800, 0.2, 15, 500,
 
 
 def measure(plan: Plan, python: str) -> dict[str, Any]:
-    """All figures."""
+    """Measure all figures."""
     trained = [train(assets, dict(plan.recipe)) for assets in plan.training]
     base = trained[0].model
     assert base is not None, trained[0].figures["failed"]
@@ -84,7 +84,7 @@ def measure(plan: Plan, python: str) -> dict[str, Any]:
 
 
 def both(plan: Plan, fleet: Fleet, base: Model, python: str, figures: dict[str, Any]) -> list[Run]:
-    """A fleet over both brokers; for the first fleet, everyone else on the same messages, too."""
+    """Run a fleet over both brokers. For the first fleet, run all others on the same messages, too."""
     with real_broker(plan.broker) as broker:
         runs = [said(product.over_kafka(broker, fleet, base))]
         if fleet.assets == plan.fleets[0] and fleet.kind != "influx_line":
@@ -96,20 +96,20 @@ def both(plan: Plan, fleet: Fleet, base: Model, python: str, figures: dict[str, 
 
 
 def alone(plan: Plan, fleet: Fleet, base: Model, workers: int = 1, *, scores: bool = True) -> Run:
-    """A fleet over a broker of its own."""
+    """Run a fleet over its own broker."""
     with real_broker(plan.broker) as broker:
         return said(product.over_kafka(broker, fleet, base, workers, scores=scores))
 
 
 def said(run: Run) -> Run:
-    """Tell how far it is."""
+    """Print the progress."""
     about = f"{run.broker} {run.kind}, {run.assets} assets, {run.workers} workers"
     print(f"{about}: {run.readings:,.0f} readings/s per core", file=sys.stderr, flush=True)
     return run
 
 
 def plain(value: Any) -> Any:
-    """For JSON."""
+    """Convert a value for JSON."""
     return value.figures() if isinstance(value, Run) else str(value)
 
 
@@ -121,10 +121,10 @@ def main() -> None:
     parser.add_argument("--engines", default=sys.executable, metavar="PYTHON")
     arguments = parser.parse_args()
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that workers and brokers end, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that workers and brokers are stopped, too
     others = os.sched_getaffinity(0) - {0}
     if others:
-        os.sched_setaffinity(0, others)  # whatever is started inherits it; a worker is given its own core
+        os.sched_setaffinity(0, others)  # inherited by child processes; a worker gets its own core
 
     plan = replace(QUICK if arguments.quick else FULL, broker=arguments.broker)
     figures = measure(plan, arguments.engines)

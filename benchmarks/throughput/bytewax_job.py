@@ -2,8 +2,8 @@
 
     python -m benchmarks.throughput.bytewax_job BOOTSTRAP STORE FLEET OUTPUT WINDOWS [one|batched]
 
-one: as Bytewax's own example of an anomaly detector does it, a score per item. batched: windows of all assets are
-collected, BATCH at a time, before they go through the model; the best that the engine's operators allow.
+one: a score per item, as in Bytewax's own example of an anomaly detector. batched: windows of all assets are collected,
+BATCH at a time, before they go through the model, which is the best that the engine's operators allow.
 """
 
 import json
@@ -30,7 +30,7 @@ def parse(message: Any) -> Item:
 
 
 def one_by_one(call: Call, items: Any) -> Any:
-    """Score in the asset's own step."""
+    """Score each window in its asset's step."""
 
     def step(machine: Machine | None, body: dict[str, Any]) -> tuple[Machine, bytes | None]:
         machine = machine or call.job.machine(body["asset"])
@@ -43,7 +43,7 @@ def one_by_one(call: Call, items: Any) -> Any:
 
 
 def batched(call: Call, items: Any) -> Any:
-    """Score BATCH windows of any assets together, and judge each by its asset again."""
+    """Score BATCH windows of any assets together, and compare each with its asset's threshold."""
 
     def window(machine: Machine | None, body: dict[str, Any]) -> tuple[Machine, tuple[Any, ...] | None]:
         machine = machine or call.job.machine(body["asset"])
@@ -74,7 +74,7 @@ def main() -> None:
     known = op.filter("scored", scored, lambda pair: pair[1] is not None)
     records = op.map("record", known, lambda pair: KafkaSinkMessage(pair[0].encode(), pair[1]))
     op.output("out", records, KafkaSink([call.bootstrap], call.output))
-    start: Callable[[Dataflow], None] = run_main  # without annotations of its own
+    start: Callable[[Dataflow], None] = run_main  # the library has no annotations
     start(flow)
 
 

@@ -1,8 +1,8 @@
-"""Runs the naive twin and the stream engines, each a process of its own, on the topic that the product has read before.
+"""Run the naive twin and the stream engines, each in its own process, on the topic that the product has read before.
 
-Each begins with the same past, reads the same messages from the same broker, scores with the same model and publishes a
-score record per window; what it published is compared with what the product did. An engine that is not installed is
-left out, and the reason is printed; --engines names the interpreter of an environment that has them.
+Each starts with the same past, reads the same messages from the same broker, scores with the same model and publishes a
+score record per window. Its records are compared with the product's. An engine that is not installed is left out, and
+the reason is printed. --engines names the interpreter of an environment with the engines.
 """
 
 import json
@@ -33,11 +33,11 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Engine:
-    """A way to do the job."""
+    """One way to do the job."""
 
     name: str
     module: str  # of this package
-    package: str = ""  # what must be installed; empty = nothing
+    package: str = ""  # required package; empty = none
     more: tuple[str, ...] = ()  # arguments
 
 
@@ -51,7 +51,7 @@ ENGINES = (
 
 
 def installed(python: str, package: str) -> str:
-    """The version of a package in this interpreter's environment; empty if it is not there."""
+    """Return the version of an installed package, or an empty text."""
     code = f"import importlib.metadata as m; print(m.version(m.packages_distributions()[{package!r}][0]))"
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
     return done.stdout.strip()
@@ -59,17 +59,17 @@ def installed(python: str, package: str) -> str:
 
 @dataclass(frozen=True)
 class Race:
-    """What all of them are given."""
+    """Common inputs of all engines."""
 
-    broker: Broker  # whose topic the product has read
-    fleet: Fleet  # whose messages are in it
+    broker: Broker  # with the topic that the product has read
+    fleet: Fleet  # source of the messages
     base: Model
     windows: int  # to score, the first ones
     python: str  # interpreter with the engines
 
 
 def run(engine: Engine, race: Race, python: str) -> dict[str, Any]:
-    """Let an engine score its windows; what it took, and how its scores differ from the product's."""
+    """Run an engine. Return its cost and the difference of its scores from the product's."""
     broker, sent, windows = race.broker, race.fleet, race.windows
     output = f"{engine.module}{len(engine.more)}.{sent.kind}.scores"
     make_topics(broker, [output])
@@ -105,14 +105,14 @@ def run(engine: Engine, race: Race, python: str) -> dict[str, Any]:
 
 
 def put_model(directory: Path, model: Model) -> None:
-    """A store with this model only."""
+    """Write a store with only this model."""
     models = Models(open_blobs(str(directory)), print)
     manifest, tensors = model.pack()
     models.set_current(models.put({**manifest, "training": {}}, tensors, 0))
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:
-    """The engines run for ever; what they have to say after a signal does not matter."""
+    """Stop an engine, which otherwise never ends. Its output after the signal is ignored."""
     process.send_signal(signal.SIGTERM)
     try:
         process.wait(5)
@@ -124,7 +124,7 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
 
 
 def compared(broker: Broker, output: str, windows: int) -> float:
-    """Largest relative difference of a score from the product's. Raises AssertionError beyond TOLERANCE."""
+    """Return the largest relative difference from the product's scores. Raise AssertionError beyond TOLERANCE."""
     found, product = read(broker, output, windows), read(broker, SCORES, 0)
     both = found.keys() & product.keys()
     assert len(both) == len(found) >= windows, f"{len(found)} scores, {len(both)} of them known to the product"
@@ -134,7 +134,7 @@ def compared(broker: Broker, output: str, windows: int) -> float:
 
 
 def read(broker: Broker, topic: str, least: int) -> dict[tuple[str, int], float]:
-    """The scores in a topic by asset and time: `least` or a few more, as engines go on for ever; 0 = all."""
+    """Return the scores in a topic by asset and time: at least `least`, because engines never end; 0 = all."""
     consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "reader", "log_level": 0})
     consumer.assign([TopicPartition(topic, number, 0) for number in range(PARTITIONS)])
     found: dict[tuple[str, int], float] = {}
@@ -151,7 +151,7 @@ def read(broker: Broker, topic: str, least: int) -> dict[tuple[str, int], float]
 
 
 def side_by_side(race: Race, engines: Sequence[Engine] = ENGINES) -> list[dict[str, Any]]:
-    """The twin and every engine that is installed."""
+    """Run the twin and every installed engine."""
     rows = [run(TWIN, race, sys.executable)]
     for engine in engines:
         version = installed(race.python, engine.package)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.throughput.faust_job BOOTSTRAP STORE FLEET OUTPUT WINDOWS
 
-The table is kept in memory, and its changelog is what Faust writes for it; the threshold is fixed, as for Quix.
+The table is in memory, with Faust's changelog. The threshold is fixed, as for Quix.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """A fleet of any size for load: many assets that each behave as one of PATTERNS simulated pumps, and their messages.
 
-What an asset reads is that of pump `asset % PATTERNS`, so a fleet of 12 500 is made in a second, while every asset has
-a name, a window and a threshold of its own. Messages are put together from pieces encoded once per pump and step.
+An asset has the readings of pump `asset % PATTERNS`, so a fleet of 12 500 is made in a second, while every asset has
+its own name, window and threshold. Messages are joined from pieces that are encoded once per pump and step.
 """
 
 from collections.abc import Iterator
@@ -18,13 +18,13 @@ from monitor.simulator.plant import NAMES, Doubles, Plant, PlantSettings
 
 TOPIC = "readings"
 PARTITIONS = 2
-PATTERNS = 100  # different pumps; also the assets that the model is made from
+PATTERNS = 100  # different pumps; also the training assets
 LENGTH = 64  # steps of a window; the first message completes each asset's first window
-WARM = LENGTH - 1  # steps that every asset has behind it when the first message comes
+WARM = LENGTH - 1  # steps of every asset before the first message
 CHANNELS = len(NAMES)
 KINDS = ("json_long", "json_wide", "influx_line")
-FAULT, EVERY = 12, 90  # steps that a faulty pump reads nonsense, and from one such fault to the next
-FIRST = 1_750_000_000_000  # ms UTC of step 0 if nothing else is said
+FAULT, EVERY = 12, 90  # steps of a fault, and from one fault to the next
+FIRST = 1_750_000_000_000  # ms UTC of step 0 by default
 PATIENCE_S = 300.0
 # Tansu forms a group in 27 s at the default heartbeat of 3 s, and in 7 s with this.
 HEARTBEAT = {"heartbeat.interval.ms": 300, "session.timeout.ms": 20_000}
@@ -34,10 +34,10 @@ Sent = tuple[int, bytes, bytes]  # partition, key, value
 
 @dataclass(frozen=True)
 class Fleet:
-    """So many assets over so many steps; `faulty` of the PATTERNS pumps have a fault every EVERY steps."""
+    """Assets over a number of steps; `faulty` of the PATTERNS pumps have a fault every EVERY steps."""
 
     assets: int
-    steps: int  # with messages; WARM more lie before them
+    steps: int  # with messages, after WARM steps without
     kind: str = "json_wide"
     faulty: int = 1
     first: int = FIRST
@@ -60,20 +60,20 @@ class Fleet:
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """As the decoder names them."""
+        """Return the channel names of the decoder."""
         return tuple(f"pump.{name}" for name in NAMES) if self.kind == "influx_line" else NAMES
 
     def partition(self, number: int) -> list[str]:
-        """Names of the assets whose messages go to this partition."""
+        """Return the assets of this partition."""
         return self.names[number::PARTITIONS]
 
     def time(self, step: int) -> int:
-        """Of a step with messages, ms UTC."""
+        """Return the time of a step with messages, ms UTC."""
         return self.first + (WARM + step) * 1000
 
     @cached_property
     def values(self) -> Doubles:
-        """What the pumps read (PATTERNS or fewer, WARM + steps, C)."""
+        """Return the pumps' readings (PATTERNS or fewer, WARM + steps, C)."""
         plant = Plant(PlantSettings(assets=min(self.assets, PATTERNS)))
         rows = plant.rows(0, WARM + self.steps)
         step = np.arange(self.steps)
@@ -84,7 +84,7 @@ class Fleet:
         return rows
 
     def warm(self, number: int) -> Iterator[ReadingBatch]:
-        """The readings of a partition that lie before the first message, step by step."""
+        """Yield the readings of a partition before the first message, step by step."""
         names = self.partition(number)
         pump = np.arange(number, self.assets, PARTITIONS) % PATTERNS
         asset = np.repeat(np.arange(len(names), dtype=np.int32), CHANNELS)
@@ -95,7 +95,7 @@ class Fleet:
             yield ReadingBatch(tuple(names), self.channels, asset, channel, time, value, np.zeros_like(time))
 
     def step(self, step: int) -> Iterator[Sent]:
-        """The messages of a step, asset by asset."""
+        """Yield the messages of a step, asset by asset."""
         tails = [self._tails(step, row) for row in self.values[:, WARM + step].tolist()]
         for number, (name, head) in enumerate(self._heads):
             for tail in tails[number % PATTERNS]:
@@ -103,7 +103,7 @@ class Fleet:
 
     @cached_property
     def _heads(self) -> list[tuple[bytes, bytes]]:
-        """Name and beginning of a message of each asset."""
+        """Return name and message prefix of each asset."""
         form = {
             "json_long": '{{"asset":"{}","channel":"',
             "json_wide": '{{"asset":"{}","timestamp":',
@@ -112,7 +112,7 @@ class Fleet:
         return [(name.encode(), form.format(name).encode()) for name in self.names]
 
     def _tails(self, step: int, row: list[float]) -> list[bytes]:
-        """What follows the beginning in each message of a pump."""
+        """Return the message suffix of each pump."""
         at = self.time(step)
         if self.kind == "json_long":
             pairs = zip(NAMES, row, strict=True)
@@ -124,23 +124,23 @@ class Fleet:
         return [f"{fields} {at}000000".encode()]
 
     def settings(self) -> dict[str, Any]:
-        """The monitor's settings for these messages."""
+        """Return the monitor's settings for these messages."""
         if self.kind == "influx_line":
             return {"format.kind": self.kind, "format.asset_from": "tag", "format.timestamp_unit": "ns"}
         return {"format.kind": self.kind}
 
     def text(self) -> str:
-        """For the command line of another process; `fleet` reads it."""
+        """Format the fleet for the command line of another process; `fleet` parses it."""
         return msgspec.json.encode(asdict(self)).decode()
 
 
 def fleet(text: str) -> Fleet:
-    """The inverse of `Fleet.text`."""
+    """Parse the text of `Fleet.text`."""
     return Fleet(**msgspec.json.decode(text))
 
 
 def produce(bootstrap: str, sent: Fleet) -> None:
-    """Write all messages of a fleet, as fast as it goes; returns when they are in the topic."""
+    """Write all messages of a fleet at full speed. Return when they are in the topic."""
     many = {"linger.ms": 20, "batch.size": 1_000_000, "queue.buffering.max.messages": 1_000_000}
     producer = Producer({"bootstrap.servers": bootstrap, "log_level": 0, **many})
     for step in range(sent.steps):
@@ -151,7 +151,7 @@ def produce(bootstrap: str, sent: Fleet) -> None:
 
 
 def put(producer: Producer, number: int, key: bytes, value: bytes, at: int) -> None:
-    """Hand over one message; waits while the client's queue is full."""
+    """Produce one message. Wait while the client's queue is full."""
     while True:
         try:
             producer.produce(TOPIC, value, key, number, timestamp=at)

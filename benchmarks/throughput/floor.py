@@ -1,7 +1,7 @@
-"""The floor: what no program can go below that reads these messages and puts every window through this model.
+"""The floor: the least cost of reading these messages and running every window through this model.
 
-Bare `consume()` of the topic, and bare forward passes at the best batch size, each in processor time; nothing is
-decoded, cut into windows, judged or published.
+It is a bare `consume()` of the topic and bare forward passes at the best batch size, in processor time, without
+decoding, windows, thresholds or records.
 """
 
 import time
@@ -20,7 +20,7 @@ BATCHES = (64, 128, 256, 512, 1024)
 
 
 def floor(broker: Broker, sent: Fleet, model: Model, seconds: float) -> dict[str, Any]:
-    """Windows per second of processor time with nothing but these two; `seconds` of forward passes per batch size."""
+    """Return windows per second of processor time of reading and forward passes; `seconds` per batch size."""
     consume_s = consume(broker, sent.messages)
     forward_s, batch = min((forward(model, batch, seconds), batch) for batch in BATCHES)
     rate = 1 / (consume_s * sent.messages_per_window + forward_s)
@@ -35,7 +35,7 @@ def floor(broker: Broker, sent: Fleet, model: Model, seconds: float) -> dict[str
 
 
 def consume(broker: Broker, messages: int) -> float:
-    """Processor seconds per message of reading the topic from its beginning, client threads included."""
+    """Return processor seconds per message of reading the topic, client threads included."""
     consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "floor", "log_level": 0})
     consumer.assign([TopicPartition(TOPIC, number, 0) for number in range(PARTITIONS)])
     cpu, begin, read = time.process_time(), time.monotonic(), 0
@@ -48,7 +48,7 @@ def consume(broker: Broker, messages: int) -> float:
 
 
 def forward(model: Model, batch: int, seconds: float) -> float:
-    """Processor seconds per window of the network alone."""
+    """Return processor seconds per window of the network."""
     torch.set_num_threads(1)
     network = VAE.of(model)
     values, observed = torch.randn(batch, CHANNELS, LENGTH), torch.ones(batch, CHANNELS, LENGTH, dtype=torch.bool)

@@ -1,8 +1,8 @@
-"""How long after its message an alert is in its topic, while the worker is loaded to a share of what it can do.
+"""Measure the time from a message to its alert in the topic, at a share of the worker's full load.
 
-A step is a second. A tenth of the pumps have faults. Messages are spread over each second and stamped with the time at
-which they are sent. All channels of a step come in one message, so a step closes when its message arrives. The alert is
-seen by a consumer of its topic, which is after the broker has acknowledged it: latency is that time minus the stamp.
+A step is a second. A tenth of the pumps have faults. Messages are spread over each second and stamped with their send
+time. All channels of a step are in one message, so a step closes when its message arrives. A consumer of the topic
+receives the alert after the broker's acknowledgement. Latency is that time minus the stamp.
 """
 
 import json
@@ -20,17 +20,17 @@ from monitor.core.model.model import Model
 from tests.brokers import Broker
 
 FAULTY = 10  # of the PATTERNS pumps
-SLICES = 20  # of a second: an asset's message comes in the same one each second
+SLICES = 20  # of a second; an asset's message is always in the same slice
 AFTER_S = 3.0  # for the last alerts to arrive
 
 Key = tuple[str, int]  # asset, end of the window
 
 
 def latency(broker: Broker, base: Model, assets: int, steps: int) -> dict[str, Any]:
-    """The figures of so many assets over so many seconds, on a broker on which nobody has run before."""
+    """Return the figures of this many assets and seconds, on a fresh broker."""
     fleet = Fleet(assets, steps, faulty=FAULTY)
     begin_at_0(broker)
-    seen: dict[Key, float] = {}  # when each record came, ms UTC
+    seen: dict[Key, float] = {}  # arrival time of each record, ms UTC
 
     def take(message: Message, now: float) -> None:
         body = json.loads(message.value() or b"")
@@ -61,7 +61,7 @@ def latency(broker: Broker, base: Model, assets: int, steps: int) -> dict[str, A
 
 
 def feed(bootstrap: str, fleet: Fleet) -> dict[Key, float]:
-    """Write a step a second; when each message that may raise an alert was sent, ms UTC."""
+    """Write a step a second. Return the send times, ms UTC, of messages that may raise an alert."""
     producer = Producer({"bootstrap.servers": bootstrap, "log_level": 0, "linger.ms": 5})
     times: dict[Key, float] = {}
 

@@ -1,8 +1,8 @@
-"""A worker whose broker is inside its process: how much of the cost is Kafka's client.
+"""A worker with an in-process broker, to measure the cost of Kafka's client.
 
     python -m benchmarks.throughput.memory FLEET CONFIG
 
-The messages are made before the file `go` is waited for in the store, so that the clock sees none of it.
+The messages are made before waiting for the file `go` in the store, so that this time is not measured.
 """
 
 import signal
@@ -20,7 +20,7 @@ from monitor.settings.load import load
 
 
 def empty(group: str) -> MemoryBroker:
-    """A broker on which this group has committed offset 0 of every partition."""
+    """Return a broker on which this group has committed offset 0 of every partition."""
     broker = MemoryBroker(dict.fromkeys((TOPIC, ALERTS, SCORES, DEAD), PARTITIONS), bound=None)
     member = broker.join(group, [TOPIC])
     broker.commit(group, member, dict.fromkeys(broker.claim(group, member), 0))
@@ -29,13 +29,13 @@ def empty(group: str) -> MemoryBroker:
 
 
 def write(broker: MemoryBroker, records: list[tuple[int, Record, int]]) -> None:
-    """Append them all."""
+    """Append all messages."""
     for number, record, at in records:
         broker.append(record, number, at)
 
 
 def records(sent: Fleet) -> list[tuple[int, Record, int]]:
-    """The messages of a fleet: partition, record, time."""
+    """Yield the messages of a fleet: partition, record, time."""
     return [
         (number, Record(TOPIC, key, value), sent.time(step))
         for step in range(sent.steps)

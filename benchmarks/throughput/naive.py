@@ -1,8 +1,8 @@
 """The same job written the obvious way: one message, one asset, one window at a time; for the twin and the engines.
 
-`Machine` is an asset's state: its last rows, and its last scores. It comes with the same past as the product's snapshot
-holds (store.py), so that both score the same windows from the first message on. The arithmetic of one window is the
-model's own; scores are the product's within float32.
+`Machine` is an asset's state: its last rows and scores. It starts with the same past as the product's snapshot
+(store.py), so that both score the same windows from the first message on. A window is scored with the model's own
+arithmetic, and scores equal the product's within float32.
 """
 
 import json
@@ -35,7 +35,7 @@ Scored = tuple[float, list[float], list[float], list[float], list[float]]  # sco
 
 
 class Scorer:
-    """Scores windows with the model; one at a time unless it is given more."""
+    """Scores windows with the model, one or more at a time."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -43,7 +43,7 @@ class Scorer:
         self._rows = {name: row for row, name in enumerate(model.scaling.assets)}
 
     def score(self, assets: Sequence[str], windows: Sequence[Any]) -> list[Scored]:
-        """Of windows (LENGTH, C) each."""
+        """Score windows (LENGTH, C)."""
         rows = np.array([self._rows[asset] for asset in assets])
         values = np.array(windows, np.float32).transpose(0, 2, 1)  # (B, C, L)
         x = self.model.scaling.forward(values, rows)
@@ -61,7 +61,7 @@ class Scorer:
 
 
 class Machine:
-    """An asset: a ring of rows, and one of scores."""
+    """An asset: a ring of rows and a ring of scores."""
 
     def __init__(self, rows: Sequence[Sequence[float]], past: Floats) -> None:
         self.rows = deque(rows, LENGTH)
@@ -71,7 +71,7 @@ class Machine:
         self._row: dict[str, float] = {}
 
     def take(self, values: dict[str, float], names: Sequence[str]) -> bool:
-        """Take readings of the newest step; whether they complete it, and with it a window."""
+        """Take readings of the newest step. Return whether they complete a window."""
         self._row.update(values)
         if len(self._row) < len(names):
             return False
@@ -80,7 +80,7 @@ class Machine:
         return True
 
     def judge(self, score: float) -> tuple[float, bool]:
-        """The threshold that the score is held against, and whether an alert is due."""
+        """Return the threshold for this score, and whether an alert is due."""
         base = float(np.percentile(self.past, PERCENTILE))
         self.past[self._place % MEMORY] = min(score, CLIP * base)
         self._place += 1
@@ -89,7 +89,7 @@ class Machine:
 
 
 class Job:
-    """What an engine needs: messages in, machines, the model, records out."""
+    """The job for an engine: messages in, machines, the model, records out."""
 
     def __init__(self, sent: Fleet, model: Model) -> None:
         torch.set_num_threads(1)
@@ -97,23 +97,23 @@ class Job:
         self._past = scores(model, MEMORY)
 
     def machine(self, asset: str) -> Machine:
-        """An asset with its past."""
+        """Return an asset with its past."""
         return Machine(self.warm_rows(asset), self._past[int(asset[-5:]) % PATTERNS])
 
     def warm_rows(self, asset: str) -> list[list[float]]:
-        """The rows before the first message."""
+        """Return the rows before the first message."""
         rows: list[list[float]] = self.fleet.values[int(asset[-5:]) % PATTERNS, :WARM].tolist()
         return rows
 
     def step(self, machine: Machine, body: dict[str, Any]) -> bytes | None:
-        """All that one message means for its asset: a score record if a window is complete."""
+        """Process one message. Return a score record if a window is complete."""
         if not machine.take(readings(body), self.fleet.channels):
             return None
         scored = self.scorer.score([body["asset"]], [machine.rows])[0]
         return self.record(body["asset"], body["timestamp"], scored, *machine.judge(scored[0]))
 
     def record(self, asset: str, at: int, scored: Scored, threshold: float, alert: bool) -> bytes:
-        """What is published of a window: what the product says of it, but for each channel's share."""
+        """Return the record of a window: the product's fields except each channel's share."""
         score, *columns = scored
         names = ("observed", "expected", "low", "high")
         channels = {
@@ -125,36 +125,36 @@ class Job:
 
 
 def readings(body: dict[str, Any]) -> dict[str, float]:
-    """Of a message, by channel."""
+    """Return the readings of a message, by channel."""
     found: dict[str, float] = body["values"] if "values" in body else {body["channel"]: body["value"]}
     return found
 
 
 def limit(model: Model) -> float:
-    """The threshold of an engine whose state cannot hold 10 000 scores of each asset: the model's calibration."""
+    """Return the fixed threshold from the model's calibration, for engines which cannot keep 10 000 scores."""
     return MARGIN * float(np.quantile(model.calibration.scores, PERCENTILE / 100))
 
 
 class Meter:
-    """Processor time of this process from the first window to the last; says so on standard output."""
+    """Processor time of this process from the first window to the last, printed on standard output."""
 
     def __init__(self, windows: int) -> None:
         self._windows, self._done = windows, 0
         self._cpu, self._wall = 0.0, 0.0
 
     def count(self, windows: int = 1) -> None:
-        """So many windows were scored."""
+        """Count scored windows."""
         if self._done == 0:
             self._cpu, self._wall = time.process_time(), time.monotonic()
         before, self._done = self._done, self._done + windows
         if before < self._windows <= self._done:
             took = {"windows": self._done - windows, "cpu_s": time.process_time() - self._cpu}
             line = json.dumps({**took, "wall_s": time.monotonic() - self._wall})
-            os.write(1, f"{line}\n".encode())  # Faust puts a log in the place of sys.stdout
+            os.write(1, f"{line}\n".encode())  # Faust replaces sys.stdout by a log
 
 
 class Call:
-    """How the twin and the engines are called: BOOTSTRAP STORE FLEET OUTPUT WINDOWS."""
+    """Command line of the twin and the engines: BOOTSTRAP STORE FLEET OUTPUT WINDOWS."""
 
     def __init__(self) -> None:
         self.bootstrap, store, text, self.output, windows = sys.argv[1:6]

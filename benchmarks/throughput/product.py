@@ -1,9 +1,9 @@
-"""The product under load: one worker, or two of a group, over a broker over TCP, or over the one inside the process.
+"""The product under load: one worker, or two of a group, with a broker over TCP or the in-process broker.
 
-1. The store is filled (store.py) and the group's offsets are set to 0, so that the worker begins with that.
-2. The worker starts on a topic that is still empty, and waits.
+1. The store is filled (store.py) and the group's offsets are set to 0, so that the worker starts from these snapshots.
+2. The worker starts on an empty topic, and waits.
 3. All messages are written at once. Processor time counts from before the first to after the last.
-4. It is told to stop: what its last checkpoint costs, a snapshot of every partition, is taken apart.
+4. The worker is stopped. The cost of its last checkpoint, with a snapshot of every partition, is measured separately.
 """
 
 import tempfile
@@ -16,7 +16,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic  # admin brings it along, but does not export it
+from confluent_kafka.cimpl import NewTopic  # imported but not exported by admin
 
 from benchmarks.throughput import store
 from benchmarks.throughput.fleet import CHANNELS, HEARTBEAT, PARTITIONS, TOPIC, Fleet, produce
@@ -34,13 +34,13 @@ MINUTE = 60.0  # store.snapshot_s by default: one snapshot of every partition in
 
 @dataclass(frozen=True)
 class Run:
-    """What a run took. Times are processor time, but for those of stages, which are the loop's own clock."""
+    """Cost of a run. Times are processor time, except those of stages, which are from the loop's clock."""
 
     broker: str
     kind: str
     assets: int
     workers: int
-    scores: bool  # whether a score record was published per window
+    scores: bool  # a score record was published per window
     windows: int
     cpu_s: float
     wall_s: float
@@ -53,7 +53,7 @@ class Run:
 
     @property
     def per_core(self) -> float:
-        """Windows per second of processor time, a snapshot of every partition in each minute of work included."""
+        """Return windows per second of processor time, with a snapshot of every partition per minute of work."""
         return self.windows / self.cpu_s * (1 - self.snapshot_cpu_s / MINUTE / self.workers)
 
     @property
@@ -68,7 +68,7 @@ class Run:
 def running(
     fleet: Fleet, base: Model, settings: Mapping[str, Any], command: Sequence[str], workers: int = 1
 ) -> Iterator[list[Worker]]:
-    """Workers that hold all partitions; killed at the end if they are still there."""
+    """Run workers that own all partitions; kill them at the end if they still run."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         common = store.common(fleet, folder / "store", {"source.group": GROUP, **settings})
@@ -86,7 +86,7 @@ def running(
 
 
 def over_kafka(broker: Broker, fleet: Fleet, base: Model, workers: int = 1, *, scores: bool = True) -> Run:
-    """A run over this broker, on which nobody has run before."""
+    """Run over this fresh broker."""
     begin_at_0(broker)
     settings = {**kafka(broker), "outputs.scores_every": int(scores)}
     with running(fleet, base, settings, KAFKA, workers) as made:
@@ -97,7 +97,7 @@ def over_kafka(broker: Broker, fleet: Fleet, base: Model, workers: int = 1, *, s
 
 
 def over_memory(fleet: Fleet, base: Model) -> Run:
-    """The same with the broker inside the process (memory.py), which writes the messages itself before the start."""
+    """Run with the in-process broker (memory.py), which writes the messages itself before the start."""
     settings = {"source.kind": "memory", "outputs.kind": "memory"}
     with running(fleet, base, settings, (*MEMORY, fleet.text())) as made:
         before = [worker.mark() for worker in made]
@@ -107,7 +107,7 @@ def over_memory(fleet: Fleet, base: Model) -> Run:
 
 
 def make_topics(broker: Broker, names: Sequence[str]) -> None:
-    """Make topics with a retention of their own: Quix Streams asks for it, and Tansu has no default."""
+    """Make topics with a retention: Quix Streams reads it, and Tansu has no default."""
     admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
     topics = [NewTopic(name, PARTITIONS, 1, config={"retention.ms": RETENTION_MS}) for name in names]
     for future in admin.create_topics(topics, request_timeout=30).values():
@@ -115,12 +115,12 @@ def make_topics(broker: Broker, names: Sequence[str]) -> None:
 
 
 def kafka(broker: Broker) -> dict[str, Any]:
-    """Settings for this broker."""
+    """Return the settings for this broker."""
     return {"kafka.bootstrap_servers": broker.bootstrap, "kafka.options": HEARTBEAT}
 
 
 def begin_at_0(broker: Broker) -> None:
-    """Make the topics, and the group's offsets those of the snapshots that store.py writes."""
+    """Make the topics, and set the group's offsets to those of store.py's snapshots."""
     make_topics(broker, (TOPIC, ALERTS, SCORES, DEAD))
     consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": GROUP, "log_level": 0})
     consumer.commit(offsets=[TopicPartition(TOPIC, number, 0) for number in range(PARTITIONS)], asynchronous=False)
@@ -130,8 +130,8 @@ def begin_at_0(broker: Broker) -> None:
 def result(
     broker: str, fleet: Fleet, workers: Sequence[Worker], before: Sequence[Mark], after: Sequence[Mark], *, scores: bool
 ) -> Run:
-    """Stop the workers and sum up."""
-    time.sleep(1.5)  # the checkpoint that comes each second: its outputs belong to the run
+    """Stop the workers and return the result."""
+    time.sleep(1.5)  # includes the outputs of the next checkpoint, one a second
     after = [worker.mark() for worker in workers]
     ends = [worker.end() for worker in workers]
     pairs = list(zip(before, after, strict=True))

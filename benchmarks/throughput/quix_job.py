@@ -2,7 +2,7 @@
 
     python -m benchmarks.throughput.quix_job BOOTSTRAP STORE FLEET OUTPUT WINDOWS
 
-Its state is serialised for every message, so 10 000 scores of each asset in it would be unfair: the threshold is fixed.
+Its state is serialised for every message, so 10 000 scores per asset would be unfair. The threshold is fixed.
 """
 
 import tempfile

@@ -1,4 +1,4 @@
-"""The figures as Markdown tables, and what was met of the targets."""
+"""Format the figures as Markdown tables, with the targets."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,13 +13,13 @@ P99_MS, ASSET_KB, GROWTH, SCALE = 1000.0, 60.0, 1.25, 1.7
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Markdown; the first column is text, the others are numbers."""
+    """Format a Markdown table; the first column is text, the others are numbers."""
     lines = ["| " + " | ".join(head) + " |", "|" + "|".join(["---", *["---:"] * (len(head) - 1)]) + "|"]
     return "\n".join([*lines, *("| " + " | ".join(map(shown, row)) + " |" for row in rows)])
 
 
 def shown(value: Any) -> str:
-    """A number with three digits that say something; thousands apart."""
+    """Format a number with three significant digits and separated thousands."""
     if not isinstance(value, float):
         return f"{value:,}".replace(",", " ") if isinstance(value, int) else str(value)
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
@@ -27,7 +27,7 @@ def shown(value: Any) -> str:
 
 
 def rounded(value: float) -> int:
-    """To three digits: more would be noise."""
+    """Round to three digits; more would be noise."""
     unit = 10 ** max(0, len(str(int(value))) - 3)
     return int(round(value / unit) * unit)
 
@@ -46,7 +46,7 @@ def throughput(runs: Sequence[Run]) -> str:
 
 
 def growth(runs: Sequence[Run]) -> str:
-    """Cost per window of each stage in µs by the loop's clock, and what does not depend on the windows."""
+    """Format the cost per window of each stage in µs by the loop's clock, and fixed costs."""
     head = ("channels", *(f"{stage} µs" for stage in STAGES), "whole process µs", "last checkpoint s", "snapshots MB",
             "resident MB")  # fmt: skip
     rows = [
@@ -64,7 +64,7 @@ def growth(runs: Sequence[Run]) -> str:
 
 
 def beside(product: Sequence[Run], others: Sequence[Row], floors: Sequence[Row]) -> str:
-    """What others do of the product's rate with the same messages."""
+    """Format the rates of the others relative to the product's, on the same messages."""
     rows = []
     for run in product:
         rows.append((f"this monitor, {run.kind}", rounded(run.readings), rounded(run.per_core), 1.0))
@@ -90,7 +90,7 @@ def scale_out(one: Run, two: Run) -> str:
 
 
 def speedup(one: Run, many: Run) -> float:
-    """What several workers do together on a core each, over what one does; by processor time."""
+    """Return the rate of several workers with a core each relative to one, by processor time."""
     return many.workers * many.per_core / one.per_core
 
 
@@ -104,12 +104,12 @@ def training(rows: Sequence[Row]) -> str:
 
 
 def asset_kb(small: Run, large: Run) -> float:
-    """Memory of an asset: what a larger fleet takes more, by asset."""
+    """Return the memory per asset: the difference between fleets, by asset."""
     return (large.rss_mb - small.rss_mb) * 1024 / (large.assets - small.assets)
 
 
 def targets(figures: Mapping[str, Any]) -> str:
-    """Target by target: what was found, and whether it is met."""
+    """Format each target with the measured value and whether it is met."""
     large: Mapping[str, Run] = {run.kind: run for run in figures["runs"] if run.broker != "memory" and run.scores}
     by_kind = {run.kind: run for run in figures["beside"]}
     rows: list[tuple[str, str, float, bool]] = []
@@ -142,7 +142,7 @@ def targets(figures: Mapping[str, Any]) -> str:
 
 
 def _ratios(product: Mapping[str, Run], others: Sequence[Row]) -> list[tuple[str, float, float]]:
-    """Over the twin and over the fastest engine, with and without batches made by hand."""
+    """Return the ratios to the twin and to the fastest engine, with and without batches made by hand."""
     found = [
         (f"times the naive twin, {other['kind']}", TWIN, product[other["kind"]].per_core / other["windows_per_core_s"])
         for other in others
@@ -159,7 +159,7 @@ def _ratios(product: Mapping[str, Run], others: Sequence[Row]) -> list[tuple[str
 
 
 def page(figures: Mapping[str, Any]) -> str:
-    """All tables."""
+    """Format all tables."""
     parts = (
         ("Targets", targets(figures)),
         ("Throughput", throughput(figures["runs"])),

@@ -1,7 +1,7 @@
-"""A store as a worker leaves it after weeks: a model, and of each partition a snapshot with full windows and rings.
+"""A store as after weeks of work: a model, and a snapshot of each partition with full windows and rings.
 
-Thresholds that hold 10 000 scores cost more memory and time than young ones, and no benchmark can wait 10 000 steps for
-them. They are filled with scores drawn from the model's own calibration.
+Thresholds with 10 000 scores cost more memory and time than new ones, and a benchmark cannot wait for 10 000 steps. So
+they are filled with scores drawn from the model's calibration.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ MEMORY = 10_000  # scores of a full threshold, as by default
 
 
 def model_of(base: Model, fleet: Fleet) -> Model:
-    """The model of the pumps as one of this fleet: each asset has the scaling of the pump it behaves as."""
+    """Return the pumps' model for this fleet: each asset has the scaling of its pump."""
     pump = np.arange(fleet.assets) % PATTERNS
     center, scale = base.scaling.center, base.scaling.scale
     assert len(center) == PATTERNS + 1, "a row for every pump and one for the class"
@@ -37,13 +37,13 @@ def model_of(base: Model, fleet: Fleet) -> Model:
 
 
 def scores(model: Model, count: int) -> Floats:
-    """Scores (PATTERNS, count) as healthy windows give them."""
+    """Return scores (PATTERNS, count) like those of healthy windows."""
     draw = np.random.default_rng(0).random((PATTERNS, count))
     return np.interp(draw, LEVELS, model.calibration.scores).astype(np.float32)
 
 
 def fill(settings: Settings, base: Model, fleet: Fleet) -> Model:
-    """Fill the store of these settings; the model in it."""
+    """Fill the store of these settings and return its model."""
     blobs = open_blobs(settings.store.url)
     model = model_of(base, fleet)
     manifest, tensors = model.pack()
@@ -58,7 +58,7 @@ def fill(settings: Settings, base: Model, fleet: Fleet) -> Model:
 
 
 def warmed(settings: Settings, model: Model, fleet: Fleet, number: int) -> Pipeline:
-    """The stages of a partition, full: the next step of an asset gives a window, its threshold holds MEMORY scores."""
+    """Return full stages of a partition: an asset's next step completes a window, its threshold has MEMORY scores."""
     pipeline = make_pipeline(settings, partition(number))
     pipeline.use(Detector(model))
     for readings in fleet.warm(number):
@@ -69,7 +69,7 @@ def warmed(settings: Settings, model: Model, fleet: Fleet, number: int) -> Pipel
 
 
 def thresholds(settings: Settings, model: Model, assets: Any) -> dict[str, Any]:
-    """The state of full thresholds of these assets (A,)."""
+    """Return the state of full thresholds of these assets (A,)."""
     drawn = scores(model, MEMORY)
     base = np.percentile(drawn.astype(np.float64), settings.threshold.percentile, axis=1)
     pump = np.asarray(assets) % PATTERNS
@@ -82,12 +82,12 @@ def thresholds(settings: Settings, model: Model, assets: Any) -> dict[str, Any]:
 
 
 def common(fleet: Fleet, directory: Path, more: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that every run has; all others are the defaults."""
+    """Return the settings of every run; all others are the defaults."""
     assert LENGTH == 64, "the default length of a window"
     return {
         "name": "throughput",
         "store.url": str(directory),
-        "store.snapshot_s": 3600.0,  # none while the clock runs: what one costs is measured when the worker ends
+        "store.snapshot_s": 3600.0,  # none during the measurement; the cost of one is measured when the worker ends
         "training.interval_s": 0.0,
         **fleet.settings(),
         **more,

@@ -1,8 +1,8 @@
-"""How long a first model takes: the daemon's training job, in a process of its own, on a history as the daemon keeps.
+"""Measure the time of a first training: the daemon's training job, in its own process, on the daemon's history.
 
-The history of a partition is bounded by `training.history_windows` (20 000 windows, one window length apart; beyond it
-every second one is dropped), so a large fleet costs no more than that for each partition. Windows are cut from it at
-every step, where blocks follow one another.
+The history of a partition is bounded by `training.history_windows` (20 000 windows, one window length apart; beyond
+that every second window is dropped), so a large fleet costs no more than that per partition. Windows are cut at every
+step of consecutive blocks.
 """
 
 import json
@@ -31,26 +31,26 @@ from monitor.store.models import Models
 from monitor.store.tensors import pack
 from monitor.training.trainer import Job
 
-STEPS = 1024  # of each asset: the daemon trains its first model when the median asset has given 1000
+STEPS = 1024  # of each asset; the daemon trains its first model when the median asset has 1000
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training took, and the model; or why there is none."""
+    """Cost of a training and its model, or the reason of its failure."""
 
     figures: dict[str, Any]
     model: Model | None  # None if the job failed
 
 
 def history(settings: Settings, assets: int, steps: int = STEPS) -> Corpus:
-    """What the daemon's histories of all partitions hold when every asset has given so many steps."""
+    """Return the daemon's histories of all partitions after this many steps of every asset."""
     plant = Plant(PlantSettings(assets=min(assets, PATTERNS)))
     rows = plant.rows(0, steps).astype(np.float32)
     return join([_part(settings, rows, np.arange(number, assets, PARTITIONS), plant) for number in range(PARTITIONS)])
 
 
 def _part(settings: Settings, rows: Floats, mine: npt.NDArray[np.intp], plant: Plant) -> Corpus:
-    """The history of one partition, with the assets `mine` (A,); rows (PATTERNS, T, C)."""
+    """Return the history of one partition, with the assets `mine` (A,); rows (PATTERNS, T, C)."""
     kept, names = make_history(settings), [f"pump-{number:05d}" for number in mine]
     row = np.arange(len(mine), dtype=np.int32)
     first = plant.time(0) // (1000 * LENGTH) * LENGTH * 1000  # blocks end on multiples of LENGTH
@@ -62,7 +62,7 @@ def _part(settings: Settings, rows: Floats, mine: npt.NDArray[np.intp], plant: P
 
 
 def train(assets: int, overrides: dict[str, Any]) -> Trained:
-    """Train a first model of so many assets, as the daemon's child process does."""
+    """Train a first model of this many assets, like the daemon's child process."""
     settings = load(None, {}, overrides)
     corpus = history(settings, assets)
 
@@ -98,7 +98,7 @@ def train(assets: int, overrides: dict[str, Any]) -> Trained:
 
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
     found = answer["figures"]
-    seen = found["steps"] * settings.training.batch  # windows of the gradient steps; the held-out looks come on top
+    seen = found["steps"] * settings.training.batch  # windows of the gradient steps, without the held-out evaluations
 
     return Trained(
         {

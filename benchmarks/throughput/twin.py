@@ -2,7 +2,7 @@
 
     python -m benchmarks.throughput.twin BOOTSTRAP STORE FLEET OUTPUT WINDOWS
 
-It ends by itself when it has scored so many windows, with everything published.
+It ends after scoring this many windows, with all records published.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""`monitor run` as a process on one core, and what it took: messages, processor time, memory, seconds per stage.
+"""`monitor run` as a process on one core, and its figures: messages, processor time, memory, seconds per stage.
 
-Processor time is that of the whole process, librdkafka's threads included, from /proc: other work on the machine then
-makes a run longer, but hardly dearer.
+Processor time is that of the whole process, including librdkafka's threads, from /proc. Other load on the machine makes
+a run longer, but hardly changes its processor time.
 """
 
 import os
@@ -23,25 +23,25 @@ from tests.brokers import free_port
 
 STAGES = ("decode", "windows", "score", "threshold", "alerting", "output")
 TICK = os.sysconf("SC_CLK_TCK")
-LOOK_S = 0.25  # between two looks at /metrics, each of which costs the worker some 2 ms
+LOOK_S = 0.25  # between two requests of /metrics, each of which costs the worker some 2 ms
 _ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("MONITOR_")}
 
 
 @dataclass(frozen=True)
 class Mark:
-    """What a worker had done at a moment."""
+    """Figures of a worker at one moment."""
 
     at: float  # seconds, monotonic
     cpu_s: float
     rss_mb: float
-    counters: Mapping[str, float]  # as /metrics has them, labels included
+    counters: Mapping[str, float]  # from /metrics, labels included
 
     def __getitem__(self, name: str) -> float:
-        """A counter, summed over its labels."""
+        """Return a counter, summed over its labels."""
         return sum(value for key, value in self.counters.items() if key.split("{")[0] == name)
 
     def stage(self, name: str) -> float:
-        """Seconds of a stage so far."""
+        """Return the seconds of a stage so far."""
         return self.counters.get(f'monitor_stage_seconds_total{{stage="{name}"}}', 0.0)
 
 
@@ -61,7 +61,7 @@ class Worker:
         return self._process.pid
 
     def start(self) -> None:
-        """Start it on its core: what `taskset` does, as long as it has one thread only."""
+        """Start the worker on its core, like `taskset`, while it has only one thread."""
         self._config.write_text(render(self.settings))
         command = [sys.executable, "-m", *self._command, str(self._config)]
         with self._log.open("wb") as log:
@@ -71,19 +71,19 @@ class Worker:
         os.sched_setaffinity(self._process.pid, {self._cpu % (os.cpu_count() or 1)})
 
     def wait_for(self, partitions: int) -> None:
-        """Until it holds so many partitions."""
+        """Wait until the worker owns this many partitions."""
         begin = time.monotonic()
         while True:
             try:
                 if self.mark()["monitor_partitions_assigned"] == partitions:
                     return
-            except (URLError, ConnectionError):  # it does not listen yet
+            except (URLError, ConnectionError):  # not listening yet
                 pass
             assert time.monotonic() - begin < PATIENCE_S, f"no {partitions} partitions: {self.said()}"
             time.sleep(LOOK_S)
 
     def mark(self) -> Mark:
-        """Where it stands. Raises URLError or ConnectionError while it does not listen."""
+        """Return the current figures. Raise URLError or ConnectionError while the worker does not listen."""
         self.alive()
         with urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=30) as answer:
             lines = answer.read().decode().splitlines()
@@ -92,7 +92,7 @@ class Worker:
         return Mark(time.monotonic(), cpu_s(self.pid), rss_mb(self.pid), counters)
 
     def alive(self) -> None:
-        """Raises AssertionError with the end of its log if it is not."""
+        """Raise AssertionError with the end of the log if the worker has ended."""
         assert self._process is not None
         assert self._process.poll() is None, self.said()
 
@@ -100,7 +100,7 @@ class Worker:
         return self._log.read_text()[-3000:]
 
     def end(self) -> tuple[float, float]:
-        """Stop it; processor time and wall time of its last checkpoint, a snapshot of every partition included."""
+        """Stop the worker. Return processor and wall time of its last checkpoint with all snapshots."""
         before, begin = cpu_s(self.pid), time.monotonic()
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
@@ -110,26 +110,26 @@ class Worker:
         return used.ru_utime + used.ru_stime - before, time.monotonic() - begin
 
     def kill(self) -> None:
-        """End it at once; one that has ended is left."""
+        """Kill the worker unless it has ended."""
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
             self._process.wait()
 
 
 def cpu_s(pid: int) -> float:
-    """Processor time of a process with all its threads, in seconds."""
+    """Return the processor time of a process with all its threads, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICK
 
 
 def rss_mb(pid: int) -> float:
-    """Resident memory of a process."""
+    """Return the resident memory of a process, MB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:"))
 
 
 def drained(workers: Sequence[Worker], messages: int) -> list[Mark]:
-    """Wait until these workers together have read so many messages since they were started; a mark of each."""
+    """Wait until these workers together have read this many messages. Return a mark of each."""
     begin = time.monotonic()
     while True:
         marks = [worker.mark() for worker in workers]
