@@ -77,6 +77,8 @@ def test_rights_are_enough(secured: SecuredKafka, topic: str) -> None:
 def test_a_missing_right_to_write_is_named(secured: SecuredKafka, topic: str) -> None:
     """A flush without the right to write is `Unavailable` with the broker's reason, and succeeds once it is granted."""
     grant(secured, ResourceType.TOPIC, topic, AclOperation.DESCRIBE)
+    # Without any right to write, a broker refuses the idempotent producer itself, and the client is dead.
+    grant(secured, ResourceType.TOPIC, f"other-{topic}", AclOperation.WRITE)
     sink = KafkaSink(login(secured), on_error=ignore)
     sink.open()
     sink.write([Record(topic, b"k", b"v")])
