@@ -175,6 +175,7 @@ def secured_kafka(folder: Path) -> Iterator[SecuredKafka]:
     """
     authority, stranger = (_certificate(folder, name) for name in ("broker", "stranger"))
     port, client = free_port(), free_port()
+
     login = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
     own = "listener.name.client."
     settings = {
@@ -191,6 +192,7 @@ def secured_kafka(folder: Path) -> Iterator[SecuredKafka]:
         f"{own}ssl.keystore.password": STORE_PASSWORD,
         f"{own}ssl.key.password": STORE_PASSWORD,
     }
+
     broker = ApacheKafka(folder, [port], settings)
     config = broker._config(0)
     config.write_text(config.read_text().replace(",CONTROLLER://", f",CLIENT://127.0.0.1:{client},CONTROLLER://", 1))

@@ -111,6 +111,7 @@ def mock_broker(topics: Mapping[str, int] | None = None, brokers: int = 1) -> It
         text=True,
         cwd=Path(__file__).parent.parent,
     )
+
     assert process.stdout is not None
     broker = MockBroker("mock", json.loads(process.stdout.readline())["bootstrap"], {0: process})
     try:

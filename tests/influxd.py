@@ -64,6 +64,7 @@ class Influxd:
                 stdout=log,
                 stderr=log,
             )
+
         deadline = time.monotonic() + _READY_S
         while True:
             assert self._process.poll() is None, (self._folder / "influxd.log").read_text()[-2000:]
@@ -105,6 +106,7 @@ class Influxd:
                 text = answer.read().decode()
         except HTTPError as fault:
             raise AssertionError(f"{query}: {fault.read().decode()}") from fault
+
         rows = []
         for block in text.replace("\r\n", "\n").strip("\n").split("\n\n"):  # tables of other columns are blocks apart
             plain = [line for line in block.split("\n") if line and not line.startswith("#")]

@@ -61,6 +61,7 @@ def victoria_metrics(directory: Path) -> Iterator[VictoriaMetrics]:
             pytest.fail(reason)
         pytest.skip(reason)
     address = f"127.0.0.1:{free_port()}"
+
     options = (f"-httpListenAddr={address}", f"-storageDataPath={directory}", "-retentionPeriod=100y")
     process = subprocess.Popen(
         [binary, *options, "-search.latencyOffset=0s", "-loggerLevel=ERROR"],
@@ -68,6 +69,7 @@ def victoria_metrics(directory: Path) -> Iterator[VictoriaMetrics]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+
     try:
         database = VictoriaMetrics(f"http://{address}")
         _wait_until_healthy(database, process)

@@ -87,12 +87,15 @@ def run(scenario: Scenario, seed: int, duration_s: float, folder: Path) -> dict[
     with open_broker(scenario, folder) as broker:
         for topic in (TOPIC, ALERTS, SCORES):
             make_topic(broker, topic, plant.PARTITIONS)
+
         models = Models(open_blobs(str(folder / "store")), lambda notice: print(f"  {notice}", file=sys.stderr))
         versions = [models.put(*model.pack(), plant.ORIGIN + at) for at, model in enumerate(plant.models())]
         models.set_current(versions[0])
+
         places = {"kafka.bootstrap_servers": broker.bootstrap, "store.url": str(folder / "store")}
         settings = {**_SETTINGS, **scenario.settings, **places}
         workers = make_workers(folder, settings, [scenario.member(number) for number in range(scenario.workers)])
+
         draw = random.Random(seed)
         chaos = Chaos(draw, workers, broker, scenario.session_s, lambda: models.set_current(versions[1]))
         try:
@@ -156,19 +159,24 @@ def _judge(scenario: Scenario, chaos: Chaos, broker: Broker, folder: Path, versi
     readings: dict[int, list[Message]] = defaultdict(list)
     for message in read_topic(broker.bootstrap, TOPIC):
         readings[message.partition.number].append(message)
+
     found_alerts = [_found(message) for message in read_topic(broker.bootstrap, ALERTS)]
     found_scores = [_found(message) for message in read_topic(broker.bootstrap, SCORES)]
+
     adopted, back = adoption_offsets(readings, found_scores, versions[1])
     detectors = [Detector(replace(model, version=name)) for model, name in zip(plant.models(), versions, strict=True)]
     _keep(folder / "published.jsonl", [*found_alerts, *found_scores])
     alerts, scores = reference(settings, readings, (detectors[0], detectors[1]), adopted)
+
     tenures = [tenure for worker in chaos.workers for tenure in worker.tenures()]
     of_alerts = difference(alerts, _by_key(found_alerts, alert_key), tenures)
     of_scores = difference(scores, _by_key(found_scores, score_key), tenures)
+
     machines = {asset: number % plant.PARTITIONS for number, asset in enumerate(plant.ASSETS)}
     times = recovery(
         [(machines[score_key(found.value)[0]], found.timestamp) for found in found_scores], tenures, chaos.kills
     )
+
     for example in (*of_alerts.examples, *of_scores.examples):
         print(f"  {example}", file=sys.stderr)
     return {
@@ -224,6 +232,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen = [each for each in SCENARIOS if (each.name in given.only if given.only else each.quick or not given.quick)]
     seconds = given.seconds or (SHORT_S if given.quick else LONG_S)
     torch.set_num_threads(1)
+
     rows = []
     print(_line(COLUMNS), flush=True)
     for scenario in chosen:
@@ -240,6 +249,7 @@ def main(arguments: Sequence[str]) -> int:
                 shutil.rmtree(folder)
         print(_line([row[name] for name in COLUMNS]), "  BROKEN" * broken(row), flush=True)
         print(f"{'':>15}{ {name: row[name] for name in row if name not in COLUMNS} }", file=sys.stderr, flush=True)
+
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(rows, indent=2) + "\n")
     return int(any(broken(row) for row in rows))

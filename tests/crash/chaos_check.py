@@ -86,6 +86,7 @@ def adoption_offsets(
         for message in messages:
             body = msgspec.json.decode(message.value or b"")
             where[body["asset"], body["timestamp"]] = number, message.offset
+
     places: list[tuple[int, int, bool]] = []
     for found in scores:
         body = msgspec.json.decode(found.value)
@@ -111,11 +112,13 @@ def reference(
         pipeline = make_pipeline(settings, Partition(settings.source.topics[0], number))
         pipeline.use(models[0])
         newest: dict[str, Key] = {}  # record of each alert that is open
+
         cuts = [*range(0, at, _BATCH), *range(at, len(messages), _BATCH), len(messages)]
         for begin, end in pairwise(cuts):
             if begin == adopted.get(number):
                 pipeline.adopt(models[1])
             outputs = pipeline.process(messages[begin:end], _LATER, lambda _: None)
+
             for record in score_records(
                 settings.outputs.scores,
                 outputs,
@@ -127,6 +130,8 @@ def reference(
             ):
                 assert record.value is not None
                 scores.values[score_key(record.value)] = record.value
+
+            # A record may be repeated up to the offset of the alert's next record.
             for alert in outputs.alerts:
                 key = alert.id, alert.sequence
                 alerts.values[key] = alert_record(settings.outputs.alerts, alert).value or b""
@@ -135,6 +140,7 @@ def reference(
                 newest[alert.id] = key
                 if alert.state == "resolved":
                     alerts.place[newest.pop(alert.id)] = number, alert.position
+
         for key in newest.values():
             alerts.place[key] = number, len(messages)
     return alerts, scores
@@ -143,6 +149,7 @@ def reference(
 def difference(expected: Expected, found: Mapping[Key, Sequence[Found]], tenures: Sequence[Tenure]) -> Difference:
     """Compare the records found with those expected."""
     missing = [key for key in expected.values if key not in found]
+
     unexpected = [key for key in found if key not in expected.values]
     wrong = [
         key
@@ -154,6 +161,7 @@ def difference(expected: Expected, found: Mapping[Key, Sequence[Found]], tenures
         for key in expected.place
         if (over := len(found.get(key, ())) - _allowed(key, expected, found, tenures)) > 0
     }
+
     examples = [f"missing {key}" for key in missing[:3]]
     examples += [f"unexpected {key}: {found[key][0].value!r}" for key in unexpected[:3]]
     examples += [f"wrong {key}: {_unlike(expected.values[key], found[key])}" for key in wrong[:3]]

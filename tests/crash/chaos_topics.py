@@ -29,6 +29,7 @@ def feeding(bootstrap: str, topic: str, readings: Sequence[Reading], duration_s:
 
 def _feed(bootstrap: str, topic: str, readings: Sequence[Reading], duration_s: float, failures: list[str]) -> None:
     producer = Producer({"bootstrap.servers": bootstrap, **FAST, "enable.idempotence": True, "log_level": 0})
+
     begin, sent = time.monotonic(), 0
     while sent < len(readings):
         due = min(len(readings), int((time.monotonic() - begin) / duration_s * len(readings)) + 1)
@@ -40,6 +41,7 @@ def _feed(bootstrap: str, topic: str, readings: Sequence[Reading], duration_s: f
                 reading.partition,
                 on_delivery=lambda error, _: failures.append(str(error)) if error is not None else None,
             )
+
         sent = due
         producer.poll(_ROUND_S)
     if left := producer.flush(_PATIENCE_S):

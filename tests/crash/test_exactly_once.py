@@ -54,11 +54,13 @@ def test_a_worker_that_was_replaced_publishes_nothing(tmp_path: Path) -> None:
             asleep = time.monotonic()
             successor.start()
             until(successor.ready)
+
             before = progress(broker)
             until(lambda: progress(broker) > before and time.monotonic() > asleep + SESSION_S)
             sleeper.thaw()
             process = sleeper._opened()
             until(lambda: process.poll() is not None)
+
         assert process.poll() == AGAIN
         assert not [line for line in lines(sleeper._file) if line.get("committed") and line["event"] != TAKEN]
         until(lambda: progress(broker) == STEPS * len(plant.ASSETS))

@@ -47,11 +47,13 @@ def test_a_trainer_killed_at_work_makes_the_model_after_all(tmp_path: Path) -> N
             "recorder.org": server.org,
             "recorder.bucket": server.bucket,
         }
+
         members = [SHARED.member(number) for number in range(len(ROLES))]
         workers = make_workers(tmp_path, {**chaos._SETTINGS, **LEARNING, **places}, members)
         for number in range(len(ROLES)):
             config = tmp_path / f"worker-{number}.toml"
             config.write_text(config.read_text().replace('\ntoken = ""', f'\ntoken = "{server.token}"'))
+
         try:
             for worker, role in zip(workers, ROLES, strict=True):
                 worker.role = role
@@ -59,6 +61,7 @@ def test_a_trainer_killed_at_work_makes_the_model_after_all(tmp_path: Path) -> N
             trainer = workers[ROLES.index("train")]
             with feeding(broker.bootstrap, TOPIC, readings[:split], 5.0):
                 until(lambda: trainer.told("training started"))
+
             trainer.kill()
             models = Models(open_blobs(str(tmp_path / "store")), lambda _: None)
             assert models.current() is None
@@ -66,6 +69,7 @@ def test_a_trainer_killed_at_work_makes_the_model_after_all(tmp_path: Path) -> N
             until(lambda: all(worker.told("model adopted") for worker in workers[:2]))
             with feeding(broker.bootstrap, TOPIC, readings[split:], 5.0):
                 pass
+
             scored = f"{models.current()}".encode()
             until(lambda: set(assets(broker.bootstrap)) == set(plant.ASSETS))
             assert all(scored in (message.value or b"") for message in read_topic(broker.bootstrap, SCORES))
