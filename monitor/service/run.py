@@ -153,12 +153,11 @@ def run_service(
 ) -> int:
     """Run until a signal arrives or the source ends. Return the exit code.
 
-    `load` returns the present settings, on SIGHUP and when `file` changes. A pipe, which can be read only once, is not
-    compared.
+    `load` returns the present settings, on SIGHUP and when `file` changes.
     """
     stop = threading.Event()
     service = Service(settings, role=role)
-    read_file = partial(content, file) if file is not None and file.is_file() else None
+    read_file = None if file is None else partial(content, file)
     reloader = Reloader(settings, load, service.metrics, log, read_file)
     grace_s = settings.delivery.revoke_timeout_s + GRACE_S
 

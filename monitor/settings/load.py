@@ -116,14 +116,22 @@ def read_secret(path: str) -> SecretStr:
     return SecretStr(text)
 
 
+class _File(TomlConfigSettingsSource):
+    """The settings in a file. Raises OSError if it is missing."""
+
+    def _read_files(self, files: Any, *_: Any, **__: Any) -> Tree:
+        """Return the content of the only file. The library would take one that has just vanished for an empty one."""
+        return self._read_file(files)
+
+
 def _read_file(path: Path, problems: _Problems) -> Tree | None:
     """Return the settings in the file; None if it cannot be read."""
     try:
-        # The library takes anything but a regular file for an empty one.
+        # A pipe can be read only once, and a reload reads the file again.
         if path.stat() and not path.is_file():
             problems.add(f"{path}: cannot be read (not a regular file)")
             return None
-        return TomlConfigSettingsSource(Sections, path)()
+        return _File(Sections, path)()
     except OSError as error:
         problems.add(f"{path}: cannot be read ({error.strerror})")
     except UnicodeDecodeError as error:

@@ -154,6 +154,20 @@ def test_a_file_that_cannot_be_read_is_a_mistake(content: bytes | str | None, sa
     assert said in problems[0]
 
 
+def test_a_file_that_vanishes_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that disappears just before it is read is a mistake, not an empty configuration."""
+    path, is_file = write(tmp_path, 'name = "line-3"\n'), Path.is_file
+
+    def vanish(self: Path) -> bool:
+        found = is_file(self)
+        self.unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(Path, "is_file", vanish)
+    (problem,) = mistakes(path)
+    assert problem == f"{path}: cannot be read (No such file or directory)"
+
+
 @pytest.mark.parametrize("content", ["windows = 3", 'windows = "x"', "windows = [1]", "[[windows]]\nlength = 3"])
 def test_a_section_must_be_a_table(content: str, tmp_path: Path) -> None:
     """A section that is no table is refused, and its value is not shown."""
