@@ -89,7 +89,7 @@ class Row:
 
 
 def row_of(runs: Sequence[Run], faults: Sequence[Label], begin: int, end: int, grace_ms: int) -> Row:
-    """Judge the three streams of a group; the day is [begin, end) ms UTC."""
+    """Evaluate the three streams of a group; the day is [begin, end) ms UTC."""
     healthy, faulty, lasting = runs
     own = [fault for fault in faults if fault.asset in faulty.assets]
     rows = match(faulty.alerts, own, grace_ms).rows

@@ -163,7 +163,7 @@ def page(figures: Mapping[str, Any]) -> str:
     parts = (
         ("Targets", targets(figures)),
         ("Throughput", throughput(figures["runs"])),
-        ("Side by side", beside(figures["beside"], figures["others"], figures["floors"])),
+        ("Comparison", beside(figures["beside"], figures["others"], figures["floors"])),
         ("Cost per stage and growth", growth(figures["growth"])),
         ("Latency of alerts", latency(figures["latency"])),
         ("Two workers", scale_out(figures["one"], figures["two"])),
