@@ -64,7 +64,9 @@ def _grid(base: Settings, figures: Survey) -> dict[str, Chosen]:
     steps = math.ceil(figures.late_ms / figures.step_ms)
     chosen["windows.lateness_s"] = Chosen(lateness, behind)
     if figures.late_ms / 1000 > lateness:
-        lateness = steps * figures.step_ms / 1000
+        # In whole steps, unless only the rounding exceeds the setting's limit of a day.
+        longest = max(float(about(fields()["windows.lateness_s"])["high"]), figures.late_ms / 1000)
+        lateness = min(steps * figures.step_ms / 1000, longest)
         chosen["windows.lateness_s"] = Chosen(lateness, behind)
     elif idle * step < lateness and base.windows.lateness_s == fields()["windows.lateness_s"].default:
         lateness = max(2, steps) * figures.step_ms / 1000

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
@@ -359,6 +359,7 @@ def test_sparse_windows_are_scored(figures: Survey) -> None:
     assets=st.integers(1, 65_536),
     observed=st.floats(0.001, 1),
 )
+@example(step_ms=14_400_001, late_ms=72_000_006, channels=1, assets=1, observed=1.0)  # six steps exceed a day
 def test_whatever_is_found_loads(step_ms: int, late_ms: int, channels: int, assets: int, observed: float) -> None:
     """Any step, lateness, number of channels and assets and any sparseness give a configuration without a mistake."""
     names = tuple(f"a{n}" for n in range(assets))

@@ -200,7 +200,7 @@ def _check_names(names: Sequence[str], originals: Sequence[str]) -> None:
 def _glance(line: bytes, layout: _Layout) -> tuple[int | None, bool]:
     """Return the time of a row in ms UTC, and whether no channel was measured.
 
-    The time is None for a malformed row, which the decoder will reject.
+    The time is None if the row has another number of cells or no readable time; the decoder will reject it.
     """
     try:
         found = cells(line.decode(), layout.delimiter)

@@ -81,7 +81,7 @@ def _cuts(before: Index, after: Index) -> list[int]:
 
 
 class StepCounts:
-    """StepCounts along new steps, (T, C) each, that continue the columns `held` (A, C) of each asset."""
+    """Counts along new steps, (T, C) each, that continue the columns `held` (A, C) of each asset."""
 
     def __init__(self, steps: NewSteps, held: Columns) -> None:
         self._steps = steps
