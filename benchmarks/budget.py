@@ -196,7 +196,7 @@ def main() -> None:
         begin = time.process_time()
         held += run(fleet, BUDGETS)
         seconds = time.process_time() - begin
-        print(f"{fleet.name}: {len(fleet.assets)} assets, {seconds:.1f} s of the processor", file=sys.stderr)
+        print(f"{fleet.name}: {len(fleet.assets)} assets, {seconds:.1f} s of processor time", file=sys.stderr)
         constant += run(fleet, CONSTANTS)
 
     print(table(held), table(constant), sep="\n\n")

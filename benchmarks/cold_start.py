@@ -289,7 +289,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--hours", type=float, default=24.0)
     parser.add_argument("--apart", default="0,1")
-    parser.add_argument("--groups", default=";".join(GROUPS), help="of those above, joined by semicolons")
+    parser.add_argument("--groups", default=";".join(GROUPS), help="groups to run, separated by semicolons")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
 

@@ -200,7 +200,7 @@ def main() -> None:
     parser.add_argument("--assets", type=int, default=1250)
     parser.add_argument("--channels", type=int, default=8)
     parser.add_argument("--kind", choices=["json_wide", "json_long"], default="json_wide")
-    parser.add_argument("--steps", type=int, default=1, help="of each asset in a batch")
+    parser.add_argument("--steps", type=int, default=1, help="steps of each asset in a batch")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
