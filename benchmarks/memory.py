@@ -167,7 +167,9 @@ def main() -> None:
     parser.add_argument("--scores", type=int)
     parser.add_argument("--kind", choices=("ring", "histogram"), default="ring")
     parser.add_argument("--soak", type=float, metavar="MINUTES")
-    parser.add_argument("--rate", type=float, default=1000, help="messages/s of the soak; one core reaches about 10 000")
+    parser.add_argument(
+        "--rate", type=float, default=1000, help="messages/s of the soak; one core reaches about 10 000"
+    )
     parser.add_argument("--one", choices=("ring", "histogram", "history"), help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
