@@ -67,7 +67,7 @@ def measure(readings: int, assets: int, kind: str) -> dict[str, object]:
             "whole process, s": round(whole, 1),
             "readings/s without training": round(int(found[1]) / (replayed - training)),
             "report, MB": round((folder / "report.html").stat().st_size / 1e6, 2),
-            "said": done.stdout.splitlines()[0],
+            "output": done.stdout.splitlines()[0],
         }
 
 

@@ -70,7 +70,7 @@ CONSTANTS += [Case(f"margin {MARGIN:g}, {longer} x the delay", 0, 1.0, longer) f
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Result:
     """Result of one case."""
 
     fleet: str
@@ -116,18 +116,18 @@ def settings_for(step_s: float, budget: float, longer: int = 1) -> Settings:
     return load_settings(None, {}, given)
 
 
-def run(fleet: Fleet, cases: Sequence[Case]) -> list[Held]:
+def run(fleet: Fleet, cases: Sequence[Case]) -> list[Result]:
     """Run each case over the same windows. Limits before the budget are the same for all and computed once."""
     stages = [make_pipeline(settings_for(fleet.step_s, case.budget, case.longer), PARTITION) for case in cases]
     alerts: list[list[Alert]] = [[] for _ in cases]
     names = [f"asset-{number:03d}" for number in range(len(fleet.assets))]
     for windows, scores, given in _pieces(fleet):
-        for case, stage, told in zip(cases, stages, alerts, strict=True):
+        for case, stage, records in zip(cases, stages, alerts, strict=True):
             limit = given.threshold * np.float32(case.share)
             limits = ThresholdBatch(limit, scores.score > limit, given.warm)
-            held = stage.budget.update(windows.assets, windows.ends, scores.score, limits)
-            told.extend(stage.alerting.update(windows, scores, held, names, "", lambda _: ()))
-    return [_judge(fleet, case, told) for case, told in zip(cases, alerts, strict=True)]
+            limited = stage.budget.update(windows.assets, windows.ends, scores.score, limits)
+            records.extend(stage.alerting.update(windows, scores, limited, names, "", lambda _: ()))
+    return [_judge(fleet, case, records) for case, records in zip(cases, alerts, strict=True)]
 
 
 def _pieces(fleet: Fleet) -> Iterator[tuple[WindowBatch, ScoreBatch, ThresholdBatch]]:
@@ -154,7 +154,7 @@ def _limits(asset: Scores, step_s: float) -> tuple[Floats, Bools]:
     return given.threshold, given.warm
 
 
-def _judge(fleet: Fleet, case: Case, alerts: Sequence[Alert]) -> Held:
+def _judge(fleet: Fleet, case: Case, alerts: Sequence[Alert]) -> Result:
     """Count all alarms and false alarms."""
     spans: dict[str, list[int]] = {}
     for alert in alerts:  # the last record of an alert has its end, if it ended
@@ -163,16 +163,16 @@ def _judge(fleet: Fleet, case: Case, alerts: Sequence[Alert]) -> Held:
     false = 0
     for number, begin, end in spans.values():
         false += not fleet.assets[number].label[max(0, begin - GRACE) : end + 1].any()
-    return Held(fleet.name, fleet.days, case.name, case.budget, false, len(spans))
+    return Result(fleet.name, fleet.days, case.name, case.budget, false, len(spans))
 
 
-def table(found: Sequence[Held]) -> str:
+def table(found: Sequence[Result]) -> str:
     """Format false alarms per asset-day of each fleet and case, as multiples of the budget, with the alarm counts."""
     rows = [(name, list(group)) for name, group in groupby(found, key=attrgetter("fleet"))]
     lines = ["| fleet | asset-days | " + " | ".join(one.case for one in rows[0][1]) + " |"]
     lines.append("|---|---:|" + "---|" * len(rows[0][1]))
-    for name, held in rows:
-        lines.append(f"| {name} | {held[0].days:.1f} | " + " | ".join(map(str, held)) + " |")
+    for name, results in rows:
+        lines.append(f"| {name} | {results[0].days:.1f} | " + " | ".join(map(str, results)) + " |")
     return "\n".join(lines)
 
 
@@ -191,17 +191,17 @@ def main() -> None:
     plant(arguments.scores, settings, arguments.pumps, arguments.steps)
 
     # Budgets first, then constant margins for comparison.
-    held, constant = list[Held](), list[Held]()
+    budgets, constant = list[Result](), list[Result]()
     for fleet in fleets(arguments.scores):
         begin = time.process_time()
-        held += run(fleet, BUDGETS)
+        budgets += run(fleet, BUDGETS)
         seconds = time.process_time() - begin
         print(f"{fleet.name}: {len(fleet.assets)} assets, {seconds:.1f} s of processor time", file=sys.stderr)
         constant += run(fleet, CONSTANTS)
 
-    print(table(held), table(constant), sep="\n\n")
+    print(table(budgets), table(constant), sep="\n\n")
     if arguments.json:
-        arguments.json.write_text(json.dumps([asdict(one) for one in held + constant], indent=1) + "\n")
+        arguments.json.write_text(json.dumps([asdict(one) for one in budgets + constant], indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -91,8 +91,8 @@ def main() -> None:
     torch.set_num_threads(1)
     total: dict[str, list[bool]] = defaultdict(list)
     for seed in map(int, arguments.seeds.split(",")):
-        named, said = judge(seed, arguments.rounds)
-        print(said)
+        named, summary = judge(seed, arguments.rounds)
+        print(summary)
         for name, each in named.items():
             total[name] += each
     for name, each in total.items():

@@ -42,7 +42,7 @@ DELAY, CHECKPOINT = "monitor_alert_delay_seconds", "monitor_checkpoint_seconds"
 Samples = Mapping[str, float]  # of /metrics, by name and labels
 
 
-class Look(NamedTuple):
+class Sample(NamedTuple):
     """State of the recorder at one moment."""
 
     at: float  # monotonic seconds
@@ -54,7 +54,7 @@ class Watch:
     """Reads /metrics of a daemon ten times a second, in a thread, and on request."""
 
     def __init__(self, port: int) -> None:
-        self.looks: list[Look] = []
+        self.history: list[Sample] = []
         self._port = port
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._go_on, daemon=True)
@@ -83,7 +83,7 @@ class Watch:
             now = self.samples()
             if "monitor_recorder_lag_messages" in now:
                 blocked = now["monitor_recorder_blocked"] == 1
-                self.looks.append(Look(time.monotonic(), now["monitor_recorder_lag_messages"], blocked))
+                self.history.append(Sample(time.monotonic(), now["monitor_recorder_lag_messages"], blocked))
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,22 +170,22 @@ def live(case: Case, feed: Feed, watch: Watch, broker: Broker, database: InfluxS
     with feed.steadily(case.speed):
         feed.wait_for(case.turn)
         middle = settled(watch)
-        published, shown, turned = records(broker), watch.looks[-1], time.monotonic()
+        published, shown, turned = records(broker), watch.history[-1], time.monotonic()
         if case.down:
             database.up()
         feed.wait_for_end()
 
     until(lambda: watch.count("monitor_messages_total") >= feed.sent, "all messages")
     end = settled(watch)
-    until(lambda: watch.looks[-1].lag == 0 and not watch.looks[-1].blocked, "the recorder at the end")
+    until(lambda: watch.history[-1].lag == 0 and not watch.history[-1].blocked, "the recorder at the end")
 
-    later = [look for look in watch.looks if look.at > turned and not look.blocked]
+    later = [sample for sample in watch.history if sample.at > turned and not sample.blocked]
     return {
         "before": costs(begin, middle),
         "after": costs(middle, end),
         "at_turn": {"records_published": published, "recorder_lag": round(shown.lag), "blocked": shown.blocked},
         "recorder_writes_after_s": round(later[0].at - turned, 1),
-        "recorder_lag_0_after_s": round(next(look.at for look in later if look.lag == 0) - turned, 1),
+        "recorder_lag_0_after_s": round(next(sample.at for sample in later if sample.lag == 0) - turned, 1),
     }
 
 

@@ -222,9 +222,9 @@ class Daemon:
         """Wait until the group has committed the current end of these topics; the lag metric may be 0 too early."""
         reader = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "reader", "log_level": 0})
         parts = [Partition(topic, number) for topic in topics for number in range(partitions)]
-        held = {part: reader.get_watermark_offsets(TopicPartition(*part), timeout=10)[1] for part in parts}
+        end = {part: reader.get_watermark_offsets(TopicPartition(*part), timeout=10)[1] for part in parts}
         reader.close()
-        wait(broker, group, held, self.alive)
+        wait(broker, group, end, self.alive)
 
     def alive(self) -> None:
         """Raise AssertionError with the end of the log if the process has ended."""

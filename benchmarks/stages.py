@@ -116,7 +116,7 @@ def messages(kind: str, names: Sequence[str], channels: Sequence[str], rows: Dou
                 offset += 1
 
 
-def held(settings: Settings, model: Model, assets: int) -> PartitionState:
+def full_partition(settings: Settings, model: Model, assets: int) -> PartitionState:
     """Return a partition with full score rings."""
     pipeline = make_pipeline(settings, PARTITION)
     pipeline.use(Detector(model))
@@ -155,7 +155,7 @@ def measure(assets: int, channels: int, kind: str, per_batch: int, rounds: int) 
     names, labels, rows = readings(assets, channels, max(steps, LEARNED))
     model = make_model(settings, names, labels, rows)
 
-    part = held(settings, model, assets)
+    part = full_partition(settings, model, assets)
     stream = list(messages(kind, names, labels, rows[:, :steps]))
     topics = Topics("alerts", "scores", "dead", 1, settings.windows.step_ms)
     observer = replace(make_observer(settings), wall_ms=lambda: 0)

@@ -44,7 +44,7 @@ class Plan:
     windows: int  # of a run, at least five steps of every asset
     fleets: tuple[int, ...]  # assets, each with every kind of message; the others are compared on the first
     growth: tuple[int, ...]  # smaller fleets
-    beside: int  # windows for each engine, at least three of its batches, because the first is not timed
+    engine_windows: int  # windows for each engine, at least three of its batches, because the first is not timed
     floor_s: float  # of forward passes per batch size
     latency_steps: int
     most_live: int  # assets, for the latency
@@ -65,7 +65,12 @@ def measure(plan: Plan, python: str) -> dict[str, Any]:
     trained = [train(assets, dict(plan.recipe)) for assets in plan.training]
     base = trained[0].model
     assert base is not None, trained[0].figures["failed"]
-    figures: dict[str, Any] = {"training": [each.figures for each in trained], "beside": [], "others": [], "floors": []}
+    figures: dict[str, Any] = {
+        "training": [each.figures for each in trained],
+        "compared": [],
+        "others": [],
+        "floors": [],
+    }
 
     fleets = [plan.fleet(assets, kind) for assets in plan.fleets for kind in plan.kinds]
     runs = [run for fleet in fleets for run in both(plan, fleet, base, python, figures)]
@@ -86,22 +91,22 @@ def measure(plan: Plan, python: str) -> dict[str, Any]:
 def both(plan: Plan, fleet: Fleet, base: Model, python: str, figures: dict[str, Any]) -> list[Run]:
     """Run a fleet over both brokers. For the first fleet, run all others on the same messages, too."""
     with real_broker(plan.broker) as broker:
-        runs = [said(product.over_kafka(broker, fleet, base))]
+        runs = [reported(product.over_kafka(broker, fleet, base))]
         if fleet.assets == plan.fleets[0] and fleet.kind != "influx_line":
-            figures["beside"] += runs
+            figures["compared"] += runs
             others = engines.ENGINES if fleet.kind == "json_wide" else ()
-            figures["others"] += engines.side_by_side(Race(broker, fleet, base, plan.beside, python), others)
+            figures["others"] += engines.side_by_side(Race(broker, fleet, base, plan.engine_windows, python), others)
             figures["floors"].append(floor(broker, fleet, base, plan.floor_s))
-    return [*runs, said(product.over_memory(fleet, base))]
+    return [*runs, reported(product.over_memory(fleet, base))]
 
 
 def alone(plan: Plan, fleet: Fleet, base: Model, workers: int = 1, *, scores: bool = True) -> Run:
     """Run a fleet over its own broker."""
     with real_broker(plan.broker) as broker:
-        return said(product.over_kafka(broker, fleet, base, workers, scores=scores))
+        return reported(product.over_kafka(broker, fleet, base, workers, scores=scores))
 
 
-def said(run: Run) -> Run:
+def reported(run: Run) -> Run:
     """Print the progress."""
     about = f"{run.broker} {run.kind}, {run.assets} assets, {run.workers} workers"
     print(f"{about}: {run.readings:,.0f} readings/s per core", file=sys.stderr, flush=True)

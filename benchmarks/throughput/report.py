@@ -63,7 +63,7 @@ def growth(runs: Sequence[Run]) -> str:
     return table(head, rows)
 
 
-def beside(product: Sequence[Run], others: Sequence[Row], floors: Sequence[Row]) -> str:
+def comparison(product: Sequence[Run], others: Sequence[Row], floors: Sequence[Row]) -> str:
     """Format the rates of the others relative to the product's, on the same messages."""
     rows = []
     for run in product:
@@ -111,7 +111,7 @@ def asset_kb(small: Run, large: Run) -> float:
 def targets(figures: Mapping[str, Any]) -> str:
     """Format each target with the measured value and whether it is met."""
     large: Mapping[str, Run] = {run.kind: run for run in figures["runs"] if run.broker != "memory" and run.scores}
-    by_kind = {run.kind: run for run in figures["beside"]}
+    by_kind = {run.kind: run for run in figures["compared"]}
     rows: list[tuple[str, str, float, bool]] = []
 
     def least(name: str, wanted: float, found: float) -> None:
@@ -163,7 +163,7 @@ def page(figures: Mapping[str, Any]) -> str:
     parts = (
         ("Targets", targets(figures)),
         ("Throughput", throughput(figures["runs"])),
-        ("Comparison", beside(figures["beside"], figures["others"], figures["floors"])),
+        ("Comparison", comparison(figures["compared"], figures["others"], figures["floors"])),
         ("Cost per stage and growth", growth(figures["growth"])),
         ("Latency of alerts", latency(figures["latency"])),
         ("Two workers", scale_out(figures["one"], figures["two"])),

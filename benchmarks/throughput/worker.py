@@ -79,7 +79,7 @@ class Worker:
                     return
             except (URLError, ConnectionError):  # not listening yet
                 pass
-            assert time.monotonic() - begin < PATIENCE_S, f"no {partitions} partitions: {self.said()}"
+            assert time.monotonic() - begin < PATIENCE_S, f"no {partitions} partitions: {self.end_of_log()}"
             time.sleep(LOOK_S)
 
     def mark(self) -> Mark:
@@ -94,9 +94,9 @@ class Worker:
     def alive(self) -> None:
         """Raise AssertionError with the end of the log if the worker has ended."""
         assert self._process is not None
-        assert self._process.poll() is None, self.said()
+        assert self._process.poll() is None, self.end_of_log()
 
-    def said(self) -> str:
+    def end_of_log(self) -> str:
         return self._log.read_text()[-3000:]
 
     def end(self) -> tuple[float, float]:
@@ -106,7 +106,7 @@ class Worker:
         self._process.send_signal(signal.SIGTERM)
         _, status, used = os.wait4(self.pid, 0)
         self._process.returncode = os.waitstatus_to_exitcode(status)
-        assert self._process.returncode == 0, self.said()
+        assert self._process.returncode == 0, self.end_of_log()
         return used.ru_utime + used.ru_stime - before, time.monotonic() - begin
 
     def kill(self) -> None:

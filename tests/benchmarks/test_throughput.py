@@ -138,7 +138,7 @@ def some_figures(rate: float) -> dict[str, Any]:
     runs = [a_run(125, rate, kind=kind) for kind in ("json_long", "json_wide")]
     other = {"kind": "json_wide", "batched": False, "windows_per_core_s": 1000.0}
     return {
-        "runs": runs, "beside": runs, "growth": [a_run(13, rate), a_run(125, rate), a_run(1250, rate, rss_mb=340.0)],
+        "runs": runs, "compared": runs, "growth": [a_run(13, rate), a_run(125, rate), a_run(1250, rate, rss_mb=340.0)],
         "one": runs[1], "two": a_run(125, rate, workers=2),
         "others": [{**other, "name": "naive twin"}, {**other, "name": "An Engine", "version": "1.0"}],
         "floors": [{**other, "batch": 256}], "training": [],
