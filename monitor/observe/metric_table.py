@@ -175,8 +175,8 @@ TABLE = (
     _counter(
         "monitor_store_notices_total",
         "Files of the store that were unusable and were moved to quarantine/.",
-        "The log names them. corrupt: check the disk. newer: a later version of the program ran here. foreign: the "
-        "settings changed. beyond: the topic was recreated or offsets were reset.",
+        "The log names them. corrupt: check the disk. newer: a later version of the program ran here. foreign: "
+        "settings or version changed. beyond: the topic was recreated or offsets were reset.",
         kind=("corrupt", "newer", "foreign", "beyond"),
     ),
     # Brokers and databases.

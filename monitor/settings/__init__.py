@@ -14,6 +14,7 @@ Everything that reads a setting takes a `Settings` or one of its sections as an 
     load        file, environment, flags and secret files
     live        settings that a running process may change
     reference   configs/reference.toml and docs/configuration.md, written from the fields
+    schemas     docs/schemas, written from the published records
 
 Promises: an unknown key, an unknown variable with our prefix, a value out of range and a contradiction are refused, all
 in one error, before anything is started. Each problem is one line with the key and the value. A secret is never shown.

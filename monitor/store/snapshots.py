@@ -29,7 +29,7 @@ class Snapshot:
     offset: int  # next offset to read
     model: str  # version of the model in use, "" = none yet
     state: State
-    settings: str  # fingerprint of the settings that shape the state
+    settings: str  # fingerprint of the settings that shape the state, and of its format
 
 
 class _UnusableError(Exception):
@@ -81,8 +81,8 @@ class Snapshots:
         """Return the newest usable snapshot at or below `at_most` (the committed offset), or None.
 
         The partition's owner calls it when it starts. Unusable files are moved to quarantine/, each with a notice:
-        damaged ones ("corrupt"), and those of a later program ("newer") or of other settings ("foreign"). Snapshots
-        above `at_most` are skipped: see `stale`. Raises StoreUnavailable; that moves nothing to quarantine/.
+        damaged ones ("corrupt"), those of a later program ("newer"), and those with another fingerprint ("foreign").
+        Snapshots above `at_most` are skipped: see `stale`. Raises StoreUnavailable; that moves nothing to quarantine/.
         """
         for offset, name in self._newest_first(partition):
             if offset > at_most:
@@ -144,5 +144,5 @@ def _parse(data: bytes, partition: Partition, offset: int, settings: str) -> Sna
     if place != (partition.topic, str(partition.number), str(offset)):
         raise _UnusableError("corrupt", f"holds {place}, which differs from its name")
     if metadata.get("settings") != settings:
-        raise _UnusableError("foreign", "written under other settings, so its state would not fit")
+        raise _UnusableError("foreign", "written under other settings or by another version; its state would not fit")
     return Snapshot(partition, offset, metadata.get("model", ""), state, settings)
