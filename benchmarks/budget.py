@@ -30,7 +30,7 @@ from benchmarks.budget_scores import SETS, Scores, plant, recordings
 from benchmarks.detection import PARTITION
 from benchmarks.quality import GRACE
 from monitor.core.records import Alert, Bools, Floats, ScoreBatch, ThresholdBatch, WindowBatch
-from monitor.service.stages import make_pipeline
+from monitor.service.pipelines import make_pipeline
 from monitor.settings.load import load as load_settings
 from monitor.settings.tree import Settings
 

@@ -13,7 +13,7 @@ from benchmarks.detection import PARTITION, Task, placed, tasks, windows_of
 from monitor.core.fitting.fit import fit, prepare
 from monitor.core.model.detector import Detector
 from monitor.core.records import Bools, Floats, ReadingBatch, Times
-from monitor.service.stages import make_history, make_pipeline
+from monitor.service.pipelines import make_history, make_pipeline
 from monitor.settings.tree import Settings
 from monitor.simulator.plant import NAMES, Plant, PlantSettings
 

@@ -19,7 +19,7 @@ from monitor.core.fitting.fit import fit
 from monitor.core.model.detector import Detector
 from monitor.core.records import Message, Partition, WindowBatch
 from monitor.evaluation.label import Label
-from monitor.service.stages import make_history, make_pipeline
+from monitor.service.pipelines import make_history, make_pipeline
 from monitor.settings.load import load
 from monitor.simulator.demo import CLEAN, CONFIG
 from monitor.simulator.faults import fault_schedule, faulty_rows

@@ -39,7 +39,7 @@ from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Bools, Message, Partition, WindowBatch
 from monitor.evaluation.label import Label
 from monitor.evaluation.matching import AlertSpan, match
-from monitor.service.stages import make_history, make_pipeline
+from monitor.service.pipelines import make_history, make_pipeline
 from monitor.settings.load import load
 from monitor.settings.tree import Settings
 from monitor.simulator.demo import CLEAN, CONFIG

@@ -45,7 +45,7 @@ from monitor.core.model.model import LEVELS
 from monitor.core.model.scaling import fit_scaling
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, ChannelShare, Floats, Partition, ReadingBatch, ScoreBatch, WindowBatch
-from monitor.service.stages import make_history, make_pipeline
+from monitor.service.pipelines import make_history, make_pipeline
 from monitor.settings.load import load as load_settings
 from monitor.settings.tree import Settings
 

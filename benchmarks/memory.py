@@ -28,7 +28,7 @@ from benchmarks.soak import soak
 from monitor.core.model.model import LEVELS
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Partition, ReadingBatch, WindowBatch
-from monitor.service.stages import make_history, make_pipeline
+from monitor.service.pipelines import make_history, make_pipeline
 from monitor.settings.load import load
 from monitor.settings.tree import Settings
 

@@ -33,7 +33,7 @@ from benchmarks.live import Daemon, Feed, Tail, a_broker, a_model, followed, unt
 from benchmarks.replay import SCORES
 from monitor.core.model.model import LEVELS
 from monitor.core.records import Message, Partition
-from monitor.service.stages import fingerprint, make_pipeline
+from monitor.service.pipelines import fingerprint, make_pipeline
 from monitor.settings.load import load
 from monitor.simulator.plant import Plant, PlantSettings, messages
 from monitor.store.files import open_blobs

@@ -33,7 +33,7 @@ from monitor.core.model.model import Model
 from monitor.core.model.scaling import fit_scaling
 from monitor.core.model.vae import Doubling
 from monitor.core.records import Message, Partition, Record
-from monitor.service.stages import make_history, make_pipeline
+from monitor.service.pipelines import make_history, make_pipeline
 from monitor.service.wiring import make_observer
 from monitor.settings.load import load
 from monitor.settings.tree import Settings

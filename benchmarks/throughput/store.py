@@ -17,7 +17,7 @@ from monitor.core.model.model import LEVELS, Model
 from monitor.core.model.scaling import Scaling
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Floats
-from monitor.service.stages import fingerprint, make_pipeline
+from monitor.service.pipelines import fingerprint, make_pipeline
 from monitor.settings.tree import Settings
 from monitor.store.files import open_blobs
 from monitor.store.models import Models

@@ -22,7 +22,7 @@ from benchmarks.throughput.fleet import LENGTH, PARTITIONS, PATTERNS
 from monitor.core.fitting.corpus import Corpus, join
 from monitor.core.model.model import Model
 from monitor.core.records import Floats, WindowBatch
-from monitor.service.stages import make_history
+from monitor.service.pipelines import make_history
 from monitor.settings.load import load
 from monitor.settings.tree import Settings
 from monitor.simulator.plant import NAMES, Plant, PlantSettings

@@ -29,7 +29,7 @@ from monitor.core.records import Alert, Message, Partition
 from monitor.core.threshold.budget import BudgetForecast
 from monitor.observe.clock import wall_ms
 from monitor.service.offline import Progress, polls
-from monitor.service.stages import make_history, make_pipeline
+from monitor.service.pipelines import make_history, make_pipeline
 from monitor.settings.tree import Settings
 from monitor.worker.dead_letter_limit import DeadLetterLimit
 from monitor.worker.partitions import PartitionState, Phase

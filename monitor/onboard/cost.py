@@ -28,7 +28,7 @@ from monitor.core.publish import score_records
 from monitor.core.records import Message, ReadingBatch, Times
 from monitor.core.threshold.histogram import BYTES
 from monitor.onboard.survey import Survey
-from monitor.service.stages import make_pipeline
+from monitor.service.pipelines import make_pipeline
 from monitor.settings.tree import Settings
 
 RUN_S = 1.0  # of processor time; laps of 0.1 s differ by a tenth

@@ -19,7 +19,7 @@ from monitor.core.records import Message, Partition, by_partition
 from monitor.observe.clock import wall_ms
 from monitor.observe.metrics import Metrics
 from monitor.service.backends import make_blobs, make_models, make_source
-from monitor.service.stages import make_history, make_pipeline
+from monitor.service.pipelines import make_history, make_pipeline
 from monitor.settings.tree import Settings
 from monitor.training.child import train
 from monitor.training.registry import ModelRegistry

@@ -25,7 +25,7 @@ from monitor.service.backends import (
     make_snapshots,
     make_source,
 )
-from monitor.service.stages import fingerprint, make_history, make_pipeline
+from monitor.service.pipelines import fingerprint, make_history, make_pipeline
 from monitor.settings.live import live_settings, with_live
 from monitor.settings.tree import Role, Settings
 from monitor.store.base import Blobs

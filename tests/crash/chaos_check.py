@@ -24,7 +24,7 @@ import msgspec
 from monitor.core.model.detector import Detector
 from monitor.core.publish import alert_record, score_records
 from monitor.core.records import Message, Partition
-from monitor.service.stages import make_pipeline
+from monitor.service.pipelines import make_pipeline
 from monitor.settings.tree import Settings
 from tests.crash.chaos_group import Tenure
 

@@ -12,8 +12,8 @@ import structlog
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.pipeline import LiveSettings, saved_live
 from monitor.observe.metrics import Metrics
+from monitor.service.pipelines import fingerprint
 from monitor.service.reload import Reloader
-from monitor.service.stages import fingerprint
 from monitor.settings.live import ADOPTED, LIVE, changes, live_settings, with_live
 from monitor.settings.load import ConfigurationError, load
 from monitor.settings.sections import fields

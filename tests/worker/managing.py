@@ -7,7 +7,7 @@ import numpy as np
 
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.records import Message, Outputs, State
-from monitor.service.stages import fingerprint
+from monitor.service.pipelines import fingerprint
 from monitor.service.wiring import make_daemon, make_observer
 from monitor.settings.tree import Settings
 from monitor.store.files import LocalBlobs

@@ -13,7 +13,7 @@ from monitor.core.pipeline import Pipeline
 from monitor.core.publish import score_records
 from monitor.core.records import Alert, Message, Outputs
 from monitor.observe.metrics import Metrics
-from monitor.service.stages import make_pipeline
+from monitor.service.pipelines import make_pipeline
 from monitor.settings.tree import Settings
 from monitor.training.trainer import Status
 from monitor.worker.partitions import PartitionState

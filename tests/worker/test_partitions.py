@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from monitor.core.model.detector import Detector
-from monitor.service.stages import STATE_FORMAT
+from monitor.service.pipelines import STATE_FORMAT
 from monitor.store.atomic import Data
 from monitor.store.files import LocalBlobs
 from monitor.store.models import Models
@@ -39,7 +39,7 @@ def test_a_partition_continues_from_its_snapshot(tmp_path: Path, behind: int) ->
 def test_a_snapshot_of_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After an upgrade that changed the format of states, a snapshot is quarantined, and the reason says so."""
     state = process_and_keep(ManagerRig(tmp_path))
-    monkeypatch.setattr("monitor.service.stages.STATE_FORMAT", STATE_FORMAT + 1)
+    monkeypatch.setattr("monitor.service.pipelines.STATE_FORMAT", STATE_FORMAT + 1)
     with structlog.testing.capture_logs() as lines:
         again = ManagerRig(tmp_path).manager.assign(READINGS, state.next, NEVER)
     assert not again.has_snapshot

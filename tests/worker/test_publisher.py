@@ -14,7 +14,7 @@ from monitor.core.model.detector import Detector
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Message, Outputs, Record, Rejected
 from monitor.observe.metrics import Metrics
-from monitor.service.stages import make_pipeline
+from monitor.service.pipelines import make_pipeline
 from monitor.worker.publisher import Publisher, Topics
 from tests.core.machines import STEP, L, model, rows
 from tests.observing import observer

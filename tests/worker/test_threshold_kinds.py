@@ -11,7 +11,7 @@ from monitor.core.model.detector import Detector
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Outputs
 from monitor.core.threshold.histogram import ERROR
-from monitor.service.stages import make_pipeline
+from monitor.service.pipelines import make_pipeline
 from tests.core.machines import model, rows
 from tests.rig import READINGS, put_model, readings, settings
 from tests.worker.managing import NEVER, ManagerRig, committed, process, same

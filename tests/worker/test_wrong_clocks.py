@@ -12,7 +12,7 @@ from monitor.core.model.detector import Detector
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Message
 from monitor.core.sensors.clocks import LEAST
-from monitor.service.stages import make_pipeline
+from monitor.service.pipelines import make_pipeline
 from monitor.settings.tree import Settings
 from tests.core.machines import CHANNELS, STEP, L, model, rows
 from tests.rig import ORIGIN, READINGS, feed, published, put_model, settings, values

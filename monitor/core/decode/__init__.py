@@ -5,10 +5,12 @@ taken whole or rejected whole, and its fate does not depend on its neighbours.
 
     format         the configured layout of a topic, and the lists that a parser fills
     from_json      JSON: one reading per message, all channels of an asset, or Telegraf's JSON
+    from_csv       one row of a CSV file
     from_line      InfluxDB line protocol, the fast way
     line_grammar   the whole grammar of line protocol, for unusual lines and for explaining errors
     times          timestamps in any unit -> milliseconds
 
-To add a format, write a parser (`format.Parser`), name it in `decode.PARSERS` and `format.KINDS`, and add it to the
-settings. Every rejection names the field, the value found and the expected type.
+To add a format: write a parser (`format.Parser`), enter it in `PARSERS` and, where it has rules of its own, in the
+branches on `kind` of `decode.py`; give its asset sources in `ASSET_FROM` of `format.py`; add the kind to
+`FormatSection` in settings/stages.py. Every rejection names the field, the value found and the expected type.
 """

@@ -57,13 +57,13 @@ def decode(messages: Sequence[Message], format: Format, now: int) -> tuple[Readi
 
     The batch names only assets and channels that have a reading in it, in order of first appearance.
     """
-    faults = _screen(messages, format)
-    columns = _columns(PARSERS[format.kind](messages, format, faults), messages, format)
-    _judge(columns, messages, format, now, faults)
+    errors = _screen(messages, format)
+    columns = _columns(PARSERS[format.kind](messages, format, errors), messages, format)
+    _judge(columns, messages, format, now, errors)
 
-    readings = _readings(columns, messages, faults)
-    found = [(messages[row], faults[row]) for row in sorted(faults)]
-    return readings, [Rejected(message, "decode", fault.field, fault.error, fault.reason) for message, fault in found]
+    readings = _readings(columns, messages, errors)
+    found = [(messages[row], errors[row]) for row in sorted(errors)]
+    return readings, [Rejected(message, "decode", error.field, error.error, error.reason) for message, error in found]
 
 
 def collisions(batch: ReadingBatch) -> int:
@@ -82,24 +82,24 @@ def collisions(batch: ReadingBatch) -> int:
 
 def _screen(messages: Sequence[Message], form: Format) -> dict[int, DecodeError]:
     """Return the errors that are known without reading a message, by index."""
-    faults = {}
+    errors = {}
     sizes = np.array([-1 if message.value is None else len(message.value) for message in messages], np.int64)
     for row in np.flatnonzero((sizes < 1) | (sizes > form.max_message_bytes)).tolist():
         size = int(sizes[row])
         if size < 0:
-            faults[row] = DecodeError("Tombstone", "", "found no value (a tombstone), expected a message")
+            errors[row] = DecodeError("Tombstone", "", "found no value (a tombstone), expected a message")
         elif size == 0:
-            faults[row] = DecodeError("Empty", "", "found 0 bytes, expected a message")
+            errors[row] = DecodeError("Empty", "", "found 0 bytes, expected a message")
         else:
-            faults[row] = DecodeError("TooLarge", "", f"found {size} bytes, expected at most {form.max_message_bytes}")
+            errors[row] = DecodeError("TooLarge", "", f"found {size} bytes, expected at most {form.max_message_bytes}")
 
     if form.asset_from == "key":
         for row, message in enumerate(messages):
-            if row not in faults and not message.key:
-                faults[row] = DecodeError("MissingField", "key", "found no key, expected the asset's id")
-            elif row not in faults and not _is_utf8(message.key or b""):
-                faults[row] = DecodeError("NotUtf8", "key", f"found {message.key!r:.60}, expected UTF-8")
-    return faults
+            if row not in errors and not message.key:
+                errors[row] = DecodeError("MissingField", "key", "found no key, expected the asset's id")
+            elif row not in errors and not _is_utf8(message.key or b""):
+                errors[row] = DecodeError("NotUtf8", "key", f"found {message.key!r:.60}, expected UTF-8")
+    return errors
 
 
 def _is_utf8(key: bytes) -> bool:
@@ -129,70 +129,70 @@ def _columns(points: ParsedMessages, messages: Sequence[Message], form: Format) 
 
 
 def _judge(
-    columns: _Columns, messages: Sequence[Message], form: Format, now: int, faults: dict[int, DecodeError]
+    columns: _Columns, messages: Sequence[Message], form: Format, now: int, errors: dict[int, DecodeError]
 ) -> None:
     """Add an error for each message with a value that no reading may have; the first broken rule names it."""
-    _judge_assets(columns, form, faults)
-    _judge_times(columns, messages, form, now, faults)
-    _judge_channels(columns, form, faults)
+    _judge_assets(columns, form, errors)
+    _judge_times(columns, messages, form, now, errors)
+    _judge_channels(columns, form, errors)
 
     # A message needs a reading, and may not have more channels than allowed.
     rows = columns.row[columns.point]  # (N,) ascending
     readings = np.bincount(rows, minlength=len(messages))  # (messages,)
-    for row in set(columns.row[readings[columns.row] == 0].tolist()) - faults.keys():
+    for row in set(columns.row[readings[columns.row] == 0].tolist()) - errors.keys():
         if form.kind == "json_wide":
-            faults[row] = DecodeError(
+            errors[row] = DecodeError(
                 "Empty", place(form.values), "found no value that is not null, expected at least one"
             )
         else:
-            faults[row] = DecodeError("NoNumericField", "fields", "found no number in any field, expected at least one")
+            errors[row] = DecodeError("NoNumericField", "fields", "found no number in any field, expected at least one")
 
-    for row in set(np.flatnonzero(readings > form.max_channels).tolist()) - faults.keys():
+    for row in set(np.flatnonzero(readings > form.max_channels).tolist()) - errors.keys():
         begin, end = np.searchsorted(rows, [row, row + 1])
         different = len(np.unique(columns.channel[begin:end]))
         if different > form.max_channels:
             reason = f"found {different} different channels, expected at most {form.max_channels}"
-            faults[row] = DecodeError("TooManyChannels", "", reason)
+            errors[row] = DecodeError("TooManyChannels", "", reason)
 
 
-def _judge_assets(columns: _Columns, form: Format, faults: dict[int, DecodeError]) -> None:
+def _judge_assets(columns: _Columns, form: Format, errors: dict[int, DecodeError]) -> None:
     bad = _bad_ids(columns.assets)
     where = {"field": form.asset, "tag": f"tags.{form.asset_tag}", "key": "key"}[form.asset_from]
-    for point in _first(bad[columns.asset], columns.row, faults):
+    for point in _first(bad[columns.asset], columns.row, errors):
         name = columns.points.asset[point]
         reason = f"found {shown(name)}, expected {_ID_WORDS}"
         at = where if where == "key" else _at(columns, point, form, where)
-        faults[int(columns.row[point])] = DecodeError("BadId", at, reason)
+        errors[int(columns.row[point])] = DecodeError("BadId", at, reason)
 
 
 def _judge_times(
-    columns: _Columns, messages: Sequence[Message], form: Format, now: int, faults: dict[int, DecodeError]
+    columns: _Columns, messages: Sequence[Message], form: Format, now: int, errors: dict[int, DecodeError]
 ) -> None:
     stamps = np.array([message.timestamp for message in messages], np.int64)
     latest = np.where(stamps > 0, np.minimum(stamps, now), now) + form.max_future_ms  # (messages,)
     where = form.timestamp if form.kind.startswith("json") else "timestamp"
-    for point in _first((columns.time < form.oldest_ms) | (columns.time > latest[columns.row]), columns.row, faults):
+    for point in _first((columns.time < form.oldest_ms) | (columns.time > latest[columns.row]), columns.row, errors):
         row, time, found = int(columns.row[point]), int(columns.time[point]), shown(columns.points.time[point])
         at = _at(columns, point, form, where)
         if time == UNREADABLE:
             expected = "expected an RFC 3339 time with its zone, such as 2024-05-01T12:00:00Z"
-            faults[row] = DecodeError("WrongType", at, f"found {found}, {expected}")
+            errors[row] = DecodeError("WrongType", at, f"found {found}, {expected}")
         elif time < form.oldest_ms:
             reason = f"found {found} ({form.timestamp_unit}), expected at least {form.oldest_ms} ms UTC"
-            faults[row] = DecodeError("TimeTooOld", at, reason)
+            errors[row] = DecodeError("TimeTooOld", at, reason)
         else:
             reason = f"found {found} ({form.timestamp_unit}), expected at most {latest[row]} ms UTC"
-            faults[row] = DecodeError("TimeInFuture", at, reason)
+            errors[row] = DecodeError("TimeInFuture", at, reason)
 
 
-def _judge_channels(columns: _Columns, form: Format, faults: dict[int, DecodeError]) -> None:
+def _judge_channels(columns: _Columns, form: Format, errors: dict[int, DecodeError]) -> None:
     names = list(columns.points.codes)
     bad = _bad_ids(names)
-    for reading in _first(bad[columns.channel], columns.row[columns.point], faults):
+    for reading in _first(bad[columns.channel], columns.row[columns.point], errors):
         name, point = names[columns.channel[reading]], int(columns.point[reading])
         own = {"json_long": form.channel, "json_wide": place(form.values, name), "csv": place(name)}
         reason = f"found {shown(name)}, expected {_ID_WORDS}"
-        faults[int(columns.row[point])] = DecodeError(
+        errors[int(columns.row[point])] = DecodeError(
             "BadId", _at(columns, point, form, own.get(form.kind, "fields")), reason
         )
 
@@ -205,11 +205,11 @@ def _bad_ids(names: list[str]) -> Bools:
     return np.array([ID.fullmatch(name) is None for name in names], np.bool_)
 
 
-def _first(bad: Bools, row: Times, faults: dict[int, DecodeError]) -> list[int]:
+def _first(bad: Bools, row: Times, errors: dict[int, DecodeError]) -> list[int]:
     """Return the first of the places marked `bad` of each message that has no error yet."""
     places = np.flatnonzero(bad)
     _, firsts = np.unique(row[places], return_index=True)
-    return [at for at in places[firsts].tolist() if int(row[at]) not in faults]
+    return [at for at in places[firsts].tolist() if int(row[at]) not in errors]
 
 
 def _at(columns: _Columns, point: int, form: Format, field: str) -> str:
@@ -220,12 +220,12 @@ def _at(columns: _Columns, point: int, form: Format, field: str) -> str:
     return f"line {part}: {field}" if form.kind == "influx_line" else f"metrics[{part}].{field}"
 
 
-def _readings(columns: _Columns, messages: Sequence[Message], faults: dict[int, DecodeError]) -> ReadingBatch:
+def _readings(columns: _Columns, messages: Sequence[Message], errors: dict[int, DecodeError]) -> ReadingBatch:
     """Return the readings of the messages without an error."""
     point, channel, value = columns.point, columns.channel, columns.value
-    if faults:
+    if errors:
         good = np.ones(len(messages), np.bool_)
-        good[list(faults)] = False
+        good[list(errors)] = False
         keep = good[columns.row[point]]
         point, channel, value = point[keep], channel[keep], value[keep]
 

@@ -7,7 +7,7 @@ Each message carries its own header, so it can be read without any other message
 a plain one, as `connectors/files/tables.py` writes it: `@timestamp` names the time column, an empty name marks a column
 that is no channel, and no name holds a quote or a delimiter. The message's key names the asset.
 
-An empty cell means "not measured". A row without a single measurement gives no point, and is no fault either.
+An empty cell means "not measured". A row without a single measurement gives no point, and is no error either.
 
 Decimal commas are not read: `1,5` cannot be told from `1,500`. A row is one line: no line breaks inside quotes.
 """
@@ -34,21 +34,21 @@ class _Header(NamedTuple):
 
 
 class _Refused(Exception):  # noqa: N818 - reads as the state it reports
-    """The message cannot be read; `fault` says why."""
+    """The message cannot be read; `error` says why."""
 
     def __init__(self, error: str, field: str, reason: str) -> None:
         super().__init__(reason)
-        self.fault = DecodeError(error, field, reason)
+        self.error = DecodeError(error, field, reason)
 
 
-def parse_csv(messages: Sequence[Message], form: Format, faults: dict[int, DecodeError]) -> ParsedMessages:  # noqa: ARG001 - a parser's signature
+def parse_csv(messages: Sequence[Message], form: Format, errors: dict[int, DecodeError]) -> ParsedMessages:  # noqa: ARG001 - a parser's signature
     """Parse messages of a header and a row; the key names the asset."""
     points = ParsedMessages()
     headers: dict[bytes, _Header] = {}  # a batch has few: one per file
     codes: dict[bytes, list[int]] = {}
 
     for row, message in enumerate(messages):
-        if row in faults:
+        if row in errors:
             continue
 
         head, _, line = (message.value or b"").partition(b"\n")
@@ -58,7 +58,7 @@ def parse_csv(messages: Sequence[Message], form: Format, faults: dict[int, Decod
                 codes[head] = [points.codes[name] for _, name in headers[head].channels]
             time, values = _row(line, headers[head])
         except _Refused as refused:
-            faults[row] = refused.fault
+            errors[row] = refused.error
             continue
 
         if any(value is not None for value in values):

@@ -36,9 +36,9 @@ _WORDS = {
 }
 
 
-def parse_long(messages: Sequence[Message], form: Format, faults: dict[int, DecodeError]) -> ParsedMessages:
+def parse_long(messages: Sequence[Message], form: Format, errors: dict[int, DecodeError]) -> ParsedMessages:
     """Return the points of `{"asset", "channel", "timestamp", "value"}`, one reading each."""
-    rows, objects = _objects(messages, form, faults)
+    rows, objects = _objects(messages, form, errors)
     codes = Codes()
     return ParsedMessages(
         row=rows,
@@ -52,9 +52,9 @@ def parse_long(messages: Sequence[Message], form: Format, faults: dict[int, Deco
     )
 
 
-def parse_wide(messages: Sequence[Message], form: Format, faults: dict[int, DecodeError]) -> ParsedMessages:
+def parse_wide(messages: Sequence[Message], form: Format, errors: dict[int, DecodeError]) -> ParsedMessages:
     """Return the points of `{"asset", "timestamp", "values": {…}}`; null = not measured."""
-    rows, objects = _objects(messages, form, faults)
+    rows, objects = _objects(messages, form, errors)
     values = [item.values for item in objects]
     codes = Codes()
     return ParsedMessages(
@@ -69,17 +69,17 @@ def parse_wide(messages: Sequence[Message], form: Format, faults: dict[int, Deco
     )
 
 
-def parse_telegraf(messages: Sequence[Message], form: Format, faults: dict[int, DecodeError]) -> ParsedMessages:
+def parse_telegraf(messages: Sequence[Message], form: Format, errors: dict[int, DecodeError]) -> ParsedMessages:
     """Return the points of `{"name", "tags", "fields", "timestamp"}` or `{"metrics": [those]}`.
 
     Texts and booleans are skipped.
     """
-    rows, objects = _objects(messages, form, faults)
+    rows, objects = _objects(messages, form, errors)
     points, metrics = ParsedMessages(), []
     for row, item in zip(rows, objects, strict=True):
         if item.metrics is UNSET:
             if item.name is UNSET or item.fields is UNSET or item.time is UNSET or item.tags is UNSET:
-                faults[row] = _lacking(item)
+                errors[row] = _lacking(item)
                 continue
             points.row.append(row)
             points.part.append(-1)
@@ -89,7 +89,7 @@ def parse_telegraf(messages: Sequence[Message], form: Format, faults: dict[int, 
             points.part += range(len(item.metrics))
             metrics += item.metrics
         else:
-            faults[row] = DecodeError("Empty", "metrics", "found no metric, expected at least one")
+            errors[row] = DecodeError("Empty", "metrics", "found no metric, expected at least one")
 
     by_key = form.asset_from == "key"
     points.asset = [_key(messages[row]) for row in points.row] if by_key else [item.tags.asset for item in metrics]
@@ -111,9 +111,9 @@ def _lacking(item: Any) -> DecodeError:
     return DecodeError("MissingField", name, f"found no field '{name}', expected one")
 
 
-def _objects(messages: Sequence[Message], form: Format, faults: dict[int, DecodeError]) -> tuple[list[int], list[Any]]:
+def _objects(messages: Sequence[Message], form: Format, errors: dict[int, DecodeError]) -> tuple[list[int], list[Any]]:
     """Return indices and Structs of the messages that decode, and add errors for the others."""
-    rows = [row for row in range(len(messages)) if row not in faults]
+    rows = [row for row in range(len(messages)) if row not in errors]
     values = [messages[row].value or b"" for row in rows]
     decode = _decoder(form).decode
     try:
@@ -128,7 +128,7 @@ def _objects(messages: Sequence[Message], form: Format, faults: dict[int, Decode
             objects.append(decode(value))
             good.append(row)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            faults[row] = _explain(value, error, form)
+            errors[row] = _explain(value, error, form)
     return good, objects
 
 
@@ -205,7 +205,7 @@ def _mistyped(value: bytes, text: str, kind: Any) -> DecodeError:
     steps = [name or int(index or -1) for name, index, _ in _STEP.findall(path.removesuffix("`"))]
     try:
         names, found = _walk(value, steps, kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # what follows the first fault may be worse
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # what follows the first error may be worse
         names, found = [], value
 
     if text.startswith("Object missing required field"):

@@ -37,9 +37,9 @@ class _Line(NamedTuple):
     values: Sequence[float | None]
 
 
-def parse_line(messages: Sequence[Message], form: Format, faults: dict[int, DecodeError]) -> ParsedMessages:
+def parse_line(messages: Sequence[Message], form: Format, errors: dict[int, DecodeError]) -> ParsedMessages:
     """Return the points of messages of one or more lines each; texts and booleans are skipped."""
-    rows = [row for row in range(len(messages)) if row not in faults]
+    rows = [row for row in range(len(messages)) if row not in errors]
     reader = _Reader(form, ParsedMessages())
     joined = b"\n".join(messages[row].value or b"" for row in rows)
     tidy = not any(mark in joined for mark in _TIDY)
@@ -47,7 +47,7 @@ def parse_line(messages: Sequence[Message], form: Format, faults: dict[int, Deco
         try:
             _add(reader.points, row, messages[row], reader.read(messages[row], tidy=tidy))
         except Bad as bad:
-            faults[row] = bad.fault
+            errors[row] = bad.error
     return reader.points
 
 

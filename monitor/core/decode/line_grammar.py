@@ -30,9 +30,9 @@ _ESCAPED = re.compile(r"\\([, =])")
 class Bad(Exception):  # noqa: N818 - reads as what it states
     """The message is rejected."""
 
-    def __init__(self, fault: DecodeError) -> None:
-        super().__init__(fault.reason)
-        self.fault = fault
+    def __init__(self, error: DecodeError) -> None:
+        super().__init__(error.reason)
+        self.error = error
 
 
 class Scanner:

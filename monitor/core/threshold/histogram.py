@@ -25,7 +25,7 @@ import numpy.typing as npt
 from monitor.core.arrays import LARGEST, Doubles, Index
 from monitor.core.records import Floats, State, Times
 from monitor.core.state import Column, Columns, Table, unfit
-from monitor.core.threshold.ring import between, ranks
+from monitor.core.threshold.percentile import between, ranks
 
 BLOCKS = 8  # half as many would forget in steps of a quarter; twice as many take 2.6 kB more
 BUCKETS = 160  # of a block: 2.6 kB per asset

@@ -12,6 +12,7 @@ import numpy as np
 from monitor.core.arrays import Doubles, Index, ordinals
 from monitor.core.records import Floats, State, Times
 from monitor.core.state import Column, Columns, Table, unfit
+from monitor.core.threshold.percentile import between, neighbours, ranks
 
 FIRST_COLUMNS = 512  # of a ring; few enough that a small plant stays small
 BLOCK = 64  # rings converted at once: at 10 000 scores 2.5 MB
@@ -88,7 +89,7 @@ class Ring:
         low, _, share = ranks(held, percentile)
         ring = self._columns["ring"]
         each = zip(rows.tolist(), held.tolist(), low.tolist(), (NEAR * before).tolist(), strict=True)
-        pairs = [_neighbours(ring[row, :number], place, least) for row, number, place, least in each]
+        pairs = [neighbours(ring[row, :number], place, least) for row, number, place, least in each]
         below, above = np.array(pairs, np.float64).reshape(-1, 2).T
         return between(below, above, share)
 
@@ -120,31 +121,3 @@ class Ring:
     def _width(self, count: Times) -> int:
         """Return the number of columns that rows which have entered `count` (n,) scores use."""
         return min(int(count.max(initial=0)), self._memory)
-
-
-def ranks(held: Times, percentile: float) -> tuple[Times, Times, Doubles]:
-    """Return the two ranks around the percentile of `held` (n,) scores, and the share of the way; rank 0 is lowest."""
-    position = (held - 1) * (percentile / 100)
-    low = np.floor(position).astype(np.int64)
-    return low, np.minimum(low + 1, held - 1), position - low
-
-
-def between(below: Doubles, above: Doubles, share: Doubles) -> Doubles:
-    """Return the values (n,) at `share` of the way from `below` to `above`."""
-    # The nearer end is the starting point, as in NumPy: the result then never leaves the interval by rounding.
-    nearer: Doubles = np.where(share < 0.5, below + (above - below) * share, above - (above - below) * (1 - share))
-    return nearer
-
-
-def _neighbours(scores: Floats, place: int, least: float) -> tuple[float, float]:
-    """Return the score at `place` of the sorted scores (n,), and the next one, or the last twice.
-
-    Only scores of at least `least` are sorted, if they suffice: few scores of a ring are that near to the base.
-    """
-    top = scores[scores >= least]  # none if `least` is NaN
-    if len(scores) - len(top) > place:
-        top = scores.copy()
-    low = place - (len(scores) - len(top))
-    high = min(low + 1, len(top) - 1)
-    top.partition((low, high))
-    return float(top[low]), float(top[high])
