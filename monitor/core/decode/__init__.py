@@ -7,6 +7,7 @@ taken whole or rejected whole, and its fate does not depend on its neighbours.
     from_json      JSON: one reading per message, all channels of an asset, or Telegraf's JSON
     from_csv       one row of a CSV file
     from_line      InfluxDB line protocol, the fast way
+    from_csv       a row of a CSV file under its header
     line_grammar   the whole grammar of line protocol, for unusual lines and for explaining errors
     times          timestamps in any unit -> milliseconds
 
