@@ -190,6 +190,7 @@ class Daemon:
 
             outputs = state.process(part, self._wall_ms(), self._recorder.stopwatch())
             if state.phase is Phase.STOPPED:  # neither published nor committed: a restart reads the batch again
+                self._log.error("partition stopped", partition=state.partition, reason=state.stopped)
                 return
             state.remember(outputs)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.decode.format import Format
@@ -158,7 +159,7 @@ def test_unknown_channels_are_counted_not_scored(tmp_path: Path) -> None:
 def test_a_poisoned_partition_stops(
     limits: dict[str, float], bad_from: int, bad_every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Too many unreadable messages stop reading and committing; not ready says why, and a corrected worker goes on."""
+    """Too many unreadable messages stop reading and committing; log and /readyz say why, and a correction goes on."""
     monkeypatch.setattr("monitor.worker.dead_letter_limit.SPAN", 100)
     put_model(tmp_path)
     broker = MemoryBroker()
@@ -166,11 +167,15 @@ def test_a_poisoned_partition_stops(
     for place in range(bad_from, len(sent), bad_every):
         sent[place] = (sent[place][0], b"{}", sent[place][2])
     feed(broker, sent)
-    with running(settings(tmp_path, source__batch_messages=20, **limits), broker) as service:
+    source = settings(tmp_path, source__batch_messages=20, **limits)
+    with capture_logs() as log, running(source, broker) as service:
         until(lambda: service.daemon is not None and "could not be read" in service.health.ready()[1])
         stopped_at = committed(broker)
         assert "readings[0]" in service.health.ready()[1]
         assert service.health.live()[0]
+    (stopped,) = [entry for entry in log if entry["event"] == "partition stopped"]
+    assert stopped["partition"] == ("readings", 0)
+    assert "could not be read" in stopped["reason"]
     assert committed(broker) == stopped_at < len(sent)
     with running(settings(tmp_path, delivery__dead_letters_in_a_row=10**6, delivery__dead_letters_share=1.0), broker):
         until(lambda: committed(broker) == len(sent))
