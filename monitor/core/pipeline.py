@@ -25,6 +25,7 @@ from monitor.core.decode.format import Format
 from monitor.core.model.detector import Detector
 from monitor.core.model.new_assets import NewAssets, WindowScaling
 from monitor.core.records import (
+    FILTERED,
     Alert,
     ChannelShare,
     Count,
@@ -87,7 +88,8 @@ class Pipeline:
     def process(self, messages: Sequence[Message], now: int, mark: Mark) -> Outputs:
         """Process messages of this partition in the order of their offsets; `now` is ms UTC."""
         before = self._counts()
-        readings, rejected = decode(messages, self.format, now)
+        filtered: dict[str, int] = dict.fromkeys(FILTERED, 0)
+        readings, rejected = decode(messages, self.format, now, filtered)
         total = len(readings)
         mark("decode")
 
@@ -108,7 +110,7 @@ class Pipeline:
         return replace(
             parts[0] if len(parts) == 1 else join_outputs(parts),
             rejected=rejected,
-            counts={**counts, Count.READINGS: total},
+            counts={**counts, **filtered, Count.READINGS: total},
             refused_asset=self.windows.refused_asset if refused else "",
         )
 

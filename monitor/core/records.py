@@ -34,6 +34,9 @@ class Count(StrEnum):
     READINGS_UNKNOWN_CHANNEL = "readings_unknown_channel"
     READINGS_REFUSED = "readings_refused"  # of a new asset, without room
     READINGS_FLOOD = "readings_flood"  # of a new asset, with too many in a minute
+    READINGS_FILTERED_MEASUREMENT = "readings_filtered_measurement"  # left out by [select], as are the next two
+    READINGS_FILTERED_ASSET = "readings_filtered_asset"
+    READINGS_FILTERED_CHANNEL = "readings_filtered_channel"
     STEPS_CLOSED = "steps_closed"
     GAPS = "gaps"
     ASSETS_FORGOTTEN = "assets_forgotten"  # evicted
@@ -43,6 +46,9 @@ class Count(StrEnum):
     CELLS_DOUBTED = "cells_doubted"
     ALERTS_SUPPRESSED_SHORT = "suppressed_short"
     ALERTS_SUPPRESSED_GAP = "suppressed_gap"
+
+
+FILTERED = (Count.READINGS_FILTERED_MEASUREMENT, Count.READINGS_FILTERED_ASSET, Count.READINGS_FILTERED_CHANNEL)
 
 
 class Partition(NamedTuple):

@@ -57,6 +57,12 @@ TABLE = (
         "Compare with the expected rate of the plant. A lasting drop means silent assets or channels.",
     ),
     _counter(
+        "monitor_readings_filtered_total",
+        "Readings that the globs of [select] left out, by filter. Such readings are not decoding errors.",
+        "None if the filters are meant. If a machine or a channel is missing, compare its name with the globs.",
+        by=("measurement", "asset", "channel"),
+    ),
+    _counter(
         "monitor_readings_dropped_total",
         "Readings that did not enter a window, by reason.",
         "late: increase windows.lateness_s or correct clocks. duplicate: find the producer that sends twice. "

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from pydantic import SecretStr
 
 from monitor.connectors.kafka.options import check_options
-from monitor.core.decode.format import Format
+from monitor.core.decode.format import MEASURED, Format
 from monitor.core.threshold.histogram import LEAST_CLIP, MOST_SCORES
 from monitor.settings.learning import ThresholdSection
 from monitor.settings.sections import Sections
@@ -199,6 +199,24 @@ def _format(settings: Sections) -> Iterator[Problem]:
         )
 
 
+def _select(settings: Sections) -> Iterator[Problem]:
+    select = settings.select
+    tables = settings.source.kind == "files" and settings.source.format != "jsonl"
+    kind = settings.source.format if tables else settings.format.kind
+    for name in ("measurements", "measurements_exclude"):
+        if getattr(select, name) and kind not in MEASURED:
+            yield problem(
+                f"messages of {kind} have no measurement; only {' and '.join(MEASURED)} have one",
+                f"select.{name}",
+                "source.format" if tables else "format.kind",
+            )
+
+    for name in ("measurements", "assets", "channels"):
+        wanted, left = getattr(select, name) or ("*",), getattr(select, f"{name}_exclude")
+        if "*" in left or set(wanted) <= set(left):
+            yield problem("every reading would be left out", f"select.{name}", f"select.{name}_exclude")
+
+
 def _windows(settings: Sections) -> Iterator[Problem]:
     windows = settings.windows
     if abs(windows.step_ms - windows.step_s * 1000) > 1e-6:
@@ -380,6 +398,6 @@ def _text(value: object) -> str:
 
 _SUBJECTS = (
     *(_source, _files, _unread, _tables, _topics, _outputs, _delivery, _health, _store),
-    *(_format, _windows, _model, _training, _threshold),
+    *(_format, _select, _windows, _model, _training, _threshold),
     *(_options, _login, _encryption, _recorder),
 )

@@ -41,6 +41,7 @@ _REASONS = {  # by section
     "outputs": _CLIENTS,
     "recorder": _CLIENTS,
     "format": "earlier messages were decoded with it",
+    "select": "earlier messages were decoded with it",
     "windows": _STATE,
     "threshold": _STATE,
     "sensors": _STATE,

@@ -21,7 +21,7 @@ from monitor.settings.process import (
     StoreSection,
 )
 from monitor.settings.servers import KafkaSection, RecorderSection
-from monitor.settings.stages import AlertingSection, FormatSection, SensorsSection, WindowsSection
+from monitor.settings.stages import AlertingSection, FormatSection, SelectSection, SensorsSection, WindowsSection
 
 PREFIX = "MONITOR_"
 
@@ -45,6 +45,7 @@ class Sections(BaseSettings):
     )
     source: SourceSection = SourceSection()
     format: FormatSection = FormatSection()
+    select: SelectSection = SelectSection()
     windows: WindowsSection = WindowsSection()
     model: ModelSection = ModelSection()
     training: TrainingSection = TrainingSection()

@@ -3,14 +3,24 @@
 Ranges are never wider than what the stages in monitor/core accept. Combinations are checked in checks.py.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import StringConstraints
 
 from monitor.core.alerts.lifecycle import AlertOptions
 from monitor.core.decode.format import Format
+from monitor.core.decode.select import EVERYTHING, Globs, Select
 from monitor.core.sensors.checks import SensorOptions
 from monitor.core.sensors.clocks import ClockOptions
 from monitor.core.windows.options import WindowOptions
 from monitor.settings.base import Section, setting
+
+Glob = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+
+def _globs(text: str) -> Any:
+    """Return a setting that is a list of globs."""
+    return setting((), text, form="a list of globs, each of 1 to 256 characters")
 
 
 def _field_name(default: str, text: str) -> Any:
@@ -58,16 +68,43 @@ class FormatSection(Section):
         high=31_536_000,
     )
 
-    def build(self) -> Format:
+    def build(self, select: Select = EVERYTHING) -> Format:
         """Return the decoder's form of these settings. Raises ValueError if they contradict one another."""
         same = self.model_dump(exclude={"max_future_s"})
-        return Format(**same, max_future_ms=round(self.max_future_s * 1000))
+        return Format(**same, max_future_ms=round(self.max_future_s * 1000), select=select)
 
-    def build_table(self, kind: str) -> Format:
+    def build_table(self, kind: str, select: Select = EVERYTHING) -> Format:
         """Return the format of rows of files of `kind`, csv or npz, with the limits of these settings."""
-        limits = self.model_dump(include={"max_message_bytes", "max_channels"})
+        limits: dict[str, Any] = self.model_dump(include={"max_message_bytes", "max_channels"})
         limits["max_future_ms"] = round(self.max_future_s * 1000)
+        limits["select"] = select
         return Format("csv", asset_from="key", **limits) if kind == "csv" else Format("json_wide", **limits)
+
+
+class SelectSection(Section):
+    """What is read of the messages, and what is left, by globs: `*` any characters, `?` one, `[ab]` one of these.
+
+    Case counts. A name is read if a glob matches it and no glob of its `_exclude` does; without globs, all are read.
+    What is left out is counted (monitor_readings_filtered_total) and is no dead letter.
+    """
+
+    measurements: tuple[Glob, ...] = _globs(
+        "Measurements to read, of Telegraf's formats. Points of others need no asset, so a topic may also hold the "
+        "collector's own cpu, mem and disk.",
+    )
+    measurements_exclude: tuple[Glob, ...] = _globs("Measurements to leave out, of Telegraf's formats.")
+    assets: tuple[Glob, ...] = _globs("Assets to read.")
+    assets_exclude: tuple[Glob, ...] = _globs("Assets to leave out.")
+    channels: tuple[Glob, ...] = _globs("Channels to read. Of Telegraf's formats they are called measurement.field.")
+    channels_exclude: tuple[Glob, ...] = _globs("Channels to leave out, for example counters.")
+
+    def build(self) -> Select:
+        """Return the decoder's form of these settings."""
+        return Select(
+            Globs(self.measurements, self.measurements_exclude),
+            Globs(self.assets, self.assets_exclude),
+            Globs(self.channels, self.channels_exclude),
+        )
 
 
 class WindowsSection(Section):

@@ -37,4 +37,5 @@ class Settings(Sections):
     def message_format(self) -> Format:
         """Return the format of the source's messages. Raises ValueError if its settings contradict one another."""
         tables = self.source.kind == "files" and self.source.format != "jsonl"
-        return self.format.build_table(self.source.format) if tables else self.format.build()
+        select = self.select.build()
+        return self.format.build_table(self.source.format, select) if tables else self.format.build(select)

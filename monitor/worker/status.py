@@ -27,6 +27,9 @@ COUNTERS: dict[Count, tuple[str, dict[str, str]]] = {  # the stages' counts -> m
     Count.READINGS_UNKNOWN_CHANNEL: ("monitor_readings_dropped_total", {"reason": "unknown_channel"}),
     Count.READINGS_REFUSED: ("monitor_readings_dropped_total", {"reason": "refused"}),
     Count.READINGS_FLOOD: ("monitor_readings_dropped_total", {"reason": "flood"}),
+    Count.READINGS_FILTERED_MEASUREMENT: ("monitor_readings_filtered_total", {"by": "measurement"}),
+    Count.READINGS_FILTERED_ASSET: ("monitor_readings_filtered_total", {"by": "asset"}),
+    Count.READINGS_FILTERED_CHANNEL: ("monitor_readings_filtered_total", {"by": "channel"}),
     Count.STEPS_CLOSED: ("monitor_steps_closed_total", {}),
     Count.GAPS: ("monitor_gaps_total", {}),
     Count.ASSETS_FORGOTTEN: ("monitor_assets_forgotten_total", {}),
@@ -41,6 +44,7 @@ _SUMMARY = {  # key of the summary in the log -> counter
     "messages": "monitor_messages_total",
     "rejected": "monitor_messages_rejected_total",
     "readings": "monitor_readings_total",
+    "filtered": "monitor_readings_filtered_total",
     "dropped": "monitor_readings_dropped_total",
     "scored": "monitor_windows_scored_total",
     "alerts": "monitor_alerts_total",
@@ -182,6 +186,8 @@ class MetricsRecorder:
         since = {key: round(total - self._totals[key]) for key, total in totals.items()}
         self._totals = totals
 
+        if since["filtered"] and not since["readings"]:
+            self._log.warning("all readings filtered", readings=since["filtered"])
         if self._refused_asset:
             self._log.warning("new assets refused", readings=self._refused_readings, example=self._refused_asset)
             self._refused_asset = ""

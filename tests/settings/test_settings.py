@@ -171,5 +171,6 @@ def test_every_secret_is_masked_and_has_a_file() -> None:
 def test_lists_cannot_be_appended_to() -> None:
     """A list in the file is a tuple in the tree."""
     lists = [key for key, field in FIELDS.items() if get_origin(field.annotation) is tuple]
-    assert lists == ["source.topics", "source.paths", "source.ignore", "sensors.skip", "health.names"]
+    globs = [f"select.{name}{end}" for name in ("measurements", "assets", "channels") for end in ("", "_exclude")]
+    assert lists == ["source.topics", "source.paths", "source.ignore", *globs, "sensors.skip", "health.names"]
     assert literal(Settings().source.topics) == '["readings"]'

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
 from monitor.connectors.memory.client import MemoryBroker
+from monitor.core.decode.select import Globs, Select
 from monitor.core.model.detector import Detector
 from monitor.core.records import Count, Message, Outputs, Partition
 from monitor.observe.metric_table import TABLE
@@ -169,6 +171,23 @@ def test_every_count_of_the_stages_is_a_declared_metric() -> None:
     for metric, labels in COUNTERS.values():
         assert rows_by_name[metric].labels.keys() == labels.keys()
         assert all(value in rows_by_name[metric].labels[name] for name, value in labels.items())
+
+
+def test_filters_that_leave_nothing_are_told(state: PartitionState) -> None:
+    """What [select] leaves out is counted by filter, and a summary warns if nothing else came."""
+    metrics = Metrics()
+    counter = MetricsRecorder(metrics, LOG)
+    state.pipeline.format = replace(state.pipeline.format, select=Select(channels=Globs(("flwo",))))
+    sent = readings(rows(20))
+    counter.count(sent, state.pipeline.process(sent, ORIGIN + 10**9, counter.stopwatch()))
+    with capture_logs() as lines:
+        summary = counter.summary(NOTHING, {})
+        counter.summary(NOTHING, {})
+
+    assert (summary["filtered"], summary["readings"], summary["rejected"]) == (120, 0, 0)
+    assert gauges(metrics, "monitor_readings_filtered_total")['{by="channel"}'] == 120
+    assert [(line["event"], line["readings"]) for line in lines] == [("all readings filtered", 120)]
+    assert state.pipeline.windows.assets == []
 
 
 def test_what_is_muted_is_not_counted_as_new(state: PartitionState) -> None:

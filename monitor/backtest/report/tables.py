@@ -17,7 +17,8 @@ from monitor.settings.tree import Settings
 ROWS = 200  # of a table; more alerts than this call for another threshold, not for a longer table
 LEAST_SHARE = 0.01  # of an alert's score, for a channel to be named in the table
 CHANNELS = 3  # named in the table, at most
-SECTIONS = {"format", "windows", "model", "training", "threshold", "alerting"}  # of settings that affect alerts
+# Sections of settings that affect alerts.
+SECTIONS = {"format", "select", "windows", "model", "training", "threshold", "alerting"}
 
 _FALSE = Markup('<span class="bad">false</span>')
 _MISSED = Markup('<span class="bad">missed</span>')

@@ -3,6 +3,7 @@
 `decode.decode` is the door. A whole batch of messages becomes one `ReadingBatch` and a list of `Rejected`. A message is
 taken whole or rejected whole, and its fate does not depend on its neighbours.
 
+    select         globs for what to read and what to leave
     format         the configured layout of a topic, and the lists that a parser fills
     from_json      JSON: one reading per message, all channels of an asset, or Telegraf's JSON
     from_csv       one row of a CSV file

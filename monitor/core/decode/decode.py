@@ -11,7 +11,7 @@ It reads no clock and keeps no state. Lateness and duplicates are the windows' b
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +20,9 @@ from monitor.core.decode.format import Codes, DecodeError, Format, ParsedMessage
 from monitor.core.decode.from_csv import parse_csv
 from monitor.core.decode.from_json import parse_long, parse_telegraf, parse_wide
 from monitor.core.decode.from_line import parse_line
+from monitor.core.decode.select import Select
 from monitor.core.decode.times import UNREADABLE, to_ms
-from monitor.core.records import Bools, Ints, Message, ReadingBatch, Rejected, Times
+from monitor.core.records import Bools, Count, Ints, Message, ReadingBatch, Rejected, Times
 
 __all__ = ["ID", "PARSERS", "Format", "collisions", "decode"]
 
@@ -52,16 +53,30 @@ class _Columns:
     value: Floats64  # (N,) finite
 
 
-def decode(messages: Sequence[Message], format: Format, now: int) -> tuple[ReadingBatch, list[Rejected]]:  # noqa: A002 - the house's word
+def decode(
+    messages: Sequence[Message],
+    format: Format,  # noqa: A002 - the house's word
+    now: int,
+    counts: dict[str, int] | None = None,
+) -> tuple[ReadingBatch, list[Rejected]]:
     """Return the readings of `messages` in their order, and the messages that were rejected. `now` is ms UTC.
+
+    What `format.select` leaves out is neither. `counts` gets the number of such readings, by filter.
 
     The batch names only assets and channels that have a reading in it, in order of first appearance.
     """
     errors = _screen(messages, format)
-    columns = _columns(PARSERS[format.kind](messages, format, errors), messages, format)
+    points = PARSERS[format.kind](messages, format, errors)
+    columns, left_out = _selected(_columns(points, messages, format), format.select)
     _judge(columns, messages, format, now, errors)
 
     readings = _readings(columns, messages, errors)
+    if counts is not None:
+        counts[Count.READINGS_FILTERED_MEASUREMENT] = sum(
+            points.left_out[row] for row in points.left_out.keys() - errors
+        )
+        for name, rows in left_out.items():
+            counts[name] = int(np.count_nonzero(~np.isin(rows, list(errors))))
     found = [(messages[row], errors[row]) for row in sorted(errors)]
     return readings, [Rejected(message, "decode", error.field, error.error, error.reason) for message, error in found]
 
@@ -126,6 +141,40 @@ def _columns(points: ParsedMessages, messages: Sequence[Message], form: Format) 
     if not measured.all():
         point, channel, value = point[measured], channel[measured], value[measured]
     return _Columns(points, list(codes), asset, row, time, point, channel, value)
+
+
+def _selected(columns: _Columns, select: Select) -> tuple[_Columns, dict[Count, Times]]:
+    """Return the wanted points and readings, and for each reading left out its message (index), by filter.
+
+    A point is left out with its asset, or with the last of its readings, so nothing of it is judged.
+    """
+    if not (select.assets or select.channels):
+        return columns, {}
+
+    wanted = select.assets.among(columns.assets)[columns.asset]  # (P,)
+    by_asset = wanted[columns.point]  # (N,)
+    by_channel = select.channels.among(list(columns.points.codes))[columns.channel]  # (N,)
+    keep = by_asset & by_channel
+    rows = columns.row[columns.point]
+    left_out = {
+        Count.READINGS_FILTERED_ASSET: rows[~by_asset],
+        Count.READINGS_FILTERED_CHANNEL: rows[by_asset & ~by_channel],
+    }
+
+    # Points that never had a number are kept: they are judged as without a filter.
+    had, has = (np.bincount(at, minlength=len(wanted)) > 0 for at in (columns.point, columns.point[keep]))
+    kept = np.flatnonzero(wanted & (has | ~had))
+    number = np.zeros(len(wanted), np.int64)
+    number[kept] = np.arange(len(kept))
+    points = replace(
+        columns.points,
+        part=[columns.points.part[point] for point in kept.tolist()],
+        asset=[columns.points.asset[point] for point in kept.tolist()],
+        time=[columns.points.time[point] for point in kept.tolist()],
+    )
+    readings = number[columns.point[keep]], columns.channel[keep], columns.value[keep]
+    found = _Columns(points, columns.assets, columns.asset[kept], columns.row[kept], columns.time[kept], *readings)
+    return found, left_out
 
 
 def _judge(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from monitor.core.decode.select import EVERYTHING, Select
 from monitor.core.records import Message
 
 ASSET_FROM = {  # where each kind may name the asset
@@ -21,6 +22,7 @@ ASSET_FROM = {  # where each kind may name the asset
 KINDS = tuple(ASSET_FROM)
 _UNNAMEABLE = re.compile(r'["\\\x00-\x1f]')  # msgspec accepts none of these in a field's name
 UNITS = ("ms", "s", "us", "ns", "iso")
+MEASURED = ("influx_line", "telegraf_json")  # kinds whose channels belong to measurements
 _OWN = ("json_long", "json_wide")  # kinds whose layout is the field map below; Telegraf's two have their own
 
 
@@ -44,6 +46,7 @@ class Format:
     max_channels: int = 256  # different channels in one message
     max_future_ms: int = 300_000  # beyond the message's own timestamp; five minutes covers badly set plant clocks
     oldest_ms: int = 946_684_800_000  # 2000-01-01 UTC; a clock that lost its battery starts in 1970 or 1980
+    select: Select = EVERYTHING
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -53,6 +56,10 @@ class Format:
         possible = ASSET_FROM[self.kind]
         if self.asset_from not in possible:
             raise ValueError(f"asset_from for {self.kind} must be {' or '.join(possible)}, got {self.asset_from!r}")
+        if self.select.measurements and self.kind not in MEASURED:
+            raise ValueError(
+                f"messages of {self.kind} have no measurement to select by; only {' and '.join(MEASURED)} have one"
+            )
         if self.kind == "influx_line" and self.timestamp_unit == "iso":
             raise ValueError("timestamp_unit iso is not possible for influx_line, whose timestamps are integers")
         if self.kind in _OWN and len(set(self.mapped())) < len(self.mapped()):
@@ -126,6 +133,7 @@ class ParsedMessages:
     channel: list[int] = field(default_factory=list)  # codes of `codes`
     value: list[float | None] = field(default_factory=list)  # None = not measured, or not a number
     codes: Codes = field(default_factory=Codes)
+    left_out: dict[int, int] = field(default_factory=dict)  # readings of unwanted measurements, by index of the message
 
 
 # Parses the messages that have no error yet, and adds errors by index of the message.

@@ -75,10 +75,11 @@ def parse_telegraf(messages: Sequence[Message], form: Format, errors: dict[int, 
     Texts and booleans are skipped.
     """
     rows, objects = _objects(messages, form, errors)
-    points, metrics = ParsedMessages(), []
+    points, metrics, select = ParsedMessages(), [], form.select.measurements
     for row, item in zip(rows, objects, strict=True):
         if item.metrics is UNSET:
-            if item.name is UNSET or item.fields is UNSET or item.time is UNSET or item.tags is UNSET:
+            untagged = item.tags is UNSET and not select
+            if item.name is UNSET or item.fields is UNSET or item.time is UNSET or untagged:
                 errors[row] = _lacking(item)
                 continue
             points.row.append(row)
@@ -90,6 +91,8 @@ def parse_telegraf(messages: Sequence[Message], form: Format, errors: dict[int, 
             metrics += item.metrics
         else:
             errors[row] = DecodeError("Empty", "metrics", "found no metric, expected at least one")
+    if select:
+        metrics = _wanted(points, metrics, form, errors)
 
     by_key = form.asset_from == "key"
     points.asset = [_key(messages[row]) for row in points.row] if by_key else [item.tags.asset for item in metrics]
@@ -102,6 +105,28 @@ def parse_telegraf(messages: Sequence[Message], form: Format, errors: dict[int, 
     numeric = set(map(type, values)) <= {float, type(None)}
     points.value = values if numeric else [value if type(value) is float else None for value in values]
     return points
+
+
+def _wanted(points: ParsedMessages, metrics: list[Any], form: Format, errors: dict[int, DecodeError]) -> list[Any]:
+    """Return the metrics of wanted measurements, and keep their points. The others are counted, and need no asset."""
+    wanted = {name: form.select.measurements.want(name) for name in {metric.name for metric in metrics}}
+    kept, rows, parts = [], [], []
+    for row, part, metric in zip(points.row, points.part, metrics, strict=True):
+        if not wanted[metric.name]:
+            readings = sum(type(value) is float for value in metric.fields.values())
+            points.left_out[row] = points.left_out.get(row, 0) + readings
+        elif form.asset_from == "tag" and (metric.tags is UNSET or metric.tags.asset is UNSET):
+            name = "tags" if metric.tags is UNSET else form.asset_tag
+            within = () if part < 0 else ("metrics", f"[{part}]")
+            where = _path(*within, *(() if metric.tags is UNSET else ("tags",)), name)
+            errors.setdefault(row, DecodeError("MissingField", where, f"found no field {shown(name)}, expected one"))
+        else:
+            kept.append(metric)
+            rows.append(row)
+            parts.append(part)
+
+    points.row, points.part = rows, parts
+    return kept
 
 
 def _lacking(item: Any) -> DecodeError:
@@ -160,17 +185,20 @@ def _decoder(form: Format) -> msgspec.json.Decoder[Any]:
 def _telegraf(form: Format) -> Any:
     """Return the type of a metric or a batch of metrics.
 
-    Outside a batch the fields may be absent, because a batch has `metrics` in their place. Within a batch none may.
+    Outside a batch the fields may be absent, because a batch has `metrics` in their place. Within a batch none may,
+    except the asset of a measurement that may not be wanted.
     """
-    fields: list[tuple[str, Any]] = [("name", str), ("fields", dict[str, _Telegraf]), ("time", _time(form))]
+    fields: list[Any] = [("name", str), ("fields", dict[str, _Telegraf]), ("time", _time(form))]
     rest: dict[str, Any] = {"rename": {"time": "timestamp"}, "gc": False}
     if form.asset_from == "tag":  # a Struct of one field, so that msgspec skips the other tags
-        fields.append(("tags", msgspec.defstruct("Tags", [("asset", str)], rename={"asset": form.asset_tag}, gc=False)))
+        asset: list[Any] = [("asset", str | UnsetType, UNSET) if form.select.measurements else ("asset", str)]
+        tags: Any = msgspec.defstruct("Tags", asset, rename={"asset": form.asset_tag}, gc=False)
+        fields.append(("tags", tags | UnsetType, UNSET) if form.select.measurements else ("tags", tags))
     else:
         rest["namespace"] = {"tags": None}
 
     metrics: Any = list[msgspec.defstruct("Metric", fields, **rest)]  # type: ignore[misc]
-    absent: list[Any] = [(name, kind | UnsetType, UNSET) for name, kind in fields]
+    absent: list[Any] = [(name, kind | UnsetType, UNSET) for name, kind, *_ in fields]
     return msgspec.defstruct("Metrics", [*absent, ("metrics", metrics | UnsetType, UNSET)], **rest)
 
 

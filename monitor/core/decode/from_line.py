@@ -45,7 +45,11 @@ def parse_line(messages: Sequence[Message], form: Format, errors: dict[int, Deco
     tidy = not any(mark in joined for mark in _TIDY)
     for row in rows:
         try:
-            _add(reader.points, row, messages[row], reader.read(messages[row], tidy=tidy))
+            lines = reader.read(messages[row], tidy=tidy)
+            if lines or not reader.unwanted:
+                _add(reader.points, row, messages[row], lines)
+            if reader.unwanted:
+                reader.points.left_out[row] = reader.unwanted_readings
         except Bad as bad:
             errors[row] = bad.error
     return reader.points
@@ -78,13 +82,20 @@ class _Reader:
 
     def __init__(self, form: Format, points: ParsedMessages) -> None:
         self.points = points
+        self.unwanted = 0  # lines of the message that was read last, left out for their measurement
+        self.unwanted_readings = 0
         self._tag = "" if form.asset_from == "key" else form.asset_tag
+        self._select = form.select.measurements
         self._measurements = Measurements(points.codes)
-        self._heads: dict[str, tuple[str, str]] = {}  # asset and measurement
+        self._heads: dict[str, tuple[str | None, str]] = {}  # asset, None if it is left out, and measurement
         self._layouts: dict[tuple[str, ...], dict[str, list[int]]] = {}  # field names -> measurement -> codes
 
     def read(self, message: Message, *, tidy: bool) -> list[_Line]:
-        """Return the lines of a message. Raises Bad. `tidy` promises that the message holds none of _TIDY."""
+        """Return the wanted lines of a message. Raises Bad. `tidy` promises that the message holds none of _TIDY.
+
+        Lines of other measurements are counted in `unwanted`. They must be well formed, but need no asset.
+        """
+        self.unwanted = self.unwanted_readings = 0
         value = message.value or b""
         try:
             text = value.decode()
@@ -94,6 +105,7 @@ class _Reader:
         try:
             return self._plain(message, text if tidy else _tidied(text))
         except ValueError:
+            self.unwanted = self.unwanted_readings = 0
             return self._careful(message, text)
 
     def _plain(self, message: Message, text: str) -> list[_Line]:
@@ -118,7 +130,11 @@ class _Reader:
                 codes = self._layouts[names][measurement]
             except KeyError:
                 codes = self._layout(names, measurement)
-            lines.append(_Line(number, asset or _key(message), stamp, codes, _values(parts[1::2])))
+            values = _values(parts[1::2])
+            if asset is None:
+                self._leave_out(values)
+                continue
+            lines.append(_Line(number, asset or _key(message), stamp, codes, values))
         return lines
 
     def _careful(self, message: Message, text: str) -> list[_Line]:
@@ -128,6 +144,9 @@ class _Reader:
         while scanner.more():
             measurement, tags = scanner.head()
             fields, stamp = scanner.rest()
+            if self._select and not self._select.want(measurement):
+                self._leave_out(list(fields.values()))
+                continue
             if self._tag and self._tag not in tags:
                 where = f"line {scanner.number}: {place('tags', self._tag)}"
                 raise Bad(DecodeError("MissingField", where, f"found no tag {shown(self._tag)}, expected one"))
@@ -137,14 +156,24 @@ class _Reader:
             lines.append(_Line(scanner.number, tags.get(self._tag) or _key(message), stamp, codes, values))
         return lines
 
-    def _head(self, text: str) -> tuple[str, str]:
-        """Return asset (empty if it is the key) and measurement of a head whose escapes are replaced.
+    def _leave_out(self, values: Sequence[float | None]) -> None:
+        """Count a line of a measurement that is not wanted, and its readings."""
+        self.unwanted += 1
+        self.unwanted_readings += len(values) - values.count(None)
+
+    def _head(self, text: str) -> tuple[str | None, str]:
+        """Return asset and measurement of a head whose escapes are replaced.
+
+        The asset is empty if it is the key, and None if the measurement is not wanted.
 
         Raises ValueError if the head is unusual.
         """
         match = _HEAD.fullmatch(text)
         if match is None:
             raise ValueError("a head with control characters or misplaced signs")
+        if self._select and not self._select.want(match[1]):
+            self._heads[text] = None, match[1]
+            return None, match[1]
 
         asset = ""
         if self._tag:

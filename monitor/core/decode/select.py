@@ -1,0 +1,55 @@
+"""What to read and what to leave: globs for measurements, assets and channels.
+
+A glob is a name with `*` (any characters), `?` (one character) and `[ab]` (one of these), as in `fnmatch`. Case
+counts.
+A name is wanted if a glob of `include` matches it, or if `include` is empty, and no glob of `exclude` matches it.
+
+The globs are asked once per distinct name of a batch, never per reading.
+"""
+
+import fnmatch
+import functools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from monitor.core.records import Bools
+
+
+@dataclass(frozen=True, slots=True)
+class Globs:
+    """The names that are wanted. Without any glob, all are."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.include or self.exclude)
+
+    def want(self, name: str) -> bool:
+        """Return whether a name is wanted."""
+        included = not self.include or _matcher(self.include).fullmatch(name) is not None
+        return included and not (self.exclude and _matcher(self.exclude).fullmatch(name))
+
+    def among(self, names: Sequence[str]) -> Bools:
+        """Return which of the names (n,) are wanted."""
+        return np.array([self.want(name) for name in names], np.bool_) if self else np.ones(len(names), np.bool_)
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """The globs of a format."""
+
+    measurements: Globs = Globs()  # of Telegraf's two formats; asked before the asset is looked for
+    assets: Globs = Globs()
+    channels: Globs = Globs()  # as the monitor names them: `measurement.field`
+
+
+EVERYTHING = Select()  # costs nothing
+
+
+@functools.lru_cache(maxsize=64)  # a pipeline has six lists
+def _matcher(globs: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(fnmatch.translate, globs)))
