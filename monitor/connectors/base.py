@@ -7,6 +7,7 @@ Exceptions tell the caller how to react. `Unavailable`: wait and try again, noth
 will never be accepted, write them to the dead letters and go on. Any other exception is a bug and stops the process.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -33,6 +34,31 @@ class Invalid(Exception):  # noqa: N818 - reads as the state it reports
 Committed = Mapping[Partition, int | None]  # next offset to read as committed by the group, None = never committed
 OnAssign = Callable[[Committed], Mapping[Partition, int | None]]  # offset to start from, None = the source's `reset`
 OnRevoke = Callable[[Sequence[Partition]], None]
+
+
+# Of POSIX and of Python different things, or of one of them nothing: \d, (?:…), a lazy or possessive +?, [[:alpha:]].
+_DIALECT = re.compile(r"\\[A-Za-z0-9]|\(\?|[*+?}][*+?{]|\[\[[:.=]")
+
+
+def is_pattern(topic: str) -> bool:
+    """Return whether a subscription is a regular expression, which begins with `^`, as in librdkafka."""
+    return topic.startswith("^")
+
+
+def pattern_fault(pattern: str) -> str:
+    """Return why a pattern is refused; empty if clients of Kafka and this program read it alike."""
+    if found := _DIALECT.search(pattern):
+        return f"{found[0]!r} does not mean the same to every client; use . [ ] ( ) | * + ? {{ }} $ and \\."
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        return f"no regular expression: {error}"
+    return ""
+
+
+def subscribes(topics: Sequence[str], topic: str) -> bool:
+    """Return whether a subscription to `topics`, names and patterns, includes `topic`."""
+    return any(re.search(each, topic) is not None if is_pattern(each) else each == topic for each in topics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +103,12 @@ class Source(Protocol):
 
     def stalled(self) -> str:
         """Return why an assigned partition delivers nothing although `poll` succeeds; empty if no reason is known."""
+
+    def first_match(self) -> str:
+        """Return the first topic by name that a subscribed pattern matches; empty if none is known.
+
+        All members of a group get the same answer soon after a topic is made or deleted.
+        """
 
     def ended(self) -> bool:
         """Return whether no message will ever come again (all files are read to their ends)."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import structlog
 
-from monitor.connectors.base import BySource, Committer, Sample, Sink, Source
+from monitor.connectors.base import BySource, Committer, Sample, Sink, Source, is_pattern
 from monitor.connectors.files.sink import FileSink
 from monitor.connectors.files.source import FileSource, OffsetOptions, ReplayOptions
 from monitor.connectors.files.tables import TIME_COLUMNS, TableOptions, legal
@@ -79,10 +79,15 @@ def make_source(settings: Settings, blobs: Blobs | None, metrics: Metrics, broke
 def make_sample(settings: Settings, limit: int, tell: Callable[[str], None]) -> Sample:
     """Return about `limit` messages of the first topic, or the first ones of the files.
 
-    `tell` is called with each notice about the files. Raises ValueError, Unavailable.
+    `tell` is called with each notice about the files. Raises ValueError, also if the first topic is a pattern, and
+    Unavailable.
     """
     source = settings.source
     if source.kind == "kafka":
+        if is_pattern(source.topics[0]):
+            raise ValueError(
+                f"source.topics: {source.topics[0]!r} is a pattern, and a sample is of one topic; name one with --topic"
+            )
         return sample_topic(settings.kafka.client(), source.topics[0], f"{source.group}-onboard", limit)
 
     files = FileSource(source.paths, source.format, tables=_table_options(settings), on_notice=tell)
@@ -161,10 +166,13 @@ def make_producer(settings: Settings, metrics: Metrics) -> Sink:
 
 
 def make_topics(settings: Settings, partitions: int) -> dict[str, str]:
-    """Create every topic of the settings. Return "created" or "exists" by topic. Raises Unavailable."""
+    """Create every topic that the settings name. Return what was done by topic or pattern. Raises Unavailable."""
     outputs = settings.outputs
-    names = [*settings.source.topics, outputs.alerts, outputs.scores, outputs.dead_letters]
-    return create_topics(settings.kafka.client(), dict.fromkeys(names, partitions), settings.delivery.flush_timeout_s)
+    patterns = [topic for topic in settings.source.topics if is_pattern(topic)]
+    named = [topic for topic in settings.source.topics if not is_pattern(topic)]
+    names = [*named, outputs.alerts, outputs.scores, outputs.dead_letters]
+    made = create_topics(settings.kafka.client(), dict.fromkeys(names, partitions), settings.delivery.flush_timeout_s)
+    return {**dict.fromkeys(patterns, "a pattern, nothing to create"), **made}
 
 
 def file_asset(asset: str, path: Path) -> str:

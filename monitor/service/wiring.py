@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 
 import structlog
 
-from monitor.connectors.base import Sink
+from monitor.connectors.base import Sink, is_pattern
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.pipeline import LiveSettings
 from monitor.core.records import Partition
@@ -87,7 +87,7 @@ def make_daemon(
             observer=observer,
         ),
         registry=registry,
-        trainer=make_trainer(settings, registry, histories, observer, role),
+        trainer=make_trainer(settings, registry, histories, observer, role, first_match=source.first_match),
         options=make_loop_options(settings),
         observer=observer,
     )
@@ -137,14 +137,26 @@ def make_histories(settings: Settings, blobs: Blobs, observer: Observer) -> Hist
 
 
 def make_trainer(
-    settings: Settings, registry: ModelRegistry, histories: HistoryStore, observer: Observer, role: Role
+    settings: Settings,
+    registry: ModelRegistry,
+    histories: HistoryStore,
+    observer: Observer,
+    role: Role,
+    *,
+    first_match: Callable[[], str] = lambda: "",
 ) -> Trainer:
-    """Make the trainer of this process. In a group that shares topics, the owner of the first partition trains."""
-    # Files are read by one process alone, which then trains, too.
-    first = Partition(settings.source.topics[0], 0) if settings.source.kind != "files" else None
+    """Make the trainer of this process. In a group that shares topics, the owner of the first partition trains.
+
+    That is a partition of the first topic with a name, or without any of `first_match`, the first one of a pattern.
+    """
+    named = [topic for topic in settings.source.topics if not is_pattern(topic)]
 
     def leads(held: Collection[Partition]) -> bool:
-        return role is Role.TRAIN or (role is Role.ALL and (first is None or first in held))
+        if role is not Role.ALL:
+            return role is Role.TRAIN
+        if settings.source.kind == "files":  # they are read by one process alone, which then trains, too
+            return True
+        return bool(held) and Partition(named[0] if named else first_match(), 0) in held
 
     training = settings.training
     job = Job(

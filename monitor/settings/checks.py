@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from pydantic import SecretStr
 
+from monitor.connectors.base import is_pattern, pattern_fault, subscribes
 from monitor.connectors.kafka.options import check_options
 from monitor.core.decode.format import MEASURED, Format
 from monitor.core.threshold.histogram import LEAST_CLIP, MOST_SCORES
@@ -111,14 +112,18 @@ def _tables(settings: Sections) -> Iterator[Problem]:
 
 
 def _topics(settings: Sections) -> Iterator[Problem]:
+    sound = []
+    for topic in settings.source.topics:
+        fault = pattern_fault(topic) if is_pattern(topic) else ""
+        if fault:
+            yield problem(f"{topic!r}: {fault}", "source.topics")
+        else:
+            sound.append(topic)
+
     if settings.source.kind == settings.outputs.kind != "files":
-        for name in ("alerts", "scores", "dead_letters"):
-            if getattr(settings.outputs, name) in settings.source.topics:
-                yield problem(
-                    "the monitor would read its own output as readings, again and again",
-                    "source.topics",
-                    f"outputs.{name}",
-                )
+        own = [f"outputs.{name}" for name in ("alerts", "scores", "dead_letters")]
+        if read := [key for key in own if subscribes(sound, settings.value(key))]:
+            yield problem("the monitor would read its own output as readings, again and again", "source.topics", *read)
 
     if len(set(settings.source.topics)) < len(settings.source.topics):
         yield problem("a topic is named twice, perhaps instead of another one", "source.topics")

@@ -11,6 +11,7 @@ from monitor.settings.base import TOPIC, TOPIC_FORM, Section, setting
 
 HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")]
 Topic = Annotated[str, StringConstraints(pattern=TOPIC)]
+Subscription = Annotated[str, StringConstraints(pattern=rf"{TOPIC}|^\^[^\s]{{1,248}}$")]
 
 _NAME = r"^[A-Za-z0-9._-]{1,200}$"
 _NAME_FORM = "1 to 200 of the characters A-Z a-z 0-9 . _ -"
@@ -24,7 +25,12 @@ class SourceSection(Section):
         "Kind of source. files: recorded readings, each path is a partition. memory: a broker inside the process, for "
         "the demo.",
     )
-    topics: tuple[Topic, ...] = setting(("readings",), "Topics with readings.", form=f"a list, each item {TOPIC_FORM}")
+    topics: tuple[Subscription, ...] = setting(
+        ("readings",),
+        "Topics with readings. An item that begins with ^ is a regular expression: all topics that match, also later "
+        'ones, are read. "^plant\\.[^.]+\\.readings$" takes one such topic per line of a plant.',
+        form=f"a list, each item {TOPIC_FORM}, or ^ and a regular expression",
+    )
     group: str = setting(
         "monitor",
         "Consumer group. Processes of the same group share the partitions.",

@@ -9,6 +9,7 @@ from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 
+from monitor.connectors.base import is_pattern
 from monitor.core.records import Record
 from monitor.evaluation.label import Label
 from monitor.observe.clock import wall_ms
@@ -104,6 +105,8 @@ def _output(settings: Settings, *, to_kafka: bool) -> tuple[Callable[[list[Sent]
 
         return to_stdout, lambda: None
 
+    if is_pattern(settings.source.topics[0]):
+        raise ValueError(f"source.topics: {settings.source.topics[0]!r} is a pattern; name one topic to write to")
     sink = make_producer(settings, Metrics())
     sink.open()
 

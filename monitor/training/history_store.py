@@ -6,6 +6,7 @@ the histories of the partitions that other workers own.
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 
+from monitor.connectors.base import is_pattern, subscribes
 from monitor.core.fitting.history import History
 from monitor.core.records import Partition, State
 from monitor.observe.observer import Observer
@@ -19,7 +20,7 @@ class HistoryStore:
     """Files history/<topic>/<partition>.safetensors."""
 
     def __init__(self, blobs: Blobs, topics: Sequence[str], make: Callable[[], History], observer: Observer) -> None:
-        """Store the parts; `topics` are those of readings, and `make` returns an empty history."""
+        """Store the parts; `topics` are those of readings, by name or pattern; `make` returns an empty history."""
         self._blobs = blobs
         self._topics = topics
         self._make = make
@@ -56,9 +57,12 @@ class HistoryStore:
         A damaged one is skipped, and left to its owner.
         """
         own_names = {_name(partition) for partition in own}
-        for topic in self._topics:
-            for name in self._blobs.names(f"history/{topic}"):
+        everywhere = any(map(is_pattern, self._topics))
+        for folder in ["history"] if everywhere else [f"history/{topic}" for topic in self._topics]:
+            for name in self._blobs.names(folder):
                 if name in own_names or not name.endswith(_SUFFIX):
+                    continue
+                if not subscribes(self._topics, name.split("/")[1]):
                     continue
                 try:
                     yield self._load(name)

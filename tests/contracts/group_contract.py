@@ -22,6 +22,12 @@ class GroupHarness(SourceHarness, Protocol):
     def latest(self, partitions: Sequence[Partition], group: str) -> Source:
         """As `source`, but `reset` is "latest"."""
 
+    def pattern(self) -> tuple[str, Callable[[], Partition]]:
+        """Return a pattern, and a function that makes one more topic that matches, with one partition."""
+
+    def subscribed(self, topics: Sequence[str], group: str) -> Source:
+        """As `source`, of topics by name or pattern."""
+
     def evict(self, source: Source) -> None:
         """Make the group evict this member without a callback, as after a missed deadline.
 
@@ -56,6 +62,24 @@ class GroupContract(SourceContract):
         writer.join()
         assert [message.value for message in got] == numbered(1, 1)
         assert time.monotonic() - begin < harness.patience
+
+    def test_a_pattern_takes_topics_that_come_later(
+        self, harness: GroupHarness, members: Callable[..., Member]
+    ) -> None:
+        """A pattern subscribes to the topics that match, also to those made afterwards, and to no other."""
+        pattern, another = harness.pattern()
+        first, (other,) = another(), harness.partitions(1)
+        harness.fill(first, numbered(2))
+        harness.fill(other, numbered(5))
+        member = members(harness.subscribed([pattern], "g"))
+        until(lambda: len(member.messages) == 2, harness.patience, member)
+        assert member.source.first_match() == first.topic
+
+        later = another()
+        harness.fill(later, numbered(2, 2))
+        until(lambda: len(member.messages) == 4, harness.patience, member)
+        assert member.assigned == {first, later}
+        commit(member, {first: 2, later: 2}, harness.patience)
 
     def test_latest_leaves_out_what_was_there(self, harness: GroupHarness, members: Callable[..., Member]) -> None:
         """With reset "latest" a group that never committed sees only what comes after it; one that did, all since."""

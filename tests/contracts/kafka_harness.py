@@ -85,6 +85,19 @@ class GroupHarness:
     def latest(self, partitions: Sequence[Partition], group: str) -> KafkaSource:
         return self._source(partitions, group, "latest")
 
+    def pattern(self) -> tuple[str, Callable[[], Partition]]:
+        word = self._names.next("plant")
+
+        def another() -> Partition:
+            topic = self._names.next(word)
+            make_topic(self._broker, topic, 1)
+            return Partition(topic, 0)
+
+        return f"^{word}-.*", another
+
+    def subscribed(self, topics: Sequence[str], group: str) -> KafkaSource:
+        return KafkaSource(self._options, topics, self._names.own(group), "earliest", on_error=ignore)
+
     def evict(self, source: Source) -> None:
         assert isinstance(source, KafkaSource)
         leave = evict_by_heartbeat if self._options.get("group.protocol") == "consumer" else evict

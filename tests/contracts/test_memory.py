@@ -1,6 +1,6 @@
 """The in-process broker keeps the promises of every source and sink."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 
@@ -67,6 +67,13 @@ class _GroupHarness:
 
     def produce(self, partition: Partition, key: bytes | None, value: bytes | None, timestamp: int) -> None:
         self.broker.append(Record(partition.topic, key, value), partition.number, timestamp)
+
+    def pattern(self) -> tuple[str, Callable[[], Partition]]:
+        word = f"plant-{next(self.numbers)}"
+        return f"^{word}-[0-9]+$", lambda: self.broker.partitions(f"{word}-{next(self.numbers)}")[0]
+
+    def subscribed(self, topics: Sequence[str], group: str) -> MemorySource:
+        return MemorySource(self.broker, topics, group)
 
     def evict(self, source: Source) -> None:
         assert isinstance(source, MemorySource)

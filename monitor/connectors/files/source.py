@@ -186,6 +186,10 @@ class FileSource:
     def lag(self) -> dict[Partition, int]:
         return {part: reader.left() for part, reader in self._readers.items() if self._assigned}
 
+    def first_match(self) -> str:
+        """See `base.Source`. Always empty: files are named by their paths."""
+        return ""
+
     def stalled(self) -> str:
         """See `base.Source`. Always empty: an unreadable file raises."""
         return ""

@@ -11,12 +11,13 @@ failed is offered again at every poll until it succeeds, and delivers nothing be
 One thread uses a source. Only `close` of the client runs in another thread: it can hang, and is then abandoned.
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
-from monitor.connectors.base import OnAssign, OnRevoke, Unavailable
+from monitor.connectors.base import OnAssign, OnRevoke, Unavailable, is_pattern, subscribes
 from monitor.connectors.kafka.client import (
     QUIET,
     Config,
@@ -36,6 +37,7 @@ from monitor.core.records import Message, Partition
 __all__ = ["KafkaFatal", "KafkaSource"]
 
 _ANSWER_S = 10.0  # for committed offsets and watermarks; asked again at the next poll, well before max.poll.interval
+_LOOK_S = 30.0  # between two looks for the topics of a pattern; the client's own metadata are as old
 _CLOSE_S = 10.0  # librdkafka's close can hang without end after fencing; leaving takes one round trip
 _DEFAULTS: Config = {
     **QUIET,
@@ -69,7 +71,7 @@ class KafkaSource:
         on_deleted: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._config = dict(config)
-        self._topics = list(topics)
+        self._topics = list(topics)  # names, and patterns, which the client matches at each refresh of its metadata
         self._group = group
         self._default = OFFSET_BEGINNING if reset == "earliest" else OFFSET_END
         self._report = on_error
@@ -84,6 +86,8 @@ class KafkaSource:
         self._batch: list[Message] = []  # messages that the running poll will return
         self._fault: BaseException | None = None  # raised when there is no message left to return
         self._fatal = False
+        self._first_match = ""
+        self._look_at = 0.0  # monotonic seconds
 
     def open(self, on_assign: OnAssign, on_revoke: OnRevoke, on_lost: OnRevoke) -> None:
         """Join the group, in the background. Raises ValueError if the client refuses the configuration."""
@@ -156,6 +160,18 @@ class KafkaSource:
         """See `base.Source`."""
         return self._stalls.reason()
 
+    def first_match(self) -> str:
+        """See `base.Source`. Asks a broker every 30 s at most; without an answer the last one stays."""
+        patterns = [topic for topic in self._topics if is_pattern(topic)]
+        if patterns and time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + _LOOK_S
+            try:
+                found = self._opened().list_topics(timeout=_ANSWER_S).topics
+                self._first_match = min((topic for topic in found if subscribes(patterns, topic)), default="")
+            except KafkaException:  # asked again; `poll` reports an outage
+                pass
+        return self._first_match
+
     def ended(self) -> bool:
         """Return False: a topic that was read to its end may continue at any time."""
         return False
@@ -194,7 +210,10 @@ class KafkaSource:
 
             # During an outage an empty poll looks like a quiet topic, so make a request that needs an answer.
             if self._trouble.cut_off:
-                consumer.list_topics(self._topics[0], max(2.0, timeout))  # raises until a broker answers
+                named = [topic for topic in self._topics if not is_pattern(topic)]
+                limit_s = max(2.0, timeout)
+                # Raises until a broker answers.
+                consumer.list_topics(named[0], limit_s) if named else consumer.list_topics(timeout=limit_s)
                 self._trouble.over()
             else:
                 self._sort(consumer.consume(1, timeout))

@@ -21,7 +21,7 @@ from itertools import islice
 from typing import NamedTuple
 from zlib import crc32
 
-from monitor.connectors.base import Invalid, Unavailable
+from monitor.connectors.base import Invalid, Unavailable, is_pattern, subscribes
 from monitor.core.records import Partition, Record
 
 _TOPIC = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9._-]{1,249}")  # Kafka's rule
@@ -91,7 +91,17 @@ class MemoryBroker:
         if _TOPIC.fullmatch(topic) is None:
             raise ValueError(f"topic {topic[:250]!r}: expected 1 to 249 of the characters A-Z a-z 0-9 . _ -")
         with self._changed:
-            return [Partition(topic, n) for n in range(self._counts.setdefault(topic, self._default_partitions))]
+            if topic not in self._counts:
+                self._counts[topic] = self._default_partitions
+                for name, group in self._groups.items():  # a pattern may match the new topic
+                    if any(is_pattern(each) for topics in group.members.values() for each in topics):
+                        self._share(name)
+            return [Partition(topic, n) for n in range(self._counts[topic])]
+
+    def topics(self) -> list[str]:
+        """Return the names of all topics, in order."""
+        with self._changed:
+            return sorted(self._counts)
 
     def append(
         self, record: Record, partition: int | None = None, timestamp: int | None = None
@@ -269,12 +279,15 @@ class MemoryBroker:
     def _share(self, group: str) -> None:
         """Assign a range of each topic's partitions to each member, in order of joining."""
         mine = self._group(group)
-        mine.target = {}
+        for topic in {topic for topics in mine.members.values() for topic in topics if not is_pattern(topic)}:
+            self.partitions(topic)  # made by its first use
 
-        for topic in {topic for topics in mine.members.values() for topic in topics}:
-            partitions = self.partitions(topic)
-            members = [name for name, topics in mine.members.items() if topic in topics]
+        target: dict[Partition, str] = {}
+        for topic in self.topics():
+            members = [name for name, topics in mine.members.items() if subscribes(topics, topic)]
+            partitions = self.partitions(topic) if members else []
             for partition in partitions:
-                mine.target[partition] = members[partition.number * len(members) // len(partitions)]
+                target[partition] = members[partition.number * len(members) // len(partitions)]
+        mine.target = target
 
         self._announce()

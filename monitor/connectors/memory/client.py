@@ -7,7 +7,7 @@ sink hands over its buffer in one step: a reader sees all records of a flush or 
 import time
 from collections.abc import Mapping, Sequence
 
-from monitor.connectors.base import Invalid, OnAssign, OnRevoke, Unavailable
+from monitor.connectors.base import Invalid, OnAssign, OnRevoke, Unavailable, is_pattern, subscribes
 from monitor.connectors.memory.broker import MemoryBroker
 from monitor.core.records import Message, Partition, Record
 
@@ -63,6 +63,10 @@ class MemorySource:
     def stalled(self) -> str:
         """See `base.Source`. Always empty: a fault of the broker raises."""
         return ""
+
+    def first_match(self) -> str:
+        patterns = [topic for topic in self._topics if is_pattern(topic)]
+        return next((topic for topic in self._broker.topics() if subscribes(patterns, topic)), "")
 
     def ended(self) -> bool:
         """Return whether `MemoryBroker.finish` was called and this member has delivered all its messages.
