@@ -31,6 +31,7 @@ class Count(StrEnum):
     READINGS = "readings"
     READINGS_LATE = "readings_late"  # their step had closed
     READINGS_DUPLICATE = "readings_duplicate"  # of the same asset, channel and time
+    READINGS_REPEATED = "readings_repeated"  # the channel's newest one once more, time and value alike
     READINGS_UNKNOWN_CHANNEL = "readings_unknown_channel"
     READINGS_REFUSED = "readings_refused"  # of a new asset, without room
     READINGS_FLOOD = "readings_flood"  # of a new asset, with too many in a minute

@@ -41,6 +41,8 @@ class NaiveAsset:
     last: int | None = None  # step written last
     rows: list[dict[str, tuple[float, bool]]] = field(default_factory=list)  # since restart
     carried: dict[str, tuple[int, float]] = field(default_factory=dict)  # channel -> (step, value)
+    latest: dict[str, tuple[int, float]] = field(default_factory=dict)  # channel -> (time, value), late ones included
+    held: dict[int, dict[str, float]] = field(default_factory=dict)  # step -> channel -> value repeated in it
 
 
 class NaiveWindows:
@@ -78,6 +80,7 @@ class NaiveWindows:
                 "steps_closed",
                 "readings_late",
                 "readings_duplicate",
+                "readings_repeated",
                 "readings_unknown_channel",
                 "readings_refused",
                 "readings_flood",
@@ -97,6 +100,12 @@ class NaiveWindows:
                 for channel in set(cells) - set(names):
                     del cells[channel]
             asset.open = {step: cells for step, cells in asset.open.items() if cells}
+            asset.latest = {channel: cell for channel, cell in asset.latest.items() if channel in names}
+            asset.held = {
+                step: {channel: value for channel, value in cells.items() if channel in names}
+                for step, cells in asset.held.items()
+                if step in asset.open
+            }
             asset.carried = {channel: cell for channel, cell in asset.carried.items() if channel in names}
             asset.rows = [{name: cell for name, cell in row.items() if name in names} for row in asset.rows]
 
@@ -157,6 +166,15 @@ class NaiveWindows:
         """Write the reading into its step, unless the step is closed or has a later reading."""
         assert self.clock is not None
         asset = self.assets[reading.asset]
+        latest = asset.latest.get(reading.channel)
+        if latest == (reading.time, reading.value):
+            self.counts["readings_repeated"] += 1
+            newest_step = asset.newest // self.step_ms
+            if newest_step in asset.open:
+                asset.held.setdefault(newest_step, {})[reading.channel] = reading.value
+            return
+        if latest is None or reading.time >= latest[0]:
+            asset.latest[reading.channel] = (reading.time, reading.value)
         asset.newest = max(asset.newest, reading.time)
         asset.seen = self.clock
         step = reading.time // self.step_ms
@@ -181,7 +199,9 @@ class NaiveWindows:
             if not (passed or complete or silent):
                 return
             if cells is not None:
-                self.close(asset, asset.frontier, asset.open.pop(asset.frontier), offset)
+                held = asset.held.pop(asset.frontier, {})
+                cells = {channel: (0, value) for channel, value in held.items()} | asset.open.pop(asset.frontier)
+                self.close(asset, asset.frontier, cells, offset)
             asset.frontier += 1
         reached = (asset.newest - self.lateness_ms) // self.step_ms
         asset.frontier = max(asset.frontier, asset.newest // self.step_ms + 1 if silent else reached)

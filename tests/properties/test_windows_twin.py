@@ -95,6 +95,36 @@ def floods(draw: st.DrawFn) -> list[Reading]:
     return readings
 
 
+@st.composite
+def polls(draw: st.DrawFn) -> list[Reading]:
+    """What collectors send that poll: changed values with their new time, unchanged ones with their old time, or both.
+
+    Now and then a value goes back, comes out of order, or comes with the time of another one.
+    """
+    message = st.tuples(
+        st.sampled_from([0, 0, 0, 1, 2]),  # asset
+        st.sampled_from([0b1111, 0b1111, 0b11, 0b01, 0b10, 0b100]),  # channels polled, as bits
+        st.sampled_from([0, 0, 0b1, 0b1, 0b10, 0b1000, 0b1111]),  # and those that changed
+        st.sampled_from([0, 1, 9, 10, 10, 10, 25, 60]),  # ms the stream moves on
+        st.sampled_from([0, 0, 0, 0, 3, 15, 45]),  # ms a changed value lags behind
+        st.sampled_from([0.0, 0.0, 0.0, 1.0]),  # added to values that are repeated
+    )
+    now = draw(st.sampled_from([0, -95, 1_700_000_000_003]))
+    last: dict[tuple[int, int], tuple[int, float]] = {}
+    readings: list[Reading] = []
+    for offset, (asset, bits, changed, ahead, behind, other) in enumerate(draw(st.lists(message, min_size=1, max_size=40))):
+        now += ahead
+        for place, channel in enumerate(CHANNELS):
+            if not bits >> place & 1:
+                continue
+            key = asset, place
+            if key not in last or changed >> place & 1:
+                last[key] = now - behind, draw(st.sampled_from([1.0, 2.0, 7.0]))
+            time, value = last[key]
+            readings.append(Reading(ASSETS[asset], channel, time, value + other, offset))
+    return readings
+
+
 CUTS = st.lists(st.sampled_from([1, 2, 3, 7, 20, 500]), min_size=1, max_size=4)  # sizes of the batches, repeated
 FROZEN = st.sampled_from([["pressure", "flow"], ["flow", "pressure", "speed"], ["pressure"], []])
 
@@ -164,7 +194,7 @@ def bytes_of(windows: Windows) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
 
 
 @settings(max_examples=examples(250), deadline=None)
-@given(options=SETTINGS, readings=streams(), cuts=CUTS)
+@given(options=SETTINGS, readings=st.one_of(streams(), polls()), cuts=CUTS)
 def test_learning_windows_match_the_twin(options: dict[str, Any], readings: list[Reading], cuts: list[int]) -> None:
     """While channels are learned, windows, positions and counts are the twin's, however the stream is cut."""
     twin = NaiveWindows(**options)
@@ -177,7 +207,7 @@ def test_learning_windows_match_the_twin(options: dict[str, Any], readings: list
 
 
 @settings(max_examples=examples(350), deadline=None)
-@given(options=SETTINGS, readings=streams(), cuts=CUTS, names=FROZEN)
+@given(options=SETTINGS, readings=st.one_of(streams(), polls()), cuts=CUTS, names=FROZEN)
 def test_frozen_windows_match_the_twin(
     options: dict[str, Any], readings: list[Reading], cuts: list[int], names: list[str]
 ) -> None:
@@ -198,7 +228,7 @@ def test_frozen_windows_match_the_twin(
 @settings(max_examples=examples(200), deadline=None)
 @given(
     options=SETTINGS,
-    readings=streams(),
+    readings=st.one_of(streams(), polls()),
     cuts=CUTS,
     switches=st.lists(st.tuples(st.integers(0, 120), FROZEN, st.booleans()), max_size=3, unique_by=lambda s: s[0]),
 )
@@ -229,7 +259,7 @@ def test_changes_of_channels_match_the_twin(
 
 
 @settings(max_examples=examples(150), deadline=None)
-@given(options=SETTINGS, readings=streams(), cuts=CUTS, frozen=st.booleans())
+@given(options=SETTINGS, readings=st.one_of(streams(), polls()), cuts=CUTS, frozen=st.booleans())
 def test_state_does_not_depend_on_cuts_or_on_moving(
     options: dict[str, Any], readings: list[Reading], cuts: list[int], frozen: bool
 ) -> None:
@@ -250,7 +280,7 @@ def test_state_does_not_depend_on_cuts_or_on_moving(
 
 
 @settings(max_examples=examples(100), deadline=None)
-@given(options=SETTINGS, readings=streams(), frozen=st.booleans())
+@given(options=SETTINGS, readings=st.one_of(streams(), polls()), frozen=st.booleans())
 def test_a_batch_is_ordered(options: dict[str, Any], readings: list[Reading], frozen: bool) -> None:
     """Windows of a batch are ordered by position, then asset row, then end."""
     windows = Windows(WindowOptions(**options | {"max_channels": 4}))

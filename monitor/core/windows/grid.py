@@ -15,6 +15,10 @@ The running maximum over an asset's steps gives the closing index, and readings 
 late readings in at first does no harm: a reading that arrives after the frontier passed its step cannot make that step
 ready sooner.
 
+A reading that repeats the channel's newest one, time and value alike, is no arrival: it says that the value still holds.
+`repeats` finds such readings. Where the asset's newest step is open and has no reading of the channel, the cell holds the
+repeated value until a reading comes (docs/decisions/0023-repeated-readings.md). A repetition never completes a step.
+
 Holes, history and names are the tasks of `rings` and `windows`.
 """
 
@@ -32,11 +36,17 @@ GRID = {
     "newest": Column("i8", fill=NEVER),  # largest time seen
     "seen": Column("i8", fill=NEVER),  # the partition's time when the asset's last reading arrived
     "frontier": Column("i8", fill=NEVER),  # first step that is not closed; NEVER = no reading yet
+    "known_time": Column("i8", ("A", "C"), fill=NEVER),  # of the channel's newest reading outside of the open steps
+    "known_value": Column("f4", ("A", "C"), fill=np.nan),  # and its value
     "open_row": Column("i8", ("G",), below="A"),
     "open_step": Column("i8", ("G",)),
     "open_offset": Column("i4", ("G", "C")),
     "open_values": Column("f4", ("G", "C")),
 }
+
+
+NONE = -1  # offset of a cell without a reading
+HELD = -2  # and of such a cell whose channel's value was repeated
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +58,12 @@ class Arrivals:
     time: Times  # (N,)
     value: npt.NDArray[np.float64]  # (N,)
     index: Times  # (N,) place in the batch they came in
+
+    def at(self, places: npt.NDArray[np.bool_] | Index) -> "Arrivals":
+        """Return the readings at `places`."""
+        return Arrivals(
+            self.row[places], self.column[places], self.time[places], self.value[places], self.index[places]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +82,7 @@ class Open:
 
     row: Times  # (G,)
     step: Times  # (G,)
-    offset: npt.NDArray[np.int32]  # (G, C) ms from the step's start of the reading that counts; -1 = none
+    offset: npt.NDArray[np.int32]  # (G, C) ms from the step's start of the reading that counts; NONE or HELD
     values: Floats  # (G, C)
 
 
@@ -100,16 +116,60 @@ class Grid:
 
     def remap(self, source: Index) -> None:
         """Take column `source[c]` (-1 = a new, empty one) as column c. Drop steps that are left without a reading."""
-        offset, values = pick_columns(self._open.offset, source, -1), pick_columns(self._open.values, source, np.nan)
+        self._columns.pick(source)
+        offset, values = pick_columns(self._open.offset, source, NONE), pick_columns(self._open.values, source, np.nan)
         keep = (offset >= 0).any(1)
         self._open = Open(self._open.row[keep], self._open.step[keep], offset[keep], values[keep])
 
     def push(self, arrivals: Arrivals, clock: Times) -> Closed:
         """Take a batch's readings; `clock` (N,) is the partition's time at each place of the batch, N >= 1."""
-        frontiers = self._frontiers(arrivals, clock)
+        self._begin(arrivals)
+        placed = self._place(arrivals)
+
+        # Only a reading of a closed step, or one of a time that its cell has already, can be a repetition.
+        suspects = np.concatenate((placed.untimely, placed.timely[placed.offset == placed.held]))
+        again = self._repeats(arrivals, suspects) if len(suspects) else np.empty(0, np.intp)
+        repeated = arrivals.at(again)
+        if len(again):
+            arrivals = arrivals.at(np.delete(np.arange(len(arrivals.row)), again))
+            placed = self._place(arrivals)
+        frontiers, newest = self._frontiers(arrivals, clock, repeated)
         frontier = self._columns["frontier"]
+        table, columns = placed.table, placed.table.offset.shape[1]
+
+        # A reading that arrived after its step closed is late.
+        index = arrivals.index[placed.timely]
+        closing = self._closing(table, frontiers, placed.cell, index, len(clock))
+        accepted = index <= closing[placed.cell // columns] if columns else np.ones(0, np.bool_)
+        late = np.concatenate((placed.untimely, placed.timely[~accepted]))
+        self._counts[Count.READINGS_LATE] += len(late)
+        self._counts[Count.READINGS_REPEATED] += len(again)
+
+        timely = placed.timely[accepted]
+        if len(again):
+            began = self._began(placed, index, len(clock))
+        self._write(table, placed.cell[accepted], placed.offset[accepted], placed.held[accepted], arrivals.value[timely])
+        if len(again):
+            self._hold(table, repeated, newest, began, closing)
+        frontiers.raise_to(frontier)
+        closed = self._split(table, closing, len(clock))
+        if len(late):
+            self._know(arrivals.at(np.sort(late)))
+        return closed
+
+    def _begin(self, arrivals: Arrivals) -> None:
+        """Let the frontier of each new asset begin at the step of its first reading."""
+        frontier = self._columns["frontier"]
+        new = np.flatnonzero(frontier[arrivals.row] == NEVER)
+        if len(new):
+            rows, first = np.unique(arrivals.row[new], return_index=True)
+            frontier[rows] = arrivals.time[new[first]] // self._step_ms
+
+    def _place(self, arrivals: Arrivals) -> "_Placed":
+        """Return the readings on the table of open steps."""
         step = arrivals.time // self._step_ms
-        timely = np.flatnonzero(step >= frontier[arrivals.row])
+        open_ = step >= self._columns["frontier"][arrivals.row]
+        timely = np.flatnonzero(open_)
         table, group = self._table(arrivals.row[timely], step[timely])
         columns = table.offset.shape[1]
 
@@ -117,26 +177,113 @@ class Grid:
         cell = group * columns + arrivals.column[timely]
         order = np.argsort(cell, kind="stable")
         cell, timely = cell[order], timely[order]
-        index = arrivals.index[timely]
+        offset = arrivals.time[timely] - step[timely] * self._step_ms
 
-        # A reading that arrived after its step closed is late.
-        closing = self._closing(table, frontiers, cell, index, len(clock))
-        accepted = index <= closing[cell // columns] if columns else np.ones(0, np.bool_)
-        self._counts[Count.READINGS_LATE] += len(step) - int(np.count_nonzero(accepted))
-        timely = timely[accepted]
-        self._write(table, cell[accepted], arrivals.time[timely] - step[timely] * self._step_ms, arrivals.value[timely])
-        frontiers.raise_to(frontier)
-        return self._split(table, closing, len(clock))
+        # Held: the offset that counts before each reading.
+        held = table.offset.reshape(-1)[cell].astype(np.int64)
+        running = np.maximum(run_max(np.cumsum(first_of_run(cell)), offset), held)
+        same = np.flatnonzero(cell[1:] == cell[:-1])
+        held[same + 1] = running[same]
+        return _Placed(table, timely, np.flatnonzero(~open_), cell, offset, held)
 
-    def _frontiers(self, arrivals: Arrivals, clock: Times) -> "_Frontiers":
-        """Return the events of this batch that raise a frontier by time; update `newest`, `seen`, new frontiers."""
+    def _repeats(self, arrivals: Arrivals, suspects: Index) -> Index:
+        """Return the places, ascending, of those readings that repeat time and value of their channel's newest one.
+
+        The newest one is the reading of the largest time that came before, also if it was late; of equal times the last
+        arrival. All repetitions must be among `suspects`.
+        """
+        width = self._columns["known_time"].shape[1]
+        pair = arrivals.row * width + arrivals.column
+        asked = np.unique(pair[suspects])
+        places = np.flatnonzero(np.isin(pair, asked))
+        places = places[np.argsort(pair[places], kind="stable")]
+        known_time, known_value = self._newest(asked // width, asked % width)
+
+        # What was known of each channel before each reading.
+        run = np.searchsorted(asked, pair[places])
+        time, value = arrivals.time[places], as_stored(arrivals.value[places])
+        first = first_of_run(run)
+        before = np.maximum(run_max(run, time), known_time[run])
+        before = np.where(first, known_time[run], np.append(NEVER, before[:-1]))
+        newest = np.maximum.accumulate(np.where(time >= before, np.arange(len(run)), -1))  # the last winner so far
+        newest = np.append(-1, newest[:-1])
+        begin = np.maximum.accumulate(np.where(first, np.arange(len(run)), 0))
+        held = np.where(newest >= begin, value[newest], known_value[run])
+
+        again: Index = np.sort(places[(time == before) & (value == held)])
+        return again
+
+    def _newest(self, row: Times, column: Times) -> tuple[Times, Floats]:
+        """Return time and value (n,) of the newest reading of each channel before this batch, NEVER if there is none."""
+        assets, at = np.unique(row, return_inverse=True)
+        time, value = self._columns["known_time"][assets], self._columns["known_value"][assets]  # copies (R, C)
+        waiting = np.flatnonzero(np.isin(self._open.row, assets))
+        owner = np.searchsorted(assets, self._open.row[waiting])
+        place, cell = np.nonzero(self._open.offset[waiting] >= 0)
+
+        # Steps of an asset ascend, so of several readings the newest is written last.
+        starts = self._open.step[waiting[place]] * self._step_ms
+        time[owner[place], cell] = starts + self._open.offset[waiting[place], cell]
+        value[owner[place], cell] = self._open.values[waiting[place], cell]
+        return time[at, column], value[at, column]
+
+    def _began(self, placed: "_Placed", index: Times, size: int) -> Times:
+        """Return the place in the batch (G,) from which on each step of the table has a reading; -1 = before it."""
+        table, columns = placed.table, placed.table.offset.shape[1]
+        began = np.where((table.offset >= 0).any(1), -1, size)
+        np.minimum.at(began, placed.cell // columns, index)
+        return began
+
+    def _hold(self, table: Open, repeated: Arrivals, newest: Times, began: Times, closing: Times) -> None:
+        """Hold the repeated values in the newest step of their assets, where that is open and lacks a reading.
+
+        `newest` (n,) is the asset's newest time when the repetition came.
+        """
+        low = table.step.min(initial=FARTHEST)
+        span = table.step.max(initial=low) - low + 1
+        keys = table.row * span + (table.step - low)  # (G,) ascending
+        step = newest // self._step_ms
+        within = (step >= low) & (step < low + span)
+        group = np.minimum(np.searchsorted(keys, repeated.row * span + (step - low)), max(0, len(keys) - 1))
+        held = np.flatnonzero(within)
+        held = held[keys[group[held]] == repeated.row[held] * span + (step[held] - low)]
+        held = held[(began[group[held]] < repeated.index[held]) & (repeated.index[held] <= closing[group[held]])]
+
+        group, column = group[held], repeated.column[held]
+        empty = table.offset[group, column] < 0
+        group, column, held = group[empty], column[empty], held[empty]
+        table.offset[group, column] = HELD
+        table.values[group, column] = as_stored(repeated.value[held])  # of several the last one counts
+
+    def _know(self, late: Arrivals) -> None:
+        """Remember late readings that are the newest of their channel: they, too, may be repeated."""
+        known_time, known_value = self._columns["known_time"], self._columns["known_value"]
+        pair = late.row * known_time.shape[1] + late.column
+        order = np.lexsort((late.time, pair))  # stable: of equal times the last arrival comes last
+        last = order[last_of_run(pair[order])]
+        row, column, time = late.row[last], late.column[last], late.time[last]
+
+        # A step that is still open may have a newer one, which takes this one's place when the step closes.
+        newer = time >= known_time[row, column]
+        known_time[row[newer], column[newer]] = time[newer]
+        known_value[row[newer], column[newer]] = as_stored(late.value[last[newer]])
+
+    def _frontiers(self, arrivals: Arrivals, clock: Times, repeated: Arrivals) -> "tuple[_Frontiers, Times]":
+        """Return the events of this batch that raise a frontier by time, and the newest time (n,) at each repetition.
+
+        Update `newest` and `seen`.
+        """
         newest, seen, frontier = (self._columns[name] for name in ("newest", "seen", "frontier"))
         order = np.argsort(arrivals.row.astype(np.uint16), kind="stable")
         row, time, index = arrivals.row[order], arrivals.time[order], arrivals.index[order]
         heads = np.flatnonzero(first_of_run(row))
         running = np.maximum(run_max(row, time), newest[row])
-        new = heads[frontier[row[heads]] == NEVER]
-        frontier[row[new]] = time[new] // self._step_ms
+        at_repeats = newest[repeated.row]
+        if len(at_repeats):
+            size = len(clock)
+            last = np.searchsorted(row * size + index, repeated.row * size + repeated.index) - 1
+            own = np.flatnonzero((last >= 0) & (row[last] == repeated.row)) if len(row) else np.empty(0, np.intp)
+            at_repeats[own] = running[last[own]]
 
         # An asset is silent from an arrival until its next one: `until` is the place of that, or the batch's end.
         until = np.append(index[1:], len(clock))[: len(index)]
@@ -157,12 +304,13 @@ class Grid:
         tails = np.append(heads[1:], len(row))[: len(heads)] - 1
         newest[row[tails]] = running[tails]
         seen[row[tails]] = clock[index[tails]]
-        return _Frontiers(
+        frontiers = _Frontiers(
             np.concatenate((row, rows[silent])),
             np.concatenate((index, np.searchsorted(clock, due[silent]))),
             np.concatenate(((running - self._lateness_ms) // self._step_ms, passed // self._step_ms + 1)),
             len(clock),
         )
+        return frontiers, at_repeats
 
     def _table(self, row: Times, step: Times) -> tuple[Open, Index]:
         """Return the open steps together with those of readings (n,), and each reading's place (n,) in that table."""
@@ -205,19 +353,20 @@ class Grid:
         np.maximum.at(last, group, index[first])
         return np.where(have == columns, last, size)
 
-    def _write(self, table: Open, cell: Index, offset: Times, value: npt.NDArray[np.float64]) -> None:
-        """Write readings, ordered by cell, then arrival. The latest time counts, of equal times the last arrival."""
-        held = table.offset.reshape(-1)[cell].astype(np.int64)  # the offset that counts before each reading
-        running = np.maximum(run_max(np.cumsum(first_of_run(cell)), offset), held)
-        same = np.flatnonzero(cell[1:] == cell[:-1])
-        held[same + 1] = running[same]
+    def _write(
+        self, table: Open, cell: Index, offset: Times, held: Times, value: npt.NDArray[np.float64]
+    ) -> None:
+        """Write readings, ordered by cell, then arrival. The latest time counts, of equal times the last arrival.
+
+        `held` (n,) is the offset that counts before each reading.
+        """
         self._counts[Count.READINGS_DUPLICATE] += int(np.count_nonzero(offset == held))
 
         # The last reading that is at least as late as all earlier ones of its cell.
         winner = np.flatnonzero(offset >= held)
         winner = winner[last_of_run(cell[winner])]
         table.offset.reshape(-1)[cell[winner]] = offset[winner]
-        table.values.reshape(-1)[cell[winner]] = np.clip(value[winner], -LARGEST, LARGEST)
+        table.values.reshape(-1)[cell[winner]] = as_stored(value[winner])
 
     def _split(self, table: Open, closing: Times, size: int) -> Closed:
         """Return the steps that closed, and keep the others open."""
@@ -225,8 +374,23 @@ class Grid:
         np.maximum.at(self._columns["frontier"], table.row[closes], table.step[closes] + 1)
         keep = ~closes
         self._open = Open(table.row[keep], table.step[keep], table.offset[keep], table.values[keep])
-        closes &= (table.offset >= 0).any(1)  # a step that has late readings only was an empty one
+        has = table.offset >= 0
+        closes &= has.any(1)  # a step that has late readings only was an empty one
+        self._remember(table.row[closes], table.step[closes], table.offset[closes], table.values[closes])
         return Closed(table.row[closes], table.step[closes], closing[closes], table.values[closes])
+
+    def _remember(self, row: Times, step: Times, offset: npt.NDArray[np.int32], values: Floats) -> None:
+        """Remember the readings of closed steps (K,), which ascend for each asset, as those that may be repeated."""
+        known_time, known_value = self._columns["known_time"], self._columns["known_value"]
+        time = (step * self._step_ms)[:, None] + offset
+        has = offset >= 0
+        if has.all():  # nearly always; of several steps of an asset the last one is written last
+            known_time[row] = time
+            known_value[row] = values
+            return
+        place, column = np.nonzero(has)
+        known_time[row[place], column] = time[place, column]
+        known_value[row[place], column] = values[place, column]
 
     def save(self) -> State:
         """Return the columns and the open steps as arrays."""
@@ -241,6 +405,18 @@ class Grid:
         """Continue from a state that was checked."""
         self._columns.load(state)
         self._open = Open(*(state[f"open_{name}"].copy() for name in ("row", "step", "offset", "values")))
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """Readings on the table of open steps; `timely` are ordered by cell, then arrival."""
+
+    table: Open
+    timely: Index  # (n,) places of the readings whose step was open when the batch began
+    untimely: Index  # places of the others
+    cell: Index  # (n,) place of the reading's cell in the table
+    offset: Times  # (n,) ms from the start of the step
+    held: Times  # (n,) the offset that counts before each reading
 
 
 class _Frontiers:
@@ -272,8 +448,14 @@ class _Frontiers:
 
 def _no_cells(rows: int, columns: int) -> tuple[npt.NDArray[np.int32], Floats]:
     """Return offsets and values (rows, columns) of cells without a reading."""
-    return np.full((rows, columns), -1, np.int32), np.full((rows, columns), np.nan, np.float32)
+    return np.full((rows, columns), NONE, np.int32), np.full((rows, columns), np.nan, np.float32)
 
 
 def _no_steps(columns: int) -> Open:
     return Open(np.empty(0, np.int64), np.empty(0, np.int64), *_no_cells(0, columns))
+
+
+def as_stored(value: npt.NDArray[np.float64]) -> Floats:
+    """Return values as a window has them."""
+    stored: Floats = np.clip(value, -LARGEST, LARGEST).astype(np.float32)
+    return stored
