@@ -65,10 +65,17 @@ TABLE = (
     _counter(
         "monitor_readings_dropped_total",
         "Readings that did not enter a window, by reason.",
-        "late: increase windows.lateness_s or correct clocks. duplicate: find the producer that sends twice. "
+        "late: increase windows.lateness_s or correct clocks. duplicate: another value for a time that was read; two "
+        "producers share a name, or times are too coarse. "
         "unknown_channel, refused: compare names and numbers of assets and channels with the settings. flood: more "
         "new assets per minute than windows.new_assets; the log names one per minute.",
         reason=("late", "duplicate", "unknown_channel", "refused", "flood"),
+    ),
+    _counter(
+        "monitor_readings_repeated_total",
+        "Readings that repeat time and value of their channel's newest one. They say that the value still holds.",
+        "Nothing: a collector that polls sends what did not change once more. If it nears monitor_readings_total, "
+        "nothing changes any more: see whether the machines stand still or their server hangs.",
     ),
     _counter(
         "monitor_assets_forgotten_total",

@@ -112,7 +112,9 @@ def polls(draw: st.DrawFn) -> list[Reading]:
     now = draw(st.sampled_from([0, -95, 1_700_000_000_003]))
     last: dict[tuple[int, int], tuple[int, float]] = {}
     readings: list[Reading] = []
-    for offset, (asset, bits, changed, ahead, behind, other) in enumerate(draw(st.lists(message, min_size=1, max_size=40))):
+    for offset, (asset, bits, changed, ahead, behind, other) in enumerate(
+        draw(st.lists(message, min_size=1, max_size=40))
+    ):
         now += ahead
         for place, channel in enumerate(CHANNELS):
             if not bits >> place & 1:

@@ -15,9 +15,9 @@ The running maximum over an asset's steps gives the closing index, and readings 
 late readings in at first does no harm: a reading that arrives after the frontier passed its step cannot make that step
 ready sooner.
 
-A reading that repeats the channel's newest one, time and value alike, is no arrival: it says that the value still holds.
-`repeats` finds such readings. Where the asset's newest step is open and has no reading of the channel, the cell holds the
-repeated value until a reading comes (docs/decisions/0023-repeated-readings.md). A repetition never completes a step.
+A reading that repeats the channel's newest one, time and value alike, is no arrival: it says that the value still
+holds. Where the asset's newest step is open and has no reading of the channel, the cell holds the repeated value until
+a reading comes (docs/decisions/0023-repeated-readings.md). A repetition never completes a step.
 
 Holes, history and names are the tasks of `rings` and `windows`.
 """
@@ -148,7 +148,9 @@ class Grid:
         timely = placed.timely[accepted]
         if len(again):
             began = self._began(placed, index, len(clock))
-        self._write(table, placed.cell[accepted], placed.offset[accepted], placed.held[accepted], arrivals.value[timely])
+        self._write(
+            table, placed.cell[accepted], placed.offset[accepted], placed.held[accepted], arrivals.value[timely]
+        )
         if len(again):
             self._hold(table, repeated, newest, began, closing)
         frontiers.raise_to(frontier)
@@ -214,7 +216,7 @@ class Grid:
         return again
 
     def _newest(self, row: Times, column: Times) -> tuple[Times, Floats]:
-        """Return time and value (n,) of the newest reading of each channel before this batch, NEVER if there is none."""
+        """Return time and value (n,) of the newest reading of each channel before this batch, NEVER = none."""
         assets, at = np.unique(row, return_inverse=True)
         time, value = self._columns["known_time"][assets], self._columns["known_value"][assets]  # copies (R, C)
         waiting = np.flatnonzero(np.isin(self._open.row, assets))
@@ -353,9 +355,7 @@ class Grid:
         np.maximum.at(last, group, index[first])
         return np.where(have == columns, last, size)
 
-    def _write(
-        self, table: Open, cell: Index, offset: Times, held: Times, value: npt.NDArray[np.float64]
-    ) -> None:
+    def _write(self, table: Open, cell: Index, offset: Times, held: Times, value: npt.NDArray[np.float64]) -> None:
         """Write readings, ordered by cell, then arrival. The latest time counts, of equal times the last arrival.
 
         `held` (n,) is the offset that counts before each reading.

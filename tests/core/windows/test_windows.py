@@ -138,6 +138,76 @@ def test_the_latest_time_stands_and_equal_times_overwrite(cut: int) -> None:
     assert counted(stage) == {"readings_duplicate": 1, "steps_closed": 1}
 
 
+@pytest.mark.parametrize("cut", [1, 2, 3, 4, 5])
+def test_a_repeated_reading_holds_its_value_in_the_newest_step(cut: int) -> None:
+    """Old time and value once more are neither late nor a duplicate: the newest step's cell is observed."""
+    stage = windows("p", "q")
+    rows: list[Row] = [
+        (1, "a", "p", 1, 5.0),
+        (2, "a", "q", 2, 1.0),
+        (3, "a", "q", 12, 2.0),
+        (4, "a", "p", 1, 5.0),
+        (5, "a", "q", 22, 3.0),
+    ]
+    parts = [stage.push(readings(*rows[:cut])), stage.push(readings(*rows[cut:]))]
+    assert [each for part in parts for each in closings(part)] == [(2, 0, 0), (5, 0, 10)]
+    last = [part for part in parts if len(part)][-1]
+    assert last.values[-1].tolist() == [[5.0], [2.0]]
+    assert last.observed.all()
+    assert counted(stage) == {"readings_repeated": 1, "steps_closed": 2}
+
+
+def test_a_reading_takes_the_place_of_a_held_value() -> None:
+    """A value that comes after the repetition of an older one counts, and completes the step."""
+    stage = windows("p", "q")
+    stage.push(readings((1, "a", "p", 1, 5.0), (2, "a", "q", 2, 1.0), (3, "a", "q", 12, 2.0), (4, "a", "p", 1, 5.0)))
+    part = stage.push(readings((5, "a", "p", 13, 6.0)))
+    assert (closings(part), part.values.tolist()) == ([(5, 0, 10)], [[[6.0], [2.0]]])
+
+
+def test_the_same_time_with_another_value_is_no_repetition() -> None:
+    """Another value for a time of a closed step is late, and for one of an open step a duplicate."""
+    stage = windows("p", "q")
+    stage.push(readings((1, "a", "p", 1, 5.0), (2, "a", "q", 2, 1.0), (3, "a", "p", 1, 6.0)))
+    stage.push(readings((4, "a", "p", 11, 5.0), (5, "a", "p", 11, 7.0)))
+    assert counted(stage) == {"readings_late": 1, "readings_duplicate": 1, "steps_closed": 1}
+
+
+def test_a_value_that_came_late_once_is_repeated_from_then_on() -> None:
+    """A collector that starts sends a value of long ago: late once, then held where the others are."""
+    stage = windows("p", "q")
+    stage.push(readings((1, "a", "q", 102, 1.0), (2, "a", "p", 1, 5.0), (3, "a", "p", 1, 5.0)))
+    part = stage.push(readings((4, "a", "q", 112, 1.0)))
+    assert (closings(part), part.values.tolist()) == ([(4, 0, 100)], [[[5.0], [1.0]]])
+    assert counted(stage) == {"readings_late": 1, "readings_repeated": 1, "steps_closed": 1}
+
+
+def test_repetitions_do_not_keep_an_asset_from_falling_silent() -> None:
+    """A server that hangs sends old values on: its steps close as a silent asset's do, and hold nothing then."""
+    stage = windows("p", "q", "r", idle=3, lateness_ms=100)
+    stage.push(readings((1, "a", "p", 1, 5.0), (2, "a", "p", 11, 6.0), (3, "a", "q", 3, 7.0)))
+    part = stage.push(
+        readings((4, "b", "p", 30, 1.0), (5, "a", "p", 11, 6.0), (6, "b", "p", 45, 1.0), (7, "a", "q", 3, 7.0))
+    )
+    assert closings(part) == [(6, 0, 0), (6, 0, 10)]
+    assert part.observed[1, :, 0].tolist() == [True, False, False]
+    assert stage.counts["readings_repeated"] == 2
+
+
+def test_a_step_without_a_reading_when_the_repetition_comes_holds_nothing() -> None:
+    """A step that lost its readings with their channel holds no value until one comes again, in whatever batch."""
+    rows: list[Row] = [(3, "a", "p", 1, 5.0), (4, "a", "q", 13, 2.0), (5, "a", "q", 23, 2.0)]
+    found = []
+    for cuts in ([0, 3], [0, 1, 2, 3]):
+        stage = windows("p", "q", "r")
+        stage.push(readings((1, "a", "p", 1, 5.0), (2, "a", "r", 11, 1.0)))
+        stage.set_channels(["p", "q"], frozen=True)
+        parts = [stage.push(readings(*rows[begin:end])) for begin, end in itertools.pairwise(cuts)]
+        found.append([part.observed[:, 0, 0].tolist() for part in parts if len(part)])
+        assert stage.counts["readings_repeated"] == 1
+    assert found == [[[False]], [[False]]]
+
+
 def test_silent_asset_closes_at_the_message_that_proves_it() -> None:
     """When the partition has moved on by `idle` steps, an asset without readings closes all its open steps."""
     stage = windows("p", "q", idle=3, lateness_ms=100)
