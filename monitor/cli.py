@@ -79,9 +79,26 @@ def run(
 
 
 @app.command()
-def check(config: Config = None, set_: Set = None) -> None:
+def check(
+    config: Config = None,
+    set_: Set = None,
+    connect: Annotated[
+        bool,
+        typer.Option("--connect", help="Try brokers, topics, rights, database and store instead. Writes no record."),
+    ] = False,
+) -> None:
     """Print the settings in force, secrets masked, or every mistake in them. With an alarm budget, also a forecast."""
     settings = settings_or_exit(config, set_)
+    _refuse_unknown_options(settings)
+    if connect:
+        from monitor.service.connect import CONNECT_S, try_all, verdict  # noqa: PLC0415 - see the module
+
+        findings = try_all(settings, CONNECT_S)
+        for item, ok, text in findings:
+            print(f"{'ok' if ok else 'failed':<8}{item}: {text}")
+        print(verdict(findings))
+        raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
+
     print(render(settings) + beforehand(settings), end="")
 
 
@@ -247,6 +264,18 @@ def settings_or_exit(config: Path | None, overrides: list[str] | None) -> Settin
         for problem in error.problems:
             print(f"configuration: {problem}", file=sys.stderr)
         raise typer.Exit(BAD_CONFIGURATION) from None
+
+
+def _refuse_unknown_options(settings: Settings) -> None:
+    """Print each option in `kafka.options` that librdkafka refuses, and exit with 78. Connects to nothing."""
+    if not settings.kafka.options:
+        return
+    from monitor.service.backends import refused_kafka_options  # noqa: PLC0415 - see the module
+
+    if problems := refused_kafka_options(settings):
+        for problem in problems:
+            print(f"configuration: kafka.options: {problem}", file=sys.stderr)
+        raise typer.Exit(BAD_CONFIGURATION)
 
 
 def _flag(text: str) -> tuple[str, str]:

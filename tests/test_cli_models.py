@@ -114,8 +114,13 @@ def test_a_model_can_be_rolled_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "code", "reason"),
     [
-        ("short.jsonl", values(rows(10)), 1, "20 messages gave no window of 16 steps of 1 s"),
-        ("empty.jsonl", [], 1, "0 messages gave no window"),
+        (
+            "short.jsonl",
+            values(rows(10)),
+            1,
+            f"20 messages gave no window of 16 steps of 1 s: {ASSETS[0]}: 10 steps of 1 s were read",
+        ),
+        ("empty.jsonl", [], 1, "empty holds no message"),
         ("missing.jsonl", None, 78, "is no file"),
         ("what.txt", [], 78, 'source.format = "txt"'),
     ],

@@ -15,7 +15,7 @@ from monitor.settings.sections import sections
 from monitor.settings.tree import Settings
 
 ROOT = Path(__file__).parent.parent
-NAMES = ("architecture", "walkthrough", "delivery", "model", "operations", "security", "recovery")
+NAMES = ("architecture", "walkthrough", "delivery", "model", "operations", "security", "recovery", "troubleshooting")
 PAGES = [ROOT / "README.md", *(ROOT / f"docs/{name}.md" for name in NAMES)]
 TOLERANCE = 0.3  # of numbers that come from a trained model: another processor rounds, and so trains, differently
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"

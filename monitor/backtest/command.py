@@ -14,15 +14,18 @@ import torch
 
 from monitor.backtest.evaluate import EvaluatedReplay, Suggestion, compare, evaluate
 from monitor.backtest.labels import spans_in, spans_of
-from monitor.backtest.replay import Learner, Span, replay
+from monitor.backtest.replay import Learner, Span, name, replay
 from monitor.backtest.report.page import Compared, page
 from monitor.core.fitting.fit import Progress as Fitting
 from monitor.core.model.detector import Detector
 from monitor.core.publish import alert_record
+from monitor.core.records import Count
 from monitor.evaluation.label import Label
+from monitor.evaluation.matching import Evaluation
 from monitor.observe.metrics import Metrics
 from monitor.service.backends import file_time, make_blobs, make_models, make_source
 from monitor.service.budget_outlook import afterwards
+from monitor.service.no_windows import and_more, why_no_windows
 from monitor.service.offline import Progress, alone
 from monitor.settings.tree import Settings
 from monitor.store.atomic import write_atomic
@@ -117,13 +120,22 @@ def _same_readings(settings: Settings, other: Settings) -> Settings:
 
 
 def _need_scores(made: EvaluatedReplay) -> None:
-    """Raise ValueError if nothing was scored."""
-    if not made.tracks:
+    """Raise ValueError if nothing was scored, with the reason."""
+    if made.tracks:
+        return
+
+    replay, intake = made.replay, made.replay.intake
+    if replay.learned:
+        rest = intake.messages - replay.learned_after
         raise ValueError(
-            f"{made.replay.messages} messages, and after the model was there, no window of "
-            f"{made.replay.settings.windows.length} steps was complete; give a longer recording, or lower "
-            "training.first_steps"
+            f"the model was learned from the first {replay.learned_after} of {intake.messages} messages, and in the "
+            f"other {rest} no window was complete; give a longer recording, or lower training.first_steps"
         )
+    windows = replay.settings.windows
+    reasons = why_no_windows(intake, windows, made.channels)
+    raise ValueError(
+        f"{intake.messages} messages gave no window of {windows.length} steps of {windows.step_s:g} s: {reasons}"
+    )
 
 
 def _summary(here: EvaluatedReplay, compared: Compared | None, out: Path) -> str:
@@ -131,15 +143,17 @@ def _summary(here: EvaluatedReplay, compared: Compared | None, out: Path) -> str
     made = here.replay
     scored = sum(len(track.ends) for track in here.tracks)
     seconds = f"{made.seconds:.1f} s, of which {made.training_s:.1f} s training"
-    readings = made.counts.get("readings", 0)
-    lines = [f"{readings} readings, {scored} windows scored, {len(here.alerts)} alerts in {seconds}"]
+    readings = made.intake.counts.get(Count.READINGS, 0)
+    lines = [
+        f"{readings} readings, {scored} windows scored, {len(here.alerts)} alerts in {seconds}",
+        made.intake.said(),
+    ]
+    lines += [f"{name(part)} stopped: {reason}" for part, reason in made.stopped.items()]
 
     if made.outlooks:
         lines.append(afterwards(made.settings.alerting.alarms_per_day, here.per_day, here.days, made.outlooks))
     if here.evaluation:
-        rows = here.evaluation.rows
-        found = sum(row.found for row in rows)
-        lines.append(f"labels: {found} of {len(rows)} found, {len(here.evaluation.false)} false alerts")
+        lines.append(labels_line(here, here.evaluation))
     if here.suggestion is not None:
         lines.append(_advice(here.suggestion))
     if compared is not None:
@@ -147,6 +161,22 @@ def _summary(here: EvaluatedReplay, compared: Compared | None, out: Path) -> str
         counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in ("gained", "lost", "earlier", "later", "same"))
         lines.append(f"against {compared.name}: {counts}")
     return "\n".join([*lines, f"{out}"])
+
+
+def labels_line(here: EvaluatedReplay, evaluation: Evaluation) -> str:
+    """Return the sentence about the labels: how many were found, and which could not be."""
+    rows = evaluation.rows
+    found = sum(row.found for row in rows)
+    parts = [f"{found} of {len(rows)} found" if rows else "none lies in the scored time"]
+    parts.append(f"{len(evaluation.false)} false alerts")
+    if here.unseen:
+        assets = list(dict.fromkeys(label.asset for label in here.unseen))
+        parts.append(f"{len(here.unseen)} of those missed lie where {and_more(assets)} was not scored")
+    if here.before:
+        parts.append(f"{here.before} lie before the first score")
+    if here.after:
+        parts.append(f"{here.after} lie after the last score")
+    return f"labels: {', '.join(parts)}"
 
 
 def _advice(suggestion: Suggestion) -> str:

@@ -1,8 +1,9 @@
 """Evaluates a replay: alerts against labels, scores against labels, and one replay against another.
 
 Alerts are matched as everywhere (evaluation/matching.py): a label is found if an alert fires within it or within a
-window's length after it. Only labels in the scored time count; labels in the stretch that the model learned from do
-not. Alerts per day are per asset, over the scored time.
+window's length after it. Labels before the first score, in the stretch that the model learned from, do not count, nor
+do labels after the last score of the recording; both are named. A label of an asset that was not scored then, though
+others were, counts as missed. Alerts per day are per asset, over the scored time.
 """
 
 from collections.abc import Sequence
@@ -61,7 +62,9 @@ class EvaluatedReplay:
     alerts: list[AlertHistory]  # by the time of firing
     days: float  # scored, summed over assets
     labels: tuple[Label, ...]  # within the scored time
-    outside: int  # labels outside the scored time
+    before: int  # labels that lie before the first score
+    after: int  # labels that lie after the last score
+    unseen: tuple[Label, ...]  # of `labels`, those in whose time their asset was not scored
     evaluation: Evaluation | None  # None = no labels were given
     curves: Curves | None  # None = no window is labelled, or every window is
     suggestion: Suggestion | None
@@ -91,9 +94,13 @@ def evaluate(replay: Replay, labels: Sequence[Label] | None) -> EvaluatedReplay:
     tracks = replay.collector.tracks()
     alerts = alert_histories(replay)
 
-    # Labels outside the scored time do not count.
+    # Labels outside the scored time do not count. Those of assets that were not scored in it do.
     scored = {track.asset: (int(track.ends[0]), int(track.ends[-1])) for track in tracks}
-    counted = tuple(label for label in labels or () if _within(label, scored))
+    first = min((begin for begin, _ in scored.values()), default=0)
+    last = max((end for _, end in scored.values()), default=-1)
+    before = [label for label in labels or () if label.end <= scored.get(label.asset, (first, last))[0]]
+    after = [label for label in labels or () if label not in before and label.start > last]
+    counted = tuple(label for label in labels or () if label not in before and label not in after)
     grace_ms = settings.windows.length * settings.windows.step_ms
     evaluation = None if labels is None else match([each.span for each in alerts], counted, grace_ms)
 
@@ -111,7 +118,9 @@ def evaluate(replay: Replay, labels: Sequence[Label] | None) -> EvaluatedReplay:
         alerts=alerts,
         days=sum(len(track.ends) for track in tracks) * settings.windows.step_ms / DAY_MS,
         labels=counted,
-        outside=len(labels or ()) - len(counted),
+        before=len(before),
+        after=len(after),
+        unseen=tuple(label for label in counted if not _within(label, scored)),
         evaluation=evaluation,
         curves=found,
         suggestion=None if found is None else _suggest(found, tracks, counted, settings.threshold.margin),

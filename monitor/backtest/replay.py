@@ -28,13 +28,18 @@ from monitor.core.model.detector import Detector
 from monitor.core.records import Alert, Message, Partition
 from monitor.core.threshold.budget import BudgetForecast
 from monitor.observe.clock import wall_ms
+from monitor.service.intake import Intake
+from monitor.service.no_windows import why_no_windows
 from monitor.service.offline import Progress, polls
 from monitor.service.pipelines import make_history, make_pipeline
+from monitor.settings.base import about
+from monitor.settings.learning import TrainingSection
 from monitor.settings.tree import Settings
 from monitor.worker.dead_letter_limit import DeadLetterLimit
 from monitor.worker.partitions import PartitionState, Phase
 
 FEW = 100  # messages per poll while learning
+LEAST_FIRST = about(TrainingSection.model_fields["first_steps"])["low"]  # steps; it cannot be set lower
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +65,8 @@ class Replay:
     collector: Collector
     detector: Detector | None
     alerts: list[Alert] = field(default_factory=list)  # records, in the order in which they would be published
-    messages: int = 0
-    rejected: int = 0
-    reason: str = ""  # of the first rejection
-    counts: dict[str, int] = field(default_factory=dict)  # as Outputs.counts, summed
+    intake: Intake = field(default_factory=Intake)  # what was read
+    learned_after: int = 0  # messages that were read before the model was learned here
     stopped: dict[Partition, str] = field(default_factory=dict)  # partitions with too many dead letters
     outlooks: list[BudgetForecast] = field(default_factory=list)  # of the partitions at the end, if there is a budget
     learned: str = ""  # how the model came about, if here; a sentence
@@ -113,6 +116,7 @@ def replay(  # noqa: PLR0917 - what it reads, scores with and tells, one each
 
     def begin(partition: Partition) -> None:
         delivery = settings.delivery
+        result.intake.partitions.append(partition)
         states[partition] = state = PartitionState(
             partition,
             make_pipeline(settings, partition),
@@ -129,7 +133,9 @@ def replay(  # noqa: PLR0917 - what it reads, scores with and tells, one each
     for batches in polls(settings, source, begin, progress, limit):
         for partition, batch in batches.items():
             state = states[partition]
-            if (messages := span.within(batch)) and state.phase is not Phase.STOPPED:
+            messages = span.within(batch)
+            result.intake.outside += len(batch) - len(messages)
+            if messages and state.phase is not Phase.STOPPED:
                 _process(result, state, messages)
         if result.detector is None and _enough(settings, list(states.values()), source.lag()):
             _learn(result, list(states.values()), learner)
@@ -143,17 +149,12 @@ def replay(  # noqa: PLR0917 - what it reads, scores with and tells, one each
 
 def _process(result: Replay, state: PartitionState, messages: Sequence[Message]) -> None:
     pipeline = state.pipeline
-    outputs = state.process(messages, wall_ms(), lambda _: None)
+    now = wall_ms()
+    outputs = state.process(messages, now, lambda _: None)
+    result.intake.add(messages, outputs, pipeline.format, now)
     if state.phase is Phase.STOPPED:
         result.stopped[state.partition] = state.stopped
         return
-
-    result.messages += len(messages)
-    result.rejected += len(outputs.rejected)
-    if outputs.rejected and not result.reason:
-        result.reason = outputs.rejected[0].reason
-    for name, count in outputs.counts.items():
-        result.counts[name] = result.counts.get(name, 0) + count
 
     if pipeline.detector is None:
         state.remember(outputs)
@@ -180,16 +181,34 @@ def _learn(result: Replay, states: Sequence[PartitionState], learner: Learner) -
     except ValueError as error:  # the daemon would try again with more history after a minute of the clock
         raise ValueError(f"{error}; raise training.first_steps, or lower windows.length") from error
     result.detector = detector
+    result.learned_after = result.intake.messages
     for state in states:
         state.pipeline.use(detector)
     result.training_s = time.monotonic() - began
 
 
 def _too_little(settings: Settings, result: Replay, states: Sequence[PartitionState]) -> str:
-    steps = int(max((int(state.history.steps_seen().max(initial=0)) for state in states), default=0))
-    said = f"; {result.rejected} messages could not be read, the first: {result.reason}" if result.rejected else ""
-    stopped = "".join(f"; {part.topic}: {reason}" for part, reason in result.stopped.items())
-    return (
-        f"{result.messages} messages gave at most {steps} steps of history for an asset, and the first model needs "
-        f"training.first_steps = {settings.training.first_steps}; lower it, or name a model with --model{said}{stopped}"
+    """Say why no model could be learned. Lowering training.first_steps is advised only where it would help."""
+    intake, first = result.intake, settings.training.first_steps
+    usual = median_steps(state.history.steps_seen() for state in states)
+    most = int(max((int(state.history.steps_seen().max(initial=0)) for state in states), default=0))
+    stopped = "".join(f"; {name(part)} stopped: {reason}" for part, reason in result.stopped.items())
+
+    if not most:
+        length, step = settings.windows.length, settings.windows.step_s
+        reasons = why_no_windows(intake, settings.windows)
+        return f"{intake.messages} messages gave no window of {length} steps of {step:g} s: {reasons}{stopped}"
+
+    text = (
+        f"{intake.messages} messages gave {usual} steps of history for the median asset, at most {most} for one, and "
+        f"the first model needs training.first_steps = {first} for the median asset"
     )
+    if usual >= LEAST_FIRST:
+        return f"{text}; lower it, or name a model with --model; {intake.said()}{stopped}"
+    reasons = f"; {why_no_windows(intake, settings.windows)}" if not usual else ""
+    return f"{text}; give a longer recording, or name a model with --model{reasons}{stopped}"
+
+
+def name(partition: Partition) -> str:
+    """Return the partition as people write it: topic[number]."""
+    return f"{partition.topic}[{partition.number}]"

@@ -10,7 +10,7 @@ will never be accepted, write them to the dead letters and go on. Any other exce
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from monitor.core.records import Message, Partition, Record
 
@@ -68,6 +68,14 @@ class Sample:
     runs: tuple[tuple[Message, ...], ...]  # each of one partition and without a gap
     held: Mapping[Partition, int]  # number of messages in each partition
     cut: str  # why it is smaller than asked for; empty = it is not
+
+
+class Finding(NamedTuple):
+    """What came of trying one item of the other side."""
+
+    item: str
+    ok: bool
+    text: str  # what was found, or why it failed
 
 
 class Source(Protocol):

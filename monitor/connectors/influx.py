@@ -32,6 +32,7 @@ from monitor.core.records import Record
 _WRITTEN = 204  # any other success comes from something that is not InfluxDB's write API
 _TOO_LARGE = 413
 _REFUSED = (400, 422)
+_NO_POINT = b"#"  # a comment: servers look at the token and the bucket before they look for points
 _MOST_TEXT = 300  # characters of the server's text in a message
 
 
@@ -123,6 +124,13 @@ class InfluxSink:
         self._rejected, rejected = [], self._rejected
         if rejected:
             raise Invalid(f"{len(rejected)} records rejected permanently; the first: {rejected[0][1]}", rejected)
+
+    def check(self, timeout: float) -> None:
+        """Ask whether the token may write, without writing a point. Raises Unavailable with the reason."""
+        self._authorise()
+        answer = self._post(_NO_POINT, time.monotonic() + timeout)
+        if answer.status not in (_WRITTEN, *_REFUSED):  # refused: it was read, and has no point
+            raise self._unavailable(answer)
 
     def close(self) -> None:
         client, self._client, self._writer = self._client, None, None

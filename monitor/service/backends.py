@@ -8,14 +8,16 @@ import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import structlog
 
-from monitor.connectors.base import BySource, Committer, Sample, Sink, Source, is_pattern
+from monitor.connectors.base import BySource, Committer, Finding, Sample, Sink, Source, Unavailable, is_pattern
 from monitor.connectors.files.sink import FileSink
 from monitor.connectors.files.source import FileSource, OffsetOptions, ReplayOptions
 from monitor.connectors.files.tables import TIME_COLUMNS, TableOptions, legal
+from monitor.connectors.kafka.probe import Right, probe, refused_options
 from monitor.connectors.kafka.sample import sample_topic
 from monitor.connectors.kafka.sink import KafkaSink, create_topics
 from monitor.connectors.kafka.source import KafkaSource
@@ -32,6 +34,9 @@ from monitor.store.base import Blobs, Notice, StoreUnavailable
 from monitor.store.files import open_blobs
 from monitor.store.models import Models
 from monitor.store.snapshots import Snapshots
+
+if TYPE_CHECKING:
+    from monitor.connectors.influx import InfluxSink
 
 _SPARE_S = 10.0  # of a transaction, beyond the longest checkpoint: to end it is a request of its own
 
@@ -144,7 +149,7 @@ def make_published(settings: Settings, topics: Sequence[str], metrics: Metrics, 
     return KafkaSource(settings.kafka.client(), topics, group, "earliest", _log_errors(metrics, "recorder source"))
 
 
-def make_points(settings: Settings, metrics: Metrics) -> Sink:
+def make_points(settings: Settings, metrics: Metrics) -> "InfluxSink":
     """Make the sink of the time-series database."""
     recorder = settings.recorder
     from monitor.connectors.influx import InfluxLimits, InfluxSink  # noqa: PLC0415 - its client takes 80 ms to import
@@ -173,6 +178,45 @@ def make_topics(settings: Settings, partitions: int) -> dict[str, str]:
     names = [*named, outputs.alerts, outputs.scores, outputs.dead_letters]
     made = create_topics(settings.kafka.client(), dict.fromkeys(names, partitions), settings.delivery.flush_timeout_s)
     return {**dict.fromkeys(patterns, "a pattern, nothing to create"), **made}
+
+
+def refused_kafka_options(settings: Settings) -> list[str]:
+    """Return a sentence for each option in `kafka.options` that the client refuses. Connects to nothing."""
+    return refused_options(settings.kafka.client(), settings.kafka.options)
+
+
+def probe_kafka(settings: Settings, seconds: float) -> list[Finding]:
+    """Try brokers, topics and groups as far as these settings use them, within `seconds`."""
+    source, outputs, recorder = settings.source, settings.outputs, settings.recorder
+    topics: dict[str, set[Right]] = {}
+    groups = []
+
+    if source.kind == "kafka":
+        topics |= {topic: {Right.READ} for topic in source.topics}
+        groups.append(source.group)
+    if outputs.kind == "kafka":
+        topics |= {topic: {Right.WRITE} for topic in (outputs.alerts, outputs.scores, outputs.dead_letters)}
+    if recorder.enabled:
+        groups.append(recorder.group)
+        for topic in (outputs.alerts, outputs.scores):
+            topics.setdefault(topic, set()).add(Right.READ)
+
+    return probe(settings.kafka.client(), topics, groups, seconds)
+
+
+def probe_points(settings: Settings, seconds: float) -> list[Finding]:
+    """Try the time-series database: whether it answers, and whether the token may write. Writes no point."""
+    recorder = settings.recorder
+    item = f"database {recorder.url}, bucket {recorder.bucket}"
+    sink = make_points(settings, Metrics())
+    sink.open()
+    try:
+        sink.check(seconds)
+    except Unavailable as error:
+        return [Finding(item, False, str(error))]
+    finally:
+        sink.close()
+    return [Finding(item, True, "it answers, and the token may write")]
 
 
 def file_asset(asset: str, path: Path) -> str:

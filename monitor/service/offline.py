@@ -19,6 +19,8 @@ from monitor.core.records import Message, Partition, by_partition
 from monitor.observe.clock import wall_ms
 from monitor.observe.metrics import Metrics
 from monitor.service.backends import make_blobs, make_models, make_source
+from monitor.service.intake import Intake
+from monitor.service.no_windows import not_assigned, why_no_windows
 from monitor.service.pipelines import make_history, make_pipeline
 from monitor.settings.tree import Settings
 from monitor.training.child import train
@@ -26,6 +28,7 @@ from monitor.training.registry import ModelRegistry
 from monitor.worker.partitions import PartitionState
 
 QUIET_S = 10.0  # without a message, when the source does not know whether there is more
+ASSIGN_S = 30.0  # without a partition: a group takes seconds to form, longer if a member of it has just died
 
 Progress = Callable[[int, int], None]  # called with the messages read and left
 
@@ -46,7 +49,8 @@ def train_now(settings: Settings, reading: Progress, fitting: Fitting) -> Outcom
 
     # Read.
     own = alone(settings, "train")
-    corpus = collect(own, make_source(own, None, metrics, None), reading)
+    intake = Intake()
+    corpus = collect(own, make_source(own, None, metrics, None), reading, intake)
 
     # Fit and judge.
     log = structlog.stdlib.get_logger("monitor")
@@ -69,9 +73,9 @@ def train_now(settings: Settings, reading: Progress, fitting: Fitting) -> Outcom
         f"held-out loss {fitted.loss:.3f}, {time.monotonic() - begin:.1f} s"
     )
     if trained.refused:
-        return Outcome(False, f"refused: {trained.refused} ({figures})")
+        return Outcome(False, f"refused: {trained.refused} ({figures})\n{intake.said()}")
     models.set_current(trained.version)
-    return Outcome(True, f"{trained.version} in use ({figures})")
+    return Outcome(True, f"{trained.version} in use ({figures})\n{intake.said()}")
 
 
 def alone(settings: Settings, purpose: str) -> Settings:
@@ -96,7 +100,8 @@ def polls(
         progress: Called after each poll.
         limit: Returns the most messages of the next poll; None = as in the settings.
 
-    Raises Unavailable if the source cannot be reached, OSError or ValueError for files that cannot be read.
+    Raises Unavailable if the source cannot be reached, OSError or ValueError for files that cannot be read, ValueError
+    if the group assigns no partition.
     """
     known: dict[Partition, None] = {}
     read = 0
@@ -117,36 +122,40 @@ def polls(
 
             read += len(messages)
             last = time.monotonic() if messages else last
-            if time.monotonic() - last > QUIET_S:
+            quiet = time.monotonic() - last
+            if not known and quiet > ASSIGN_S and not source.ended():
+                raise ValueError(not_assigned(settings.source.topics, settings.source.group, ASSIGN_S))
+            if known and quiet > QUIET_S:
                 break
             progress(read, sum(source.lag().values()))
     finally:
         source.close()
 
 
-def collect(settings: Settings, source: Source, progress: Progress) -> Corpus:
-    """Return the history of everything the source holds now.
+def collect(settings: Settings, source: Source, progress: Progress, intake: Intake) -> Corpus:
+    """Return the history of everything the source holds now; `intake` counts what was read.
 
-    Raises ValueError if there is no window in it, Unavailable if the source cannot be reached.
+    Raises ValueError if there is no window in it, with the reasons, Unavailable if the source cannot be reached.
     """
     states: dict[Partition, PartitionState] = {}
-    read = 0
 
     def begin(part: Partition) -> None:
+        intake.partitions.append(part)
         states[part] = PartitionState(part, make_pipeline(settings, part), make_history(settings))
 
     for batches in polls(settings, source, begin, progress):
         for part, messages in batches.items():
             state = states[part]
-            outputs = state.process(messages, wall_ms(), lambda _: None)
+            now = wall_ms()
+            outputs = state.process(messages, now, lambda _: None)
+            intake.add(messages, outputs, state.pipeline.format, now)
             state.history.add(outputs.windows, outputs.names, state.pipeline.windows.channels)
-            read += len(messages)
 
     corpora = [corpus for state in states.values() if len(corpus := state.history.normal())]
     if not corpora:
         raise ValueError(
-            f"{read} messages gave no window of {settings.windows.length} steps of {settings.windows.step_s:g} s; "
-            "check format and windows.step_s"
+            f"{intake.messages} messages gave no window of {settings.windows.length} steps of "
+            f"{settings.windows.step_s:g} s: {why_no_windows(intake, settings.windows)}"
         )
     return join(corpora)
 

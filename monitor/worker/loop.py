@@ -35,6 +35,7 @@ from monitor.worker.publisher import Publisher
 from monitor.worker.status import MetricsRecorder, WorkerStatus, worker_status
 
 SUMMARY_S = 60.0  # between two summaries in the log
+STOPPED_S = 60.0  # between two lines about a partition that is stopped
 LEARNING_S = 60.0  # between two writes of the histories while there is no model
 RETRY_S = 1.0  # between two attempts to read an unavailable source
 
@@ -190,7 +191,7 @@ class Daemon:
 
             outputs = state.process(part, self._wall_ms(), self._recorder.stopwatch())
             if state.phase is Phase.STOPPED:  # neither published nor committed: a restart reads the batch again
-                self._log.error("partition stopped", partition=state.partition, reason=state.stopped)
+                self._log_stopped(state)
                 return
             state.remember(outputs)
 
@@ -202,6 +203,18 @@ class Daemon:
             begin = self._monotonic()
             self._publisher.publish(state.pipeline, outputs, part)
             self._metrics.add("monitor_stage_seconds_total", self._monotonic() - begin, stage="output")
+
+    def _log_stopped(self, state: PartitionState) -> None:
+        """Log that the partition is stopped, with the message that was rejected last."""
+        offender = state.offender
+        self._log.error(
+            "partition stopped",
+            partition=state.partition,
+            reason=state.stopped,
+            offset=None if offender is None else offender.message.offset,
+            field=None if offender is None else offender.field,
+        )
+        state.stop_log_due = self._monotonic() + STOPPED_S
 
     def _checkpoint(self, states: Sequence[PartitionState], timeout: float, *, forced: bool) -> bool:
         """Flush and commit all partitions, then adopt and write snapshots for `states`. Return whether it committed.
@@ -302,6 +315,9 @@ class Daemon:
         if self._monotonic() >= self._summary_due:
             self._log.info("summary", **self._recorder.summary(self.status, lag))
             self._summary_due = self._monotonic() + SUMMARY_S
+        for state in states:
+            if state.phase is Phase.STOPPED and self._monotonic() >= state.stop_log_due:
+                self._log_stopped(state)
 
         reasons = [
             f"{state.partition.topic}[{state.partition.number}]: {state.not_committed}"

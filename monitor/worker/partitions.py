@@ -17,7 +17,7 @@ import numpy as np
 from monitor.core.fitting.history import History
 from monitor.core.model.detector import Detector
 from monitor.core.pipeline import LiveSettings, Mark, Pipeline, saved_live
-from monitor.core.records import Floats, Message, Outputs, Partition, State
+from monitor.core.records import Floats, Message, Outputs, Partition, Rejected, State
 from monitor.core.threshold.budget import BudgetForecast
 from monitor.observe.observer import Observer
 from monitor.store.base import StoreUnavailable
@@ -60,6 +60,8 @@ class PartitionState:
 
     replay_done: bool = True  # open alerts were published again, or there was no replay
     stopped: str = ""  # reason of the phase STOPPED
+    offender: Rejected | None = None  # the message that was rejected last
+    stop_log_due: float = 0.0  # monotonic seconds
 
     # Snapshots
     has_snapshot: bool = True  # a restart finds one
@@ -110,6 +112,7 @@ class PartitionState:
 
         if self.dead_letter_limit is not None:
             self.stopped = self.dead_letter_limit.check(messages, outputs)
+            self.offender = outputs.rejected[-1] if outputs.rejected else self.offender
         if not self.stopped:
             self.next = messages[-1].offset + 1
         return outputs

@@ -76,16 +76,19 @@ def test_labels_of_a_column_are_found(tmp_path: Path, store: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
 def test_labels_of_a_file_are_found_or_missed(tmp_path: Path, store: Path, kind: str) -> None:
-    """Spans of a file count where something was scored: one found, one missed, one of another asset left out."""
-    spans = [(ASSETS[0], *FAULTS[0][1:]), (ASSETS[0], 300, 310), ("elsewhere", 300, 310)]
+    """Spans of a file count: one found, one missed, one missed as its asset was never scored, one before all scores."""
+    spans = [(ASSETS[0], *FAULTS[0][1:]), (ASSETS[0], 300, 310), ("elsewhere", 300, 310), (ASSETS[0], -9, -3)]
     rows = [{"asset": a, "start": ORIGIN + b * STEP, "end": ORIGIN + c * STEP} for a, b, c in spans]
     path = tmp_path / f"labels.{kind}"
     lines = [json.dumps(row) for row in rows] if kind == "jsonl" else ["asset,start,end"]
     lines += [",".join(map(str, row.values())) for row in rows] if kind == "csv" else []
     path.write_text("\n".join(lines) + "\n")
     done = with_model(jsonl(tmp_path), store, "--labels", path)
-    assert "labels: 1 of 2 found, 1 false alerts" in done.stdout
-    assert "1 lie outside the scored time" in (tmp_path / "backtest.html").read_text()
+    assert "labels: 1 of 3 found, 1 false alerts" in done.stdout
+    assert "1 of those missed lie where elsewhere was not scored" in done.stdout
+    assert "1 lie before the first score" in done.stdout
+    assert "1 lie before the first score and do not count" in (tmp_path / "backtest.html").read_text()
+    assert "1 count as missed" in (tmp_path / "backtest.html").read_text()
 
 
 def test_without_labels_nothing_is_judged(tmp_path: Path, store: Path) -> None:
@@ -188,6 +191,55 @@ def test_what_cannot_be_done_is_said(tmp_path: Path, options: tuple[str, ...], r
     assert reason in done.stderr
     assert "Traceback" not in done.output
     assert not (tmp_path / "backtest.html").exists()
+
+
+def test_no_score_after_the_model_is_said(tmp_path: Path) -> None:
+    """If the recording ends with the model, the text says after how many messages, and what helps."""
+    done = backtest(jsonl(tmp_path), "--to", ORIGIN + 650 * STEP, store__url=str(tmp_path / "none"))
+    assert done.exit_code == 1, done.output
+    assert "the model was learned from the first 1300 of 1300 messages" in done.stderr
+    assert "lower training.first_steps" in done.stderr
+
+
+def test_lowering_the_first_steps_is_not_advised_in_vain(tmp_path: Path) -> None:
+    """Readings too far apart for any window are named with their distance, and no setting of the training is."""
+    given = {"windows__step_s": 0.1, "windows__lateness_s": 0.2, "store__url": str(tmp_path / "none")}
+    done = backtest(npz(tmp_path), **given)
+    assert done.exit_code == 1
+    assert f"{ASSETS[0]}: a reading comes every 1 s" in done.stderr
+    assert "windows.step_s = 0.1 and windows.max_gap = " in done.stderr
+    assert f"likewise {ASSETS[1]}" in done.stderr
+    assert "first_steps" not in done.stderr
+
+
+def test_a_fault_that_could_not_be_seen_is_missed(tmp_path: Path, store: Path) -> None:
+    """A fault of a machine whose messages could not be read counts as missed, and the messages are counted."""
+    asset, begin, end = FAULTS[1]
+    label = {"asset": ASSETS[asset], "start": ORIGIN + begin * STEP, "end": ORIGIN + end * STEP}
+    (tmp_path / "labels.jsonl").write_text(json.dumps(label) + "\n")
+    (path,) = jsonl(tmp_path)
+    lines = path.read_text().splitlines()
+    gone = [place for place, line in enumerate(lines) if ASSETS[asset] in line][800:]
+    for place in gone:
+        lines[place] = lines[place][:-1]
+    path.write_text("\n".join(lines) + "\n")
+    given = {"delivery__dead_letters_share": 1.0, "delivery__dead_letters_in_a_row": 10**6}
+    done = with_model([path], store, "--labels", tmp_path / "labels.jsonl", **given)
+    assert done.exit_code == 0, done.output
+    assert "labels: 0 of 1 found" in done.stdout
+    assert f"1 of those missed lie where {ASSETS[asset]} was not scored" in done.stdout
+    assert f"{len(gone)} of {len(lines)} messages and 0 values could not be read; the first:" in done.stdout
+
+
+def test_a_model_of_other_channels_scores_nothing(tmp_path: Path, store: Path) -> None:
+    """With a model whose channels the recording lacks, the text says that the readings are of unknown channels."""
+    paths = npz(tmp_path)
+    for path in paths:
+        arrays = dict(np.load(path))
+        np.savez(path, **{**arrays, "channels": np.array(["x", "y", "z"])})
+    done = with_model(paths, store)
+    assert done.exit_code == 1
+    assert "readings are of channels that the model does not know" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Every malformed message of tests/core/decode/malformed.py on its way through a running worker, among good ones."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -120,6 +121,21 @@ def test_bad_messages_are_kept_and_change_nothing(form: str, tmp_path: Path) -> 
         assert "expected" in headers["__connect.errors.exception.message"], name
 
 
+def test_a_stopped_partition_is_logged_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a partition is stopped, a line comes at each interval, with the same reason and the same message."""
+    monkeypatch.setattr("monitor.worker.loop.STOPPED_S", 0.2)
+    put_model(tmp_path)
+    broker = MemoryBroker()
+    feed(broker, [(b"a", b'{"asset": "a", "timestamp": 1, "values": {"flow": []}}', NOW)] * 60)
+    begin = time.monotonic()
+    with capture_logs() as log, running(settings(tmp_path, delivery__dead_letters_in_a_row=50), broker):
+        until(lambda: sum(entry["event"] == "partition stopped" for entry in log) >= 4)
+    assert time.monotonic() - begin >= 3 * 0.2
+    first, *others = [entry for entry in log if entry["event"] == "partition stopped"]
+    assert all(entry == first for entry in others)
+    assert (first["offset"], first["field"]) == (59, "values.flow")
+
+
 def test_there_are_enough_of_them() -> None:
     """The table holds at least 25 kinds of malformed messages, in every format."""
     assert len(MALFORMED) >= 25
@@ -176,6 +192,8 @@ def test_a_poisoned_partition_stops(
     (stopped,) = [entry for entry in log if entry["event"] == "partition stopped"]
     assert stopped["partition"] == ("readings", 0)
     assert "could not be read" in stopped["reason"]
+    assert sent[stopped["offset"]][1] == b"{}"
+    assert stopped["field"] in stopped["reason"]
     assert committed(broker) == stopped_at < len(sent)
     with running(settings(tmp_path, delivery__dead_letters_in_a_row=10**6, delivery__dead_letters_share=1.0), broker):
         until(lambda: committed(broker) == len(sent))

@@ -42,7 +42,7 @@ def head_part(replay: EvaluatedReplay) -> dict[str, Any]:
         (number(replay.per_day), "alerts per asset and day"),
         (number(len(replay.tracks)), "assets scored"),
         (number(sum(len(track.ends) for track in replay.tracks)), "windows scored"),
-        (number(made.counts.get("readings", 0)), "readings"),
+        (number(made.intake.counts.get("readings", 0)), "readings"),
     ]
 
     if found is not None:
@@ -55,8 +55,8 @@ def head_part(replay: EvaluatedReplay) -> dict[str, Any]:
         ]
 
     problems = [f"{part.topic}[{part.number}] stopped: {reason}" for part, reason in made.stopped.items()]
-    if made.rejected:
-        problems.append(f"{number(made.rejected)} messages could not be read; the first: {made.reason}")
+    if made.intake.rejected or made.intake.skipped:
+        problems.append(made.intake.said())
 
     return {
         "begin": at(int(min(track.ends[0] for track in replay.tracks))),
@@ -111,7 +111,7 @@ def labels_part(replay: EvaluatedReplay) -> dict[str, Any] | None:
     ]
     head = ("from", "lasts", "asset", "kind", "", "delay")
     table = Table(head, rows, ("time", "time", "name", "", "", ""), len(replay.evaluation.rows))
-    return {"table": table, "outside": replay.outside}
+    return {"table": table, "before": replay.before, "after": replay.after, "unseen": len(replay.unseen)}
 
 
 def _outcome(row: LabelRow) -> str:
@@ -187,8 +187,8 @@ def _lines(settings: Settings) -> list[tuple[str, str]]:
 def made_part(replay: EvaluatedReplay) -> dict[str, Any]:
     """Return durations, counts and settings of the replay."""
     made = replay.replay
-    rate = made.counts.get("readings", 0) / max(made.seconds - made.training_s, 1e-9)
-    counts = [[name, number(count)] for name, count in made.counts.items() if count]
+    rate = made.intake.counts.get("readings", 0) / max(made.seconds - made.training_s, 1e-9)
+    counts = [[name, number(count)] for name, count in made.intake.counts.items() if count]
     return {
         "seconds": f"{made.seconds:.1f}",
         "training_s": f"{made.training_s:.1f}",

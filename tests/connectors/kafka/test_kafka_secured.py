@@ -9,6 +9,7 @@ from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
 from monitor.connectors.base import Unavailable
 from monitor.connectors.kafka.client import Config
+from monitor.connectors.kafka.probe import Right, probe
 from monitor.connectors.kafka.sink import KafkaSink
 from monitor.connectors.kafka.source import KafkaSource
 from monitor.core.records import Partition, Record
@@ -90,6 +91,37 @@ def test_a_missing_right_to_write_is_named(secured: SecuredKafka, topic: str) ->
     consumer = reader(secured.broker)
     assert [record.value for record in read(consumer, Partition(topic, 0))] == [b"v"]
     consumer.close()
+
+
+@pytest.mark.slow
+def test_a_probe_names_each_right_that_is_missing(secured: SecuredKafka, topic: str) -> None:
+    """A probe tells the rights to topics and groups as the broker grants them, and which topic is out of sight."""
+    hidden, grouped = f"hidden-{topic}", f"group-{topic}"
+    make_topic(secured.broker, hidden, 1)
+    grant(secured, ResourceType.TOPIC, topic, AclOperation.READ)
+    grant(secured, ResourceType.GROUP, grouped, AclOperation.READ)
+    both = {topic: {Right.READ, Right.WRITE}, hidden: {Right.READ}}
+    brokers, *found = probe(login(secured), both, [grouped, "stranger"], PATIENCE_S)
+    assert brokers.ok, brokers.text
+    assert [finding.ok for finding in found] == [False, False, True, False]
+    assert found[0].text == "1 partition; this user has no right to write"
+    assert "TOPIC_AUTHORIZATION_FAILED" in found[1].text
+    assert "GROUP_AUTHORIZATION_FAILED" in found[3].text
+
+    # Once it is granted.
+    grant(secured, ResourceType.TOPIC, topic, AclOperation.WRITE)
+    _, finding = probe(login(secured), {topic: {Right.READ, Right.WRITE}}, [], PATIENCE_S)
+    assert finding.ok
+    assert finding.text == "1 partition; this user may read and write"
+
+
+@pytest.mark.slow
+def test_a_probe_names_a_refused_login(secured: SecuredKafka) -> None:
+    """A probe with a wrong password ends with the broker's reason, and shows no password."""
+    (finding,) = probe(login(secured, sasl_password="guessed"), {"any": {Right.READ}}, [], 5.0)
+    assert not finding.ok
+    assert "authentication failed" in finding.text.lower()
+    assert "guessed" not in finding.text
 
 
 @pytest.mark.slow

@@ -1,0 +1,141 @@
+"""docs/troubleshooting.md quotes what the program says: each sentence of its section on commands is produced here."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from monitor.backtest.command import labels_line
+from monitor.backtest.evaluate import EvaluatedReplay
+from monitor.backtest.replay import Replay
+from monitor.backtest.tracks import Collector
+from monitor.connectors.base import Finding
+from monitor.connectors.kafka.probe import probe, refused_options
+from monitor.core.records import Count, Message, Outputs, Partition, Rejected
+from monitor.core.windows.rings import empty_windows
+from monitor.evaluation.label import Label
+from monitor.evaluation.matching import Evaluation, LabelRow
+from monitor.service.backends import probe_points
+from monitor.service.connect import try_all, verdict
+from monitor.service.intake import Intake
+from monitor.service.no_windows import not_assigned, why_no_windows
+from monitor.service.offline import ASSIGN_S
+from monitor.settings.load import load
+from monitor.worker.dead_letter_limit import DeadLetterLimit
+from tests.backtest.backtests import backtest, npz
+from tests.brokers import mock_broker
+from tests.influx_server import Answer, influx_server
+from tests.service.test_no_windows import PART, WINDOWS, every, intake
+
+PAGE = Path(__file__).parents[1] / "docs" / "troubleshooting.md"
+HEADING = "## What commands say"
+
+
+def quoted() -> list[str]:
+    """The sentences in the section, one for each line of its blocks of text."""
+    section = PAGE.read_text().partition(f"\n{HEADING}\n")[2]
+    section = re.split(r"^## ", section, flags=re.MULTILINE)[0]
+    blocks = re.findall(r"^```text\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+def without_windows() -> Iterator[str]:
+    """The reasons why there was no window."""
+    yield why_no_windows(intake(*every(90, 50)), WINDOWS)
+    yield why_no_windows(intake(*(("P1", b * 100 + place, ["a"]) for b in range(4) for place in range(10))), WINDOWS)
+    yield why_no_windows(intake(*every(1, 10)), WINDOWS)
+
+    own = [[f"{asset}.{channel}" for channel in ("flow", "pressure")] for asset in ("P1", "P2", "P3")]
+    rows = [(f"P{place + 1}", second, own[place]) for second in range(60) for place in range(3)]
+    yield why_no_windows(intake(*rows), WINDOWS)
+    sparse = [("P1", second, ["a"] if second % 10 else ["a", "b", "c", "d"]) for second in range(100)]
+    yield why_no_windows(intake(*sparse), WINDOWS)
+
+    refused = Intake(
+        messages=500, rejected=500, reason="values.flow: found a text, expected a number", partitions=[PART]
+    )
+    yield why_no_windows(refused, WINDOWS)
+    for count in (Count.READINGS_LATE, Count.READINGS_UNKNOWN_CHANNEL, Count.READINGS_REFUSED):
+        yield why_no_windows(intake(*every(1, 50), counts={count: 80}), WINDOWS)
+
+    yield why_no_windows(Intake(partitions=[PART]), WINDOWS)
+    yield why_no_windows(Intake(outside=500, partitions=[PART]), WINDOWS)
+    yield not_assigned(["readings"], "monitor-train", ASSIGN_S)
+
+
+def labels() -> str:
+    """The line about labels of which some could not be seen."""
+    rows = (LabelRow(Label("P1", "", (), 0, 1), alert="a"), LabelRow(Label("P2", "", (), 0, 1)))
+    replay = Replay(load(None, {}, {}), Collector(1000), None)
+    made = EvaluatedReplay(
+        replay=replay,
+        tracks=[],
+        sample=replay.collector.sample(),
+        alerts=[],
+        days=0.0,
+        labels=tuple(row.label for row in rows),
+        before=3,
+        after=0,
+        unseen=(rows[1].label,),
+        evaluation=Evaluation(rows, ()),
+        curves=None,
+        suggestion=None,
+    )
+    only_before = replace(made, labels=(), unseen=(), evaluation=Evaluation((), ()))
+    return f"{labels_line(made, Evaluation(rows, ()))}\n{labels_line(only_before, Evaluation((), ()))}"
+
+
+def stopped() -> str:
+    """The reason of a partition that is stopped."""
+    limit = DeadLetterLimit(2, 1.0)
+    messages = [Message(Partition("readings", 0), offset, None, b"{}", 0) for offset in range(3)]
+    rejected = [
+        Rejected(each, "decode", "values", "Missing", "values: not there, expected a table") for each in messages
+    ]
+    return limit.check(messages, Outputs(empty_windows(0, 16), None, None, rejected=rejected))
+
+
+def connected(folder: Path) -> Iterator[str]:
+    """Lines of `monitor check --connect`."""
+    (folder / "in.jsonl").write_text("{}\n")
+    files = {"source.kind": "files", "source.paths": [str(folder / "in.jsonl")], "outputs.kind": "files"}
+    with mock_broker({"readings": 4}) as broker:
+        _, good, missing = probe(
+            {"bootstrap.servers": broker.bootstrap}, dict.fromkeys(["readings", "readngs"], ()), [], 9
+        )
+    yield line(missing)
+    yield line(good)
+    with influx_server() as server:
+        server.script.append(Answer(401, "unauthorized access"))
+        given = {"recorder.enabled": True, "recorder.url": server.url, "recorder.token": "secret"}
+        (refused,) = probe_points(load(None, {}, given), 5.0)
+        yield line(refused).replace(server.url, "http://influxdb:8086")
+
+    (folder / "store").write_text("")
+    given = {**files, "store.url": str(folder / "store"), "outputs.directory": str(folder / "out")}
+    findings = try_all(load(None, {}, given), 5.0)
+    yield line(findings[-1]).replace(str(folder), "/var/lib/monitor")
+    yield verdict(findings).replace(str(folder), "/var/lib/monitor")
+
+
+def line(finding: Finding) -> str:
+    return f"{'ok' if finding.ok else 'failed':<8}{finding.item}: {finding.text}"
+
+
+def test_the_page_quotes_what_commands_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every sentence in the section is one that the program says, and every one that it says is in the section."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("monitor.connectors.kafka.probe._RIGHTS_S", 0.3)
+    short = backtest(npz(tmp_path), training__first_steps=5000).stderr
+    said = [
+        *without_windows(),
+        re.findall(r"monitor: (.*)", short)[0],
+        *labels().splitlines(),
+        stopped(),
+        *connected(tmp_path),
+        *(f"configuration: kafka.options: {text}" for text in refused_options({}, {"linger.mss": 5})),
+    ]
+    assert sorted(quoted()) == sorted(said), json.dumps(said, indent=1)
