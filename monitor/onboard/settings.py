@@ -47,6 +47,8 @@ def decide(base: Settings, recognised: DetectedFormat, figures: Survey) -> dict[
     reasons = recognised.reasons
     names = _LIMITS if recognised.format.kind == "csv" else _FORMAT + _LIMITS  # rows of csv files need no field map
     chosen = {f"format.{name}": Chosen(getattr(recognised.format, name), reasons.get(name, "")) for name in names}
+    if wanted := recognised.format.select.measurements.include:
+        chosen["select.measurements"] = Chosen(wanted, reasons["select.measurements"])
     chosen |= _grid(base, figures)
     chosen |= _room(base, figures)
     return chosen

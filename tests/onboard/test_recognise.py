@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from monitor.core.decode.decode import decode
 from monitor.core.records import Message, Partition
 from monitor.onboard.format.bytes import example, kind_of
 from monitor.onboard.format.labels import plain
@@ -241,3 +242,53 @@ def test_an_unfinished_secret_is_masked() -> None:
     """A secret that the shortening cuts in two is masked all the same."""
     body = b'{"client_secret": "' + b"s3cr3t" * 2000
     assert "s3cr3t" not in example(Message(Partition("t", 0), 0, None, body, NOW))
+
+
+MORE = ("cpu", "mem")
+
+
+def mixed(
+    kind: str, measurement: str = "pumps", tag: str = "asset", others: Sequence[str] = ("cpu", "mem")
+) -> list[bytes]:
+    """Ten seconds of three machines, and of a collector's own measurements without the machines' tag."""
+    rows: list[tuple[str, dict[str, str], int]] = []
+    for t in range(10):
+        rows += [(measurement, {tag: f"P{number}", "host": "edge01"}, t) for number in (1, 2, 3)]
+        rows += [("cpu", {"cpu": f"cpu{number}", "host": "edge01"}, t) for number in range(4) if "cpu" in others]
+        rows += [(name, {"host": "edge01"}, t) for name in others if name != "cpu"]
+    if kind == "telegraf_json":
+        return bodies(
+            [
+                {"name": name, "tags": tags, "fields": {"f": t + 0.5}, "timestamp": SECONDS - 10 + t}
+                for name, tags, t in rows
+            ]
+        )
+    heads = [",".join([name, *(f"{each}={value}" for each, value in tags.items())]) for name, tags, _ in rows]
+    return [
+        f"{head} f={t}.5 {NANOS - 10**10 + t * 10**9}".encode() for head, (_, _, t) in zip(heads, rows, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("kind", ["influx_line", "telegraf_json"])
+@pytest.mark.parametrize("tag", ["asset", "slot"])
+def test_finest_label_is_taken_though_a_part_lacks_it(kind: str, tag: str) -> None:
+    """In a topic with the collector's own measurements the machines' tag is chosen, and the rest is left out."""
+    recognised = recognise(topic(mixed(kind, "pumps", tag)), NOW)
+    form = recognised.format
+    assert (form.kind, form.asset_from, form.asset_tag) == (kind, "tag", tag)
+    assert form.select.measurements.include == ("pumps",)
+    assert "'cpu', 'mem', 62%" in recognised.reasons["select.measurements"]
+    readings, rejected = decode(topic(mixed(kind, "pumps", tag))[0], form, NOW)
+    assert (set(readings.assets), len(rejected)) == ({"P1", "P2", "P3"}, 0)
+
+
+def test_summary_of_a_line_is_left_out_for_the_machines() -> None:
+    """Also another measurement than the collector's own is left out, if the label of all would mix the machines."""
+    values = mixed("influx_line", others=("cpu", "line_total"))
+    assert found(values)["select"]["measurements"]["include"] == ("pumps",)
+
+
+def test_label_that_all_points_have_needs_no_filter() -> None:
+    """Computers under their host, and machines whose tag every point has, are read whole."""
+    for values in (mixed("influx_line", "disk", "host"), mixed("influx_line", others=())):
+        assert found(values)["select"]["measurements"]["include"] == ()

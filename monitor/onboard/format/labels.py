@@ -11,6 +11,7 @@ Only labels that could be ids are candidates, and the reason says which evidence
 """
 
 import re
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,9 @@ _SIGNALS = ("channel", "sensor", "signal", "metric", "variable", "parameter", "m
 CHANNELS = (*_SIGNALS, "name", "item", "field", "key", "quantity")
 _NEITHER = {"status", "state", "quality", "unit", "units", "uom", "type", "version", "severity", "mode", "level"}
 _NEITHER |= {"message", "batch", "event", "action", "schema", "format", "description", "comment", "q", "timezone"}
+# Measurements of Telegraf's plug-ins for the computer it runs on.
+COLLECTOR = {"cpu", "disk", "diskio", "docker", "internal", "interrupts", "kernel", "mem", "net", "netstat", "nstat"}
+COLLECTOR |= {"processes", "procstat", "swap", "system", "win_cpu", "win_disk", "win_mem", "win_net"}
 _WORDS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+(?![a-z])")
 
 
@@ -112,6 +116,56 @@ def choose_asset(points: Sequence[Labelled]) -> Choice | None:
     name = min(found, key=order)
     coarser = [other for other in found if share[other] > share[name] + COARSE]
     return Choice(name, _why(name, found, ASSETS, coarser), len(set(found[name]) - {""}))
+
+
+def choose_measurements(points: Sequence[Labelled], measurements: Sequence[str]) -> tuple[Choice | None, list[str]]:
+    """Choose the label that names the asset, also one that only some of the measurements have.
+
+    `measurements` has the name of each point's. Those to read are returned with the label; none = all of them.
+    """
+    whole = choose_asset(points)
+    having = _measurements_by_label(points, measurements)
+    every = set(measurements)
+
+    # Parts worth a look: all but the collector's own measurements, and those that have a certain label.
+    best: tuple[tuple[int, int], Choice, list[str]] | None = None
+    for part in (every - COLLECTOR, *having.values()):
+        mine = [point for point, name in zip(points, measurements, strict=True) if name in part]
+        choice = choose_asset(mine) if part and part != every else None
+        if choice is None or (whole is not None and not _finer(mine, choice, whole, every - part)):
+            continue
+        order = (rank(choice.name, ASSETS), -len(mine))
+        wanted = sorted(part & having.get(choice.name, set()))
+        if wanted and (best is None or order < best[0]):
+            best = order, choice, wanted
+    return (whole, []) if best is None else best[1:]
+
+
+def _finer(points: Sequence[Labelled], choice: Choice, whole: Choice, rest: set[str]) -> bool:
+    """Return whether `choice` is worth leaving out the measurements `rest`, where `whole` is a label of all.
+
+    It separates readings that coincide under `whole`, or it is the better name and only the collector lacks it.
+    """
+    if choice.name == whole.name:
+        return False
+    if rest <= COLLECTOR and rank(choice.name, ASSETS) < rank(whole.name, ASSETS):
+        return True
+    by_whole, by_choice = (
+        coinciding(points, [point.labels.get(name, "") for point in points]) for name in (whole.name, choice.name)
+    )
+    return by_whole > by_choice + COARSE
+
+
+def _measurements_by_label(points: Sequence[Labelled], measurements: Sequence[str]) -> dict[str, set[str]]:
+    """Return the measurements, apart from the collector's own, of which nearly all points have a label, by label."""
+    count = Counter(measurements)
+    pairs = zip(points, measurements, strict=True)
+    having = Counter((name, label) for point, name in pairs for label in point.labels)
+    found: dict[str, set[str]] = {}
+    for (name, label), times in having.items():
+        if times >= PRESENT * count[name] and name not in COLLECTOR:
+            found.setdefault(label, set()).add(name)
+    return found
 
 
 def choose_pair(points: Sequence[Labelled]) -> tuple[Choice, Choice] | None:

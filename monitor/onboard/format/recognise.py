@@ -11,6 +11,7 @@ Pure: the time now is an argument. At most LOOK messages are read, in runs that 
 neighbours show which labels distinguish two readings of the same time.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,14 +22,16 @@ import msgspec
 from monitor.core.decode.decode import decode
 from monitor.core.decode.format import Format, shown
 from monitor.core.decode.line_grammar import Bad
+from monitor.core.decode.select import Globs, Select
 from monitor.core.records import Message, Rejected
 from monitor.onboard.format.bytes import LINE, OBJECT, Point, kind_of, lines_of
 from monitor.onboard.format.json_fields import Reasons, UnknownFormat, field_map, labels_of, unit_of
-from monitor.onboard.format.labels import KEY, PRESENT, Choice, Labelled, choose_asset
+from monitor.onboard.format.labels import KEY, PRESENT, Choice, Labelled, choose_measurements
 
 __all__ = ["LOOK", "DetectedFormat", "UnknownFormat", "reasons", "recognise"]
 
 LOOK = 6000  # messages; 0.2 s of work, and 60 of each of a hundred assets
+_NAMED = 8  # measurements in a sentence
 MOST_CHANNELS = 65_536  # that the setting takes
 
 
@@ -131,7 +134,8 @@ def _telegraf(kind: str, points: Sequence[tuple[Message, Point]], now: int) -> t
         )
         for message, point in points
     ]
-    asset = choose_asset(labelled)
+    measurements = [point.measurement for _, point in points]
+    asset, wanted = choose_measurements(labelled, measurements)
     if asset is None:
         tags = sorted({shown(name) for _, point in points for name in point.tags})
         listed = f"tags: {', '.join(tags[:12])}" if tags else "there is no tag"
@@ -141,7 +145,19 @@ def _telegraf(kind: str, points: Sequence[tuple[Message, Point]], now: int) -> t
     why["timestamp_unit"] = (
         f"the first is {shown(stamps[0])}" if stamps else "no point has a time; the message's time counts"
     )
-    return _tagged(kind, asset, unit or "ns", why)
+    form, why = _tagged(kind, asset, unit or "ns", why)
+    if not wanted:
+        return form, why
+
+    # Points of the other measurements lack the label: they are left out.
+    left = Counter(name for name in measurements if name not in wanted)
+    listed = ", ".join(map(shown, sorted(left)[:_NAMED])) + (", …" if len(left) > _NAMED else "")
+    why["select.measurements"] = (
+        f"left out: {listed}, {left.total() / len(measurements):.0%} of the points read, which lack the label "
+        f"{asset.name or 'of the key'} that names the asset"
+    )
+    globs = Globs(tuple(re.sub("([*?[])", r"[\1]", name) for name in wanted))
+    return replace(form, select=Select(measurements=globs)), why
 
 
 def _tagged(kind: str, asset: Choice, unit: str, why: Reasons) -> tuple[Format, Reasons]:
