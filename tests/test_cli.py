@@ -219,6 +219,10 @@ def test_what_computes_nothing_imports_no_torch(tmp_path: Path) -> None:
     assert "torch" not in loaded("check", *store)
     assert "torch" not in loaded("rollback", *store)
     assert models.current() == first
+    (tmp_path / "in.jsonl").touch()
+    files = sets(source__kind="files", source__paths=[str(tmp_path / "in.jsonl")], outputs__kind="files")
+    folder = sets(outputs__directory=str(tmp_path / "out"))
+    assert "torch" not in loaded("check", "--connect", *store, *files, *folder)
     nowhere = sets(kafka__bootstrap_servers="127.0.0.1:9", delivery__flush_timeout_s=0.5)
     assert "torch" not in loaded("topics", *nowhere, code=1)
 

@@ -13,8 +13,9 @@ from monitor.core.decode.decode import decode
 from monitor.core.decode.format import Format
 from monitor.core.records import Message, Outputs, Partition, Times
 
-MOST_READINGS = 500_000  # at 24 bytes each, and half a second to decode
-_SKIPPED = "values_skipped"  # counts with this beginning are of values that could not be read, one for each reason
+MOST_READINGS = 200_000  # at 24 bytes each; to decode them takes a tenth of a second
+_SKIPPED = "values_skipped_"  # counts with this beginning are of values that could not be read; then comes the reason
+_NOT_MEASURED = "null"  # a reason that is none: the sender says that there is no value
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +72,17 @@ class Intake:
         self._left -= len(readings)
 
     @property
-    def skipped(self) -> int:
-        """Values that could not be read, in messages that could."""
-        return sum(count for name, count in self.counts.items() if name.startswith(_SKIPPED))
+    def skipped(self) -> dict[str, int]:
+        """Values that could not be read, in messages that could, by reason."""
+        reasons = {name.removeprefix(_SKIPPED): n for name, n in self.counts.items() if name.startswith(_SKIPPED)}
+        return {reason: count for reason, count in reasons.items() if count and reason != _NOT_MEASURED}
 
     def said(self) -> str:
         """Return a sentence about the messages and values that could not be read."""
         first = f"; the first: {self.reason}" if self.reason else ""
-        return f"{self.rejected} of {self.messages} messages and {self.skipped} values could not be read{first}"
+        each = ", ".join(f"{reason.replace('_', ' ')} {count}" for reason, count in self.skipped.items())
+        values = f"{sum(self.skipped.values())} values" + (f" ({each})" if each else "")
+        return f"{self.rejected} of {self.messages} messages and {values} could not be read{first}"
 
     def seen(self, grid: Grid, channels: Sequence[str] = ()) -> list[AssetSeen]:
         """Return what was seen of each asset, by name.

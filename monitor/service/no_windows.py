@@ -11,6 +11,7 @@ from monitor.settings.stages import WindowsSection
 
 NAMED = 3  # assets and channels named in a sentence
 _MANY = 0.5  # share of the readings from which their loss is a reason
+_SURE = 3  # holes that are a reason where not all readings were looked at
 _DROPPED = {  # count -> the reason, and the way out
     Count.READINGS_LATE: "came after their step had closed; raise windows.lateness_s, or check the machines' clocks",
     Count.READINGS_DUPLICATE: "repeat the time of an earlier reading of their channel; check format.timestamp",
@@ -29,7 +30,7 @@ def why_no_windows(intake: Intake, windows: WindowsSection, channels: Sequence[s
         return _nothing_read(intake)
 
     reasons = []
-    if intake.rejected:
+    if intake.rejected or intake.skipped:
         reasons.append(intake.said())
     readings = intake.counts.get(Count.READINGS, 0)
     filtered = sum(intake.counts.get(name, 0) for name in FILTERED)
@@ -95,7 +96,7 @@ def _failed(seen: AssetSeen, windows: WindowsSection, *, cut: bool) -> tuple[str
 
     # The last steps are open until later readings come.
     still_open = round(windows.lateness_s * 1000) // windows.step_ms + 1
-    if seen.stretch < length + still_open and seen.holes:
+    if seen.stretch < length + still_open and seen.holes >= (_SURE if cut else 1):
         return "holes", (
             f"{seen.holes} holes are longer than windows.max_gap = {gap} steps of {step:g} s; the longest stretch "
             f"without one has {seen.stretch} steps, and a window needs windows.length = {length}; raise "

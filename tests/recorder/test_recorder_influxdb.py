@@ -8,6 +8,8 @@ from pydantic import SecretStr
 
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.recorder.line_protocol import ALERTS, CHANNELS, SCORES
+from monitor.service.backends import probe_points
+from monitor.settings.load import load
 from tests.core.machines import CHANNELS as NAMES
 from tests.influxd import Influxd, influxd
 from tests.rig import feed, published, put_model, running, settings, until, values
@@ -19,6 +21,22 @@ def rows(database: Influxd, measurement: str) -> list[dict[str, Any]]:
     """Every point of a measurement."""
     found = database.influxql(f'SELECT * FROM "{measurement}"')
     return [dict(zip(each["columns"], row, strict=True)) for each in found for row in each["values"]]
+
+
+@pytest.mark.slow
+def test_a_probe_of_the_database_writes_nothing(tmp_path: Path) -> None:
+    """A probe is accepted by InfluxDB itself and leaves no point; without the server it says that nothing answers."""
+    (tmp_path / "influxdb").mkdir()
+    with influxd(tmp_path / "influxdb") as database:
+        wanted = {"url": database.url, "org": database.org, "bucket": database.bucket, "token": database.token}
+        given = load(None, {}, {f"recorder.{key}": value for key, value in wanted.items()})
+        (finding,) = probe_points(given, 5.0)
+        assert finding.ok, finding.text
+        assert database.influxql("SHOW MEASUREMENTS") == []
+        database.kill()
+        (finding,) = probe_points(given, 5.0)
+        assert not finding.ok
+        assert "refused" in finding.text
 
 
 @pytest.mark.slow

@@ -92,6 +92,14 @@ def test_unreadable_messages_are_counted() -> None:
     assert "8 of 10 messages and 0 values could not be read; the first: values.flow: found text" in text
 
 
+def test_unreadable_values_are_counted_by_reason() -> None:
+    """Values that were skipped are counted by reason; a null is no value that could not be read."""
+    counts = {"values_skipped_text": 7, "values_skipped_not_finite": 2, "values_skipped_null": 90}
+    made = intake(*every(1, 2), counts=counts)
+    assert made.said() == "0 of 2 messages and 9 values (text 7, not finite 2) could not be read"
+    assert made.said() in why_no_windows(made, WINDOWS)
+
+
 @pytest.mark.parametrize(
     ("count", "setting"),
     [
