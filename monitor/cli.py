@@ -35,12 +35,22 @@ class Example(StrEnum):
     DEMO = "demo"
 
 
+class Stage(StrEnum):
+    """Stages that make dead letters."""
+
+    DECODE = "decode"
+    RECORD = "record"
+    OUTPUT = "output"
+
+
 app = typer.Typer(
     help="Streaming anomaly monitor for industrial equipment: Kafka in, explained alerts out.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+dead_letters = typer.Typer(help="Show what could not be read, and write it back.", no_args_is_help=True)
+app.add_typer(dead_letters, name="dead-letters")
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="TOML file; `monitor config --reference` prints every setting.")
 ]
@@ -51,6 +61,9 @@ Set = Annotated[
 Files = Annotated[
     list[Path] | None, typer.Argument(help="Recordings, jsonl, csv or npz. Default: the configured source.")
 ]
+
+Since = Annotated[str, typer.Option(help="An age (30m, 12h, 7d) or a time in ISO 8601 or ms. Default: the beginning.")]
+Limit = Annotated[int, typer.Option(min=1, max=1000, help="Kinds to show, the newest.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -256,6 +269,53 @@ def topics(
         print(f"{name}: {outcome}")
 
 
+@dead_letters.command("list")
+def list_dead_letters(  # noqa: PLR0917 - one option each
+    config: Config = None,
+    set_: Set = None,
+    since: Since = "",
+    stage: Annotated[Stage | None, typer.Option(help="Only of this stage. Default: all.")] = None,
+    limit: Limit = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per kind and line.")] = False,
+) -> None:
+    """Show what could not be read: count and first example by stage, class and field. No group is joined."""
+    settings = settings_or_exit(config, set_)
+    from monitor.observe.clock import wall_ms  # noqa: PLC0415 - see the module
+    from monitor.service.dead_letters import count_kinds, since_ms  # noqa: PLC0415 - see the module
+
+    with _bar() as bar:
+        read = _read(bar)
+        kinds = _or_exit(lambda: count_kinds(settings, since_ms(since, wall_ms()), stage or "", read))
+    if as_json:
+        print("".join(kind.json() for kind in kinds.newest(limit)), end="")
+    else:
+        print(f"{kinds.table(limit)}{kinds.sums()}")
+
+
+@dead_letters.command("replay")
+def replay_dead_letters(  # noqa: PLR0917 - one option each
+    config: Config = None,
+    set_: Set = None,
+    since: Since = "",
+    stage: Annotated[Stage, typer.Option(help="Stage; only messages that could not be decoded are input.")] = (
+        Stage.DECODE
+    ),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; show what would be done.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Also messages that were replayed before.")] = False,
+    limit: Limit = 20,
+) -> None:
+    """Write dead letters that the corrected configuration can read back to the topics that they came from."""
+    settings = settings_or_exit(config, set_)
+    from monitor.observe.clock import wall_ms  # noqa: PLC0415 - see the module
+    from monitor.service.dead_letters import replay, since_ms  # noqa: PLC0415 - see the module
+
+    with _bar() as bar:
+        read = _read(bar)
+        begin = _or_exit(lambda: since_ms(since, wall_ms()))
+        outcome = _or_exit(lambda: replay(settings, begin, stage, read, again=again, dry=dry_run))
+    print(outcome.text(limit))
+
+
 def settings_or_exit(config: Path | None, overrides: list[str] | None) -> Settings:
     """Return the settings in force. Mistakes are printed to stderr, one per line, and the process exits with 78."""
     try:
@@ -305,6 +365,12 @@ def _reading(files: list[Path] | None) -> list[str]:
     kind = {".json": "jsonl"}.get(files[0].suffix, files[0].suffix.lstrip("."))
     paths = json.dumps([str(path) for path in files])
     return ["source.kind=files", f"source.paths={paths}", f"source.format={kind}", "source.speed=0"]
+
+
+def _read(bar: Progress) -> Callable[[int], None]:
+    """Return the callback of reading to an end that is not known before."""
+    reading = bar.add_task("reading", total=None)
+    return lambda done: bar.update(reading, completed=done)
 
 
 def _steps(bar: Progress) -> tuple[Callable[[int, int], None], Callable[[int, int, float], None]]:

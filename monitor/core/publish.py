@@ -21,7 +21,15 @@ import numpy as np
 import numpy.typing as npt
 
 from monitor.core.arrays import Index
-from monitor.core.published import DeadLetterHeaders, PublishedAlert, PublishedBand, PublishedChannel, PublishedScore
+from monitor.core.published import (
+    CONNECT,
+    TIMESTAMP,
+    DeadLetterHeaders,
+    PublishedAlert,
+    PublishedBand,
+    PublishedChannel,
+    PublishedScore,
+)
 from monitor.core.records import Alert, ChannelShare, Floats, Message, Outputs, Record, ScoreBatch
 from monitor.core.windows.new_steps import passes
 
@@ -191,13 +199,16 @@ def _cells(column: npt.NDArray[Any]) -> list[bytes]:
 
 
 def dead_letter(topic: str, message: Message, stage: str, error: str, reason: str) -> Record:
-    """Return the message unchanged, with its origin and the reason for its rejection in the headers."""
+    """Return the message unchanged, with its origin and the reason for its rejection in more headers."""
     headers = DeadLetterHeaders(
         topic=message.partition.topic,
         partition=str(message.partition.number),
         offset=str(message.offset),
+        timestamp=str(message.timestamp),
         stage=stage,
         exception_class_name=error,
         exception_message=reason,
     )
-    return Record(topic, message.key, message.value, headers.encode())
+    # Whoever wrote the message does not decide what the dead letter says.
+    own = tuple(each for each in message.headers if each[0] != TIMESTAMP and not each[0].startswith(CONNECT))
+    return Record(topic, message.key, message.value, own + headers.encode())

@@ -10,6 +10,7 @@ This module does not check what a value means.
 """
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, TypeVar, get_args
 
 import msgspec
@@ -19,7 +20,10 @@ from monitor.core.decode.format import shown
 from monitor.core.records import AlertState
 
 Number = float | None
-_CONNECT = "__connect.errors."  # prefix of Kafka Connect's header names
+CONNECT = "__connect.errors."  # prefix of Kafka Connect's header names
+TIMESTAMP = "monitor.timestamp"  # header of a dead letter; Kafka Connect has none for it
+VALUE_GONE = ("value", b"too large to be kept")  # header of a dead letter that came without its value
+REPLAYED = "monitor.replayed"  # header of a message that was a dead letter: its first place, topic[partition]@offset
 
 
 class PublishedChannel(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -98,17 +102,23 @@ class PublishedScore(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 def _connect_name(name: str) -> str:
-    return _CONNECT + name.replace("_", ".")
+    return TIMESTAMP if name == "timestamp" else CONNECT + name.replace("_", ".")
 
 
 class DeadLetterHeaders(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename=_connect_name):
-    """Headers of a dead letter, named as in Kafka Connect, in UTF-8. Key and value are those of the message."""
+    """Headers of a dead letter, named as in Kafka Connect, in UTF-8.
+
+    Key, value and all other headers are those of the message.
+    """
 
     # A record that the monitor itself could not write has no partition and offset, and keeps its own headers.
 
     topic: Annotated[str | UnsetType, Meta(description="Topic of the message.")] = UNSET
     partition: Annotated[str | UnsetType, Meta(description="Partition of the message, as a decimal number.")] = UNSET
     offset: Annotated[str | UnsetType, Meta(description="Offset of the message, as a decimal number.")] = UNSET
+    timestamp: Annotated[
+        str | UnsetType, Meta(description="Timestamp of the message, ms UTC. Dead letters of older versions lack it.")
+    ] = UNSET
     stage: Annotated[
         str, Meta(description="decode: input not readable. output: refused by the broker. record: refused by InfluxDB.")
     ]
@@ -118,6 +128,15 @@ class DeadLetterHeaders(msgspec.Struct, frozen=True, gc=False, kw_only=True, ren
     def encode(self) -> tuple[tuple[str, bytes], ...]:
         """Return the headers as a record carries them."""
         return tuple((name, text.encode()) for name, text in msgspec.to_builtins(self).items())
+
+    @classmethod
+    def decode(cls, headers: Iterable[tuple[str, bytes]]) -> "DeadLetterHeaders":
+        """Read the headers of a record. Raises ValueError if it is no dead letter."""
+        texts = {name: value.decode(errors="replace") for name, value in headers}
+        try:
+            return msgspec.convert(texts, cls)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"no dead letter: {_explained(str(error))}") from None
 
 
 _Decoded = TypeVar("_Decoded", PublishedAlert, PublishedScore)

@@ -67,6 +67,7 @@ class Message(Struct, frozen=True, gc=False):
     key: bytes | None
     value: bytes | None
     timestamp: int  # ms UTC as recorded by the broker or producer
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 class Record(Struct, frozen=True, gc=False):
@@ -76,6 +77,8 @@ class Record(Struct, frozen=True, gc=False):
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
+    partition: int = -1  # -1 = by key; only topics of a broker have partitions and timestamps
+    timestamp: int = 0  # ms UTC; 0 = the time of writing
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from monitor.connectors.base import Sample
+from monitor.core.decode.example import example
 from monitor.observe.clock import wall_ms
 from monitor.onboard.cost import estimate, measure
 from monitor.onboard.dashboard import Language, dashboard_text
-from monitor.onboard.format.bytes import example
 from monitor.onboard.format.recognise import DetectedFormat, UnknownFormat, recognise, table_format
 from monitor.onboard.report import costs, remarks, report
 from monitor.onboard.settings import Chosen, decide, written

@@ -6,7 +6,7 @@ begins.
 
 import json
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +14,14 @@ import numpy as np
 import structlog
 
 from monitor.connectors.base import BySource, Committer, Finding, Sample, Sink, Source, Unavailable, is_pattern
+from monitor.connectors.files.envelopes import read_envelopes
 from monitor.connectors.files.sink import FileSink
 from monitor.connectors.files.source import FileSource, OffsetOptions, ReplayOptions
 from monitor.connectors.files.tables import TIME_COLUMNS, TableOptions, legal
+from monitor.connectors.kafka.past import read_past
 from monitor.connectors.kafka.probe import Right, probe, refused_options
 from monitor.connectors.kafka.sample import sample_topic
-from monitor.connectors.kafka.sink import KafkaSink, create_topics
+from monitor.connectors.kafka.sink import KafkaSink, count_partitions, create_topics
 from monitor.connectors.kafka.source import KafkaSource
 from monitor.connectors.kafka.transactions import KafkaTransactions
 from monitor.connectors.memory.client import MemoryBroker, MemorySink, MemorySource
@@ -108,6 +110,26 @@ def make_sample(settings: Settings, limit: int, tell: Callable[[str], None]) -> 
     finally:
         files.close()
     return Sample(tuple(map(tuple, runs.values())), held, "")
+
+
+def make_dead_letters(settings: Settings, since: int) -> Iterator[list[Message]]:
+    """Yield the records of the dead-letter topic, or of its file, up to its current end; see `read_past`.
+
+    In a topic only those from `since` on, ms UTC. Raises ValueError, Unavailable, OSError.
+    """
+    outputs = settings.outputs
+    if outputs.kind == "kafka":
+        group = f"{settings.source.group}-dead-letters"
+        return read_past(settings.kafka.client(), outputs.dead_letters, group, since)
+    if outputs.kind == "files" and outputs.directory != "-":
+        return read_envelopes(Path(outputs.directory) / f"{outputs.dead_letters}.jsonl")
+    where = "standard output" if outputs.kind == "files" else "the memory of the process that ran"
+    raise ValueError(f"outputs.kind is {outputs.kind}: the dead letters went to {where} and cannot be read again")
+
+
+def count_topics(settings: Settings) -> dict[str, int]:
+    """Return the number of partitions of every topic. Raises Unavailable."""
+    return count_partitions(settings.kafka.client(), settings.delivery.flush_timeout_s)
 
 
 def make_sink(settings: Settings, metrics: Metrics, broker: MemoryBroker | None) -> Sink:

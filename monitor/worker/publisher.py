@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from monitor.connectors.base import Invalid, Sink, Unavailable
 from monitor.core.pipeline import Pipeline
 from monitor.core.publish import alert_record, dead_letter, score_records
+from monitor.core.published import VALUE_GONE
 from monitor.core.records import Alert, Message, Outputs, Record
 from monitor.observe.observer import Observer
 
@@ -115,7 +116,7 @@ class Publisher:
         if record.topic == topic and record.value is None:
             return  # its value was removed before; the log line has everything that is left
         if record.topic == topic:
-            self._write([Record(topic, record.key, None, (*record.headers, ("value", b"too large to be kept")))])
+            self._write([Record(topic, record.key, None, (*record.headers, VALUE_GONE))])
             return
 
         note = {"topic": record.topic, "stage": "output", "exception.message": reason}

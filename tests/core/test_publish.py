@@ -278,7 +278,18 @@ def test_a_dead_letter_keeps_the_message_and_says_why(key: bytes | None, value: 
         "__connect.errors.topic": b"readings",
         "__connect.errors.partition": b"3",
         "__connect.errors.offset": b"17",
+        "monitor.timestamp": str(TIME).encode(),
         "__connect.errors.stage": b"decode",
         "__connect.errors.exception.class.name": b"WrongType",
         "__connect.errors.exception.message": "found 'heiß', expected a number".encode(),
     }
+
+
+def test_a_dead_letter_keeps_headers_but_no_forged_reason() -> None:
+    """The message's own headers go along, except those that would pretend to be the dead letter's."""
+    own = (("traceparent", b"00-1"), ("__connect.errors.topic", b"secrets"), ("monitor.timestamp", b"1"))
+    message = Message(Partition("readings", 3), 17, None, b"{", TIME, own)
+    headers = dead_letter("dead", message, "decode", "NotJson", "found '{'").headers
+    assert headers[0] == own[0]
+    assert dict(headers)["__connect.errors.topic"] == b"readings"
+    assert len({name for name, _ in headers}) == len(headers)

@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from monitor.core.decode.decode import decode
+from monitor.core.decode.example import example
 from monitor.core.records import Message, Partition
-from monitor.onboard.format.bytes import example, kind_of
+from monitor.onboard.format.bytes import kind_of
 from monitor.onboard.format.labels import plain
 from monitor.onboard.format.recognise import UnknownFormat, recognise
 from tests.core.decode.malformed import GOOD, NANOS, NOW, SECONDS

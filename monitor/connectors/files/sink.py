@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from monitor.connectors.base import Invalid, Unavailable
+from monitor.core.published import CONNECT
 from monitor.core.records import Record
 
 _TOPIC = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9._-]{1,200}")  # a file name of at most 255 with what is appended
@@ -171,8 +172,10 @@ class _Appender:
 
 def line(record: Record) -> bytes:
     """Return the record as a line, with its end."""
-    if ("content-type", b"application/json") in record.headers and record.value and b"\n" not in record.value:
-        return record.value + b"\n"
+    letter = any(name.startswith(CONNECT) for name, _ in record.headers)  # its headers repeat nothing
+    json_line = ("content-type", b"application/json") in record.headers and record.value and b"\n" not in record.value
+    if json_line and not letter:
+        return (record.value or b"") + b"\n"
 
     headers: dict[str, list[object]] = {}
     for name, value in record.headers:

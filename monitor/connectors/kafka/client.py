@@ -7,7 +7,7 @@ Some fatal errors are marked by their code and not by their flag, so both are ch
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -77,6 +77,11 @@ def kafka_error(fault: BaseException) -> KafkaError | None:
 def name(partition: Partition) -> str:
     """Return the partition as people write it: topic[number]."""
     return f"{partition.topic}[{partition.number}]"
+
+
+def known(headers: Sequence[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes], ...]:
+    """Return a message's headers; a header without a value gets an empty one."""
+    return tuple((name, value or b"") for name, value in headers)
 
 
 def within(timeout: float, work: Callable[[], object]) -> bool:

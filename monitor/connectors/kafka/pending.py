@@ -131,7 +131,13 @@ class Pending:
         headers: list[tuple[str, str | bytes | None]] = [*record.headers]
         try:
             producer.produce(
-                record.topic, record.value, record.key, on_delivery=partial(delivered, number), headers=headers
+                record.topic,
+                record.value,
+                record.key,
+                partition=record.partition,
+                timestamp=record.timestamp,
+                on_delivery=partial(delivered, number),
+                headers=headers,
             )
         except BufferError:
             return False

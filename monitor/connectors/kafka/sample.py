@@ -14,7 +14,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from monitor.connectors.base import Sample
-from monitor.connectors.kafka.client import QUIET, Config, Trouble
+from monitor.connectors.kafka.client import QUIET, Config, Trouble, known
 from monitor.core.records import Message, Partition
 
 _ANSWER_S = 10.0  # for the list of topics, and for the ends of a partition
@@ -22,7 +22,7 @@ _POLL_S = 0.1  # a poll waits for a thousand messages, or so long
 _QUIET_S = 10.0  # without a message for so long, the missing ones are not waited for
 _OLDER = 3  # runs before the newest one
 _MOST_BYTES = 256 * 2**20  # of the sample; 50 000 messages of the largest size that brokers take would be 50 GB
-_FORCED: Config = {
+FORCED: Config = {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
     "isolation.level": "read_committed",
@@ -50,12 +50,12 @@ def sample_topic(config: Config, topic: str, group: str, limit: int) -> Sample:
     """
     trouble = Trouble(lambda _: None)  # its last complaint is part of the exception
     try:
-        consumer = Consumer({**QUIET, **config, **_FORCED, "group.id": group, "error_cb": trouble.heard})
+        consumer = Consumer({**QUIET, **config, **FORCED, "group.id": group, "error_cb": trouble.heard})
     except KafkaException as fault:
         raise ValueError(f"kafka configuration: {fault.args[0]}") from fault
 
     try:
-        spans = _spans(consumer, topic)
+        spans = spans_of(consumer, topic)
         each = max(1, limit // len(spans))
         bound, runs = _Bound(), []
         for chosen in _rounds(spans, each):
@@ -70,7 +70,7 @@ def sample_topic(config: Config, topic: str, group: str, limit: int) -> Sample:
     return Sample(tuple(tuple(run) for run in runs if run), held, bound.cut)
 
 
-def _spans(consumer: Consumer, topic: str) -> dict[Partition, Span]:
+def spans_of(consumer: Consumer, topic: str) -> dict[Partition, Span]:
     """Return the offsets of each partition. Raises ValueError if there is no such topic."""
     topics = consumer.list_topics(timeout=_ANSWER_S).topics  # all of them: asking for one by name may create it
     if topic not in topics:
@@ -123,7 +123,8 @@ def _read(consumer: Consumer, chosen: Mapping[Partition, Span], bound: _Bound, t
             elif part in left:
                 last = time.monotonic()
                 if raw.offset() < chosen[part][1]:
-                    message = Message(part, raw.offset(), raw.key(), raw.value(), raw.timestamp()[1])
+                    headers = known(raw.headers() or ())
+                    message = Message(part, raw.offset(), raw.key(), raw.value(), raw.timestamp()[1], headers)
                     runs[part].append(message)
                     bound.bytes_left -= len(message.value or b"") + len(message.key or b"")
                 if raw.offset() + 1 >= chosen[part][1]:

@@ -10,6 +10,7 @@ yet, and the next flush hands over all of them, from the oldest. A record in fli
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import Message as RawMessage
@@ -135,6 +136,19 @@ class KafkaSink:
     def _opened(self) -> Producer:
         assert self._producer is not None, "open() comes first"
         return self._producer
+
+
+def count_partitions(config: Config, timeout: float) -> dict[str, int]:
+    """Return the number of partitions of every topic. Raises Unavailable if no broker answers."""
+    trouble = Trouble(lambda _: None)
+    whole: Any = {**QUIET, **config, "error_cb": trouble.heard}  # the client's stub knows no callbacks
+    admin = AdminClient(whole)
+    try:
+        topics = admin.list_topics(timeout=timeout).topics
+    except KafkaException as fault:
+        admin.poll(0)  # only there the client gives the reason
+        raise trouble.unavailable(f"topics: {fault.args[0].str()}") from fault
+    return {name: len(topic.partitions) for name, topic in topics.items()}
 
 
 def create_topics(config: Config, partitions: Mapping[str, int], timeout: float) -> dict[str, str]:

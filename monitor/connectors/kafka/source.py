@@ -25,6 +25,7 @@ from monitor.connectors.kafka.client import (
     Report,
     Trouble,
     kafka_error,
+    known,
     name,
     report,
     within,
@@ -236,7 +237,9 @@ class KafkaSource:
                 self._weigh(error, part)
             elif part in following:
                 offset = each.offset()
-                append(Message(part, offset, each.key(), each.value(), each.timestamp()[1]))
+                carried = each.headers()
+                headers = known(carried) if carried else ()
+                append(Message(part, offset, each.key(), each.value(), each.timestamp()[1], headers))
                 following[part] = offset + 1
 
         self._stalls.arrived(self._batch)

@@ -106,7 +106,7 @@ class MemoryBroker:
     def append(
         self, record: Record, partition: int | None = None, timestamp: int | None = None
     ) -> tuple[Partition, int]:
-        """Store one record, return its place. `partition` None: by key, or in turn without one; `timestamp` None: now.
+        """Store one record, return its place. `partition` and `timestamp` replace those of the record.
 
         Raises Invalid if the record will never be accepted.
         """
@@ -114,18 +114,17 @@ class MemoryBroker:
             self.ping()
             if reason := self._fault(record):
                 raise Invalid(reason, [(record, reason)])
-            return self._store(record, partition, self._clock() if timestamp is None else timestamp)
+            return self._store(record, partition, timestamp)
 
     def extend(self, records: Sequence[Record]) -> None:
         """Store all records in one step, so that a reader sees none or all. Raises Invalid for the rejected ones."""
         with self._changed:
             self.ping()
-            now = self._clock()
             rejected = [(record, reason) for record in records if (reason := self._fault(record))]
             left_out = {id(record) for record, _ in rejected}
             for record in records:
                 if id(record) not in left_out:
-                    self._store(record, None, now)
+                    self._store(record)
         if rejected:
             raise Invalid(rejected[0][1], rejected)
 
@@ -258,9 +257,12 @@ class MemoryBroker:
             return f"found {size} bytes of key and value, expected at most {self._max_record_bytes}"
         return "" if _TOPIC.fullmatch(record.topic) else f"found {record.topic[:60]!r}, expected the name of a topic"
 
-    def _store(self, record: Record, number: int | None, timestamp: int) -> tuple[Partition, int]:
+    def _store(self, record: Record, number: int | None = None, timestamp: int | None = None) -> tuple[Partition, int]:
         partitions = self.partitions(record.topic)
-        if number is None and record.key is not None:
+        timestamp = record.timestamp or self._clock() if timestamp is None else timestamp
+        if number is None and record.partition >= 0:
+            number = record.partition
+        elif number is None and record.key is not None:
             number = crc32(record.key) % len(partitions)
         elif number is None:
             number = self._rotation.get(record.topic, 0) % len(partitions)

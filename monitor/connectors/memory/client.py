@@ -140,7 +140,7 @@ class MemorySource:
         for turn in range(len(parts)):
             part = parts[(self._turn + turn) % len(parts)]
             for offset, record, timestamp in self._broker.read(part, self._positions[part], limit - len(messages)):
-                messages.append(Message(part, offset, record.key, record.value, timestamp))
+                messages.append(Message(part, offset, record.key, record.value, timestamp, record.headers))
                 self._positions[part] = offset + 1
         return messages
 

@@ -1,4 +1,4 @@
-"""Classes messages by their bytes, and shows a message to a person.
+"""Classes messages by their bytes.
 
 Formats that the decoder reads are parsed in full. Others are named by their first bytes or their shape, so that a
 refusal can say "gzip" and not "byte 139 at column 1". Nothing is unpacked: the decoder refuses compressed messages and
@@ -11,9 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from monitor.core.decode.format import shown
 from monitor.core.decode.line_grammar import Bad, Scanner
-from monitor.core.records import Message
 
 OBJECT, LINE = "JSON objects", "line protocol"  # the two that the decoder reads
 
@@ -31,12 +29,6 @@ _MAGIC = (
     (b"\xc3\x01", "Avro, each message with a schema's fingerprint"),
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_SECRET = re.compile(
-    r"""("?[\w.-]{0,64}(?:passw|secret|token|api_?key|credential|authori[sz]ation)[\w.-]{0,64}"?\s{0,9}[:=]\s{0,9})"""
-    r"""("(?:[^"\\]|\\.)*+"?|[^\s,}&"{\[]++)""",
-    re.IGNORECASE,
-)
-_USER = re.compile(r"//[^\s/@]*+@")
 _DEEP = RecursionError  # of arrays and objects nested hundreds deep
 
 
@@ -133,21 +125,3 @@ def _varint(value: bytes, at: int) -> tuple[int, int]:
         if byte < 128:
             return number, at + place + 1
     return 0, -1
-
-
-def example(message: Message, limit: int = 240) -> str:
-    """Return a message for a person: shortened, control characters escaped, values of secret fields masked."""
-    value = message.value or b""
-    try:
-        text = value[: 16 * limit].decode()
-    except UnicodeDecodeError as broken:  # cut within a character, or no text at all
-        text = value[: broken.start].decode() if broken.start >= limit else ""
-
-    body = shown(masked(text), limit) if text else repr(value[: limit // 4])
-    key = "" if message.key is None else f" key={shown(masked(message.key[: 16 * limit].decode(errors='replace')))}"
-    return f"{message.partition.topic}[{message.partition.number}]@{message.offset}{key}: {body}"
-
-
-def masked(text: str) -> str:
-    """Mask the values of fields with names of secrets, and passwords in URLs."""
-    return _USER.sub("//********@", _SECRET.sub(r"\1********", text))
