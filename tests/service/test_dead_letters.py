@@ -338,6 +338,14 @@ def test_a_stopped_partition_is_corrected_and_replayed(apache: ApacheKafka, tmp_
         assert done("replay", *config).endswith(f"{letters} replayed, 0 still unreadable, 0 skipped\n")
         until(lambda: service.metrics.total("monitor_readings_total") == 3 * len(rows))
         until(lambda: len(stored(apache.bootstrap, alerts)) >= 2)
+        assert service.metrics.total("monitor_readings_dropped_total") == 3 * (letters - 300)  # of a: late
+
+        # Once more: everything is late now, and nothing is scored twice.
+        scored = len(stored(apache.bootstrap, scores))
+        assert done("replay", *config).endswith(f"{letters} replayed, 0 still unreadable, 0 skipped\n")
+        until(lambda: service.metrics.total("monitor_readings_total") == 3 * (len(rows) + letters))
+        assert service.metrics.total("monitor_readings_dropped_total") == 3 * (2 * letters - 300)
+    assert len(stored(apache.bootstrap, scores)) == scored
     found = [json.loads(each.value or b"") for each in stored(apache.bootstrap, alerts)]
     assert {body["asset"] for body in found} == {"b"}
     assert found[0]["channels"][0]["channel"] == "pressure"
