@@ -136,7 +136,7 @@ def _check_ours(arguments: list[str]) -> None:
     commands = getattr(group, "commands", {})
     assert arguments[0] in commands or arguments[0].startswith("-"), arguments
     command = commands.get(arguments[0], group)
-    if inner := getattr(command, "commands", {}):
+    if command is not group and (inner := getattr(command, "commands", {})):
         command = inner[arguments[1]]
     options = {name for parameter in command.params for name in parameter.opts}
     for option, value in zip(arguments, [*arguments[1:], ""], strict=True):

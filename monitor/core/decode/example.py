@@ -25,7 +25,7 @@ def example(message: Message, limit: int = 240) -> str:
 
     body = shown(masked(text), limit) if text else repr(value[: limit // 4])
     key = "" if message.key is None else f" key={shown(masked(message.key[: 16 * limit].decode(errors='replace')))}"
-    return f"{message.partition.topic}[{message.partition.number}]@{message.offset}{key}: {body}"
+    return f"{plain(message.partition.topic, 249)}[{message.partition.number}]@{message.offset}{key}: {body}"
 
 
 def masked(text: str) -> str:

@@ -3,11 +3,15 @@
 import json
 import resource
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from monitor.connectors.base import Invalid, Unavailable
-from monitor.connectors.files.sink import FileSink
+from monitor.connectors.files.envelopes import read_envelopes
+from monitor.connectors.files.sink import FileSink, line
 from monitor.core.records import Record
 
 JSON = ("content-type", b"application/json")
@@ -133,3 +137,30 @@ def test_a_dash_is_standard_output(capfdbinary: pytest.CaptureFixture[bytes]) ->
     """With "-" the records of all topics are printed in the order written."""
     _flushed("-", Record("a", None, b"1", (JSON,)), Record("b", None, b"2", (JSON,)), Record("a", None, b"3", (JSON,)))
     assert capfdbinary.readouterr().out == b"1\n2\n3\n"
+
+
+@given(
+    st.lists(
+        st.tuples(st.none() | st.binary(), st.none() | st.binary(), st.lists(st.tuples(st.text("ab"), st.binary())))
+    )
+)
+def test_envelopes_are_read_back(rows: list[tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]]) -> None:
+    """What is written as an envelope comes back with key, value and headers, headers of one name together."""
+    records = [Record("t", key, value, tuple(headers)) for key, value, headers in rows]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "t.jsonl"
+        path.write_bytes(b"".join(map(line, records)))
+        back = [message for some in read_envelopes(path) for message in some]
+    assert [(each.key, each.value) for each in back] == [(record.key, record.value) for record in records]
+    assert [sorted(each.headers) for each in back] == [sorted(record.headers) for record in records]
+
+
+@given(st.lists(st.binary() | st.sampled_from([b'{"key":1}', b'{"key":null,"value":null,"headers":[]}', b"[" * 5000])))
+def test_no_line_stops_the_reading_of_envelopes(lines: list[bytes]) -> None:
+    """A line that is no envelope is a message without headers, whatever it holds."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "t.jsonl"
+        path.write_bytes(b"".join(each.replace(b"\n", b"") + b"\n" for each in lines))
+        back = [message for some in read_envelopes(path) for message in some]
+    assert [each.offset for each in back] == list(range(len(lines)))
+    assert not any(each.headers for each in back)

@@ -258,3 +258,11 @@ def test_many_writers_lose_nothing() -> None:
         writer.join()
     texts = [(message.key, int(message.value or b"")) for message in member.messages]
     assert sorted(texts, key=itemgetter(0)) == [(b"w%d" % w, number) for w in range(4) for number in range(200)]
+
+
+def test_a_record_may_name_its_partition_and_time() -> None:
+    """Partition and timestamp of a record are kept; without them the broker decides."""
+    broker = MemoryBroker({"t": 3}, clock=lambda: 9)
+    broker.extend([Record("t", b"k", b"1", (), 2, 5), Record("t", None, b"2")])
+    assert [(each.record.value, each.timestamp) for each in broker.read(Partition("t", 2))] == [(b"1", 5)]
+    assert [(each.record.value, each.timestamp) for each in broker.read(Partition("t", 0))] == [(b"2", 9)]
