@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from msgspec import UnsetType
 
-from monitor.connectors.base import Invalid, Sink, Unavailable
+from monitor.connectors.base import Invalid, Sink, Unavailable, subscribes
 from monitor.core.decode.decode import decode
 from monitor.core.decode.example import example, explained, plain
 from monitor.core.decode.times import parse_time
@@ -273,7 +273,7 @@ class _Replay:
         message, topic = letter.message, letter.message.partition.topic
         if letter.stage != stage or letter.gone:
             return _never(letter)
-        if topic not in self._settings.source.topics:
+        if not subscribes(self._settings.source.topics, topic):
             return f"topic {plain(topic, 249)} is not in source.topics"
         if topic not in self._partitions:
             return f"there is no topic {topic}"
