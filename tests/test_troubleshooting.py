@@ -21,7 +21,7 @@ from monitor.evaluation.matching import Evaluation, LabelRow
 from monitor.service.backends import probe_points
 from monitor.service.connect import try_all, verdict
 from monitor.service.intake import Intake
-from monitor.service.no_windows import not_assigned, why_no_windows
+from monitor.service.no_windows import not_assigned, why_no_windows, why_not_scored
 from monitor.service.offline import ASSIGN_S
 from monitor.settings.load import load
 from monitor.worker.dead_letter_limit import DeadLetterLimit
@@ -61,6 +61,7 @@ def without_windows() -> Iterator[str]:
     for count in (Count.READINGS_LATE, Count.READINGS_UNKNOWN_CHANNEL, Count.READINGS_REFUSED):
         yield why_no_windows(intake(*every(1, 50), counts={count: 80}), WINDOWS)
 
+    yield why_not_scored(intake(*every(1, 50), *every(60, 5, "P4")), WINDOWS, (), {"P1"})
     yield why_no_windows(Intake(partitions=[PART]), WINDOWS)
     yield why_no_windows(Intake(outside=500, partitions=[PART]), WINDOWS)
     yield not_assigned(["readings"], "monitor-train", ASSIGN_S)
@@ -136,6 +137,6 @@ def test_the_page_quotes_what_commands_say(tmp_path: Path, monkeypatch: pytest.M
         *labels().splitlines(),
         stopped(),
         *connected(tmp_path),
-        *(f"configuration: kafka.options: {text}" for text in refused_options({}, {"linger.mss": 5})),
+        *(f"configuration: kafka.options: {text}" for text in refused_options({"linger.mss": 5})),
     ]
     assert sorted(quoted()) == sorted(said), json.dumps(said, indent=1)

@@ -25,7 +25,7 @@ from monitor.evaluation.matching import Evaluation
 from monitor.observe.metrics import Metrics
 from monitor.service.backends import file_time, make_blobs, make_models, make_source
 from monitor.service.budget_outlook import afterwards
-from monitor.service.no_windows import and_more, why_no_windows
+from monitor.service.no_windows import and_more, why_no_windows, why_not_scored
 from monitor.service.offline import Progress, alone
 from monitor.settings.tree import Settings
 from monitor.store.atomic import write_atomic
@@ -149,6 +149,9 @@ def _summary(here: EvaluatedReplay, compared: Compared | None, out: Path) -> str
         made.intake.said(),
     ]
     lines += [f"{name(part)} stopped: {reason}" for part, reason in made.stopped.items()]
+    scored_assets = {track.asset for track in here.tracks}
+    if text := why_not_scored(made.intake, made.settings.windows, here.channels, scored_assets):
+        lines.append(text)
 
     if made.outlooks:
         lines.append(afterwards(made.settings.alerting.alarms_per_day, here.per_day, here.days, made.outlooks))

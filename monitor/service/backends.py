@@ -204,7 +204,7 @@ def make_topics(settings: Settings, partitions: int) -> dict[str, str]:
 
 def refused_kafka_options(settings: Settings) -> list[str]:
     """Return a sentence for each option in `kafka.options` that the client refuses. Connects to nothing."""
-    return refused_options(settings.kafka.client(), settings.kafka.options)
+    return refused_options(settings.kafka.options)
 
 
 def probe_kafka(settings: Settings, seconds: float) -> list[Finding]:

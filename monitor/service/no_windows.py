@@ -3,7 +3,7 @@
 Each sentence names what was found and what is needed. A setting is advised only where it would help.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from monitor.core.records import FILTERED, Count
 from monitor.service.intake import AssetSeen, Grid, Intake
@@ -43,13 +43,24 @@ def why_no_windows(intake: Intake, windows: WindowsSection, channels: Sequence[s
         if dropped and dropped >= _MANY * readings:
             reasons.append(f"{dropped} of {readings} readings {consequence}")
 
-    reasons += _about_assets(intake, windows, channels)
+    seen = intake.seen(Grid(windows.step_ms, windows.max_gap), channels)
+    reasons += _about_assets(seen, windows, cut=intake.cut)
     if not reasons:
         closed, gaps = intake.counts.get(Count.STEPS_CLOSED, 0), intake.counts.get(Count.GAPS, 0)
         reasons.append(
             f"{len(intake.partitions)} partitions closed {closed} steps with {gaps} gaps; give a longer recording"
         )
     return "; ".join(reasons)
+
+
+def why_not_scored(intake: Intake, windows: WindowsSection, channels: Sequence[str], scored: Collection[str]) -> str:
+    """Return a sentence about the assets that were read and are not among those `scored`; empty if there is none."""
+    seen = intake.seen(Grid(windows.step_ms, windows.max_gap), channels)
+    without = [each for each in seen if each.asset not in scored]
+    if not without:
+        return ""
+    reasons = _about_assets(without, windows, cut=intake.cut)
+    return "; ".join([f"not scored: {and_more([each.asset for each in without])}", *reasons])
 
 
 def not_assigned(topics: Sequence[str], group: str, seconds: float) -> str:
@@ -67,17 +78,17 @@ def _nothing_read(intake: Intake) -> str:
     return f"{and_more(names)} holds no message" if names else "there was nothing to read"
 
 
-def _about_assets(intake: Intake, windows: WindowsSection, channels: Sequence[str]) -> list[str]:
+def _about_assets(assets: Sequence[AssetSeen], windows: WindowsSection, *, cut: bool) -> list[str]:
     """Return a sentence for each condition that failed for some assets, with the figures of the first of them."""
     failed: dict[str, list[tuple[str, str]]] = {}  # condition -> asset and sentence of each
-    for seen in intake.seen(Grid(windows.step_ms, windows.max_gap), channels):
-        condition, sentence = _failed(seen, windows, cut=intake.cut)
+    for seen in assets:
+        condition, sentence = _failed(seen, windows, cut=cut)
         if condition:
             failed.setdefault(condition, []).append((seen.asset, sentence))
 
     sentences = []
-    for assets in failed.values():
-        (first, sentence), *others = assets
+    for each in failed.values():
+        (first, sentence), *others = each
         alike = f" (likewise {and_more([name for name, _ in others])})" if others else ""
         sentences.append(f"{first}: {sentence}{alike}")
     return sentences

@@ -231,6 +231,19 @@ def test_a_fault_that_could_not_be_seen_is_missed(tmp_path: Path, store: Path) -
     assert f"{len(gone)} of {len(lines)} messages and 0 values could not be read; the first:" in done.stdout
 
 
+def test_an_asset_that_is_never_scored_is_named(tmp_path: Path, store: Path) -> None:
+    """A machine that is read too seldom to be scored is named, with the reason, though others are scored."""
+    (path,) = jsonl(tmp_path)
+    rare = [{"asset": "slow", "timestamp": ORIGIN + 90_000 * n, "values": {"flow": 1.0}} for n in range(15)]
+    messages = [*map(json.loads, path.read_text().splitlines()), *rare]
+    messages.sort(key=lambda message: int(message["timestamp"]))
+    path.write_text("".join(json.dumps(message) + "\n" for message in messages))
+    done = with_model([path], store)
+    assert done.exit_code == 0, done.output
+    assert "not scored: slow; slow: a reading comes every 90 s" in done.stdout
+    assert "not scored" not in with_model(npz(tmp_path), store).stdout
+
+
 def test_a_model_of_other_channels_scores_nothing(tmp_path: Path, store: Path) -> None:
     """With a model whose channels the recording lacks, the text says that the readings are of unknown channels."""
     paths = npz(tmp_path)

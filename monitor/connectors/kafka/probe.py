@@ -68,8 +68,8 @@ def probe(
     return findings
 
 
-def refused_options(config: Config, options: Config) -> list[str]:
-    """Return a sentence for each of `options` that librdkafka refuses. The client is given no broker to connect to.
+def refused_options(options: Config) -> list[str]:
+    """Return a sentence for each option that librdkafka refuses. The client is given no broker and no login.
 
     An unknown name comes with a name that is close. If all names are known, the options are tried together.
     """
@@ -81,8 +81,7 @@ def refused_options(config: Config, options: Config) -> list[str]:
     if problems:
         return problems
 
-    offline = {name: value for name, value in config.items() if name != "bootstrap.servers"}
-    refused = _refusal({"group.id": "check", **offline})
+    refused = _refusal({"group.id": "check", **options})
     return [f"librdkafka refuses them: {refused}"] if refused else []
 
 
