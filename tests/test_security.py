@@ -186,7 +186,7 @@ def stream() -> Iterator[io.StringIO]:
 
 
 def test_ids_from_outside_reach_nothing_unescaped(tmp_path: Path, stream: io.StringIO) -> None:
-    """Assets and channels with signs that mean something elsewhere become dead letters and get no further."""
+    """Assets and channels with signs that mean something elsewhere lose these signs before they get any further."""
     put_model(tmp_path)
     broker = MemoryBroker()
     sent = values(rows(60))

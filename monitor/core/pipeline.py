@@ -20,8 +20,9 @@ import numpy as np
 
 from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.alerts.sensor_alerts import SensorAlerts
-from monitor.core.decode.decode import decode
-from monitor.core.decode.format import Format
+from monitor.core.decode.decode import decode_all
+from monitor.core.decode.format import Format, Skip
+from monitor.core.decode.names import Names
 from monitor.core.model.detector import Detector
 from monitor.core.model.new_assets import NewAssets, WindowScaling
 from monitor.core.records import (
@@ -79,6 +80,7 @@ class Pipeline:
     new_assets: NewAssets
     detector: Detector | None = None
     live: LiveSettings = field(default_factory=dict)  # of threshold and alerting; a replay needs them
+    names: Names = field(default_factory=Names)  # of assets and channels that decoding has changed
 
     @property
     def model(self) -> str:
@@ -88,9 +90,8 @@ class Pipeline:
     def process(self, messages: Sequence[Message], now: int, mark: Mark) -> Outputs:
         """Process messages of this partition in the order of their offsets; `now` is ms UTC."""
         before = self._counts()
-        filtered: dict[str, int] = dict.fromkeys(FILTERED, 0)
-        readings, rejected = decode(messages, self.format, now, filtered)
-        total = len(readings)
+        decoded = decode_all(messages, self.format, now, self.names)
+        readings, total = decoded.readings, len(decoded.readings)
         mark("decode")
 
         # Each part ends where an asset must be evicted, nearly always at the batch's end.
@@ -106,12 +107,15 @@ class Pipeline:
             readings = readings.part(count, len(readings))
 
         counts = {name: count - before[name] for name, count in self._counts().items()}
+        counts |= {name: decoded.left_out.get(name, 0) for name in FILTERED}
+        counts |= {Count(f"values_skipped_{reason}"): decoded.skipped[reason] for reason in Skip}
         refused = counts[Count.READINGS_REFUSED] + counts[Count.READINGS_FLOOD]
         return replace(
             parts[0] if len(parts) == 1 else join_outputs(parts),
-            rejected=rejected,
-            counts={**counts, **filtered, Count.READINGS: total},
+            rejected=decoded.rejected,
+            counts={**counts, Count.READINGS: total, Count.MESSAGES_EMPTY: decoded.empty},
             refused_asset=self.windows.refused_asset if refused else "",
+            renamed=decoded.renamed,
         )
 
     def step(self, readings: ReadingBatch, timestamps: Timestamps, mark: Mark) -> Outputs:
@@ -180,9 +184,11 @@ class Pipeline:
         return [*self.alerting.open_alerts(), *self.sensor_alerts.open_alerts()]
 
     def save_state(self) -> State:
-        """Return the state of all stages, for `load_state`, and the live settings, for `saved_live`."""
+        """Return the state of all stages and changed names, for `load_state`, and live settings, for `saved_live`."""
         stages = self._stages().items()
         state = {f"{name}.{key}": array for name, stage in stages for key, array in stage.save_state().items()}
+        if self.names:
+            state["names"] = pack({"assets": self.names.assets, "channels": self.names.channels})
         return {**state, "live": pack(dict(self.live))}
 
     def load_state(self, state: State) -> None:
@@ -190,6 +196,10 @@ class Pipeline:
         for name, stage in self._stages().items():
             prefix = f"{name}."
             stage.load_state({key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)})
+
+        if "names" in state:
+            names = unpack("the pipeline", "names", state["names"], dict[str, dict[str, str]])
+            self.names = Names(names.get("assets", {}), names.get("channels", {}))
 
     def _stages(self) -> dict[str, Stateful]:
         return {"windows": self.windows, **self._later_stages()}

@@ -28,6 +28,14 @@ State = dict[str, npt.NDArray[Any]]  # of a stage: plain arrays by name, nothing
 class Count(StrEnum):
     """Names of the counts that stages keep. A worker turns each count into a metric."""
 
+    MESSAGES_EMPTY = "messages_empty"  # without one value that could be read
+    VALUES_SKIPPED_TEXT = "values_skipped_text"
+    VALUES_SKIPPED_BOOLEAN = "values_skipped_boolean"
+    VALUES_SKIPPED_NULL = "values_skipped_null"
+    VALUES_SKIPPED_NOT_FINITE = "values_skipped_not_finite"  # NaN, infinite, or beyond float64
+    VALUES_SKIPPED_NESTED = "values_skipped_nested"  # an array or an object
+    VALUES_SKIPPED_NAME = "values_skipped_name"  # empty, too long, or one too many to be changed
+    VALUES_SKIPPED_NAME_TAKEN = "values_skipped_name_taken"  # another name has become the same id
     READINGS = "readings"
     READINGS_LATE = "readings_late"  # their step had closed
     READINGS_DUPLICATE = "readings_duplicate"  # of the same asset, channel and time
@@ -112,6 +120,15 @@ class Rejected:
     field: str  # where in the message, e.g. "values.pressure"; empty if the message as a whole
     error: str  # class of the error, e.g. "WrongType"
     reason: str  # a sentence: found and expected
+
+
+class Renamed(NamedTuple):
+    """A name with characters that an id may not have, and the id that it has become."""
+
+    kind: Literal["asset", "channel"]
+    name: str
+    id: str
+    owner: str = ""  # another name that has the id, so that readings of `name` were skipped; empty = none
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +233,7 @@ class Outputs:
     names: Sequence[str] = ()  # of the rows in `windows.assets`; evicted assets have rows above those of the stage
     evicted: Sequence[tuple[int, str]] = ()  # rows that went to another asset, and the asset that had each before
     refused_asset: str = ""  # a new asset that was refused; empty = none
+    renamed: Sequence[Renamed] = ()  # names that were changed for the first time in this partition, or refused
 
 
 def by_partition(messages: Sequence[Message]) -> dict[Partition, list[Message]]:

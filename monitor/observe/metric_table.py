@@ -47,6 +47,19 @@ TABLE = (
         error=(),
     ),
     _counter(
+        "monitor_messages_empty_total",
+        "Messages that were read and held no value that is a number.",
+        "Expected of messages of texts and states alone. If it rises with a fall of readings, see values skipped.",
+    ),
+    _counter(
+        "monitor_values_skipped_total",
+        "Values of messages that were not read, by reason. The channel is not measured at that step.",
+        "text, boolean: list states in format.states, set format.numbers for numbers in texts. null, not_finite, "
+        "nested: look at the producer if a channel is missed. name: give the channel a name of 1 to 128 characters. "
+        "name_taken: rename one of two channels or assets that become the same name.",
+        reason=("text", "boolean", "null", "not_finite", "nested", "name", "name_taken"),
+    ),
+    _counter(
         "monitor_messages_lost_total",
         "Messages that the broker deleted before they were read.",
         "The worker was stopped or behind for longer than the topic's retention. Extend the retention or add workers.",

@@ -279,12 +279,12 @@ def _rate(table: _Table, step_ms: int) -> float:
 
 
 def non_numeric(messages: Sequence[Message], form: Format) -> dict[str, float]:
-    """Return the share of each field's values that are null, a text or a boolean, by name of its channel.
+    """Return the share of each field's values that are no numbers, by name of its channel.
 
     The decoder skips such values; a field that never holds a number is no channel. Fields without any are left out.
     """
     points = PARSERS[form.kind](messages, form, {row: _NO_VALUE for row, each in enumerate(messages) if not each.value})
     code = np.array(points.channel, np.int64)
-    bad = np.array([value is None for value in points.value], np.bool_)
+    bad = np.isnan(np.array(points.value, np.float64))
     count, skipped = (np.bincount(part, minlength=len(points.codes)) for part in (code, code[bad]))
     return {name: float(skipped[at] / count[at]) for name, at in points.codes.items() if skipped[at]}

@@ -51,6 +51,16 @@ class FormatSection(Section):
         "Unit of the times. Telegraf writes ns in line protocol and s in JSON. iso is a text in ISO 8601.",
         otherwise="readings would be dated in the wrong millennium",
     )
+    numbers: Literal["numbers", "texts"] = setting(
+        "numbers",
+        'texts: a text that holds a number, such as "12,5" or "1 234.5", is read as one. A comma or a dot that comes '
+        "once is the decimal sign. numbers: a text is skipped, and its channel is not measured.",
+    )
+    states: tuple[str, ...] = setting(
+        (),
+        "Patterns of channels whose true and false are read as 1 and 0, such as *.running. Elsewhere a boolean is "
+        "skipped.",
+    )
     max_message_bytes: int = setting(
         1_048_576,
         "A longer message is a dead letter. The default is Kafka's own limit.",
@@ -75,7 +85,8 @@ class FormatSection(Section):
 
     def build_table(self, kind: str, select: Select = EVERYTHING) -> Format:
         """Return the format of rows of files of `kind`, csv or npz, with the limits of these settings."""
-        limits: dict[str, Any] = self.model_dump(include={"max_message_bytes", "max_channels"})
+        same = {"max_message_bytes", "max_channels", "numbers", "states"}
+        limits: dict[str, Any] = self.model_dump(include=same)
         limits["max_future_ms"] = round(self.max_future_s * 1000)
         limits["select"] = select
         return Format("csv", asset_from="key", **limits) if kind == "csv" else Format("json_wide", **limits)

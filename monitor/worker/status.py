@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from structlog.stdlib import BoundLogger
 
+from monitor.core.decode.format import place
 from monitor.core.pipeline import Mark
-from monitor.core.records import Alert, Count, Message, Outputs, Partition
+from monitor.core.records import Alert, Count, Message, Outputs, Partition, Renamed
 from monitor.observe.metrics import Metrics
 from monitor.training.trainer import Status
 from monitor.worker.alert_charts import AlertChart
@@ -21,6 +22,14 @@ from monitor.worker.partitions import PartitionState
 
 STATES = ("learning", "warming", "normal", "pending", "firing")
 COUNTERS: dict[Count, tuple[str, dict[str, str]]] = {  # the stages' counts -> metric and labels
+    Count.MESSAGES_EMPTY: ("monitor_messages_empty_total", {}),
+    Count.VALUES_SKIPPED_TEXT: ("monitor_values_skipped_total", {"reason": "text"}),
+    Count.VALUES_SKIPPED_BOOLEAN: ("monitor_values_skipped_total", {"reason": "boolean"}),
+    Count.VALUES_SKIPPED_NULL: ("monitor_values_skipped_total", {"reason": "null"}),
+    Count.VALUES_SKIPPED_NOT_FINITE: ("monitor_values_skipped_total", {"reason": "not_finite"}),
+    Count.VALUES_SKIPPED_NESTED: ("monitor_values_skipped_total", {"reason": "nested"}),
+    Count.VALUES_SKIPPED_NAME: ("monitor_values_skipped_total", {"reason": "name"}),
+    Count.VALUES_SKIPPED_NAME_TAKEN: ("monitor_values_skipped_total", {"reason": "name_taken"}),
     Count.READINGS: ("monitor_readings_total", {}),
     Count.READINGS_LATE: ("monitor_readings_dropped_total", {"reason": "late"}),
     Count.READINGS_DUPLICATE: ("monitor_readings_dropped_total", {"reason": "duplicate"}),
@@ -52,6 +61,8 @@ _SUMMARY = {  # key of the summary in the log -> counter
     "alerts": "monitor_alerts_total",
     "checkpoints": "monitor_checkpoints_total",
 }
+
+_REFUSED_NAMES = 1000  # that the log names, in the life of the process
 
 
 class Asset(NamedTuple):
@@ -123,6 +134,7 @@ class MetricsRecorder:
         self._log = log
         self._refused_asset = ""  # one of those refused since the last summary
         self._refused_readings = 0
+        self._refused_names: set[Renamed] = set()  # those that the log has named
         self._totals = dict.fromkeys(_SUMMARY, 0.0)  # at the last summary
 
     def stopwatch(self) -> Mark:
@@ -147,6 +159,7 @@ class MetricsRecorder:
             add(metric, counts[name], **labels)
         self._refused_asset = outputs.refused_asset or self._refused_asset
         self._refused_readings += counts[Count.READINGS_REFUSED] + counts[Count.READINGS_FLOOD]
+        self._tell_names(outputs.renamed)
         for error, number in Tally(rejected.error for rejected in outputs.rejected).items():
             add("monitor_messages_rejected_total", number, error=error)
 
@@ -159,6 +172,16 @@ class MetricsRecorder:
         # Alerts
         for alert in outputs.alerts:
             add("monitor_alerts_total", state=alert.state, severity=alert.severity, cause=alert.cause)
+
+    def _tell_names(self, renamed: Sequence[Renamed]) -> None:
+        """Log each changed name, and once each name that is refused."""
+        for each in renamed:
+            if not each.owner:
+                self._log.warning("name changed", kind=each.kind, name=place(each.name), id=each.id)
+            elif each not in self._refused_names and len(self._refused_names) < _REFUSED_NAMES:
+                self._refused_names.add(each)
+                owner = place(each.owner)
+                self._log.warning("name refused", kind=each.kind, name=place(each.name), id=each.id, owner=owner)
 
     def count_muted(self, outputs: Outputs) -> None:
         """Count the outputs that a replay did not publish."""

@@ -14,15 +14,16 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from monitor.connectors.files.tables import TableOptions, csv_rows
-from monitor.core.decode.decode import decode
-from monitor.core.decode.format import Format
+from monitor.core.decode.decode import decode, decode_all
+from monitor.core.decode.format import Format, Skip
+from monitor.core.decode.names import Names
 from monitor.core.publish import alert_record
 from monitor.core.records import Message, Record, Rejected
 from monitor.recorder.line_protocol import alert_points, score_points
 from monitor.settings.load import ConfigurationError, load, render
 from monitor.settings.sections import sections
 from tests.core.decode.decoding import named
-from tests.core.decode.malformed import FORMATS, GOOD, MALFORMED, NOW
+from tests.core.decode.malformed import FORMATS, GOOD, MALFORMED, MEMBERS, NOW
 from tests.influx_server import parse
 from tests.properties import hostile
 from tests.recorder.test_line_protocol import FIRING, _scores
@@ -77,6 +78,7 @@ class Decoder:
         self._good = [Sent(key, value, NOW) for key, value in GOOD[form]]
         self._corpus = [value for _, value in GOOD[form]]
         self._corpus += [value for _, kind, _, value, _ in MALFORMED if kind == form and value is not None]
+        self._corpus += [value for _, kind, _, value, *_ in MEMBERS if kind == form]
         self._line = form.startswith("influx_line")
 
     def make(self, draw: Random) -> Sent:
@@ -93,30 +95,36 @@ class Decoder:
         return Sent(key, value, stamp)
 
     def judge(self, given: Sent) -> tuple[bool, Any]:
-        came = self._decoded([given])
-        demand(bool(came[0]) != bool(came[1]), "a message is either taken or rejected")
-        return bool(came[0]), came
+        readings, faults, (empty, _) = came = self._decoded([given], Names())
+        demand(bool(readings) + bool(faults) + empty == 1, "a message is either taken or rejected or empty")
+        return bool(readings), came
 
     def together(self, given: Sequence[Sent], came: Sequence[Any]) -> None:
-        first, last = self._decoded([self._good[0]]), self._decoded([self._good[1]])
-        each = [first, *came, last]
-        wanted = [[part for one in each for part in one[side]] for side in (0, 1)]
-        demand(
-            list(self._decoded([self._good[0], *given, self._good[1]])) == wanted, "a batch differs from its messages"
-        )
-        demand(first[0] and last[0], "a good message was refused")
+        names = Names()
+        each = [self._decoded([one], names) for one in (self._good[0], *given, self._good[1])]
+        readings, faults, _ = self._decoded([self._good[0], *given, self._good[1]], whole := Names())
+        demand(readings == [row for one in each for row in one[0]], "a batch differs from its messages")
+        demand(faults == [fault for one in each for fault in one[1]], "a batch differs from its messages")
+        demand(whole == names, "names depend on the batch")
+        demand(each[0][0] and each[-1][0], "a good message was refused")
 
-    def _decoded(self, sent: Sequence[Sent]) -> tuple[list[Any], list[Any]]:
-        """Readings without offsets, and faults."""
+        # Alone a message differs only where another one of the batch has taken a name.
+        for one, alone in zip(each[1:-1], came, strict=True):
+            demand(one[1] == alone[1], "a neighbour changes a fault")
+            demand(one[0] == alone[0] or one[2][1], "a neighbour changes a reading")
+
+    def _decoded(self, sent: Sequence[Sent], names: Names) -> tuple[list[Any], list[Any], tuple[int, int]]:
+        """Readings without offsets, faults, and the numbers of empty messages and of readings whose name is taken."""
         messages = [Message(READINGS, at, key, value, stamp) for at, (key, value, stamp) in enumerate(sent)]
-        batch, rejected = decode(messages, self._format, NOW)
+        batch, rejected, empty, skipped, *_ = decode_all(messages, self._format, NOW, names)
         demand(np.isfinite(batch.value).all(), "a value is not finite")
         demand(all(map(_ID.fullmatch, (*batch.assets, *batch.channels))), "an id has characters it may not have")
         demand(batch.time.min(initial=NOW) >= self._format.oldest_ms, "a time is too old")
         demand(batch.time.max(initial=NOW) <= NOW + self._format.max_future_ms, "a time lies in the future")
         for each in rejected:
             _check_words(each)
-        return [row[1:] for row in named(batch)], [(each.field, each.error, each.reason) for each in rejected]
+        faults = [(each.field, each.error, each.reason) for each in rejected]
+        return [row[1:] for row in named(batch)], faults, (empty, skipped[Skip.NAME_TAKEN])
 
 
 def _check_words(rejected: Rejected) -> None:

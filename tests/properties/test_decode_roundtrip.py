@@ -2,16 +2,18 @@
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.core.decode.decode import Format, collisions, decode
+from monitor.core.decode.decode import Format, collisions, decode, decode_all
+from monitor.core.decode.names import Names
 from monitor.core.records import Message, Rejected
 from tests.core.decode.decoding import Named, message, named
-from tests.core.decode.malformed import FORMATS, GOOD, MALFORMED, NANOS, NOW
+from tests.core.decode.malformed import FORMATS, GOOD, MALFORMED, MEMBERS, NANOS, NOW
 
 IDS = st.text("abcXYZ019._:/-", min_size=1, max_size=12)
 VALUES = st.floats(allow_nan=False, allow_infinity=False)
@@ -121,16 +123,21 @@ def told(rejected: Sequence[Rejected]) -> list[tuple[int, str, str, str]]:
 
 @given(st.sampled_from(sorted(FORMATS)), st.data())
 def test_cut_into_batches_does_not_matter(kind: str, data: st.DataObject) -> None:
-    """Good and malformed messages in any order, cut anywhere, give the same readings and rejections."""
+    """Good, odd and malformed messages in any order, cut anywhere, give the same readings, counts and rejections."""
     rows = [row[2:4] for row in MALFORMED if row[1] == kind]
-    pool: list[tuple[bytes | None, bytes | None]] = [*GOOD[kind], *GOOD[kind], *rows]
+    odd = [row[2:4] for row in MEMBERS if row[1] == kind]
+    pool: list[tuple[bytes | None, bytes | None]] = [*GOOD[kind], *GOOD[kind], *rows, *odd]
     chosen = data.draw(st.lists(st.sampled_from(pool), max_size=12))
     messages = [message(value, offset, key) for offset, (key, value) in enumerate(chosen)]
-    whole, rejected = decode(messages, FORMATS[kind], NOW)
+    whole = decode_all(messages, FORMATS[kind], NOW, one := Names())
     cuts = sorted(data.draw(st.sets(st.integers(0, len(messages)), max_size=4)) | {0, len(messages)})
-    parts = [decode(messages[begin:end], FORMATS[kind], NOW) for begin, end in itertools.pairwise(cuts)]
-    assert list(itertools.chain.from_iterable(named(batch) for batch, _ in parts)) == named(whole)
-    assert list(itertools.chain.from_iterable(told(refused) for _, refused in parts)) == told(rejected)
+    names = Names()
+    parts = [decode_all(messages[begin:end], FORMATS[kind], NOW, names) for begin, end in itertools.pairwise(cuts)]
+    assert list(itertools.chain.from_iterable(named(part.readings) for part in parts)) == named(whole.readings)
+    assert list(itertools.chain.from_iterable(told(part.rejected) for part in parts)) == told(whole.rejected)
+    assert sum((part.skipped for part in parts), Counter()) == +whole.skipped
+    assert sum(part.empty for part in parts) == whole.empty
+    assert names == one
 
 
 PIECES = [
@@ -191,11 +198,11 @@ ANYTHING: st.SearchStrategy[bytes] = st.one_of(
 
 @given(st.sampled_from(sorted(FORMATS)), st.lists(st.tuples(st.none() | st.binary(max_size=5), st.none() | ANYTHING)))
 def test_no_bytes_make_it_raise(kind: str, pairs: list[tuple[bytes | None, bytes | None]]) -> None:
-    """Whatever the bytes, each message is either read, to finite values and permitted names, or rejected."""
+    """Whatever the bytes, each message is read, to finite values and permitted names, or rejected, or empty."""
     messages: list[Message] = [message(value, offset, key) for offset, (key, value) in enumerate(pairs)]
-    batch, rejected = decode(messages, FORMATS[kind], NOW)
+    batch, rejected, empty, *_ = decode_all(messages, FORMATS[kind], NOW, Names())
     read, refused = set(batch.offset.tolist()), {item.message.offset for item in rejected}
-    assert read | refused == set(range(len(messages)))
+    assert len(read | refused) == len(messages) - empty
     assert not read & refused
     permitted: Callable[[str], bool] = lambda name: name.isascii() and name.isprintable() and " " not in name  # noqa: E731
     assert all(map(permitted, batch.assets + batch.channels))

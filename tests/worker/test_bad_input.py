@@ -13,7 +13,7 @@ from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.decode.format import Format
 from monitor.core.records import Partition
 from monitor.settings.tree import Settings
-from tests.core.decode.malformed import FORMATS, MALFORMED, NOW
+from tests.core.decode.malformed import FORMATS, MALFORMED, MEMBERS, NOW
 from tests.core.machines import ASSETS, CHANNELS, STEP, rows
 from tests.rig import ORIGIN, committed, feed, published, put_model, running, settings, until
 
@@ -126,14 +126,82 @@ def test_a_stopped_partition_is_logged_again(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("monitor.worker.loop.STOPPED_S", 0.2)
     put_model(tmp_path)
     broker = MemoryBroker()
-    feed(broker, [(b"a", b'{"asset": "a", "timestamp": 1, "values": {"flow": []}}', NOW)] * 60)
+    feed(broker, [(b"a", b'{"asset": "a", "timestamp": "1", "values": {"flow": 1}}', NOW)] * 60)
     begin = time.monotonic()
     with capture_logs() as log, running(settings(tmp_path, delivery__dead_letters_in_a_row=50), broker):
         until(lambda: sum(entry["event"] == "partition stopped" for entry in log) >= 4)
     assert time.monotonic() - begin >= 3 * 0.2
     first, *others = [entry for entry in log if entry["event"] == "partition stopped"]
     assert all(entry == first for entry in others)
-    assert (first["offset"], first["field"]) == (59, "values.flow")
+    assert (first["offset"], first["field"]) == (59, "timestamp")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_bad_members_cost_themselves_alone(form: str, tmp_path: Path) -> None:
+    """Messages with members that cannot be read are no dead letters; they are counted, and alerts come as without."""
+    odd = [(key, value) for _, kind, key, value, channels, _ in MEMBERS if kind == form and not channels]
+    clean = good(form)
+    dirty = list(clean)
+    for number, (key, value) in enumerate(odd):
+        dirty.insert(len(clean) // 2 + number, (key, value, NOW))
+    undisturbed = process(tmp_path / "clean", FORMATS[form], clean)
+    put_model(tmp_path / "dirty")
+    broker = MemoryBroker()
+    feed(broker, dirty)
+    with running(wanted(tmp_path / "dirty", FORMATS[form]), broker) as service:
+        until(lambda: committed(broker) == len(dirty))
+        assert service.metrics.total("monitor_messages_empty_total") == len(odd)
+        assert service.metrics.total("monitor_messages_rejected_total") == 0
+    assert outputs(broker) == outputs(undisturbed)
+    assert broker.read(Partition("monitor.dead-letters", 0)) == []
+
+
+def test_a_sensor_that_dies_as_a_text_does_not_blind_the_machine(tmp_path: Path) -> None:
+    """A channel that says "Bad" gets its sensor alert, the machine's fault is found, and both as if it said null."""
+    values = rows(400, seed=9).astype(np.float64)
+    values[1, 300:, 1] += 8.0
+    found = {}
+    for dead in ("Bad", None, True, [1], float("nan")):
+        sent: Sent = []
+        for step in range(values.shape[1]):
+            at = ORIGIN + step * STEP
+            for asset, name in enumerate(ASSETS):
+                row: dict[str, object] = dict(zip(CHANNELS, values[asset, step].tolist(), strict=True))
+                if asset == 1 and step >= 150:
+                    row[CHANNELS[0]] = dead
+                body = {"asset": name, "timestamp": at, "values": row}
+                sent.append((name.encode(), json.dumps(body).encode(), at))
+        broker = process(tmp_path / str(dead), Format("json_wide"), sent)
+        assert broker.read(Partition("monitor.dead-letters", 0)) == []
+        found[str(dead)] = outputs(broker)
+        alerts = [body for body in published(broker, "monitor.alerts") if body["asset"] == ASSETS[1]]
+        assert {(body["cause"], body["fault"]) for body in alerts} >= {("machine", ""), ("sensor", "dropout")}, dead
+    assert all(each == found["None"] for each in found.values())
+
+
+def test_changed_names_are_told_once(tmp_path: Path) -> None:
+    """A name with other characters is logged once with its id, also after a restart, and a second one is refused."""
+    put_model(tmp_path)
+    sent = good("json_wide")
+    first, second = (json.dumps(name).encode() for name in ("Pump 1", "Pump,1"))
+    own = json.dumps(ASSETS[0]).encode()
+    sent += [
+        (key, value.replace(b'"asset": ' + own, b'"asset": ' + name), at)
+        for key, value, at in sent[:40]
+        for name in (first, second)
+        if value is not None and own in value
+    ]
+    broker = MemoryBroker()
+    feed(broker, sent)
+    with capture_logs() as log:
+        with running(wanted(tmp_path, Format("json_wide")), broker) as service:
+            until(lambda: committed(broker) == len(sent))
+            assert b'monitor_values_skipped_total{reason="name_taken"}' in service.metrics.render()
+        feed(broker, sent[-4:])
+        with running(wanted(tmp_path, Format("json_wide")), broker):
+            until(lambda: committed(broker) == len(sent) + 4)
+    told = [(each["event"], each["name"]) for each in log if each["event"].startswith("name ")]
+    assert told == [("name changed", "Pump 1"), ("name refused", "Pump,1"), ("name refused", "Pump,1")]
 
 
 def test_there_are_enough_of_them() -> None:

@@ -1,7 +1,8 @@
 """Decoding: bytes of messages -> columns of readings, and the messages that were rejected.
 
-`decode.decode` is the door. A whole batch of messages becomes one `ReadingBatch` and a list of `Rejected`. A message is
-taken whole or rejected whole, and its fate does not depend on its neighbours.
+`decode.decode_all` is the door. A whole batch of messages becomes one `ReadingBatch` and a list of `Rejected`. A member
+of a message that cannot be read is skipped and counted, and the rest of its message is read. Only broken syntax, a
+missing or absurd time, a missing asset and the limits reject a message. Its fate does not depend on its neighbours.
 
     select         globs for what to read and what to leave
     format         the configured layout of a topic, and the lists that a parser fills
@@ -9,6 +10,8 @@ taken whole or rejected whole, and its fate does not depend on its neighbours.
     from_csv       one row of a CSV file
     from_line      InfluxDB line protocol, the fast way
     from_csv       a row of a CSV file under its header
+    members        values that are no numbers: states, numbers in texts, and what is skipped
+    ids, names     names with other characters: `_` in their place, and two never become one
     line_grammar   the whole grammar of line protocol, for unusual lines and for explaining errors
     times          timestamps in any unit -> milliseconds
 

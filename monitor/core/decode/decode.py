@@ -1,34 +1,38 @@
 """Bytes -> columns, the first stage: a batch of messages becomes one ReadingBatch, and a Rejected for each bad message.
 
 There are three passes over the whole batch. `_screen` checks sizes and keys, a parser checks syntax and types, `_judge`
-checks values (ids, times, number of channels), by columns. A message is taken whole or rejected whole.
+checks what concerns a message (asset, times, number of channels), by columns. Only these reject a message: broken
+syntax, a missing or absurd time, a missing asset, and the limits. A value that cannot be read is skipped with a reason,
+and the rest of its message is read. A message without one readable value is empty, which is no error.
 
 Guaranteed: whether a message is taken, and its readings, depend on the message, the format and `now` alone, never on
-its neighbours or on how a stream is cut into batches. `now` matters only for messages stamped later than it.
+its neighbours or on how a stream is cut into batches. No member of a message changes how another one is read. `now`
+matters only for messages stamped later than it. The exception are names with characters that an id may not have: two of
+them never become one id, so `Names` remembers them.
 
-It reads no clock and keeps no state. Lateness and duplicates are the windows' business.
+It reads no clock and keeps no other state. Lateness and duplicates are the windows' business.
 """
 
-import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from monitor.core.decode.format import Codes, DecodeError, Format, ParsedMessages, Parser, place, shown
+from monitor.core.decode.format import Codes, DecodeError, Format, ParsedMessages, Parser, Skip, shown
 from monitor.core.decode.from_csv import parse_csv
 from monitor.core.decode.from_json import parse_long, parse_telegraf, parse_wide
 from monitor.core.decode.from_line import parse_line
+from monitor.core.decode.ids import ID, LONGEST
+from monitor.core.decode.names import Names, claim
 from monitor.core.decode.select import Select
 from monitor.core.decode.times import UNREADABLE, to_ms
-from monitor.core.records import Bools, Count, Ints, Message, ReadingBatch, Rejected, Times
+from monitor.core.records import Count, Ints, Message, ReadingBatch, Rejected, Renamed, Times
 
-__all__ = ["ID", "PARSERS", "Format", "collisions", "decode"]
+__all__ = ["ID", "PARSERS", "Decoded", "Format", "collisions", "decode", "decode_all"]
 
-ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}+")  # safe in Kafka keys, InfluxDB tags, file names, logs and JSON alike
-_IDS = re.compile(rf"(?:{ID.pattern}\n)*+")
-_ID_WORDS = "1 to 128 of the characters A-Z a-z 0-9 . _ : / -"
 PARSERS: dict[str, Parser] = {
     "json_long": parse_long,
     "json_wide": parse_wide,
@@ -53,32 +57,54 @@ class _Columns:
     value: Floats64  # (N,) finite
 
 
+class Decoded(NamedTuple):
+    """The outcome of a batch."""
+
+    readings: ReadingBatch  # names only assets and channels that have a reading in it, in order of first appearance
+    rejected: list[Rejected]
+    empty: int  # messages that are neither rejected nor have a reading, also none that was left out
+    skipped: Counter[Skip]  # values, by reason
+    left_out: dict[str, int]  # readings that `format.select` leaves out, by filter
+    renamed: list[Renamed]  # names that were changed for the first time, and those that were refused
+
+
+def decode_all(messages: Sequence[Message], format: Format, now: int, names: Names) -> Decoded:  # noqa: A002 - the house's word
+    """Decode `messages`; `now` is ms UTC. `names` is the partition's memory of changed names, and is updated."""
+    errors = _screen(messages, format)
+    points = PARSERS[format.kind](messages, format, errors)
+    columns, unwanted = _selected(_columns(points, messages, format), format.select)
+    _judge(columns, messages, format, now, errors)
+    readings, renamed, answered = _readings(columns, messages, errors, names)
+
+    # A message of which all readings were left out is not empty.
+    left_out: dict[str, int] = {
+        name: int(np.count_nonzero(~np.isin(rows, list(errors)))) for name, rows in unwanted.items()
+    }
+    left_out[Count.READINGS_FILTERED_MEASUREMENT] = sum(points.left_out[row] for row in points.left_out.keys() - errors)
+    for rows in (np.array(list(points.left_out), np.int64), *unwanted.values()):
+        answered[rows] = True
+    answered[list(errors)] = True
+    empty = len(messages) - int(np.count_nonzero(answered))
+
+    found = [(messages[row], errors[row]) for row in sorted(errors)]
+    rejected = [Rejected(message, "decode", error.field, error.error, error.reason) for message, error in found]
+    return Decoded(readings, rejected, empty, points.skipped, left_out, renamed)
+
+
 def decode(
     messages: Sequence[Message],
     format: Format,  # noqa: A002 - the house's word
     now: int,
     counts: dict[str, int] | None = None,
 ) -> tuple[ReadingBatch, list[Rejected]]:
-    """Return the readings of `messages` in their order, and the messages that were rejected. `now` is ms UTC.
+    """Return the readings of `messages` in their order, and the messages that were rejected; see `decode_all`.
 
-    What `format.select` leaves out is neither. `counts` gets the number of such readings, by filter.
-
-    The batch names only assets and channels that have a reading in it, in order of first appearance.
+    `counts` gets the number of readings that `format.select` leaves out, by filter.
     """
-    errors = _screen(messages, format)
-    points = PARSERS[format.kind](messages, format, errors)
-    columns, left_out = _selected(_columns(points, messages, format), format.select)
-    _judge(columns, messages, format, now, errors)
-
-    readings = _readings(columns, messages, errors)
+    decoded = decode_all(messages, format, now, Names())
     if counts is not None:
-        counts[Count.READINGS_FILTERED_MEASUREMENT] = sum(
-            points.left_out[row] for row in points.left_out.keys() - errors
-        )
-        for name, rows in left_out.items():
-            counts[name] = int(np.count_nonzero(~np.isin(rows, list(errors))))
-    found = [(messages[row], errors[row]) for row in sorted(errors)]
-    return readings, [Rejected(message, "decode", error.field, error.error, error.reason) for message, error in found]
+        counts.update(decoded.left_out)
+    return decoded.readings, decoded.rejected
 
 
 def collisions(batch: ReadingBatch) -> int:
@@ -136,9 +162,10 @@ def _columns(points: ParsedMessages, messages: Sequence[Message], form: Format) 
 
     point = np.repeat(np.arange(len(row)), np.array(points.width, np.int64))
     channel = np.array(points.channel, np.int32)
-    value = np.array(points.value, np.float64)  # None becomes NaN, and nothing else can be NaN
+    value = np.array(points.value, np.float64)  # None becomes NaN
     measured = ~np.isnan(value)
     if not measured.all():
+        points.skipped[points.none] += points.value.count(None)
         point, channel, value = point[measured], channel[measured], value[measured]
     return _Columns(points, list(codes), asset, row, time, point, channel, value)
 
@@ -180,22 +207,13 @@ def _selected(columns: _Columns, select: Select) -> tuple[_Columns, dict[Count, 
 def _judge(
     columns: _Columns, messages: Sequence[Message], form: Format, now: int, errors: dict[int, DecodeError]
 ) -> None:
-    """Add an error for each message with a value that no reading may have; the first broken rule names it."""
+    """Add an error for each message that breaks a rule; the first broken rule names it."""
     _judge_assets(columns, form, errors)
     _judge_times(columns, messages, form, now, errors)
-    _judge_channels(columns, form, errors)
 
-    # A message needs a reading, and may not have more channels than allowed.
+    # A message may not have more channels than allowed.
     rows = columns.row[columns.point]  # (N,) ascending
     readings = np.bincount(rows, minlength=len(messages))  # (messages,)
-    for row in set(columns.row[readings[columns.row] == 0].tolist()) - errors.keys():
-        if form.kind == "json_wide":
-            errors[row] = DecodeError(
-                "Empty", place(form.values), "found no value that is not null, expected at least one"
-            )
-        else:
-            errors[row] = DecodeError("NoNumericField", "fields", "found no number in any field, expected at least one")
-
     for row in set(np.flatnonzero(readings > form.max_channels).tolist()) - errors.keys():
         begin, end = np.searchsorted(rows, [row, row + 1])
         different = len(np.unique(columns.channel[begin:end]))
@@ -205,11 +223,14 @@ def _judge(
 
 
 def _judge_assets(columns: _Columns, form: Format, errors: dict[int, DecodeError]) -> None:
-    bad = _bad_ids(columns.assets)
+    bad = np.array([not 0 < len(name) <= LONGEST for name in columns.assets], np.bool_)
+    if not bad.any():
+        return
+
     where = {"field": form.asset, "tag": f"tags.{form.asset_tag}", "key": "key"}[form.asset_from]
     for point in _first(bad[columns.asset], columns.row, errors):
         name = columns.points.asset[point]
-        reason = f"found {shown(name)}, expected {_ID_WORDS}"
+        reason = f"found {shown(name)}, expected a name of 1 to {LONGEST} characters"
         at = where if where == "key" else _at(columns, point, form, where)
         errors[int(columns.row[point])] = DecodeError("BadId", at, reason)
 
@@ -234,27 +255,7 @@ def _judge_times(
             errors[row] = DecodeError("TimeInFuture", at, reason)
 
 
-def _judge_channels(columns: _Columns, form: Format, errors: dict[int, DecodeError]) -> None:
-    names = list(columns.points.codes)
-    bad = _bad_ids(names)
-    for reading in _first(bad[columns.channel], columns.row[columns.point], errors):
-        name, point = names[columns.channel[reading]], int(columns.point[reading])
-        own = {"json_long": form.channel, "json_wide": place(form.values, name), "csv": place(name)}
-        reason = f"found {shown(name)}, expected {_ID_WORDS}"
-        errors[int(columns.row[point])] = DecodeError(
-            "BadId", _at(columns, point, form, own.get(form.kind, "fields")), reason
-        )
-
-
-def _bad_ids(names: list[str]) -> Bools:
-    joined = "".join([f"{name}\n" for name in names])
-    if _IDS.fullmatch(joined) and joined.count("\n") == len(names):  # all at once: six times as fast as one by one
-        return np.zeros(len(names), np.bool_)
-
-    return np.array([ID.fullmatch(name) is None for name in names], np.bool_)
-
-
-def _first(bad: Bools, row: Times, errors: dict[int, DecodeError]) -> list[int]:
+def _first(bad: npt.NDArray[np.bool_], row: Times, errors: dict[int, DecodeError]) -> list[int]:
     """Return the first of the places marked `bad` of each message that has no error yet."""
     places = np.flatnonzero(bad)
     _, firsts = np.unique(row[places], return_index=True)
@@ -269,8 +270,10 @@ def _at(columns: _Columns, point: int, form: Format, field: str) -> str:
     return f"line {part}: {field}" if form.kind == "influx_line" else f"metrics[{part}].{field}"
 
 
-def _readings(columns: _Columns, messages: Sequence[Message], errors: dict[int, DecodeError]) -> ReadingBatch:
-    """Return the readings of the messages without an error."""
+def _readings(
+    columns: _Columns, messages: Sequence[Message], errors: dict[int, DecodeError], owners: Names
+) -> tuple[ReadingBatch, list[Renamed], npt.NDArray[np.bool_]]:
+    """Return the readings of the messages without an error, changed names, and which messages have a reading."""
     point, channel, value = columns.point, columns.channel, columns.value
     if errors:
         good = np.ones(len(messages), np.bool_)
@@ -280,11 +283,39 @@ def _readings(columns: _Columns, messages: Sequence[Message], errors: dict[int, 
 
     assets, asset = _compact(columns.assets, columns.asset[point])
     channels, channel = _compact(list(columns.points.codes), channel)
+    row = columns.row[point]
+
+    # Names with other characters. Readings whose asset is skipped claim no channel.
+    by_asset = claim("asset", assets, asset, row, owners.assets)
+    renamed = by_asset.renamed
+    if by_asset.lost:
+        keep = _kept(by_asset.lost, columns.points.skipped)
+        row, point, value = row[keep], point[keep], value[keep]
+        assets, asset = _compact(by_asset.names, by_asset.codes[keep])
+        channels, channel = _compact(channels, channel[keep])
+    by_channel = claim("channel", channels, channel, row, owners.channels)
+    renamed += by_channel.renamed
+    if by_channel.lost:
+        keep = _kept(by_channel.lost, columns.points.skipped)
+        row, point, value = row[keep], point[keep], value[keep]
+        channels, channel = _compact(by_channel.names, by_channel.codes[keep])
+        assets, asset = _compact(assets, asset[keep])
+
     offsets = np.array([message.offset for message in messages], np.int64)
-    return ReadingBatch(assets, channels, asset, channel, columns.time[point], value, offsets[columns.row[point]])
+    batch = ReadingBatch(assets, channels, asset, channel, columns.time[point], value, offsets[row])
+    return batch, renamed, np.bincount(row, minlength=len(messages)) > 0
 
 
-def _compact(names: list[str], codes: Ints) -> tuple[tuple[str, ...], Ints]:
+def _kept(lost: dict[Skip, npt.NDArray[np.bool_]], skipped: Counter[Skip]) -> npt.NDArray[np.bool_]:
+    """Return which readings stay, and count the others."""
+    keep = np.ones(len(next(iter(lost.values()))), np.bool_)
+    for reason, those in lost.items():
+        skipped[reason] += int(np.count_nonzero(those))
+        keep &= ~those
+    return keep
+
+
+def _compact(names: Sequence[str], codes: Ints) -> tuple[tuple[str, ...], Ints]:
     """Return only the names that occur, in order of first appearance, and the codes (N,) that index them."""
     unseen = len(codes)
     first = np.full(len(names), unseen, np.int64)

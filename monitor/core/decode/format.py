@@ -5,8 +5,10 @@ how many channels) are checked afterwards on whole columns in `decode.py`, so ea
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from monitor.core.decode.select import EVERYTHING, Select
@@ -23,6 +25,7 @@ KINDS = tuple(ASSET_FROM)
 _UNNAMEABLE = re.compile(r'["\\\x00-\x1f]')  # msgspec accepts none of these in a field's name
 UNITS = ("ms", "s", "us", "ns", "iso")
 MEASURED = ("influx_line", "telegraf_json")  # kinds whose channels belong to measurements
+NUMBERS = ("numbers", "texts")
 _OWN = ("json_long", "json_wide")  # kinds whose layout is the field map below; Telegraf's two have their own
 
 
@@ -42,6 +45,8 @@ class Format:
     asset_from: str = "field"  # one of ASSET_FROM's for the kind
     asset_tag: str = "host"
     timestamp_unit: str = "ms"  # one of UNITS; influx_line has integers only
+    numbers: str = "numbers"  # one of NUMBERS; texts: a text with a number in it is one
+    states: tuple[str, ...] = ()  # globs of channels whose true and false are 1 and 0
     max_message_bytes: int = 1_048_576  # Kafka's own default limit for a message
     max_channels: int = 256  # different channels in one message
     max_future_ms: int = 300_000  # beyond the message's own timestamp; five minutes covers badly set plant clocks
@@ -53,6 +58,8 @@ class Format:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
         if self.timestamp_unit not in UNITS:
             raise ValueError(f"timestamp_unit must be one of {', '.join(UNITS)}, got {self.timestamp_unit!r}")
+        if self.numbers not in NUMBERS:
+            raise ValueError(f"numbers must be one of {', '.join(NUMBERS)}, got {self.numbers!r}")
         possible = ASSET_FROM[self.kind]
         if self.asset_from not in possible:
             raise ValueError(f"asset_from for {self.kind} must be {' or '.join(possible)}, got {self.asset_from!r}")
@@ -84,6 +91,18 @@ class DecodeError(NamedTuple):
     error: str  # class of the error, for instance "WrongType"
     field: str  # place in the message; empty = the message as a whole
     reason: str  # the value found, and the expected one
+
+
+class Skip(StrEnum):
+    """Why a value of a message that is read was skipped; counted as `values_skipped_...` of records.Count."""
+
+    TEXT = "text"
+    BOOLEAN = "boolean"
+    NULL = "null"
+    NOT_FINITE = "not_finite"
+    NESTED = "nested"
+    NAME = "name"
+    NAME_TAKEN = "name_taken"
 
 
 class Codes(dict[str, int]):
@@ -131,9 +150,11 @@ class ParsedMessages:
     untimed: list[int] = field(default_factory=list)  # points that take the message's own timestamp
     width: list[int] = field(default_factory=list)
     channel: list[int] = field(default_factory=list)  # codes of `codes`
-    value: list[float | None] = field(default_factory=list)  # None = not measured, or not a number
+    value: list[float | None] = field(default_factory=list)  # None = `none`, NaN = counted in `skipped`
     codes: Codes = field(default_factory=Codes)
     left_out: dict[int, int] = field(default_factory=dict)  # readings of unwanted measurements, by index of the message
+    none: Skip = Skip.NULL  # what None in `value` stands for
+    skipped: Counter[Skip] = field(default_factory=Counter)  # values, also of messages that are rejected later
 
 
 # Parses the messages that have no error yet, and adds errors by index of the message.

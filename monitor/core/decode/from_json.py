@@ -4,9 +4,9 @@ msgspec decodes into Structs made for the format's field map: strict types, no o
 and `map(decode, values)` stays in C for a whole batch. Joining the batch into one array was measured to be slower (0.7
 of the speed), and a message with a comma or a bracket too many could change its neighbours.
 
-Only if a batch fails are its messages decoded one by one. `_explain` rephrases msgspec's error and never decides
-anything itself, so explanation and decision cannot disagree. Like msgspec, it checks bytes inside ignored fields no
-further than JSON's syntax needs.
+Only if a batch fails are its messages decoded one by one, and the guilty ones with types that take texts and booleans,
+then anything. `_explain` rephrases msgspec's error and never decides anything itself, so explanation and decision
+cannot disagree. Like msgspec, it checks bytes inside ignored fields no further than JSON's syntax needs.
 """
 
 import functools
@@ -18,14 +18,22 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from monitor.core.decode.format import Codes, DecodeError, Format, Measurements, ParsedMessages, place, shown
+from monitor.core.decode.format import Codes, DecodeError, Format, Measurements, ParsedMessages, Skip, place, shown
+from monitor.core.decode.members import Members
 from monitor.core.records import Message
 
-_Wide = float | None
-_Telegraf = float | str | bool | None
+_NUMBERS: Any = float | None  # the types of values: in a clean batch,
+_SCALARS: Any = float | str | bool | None  # with texts and booleans,
+_RAW: Any = Raw  # and with anything, for one message at a time
+_REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_scalar = msgspec.json.Decoder(_SCALARS).decode
+# A text, or a constant where a value may stand. Possessive, so that no byte is read twice.
+_CONSTANT = re.compile(
+    rb"(\"(?:[^\"\\]|\\.)*+\"?)|(?<=[:,\[\s])[+-]?(?:nan|inf(?:inity)?)(?=[\s,}\]])", re.IGNORECASE | re.DOTALL
+)
 _NAN = re.compile(rb"[+-]?(?:nan|inf(?:inity)?)\b", re.IGNORECASE)
 _BYTE = re.compile(r"\(byte (\d+)\)")
-_STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]|(\[\.\.\.\])")
+_STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
 _WORDS = {
     "float": "a number",
     "int": "a whole number",
@@ -38,9 +46,9 @@ _WORDS = {
 
 def parse_long(messages: Sequence[Message], form: Format, errors: dict[int, DecodeError]) -> ParsedMessages:
     """Return the points of `{"asset", "channel", "timestamp", "value"}`, one reading each."""
-    rows, objects = _objects(messages, form, errors)
+    rows, objects, odd = _objects(messages, form, errors)
     codes = Codes()
-    return ParsedMessages(
+    points = ParsedMessages(
         row=rows,
         part=[-1] * len(rows),
         asset=_assets(messages, rows, objects, form),
@@ -50,14 +58,18 @@ def parse_long(messages: Sequence[Message], form: Format, errors: dict[int, Deco
         value=[item.value for item in objects],
         codes=codes,
     )
+    members = Members(form, points)
+    for at in odd:
+        members.mend(points.value, points.channel, at, at + 1)
+    return points
 
 
 def parse_wide(messages: Sequence[Message], form: Format, errors: dict[int, DecodeError]) -> ParsedMessages:
     """Return the points of `{"asset", "timestamp", "values": {…}}`; null = not measured."""
-    rows, objects = _objects(messages, form, errors)
+    rows, objects, odd = _objects(messages, form, errors)
     values = [item.values for item in objects]
     codes = Codes()
-    return ParsedMessages(
+    points = ParsedMessages(
         row=rows,
         part=[-1] * len(rows),
         asset=_assets(messages, rows, objects, form),
@@ -67,14 +79,16 @@ def parse_wide(messages: Sequence[Message], form: Format, errors: dict[int, Deco
         value=list(itertools.chain.from_iterable(map(dict.values, values))),
         codes=codes,
     )
+    if odd:
+        members, ends = Members(form, points), list(itertools.accumulate(points.width))
+        for at in odd:
+            members.mend(points.value, points.channel, ends[at] - points.width[at], ends[at])
+    return points
 
 
 def parse_telegraf(messages: Sequence[Message], form: Format, errors: dict[int, DecodeError]) -> ParsedMessages:
-    """Return the points of `{"name", "tags", "fields", "timestamp"}` or `{"metrics": [those]}`.
-
-    Texts and booleans are skipped.
-    """
-    rows, objects = _objects(messages, form, errors)
+    """Return the points of `{"name", "tags", "fields", "timestamp"}` or `{"metrics": [those]}`."""
+    rows, objects, _ = _objects(messages, form, errors)
     points, metrics, select = ParsedMessages(), [], form.select.measurements
     for row, item in zip(rows, objects, strict=True):
         if item.metrics is UNSET:
@@ -85,12 +99,10 @@ def parse_telegraf(messages: Sequence[Message], form: Format, errors: dict[int, 
             points.row.append(row)
             points.part.append(-1)
             metrics.append(item)
-        elif item.metrics:
+        else:
             points.row += [row] * len(item.metrics)
             points.part += range(len(item.metrics))
             metrics += item.metrics
-        else:
-            errors[row] = DecodeError("Empty", "metrics", "found no metric, expected at least one")
     if select:
         metrics = _wanted(points, metrics, form, errors)
 
@@ -101,9 +113,9 @@ def parse_telegraf(messages: Sequence[Message], form: Format, errors: dict[int, 
     codes = Measurements(points.codes)
     for item in metrics:
         points.channel += map(codes[item.name].__getitem__, item.fields)
-    values: list[Any] = list(itertools.chain.from_iterable(item.fields.values() for item in metrics))
-    numeric = set(map(type, values)) <= {float, type(None)}
-    points.value = values if numeric else [value if type(value) is float else None for value in values]
+    points.value = list(itertools.chain.from_iterable(item.fields.values() for item in metrics))
+    if not set(map(type, points.value)) <= {float, type(None)}:
+        Members(form, points).mend(points.value, points.channel, 0, len(points.value))
     return points
 
 
@@ -136,25 +148,87 @@ def _lacking(item: Any) -> DecodeError:
     return DecodeError("MissingField", name, f"found no field '{name}', expected one")
 
 
-def _objects(messages: Sequence[Message], form: Format, errors: dict[int, DecodeError]) -> tuple[list[int], list[Any]]:
-    """Return indices and Structs of the messages that decode, and add errors for the others."""
+def _objects(
+    messages: Sequence[Message], form: Format, errors: dict[int, DecodeError]
+) -> tuple[list[int], list[Any], Sequence[int]]:
+    """Return indices and Structs of the messages that decode, and which of the Structs may hold more than numbers.
+
+    Errors are added for the other messages.
+    """
     rows = [row for row in range(len(messages)) if row not in errors]
     values = [messages[row].value or b"" for row in rows]
-    decode = _decoder(form).decode
+    strict, mixed = _decoder(form, _NUMBERS).decode, _decoder(form, _SCALARS).decode
+    if form.numbers == "texts" or form.states:
+        strict = mixed
     try:
-        return rows, list(map(decode, values))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        objects = []
+        return rows, list(map(strict, values)), range(len(rows)) if strict is mixed else ()
+    except _REFUSED:
+        good: list[int] = []
 
-    # One by one, to find the guilty messages.
-    good = []
+    # One by one, to find the guilty messages, and in these the guilty members.
+    objects: list[Any] = []
+    odd = []
     for row, value in zip(rows, values, strict=True):
         try:
-            objects.append(decode(value))
-            good.append(row)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            errors[row] = _explain(value, error, form)
-    return good, objects
+            item = strict(value)
+            if strict is mixed:
+                odd.append(len(good))
+        except _REFUSED:
+            item = _by_member(value, form)
+            if isinstance(item, DecodeError):
+                errors[row] = item
+                continue
+            odd.append(len(good))
+        objects.append(item)
+        good.append(row)
+    return good, objects, odd
+
+
+def _by_member(value: bytes, form: Format) -> Any:
+    """Return the Struct of a message with members of any kind, or the error of a message that is none.
+
+    NaN and infinities, which JSON does not have, are read as numbers that float64 cannot hold. Only if the message
+    cannot be read as it is are they looked for, in one pass.
+    """
+    try:
+        return _decoder(form, _SCALARS).decode(value)
+    except _REFUSED:
+        decode = _decoder(form, _RAW).decode
+    try:
+        item = decode(value)
+    except _REFUSED as error:
+        mended = _CONSTANT.sub(lambda match: match[1] or b"1e999", value)
+        if mended == value:
+            return _explain(value, error)
+        try:
+            item = decode(mended)
+        except _REFUSED as worse:
+            # A constant where no value belongs, such as the time, is best shown as it was.
+            as_it_was = "out of range" in str(worse)
+            return _explain(value, error) if as_it_was else _explain(mended, worse)
+
+    if form.kind == "json_long":
+        item.value = _member(item.value)
+    elif form.kind == "json_wide":
+        item.values = _members(item.values)
+    else:
+        for metric in [item] if item.metrics is UNSET else item.metrics:
+            if metric.fields is not UNSET:
+                metric.fields = _members(metric.fields)
+    return item
+
+
+def _members(table: dict[str, Raw] | None) -> dict[str, object]:
+    return {name: _member(raw) for name, raw in table.items()} if table else {}
+
+
+def _member(raw: Raw) -> object:
+    """Return a member's value, or the reason why it has none."""
+    try:
+        return _scalar(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        first = bytes(raw)[:1]
+        return Skip.TEXT if first == b'"' else Skip.NESTED if first in {b"[", b"{"} else Skip.NOT_FINITE
 
 
 def _assets(messages: Sequence[Message], rows: list[int], objects: list[Any], form: Format) -> list[str]:
@@ -167,28 +241,38 @@ def _key(message: Message) -> str:
     return (message.key or b"").decode()
 
 
-@functools.lru_cache(maxsize=32)  # a Struct class costs 0.3 ms to make; one format per pipeline
-def _decoder(form: Format) -> msgspec.json.Decoder[Any]:
+@functools.lru_cache(maxsize=96)  # a Struct class costs 0.3 ms to make; one format per pipeline
+def _decoder(form: Format, values: Any) -> msgspec.json.Decoder[Any]:
+    """Return the decoder for messages whose values are of the type `values`."""
     if form.kind == "telegraf_json":
-        return msgspec.json.Decoder(_telegraf(form))
+        return msgspec.json.Decoder(_telegraf(form, values))
     asset: list[tuple[str, Any]] = [("asset", str)] if form.asset_from == "field" else []
     time = ("time", _time(form))
-    fields = (
-        [("channel", str), time, ("value", float)] if form.kind == "json_long" else [time, ("values", dict[str, _Wide])]
-    )
-    fields = asset + fields
+    if form.kind == "json_long":
+        own: list[tuple[str, Any]] = [("channel", str), time, ("value", float if values is _NUMBERS else values)]
+    else:
+        own = [time, ("values", _table(values))]
+    fields = asset + own
 
     names = dict(zip([name for name, _ in fields], form.mapped(), strict=True))
     return msgspec.json.Decoder(msgspec.defstruct("Reading", fields, rename=names, gc=False))
 
 
-def _telegraf(form: Format) -> Any:
+def _table(values: Any) -> Any:
+    """Return the type of an object of values. Instead of the object a careful reading takes null, too."""
+    table: Any = dict[str, values]
+    return table | None if values is _RAW else table
+
+
+def _telegraf(form: Format, values: Any) -> Any:
     """Return the type of a metric or a batch of metrics.
 
     Outside a batch the fields may be absent, because a batch has `metrics` in their place. Within a batch none may,
     except the asset of a measurement that may not be wanted.
     """
-    fields: list[Any] = [("name", str), ("fields", dict[str, _Telegraf]), ("time", _time(form))]
+    if values is _NUMBERS:  # texts and booleans are usual in Telegraf's fields
+        values = _SCALARS
+    fields: list[Any] = [("name", str), ("fields", _table(values)), ("time", _time(form))]
     rest: dict[str, Any] = {"rename": {"time": "timestamp"}, "gc": False}
     if form.asset_from == "tag":  # a Struct of one field, so that msgspec skips the other tags
         asset: list[Any] = [("asset", str | UnsetType, UNSET) if form.select.measurements else ("asset", str)]
@@ -206,7 +290,7 @@ def _time(form: Format) -> Any:
     return {"iso": str, "s": int | float}.get(form.timestamp_unit, int)
 
 
-def _explain(value: bytes, error: Exception, form: Format) -> DecodeError:
+def _explain(value: bytes, error: Exception) -> DecodeError:
     """Return the error that msgspec found in `value`, with place, value and expectation."""
     if isinstance(error, RecursionError):
         return DecodeError("TooDeep", "", "found arrays or objects nested hundreds deep, expected a flat message")
@@ -220,19 +304,16 @@ def _explain(value: bytes, error: Exception, form: Format) -> DecodeError:
     if not value.strip():
         return DecodeError("Empty", "", "found only white space, expected an object")
     if isinstance(error, msgspec.ValidationError):
-        return _mistyped(value, str(error), _Wide if form.kind == "json_wide" else _Telegraf)
+        return _mistyped(value, str(error))
     return _malformed(value, str(error))
 
 
-def _mistyped(value: bytes, text: str, kind: Any) -> DecodeError:
-    """Return the error for msgspec's `text`, which reads: ERROR - at `$.path`.
-
-    `kind` is the type of the entries in an object of values.
-    """
+def _mistyped(value: bytes, text: str) -> DecodeError:
+    """Return the error for msgspec's `text`, which reads: ERROR - at `$.path`."""
     text, _, path = text.partition(" - at `$")
-    steps = [name or int(index or -1) for name, index, _ in _STEP.findall(path.removesuffix("`"))]
+    steps = [name or int(index) for name, index in _STEP.findall(path.removesuffix("`"))]
     try:
-        names, found = _walk(value, steps, kind)
+        names, found = _walk(value, steps)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # what follows the first error may be worse
         names, found = [], value
 
@@ -266,15 +347,12 @@ def _malformed(value: bytes, text: str) -> DecodeError:
     return DecodeError("NotJson", "", f"found {shown(value[byte : byte + 20])} at byte {byte}, expected JSON")
 
 
-def _walk(value: bytes, steps: list[str | int], kind: Any) -> tuple[list[str], object]:
-    """Return the names along msgspec's path, and the raw JSON at its end.
-
-    -1 in `steps` stands for the first entry that is not of `kind`.
-    """
+def _walk(value: bytes, steps: list[str | int]) -> tuple[list[str], object]:
+    """Return the names along msgspec's path, and the raw JSON at its end."""
     names: list[str] = []
     raw: Any = value
     for step in steps:
-        if isinstance(step, int) and step >= 0:
+        if isinstance(step, int):
             items = msgspec.json.decode(raw, type=list[Raw])
             if step >= len(items):  # the array is given twice, and the later one is shorter
                 break
@@ -283,19 +361,8 @@ def _walk(value: bytes, steps: list[str | int], kind: Any) -> tuple[list[str], o
             continue
 
         entries = msgspec.json.decode(raw, type=dict[str, Raw])
-        name = (
-            step if isinstance(step, str) else next((name for name in entries if not _fits(entries[name], kind)), None)
-        )
-        if name is None or name not in entries:  # given twice, and the later one hides the culprit
+        if step not in entries:  # given twice, and the later one hides the culprit
             break
-        raw = entries[name]
-        names.append(name)
+        raw = entries[step]
+        names.append(step)
     return names, raw if isinstance(raw, bytes) else memoryview(raw)
-
-
-def _fits(raw: Raw, kind: Any) -> bool:
-    try:
-        msgspec.json.decode(raw, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return False
-    return True

@@ -12,12 +12,13 @@ A line without a timestamp takes the message's own.
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
-from monitor.core.decode.format import DecodeError, Format, Measurements, ParsedMessages, place, shown
+from monitor.core.decode.format import DecodeError, Format, Measurements, ParsedMessages, Skip, place, shown
 from monitor.core.decode.line_grammar import KEY, Bad, Scanner, bare_value
+from monitor.core.decode.members import Members
 from monitor.core.records import Message
 
 _ESCAPE, _HIDDEN = "\x01", "\x02"  # stand for an escaped separator and for a text in the plain way
@@ -34,20 +35,21 @@ class _Line(NamedTuple):
     asset: str
     stamp: int | None  # in the format's unit
     codes: list[int]
-    values: Sequence[float | None]
+    values: list[Any]  # None = a text
+    mixed: bool  # there may be others than numbers and None among the values
 
 
 def parse_line(messages: Sequence[Message], form: Format, errors: dict[int, DecodeError]) -> ParsedMessages:
-    """Return the points of messages of one or more lines each; texts and booleans are skipped."""
+    """Return the points of messages of one or more lines each."""
     rows = [row for row in range(len(messages)) if row not in errors]
-    reader = _Reader(form, ParsedMessages())
+    reader = _Reader(form, ParsedMessages(none=Skip.TEXT))
     joined = b"\n".join(messages[row].value or b"" for row in rows)
     tidy = not any(mark in joined for mark in _TIDY)
     for row in rows:
         try:
             lines = reader.read(messages[row], tidy=tidy)
             if lines or not reader.unwanted:
-                _add(reader.points, row, messages[row], lines)
+                _add(reader, row, messages[row], lines)
             if reader.unwanted:
                 reader.points.left_out[row] = reader.unwanted_readings
         except Bad as bad:
@@ -55,17 +57,16 @@ def parse_line(messages: Sequence[Message], form: Format, errors: dict[int, Deco
     return reader.points
 
 
-def _add(points: ParsedMessages, row: int, message: Message, lines: list[_Line]) -> None:
+def _add(reader: "_Reader", row: int, message: Message, lines: list[_Line]) -> None:
     """Append a whole message. Raises Bad before anything is changed."""
-    if not lines:
-        raise Bad(DecodeError("Empty", "", "found only empty lines and comments, expected a line with fields"))
+    points = reader.points
     if message.timestamp <= 0:
         untimed = next((line for line in lines if line.stamp is None), None)
         if untimed is not None:
             where = f"line {untimed.number}: timestamp"
             raise Bad(DecodeError("MissingField", where, "found none, and none on the message; expected one of them"))
 
-    for number, asset, stamp, codes, values in lines:
+    for number, asset, stamp, codes, values, mixed in lines:
         if stamp is None:
             points.untimed.append(len(points.row))
         points.row.append(row)
@@ -74,6 +75,8 @@ def _add(points: ParsedMessages, row: int, message: Message, lines: list[_Line])
         points.time.append(stamp or 0)
         points.width.append(len(codes))
         points.channel += codes
+        if mixed:
+            reader.members.mend(values, codes, 0, len(codes))
         points.value += values
 
 
@@ -84,6 +87,8 @@ class _Reader:
         self.points = points
         self.unwanted = 0  # lines of the message that was read last, left out for their measurement
         self.unwanted_readings = 0
+        self.members = Members(form, points)
+        self._texts = form.numbers == "texts"  # they are read by the careful way
         self._tag = "" if form.asset_from == "key" else form.asset_tag
         self._select = form.select.measurements
         self._measurements = Measurements(points.codes)
@@ -130,11 +135,13 @@ class _Reader:
                 codes = self._layouts[names][measurement]
             except KeyError:
                 codes = self._layout(names, measurement)
-            values = _values(parts[1::2])
+            if self._texts and _HIDDEN in cells[1]:
+                raise ValueError("texts that may be numbers")
+            values, mixed = _values(parts[1::2])
             if asset is None:
                 self._leave_out(values)
                 continue
-            lines.append(_Line(number, asset or _key(message), stamp, codes, values))
+            lines.append(_Line(number, asset or _key(message), stamp, codes, values, mixed))
         return lines
 
     def _careful(self, message: Message, text: str) -> list[_Line]:
@@ -153,13 +160,14 @@ class _Reader:
 
             channels = self._measurements[measurement]
             codes, values = [channels[name] for name in fields], list(fields.values())
-            lines.append(_Line(scanner.number, tags.get(self._tag) or _key(message), stamp, codes, values))
+            asset = tags.get(self._tag) or _key(message)
+            lines.append(_Line(scanner.number, asset, stamp, codes, values, mixed=True))
         return lines
 
-    def _leave_out(self, values: Sequence[float | None]) -> None:
+    def _leave_out(self, values: Sequence[object]) -> None:
         """Count a line of a measurement that is not wanted, and its readings."""
         self.unwanted += 1
-        self.unwanted_readings += len(values) - values.count(None)
+        self.unwanted_readings += sum(type(value) is float for value in values)
 
     def _head(self, text: str) -> tuple[str | None, str]:
         """Return asset and measurement of a head whose escapes are replaced.
@@ -214,8 +222,11 @@ def _tidied(text: str) -> str:
     return text
 
 
-def _values(texts: list[str]) -> Sequence[float | None]:
-    """Return values without quotes; None for booleans and hidden texts. Raises ValueError if one is no value."""
+def _values(texts: list[str]) -> tuple[list[Any], bool]:
+    """Return values without quotes, None for hidden texts, and whether there are booleans among them.
+
+    Raises ValueError if one is no finite value.
+    """
     joined = ",".join(texts)
     if not joined:  # `a=`: an empty list of numbers for one name
         raise ValueError("no value")
@@ -224,7 +235,7 @@ def _values(texts: list[str]) -> Sequence[float | None]:
             bare = [text[:-1] if text.endswith("i") and text[:-1].lstrip("-").isdigit() else text for text in texts]
             joined = ",".join(bare)
         if _HIDDEN in joined and "n" not in joined:  # no null but ours
-            return _numbers_or_null(f"[{joined.replace(_HIDDEN, 'null')}]")
-        return _numbers(f"[{joined}]")
+            return _numbers_or_null(f"[{joined.replace(_HIDDEN, 'null')}]"), False
+        return _numbers(f"[{joined}]"), False
     except msgspec.DecodeError:
-        return [None if text == _HIDDEN else bare_value(text) for text in texts]
+        return [None if text == _HIDDEN else bare_value(text) for text in texts], True

@@ -8,7 +8,7 @@ numbers beyond the range of `i` and `u` are accepted, since every value becomes 
 import math
 import re
 
-from monitor.core.decode.format import DecodeError, place, shown
+from monitor.core.decode.format import DecodeError, Skip, shown
 
 # `\\+[^…]` takes a run of backslashes and the character after it. Every run is possessive (`++`), so that no input is
 # read twice: with plain ones, 20 000 digits before a letter took 12 s, and a message of 1 MB would have taken hours.
@@ -24,6 +24,7 @@ _SPACES = re.compile(r" ++")
 _BETWEEN = re.compile(r"(?:[ \n]|\r\n|\r\Z|#[^\n]*+)*+")  # empty lines and comments before a point
 _END = re.compile(r" *+(?:\r?\n|\r?\Z)")
 _ESCAPED_MEASUREMENT = re.compile(r"\\([, ])")
+_ESCAPED_TEXT = re.compile(r'\\(["\\])')
 _ESCAPED = re.compile(r"\\([, =])")
 
 
@@ -62,14 +63,17 @@ class Scanner:
             tags[_ESCAPED.sub(r"\1", key)] = _ESCAPED.sub(r"\1", self._take(KEY, "a tag's value"))
         return measurement, tags
 
-    def rest(self) -> tuple[dict[str, float | None], int | None]:
-        """Return fields, None for texts and booleans, and the timestamp if there is one. Raises Bad."""
+    def rest(self) -> tuple[dict[str, object], int | None]:
+        """Return fields and the timestamp if there is one. Raises Bad.
+
+        A field is a finite number, a text, a boolean, or Skip.NOT_FINITE.
+        """
         self._take(_SPACES, "a comma and a tag, or a space and a field")
-        fields: dict[str, float | None] = {}
+        fields: dict[str, object] = {}
         while not fields or self._skip(","):
             name = _ESCAPED.sub(r"\1", self._take(KEY, "a field's name"))
             self._equals()
-            fields[name] = self._value(name)
+            fields[name] = self._value()
 
         stamp = None
         if not _END.match(self._text, self._at):
@@ -82,10 +86,9 @@ class Scanner:
         self._at = end.end()
         return fields, stamp
 
-    def _value(self, name: str) -> float | None:
+    def _value(self) -> object:
         if self._text.startswith('"', self._at):
-            self._take(_TEXT, "a text with both its quotes")
-            return None
+            return _ESCAPED_TEXT.sub(r"\1", self._take(_TEXT, "a text with both its quotes")[1:-1])
 
         start = self._at
         text = self._take(_BARE, "a field's value")
@@ -95,8 +98,8 @@ class Scanner:
             self._at = start
 
         if _NAN.fullmatch(text) or _NUMBER.fullmatch(text):
-            reason = f"found {shown(text)}, expected a number that a 64-bit float can hold"
-            raise Bad(DecodeError("NotFinite", f"line {self.number}: {place('fields', name)}", reason))
+            self._at = start + len(text)
+            return Skip.NOT_FINITE
         raise self._bad("a number, a text in quotes, true or false")
 
     def _equals(self) -> None:
@@ -124,8 +127,8 @@ class Scanner:
         return Bad(DecodeError("BadLine", f"line {self.number}", reason))
 
 
-def bare_value(text: str) -> float | None:
-    """Return a value without quotes; None for a boolean.
+def bare_value(text: str) -> float | bool:
+    """Return a value without quotes.
 
     Raises ValueError if it is neither a boolean nor a finite number.
     """
@@ -135,5 +138,5 @@ def bare_value(text: str) -> float | None:
         if math.isfinite(number):
             return number
     elif text in _BOOLEANS:
-        return None
+        return text[0] in "tT"
     raise ValueError("neither a finite number nor a boolean")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from monitor.core.decode.ids import legal
 from monitor.core.records import Bools
 
 
@@ -28,14 +29,16 @@ class Globs:
     def __bool__(self) -> bool:
         return bool(self.include or self.exclude)
 
-    def want(self, name: str) -> bool:
-        """Return whether a name is wanted."""
-        included = not self.include or _matcher(self.include).fullmatch(name) is not None
-        return included and not (self.exclude and _matcher(self.exclude).fullmatch(name))
+    def want(self, *names: str) -> bool:
+        """Return whether something is wanted; it may be known by several names."""
+        included = not self.include or any(map(_matcher(self.include).fullmatch, names))
+        return included and not (self.exclude and any(map(_matcher(self.exclude).fullmatch, names)))
 
     def among(self, names: Sequence[str]) -> Bools:
-        """Return which of the names (n,) are wanted."""
-        return np.array([self.want(name) for name in names], np.bool_) if self else np.ones(len(names), np.bool_)
+        """Return which of the names (n,) are wanted, as they are or as ids."""
+        if not self:
+            return np.ones(len(names), np.bool_)
+        return np.array([self.want(name, legal(name) or name) for name in names], np.bool_)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ class Point(NamedTuple):
 
     measurement: str
     tags: dict[str, str]
-    fields: dict[str, Any]  # numbers; other values as they are, or None
+    fields: dict[str, Any]  # numbers, and other values as they are
     time: Any  # None = the line has none
 
 

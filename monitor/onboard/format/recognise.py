@@ -19,9 +19,10 @@ from typing import Any
 
 import msgspec
 
-from monitor.core.decode.decode import decode
+from monitor.core.decode.decode import decode, decode_all
 from monitor.core.decode.format import Format, shown
 from monitor.core.decode.line_grammar import Bad
+from monitor.core.decode.names import Names
 from monitor.core.decode.select import Globs, Select
 from monitor.core.records import Message, Rejected
 from monitor.onboard.format.bytes import LINE, OBJECT, Point, kind_of, lines_of
@@ -186,9 +187,16 @@ def _limits(form: Format, why: Reasons, look: Sequence[Message], now: int) -> tu
 
 def _confirm(form: Format, look: Sequence[Message], now: int) -> None:
     """Raise UnknownFormat unless the decoder takes nearly all messages and finds a reading in them."""
-    readings, rejected = decode(look, form, now)
-    if len(rejected) <= (1 - PRESENT) * len(look) and len(readings):
+    decoded = decode_all(look, form, now, Names())
+    rejected = decoded.rejected
+    if len(rejected) <= (1 - PRESENT) * len(look) and len(decoded.readings):
         return
+
+    if not rejected:
+        listed = ", ".join(f"{count} x {reason}" for reason, count in decoded.skipped.most_common(3) if count)
+        raise UnknownFormat(
+            f"the messages look like {form.kind}, but none of them holds a number: {listed or 'no value'}"
+        )
     raise UnknownFormat(
         f"the messages look like {form.kind}, but {len(rejected)} of {len(look)} could not be read: "
         + "; ".join(reasons(rejected, 3))

@@ -1,15 +1,31 @@
 """The rules of `decode`, each by hand. What must be rejected stands in the table of `malformed.py`."""
 
 import dataclasses
+import json
 from typing import Any
 
 import numpy as np
 import pytest
 
-from monitor.core.decode.decode import Format, collisions, decode
-from monitor.core.records import Message
+from monitor.core.decode.decode import Format, collisions, decode, decode_all
+from monitor.core.decode.format import Skip
+from monitor.core.decode.names import Names
+from monitor.core.records import Message, Renamed
 from tests.core.decode.decoding import LINE, LONG, TELEGRAF, WIDE, bad, good, message, named
-from tests.core.decode.malformed import FORMATS, GOOD, MALFORMED, NANOS, NOW, SECONDS, batch, long, metric, wide
+from tests.core.decode.malformed import (
+    FORMATS,
+    GOOD,
+    MALFORMED,
+    MEMBERS,
+    NANOS,
+    NOW,
+    SECONDS,
+    Member,
+    batch,
+    long,
+    metric,
+    wide,
+)
 
 
 @pytest.mark.parametrize(("name", "kind", "key", "value", "error"), MALFORMED, ids=[row[0] for row in MALFORMED])
@@ -41,6 +57,128 @@ def test_rejection_can_be_logged_as_it_is(
     assert "expected" in rejected.reason
 
 
+@pytest.mark.parametrize("row", MEMBERS, ids=[row[0] for row in MEMBERS])
+def test_a_bad_member_costs_itself_alone(row: Member) -> None:
+    """A member that cannot be read is skipped and counted, and the rest of its message and its neighbours are read."""
+    _, kind, key, value, channels, reasons = row
+    before, after = (message(item, offset, own) for offset, (own, item) in zip((0, 2), GOOD[kind], strict=True))
+    expected = decode_all([before, after], FORMATS[kind], NOW, Names())
+    decoded = decode_all([before, message(value, 1, key), after], FORMATS[kind], NOW, Names())
+    assert decoded.rejected == []
+    read = named(decoded.readings)
+    assert [each for each in read if each[0] != 1] == named(expected.readings)
+    assert tuple(each[2] for each in read if each[0] == 1) == channels
+    assert decoded.empty == (0 if channels else 1)
+    assert sorted((decoded.skipped - expected.skipped).elements()) == sorted(reasons)
+
+
+def test_nothing_of_a_clean_stream_is_counted() -> None:
+    """Messages of numbers alone have no skipped value, no empty message and no changed name."""
+    decoded = decode_all([message(wide('{"c":1,"d":2}'))], WIDE, NOW, Names())
+    assert (decoded.empty, decoded.skipped.total(), decoded.renamed) == (0, 0, [])
+
+
+STATES = dataclasses.replace(WIDE, states=("*.running", "Valve*"))
+
+
+@pytest.mark.parametrize(
+    ("form", "value", "expected"),
+    [
+        (STATES, wide('{"p.running":true,"Valve 1":false,"other":true,"n":1}'), {"p.running": 1, "Valve_1": 0, "n": 1}),
+        (
+            Format("json_long", states=("c",)),
+            long(value="true"),
+            {"c": 1},
+        ),
+        (
+            dataclasses.replace(TELEGRAF, states=("m.*",)),
+            metric('{"f":true,"g":"x","h":2}').encode(),
+            {"m.f": 1, "m.h": 2},
+        ),
+        (dataclasses.replace(LINE, states=("m.f",)), b"m,host=a f=t,g=false,h=2", {"m.f": 1, "m.h": 2}),
+        (dataclasses.replace(LINE, states=("m.f",)), b"#\nm,host=a f=F,g=false,h=2", {"m.f": 0, "m.h": 2}),
+    ],
+)
+def test_booleans_of_states_are_one_and_zero(form: Format, value: bytes, expected: dict[str, float]) -> None:
+    """A boolean of a channel that matches a pattern of `states` is 1 or 0; any other one is skipped."""
+    assert {row[2]: row[4] for row in good(form, value)} == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("1.5", 1.5),
+        (" -12,5 ", -12.5),
+        ("1.234,5", 1234.5),
+        ("1,234.5", 1234.5),
+        ("1 234", 1234),
+        ("1\N{THIN SPACE}234\N{NARROW NO-BREAK SPACE}567,8", 1_234_567.8),
+        ("1\N{NO-BREAK SPACE}234", 1234),
+        ("1'234.5", 1234.5),
+        ("1,234,567", 1_234_567),
+        ("1.234.567", 1_234_567),
+        ("1,234", 1.234),
+        ("\N{MINUS SIGN}5", -5),
+        ("2e-3", 0.002),
+        ("", None),
+        ("Bad", None),
+        ("nan", None),
+        ("12 34", None),
+        ("1,2.3,4", None),
+        ("12.5 bar", None),
+        ("1_000", None),
+        ("0x10", None),
+        ("\N{ARABIC-INDIC DIGIT ONE}", None),
+        ("9" * 65, None),
+    ],
+)
+def test_numbers_as_people_write_them(text: str, number: float | None) -> None:
+    """With `numbers = "texts"` a text that is a number is read, in every format; without it is skipped."""
+    forms = [(WIDE, wide(json.dumps({"m.f": text}))), (TELEGRAF, metric(json.dumps({"f": text})).encode())]
+    forms.append((LINE, f'm,host=a f="{text}" {NANOS}'.encode()))
+    for form, value in forms:
+        rows = good(dataclasses.replace(form, numbers="texts"), value)
+        assert [row[4] for row in rows] == ([] if number is None else [number])
+        assert good(form, value) == []
+
+
+def test_a_changed_name_belongs_to_the_first_that_became_it() -> None:
+    """Two names never become one id: the first keeps it over batches, and a name that needs no change goes before."""
+    names = Names()
+
+    def read(*channels: str) -> tuple[list[float], list[Renamed]]:
+        values = [wide(json.dumps({channel: place})) for place, channel in enumerate(channels)]
+        decoded = decode_all([message(value, offset) for offset, value in enumerate(values)], WIDE, NOW, names)
+        assert decoded.skipped[Skip.NAME_TAKEN] == len(channels) - len(decoded.readings) == decoded.empty
+        return decoded.readings.value.tolist(), decoded.renamed
+
+    changed = Renamed("channel", "a b", "a_b")
+    assert read("a b", "a,b", "a b") == ([0, 2], [changed, Renamed("channel", "a,b", "a_b", owner="a b")])
+    assert read("a b") == ([0], [])
+    assert read("a b", "a_b", "a b") == ([0, 1], [Renamed("channel", "a b", "a_b", owner="a_b")])
+    assert read("a b") == ([], [Renamed("channel", "a b", "a_b", owner="a_b")])
+    assert read("a_b") == ([0], [])
+
+
+def test_two_assets_never_become_one() -> None:
+    """Readings of a second machine whose name becomes that of the first are skipped, and claim no channel."""
+    values = [wide('{"c c":1}', '"P 1"'), wide('{"d d":2}', '"P,1"'), wide('{"d,d":3}', '"P2"')]
+    decoded = decode_all([message(value, offset) for offset, value in enumerate(values)], WIDE, NOW, names := Names())
+    assert [row[1:3] for row in named(decoded.readings)] == [("P_1", "c_c"), ("P2", "d_d")]
+    assert names.assets == {"P_1": "P 1"}
+    assert names.channels == {"c_c": "c c", "d_d": "d,d"}
+
+
+def test_memory_for_changed_names_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the limit further names with other characters are skipped; ids and names that are known are read."""
+    monkeypatch.setattr("monitor.core.decode.names.MOST", 2)
+    names = Names()
+    decoded = decode_all([message(wide('{"a a":1,"b b":2,"c c":3,"d":4}'))], WIDE, NOW, names)
+    assert decoded.readings.channels == ("a_a", "b_b", "d")
+    assert decoded.skipped[Skip.NAME] == 1
+    assert len(names.channels) == 2
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_every_malformed_message_of_one_batch_keeps_its_error(kind: str) -> None:
     """In a batch of good messages and all malformed ones, each keeps its error and all are told in order."""
@@ -60,15 +198,14 @@ def test_every_malformed_message_of_one_batch_keeps_its_error(kind: str) -> None
 @pytest.mark.parametrize(
     ("kind", "value", "field"),
     [
-        ("json_long", long(value='"x"'), "value"),
-        ("json_wide", wide('{"c":1,"d":"x"}'), "values.d"),
-        ("json_wide", wide('{"c":1,"d\\n":2}'), "values.d\\n"),
-        ("influx_line", b"m,host=a f=1\n\n# note\nm,host=a f=1,g=nan", "line 4: fields.g"),
+        ("json_long", long(timestamp='"x"'), "timestamp"),
+        ("json_wide", wide("[]"), "values"),
+        ("influx_line", b"m,host=a f=1\n\n# note\nm,host=a f=1,g=on", "line 4"),
         ("influx_line", b'm,host=a f=1,s="two\nlines"\nm f=1', "line 3: tags.host"),
         ("influx_line", f"m,host=a f=1\n\nm,host=a f=1 {NOW}".encode(), "line 3: timestamp"),
         ("telegraf_json", metric(tags="{}").encode(), "tags.host"),
-        ("telegraf_json", batch(metric(), metric('{"f":[]}')), "metrics[1].fields.f"),
-        ("telegraf_json", batch(metric(), metric(tags='{"host":"a b"}')), "metrics[1].tags.host"),
+        ("telegraf_json", batch(metric(), metric("[]")), "metrics[1].fields"),
+        ("telegraf_json", batch(metric(), metric(tags='{"host":""}')), "metrics[1].tags.host"),
     ],
 )
 def test_rejection_names_the_place(kind: str, value: bytes, field: str) -> None:
@@ -78,7 +215,7 @@ def test_rejection_names_the_place(kind: str, value: bytes, field: str) -> None:
 
 def test_reason_says_what_was_found_and_expected() -> None:
     """A reason is a sentence with the culprit cut to a readable length."""
-    assert bad(LONG, long(value='"hot"')).reason == "found '\"hot\"', expected a number"
+    assert bad(LONG, long(timestamp='"hot"')).reason == "found '\"hot\"', expected a whole number"
     assert bad(LONG, b"x" * 30_000).reason == "found 30000 bytes, expected at most 20000"
     assert len(bad(LONG, long(f'"{"x" * 9000}"')).reason) < 150
 
@@ -95,7 +232,7 @@ def test_no_messages_give_no_readings() -> None:
 
 def test_batch_names_only_what_it_reads_in_order_of_appearance() -> None:
     """Assets and channels without a reading are not named: not those of null, of texts or of rejected messages."""
-    values = [wide('{"x":1}', '"bad id"'), wide('{"z":1,"n":null}', '"b"'), wide('{"y":1,"z":1}', '"a"')]
+    values = [wide('{"x":1}', '""'), wide('{"z":1,"n":null}', '"b"'), wide('{"y":1,"z":1}', '"a"')]
     readings, _ = decode([message(value) for value in values], WIDE, NOW)
     assert (readings.assets, readings.channels) == (("b", "a"), ("z", "y"))
     readings, _ = decode([message(batch(metric('{"s":"t"}', '{"host":"z"}'), metric()))], TELEGRAF, NOW)

@@ -68,9 +68,8 @@ def test_escaped_tag_name_is_found() -> None:
 
 
 def test_reason_shows_the_name_without_its_escapes() -> None:
-    """A rejected asset or channel is shown as the producer named it."""
-    assert bad(LINE, b"m,host=a\\ b f=1").reason.startswith("found 'a b', expected")
-    assert bad(LINE, b"m,host=a f\\,g=1").reason.startswith("found 'm.f,g', expected")
+    """A rejected asset is shown as the producer named it."""
+    assert bad(LINE, b"m,host=" + b"a\\ b" * 50 + b" f=1").reason.startswith("found 'a ba b")
 
 
 def test_usual_lines_need_no_scanner() -> None:

@@ -1,0 +1,104 @@
+"""Values that are no numbers -> readings all the same, or skipped with a reason. One bad member never costs the rest.
+
+The parsers call this only where a message holds something other than numbers and null, so a clean stream pays nothing.
+
+    true, false     1 and 0 for a channel of `format.states`, otherwise skipped
+    texts           numbers with `format.numbers = "texts"`, otherwise skipped
+    anything else   arrays, objects, NaN, infinities and numbers beyond float64 are always skipped
+"""
+
+import fnmatch
+import functools
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from monitor.core.decode.format import Format, ParsedMessages, Skip
+from monitor.core.decode.ids import LONGEST, legal
+
+_LONGEST = 64  # characters of a number; float64 needs 24
+_SPACES = re.compile("(?<=[0-9])[ \u00a0\u2007\u2009\u202f'\u2019](?=[0-9]{3}(?![0-9]))")  # between thousands
+_GROUPS = {",": re.compile(r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+"), ".": re.compile(r"[+-]?[0-9]{1,3}(?:\.[0-9]{3})+")}
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_MINUS = "\N{MINUS SIGN}"
+
+
+class Members:
+    """Reads members of the messages of one batch, and counts the skipped ones in `points.skipped`."""
+
+    def __init__(self, form: Format, points: ParsedMessages) -> None:
+        self._texts = form.numbers == "texts"
+        self._states = form.states
+        self._points = points
+        self._names: list[str] = []
+        self._is_state: dict[int, bool] = {}  # by code
+
+    def mend(self, values: list[Any], codes: Sequence[int], begin: int, end: int) -> None:
+        """Make values from `begin` to before `end` finite numbers, None (null) or NaN (skipped).
+
+        `codes` are those of the values' channels.
+        """
+        for at in [at for at in range(begin, end) if type(values[at]) is not float]:
+            if values[at] is not None:
+                values[at] = self._other(values[at], codes[at])
+
+    def _other(self, value: object, code: int) -> float:
+        if isinstance(value, Skip):
+            reason = value
+        elif isinstance(value, bool):
+            if self._of_state(code):
+                return float(value)
+            reason = Skip.BOOLEAN
+        else:
+            number = number_of(str(value)) if self._texts else None
+            if number is not None and math.isfinite(number):
+                return number
+            reason = Skip.TEXT if number is None else Skip.NOT_FINITE
+        self._points.skipped[reason] += 1
+        return math.nan
+
+    def _of_state(self, code: int) -> bool:
+        if not self._states:
+            return False
+
+        if code not in self._is_state:
+            if code >= len(self._names):
+                self._names = list(self._points.codes)
+            name = self._names[code]
+            asked = (name, legal(name) or name) if len(name) <= LONGEST else ()
+            self._is_state[code] = any(_pattern(self._states).match(each) for each in asked)
+        return self._is_state[code]
+
+
+@functools.lru_cache(maxsize=32)
+def _pattern(globs: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(fnmatch.translate, globs)))
+
+
+def number_of(text: str) -> float | None:
+    """Read a number as people and PLCs write it into a text, or return None.
+
+    A comma or a dot that comes once is the decimal sign: `1,234` is 1.234. Where both come, the last one is, and the
+    other one parts thousands, as one that comes several times does. Spaces of any width and apostrophes may part
+    thousands, too.
+    """
+    text = text.strip()
+    if not 0 < len(text) <= _LONGEST:
+        return None
+    text = _SPACES.sub("", text.replace(_MINUS, "-", 1))
+
+    if "," in text:
+        decimal = "," if text.rfind(",") > text.rfind(".") else "."
+        if text.count(decimal) > 1 or decimal not in text:
+            decimal = ""
+        whole, sign, fraction = text.partition(decimal) if decimal else (text, "", "")
+        for mark in ",.":
+            if mark in whole:
+                if not _GROUPS[mark].fullmatch(whole):
+                    return None
+                whole = whole.replace(mark, "")
+        text = whole + sign.replace(",", ".") + fraction
+    elif text.count(".") > 1 and _GROUPS["."].fullmatch(text):
+        text = text.replace(".", "")
+    return float(text) if _NUMBER.fullmatch(text) else None
