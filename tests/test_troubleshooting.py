@@ -23,7 +23,7 @@ from monitor.service.connect import try_all, verdict
 from monitor.service.intake import Intake
 from monitor.service.no_windows import not_assigned, why_no_windows, why_not_scored
 from monitor.service.offline import ASSIGN_S
-from monitor.settings.load import load
+from monitor.settings.load import ConfigurationError, load
 from monitor.worker.dead_letter_limit import DeadLetterLimit
 from tests.backtest.backtests import backtest, npz
 from tests.brokers import mock_broker
@@ -62,6 +62,8 @@ def without_windows() -> Iterator[str]:
         yield why_no_windows(intake(*every(1, 50), counts={count: 80}), WINDOWS)
 
     yield why_not_scored(intake(*every(1, 50), *every(60, 5, "P4")), WINDOWS, (), {"P1"})
+    yield why_no_windows(Intake(500, counts={Count.READINGS_FILTERED_ASSET: 4000}, partitions=[PART]), WINDOWS)
+
     yield why_no_windows(Intake(partitions=[PART]), WINDOWS)
     yield why_no_windows(Intake(outside=500, partitions=[PART]), WINDOWS)
     yield not_assigned(["readings"], "monitor-train", ASSIGN_S)
@@ -87,6 +89,20 @@ def labels() -> str:
     )
     only_before = replace(made, labels=(), unseen=(), evaluation=Evaluation((), ()))
     return f"{labels_line(made, Evaluation(rows, ()))}\n{labels_line(only_before, Evaluation((), ()))}"
+
+
+def refused_settings() -> Iterator[str]:
+    """What the settings say of topics and filters that cannot work."""
+    wrong: tuple[dict[str, object], ...] = (
+        {"source.topics": ["^mon.*"]},
+        {"source.topics": [r"^plant\d+"]},
+        {"select.measurements": ["pumps"]},
+        {"select.assets": ["P*"], "select.assets_exclude": ["P*"]},
+    )
+    for given in wrong:
+        with pytest.raises(ConfigurationError) as refused:
+            load(None, {}, given)
+        yield from map(str, refused.value.problems)
 
 
 def stopped() -> str:
@@ -135,6 +151,7 @@ def test_the_page_quotes_what_commands_say(tmp_path: Path, monkeypatch: pytest.M
         *without_windows(),
         re.findall(r"monitor: (.*)", short)[0],
         *labels().splitlines(),
+        *refused_settings(),
         stopped(),
         *connected(tmp_path),
         *(f"configuration: kafka.options: {text}" for text in refused_options({"linger.mss": 5})),

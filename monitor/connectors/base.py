@@ -48,7 +48,7 @@ def is_pattern(topic: str) -> bool:
 def pattern_fault(pattern: str) -> str:
     """Return why a pattern is refused; empty if clients of Kafka and this program read it alike."""
     if found := _DIALECT.search(pattern):
-        return f"{found[0]!r} does not mean the same to every client; use . [ ] ( ) | * + ? {{ }} $ and \\."
+        return f'"{found[0]}" does not mean the same to every client; use . [ ] ( ) | * + ? {{ }} $ and \\.'
     try:
         re.compile(pattern)
     except re.error as error:

@@ -11,6 +11,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from monitor.connectors.base import Sample
@@ -44,6 +45,7 @@ def onboard(base: Settings, limit: int, out: Path, language: Language, *, force:
     try:
         csv = base.source.kind == "files" and base.source.format == "csv"
         recognised = table_format(sample.runs, now) if csv else recognise(sample.runs, now)  # 2
+        recognised = _selected(base, recognised)
         figures = _survey(sample, recognised, now, limit)
     except UnknownFormat as refusal:
         _refuse(sample, str(refusal))
@@ -81,6 +83,13 @@ def _survey(sample: Sample, recognised: DetectedFormat, now: int, limit: int) ->
         raise UnknownFormat(
             f"the messages are {recognised.kind}, but {error}, so the step is unknown: {more}"
         ) from error
+
+
+def _selected(base: Settings, recognised: DetectedFormat) -> DetectedFormat:
+    """Return the format with the filters that the user gave. Measurements that were given replace those proposed."""
+    given = base.select.build()
+    select = replace(given, measurements=given.measurements or recognised.format.select.measurements)
+    return replace(recognised, format=replace(recognised.format, select=select))
 
 
 def _refuse(sample: Sample, reason: str) -> None:

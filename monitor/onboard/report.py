@@ -31,7 +31,8 @@ def report(
     yield f"asset     {where[form.asset_from]}: {reason}"
 
     if wanted := form.select.measurements.include:
-        yield f"select    measurements {', '.join(map(place, wanted))}; {recognised.reasons['select.measurements']}"
+        why = recognised.reasons.get("select.measurements", "as given")
+        yield f"select    measurements {', '.join(map(place, wanted))}; {why}"
     names = ", ".join(figures.assets[:_FEW]) + (", …" if len(figures.assets) > _FEW else "")
     yield f"assets    {len(figures.assets)}: {names}"
     yield f"step      {settings.windows.step_s:g} s; {figures.regular:.1%} of the readings in its rhythm"

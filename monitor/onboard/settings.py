@@ -48,7 +48,7 @@ def decide(base: Settings, recognised: DetectedFormat, figures: Survey) -> dict[
     names = _LIMITS if recognised.format.kind == "csv" else _FORMAT + _LIMITS  # rows of csv files need no field map
     chosen = {f"format.{name}": Chosen(getattr(recognised.format, name), reasons.get(name, "")) for name in names}
     if wanted := recognised.format.select.measurements.include:
-        chosen["select.measurements"] = Chosen(wanted, reasons["select.measurements"])
+        chosen["select.measurements"] = Chosen(wanted, reasons.get("select.measurements", ""))
     chosen |= _grid(base, figures)
     chosen |= _room(base, figures)
     return chosen

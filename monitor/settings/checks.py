@@ -116,7 +116,7 @@ def _topics(settings: Sections) -> Iterator[Problem]:
     for topic in settings.source.topics:
         fault = pattern_fault(topic) if is_pattern(topic) else ""
         if fault:
-            yield problem(f"{topic!r}: {fault}", "source.topics")
+            yield problem(f'"{topic}": {fault}', "source.topics")
         else:
             sound.append(topic)
 

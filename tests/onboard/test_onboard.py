@@ -67,6 +67,16 @@ def figures() -> Survey:
     return survey([run], recognise([run], NOW).format, NOW)
 
 
+def test_filters_that_are_given_hold_for_the_sample_and_are_kept() -> None:
+    """Assets that the given filters leave out are not counted, and the filters are in the file."""
+    run = kept("json_long")
+    first, *others = survey([run], recognise([run], NOW).format, NOW).assets
+    result = monitor("onboard", "--file", lines("json_long"), "--set", f"select.assets_exclude={json.dumps([first])}")
+    assert result.exit_code == 0, result.output
+    assert f"assets    {len(others)}: " in result.output
+    assert load(Path("monitor.toml"), {}, {}).select.assets_exclude == (first,)
+
+
 @pytest.mark.parametrize("kind", ["influx_line", "json_long", "telegraf_json"])
 def test_a_file_becomes_a_configuration(kind: str) -> None:
     """The file that is written passes the check, says what was found, and sets nothing that is as by default."""
