@@ -244,7 +244,9 @@ def onboard(  # noqa: PLR0917 - one option each
     # The sample's source wins over the configured one.
     overrides = list(set_ or [])
     if file:
-        overrides += ["source.kind=files", "outputs.kind=files", f"source.paths={json.dumps([str(file)])}"]
+        kind = [f"source.format={file.suffix[1:].lower()}"] if file.suffix.lower() in {".csv", ".npz"} else []
+        overrides = [*kind, *overrides, "source.kind=files", "outputs.kind=files"]
+        overrides += [f"source.paths={json.dumps([str(file)])}"]
     else:
         overrides += ["source.kind=kafka", f"source.topics={json.dumps([topic])}"]
     overrides += [f"kafka.bootstrap_servers={bootstrap}"] if bootstrap else []

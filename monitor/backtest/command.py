@@ -97,7 +97,7 @@ def _labels(settings: Settings, options: Options) -> Sequence[Label] | None:
         return None
 
     paths = [Path(path) for path in source.paths]
-    return spans_of(paths, source.format, source.asset, options.label_column, source.time_column) or None
+    return spans_of(paths, settings, options.label_column) or None
 
 
 def _model(settings: Settings, name: str) -> Detector | None:

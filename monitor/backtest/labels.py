@@ -22,7 +22,8 @@ import numpy as np
 
 from monitor.core.records import Times
 from monitor.evaluation.label import Label
-from monitor.service.backends import file_asset, file_time, time_columns
+from monitor.service.backends import file_asset, file_flags, file_time
+from monitor.settings.tree import Settings
 
 
 def spans_in(path: Path) -> list[Label]:
@@ -48,18 +49,18 @@ def _span(row: dict[str, Any]) -> Label:
     return Label(str(row["asset"]), str(row.get("kind") or ""), named, start, end)
 
 
-def spans_of(paths: Sequence[Path], kind: str, asset: str, column: str, time_column: str) -> list[Label]:
+def spans_of(paths: Sequence[Path], settings: Settings, column: str) -> list[Label]:
     """Read the spans inside recordings: the column of CSV, or the array of npz.
 
     Raises ValueError if a CSV lacks the column or an array does not fit, OSError.
     """
     found: list[Label] = []
     for path in paths:
-        if kind == "npz":
-            found += _npz(path, file_asset(asset, path))
-        elif kind == "csv" and column:
-            time, on = _csv(path, column, time_column)
-            found += _runs(file_asset(asset, path), time, on)
+        if settings.source.format == "npz":
+            found += _npz(path, file_asset(settings.source.asset, path))
+        elif settings.source.format == "csv" and column:
+            for asset, (time, on) in file_flags(settings, path, column).items():
+                found += _runs(asset, np.array(time, np.int64), np.array(on, np.bool_))
     return found
 
 
@@ -75,28 +76,6 @@ def _npz(path: Path, asset: str) -> list[Label]:
     if label.shape != (len(names), len(time)):
         raise ValueError(f"{path}: label has the shape {label.shape}, expected {(len(names), len(time))}")
     return [span for name, on in zip(names, label, strict=True) for span in _runs(name, time, on)]
-
-
-def _csv(path: Path, column: str, time_column: str) -> tuple[Times, np.ndarray]:
-    """Read times (N,) and labels (N,) of a CSV recording."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        first = file.readline()
-        delimiter = max((",", ";", "\t"), key=first.count)
-        file.seek(0)
-
-        reader = csv.DictReader(file, delimiter=delimiter, skipinitialspace=True)
-        names = [name.strip() for name in reader.fieldnames or ()]
-        wanted = time_columns(time_column)
-        times = [name for name in names if name in wanted or name.lower() in wanted]
-
-        if column not in names or not times:
-            raise ValueError(
-                f"{path}: expected the columns {column} and {' or '.join(wanted)}, found {', '.join(names)}"
-            )
-
-        reader.fieldnames = names
-        rows = [(file_time(row[times[0]]), float(row[column] or 0) > 0) for row in reader]
-    return np.array([at for at, _ in rows], np.int64), np.array([on for _, on in rows], np.bool_)
 
 
 def _runs(asset: str, time: Times, on: np.ndarray) -> list[Label]:

@@ -7,6 +7,7 @@ begins.
 import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,10 @@ import structlog
 
 from monitor.connectors.base import BySource, Committer, Finding, Sample, Sink, Source, Unavailable, is_pattern
 from monitor.connectors.files.envelopes import read_envelopes
+from monitor.connectors.files.layout import TableOptions, legal
 from monitor.connectors.files.sink import FileSink
 from monitor.connectors.files.source import FileSource, OffsetOptions, ReplayOptions
-from monitor.connectors.files.tables import TIME_COLUMNS, TableOptions, legal
+from monitor.connectors.files.tables import csv_flags
 from monitor.connectors.kafka.past import read_past
 from monitor.connectors.kafka.probe import Right, probe, refused_options
 from monitor.connectors.kafka.sample import sample_topic
@@ -78,6 +80,7 @@ def make_source(settings: Settings, blobs: Blobs | None, metrics: Metrics, broke
             replay=ReplayOptions(source.speed, _times_of(settings)),
             offsets=_offset_options(blobs, f"offsets/{source.group}.json"),
             on_notice=_log_errors(metrics, "source"),
+            on_layout=_log_layout,
         )
     assert broker is not None, "a source in memory needs the broker it reads from"
     return MemorySource(broker, source.topics, source.group, source.reset)
@@ -97,7 +100,7 @@ def make_sample(settings: Settings, limit: int, tell: Callable[[str], None]) -> 
             )
         return sample_topic(settings.kafka.client(), source.topics[0], f"{source.group}-onboard", limit)
 
-    files = FileSource(source.paths, source.format, tables=_table_options(settings), on_notice=tell)
+    files = FileSource(source.paths, source.format, tables=_table_options(settings), on_notice=tell, on_layout=tell)
     runs: dict[Partition, list[Message]] = {}
     files.open(dict.fromkeys, lambda _: None, lambda _: None)
     try:
@@ -251,9 +254,9 @@ def file_time(text: str) -> int:
     return parse_time(text.strip())
 
 
-def time_columns(time_column: str) -> tuple[str, ...]:
-    """Return the names that the time column of a csv file may have."""
-    return (time_column,) if time_column else TIME_COLUMNS
+def file_flags(settings: Settings, path: Path, column: str) -> dict[str, tuple[list[int], list[bool]]]:
+    """Return times and labels of each asset of a csv file, read as the source of files reads it. Raises ValueError."""
+    return csv_flags(path, _table_options(settings), column)
 
 
 def _token(settings: Settings) -> str:
@@ -277,8 +280,8 @@ def _times_of(settings: Settings) -> Callable[[Sequence[bytes]], list[int | None
 
 
 def _table_options(settings: Settings) -> TableOptions:
-    source = settings.source
-    return TableOptions(source.asset, source.ignore, source.time_column)
+    names = (each.name for each in fields(TableOptions))
+    return TableOptions(**{name: getattr(settings.source, name) for name in names})
 
 
 def _offset_options(blobs: Blobs | None, name: str) -> OffsetOptions:
@@ -315,6 +318,12 @@ def _log_notices(metrics: Metrics) -> Callable[[Notice], None]:
         )
 
     return report
+
+
+def _log_layout(text: str) -> None:
+    """Log how a csv file is read, so that a wrong guess is seen."""
+    log = structlog.stdlib.get_logger("monitor")
+    log.info("table recognised", text=text)
 
 
 def _log_errors(metrics: Metrics, where: str) -> Callable[[str], None]:

@@ -91,12 +91,27 @@ def _files(settings: Sections) -> Iterator[Problem]:
         yield problem("the monitor would read its own alerts as readings", "source.paths", "outputs.directory")
 
 
+_OF_CSV = (
+    "ignore",
+    "time_column",
+    "encoding",
+    "decimal",
+    "date_order",
+    "timezone",
+    "asset_column",
+    "channel_column",
+    "value_column",
+    "tag_pattern",
+    "repeated_times",
+)
+
+
 def _unread(settings: Sections) -> Iterator[Problem]:
     source = settings.source
     if source.kind != "files":
         return
-    for name in ("ignore", "time_column"):
-        if getattr(source, name) and source.format != "csv":
+    for name in _OF_CSV:
+        if getattr(source, name) != type(source).model_fields[name].default and source.format != "csv":
             yield problem("only csv has columns; the setting would be ignored", f"source.{name}", "source.format")
     if source.asset and source.format == "jsonl":
         yield problem("lines of jsonl name their asset; the setting would be ignored", "source.asset", "source.format")

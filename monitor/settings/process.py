@@ -61,12 +61,49 @@ class SourceSection(Section):
     )
     asset: str = setting(
         "",
-        "Asset of csv and npz files. Empty = the name of the file.",
+        "Asset of csv and npz files. Empty = a column of assets of a csv file, or the name of the file.",
         pattern=r"^[A-Za-z0-9._:/-]{0,128}$",
         form="at most 128 of the characters A-Z a-z 0-9 . _ : / -",
     )
     ignore: tuple[str, ...] = setting((), "Columns of csv that are not channels.")
-    time_column: str = setting("", "Time column of csv. Empty = the column named datetime, timestamp or time.")
+    time_column: str = setting(
+        "",
+        "Time column of csv. Empty = the column named datetime, timestamp or time, or the only one that holds dates.",
+    )
+    encoding: Literal["", "utf-8", "utf-16", "latin-1"] = setting(
+        "", "Encoding of csv. Empty = found in the beginning of the file. latin-1 includes Windows-1252."
+    )
+    decimal: Literal["", "point", "comma"] = setting("", "Decimal sign of csv. Empty = found in the first rows.")
+    date_order: Literal["", "ymd", "dmy", "mdy"] = setting(
+        "",
+        "Order of year, month and day in dates of csv such as 02/03/2026. Empty = found in the first rows; if these "
+        "leave it open, the file is refused. ISO 8601 is always read as such.",
+    )
+    timezone: str = setting(
+        "",
+        "Zone of times of csv that name none, for instance Europe/Berlin. Empty = UTC. The hour that comes twice at "
+        "the end of summer time is told apart by the rows before it.",
+        pattern=r"^[A-Za-z0-9_+/-]{0,64}$",
+        form="an IANA name",
+    )
+    asset_column: str = setting(
+        "", "Column of csv that names the asset. Empty = one with a usual name, such as machine or asset."
+    )
+    channel_column: str = setting(
+        "",
+        "Column of csv that names the channel, if each row is one reading. Empty = one with a usual name, such as tag.",
+    )
+    value_column: str = setting("", "Column of csv with the values beside a channel column. Empty = one named value.")
+    tag_pattern: str = setting(
+        "",
+        r"Regular expression for the tags of such a csv, with the groups channel and perhaps asset: "
+        r"(?P<asset>[^.]+)\.(?P<channel>.+). Empty = found in the tags.",
+    )
+    repeated_times: Literal["refuse", "keep"] = setting(
+        "refuse",
+        "What to do with a csv in which many rows of an asset repeat a time. keep: the first reading counts, and "
+        "the others are duplicates.",
+    )
     speed: float = setting(
         0.0,
         "Speed of reading files. 0 = as fast as possible, 1 = at the recorded pace, 60 = a minute per second.",

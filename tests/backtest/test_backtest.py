@@ -11,6 +11,7 @@ from confluent_kafka import Producer
 
 from monitor.backtest.labels import spans_in, spans_of
 from monitor.core.threshold.budget import MARGINS
+from monitor.settings.load import load
 from tests.backtest.backtests import FAULTS, SHAPE, STEPS, backtest, batch, csv, jsonl, npz, read
 from tests.brokers import mock_broker
 from tests.commands import monitor, sets
@@ -271,7 +272,7 @@ def test_labels_of_another_shape_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "m.npz"
     np.savez(path, time=np.arange(5), values=np.zeros((5, 1)), channels=np.array(["c"]), label=np.ones(4))
     with pytest.raises(ValueError, match="shape"):
-        spans_of([path], "npz", "", "", "")
+        spans_of([path], load(None, {}, {"source.format": "npz"}), "")
 
 
 def test_a_topic_is_replayed(tmp_path: Path, store: Path) -> None:

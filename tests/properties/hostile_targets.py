@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from monitor.connectors.files.tables import TableOptions, csv_rows
+from monitor.connectors.files.layout import TableOptions
+from monitor.connectors.files.tables import csv_rows
 from monitor.core.decode.decode import decode, decode_all
 from monitor.core.decode.format import Format, Skip
 from monitor.core.decode.names import Names

@@ -3,8 +3,13 @@
 `source.FileSource` reads files of JSON lines, CSV and npz, or standard input; each file is a partition whose offsets
 are row numbers. `sink.FileSink` appends records to one file per topic, or to standard output.
 
-    source   partitions, offsets, replay in the recorded rhythm
-    lines    rows of a file or of a pipe, as they are
-    tables   rows of CSV (each with its header) and of npz (as JSON)
-    sink     files that end with a whole line, whatever failed
+    source    partitions, offsets, replay in the recorded rhythm
+    lines     rows of a file or of a pipe, as they are
+    tables    rows of CSV (each with its header) and of npz (as JSON)
+    layout    the columns of a CSV file, found in its first rows; `words` has their usual names
+    stamps    dates, times and zones of CSV
+    numerals  decimal signs and marks between thousands
+    tags      tags of a long table as asset and channel
+    text      encodings
+    sink      files that end with a whole line, whatever failed
 """

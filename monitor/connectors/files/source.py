@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from monitor.connectors.base import OnAssign, OnRevoke, Unavailable
+from monitor.connectors.files.layout import TableOptions
 from monitor.connectors.files.lines import PipeRows, Row, Rows, TimesOf, line_rows
-from monitor.connectors.files.tables import TableOptions, csv_rows, npz_rows
+from monitor.connectors.files.tables import csv_rows, npz_rows
 from monitor.core.records import Message, Partition
 
 FORMATS = ("jsonl", "csv", "npz")
@@ -91,6 +92,7 @@ class FileSource:
         tables: Of csv and npz.
         replay: How fast rows are delivered.
         offsets: Committed offsets; without `save` they are kept in memory.
+        on_layout: Receives the layout of each csv file in words.
         on_notice: Receives remarks that are no errors: ignored columns, a start behind the end.
         stdin: The descriptor that "-" stands for.
 
@@ -107,6 +109,7 @@ class FileSource:
         replay: ReplayOptions = ReplayOptions(),
         offsets: OffsetOptions = OffsetOptions(),
         on_notice: Callable[[str], None] = _no_notice,
+        on_layout: Callable[[str], None] = _no_notice,
         stdin: int = 0,
     ) -> None:
         if format not in FORMATS:
@@ -125,6 +128,7 @@ class FileSource:
         self._committed = dict(offsets.committed)
         self._save = offsets.save
         self._on_notice = on_notice
+        self._on_layout = on_layout
         self._stdin = stdin
 
         self._readers: dict[Partition, _Reader] = {}
@@ -218,7 +222,7 @@ class FileSource:
         if self._format == "jsonl":
             rows = line_rows(file, self._replay.times_of)
         elif self._format == "csv":
-            rows = csv_rows(file, self._tables, self._on_notice)
+            rows = csv_rows(file, self._tables, self._on_notice, self._on_layout)
         else:
             rows = npz_rows(file, self._tables)
 

@@ -1,14 +1,17 @@
 """Rows of tables as messages: CSV with a header line, and npz with named arrays.
 
-A row of CSV is passed on as it stands, under a header that the decoder understands (core/decode/from_csv.py), with the
-asset as key:
+A row of CSV is passed on under a header that the decoder understands (core/decode/from_csv.py), with the asset as key:
 
     @timestamp;pressure;;flow
     2024-05-01 12:00:00;2.5;on;
 
 The header is made once per file: the time column is called `@timestamp`, columns that are no channels lose their name,
-and other names lose the characters that ids may not have. Only the time of a row is read here, for the replay, and
-whether it is empty: a row without a single measurement is left out.
+and other names lose the characters that ids may not have. A row whose times and numbers the decoder reads is passed on
+as it stands. Other rows are written anew with the same values: the time in ms, a decimal point, only the columns that
+are read. A row of a long table has its tag as the channel's name. A row without a single measurement is left out.
+
+Guaranteed: a file is checked to its end before its first row is passed on. Rows of several machines are not merged, and
+an hour is not lost at the end of summer time: such a file is read rightly or refused, with the setting that cures it.
 
 A row of npz becomes JSON of the format `json_wide`:
 
@@ -17,7 +20,8 @@ A row of npz becomes JSON of the format `json_wide`:
 
 import math
 import re
-from collections.abc import Callable, Generator, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -26,35 +30,29 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from monitor.connectors.files.lines import FileRows, Row, count_lines, lines
-from monitor.core.decode.from_csv import DELIMITERS, MISSING, TIME, cells, number
+from monitor.connectors.files.layout import (
+    HEAD,
+    LOOK,
+    Layout,
+    TableOptions,
+    cells_or_none,
+    check_names,
+    described,
+    layout_of,
+    legal,
+)
+from monitor.connectors.files.lines import FileRows, Row
+from monitor.connectors.files.numerals import plain_number
+from monitor.connectors.files.stamps import Clock, UndecidedTime
+from monitor.connectors.files.text import HEAD_BYTES, count_text_lines, encoding_of, text_lines
+from monitor.core.decode.from_csv import MISSING, QUALITY, TIME, cells
 from monitor.core.decode.times import parse_time
 from monitor.core.records import Times
 
-TIME_COLUMNS = ("datetime", "timestamp", "time")
-LOOK = 100  # rows examined to tell channels from columns of text
+_BACK_ROWS, _BACK_MS = 20, 300_000  # so many rows in a line, so far behind: the rows are not in the order of time
+_REPEATED, _FEW = 0.1, 1  # share and number of rows that repeat a time; as few may be a clock that was set
 
 _encode = msgspec.json.Encoder().encode
-
-
-@dataclass(frozen=True, slots=True)
-class TableOptions:
-    """How the rows of csv and npz files are read."""
-
-    asset: str = ""  # empty = the file's name without its ending
-    ignore: Sequence[str] = ()  # columns of csv that are no channels
-    time_column: str = ""  # of csv; empty = the one of TIME_COLUMNS
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """The columns of a CSV file."""
-
-    delimiter: str
-    width: int
-    time: int  # column
-    channels: tuple[int, ...]  # columns
-    header: bytes  # for the decoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,43 +65,309 @@ class _Table:
     channels: list[str]
 
 
-def legal(name: str) -> str:
-    """Return `name` with "_" for every character that ids of assets and channels may not have."""
-    return re.sub(r"[^A-Za-z0-9._:/-]", "_", name)
+@dataclass(frozen=True, slots=True)
+class CsvTable:
+    """An opened CSV file: where it is, and how it is read."""
+
+    path: Path
+    encoding: str
+    layout: Layout
+    asset: str
+    step_ms: int
+    lines: int  # after the header
+
+    def numbered(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the lines after the header with their numbers, without blank ones and rows of units."""
+        layout = self.layout
+        with self.path.open("rb") as file:
+            lines = enumerate(text_lines(file, self.encoding), -layout.start)
+            for number, line in islice(lines, layout.start + layout.skipped, None):
+                if line:
+                    yield number, line
+
+    def clock(self) -> Clock:
+        """Return a clock for the rows from the first one on."""
+        return Clock(self.layout.order, self.layout.zone, self.step_ms)
+
+    def stamp(self, row: Sequence[str]) -> str:
+        """Return the text of the row's time."""
+        layout = self.layout
+        return (
+            row[layout.time].strip() if layout.clock < 0 else f"{row[layout.time].strip()} {row[layout.clock].strip()}"
+        )
+
+    def owner(self, row: Sequence[str]) -> tuple[str, str]:
+        """Return the asset of a row, and its channel in a long table; "" for one that has none."""
+        layout = self.layout
+        asset = self.asset if layout.asset < 0 else legal(row[layout.asset].strip())
+        if layout.tag < 0:
+            return asset, ""
+        parted = layout.split.parted(row[layout.tag].strip())
+        if parted is None:
+            return "", ""
+        return legal(parted[0]) or asset, legal(parted[1])
 
 
-def csv_rows(path: Path, options: TableOptions, on_notice: Callable[[str], None]) -> FileRows:
+def csv_table(path: Path, options: TableOptions) -> CsvTable:
+    """Find the layout of a CSV file. Raises ValueError with the path if it cannot be told, OSError."""
+    with path.open("rb") as file:
+        encoding = encoding_of(file.read(HEAD_BYTES), options.encoding)
+    with path.open("rb") as file:
+        head = [line.decode("utf-8", "replace") for line in islice(text_lines(file, encoding), HEAD + 1)]
+
+    asset = legal(options.asset or path.stem)
+    try:
+        layout = layout_of(head, options)
+        lines = count_text_lines(path, encoding) - layout.start
+        table = CsvTable(path, encoding, layout, asset, 0, lines)
+        rows = [
+            row
+            for line in head[layout.start + layout.skipped :]
+            if len(row := cells_or_none(line, layout.delimiter)) == len(layout.names)
+        ]
+        table = CsvTable(path, encoding, layout, asset, _step(table, rows), lines)
+        _refuse_repeated(table, rows, options.repeated_times)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return table
+
+
+def csv_flags(path: Path, options: TableOptions, column: str) -> dict[str, tuple[list[int], list[bool]]]:
+    """Return the times of each asset in ms UTC, and whether `column` holds a number above 0 there.
+
+    Raises ValueError if the file has no such column, a row cannot be read, or the layout is unclear.
+    """
+    table = csv_table(path, options)
+    names, clock = table.layout.names, table.clock()
+    if column not in names:
+        raise ValueError(f"{path}: expected the column {column}, found {', '.join(names)}")
+
+    place = names.index(column)
+    found: dict[str, tuple[list[int], list[bool]]] = {}
+    for number, line in table.numbered():
+        row = cells_or_none(line.decode("utf-8", "replace"), table.layout.delimiter)
+        try:
+            asset, _ = table.owner(row)
+            time = clock.read(table.stamp(row), asset)
+            flag = float(plain_number(row[place], table.layout.decimal) or 0) > 0
+        except (ValueError, IndexError, UndecidedTime) as error:
+            raise ValueError(f"{path}: row {number}: {error}") from error
+        times, flags = found.setdefault(asset, ([], []))
+        times.append(time)
+        flags.append(flag)
+    return found
+
+
+def csv_rows(
+    path: Path,
+    options: TableOptions,
+    on_notice: Callable[[str], None],
+    on_layout: Callable[[str], None] = lambda _: None,
+) -> FileRows:
     """Return the rows of a CSV file; the first one after the header is row 0.
 
-    Opening raises ValueError if there is not exactly one time column, or no channel, or a channel's name is bad.
+    `on_layout` receives the layout in words when the file is opened, `on_notice` the columns that are ignored.
+
+    Opening raises ValueError if the layout is unclear, rows of several machines would be merged, or the rows are not in
+    the order of time.
     """
-    key = legal(options.asset or path.stem).encode()
-    layouts: list[_Layout] = []
+    tables: list[CsvTable] = []
 
     def prepare() -> int:
-        with path.open("rb") as file:
-            found = [line.decode("utf-8-sig", "replace") for line in islice(lines(file), LOOK + 1)]
-        try:
-            layout, text = _layout(found, options)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
-
-        if text:
-            on_notice(f"{path}: columns without a number in the first {LOOK} rows are ignored: {', '.join(text)}")
-        layouts[:] = [layout]
-        return count_lines(path) - 1
+        table = csv_table(path, options)
+        _refuse_disorder(table)
+        on_layout(f"{path}: {described(table.layout, table.encoding, table.asset)}")
+        if table.layout.text:
+            text = ", ".join(table.layout.text)
+            on_notice(f"{path}: columns without a number in the first {LOOK} rows are ignored: {text}")
+        tables[:] = [table]
+        return table.lines
 
     def read(start: int) -> Generator[Row, None, None]:
-        layout = layouts[0]
-        with path.open("rb") as file:
-            for row, line in islice(enumerate(lines(file), -1), start + 1, None):
-                if not line:
-                    continue
-                time, empty = _glance(line, layout)
-                if not empty:
-                    yield Row(row, layout.header + line, time, key)
+        table = tables[0]
+        return _as_they_stand(table, start) if table.layout.plain else _rewritten(table, start)
 
     return FileRows(read, prepare)
+
+
+def _as_they_stand(table: CsvTable, start: int) -> Generator[Row, None, None]:
+    layout, header, key = table.layout, table.layout.header(), table.asset.encode()
+    for row, line in table.numbered():
+        if row < start:
+            continue
+        time, empty, asset = _glance(line, layout)
+        if not empty:
+            yield Row(row, header + line, time, key if asset is None else asset)
+
+
+def _rewritten(table: CsvTable, start: int) -> Generator[Row, None, None]:
+    """Yield the rows with times in ms, decimal points, and only the columns that are read."""
+    layout, clock, width = table.layout, table.clock(), len(table.layout.names)
+    headers: dict[str, bytes] = {}
+
+    for number, line in table.numbered():
+        row = cells_or_none(line.decode("utf-8", "replace"), layout.delimiter)
+        if len(row) != width:
+            if number >= start:
+                yield Row(number, layout.header() + line, None, table.asset.encode())
+            continue
+
+        asset, channel = table.owner(row)
+        text, time = table.stamp(row), None
+        try:
+            time = clock.read(text, asset)
+            text = str(time)
+        except ValueError as error:
+            text = f"unreadable: {error}"  # no time, so that the decoder rejects the row and shows the text
+        values = [row[column] for column, _ in layout.channels]
+        if number < start or all(cell.strip().lower() in MISSING for cell in values):
+            continue
+
+        if channel not in headers:
+            headers[channel] = _written_header(layout, channel)
+        found = [text, *(plain_number(cell, layout.decimal) for cell in values)]
+        marks = [row[column].strip() for column, _ in layout.qualities]
+        found += ["bad" if mark == "0" and layout.opc_da else mark for mark in marks]
+        plain = layout.delimiter.join(re.sub(f'[{layout.delimiter}"]', " ", cell) for cell in found)
+        yield Row(number, headers[channel] + plain.encode(), time, asset.encode())
+
+
+def _written_header(layout: Layout, channel: str) -> bytes:
+    """Return the header of rewritten rows; `channel` is that of a row of a long table."""
+    channels = [channel] if layout.tag >= 0 else [name for _, name in layout.channels]
+    qualities = [f"{QUALITY}{channel if layout.tag >= 0 else name}" for _, name in layout.qualities]
+    return layout.delimiter.join([TIME, *channels, *qualities]).encode() + b"\n"
+
+
+def _glance(line: bytes, layout: Layout) -> tuple[int | None, bool, bytes | None]:
+    """Return the time of a plain row in ms UTC, whether no channel was measured, and its asset if it has a column.
+
+    The time is None if the row has another number of cells or no readable time; the decoder will reject it.
+    """
+    try:
+        found = cells(line.decode("utf-8", "replace"), layout.delimiter)
+        if len(found) != len(layout.names):
+            return None, False, None
+        asset = None if layout.asset < 0 else legal(found[layout.asset].strip()).encode()
+        time = parse_time(found[layout.time].strip())
+    except ValueError:
+        return None, False, None
+    return time, all(found[column].strip().lower() in MISSING for column, _ in layout.channels), asset
+
+
+def _step(table: CsvTable, rows: Sequence[Sequence[str]]) -> int:
+    """Return the usual time between the rows of one asset and channel, in ms; 0 if it is unknown."""
+    clock, last, steps = Clock(table.layout.order, None, 0), dict[tuple[str, str], int](), Counter[int]()
+    for row in rows:
+        try:
+            time = clock.read(table.stamp(row), "")
+        except ValueError:
+            continue
+        owner = table.owner(row)
+        if time > last.get(owner, time):
+            steps[time - last[owner]] += 1
+        last[owner] = time
+    return steps.most_common(1)[0][0] if steps else 0
+
+
+def _refuse_repeated(table: CsvTable, rows: Sequence[Sequence[str]], wanted: str) -> None:
+    """Raise ValueError if rows of one asset and channel repeat a time with other values."""
+    seen: dict[tuple[str, str, str], int] = {}
+    pairs: list[tuple[int, int]] = []
+    for n, row in enumerate(rows):
+        place = (table.stamp(row), *table.owner(row))
+        first = seen.setdefault(place, n)
+        if first != n and list(rows[first]) != list(row):
+            pairs.append((first, n))
+    layout = table.layout
+    if wanted != "refuse" or len(pairs) <= max(_FEW, _REPEATED * len(rows)):
+        return
+
+    # A column tells the rows apart if no time has two rows with the same cell in it.
+    used = {layout.time, layout.clock, layout.asset, layout.tag}
+    one, other = (rows[n] for n in pairs[0])
+    what = f"{len(pairs)} of the first {len(rows)} rows repeat the time of another row, such as {table.stamp(one)!r}"
+    for column, name in enumerate(layout.names):
+        values = Counter(row[column].strip() for row in rows)
+        label = name in layout.text or (name and len(values) <= len(rows) // 2 and all(map(_is_whole, values)))
+        apart = {(table.stamp(row), *table.owner(row), row[column].strip()) for row in rows}
+        if column in used or not label or len(values) < 2 or len(apart) < len(rows) - len(rows) // 50:
+            continue
+        raise ValueError(
+            f"{what}; column {name!r} ({one[column].strip()!r}, {other[column].strip()!r}) would tell them apart: "
+            f"set source.asset_column to {name!r}, or source.channel_column if it names channels"
+        )
+    raise ValueError(
+        f"{what}, and no column tells them apart: give each machine a file, or set source.repeated_times to keep"
+    )
+
+
+def _is_whole(text: str) -> bool:
+    return text.isdecimal()
+
+
+def _refuse_disorder(table: CsvTable) -> None:
+    """Raise ValueError if the rows of an asset run back in time, or a local time stays undecided."""
+    if table.layout.plain and _ascends(table):
+        return
+
+    layout, clock = table.layout, table.clock()
+    latest: dict[tuple[str, str], tuple[int, str]] = {}
+    behind: dict[tuple[str, str], list[str]] = {}
+    for number, line in table.numbered():
+        row = cells_or_none(line.decode("utf-8", "replace"), layout.delimiter)
+        if len(row) != len(layout.names):
+            continue
+        owner, text = table.owner(row), table.stamp(row)
+        try:
+            time = clock.read(text, owner[0])
+        except UndecidedTime as undecided:
+            raise ValueError(f"{table.path}: row {number}: {undecided}") from undecided
+        except ValueError:
+            continue
+
+        last = latest.get(owner)
+        if last is None or time > last[0]:
+            latest[owner] = time, text
+            behind.pop(owner, None)
+        elif last[0] - time > _BACK_MS:
+            back = behind.setdefault(owner, [])
+            back.append(text)
+            if len(back) >= _BACK_ROWS:
+                raise ValueError(f"{table.path}: {_run_back(table, number - len(back) + 1, last[1], back[0])}")
+
+    try:
+        clock.finish()
+    except UndecidedTime as undecided:
+        raise ValueError(f"{table.path}: {undecided}") from undecided
+
+
+def _run_back(table: CsvTable, number: int, last: str, first: str) -> str:
+    layout = table.layout
+    cures = ["sort the rows by time"]
+    if layout.local and layout.zone is None:
+        cures.append("if it is local time at the end of summer time, set source.timezone")
+    if layout.text:
+        cures.append(f"if one machine follows another, set source.asset_column (of {', '.join(layout.text)})")
+    else:
+        cures.append("if one machine follows another, give each a file")
+    return f"from row {number} on the times run back, from {last!r} to {first!r}: {'; '.join(cures)}"
+
+
+def _ascends(table: CsvTable) -> bool:
+    """Return whether the texts of the times ascend; a quick look that reads no time."""
+    layout = table.layout
+    if layout.asset >= 0:
+        return False
+    delimiter, column = layout.delimiter.encode(), layout.time
+    last = b""
+    for _, line in table.numbered():
+        parts = line.split(delimiter, column + 1)
+        found = parts[column] if len(parts) > column else last
+        if found < last:
+            return False
+        last = found
+    return True
 
 
 def npz_rows(path: Path, options: TableOptions) -> FileRows:
@@ -136,82 +400,6 @@ def npz_rows(path: Path, options: TableOptions) -> FileRows:
     return FileRows(read, prepare)
 
 
-def _layout(found: Sequence[str], options: TableOptions) -> tuple[_Layout, list[str]]:
-    """Return the layout by the header and the first data lines, and the names of the columns of text."""
-    header = found[0] if found else ""
-    delimiter = max(DELIMITERS, key=header.count)
-    names = [name.strip() for name in cells(header, delimiter)]
-
-    # The time column.
-    wanted = (options.time_column,) if options.time_column else TIME_COLUMNS
-    ignore = options.ignore
-    times = [n for n, name in enumerate(names) if name not in ignore and (name in wanted or name.lower() in wanted)]
-    if len(times) != 1:
-        raise ValueError(f"expected one column named {' or '.join(wanted)}, found {len(times)} in {', '.join(names)}")
-
-    # Channels are the other columns, without those of text.
-    rows = [row for line in found[1:] if len(row := _cells_or_none(line, delimiter)) == len(names)]
-    columns = [n for n, name in enumerate(names) if n != times[0] and name not in ignore]
-    text = [n for n in columns if _is_text([row[n] for row in rows])]
-    channels = {n: legal(names[n]) for n in columns if n not in text}
-    _check_names(list(channels.values()), [names[n] for n in channels])
-
-    plain = delimiter.join(TIME if n == times[0] else channels.get(n, "") for n in range(len(names)))
-    layout = _Layout(delimiter, len(names), times[0], tuple(channels), plain.encode() + b"\n")
-    return layout, [names[n] for n in text]
-
-
-def _cells_or_none(line: str, delimiter: str) -> list[str]:
-    """Return the cells of a line, none for a line with an unpaired quotation mark."""
-    try:
-        return cells(line, delimiter)
-    except ValueError:
-        return []
-
-
-def _is_text(column: Sequence[str]) -> bool:
-    """Return whether the column holds something, but no number."""
-    filled = [cell for cell in column if cell.strip().lower() not in MISSING]
-    return bool(filled) and not any(map(_is_number, filled))
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        number(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _check_names(names: Sequence[str], originals: Sequence[str]) -> None:
-    """Raise ValueError if there is no name, or a name is of a wrong length or occurs twice."""
-    if not names:
-        raise ValueError("found no channel")
-
-    seen: dict[str, str] = {}
-    for name, original in zip(names, originals, strict=True):
-        if not 1 <= len(name) <= 128:
-            raise ValueError(f"channel {original[:130]!r}: expected a name of 1 to 128 characters")
-        if name in seen:
-            raise ValueError(f"the channels {seen[name]!r} and {original!r} would both be called {name!r}")
-        seen[name] = original
-
-
-def _glance(line: bytes, layout: _Layout) -> tuple[int | None, bool]:
-    """Return the time of a row in ms UTC, and whether no channel was measured.
-
-    The time is None if the row has another number of cells or no readable time; the decoder will reject it.
-    """
-    try:
-        found = cells(line.decode(), layout.delimiter)
-        if len(found) != layout.width:
-            return None, False
-        time = parse_time(found[layout.time].strip())
-    except ValueError:  # UnicodeDecodeError is one
-        return None, False
-    return time, all(found[column].strip().lower() in MISSING for column in layout.channels)
-
-
 def _load(path: Path, asset: str) -> _Table:
     """Load the arrays, `values` as (A, N, C). Raises ValueError or KeyError if they do not fit together."""
     with np.load(path, allow_pickle=False) as file:
@@ -228,7 +416,7 @@ def _load(path: Path, asset: str) -> _Table:
         raise ValueError(f"expected integers, texts, texts and numbers, found the dtypes {kinds}")
 
     names = [legal(name) for name in channels.tolist()]
-    _check_names(names, channels.tolist())
+    check_names(names, channels.tolist())
     return _Table(time.astype(np.int64), values.astype(np.float64), [legal(name) for name in assets.tolist()], names)
 
 

@@ -103,6 +103,7 @@ class Skip(StrEnum):
     NESTED = "nested"
     NAME = "name"
     NAME_TAKEN = "name_taken"
+    QUALITY = "quality"
 
 
 class Codes(dict[str, int]):

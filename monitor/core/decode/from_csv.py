@@ -7,23 +7,37 @@ Each message carries its own header, so it can be read without any other message
 a plain one, as `connectors/files/tables.py` writes it: `@timestamp` names the time column, an empty name marks a column
 that is no channel, and no name holds a quote or a delimiter. The message's key names the asset.
 
-An empty cell means "not measured". A row without a single measurement gives no point, and is no error either.
+An empty cell means "not measured", and so does one that holds no finite number: it is skipped and counted, and the rest
+of the row is read. A column named `@quality:flow` says how good the row's value of flow is; a bad value is skipped.
+A row without a single measurement gives no point, and is no error either.
 
-Decimal commas are not read: `1,5` cannot be told from `1,500`. A row is one line: no line breaks inside quotes.
+Decimal commas are not read: `1,5` cannot be told from `1,500` in one row. The source, which has seen many rows, writes
+them with a point. A row is one line: no line breaks inside quotes.
 """
 
 import csv
 import math
+import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from monitor.core.decode.format import DecodeError, Format, ParsedMessages, place, shown
+from monitor.core.decode.format import DecodeError, Format, ParsedMessages, Skip, shown
 from monitor.core.decode.times import parse_time
 from monitor.core.records import Message
 
 TIME = "@timestamp"  # cannot be a channel's name: ids hold no "@"
-DELIMITERS = (",", ";", "\t")
+QUALITY = "@quality:"  # begins the name of a column with the quality of the channel that follows
+DELIMITERS = (",", ";", "\t", "|")
 MISSING = frozenset(("", "nan", "na", "n/a", "null", "none"))
+_NAN = float("nan")  # a value that was skipped and counted; None = an empty cell
+
+# Words of quality, in lower case. OPC DA has 192 to 255 for good and 64 to 127 for uncertain, OPC UA has 0 for good
+# and 0x40000000 for uncertain. A 0 of DA is bad: the source, which has seen a 192 in other rows, writes it as bad.
+_GOOD = frozenset(
+    ("good", "ok", "valid", "true", "yes", "y", "g", "gut", "0", "normal", "measured", "actual", "reliable")
+)
+_UNCERTAIN = ("uncertain", "questionable", "suspect", "substituted")
 
 
 class _Header(NamedTuple):
@@ -31,6 +45,7 @@ class _Header(NamedTuple):
     width: int  # columns
     time: int  # column of the time
     channels: list[tuple[int, str]]  # column, name
+    qualities: list[tuple[int, int]]  # column, place among the channels
 
 
 class _Refused(Exception):  # noqa: N818 - reads as the state it reports
@@ -56,12 +71,12 @@ def parse_csv(messages: Sequence[Message], form: Format, errors: dict[int, Decod
             if head not in headers:
                 headers[head] = _header(head)
                 codes[head] = [points.codes[name] for _, name in headers[head].channels]
-            time, values = _row(line, headers[head])
+            time, values = _row(line, headers[head], points.skipped)
         except _Refused as refused:
             errors[row] = refused.error
             continue
 
-        if any(value is not None for value in values):
+        if any(value is not None and value == value for value in values):  # noqa: PLR0124 - NaN
             points.row.append(row)
             points.part.append(-1)
             points.asset.append((message.key or b"").decode())
@@ -106,17 +121,33 @@ def _header(head: bytes) -> _Header:
     if names.count(TIME) != 1:
         raise _Refused("MissingField", TIME, f"found the header {shown(text)}, expected one column named {TIME}")
 
-    channels = [(column, name) for column, name in enumerate(names) if name and name != TIME]
-    return _Header(delimiter, len(names), names.index(TIME), channels)
+    channels = [(n, name) for n, name in enumerate(names) if name and name != TIME and not name.startswith(QUALITY)]
+    places = {name: place for place, (_, name) in enumerate(channels)}
+    qualities = [(n, name.removeprefix(QUALITY)) for n, name in enumerate(names) if name.startswith(QUALITY)]
+    return _Header(
+        delimiter,
+        len(names),
+        names.index(TIME),
+        channels,
+        [(column, places[name]) for column, name in qualities if name in places],
+    )
 
 
-def _row(line: bytes, header: _Header) -> tuple[int, list[float | None]]:
-    """Return the time in ms UTC and a value for each channel. Raises _Refused."""
+def is_good(quality: str) -> bool:
+    """Return whether a word or number of quality lets a value count; an uncertain one does, an unknown one does not."""
+    word = re.sub(r"[\s_-]", "", quality).lower()
+    if word in _GOOD or word.startswith(_UNCERTAIN) or word.startswith("good"):
+        return True
+    if word.isascii() and word.isdecimal() and len(word) < 12:
+        code = int(word)
+        return 64 <= code <= 255 or 0x4000_0000 <= code < 0x8000_0000
+    return False
+
+
+def _row(line: bytes, header: _Header, skipped: Counter[Skip]) -> tuple[int, list[float | None]]:
+    """Return the time in ms UTC and a value for each channel, NaN for one that was skipped. Raises _Refused."""
     try:
-        found = cells(line.decode(), header.delimiter)
-    except UnicodeDecodeError as error:
-        wrong = line[error.start : error.start + 4]
-        raise _Refused("NotUtf8", "", f"found {wrong!r} at byte {error.start} of the row, expected UTF-8") from error
+        found = cells(line.decode(errors="replace"), header.delimiter)
     except ValueError as error:
         raise _Refused("NotCsv", "", f"found {shown(line)}, expected cells: {error}") from error
     if len(found) != header.width:
@@ -128,11 +159,28 @@ def _row(line: bytes, header: _Header) -> tuple[int, list[float | None]]:
         reason = f"found {shown(found[header.time])}, expected a time in ISO 8601 or a number since 1970"
         raise _Refused("WrongType", f"column {header.time + 1}", reason) from error
 
-    values = []
-    for column, name in header.channels:
+    values: list[float | None] = []
+    for column, _ in header.channels:
         try:
             values.append(number(found[column]))
-        except ValueError as error:
-            reason = f"found {shown(found[column])} in column {column + 1}, expected a finite number or nothing"
-            raise _Refused("WrongType", place(name), reason) from error
+        except ValueError:
+            skipped[_reason(found[column])] += 1
+            values.append(_NAN)
+
+    for column, place in header.qualities:
+        if values[place] is not None and not is_good(found[column]):
+            skipped[Skip.QUALITY] += values[place] == values[place]  # a text was counted before
+            values[place] = _NAN
     return time, values
+
+
+def _reason(cell: str) -> Skip:
+    """Return why a cell is no finite number."""
+    word = cell.strip().lower()
+    if word in {"true", "false"}:
+        return Skip.BOOLEAN
+    try:
+        float(word)
+    except ValueError:
+        return Skip.TEXT
+    return Skip.TEXT if "_" in word else Skip.NOT_FINITE

@@ -74,7 +74,12 @@ def table_format(runs: Sequence[Sequence[Message]], now: int) -> DetectedFormat:
     look = [message for run in runs for message in run[:LOOK]]
     if not look:
         raise UnknownFormat("there is not a single row")
-    form, why = _limits(Format("csv", asset_from="key"), {"asset_from": "named after its file"}, look, now)
+    form, why = _limits(
+        Format("csv", asset_from="key"),
+        {"asset_from": "named by a column, by its tags, by source.asset or by its file"},
+        look,
+        now,
+    )
     _confirm(form, look, now)
     return DetectedFormat(form, why, "rows of csv files")
 

@@ -5,6 +5,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monitor.connectors.files.layout import TableOptions
 from monitor.connectors.files.lines import Row, Rows
-from monitor.connectors.files.tables import TableOptions, csv_rows, npz_rows
+from monitor.connectors.files.tables import csv_rows, npz_rows
 from monitor.core.decode.decode import Format, decode
 from monitor.core.records import Message, Partition, ReadingBatch, Rejected
 
@@ -127,9 +129,6 @@ def test_a_time_without_zone_is_utc_everywhere(tmp_path: Path, monkeypatch: pyte
     [
         "2024-01-01,1",
         "2024-01-01,1,2,3",
-        "2024-01-01,1,two",
-        "2024-01-01,inf,2",
-        "2024-01-01,1_0,2",
         "yesterday,1,2",
         ",1,2",
         "nan,1,2",
@@ -150,10 +149,10 @@ def test_a_malformed_line_is_passed_on_as_it_is(tmp_path: Path, line: str) -> No
 
 
 def test_bytes_that_are_no_text_are_passed_on(tmp_path: Path) -> None:
-    """A line that is not UTF-8 is malformed like any other."""
-    (row,) = _csv(tmp_path, b"time,a\n2024-01-01,1\n2024-01-01,\xff\n")[1:]
-    assert row.value == b"@timestamp,a\n2024-01-01,\xff"
-    assert row.time is None
+    """A byte that is not UTF-8 costs its cell alone, where the file is UTF-8 otherwise."""
+    (row,) = _csv(tmp_path, "time,a,b,ä\n2024-01-01,1,1,1\n".encode() + b"2024-01-01,\xff,2,3\n")[1:]
+    assert row.value == b"@timestamp,a,b,_\n2024-01-01,\xff,2,3"
+    assert _values(row) == {"b": 2.0, "_": 3.0}
 
 
 def test_quotes_and_a_byte_order_mark_are_understood(tmp_path: Path) -> None:
@@ -213,18 +212,18 @@ def test_a_header_that_cannot_be_right_is_refused(tmp_path: Path, header: str, r
 def test_every_unit_means_the_same_time(tmp_path_factory: pytest.TempPathFactory, times: list[int]) -> None:
     """A time written in ISO, s, ms, µs or ns is one and the same."""
     lines = []
-    for seconds in times:
+    for seconds in sorted(times):
         lines.append(datetime.fromtimestamp(seconds, UTC).isoformat())
         lines += [f"{seconds}{zeros}" for zeros in ("", "000", "000000", "000000000")]
     text = "time,a\n" + "".join(f"{line},1\n" for line in lines)
     found = [row.time for row in _csv(tmp_path_factory.mktemp("csv"), text)]
-    assert found == [seconds * 1000 for seconds in times for _ in range(5)]
+    assert found == [seconds * 1000 for seconds in sorted(times) for _ in range(5)]
 
 
 @pytest.mark.parametrize("time", ["2024-01-01 10:00:00", "1704103200"])
 @given(data=st.data())
 def test_the_decoder_reads_what_a_naive_reader_reads(time: str, data: st.DataObject) -> None:
-    """Cells of any kind are read like `csv.reader` and `float` read them, or the row is rejected as a whole."""
+    """Cells are read like `csv.reader` and `float` read them; a cell that holds no finite number is skipped."""
     cell = st.sampled_from(
         ["", "NaN", "null", " 1.5 ", "-2", "1e-3", '"7"', '"a,b"', "inf", "1_0", "x", "9" * 400, "0x1"]
     )
@@ -233,16 +232,13 @@ def test_the_decoder_reads_what_a_naive_reader_reads(time: str, data: st.DataObj
     value = f"{','.join(['@timestamp', *names])}\n{','.join([time, *found])}".encode()
     readings, rejected = _decode([Row(0, value, None, b"pump")])
 
-    expected: dict[str, float] | None = {}
+    expected = {}
     row = next(csv.reader([",".join(found)], skipinitialspace=True))
     for name, text in zip(names, row, strict=False):
-        if text.strip().lower() in {"", "nan", "null"} or expected is None:
-            continue
-        try:
-            expected = {**expected, name: float(text)} if "_" not in text and math.isfinite(float(text)) else None
-        except ValueError:
-            expected = None
-    if len(row) != len(names) or expected is None:
+        with suppress(ValueError):
+            if "_" not in text and math.isfinite(float(text)):
+                expected[name] = float(text)
+    if len(row) != len(names):
         assert len(rejected) == 1
         assert len(readings) == 0
     else:
@@ -255,11 +251,8 @@ def test_the_decoder_reads_what_a_naive_reader_reads(time: str, data: st.DataObj
     [
         (b"@timestamp,a\n2024-01-01", "NotCsv", "", ["found 1 cells", "expected 2"]),
         (b'@timestamp,a\n2024-01-01,"1', "NotCsv", "", ['2024-01-01,"1']),
-        (b"@timestamp,a\n2024-01-01,\xff", "NotUtf8", "", ["byte 11"]),
+        (b"@timestamp,a\n2024\xff01-01,1", "WrongType", "column 1", ["2024"]),
         (b"a,@timestamp\n1,yesterday", "WrongType", "column 2", ["'yesterday'", "ISO 8601"]),
-        (b"@timestamp,a,b\n2024-01-01,1,two", "WrongType", "b", ["'two'", "column 3"]),
-        (b"@timestamp,a\n2024-01-01,inf", "WrongType", "a", ["'inf'", "finite"]),
-        (b"@timestamp,a b\n2024-01-01,1", "BadId", "a b", ["'a b'"]),
         (b"@timestamp,a\n1999-01-01,1", "TimeTooOld", "timestamp", ["915148800000"]),
         (b"time,a\n2024-01-01,1", "MissingField", "@timestamp", ["time,a"]),
         (b"2024-01-01,1", "MissingField", "@timestamp", ["2024-01-01,1"]),

@@ -11,8 +11,8 @@ import pytest
 
 from monitor.connectors.base import Committed, Unavailable
 from monitor.connectors.files import lines as file_rows
+from monitor.connectors.files.layout import TableOptions
 from monitor.connectors.files.source import FileSource, OffsetOptions, ReplayOptions
-from monitor.connectors.files.tables import TableOptions
 from monitor.core.records import Message, Partition
 from tests.contracts.member import Member
 

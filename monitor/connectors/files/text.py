@@ -1,0 +1,65 @@
+"""Bytes of a text file as lines in UTF-8, whatever encoding the file has.
+
+The encoding is guessed from a bounded head: a byte order mark, zero bytes at every second place (UTF-16), otherwise
+UTF-8. A head that is no UTF-8 is Windows-1252, of which Latin-1 is a part, unless it also holds good UTF-8 beyond
+ASCII: then it is UTF-8 with damaged places.
+"""
+
+import codecs
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from monitor.connectors.files.lines import MAX_LINE, count_lines, lines
+
+ENCODINGS = {"utf-8": "utf-8", "utf-16": "utf-16", "latin-1": "cp1252"}  # of the setting -> of Python
+HEAD_BYTES = 262_144  # looked at to guess the encoding
+_BYTES = 65_536  # a smaller head ends within a character
+
+
+def encoding_of(head: bytes, wanted: str = "") -> str:
+    """Return Python's name of the encoding of a file that begins with `head`; `wanted` is the setting."""
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if wanted and wanted != "utf-16":
+        return ENCODINGS[wanted]
+
+    # UTF-16 without a mark: mostly ASCII, so one byte of each pair is zero.
+    pairs = head[: _BYTES // 2 * 2]
+    half = max(1, len(pairs) // 2)
+    if pairs[1::2].count(0) > 0.6 * half or wanted == "utf-16":
+        return "utf-16-le" if pairs[1::2].count(0) >= pairs[0::2].count(0) else "utf-16-be"
+    if pairs[0::2].count(0) > 0.6 * half:
+        return "utf-16-be"
+
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        decoder.decode(head)
+    except UnicodeDecodeError:
+        good = any(ord(char) > 127 and char != "\ufffd" for char in head.decode("utf-8", "replace"))
+        return "utf-8" if good else "cp1252"
+    return "utf-8"
+
+
+def text_lines(file: BinaryIO, encoding: str) -> Iterator[bytes]:
+    """Yield the lines in UTF-8 without their ends and without a byte order mark."""
+    if encoding.startswith("utf-16"):
+        with io.TextIOWrapper(file, encoding, "replace", newline="\n") as text:
+            while line := text.readline(MAX_LINE):
+                yield line.rstrip("\r\n").removeprefix("\ufeff").encode()
+        return
+
+    first = True
+    for raw in lines(file):
+        found = raw if encoding == "utf-8" else raw.decode(encoding, "replace").encode()
+        yield found.removeprefix(codecs.BOM_UTF8) if first else found
+        first = False
+
+
+def count_text_lines(path: Path, encoding: str) -> int:
+    """Count the lines of a file; a last line without an end counts."""
+    if not encoding.startswith("utf-16"):
+        return count_lines(path)
+    with path.open("rb") as file:
+        return sum(1 for _ in text_lines(file, encoding))
