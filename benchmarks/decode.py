@@ -72,6 +72,10 @@ def cases() -> list[Case]:
         ("json_long, 1 reading", Format("json_long"), messages_of(long_value), naive_long),
         ("json_wide, 8 channels", wide, messages_of(wide_value), naive_wide),
         ("json_wide, 8 channels, 1 in 50 bad", wide, spoilt, naive_wide),
+        ("json_wide, 8 channels, 1 in 100 a text", wide, odd(b'"Bad"'), naive_wide),
+        ("json_wide, 8 channels, 1 in 100 NaN", wide, odd(b"NaN"), naive_wide),
+        ("json_wide, 8 channels, 1 in 100 nested", wide, odd(b"[1]"), naive_wide),
+        ("json_wide, 8 channels, each a text", wide, odd(b'"Bad"', 1), naive_wide),
         ("influx_line, 8 fields", line, messages_of(line_value), naive_line),
         ("influx_line, 8 fields, 4 of them integers", line, messages_of(line_integers), naive_line),
         ("influx_line, 8 fields, a tag escaped", line, messages_of(line_escaped), naive_line),
@@ -85,6 +89,15 @@ def cases() -> list[Case]:
             naive_telegraf,
         ),
     ]
+
+
+def odd(value: bytes, every: int = 100) -> list[Message]:
+    """Return wide messages of which one in `every` has `value` as its last member."""
+    messages = messages_of(wide_value)
+    for index in range(0, MESSAGES, every):
+        whole = messages[index].value or b""
+        messages[index] = message(index, whole[: whole.rindex(b":") + 1] + value + b"}}")
+    return messages
 
 
 def message(index: int, value: bytes) -> Message:
@@ -184,7 +197,8 @@ def naive_wide(messages: Sequence[Message]) -> list[Any]:
         except ValueError:
             continue
         for channel, value in body["values"].items():
-            twin.add(body["asset"], channel, body["timestamp"], value, item.offset)
+            if isinstance(value, float):
+                twin.add(body["asset"], channel, body["timestamp"], value, item.offset)
     return twin.columns()
 
 

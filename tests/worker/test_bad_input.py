@@ -204,6 +204,17 @@ def test_changed_names_are_told_once(tmp_path: Path) -> None:
     assert told == [("name changed", "Pump 1"), ("name refused", "Pump,1"), ("name refused", "Pump,1")]
 
 
+def test_empty_messages_stop_no_partition(tmp_path: Path) -> None:
+    """Messages without a number, however many in a row, do not count towards the limit of dead letters."""
+    put_model(tmp_path)
+    broker = MemoryBroker()
+    texts = json.dumps({"asset": ASSETS[0], "timestamp": ORIGIN, "values": {CHANNELS[0]: "off"}}).encode()
+    feed(broker, [(b"a", texts, ORIGIN)] * 200)
+    with running(settings(tmp_path, delivery__dead_letters_in_a_row=50), broker) as service:
+        until(lambda: committed(broker) == 200)
+        assert b'monitor_values_skipped_total{reason="text"} 200.0' in service.metrics.render()
+
+
 def test_there_are_enough_of_them() -> None:
     """The table holds at least 25 kinds of malformed messages, in every format."""
     assert len(MALFORMED) >= 25
