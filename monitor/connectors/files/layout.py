@@ -357,7 +357,7 @@ def _asset(names: Sequence[str], rows: Sequence[Sequence[str]], columns: Sequenc
         for n in columns
         if _simple(names[n]) in ASSETS or names[n].lower() == "unit"
     }
-    found = [n for n, values in different.items() if _may_name(values)]
+    found = [n for n, values in different.items() if _may_name(values, "unit" if names[n].lower() == "unit" else "")]
     if not found:
         return -1
     best = max(found, key=lambda n: len(different[n]))  # the finest
@@ -371,9 +371,11 @@ def _asset(names: Sequence[str], rows: Sequence[Sequence[str]], columns: Sequenc
     return -1
 
 
-def _may_name(values: set[str]) -> bool:
-    """Return whether the values of a column may be names or numbers of assets."""
+def _may_name(values: set[str], name: str) -> bool:
+    """Return whether the values of a column may be names or numbers of assets; those called unit are numbers."""
     whole = all(re.fullmatch(r"\d+", value) for value in values)
+    if name == "unit" and not whole:
+        return False
     return "" not in values and bool(values) and (not any(map(_is_number, values)) or (whole and len(values) <= _MANY))
 
 

@@ -7,7 +7,7 @@ nothing clearer is refused, with both readings.
 import re
 from collections.abc import Iterable
 
-POINT, COMMA, THOUSANDS = "point", "comma", "point, thousands by comma"
+POINT, COMMA, THOUSANDS = "point", "comma", "point, with marks between thousands"
 
 _GAP = "[\u0020\u00a0\u2009\u202f'\u2019]"  # between thousands: spaces of all widths, and apostrophes
 _SIGN, _END = r"[+-]?", r"(?:[eE][+-]?\d+)?"
@@ -26,14 +26,16 @@ def decimal_of(cells: Iterable[str], wanted: str = "") -> str:
     seen: dict[str, str] = {}  # the first cell of each kind
     for cell in cells:
         text = cell.strip()
-        if "," in text or "." in text:
+        if "," in text or "." in text or _SPACED.fullmatch(text):
             seen.setdefault(_kind(text), text)
-    comma, point, unclear = seen.get("comma", ""), seen.get("point", ""), seen.get("unclear", "")
+    comma, unclear = seen.get("comma", ""), seen.get("unclear", "")
+    point = seen.get("thousands", "") or seen.get("point", "")
+    marked = bool(unclear or "thousands" in seen or "spaced" in seen)
 
     if wanted == COMMA:
         return COMMA
     if wanted == POINT:
-        return THOUSANDS if unclear or "," in point else POINT
+        return THOUSANDS if marked else POINT
     if comma and point:
         raise ValueError(
             f"the numbers {comma} and {point} have different decimal signs: set source.decimal to comma or point"
@@ -46,14 +48,16 @@ def decimal_of(cells: Iterable[str], wanted: str = "") -> str:
             f"the number {unclear} may be {unclear.replace(',', '.')} (decimal comma) or {whole} (comma between the "
             "thousands): set source.decimal to comma or point"
         )
-    return THOUSANDS if unclear or "," in point else POINT
+    return THOUSANDS if marked else POINT
 
 
 def _kind(text: str) -> str:
     if _UNCLEAR.fullmatch(text):
         return "unclear"
     if _CLEAR_POINT.fullmatch(text):
-        return "" if _POINT_OR_THOUSANDS.fullmatch(text) else "point"
+        return "thousands" if "," in text else "" if _POINT_OR_THOUSANDS.fullmatch(text) else "point"
+    if _SPACED.fullmatch(text):
+        return "spaced"
     return "comma" if "," in text and _COMMA.fullmatch(text) else ""
 
 

@@ -250,6 +250,19 @@ def test_marks_between_thousands_are_read(tmp_path: Path, cell: str, value: floa
     assert list(found.values()) == [0.25, value]
 
 
+@pytest.mark.parametrize("cell", ["1,234.5", "1 234.5", "1\u2009234.5"])
+def test_marks_between_thousands_are_read_beside_a_decimal_point(tmp_path: Path, cell: str) -> None:
+    """A comma or a space between thousands is read also where other numbers have none."""
+    found = _table(tmp_path, f'time,a,b\n2026-03-02,21.5,"{cell}"\n2026-03-03,22.5,"{cell}"\n')
+    assert list(found.values()) == [21.5, 1234.5, 22.5, 1234.5]
+
+
+def test_a_column_of_units_names_no_asset(tmp_path: Path) -> None:
+    """A column called unit is one of assets only if it holds whole numbers."""
+    assert {asset for asset, _, _ in _table(tmp_path, "time,unit,a\n2026-03-02,bar,1\n2026-03-03,bar,2\n")} == {"pump"}
+    assert {asset for asset, _, _ in _table(tmp_path, "time,unit,a\n2026-03-02,1,1\n2026-03-02,2,2\n")} == {"1", "2"}
+
+
 @pytest.mark.parametrize("word", ["Bad", "NaN", "---", "", "Bad Input", "#N/A", "inf", "I/O Timeout", "true"])
 def test_a_bad_cell_costs_nothing_but_itself(tmp_path: Path, word: str) -> None:
     """A word, a boolean or nothing in a cell is a value that was not measured; the rest of the row is read."""
