@@ -130,7 +130,14 @@ TABLE = (
         "monitor_assets",
         "Assets by state.",
         "If many fire at the same time, suspect a common cause or a changed process before single machines.",
-        state=("learning", "warming", "normal", "pending", "firing"),
+        state=("learning", "warming", "normal", "unscored", "pending", "firing"),
+    ),
+    _gauge(
+        "monitor_assets_unscored",
+        "Assets that send but were not scored for three minutes of their own time, by reason.",
+        "The log and the status page name them. missing: channels never came. If the measurement is the machine, set "
+        "format.channel_name. silent: channels stopped. sparse: see windows.step_s and windows.min_observed.",
+        reason=("missing", "silent", "sparse"),
     ),
     _counter(
         "monitor_alerts_total",

@@ -21,7 +21,8 @@ from monitor.evaluation.matching import Evaluation
 from monitor.service.run import Service
 from monitor.worker.status import Asset, WorkerStatus
 
-STYLES = {"learning": "dim", "warming": "dim", "normal": "green", "pending": "yellow", "firing": "bold red"}
+STYLES = {"learning": "dim", "warming": "dim", "normal": "green", "unscored": "magenta"}
+STYLES |= {"pending": "yellow", "firing": "bold red"}
 COLUMNS = 4  # of the table of assets
 SHOWN = 40  # assets; of more, those with the highest ratio are shown
 

@@ -7,7 +7,8 @@ urgent are left out, and the totals count them.
     time, seen          ms UTC: now, and the last change of the worker's status; seen is null until the loop starts
     ready, reasons      as in /readyz, one text for each condition that does not hold
     assets              total; found = assets that match the search; states = of the found assets by state;
-                        shown = name, state, ratio, and sparkline: the asset's recent ratios, null = not scored
+                        shown = name, state, reason (why it is not scored), ratio, and sparkline: the asset's recent
+                        ratios, null = not scored
     alerts              total; shown = id, asset, severity, cause, fault, start, ratio, peak, times (ms UTC), and for
                         each channel observed, low, high, contribution as published, and chart, which may be null:
                         observed and expected at `times`, and width, half of the band around the expected values
@@ -105,6 +106,7 @@ def _assets(assets: tuple[Asset, ...], sparkline: Callable[[str], list[float]], 
             {
                 "name": asset.name,
                 "state": asset.state,
+                "reason": asset.reason,
                 "ratio": None if asset.ratio is None else round(asset.ratio, 3),
                 "sparkline": sparkline(asset.name),
             }

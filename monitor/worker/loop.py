@@ -33,6 +33,7 @@ from monitor.training.trainer import Trainer
 from monitor.worker.partitions import PartitionManager, PartitionState, Phase
 from monitor.worker.publisher import Publisher
 from monitor.worker.status import MetricsRecorder, WorkerStatus, worker_status
+from monitor.worker.unscored import UnscoredAssets
 
 SUMMARY_S = 60.0  # between two summaries in the log
 STOPPED_S = 60.0  # between two lines about a partition that is stopped
@@ -79,6 +80,7 @@ class Daemon:
 
         self._metrics = observer.metrics
         self._recorder = MetricsRecorder(observer.metrics, observer.log)
+        self._unscored = UnscoredAssets(observer.log)
         self._health = observer.health
         self._watchdog = observer.watchdog
         self._log = observer.log
@@ -309,6 +311,9 @@ class Daemon:
         lag = self._source.lag()
         self.status = worker_status(states, self._trainer.status, lag)
         self._recorder.set_gauges(self.status, lag)
+        replaying = [state for state in states if state.phase is Phase.REPLAYING]
+        names = {name for state in replaying for name in state.pipeline.windows.assets}
+        self._unscored.note(self.status.assets, names, self._monotonic())
         if self.status.model:
             created = self._registry.created_ms(self.status.model)
             self._metrics.set("monitor_model_created_timestamp_seconds", created / 1000)

@@ -15,12 +15,14 @@ from structlog.stdlib import BoundLogger
 from monitor.core.decode.format import place
 from monitor.core.pipeline import Mark
 from monitor.core.records import Alert, Count, Message, Outputs, Partition, Renamed
+from monitor.core.windows.windows import NOT_SCORED
 from monitor.observe.metrics import Metrics
 from monitor.training.trainer import Status
 from monitor.worker.alert_charts import AlertChart
 from monitor.worker.partitions import PartitionState
 
-STATES = ("learning", "warming", "normal", "pending", "firing")
+STATES = ("learning", "warming", "normal", "unscored", "pending", "firing")
+NOT_SCORED_MS = 180_000  # of the asset's own time: a channel that pauses for a minute is no news
 COUNTERS: dict[Count, tuple[str, dict[str, str]]] = {  # the stages' counts -> metric and labels
     Count.MESSAGES_EMPTY: ("monitor_messages_empty_total", {}),
     Count.VALUES_SKIPPED_TEXT: ("monitor_values_skipped_total", {"reason": "text"}),
@@ -70,8 +72,10 @@ class Asset(NamedTuple):
     """An asset as of its last window. A tuple, since 10 000 are made for each status."""
 
     name: str
-    state: str  # one of STATES; warming = its window or its threshold is not full yet
+    state: str  # one of STATES; warming = its window or its threshold is not full yet; unscored = see reason
     ratio: float | None  # score / threshold; None = not scored yet
+    reason: str = ""  # why it is not scored although it sends; empty = it is scored, or may be soon
+    cause: str = ""  # the reason's kind, one of NOT_SCORED
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,13 @@ def _assets(state: PartitionState) -> list[Asset]:
     learning = pipeline.detector is None
     calm = ["learning" if learning else "warming" if each else "normal" for each in warming.tolist()]
     rows = enumerate(zip(pipeline.windows.assets, calm, ratios, strict=True))
-    return [Asset(name, alert_states.get(row, without_alert), ratio) for row, (name, without_alert, ratio) in rows]
+    assets = [Asset(name, alert_states.get(row, without_alert), ratio) for row, (name, without_alert, ratio) in rows]
+
+    # An alert stays shown as such: it says more than that its asset is not scored now.
+    for row, why in ({} if learning else pipeline.windows.not_scored(NOT_SCORED_MS)).items():
+        shown = alert_states.get(row, "unscored")
+        assets[row] = assets[row]._replace(state=shown, reason=why.text, cause=why.cause)
+    return assets
 
 
 class MetricsRecorder:
@@ -194,6 +204,9 @@ class MetricsRecorder:
         tally = Tally(asset.state for asset in now.assets)
         for state in STATES:
             self._metrics.set("monitor_assets", tally[state], state=state)
+        causes = Tally(asset.cause for asset in now.assets)
+        for cause in NOT_SCORED:
+            self._metrics.set("monitor_assets_unscored", causes[cause], reason=cause)
 
         self._metrics.clear("monitor_lag_messages")
         for part, messages in lag.items():

@@ -39,6 +39,7 @@ class NaiveAsset:
     seen: int = 0  # the partition's time when the last reading arrived
     open: dict[int, dict[str, tuple[int, float]]] = field(default_factory=dict)  # step -> channel -> (time, value)
     last: int | None = None  # step written last
+    skipped_since: int | None = None  # first window since which too little was observed
     rows: list[dict[str, tuple[float, bool]]] = field(default_factory=list)  # since restart
     carried: dict[str, tuple[int, float]] = field(default_factory=dict)  # channel -> (step, value)
     latest: dict[str, tuple[int, float]] = field(default_factory=dict)  # channel -> (time, value), late ones included
@@ -158,6 +159,11 @@ class NaiveWindows:
             self.level -= 1
         return row
 
+    def not_scored(self, least: int) -> set[int]:
+        """The rows of assets whose windows are skipped for at least `least` steps."""
+        assets = [asset for asset in self.assets.values() if asset.skipped_since is not None]
+        return {asset.row for asset in assets if asset.last is not None and asset.last - asset.skipped_since >= least}
+
     def names(self) -> list[str]:
         """The assets by row."""
         return sorted(self.assets, key=lambda name: self.assets[name].row)
@@ -239,7 +245,9 @@ class NaiveWindows:
         seen = sum(observed for row in rows for _, observed in row.values())
         if seen / (len(self.channels) * self.length) < self.min_observed:
             self.counts["windows_skipped_unobserved"] += 1
+            asset.skipped_since = step if asset.skipped_since is None else asset.skipped_since
             return
+        asset.skipped_since = None
         self.windows.append(NaiveWindow(offset, asset.row, step * self.step_ms, rows))
 
     def arrays(self, window: NaiveWindow) -> tuple[np.ndarray, np.ndarray]:

@@ -204,6 +204,8 @@ def test_learning_windows_match_the_twin(options: dict[str, Any], readings: list
         twin.push(reading)
     windows, batches = run(Windows(WindowOptions(**options)), readings, cuts)
     assert windows.counts == twin.counts
+    for steps in (0, 2):
+        assert windows.not_scored(steps * STEP).keys() == twin.not_scored(steps)
     assert (windows.assets, list(windows.channels)) == (twin.names(), twin.channels)
     assert rows_of(batches, len(twin.channels)) == twin_rows(twin)
 
@@ -221,6 +223,8 @@ def test_frozen_windows_match_the_twin(
         twin.push(reading)
     windows, batches = run(Windows(WindowOptions(**options)), readings, cuts, [(0, names, True)])
     assert windows.counts == twin.counts
+    for steps in (0, 2):
+        assert windows.not_scored(steps * STEP).keys() == twin.not_scored(steps)
     assert windows.assets == list(twin.assets)
     assert rows_of(batches, len(names)) == twin_rows(twin)
     full = [max(0, options["length"] - len(asset.rows)) for asset in twin.assets.values()]
@@ -255,6 +259,8 @@ def test_changes_of_channels_match_the_twin(
     since = [part for begin, part in zip(places, batches, strict=True) if begin >= last]
     before = [part for begin, part in zip(places, batches, strict=True) if begin < last]
     assert windows.counts == twin.counts
+    for steps in (0, 2):
+        assert windows.not_scored(steps * STEP).keys() == twin.not_scored(steps)
     assert rows_of(since, len(twin.channels)) == twin_rows(twin)
     widest = max((part.values.shape[1] for part in before), default=0)
     assert [row[:3] for row in rows_of(before, widest)] == sorted(expected)
@@ -322,6 +328,8 @@ def test_floods_of_assets_match_the_twin(
     kept_rows = {row for row in kept if row < options["max_assets"]}
     windows, batches = run(Windows(WindowOptions(**options)), readings, cuts, switches, kept_rows)
     assert windows.counts == twin.counts
+    for steps in (0, 2):
+        assert windows.not_scored(steps * STEP).keys() == twin.not_scored(steps)
     assert windows.assets == twin.names()
     assert rows_of(batches, len(twin.channels)) == twin_rows(twin)
 

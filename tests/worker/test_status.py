@@ -19,6 +19,7 @@ from monitor.store.files import open_blobs
 from monitor.training.trainer import Status
 from monitor.worker.partitions import PartitionState
 from monitor.worker.status import COUNTERS, STATES, Asset, MetricsRecorder, WorkerStatus, worker_status
+from monitor.worker.unscored import LINES, UnscoredAssets
 from tests.core.machines import STEP, L, model, rows
 from tests.rig import ORIGIN, READINGS, readings, settings
 
@@ -230,3 +231,54 @@ def test_alerts_that_came_to_nothing_are_counted(state: PartitionState) -> None:
     assert suppressed['{reason="short"}'] >= 1
     assert suppressed['{reason="gap"}'] == 0
     assert metrics.total("monitor_alerts_total") == 0
+
+
+def test_an_asset_without_most_of_its_channels_says_why(state: PartitionState) -> None:
+    """With a model, an asset of which channels never came is unscored after three minutes, with the reason."""
+    state.pipeline.use(Detector(model()))
+    batch = rows(400)
+    batch[0, :, 1:] = np.nan
+    state.remember(state.process(readings(batch[:, :120]), ORIGIN + 10**9, lambda _: None))
+    assert states(state)["a"] == "warming"
+    state.remember(state.process(readings(batch[:, 120:], 120), ORIGIN + 10**9, lambda _: None))
+
+    (first, second) = worker_status([state], Status(), {}).assets
+    assert (first.state, first.cause, second.state, second.reason) == ("unscored", "missing", "normal", "")
+    assert first.reason.startswith("2 of 3 channels have never come")
+    metrics = Metrics()
+    MetricsRecorder(metrics, LOG).set_gauges(worker_status([state], Status(), {}), {})
+    assert gauges(metrics, "monitor_assets_unscored")['{reason="missing"}'] == 1
+
+    restored = state.pipeline.save_state()
+    state.pipeline.load_state(restored)
+    assert worker_status([state], Status(), {}).assets[0] == first
+
+
+def test_an_asset_that_is_not_scored_is_told_once() -> None:
+    """The log names an asset when its trouble begins and ends, not in a replay, and few a minute."""
+    troubled = [
+        Asset(f"m{n}", "unscored", None, "2 of 3 channels have never come", "missing") for n in range(LINES + 2)
+    ]
+    sound = [Asset(each.name, "normal", 0.5) for each in troubled]
+    told = UnscoredAssets(LOG)
+    with capture_logs() as lines:
+        told.note(troubled[:1], {"m0"}, 0.0)
+        assert lines == []
+        told.note(troubled[:1], (), 1.0)
+        told.note(troubled[:1], (), 2.0)
+        told.note((), (), 3.0)
+        told.note(troubled[:1], (), 4.0)
+        told.note(sound[:1], {"m0"}, 5.0)
+        told.note(sound[:1], (), 6.0)
+        assert [(line["event"], line["asset"]) for line in lines] == [
+            ("asset not scored", "m0"),
+            ("asset scored again", "m0"),
+        ]
+        assert "never come" in lines[0]["reason"]
+
+        lines.clear()
+        told.note(troubled, (), 61.0)
+        told.note(troubled, (), 122.0)
+        told.note(troubled, (), 183.0)
+    assert [line["event"] for line in lines] == ["asset not scored"] * LINES + ["more assets not scored"]
+    assert (lines[-1]["more"], lines[-1]["again"], lines[-1]["assets"]) == (2, 0, LINES + 2)

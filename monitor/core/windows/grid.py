@@ -104,6 +104,11 @@ class Grid:
         seen: Times = self._columns["seen"][: self._columns.rows]
         return seen
 
+    def known(self, rows: Index) -> npt.NDArray[np.bool_]:
+        """Return whether each channel (R, C) of `rows` has ever come, except in steps that are still open."""
+        known: npt.NDArray[np.bool_] = self._columns["known_time"][rows] != NEVER
+        return known
+
     def reserve(self, assets: int) -> None:
         """Make room for rows below `assets`."""
         self._columns.reserve(assets)

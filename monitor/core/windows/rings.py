@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
-from monitor.core.arrays import NEVER, Index, extend, first_of_run, last_of_run
+from monitor.core.arrays import NEVER, Doubles, Index, extend, first_of_run, last_of_run, run_max
 from monitor.core.records import Bools, Count, Floats, State, Times, WindowBatch, join_windows
 from monitor.core.state import Column, Columns
 from monitor.core.windows.grid import Closed
@@ -28,6 +28,9 @@ RINGS = {
     "observed": Column("?", ("A", "C", "H")),
     "newest_step": Column("i8", fill=NEVER),  # step written last; NEVER = none
     "filled": Column("i8"),  # steps since restart
+    "skipped_since": Column(
+        "i8", fill=NEVER
+    ),  # end of the first window since which too little was observed; NEVER = enough
     "carried": Column("f4", ("A", "C"), fill=np.nan),  # value observed last
     "carried_step": Column("i8", ("A", "C"), fill=NEVER),  # and its step; NEVER = none since restart
 }
@@ -187,12 +190,46 @@ class Rings:
 
         # Measured against the channels that were known when the window closed.
         enough = np.count_nonzero(observed, axis=(1, 2)) / (channels[order] * self._length) >= self._min_observed
+        self._note_skipped(row, step, enough)
         if not enough.all():
             row, step, begin, order = row[enough], step[enough], begin[enough], order[enough]
             observed = observed[enough]
 
         values = sliding_window_view(self._columns["values"], self._length, axis=2)[row, :, begin]
         return WindowBatch(row.astype(np.int32), step * self._step_ms, values, observed, position[order])
+
+    def _note_skipped(self, row: Times, step: Times, enough: Bools) -> None:
+        """Note since when each asset's windows are skipped; `step` (n,) ascends for each asset."""
+        since = self._columns["skipped_since"]
+        if enough.all():  # nearly always
+            since[row] = NEVER
+            return
+
+        # After an asset's last scored window, if it has one here, the first skipped one counts.
+        order = np.lexsort((step, row))
+        row, step, enough = row[order], step[order], enough[order]
+        run = np.cumsum(first_of_run(row))
+        scored = run_max(run, np.where(enough, np.arange(len(row)), -1))
+        last = last_of_run(row)
+        scored = scored[last][run - 1]  # (n,) place of the asset's last scored window, -1 = none
+        since[row[enough]] = NEVER
+        after = np.flatnonzero(np.arange(len(row)) > scored)
+        first = after[first_of_run(row[after])]
+        first = first[since[row[first]] == NEVER]
+        since[row[first]] = step[first]
+
+    def skipped(self, least_ms: int) -> Index:
+        """Return the rows whose windows are skipped for at least so long, as too little of them is observed."""
+        since, newest = self._columns["skipped_since"], self._columns["newest_step"]
+        rows: Index = np.flatnonzero((since != NEVER) & ((newest - since) * self._step_ms >= least_ms))
+        return rows
+
+    def measured(self, rows: Index) -> Doubles:
+        """Return the share (R, C) of the newest L - 1 steps that each channel of `rows` was observed in."""
+        kept = max(1, self._length - 1)
+        begin = np.maximum(self._cursor[rows] - kept, 0)
+        share: Doubles = sliding_window_view(self._columns["observed"], kept, axis=2)[rows, :, begin].mean(2)
+        return share
 
     def save(self) -> State:
         """Return the columns as arrays; of the rings only the L - 1 columns that later windows can contain."""

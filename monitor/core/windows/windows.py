@@ -16,6 +16,7 @@ No clock is read, and no reading is buffered beyond `lateness` and `idle`.
 """
 
 from collections.abc import Collection
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,7 @@ COUNTS = (
     Count.GAPS,
     Count.ASSETS_FORGOTTEN,
 )
+NOT_SCORED = ("missing", "silent", "sparse")  # channels never came, stopped, or come too seldom
 _STAGE = "windows"
 _STATE = {
     **GRID,
@@ -52,6 +54,13 @@ _STATE = {
     "counts": Column("i8", (len(COUNTS),)),
     "clock": Column("i8", (1,)),
 }
+
+
+class NotScored(NamedTuple):
+    """Why an asset that sends is not scored."""
+
+    cause: str  # one of NOT_SCORED
+    text: str
 
 
 class Windows:
@@ -117,6 +126,32 @@ class Windows:
         """Return how many steps (A,) each asset needs until its first full window since its last restart."""
         left: Times = np.maximum(self._options.length - self._rings.filled, 0)
         return left
+
+    def not_scored(self, least_ms: int) -> dict[int, NotScored]:
+        """Return the rows whose windows are skipped for at least so long, by the asset's own time, and why."""
+        rows = self._rings.skipped(least_ms)
+        if not self.channels:
+            return dict.fromkeys(rows.tolist(), NotScored("missing", "no channel is known"))
+        measured = self._rings.measured(rows)
+        never = (measured == 0) & ~self._grid.known(rows)
+        counts = zip(never.sum(1), (measured == 0).sum(1), never.argmax(1), measured.argmin(1), strict=True)
+        return {
+            row: self._why_not(share, *map(int, numbers))
+            for row, share, numbers in zip(rows.tolist(), measured.mean(1).tolist(), counts, strict=True)
+        }
+
+    def _why_not(self, share: float, never: int, absent: int, example_never: int, example: int) -> NotScored:
+        """Return the reason: channels that never came, or channels that stopped, or too few readings of all."""
+        total = len(self.channels)
+        needed = f"{share:.0%} of the window is measured, {self._options.min_observed:.0%} is needed"
+        if never:
+            verb = "has" if never == 1 else "have"
+            text = f"{never} of {total} channels {verb} never come, such as {self.channels[example_never]}"
+            return NotScored("missing", f"{text}: {needed}")
+        if absent:
+            text = f"{absent} of {total} channels did not come lately, such as {self.channels[example]}"
+            return NotScored("silent", f"{text}: {needed}")
+        return NotScored("sparse", f"all {total} channels come, but seldom: {needed}")
 
     def room(self, readings: ReadingBatch, kept: Collection[int]) -> int:
         """Return how many of these readings can be pushed before an asset must be evicted; 0 = at the first reading.
