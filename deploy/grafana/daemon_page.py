@@ -104,6 +104,12 @@ def _monitoring() -> list[Panel]:
             )
         ),
         _curves(
+            "Assets not scored",
+            "Assets that send but are not scored, by reason.",
+            "none",
+            of_reason=f"sum by (reason) (monitor_assets_unscored{_ONE})",
+        ),
+        _curves(
             "Partitions", "By worker.", "none", of_instance=f"sum by (instance) (monitor_partitions_assigned{_ONE})"
         ),
     ]
@@ -122,6 +128,13 @@ def _input() -> list[Panel]:
             "Per second, by reason.",
             "ops",
             of_reason=_sum("monitor_readings_dropped_total", "reason"),
+        ),
+        _curves(
+            "Readings left out or repeated",
+            "Per second: left out by [select], and unchanged ones that a collector sent again.",
+            "ops",
+            of_by=_sum("monitor_readings_filtered_total", "by"),
+            repeated=_sum("monitor_readings_repeated_total"),
         ),
         _curves(
             "Windows skipped",

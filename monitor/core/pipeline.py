@@ -107,7 +107,7 @@ class Pipeline:
             readings = readings.part(count, len(readings))
 
         counts = {name: count - before[name] for name, count in self._counts().items()}
-        counts |= {name: decoded.left_out.get(name, 0) for name in FILTERED}
+        counts |= {name: decoded.left_out.get(name, 0) for name in (*FILTERED, Count.READINGS_AMBIGUOUS)}
         counts |= {Count(f"values_skipped_{reason}"): decoded.skipped[reason] for reason in Skip}
         refused = counts[Count.READINGS_REFUSED] + counts[Count.READINGS_FLOOD]
         return replace(

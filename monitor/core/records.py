@@ -42,6 +42,7 @@ class Count(StrEnum):
     READINGS_DUPLICATE = "readings_duplicate"  # of the same asset, channel and time
     READINGS_REPEATED = "readings_repeated"  # the channel's newest one once more, time and value alike
     READINGS_UNKNOWN_CHANNEL = "readings_unknown_channel"
+    READINGS_AMBIGUOUS = "readings_ambiguous"  # another measurement has the same field, by which channels are named
     READINGS_REFUSED = "readings_refused"  # of a new asset, without room
     READINGS_FLOOD = "readings_flood"  # of a new asset, with too many in a minute
     READINGS_FILTERED_MEASUREMENT = "readings_filtered_measurement"  # left out by [select], as are the next two

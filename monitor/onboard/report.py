@@ -30,6 +30,8 @@ def report(
     reason = recognised.reasons.get({"key": "asset_from", "tag": "asset_tag"}.get(form.asset_from, "asset"), "")
     yield f"asset     {where[form.asset_from]}: {reason}"
 
+    if form.channel_name == "field":
+        yield f"names     channels by their field alone: {recognised.reasons['channel_name']}"
     if wanted := form.select.measurements.include:
         why = recognised.reasons.get("select.measurements", "as given")
         yield f"select    measurements {', '.join(map(place, wanted))}; {why}"
@@ -68,7 +70,7 @@ def remarks(
             f"the last one counts. {_collision(recognised)}"
         )
     if figures.repeated > _SHARE:
-        yield f"{figures.repeated:.1%} of the readings came twice with the same value; this does no harm"
+        yield f"{figures.repeated:.1%} of the readings repeat time and value of an earlier one, which holds the value"
 
     texts = [place(name) for name in skipped if name not in figures.channels]
     if texts:

@@ -25,6 +25,7 @@ _FORMAT: tuple[str, ...] = (
     "values",
     "asset_from",
     "asset_tag",
+    "channel_name",
     "timestamp_unit",
 )
 _LIMITS = ("max_message_bytes", "max_channels")

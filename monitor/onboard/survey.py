@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from monitor.core.decode.decode import PARSERS, decode
-from monitor.core.decode.format import DecodeError, Format
-from monitor.core.records import Message, ReadingBatch, Rejected, Times
+from monitor.core.decode.format import Codes, DecodeError, Format, channel_names
+from monitor.core.records import Bools, Message, ReadingBatch, Rejected, Times
 
 MEASURED = 0.75  # of the channels have full cells; windows below a half are not scored by default
 LATE = 0.999  # quantile of the disorder that counts as usual; later readings are stragglers
@@ -91,8 +91,8 @@ def survey(runs: Sequence[Sequence[Message]], form: Format, now: int) -> Survey:
     first = _unique(table)
     periods, regular = _periods(table, first)
     step_ms = _step(periods)
-    disorder = _disorder(table)
-    repeated, colliding = _again(table)
+    again, colliding = _again(table)
+    disorder = _disorder(table)[~again]  # a repeated reading is not late
     channels, observed = _cells(table, first, step_ms, periods)
     messages = sum(map(len, runs))
 
@@ -108,7 +108,7 @@ def survey(runs: Sequence[Sequence[Message]], form: Format, now: int) -> Survey:
         late_ms=int(np.quantile(disorder, LATE, method="higher")),
         latest_ms=int(disorder.max()),
         skew_ms=_skew(table),
-        repeated=repeated,
+        repeated=float(again.mean()),
         colliding=colliding,
         observed=observed,
         rate=_rate(table, step_ms),
@@ -213,13 +213,18 @@ def _disorder(table: _Table) -> Times:
     return behind
 
 
-def _again(table: _Table) -> tuple[float, float]:
-    """Return the shares of readings that repeat, and that contradict, one of the same asset, channel and time."""
+def _again(table: _Table) -> tuple[Bools, float]:
+    """Return which readings (N,) repeat one of the same asset, channel, time and value, and the share of others.
+
+    The others have the same asset, channel and time as another reading, and contradict its value.
+    """
     series = _series(table)
     order = np.lexsort((table.time, series))
     same = (np.diff(series[order]) == 0) & (np.diff(table.time[order]) == 0)
     equal = same & (np.diff(table.value[order]) == 0)
-    return float(equal.sum()) / len(order), float((same & ~equal).sum()) / len(order)
+    again = np.zeros(len(order), np.bool_)
+    again[order[1:][equal]] = True
+    return again, float((same & ~equal).sum()) / len(order)
 
 
 def _skew(table: _Table) -> dict[str, int]:
@@ -284,7 +289,9 @@ def non_numeric(messages: Sequence[Message], form: Format) -> dict[str, float]:
     The decoder skips such values; a field that never holds a number is no channel. Fields without any are left out.
     """
     points = PARSERS[form.kind](messages, form, {row: _NO_VALUE for row, each in enumerate(messages) if not each.value})
-    code = np.array(points.channel, np.int64)
+    names = Codes()
+    by_code = np.array([names[name] for name in channel_names(points, form)], np.int64)
+    code = by_code[np.array(points.channel, np.int64)]
     bad = np.isnan(np.array(points.value, np.float64))
-    count, skipped = (np.bincount(part, minlength=len(points.codes)) for part in (code, code[bad]))
-    return {name: float(skipped[at] / count[at]) for name, at in points.codes.items() if skipped[at]}
+    count, skipped = (np.bincount(part, minlength=len(names)) for part in (code, code[bad]))
+    return {name: float(skipped[at] / count[at]) for name, at in names.items() if skipped[at]}

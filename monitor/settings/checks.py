@@ -215,6 +215,7 @@ def _format(settings: Sections) -> Iterator[Problem]:
             f"{error}; otherwise every message would become a dead letter",
             "format.kind",
             "format.asset_from",
+            "format.channel_name",
             "format.timestamp_unit",
         )
 

@@ -46,6 +46,12 @@ class FormatSection(Section):
         "Source of the asset's name: a field (JSON), a tag (Telegraf), or the message's key (any format).",
     )
     asset_tag: str = setting("host", "Tag with the asset's name (Telegraf).", pattern="^.+$", form="a tag's name")
+    channel_name: Literal["measurement.field", "field"] = setting(
+        "measurement.field",
+        "Name of a channel (Telegraf). field: without the measurement, where each machine has its own, as in OPC UA "
+        "groups; otherwise each machine would have channels that no other has. Where two measurements of a message "
+        "have the same field of an asset at one time, the first one counts.",
+    )
     timestamp_unit: Literal["ms", "s", "us", "ns", "iso"] = setting(
         "ms",
         "Unit of the times. Telegraf writes ns in line protocol and s in JSON. iso is a text in ISO 8601.",

@@ -38,6 +38,7 @@ COUNTERS: dict[Count, tuple[str, dict[str, str]]] = {  # the stages' counts -> m
     Count.READINGS_DUPLICATE: ("monitor_readings_dropped_total", {"reason": "duplicate"}),
     Count.READINGS_REPEATED: ("monitor_readings_repeated_total", {}),
     Count.READINGS_UNKNOWN_CHANNEL: ("monitor_readings_dropped_total", {"reason": "unknown_channel"}),
+    Count.READINGS_AMBIGUOUS: ("monitor_readings_dropped_total", {"reason": "ambiguous"}),
     Count.READINGS_REFUSED: ("monitor_readings_dropped_total", {"reason": "refused"}),
     Count.READINGS_FLOOD: ("monitor_readings_dropped_total", {"reason": "flood"}),
     Count.READINGS_FILTERED_MEASUREMENT: ("monitor_readings_filtered_total", {"by": "measurement"}),

@@ -450,7 +450,7 @@ def test_what_is_odd_is_remarked(figures: Survey) -> None:
     for part in (
         "20.0% of the readings contradict another",
         'json_timestamp_units = "1ms"',
-        "10.0% of the readings came twice",
+        "10.0% of the readings repeat time and value",
         "left out: state",
         "1 asset differ from the others by a step or more: a by +90 s",
         "no steady period",

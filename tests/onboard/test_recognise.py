@@ -292,3 +292,40 @@ def test_label_that_all_points_have_needs_no_filter() -> None:
     """Computers under their host, and machines whose tag every point has, are read whole."""
     for values in (mixed("influx_line", "disk", "host"), mixed("influx_line", others=())):
         assert found(values)["select"]["measurements"]["include"] == ()
+
+
+def own(kind: str, second: str = "Pump2", *, twice: bool = False) -> list[bytes]:
+    """Ten seconds of two pumps under measurements of their own, and of their collector."""
+    rows: list[tuple[str, dict[str, str], int]] = []
+    for t in range(10):
+        rows += [("Pump1", {"asset": "P1"}, t), (second, {"asset": "P2"}, t), ("mem", {"host": "edge01"}, t)]
+        rows += [("Motor1", {"asset": "P1"}, t)] if twice else []
+    if kind == "telegraf_json":
+        return bodies(
+            [
+                {"name": name, "tags": tags, "fields": {"flow": t + 0.5, "mode": "on"}, "timestamp": SECONDS - 10 + t}
+                for name, tags, t in rows
+            ]
+        )
+    heads = [",".join([name, *(f"{each}={value}" for each, value in tags.items())]) for name, tags, _ in rows]
+    return [
+        f'{head} flow={t}.5,mode="on" {NANOS - 10**10 + t * 10**9}'.encode()
+        for head, (_, _, t) in zip(heads, rows, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("kind", ["influx_line", "telegraf_json"])
+def test_measurement_that_is_the_machine_is_no_part_of_the_channel(kind: str) -> None:
+    """Where each asset has its own measurement, channels are named by their field, and the reason names examples."""
+    values = topic(own(kind))
+    recognised = recognise(values, NOW)
+    assert recognised.format.channel_name == "field"
+    assert "'Pump1' of 'P1'" in recognised.reasons["channel_name"]
+    readings, rejected = decode(values[0], recognised.format, NOW)
+    assert (readings.assets, readings.channels, rejected) == (("P1", "P2"), ("flow",), [])
+
+
+def test_measurement_that_machines_share_stays_in_the_name() -> None:
+    """One measurement of two machines, or one field of two measurements of a machine, keeps the names apart."""
+    assert recognise(topic(own("influx_line", "Pump1")), NOW).format.channel_name == "measurement.field"
+    assert recognise(topic(own("influx_line", twice=True)), NOW).format.channel_name == "measurement.field"

@@ -121,7 +121,9 @@ def test_runs_are_judged_by_themselves() -> None:
 def test_repetition_and_contradiction_are_told_apart() -> None:
     """A reading sent twice is a repetition; another value for the same second is a collision."""
     rows = grid(("a",), ("x",), 100)
-    assert of([*rows, *rows[:10]]).repeated == pytest.approx(10 / 110)
+    figures = of([*rows, *rows[:10]])
+    assert figures.repeated == pytest.approx(10 / 110)
+    assert (figures.disorder, figures.latest_ms) == (0, 0)
     other = [(a, c, at, v + 1) for a, c, at, v in rows[:20]]
     figures = of(sorted([*rows, *other], key=lambda row: row[2]))
     assert figures.colliding == pytest.approx(20 / 120)

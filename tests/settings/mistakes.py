@@ -38,6 +38,7 @@ _TABLE: list[tuple[dict[str, Any], list[str]]] = [
     ({"source.batch_messages": 2.5}, ["source.batch_messages = 2.5", "whole number"]),
     ({"source.poll_s": True}, ["source.poll_s = true", "a number"]),
     ({"format.timestamp_unit": "min"}, ['format.timestamp_unit = "min"']),
+    ({"format.channel_name": "field"}, ["format.channel_name", "json_wide"]),
     ({"format.asset": ""}, ['format.asset = ""', "a field's name"]),
     ({"select.channels": [""]}, ["select.channels", "a list of globs"]),
     ({"windows.step_s": 0}, ["windows.step_s = 0", "0.001 to 86400 s"]),

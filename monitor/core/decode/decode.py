@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from monitor.core.decode.format import Codes, DecodeError, Format, ParsedMessages, Parser, Skip, shown
+from monitor.core.decode.format import Codes, DecodeError, Format, ParsedMessages, Parser, Skip, channel_names, shown
 from monitor.core.decode.from_csv import parse_csv
 from monitor.core.decode.from_json import parse_long, parse_telegraf, parse_wide
 from monitor.core.decode.from_line import parse_line
@@ -64,7 +64,7 @@ class Decoded(NamedTuple):
     rejected: list[Rejected]
     empty: int  # messages that are neither rejected nor have a reading, also none that was left out
     skipped: Counter[Skip]  # values, by reason
-    left_out: dict[str, int]  # readings that `format.select` leaves out, by filter
+    left_out: dict[str, int]  # readings that `format.select` leaves out, by filter, and ambiguous ones
     renamed: list[Renamed]  # names that were changed for the first time, and those that were refused
 
 
@@ -72,7 +72,8 @@ def decode_all(messages: Sequence[Message], format: Format, now: int, names: Nam
     """Decode `messages`; `now` is ms UTC. `names` is the partition's memory of changed names, and is updated."""
     errors = _screen(messages, format)
     points = PARSERS[format.kind](messages, format, errors)
-    columns, unwanted = _selected(_columns(points, messages, format), format.select)
+    columns, ambiguous = _named_by_field(_columns(points, messages, format), format)
+    columns, unwanted = _selected(columns, format.select)
     _judge(columns, messages, format, now, errors)
     readings, renamed, answered = _readings(columns, messages, errors, names)
 
@@ -81,6 +82,7 @@ def decode_all(messages: Sequence[Message], format: Format, now: int, names: Nam
         name: int(np.count_nonzero(~np.isin(rows, list(errors)))) for name, rows in unwanted.items()
     }
     left_out[Count.READINGS_FILTERED_MEASUREMENT] = sum(points.left_out[row] for row in points.left_out.keys() - errors)
+    left_out[Count.READINGS_AMBIGUOUS] = int(np.count_nonzero(~np.isin(ambiguous, list(errors))))
     for rows in (np.array(list(points.left_out), np.int64), *unwanted.values()):
         answered[rows] = True
     answered[list(errors)] = True
@@ -168,6 +170,36 @@ def _columns(points: ParsedMessages, messages: Sequence[Message], form: Format) 
         points.skipped[points.none] += points.value.count(None)
         point, channel, value = point[measured], channel[measured], value[measured]
     return _Columns(points, list(codes), asset, row, time, point, channel, value)
+
+
+def _named_by_field(columns: _Columns, form: Format) -> tuple[_Columns, Times]:
+    """Name the channels by their field alone, if the format says so.
+
+    Where two measurements of a message have the same field of one asset at one time, only the first one's readings
+    stay. Return also the message (index) of each reading that was left out.
+    """
+    points = columns.points
+    if form.channel_name != "field":
+        return columns, np.empty(0, np.int64)
+    codes = Codes()
+    renamed = np.array([codes[name] for name in channel_names(points, form)], np.int32)
+    channel = renamed[columns.channel]
+
+    # Readings of one channel at one time lie together, in the order of the message.
+    point = columns.point
+    keys = (channel, columns.time[point], columns.asset[point], columns.row[point])
+    order = np.lexsort(keys)
+    first = np.ones(len(order), np.bool_)
+    first[1:] = np.any([np.diff(key[order]) != 0 for key in keys], axis=0)
+    begin = np.maximum.accumulate(np.where(first, np.arange(len(order)), 0))
+    measured = columns.channel[order]  # codes that still tell the measurements apart
+    keep = np.ones(len(order), np.bool_)
+    keep[order[measured != measured[begin]]] = False
+
+    ambiguous = columns.row[point[~keep]]
+    named = replace(points, codes=codes)
+    readings = {"point": point[keep], "channel": channel[keep], "value": columns.value[keep]}
+    return replace(columns, points=named, **readings), ambiguous
 
 
 def _selected(columns: _Columns, select: Select) -> tuple[_Columns, dict[Count, Times]]:

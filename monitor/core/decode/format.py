@@ -24,6 +24,7 @@ ASSET_FROM = {  # where each kind may name the asset
 KINDS = tuple(ASSET_FROM)
 _UNNAMEABLE = re.compile(r'["\\\x00-\x1f]')  # msgspec accepts none of these in a field's name
 UNITS = ("ms", "s", "us", "ns", "iso")
+CHANNEL_NAMES = ("measurement.field", "field")
 MEASURED = ("influx_line", "telegraf_json")  # kinds whose channels belong to measurements
 NUMBERS = ("numbers", "texts")
 _OWN = ("json_long", "json_wide")  # kinds whose layout is the field map below; Telegraf's two have their own
@@ -52,6 +53,7 @@ class Format:
     max_future_ms: int = 300_000  # beyond the message's own timestamp; five minutes covers badly set plant clocks
     oldest_ms: int = 946_684_800_000  # 2000-01-01 UTC; a clock that lost its battery starts in 1970 or 1980
     select: Select = EVERYTHING
+    channel_name: str = "measurement.field"  # one of CHANNEL_NAMES; "field" where the measurement is the machine
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -66,6 +68,13 @@ class Format:
         if self.select.measurements and self.kind not in MEASURED:
             raise ValueError(
                 f"messages of {self.kind} have no measurement to select by; only {' and '.join(MEASURED)} have one"
+            )
+        if self.channel_name not in CHANNEL_NAMES:
+            raise ValueError(f"channel_name must be one of {', '.join(CHANNEL_NAMES)}, got {self.channel_name!r}")
+        if self.channel_name == "field" and self.kind not in MEASURED:
+            raise ValueError(
+                f"channel_name field leaves out the measurement, which messages of {self.kind} do not have; only "
+                f"{' and '.join(MEASURED)} have one"
             )
         if self.kind == "influx_line" and self.timestamp_unit == "iso":
             raise ValueError("timestamp_unit iso is not possible for influx_line, whose timestamps are integers")
@@ -117,23 +126,28 @@ class Codes(dict[str, int]):
 class FieldCodes(dict[str, int]):
     """Codes of one measurement's fields: `measurement.field`, or `measurement` if the field is called `value`."""
 
-    def __init__(self, measurement: str, codes: Codes) -> None:
-        self._measurement, self._codes = measurement, codes
+    def __init__(self, measurement: str, codes: Codes, fields: list[str]) -> None:
+        self._measurement = measurement
+        self._codes = codes
+        self._fields = fields
 
     def __missing__(self, name: str) -> int:
         channel = self._measurement if name == "value" else f"{self._measurement}.{name}"
+        known = len(self._codes)
         self[name] = code = self._codes[channel]
+        if code == known:
+            self._fields.append(name)
         return code
 
 
 class Measurements(dict[str, FieldCodes]):
     """The FieldCodes of each measurement so far."""
 
-    def __init__(self, codes: Codes) -> None:
-        self._codes = codes
+    def __init__(self, points: "ParsedMessages") -> None:
+        self._points = points
 
     def __missing__(self, measurement: str) -> FieldCodes:
-        self[measurement] = fields = FieldCodes(measurement, self._codes)
+        self[measurement] = fields = FieldCodes(measurement, self._points.codes, self._points.fields)
         return fields
 
 
@@ -153,9 +167,15 @@ class ParsedMessages:
     channel: list[int] = field(default_factory=list)  # codes of `codes`
     value: list[float | None] = field(default_factory=list)  # None = `none`, NaN = counted in `skipped`
     codes: Codes = field(default_factory=Codes)
+    fields: list[str] = field(default_factory=list)  # of kinds with measurements: the field's own name, by code
     left_out: dict[int, int] = field(default_factory=dict)  # readings of unwanted measurements, by index of the message
     none: Skip = Skip.NULL  # what None in `value` stands for
     skipped: Counter[Skip] = field(default_factory=Counter)  # values, also of messages that are rejected later
+
+
+def channel_names(points: ParsedMessages, form: Format) -> list[str]:
+    """Return the channel's name of each code; with `channel_name` field, several codes may have one name."""
+    return points.fields if form.channel_name == "field" else list(points.codes)
 
 
 # Parses the messages that have no error yet, and adds errors by index of the message.

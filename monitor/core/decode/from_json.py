@@ -110,7 +110,7 @@ def parse_telegraf(messages: Sequence[Message], form: Format, errors: dict[int, 
     points.asset = [_key(messages[row]) for row in points.row] if by_key else [item.tags.asset for item in metrics]
     points.time = [item.time for item in metrics]
     points.width = [len(item.fields) for item in metrics]
-    codes = Measurements(points.codes)
+    codes = Measurements(points)
     for item in metrics:
         points.channel += map(codes[item.name].__getitem__, item.fields)
     points.value = list(itertools.chain.from_iterable(item.fields.values() for item in metrics))

@@ -91,7 +91,7 @@ class _Reader:
         self._texts = form.numbers == "texts"  # they are read by the careful way
         self._tag = "" if form.asset_from == "key" else form.asset_tag
         self._select = form.select.measurements
-        self._measurements = Measurements(points.codes)
+        self._measurements = Measurements(points)
         self._heads: dict[str, tuple[str | None, str]] = {}  # asset, None if it is left out, and measurement
         self._layouts: dict[tuple[str, ...], dict[str, list[int]]] = {}  # field names -> measurement -> codes
 

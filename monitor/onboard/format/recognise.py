@@ -13,7 +13,7 @@ neighbours show which labels distinguish two readings of the same time.
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -152,6 +152,11 @@ def _telegraf(kind: str, points: Sequence[tuple[Message, Point]], now: int) -> t
         f"the first is {shown(stamps[0])}" if stamps else "no point has a time; the message's time counts"
     )
     form, why = _tagged(kind, asset, unit or "ns", why)
+    owners = [each.labels.get(asset.name, "") for each in labelled]
+    own = _own_measurements([point for _, point in points], owners, wanted)
+    if own:
+        form = replace(form, channel_name="field")
+        why["channel_name"] = f"each asset has its own measurement: {own}"
     if not wanted:
         return form, why
 
@@ -164,6 +169,29 @@ def _telegraf(kind: str, points: Sequence[tuple[Message, Point]], now: int) -> t
     )
     globs = Globs(tuple(re.sub("([*?[])", r"[\1]", name) for name in wanted))
     return replace(form, select=Select(measurements=globs)), why
+
+
+def _own_measurements(points: Sequence[Point], owners: Sequence[str], wanted: Collection[str]) -> str:
+    """Return examples if each asset has measurements of its own, whose fields name channels of a class; otherwise "".
+
+    `owners` has each point's asset, `wanted` the measurements that are read; empty = all. No asset may have one field
+    in two measurements, and some field must be common to two assets.
+    """
+    asset_of: dict[str, str] = {}
+    measured: dict[tuple[str, str], str] = {}  # asset and field -> measurement
+    for point, owner in zip(points, owners, strict=True):
+        numbers = [name for name, value in point.fields.items() if type(value) in {int, float}]
+        if not owner or not numbers or (wanted and point.measurement not in wanted):
+            continue
+        if asset_of.setdefault(point.measurement, owner) != owner:
+            return ""
+        if any(measured.setdefault((owner, name), point.measurement) != point.measurement for name in numbers):
+            return ""
+
+    assets = Counter(field for _, field in measured)
+    if len(set(asset_of.values())) < 2 or max(assets.values(), default=0) < 2:
+        return ""
+    return ", ".join(f"{shown(name)} of {shown(owner)}" for name, owner in sorted(asset_of.items())[:_NAMED])
 
 
 def _tagged(kind: str, asset: Choice, unit: str, why: Reasons) -> tuple[Format, Reasons]:

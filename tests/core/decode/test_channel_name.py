@@ -1,0 +1,77 @@
+"""Channels named without their measurement, where the measurement is the machine."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from monitor.core.decode.decode import Format, decode
+from monitor.core.decode.select import Globs, Select
+from monitor.core.records import Count
+from tests.core.decode.decoding import LINE, LONG, TELEGRAF, WIDE, message, named
+from tests.core.decode.malformed import NOW
+
+BY_FIELD = {
+    "line": replace(LINE, asset_tag="asset", channel_name="field"),
+    "json": replace(TELEGRAF, asset_tag="asset", channel_name="field"),
+}
+Part = tuple[str, str, int, dict[str, float | str]]  # measurement, asset, seconds ago, fields
+
+
+def body(kind: str, *parts: Part) -> bytes:
+    """A message of several points."""
+    if kind == "json":
+        metrics = [
+            {"name": name, "tags": {"asset": asset}, "fields": fields, "timestamp": NOW // 1000 - ago}
+            for name, asset, ago, fields in parts
+        ]
+        return json.dumps({"metrics": metrics}).encode()
+    lines = []
+    for name, asset, ago, fields in parts:
+        cells = ",".join(f"{key}={json.dumps(value)}" for key, value in fields.items())
+        lines.append(f"{name},asset={asset} {cells} {(NOW - 1000 * ago) * 1_000_000}")
+    return "\n".join(lines).encode()
+
+
+def read(form: Format, *values: bytes) -> tuple[list[tuple[str, str, float]], int]:
+    """Asset, channel and value of each reading, and how many were ambiguous."""
+    counts: dict[str, int] = {}
+    readings, rejected = decode([message(value, offset) for offset, value in enumerate(values)], form, NOW, counts)
+    assert rejected == []
+    return [(each[1], each[2], each[4]) for each in named(readings)], counts[Count.READINGS_AMBIGUOUS]
+
+
+@pytest.mark.parametrize("kind", ["line", "json"])
+def test_machines_with_measurements_of_their_own_share_channels(kind: str) -> None:
+    """The measurement is left out of the name, also in the globs of channels, and texts stay skipped."""
+    values = [
+        body(kind, ("Pump1", "P1", 0, {"flow": 1.5, "mode": "auto"}), ("Pump2", "P2", 0, {"flow": 2.5, "value": 3.5})),
+        body(kind, ("Pump1", "P1", 1, {"temp": 4.5})),
+    ]
+    expected = [("P1", "flow", 1.5), ("P2", "flow", 2.5), ("P2", "value", 3.5), ("P1", "temp", 4.5)]
+    assert read(BY_FIELD[kind], *values) == (expected, 0)
+    select = Select(channels=Globs(("flow",)))
+    assert read(replace(BY_FIELD[kind], select=select), *values) == (expected[:2], 0)
+
+
+@pytest.mark.parametrize("kind", ["line", "json"])
+def test_one_field_of_two_measurements_is_not_mixed(kind: str) -> None:
+    """Of one asset and time the first measurement's field counts, the other is counted; the rest of it is read."""
+    value = body(
+        kind,
+        ("motor", "P1", 0, {"temp": 1.5}),
+        ("bearing", "P1", 0, {"temp": 2.5, "wear": 3.5}),
+        ("bearing", "P2", 0, {"temp": 4.5}),
+        ("bearing", "P1", 1, {"temp": 5.5}),
+        ("motor", "P1", 0, {"temp": 6.5}),
+    )
+    expected = [("P1", "temp", 1.5), ("P1", "wear", 3.5), ("P2", "temp", 4.5), ("P1", "temp", 5.5), ("P1", "temp", 6.5)]
+    assert read(BY_FIELD[kind], value) == (expected, 1)
+    assert read(replace(BY_FIELD[kind], channel_name="measurement.field"), value)[1] == 0
+
+
+@pytest.mark.parametrize("form", [LONG, WIDE])
+def test_only_formats_with_measurements_can_leave_them_out(form: Format) -> None:
+    """A format without measurements refuses the setting, and names itself."""
+    with pytest.raises(ValueError, match=f"channel_name field .* {form.kind}"):
+        replace(form, channel_name="field")
