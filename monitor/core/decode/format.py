@@ -69,13 +69,7 @@ class Format:
             raise ValueError(
                 f"messages of {self.kind} have no measurement to select by; only {' and '.join(MEASURED)} have one"
             )
-        if self.channel_name not in CHANNEL_NAMES:
-            raise ValueError(f"channel_name must be one of {', '.join(CHANNEL_NAMES)}, got {self.channel_name!r}")
-        if self.channel_name == "field" and self.kind not in MEASURED:
-            raise ValueError(
-                f"channel_name field leaves out the measurement, which messages of {self.kind} do not have; only "
-                f"{' and '.join(MEASURED)} have one"
-            )
+        self._check_channel_name()
         if self.kind == "influx_line" and self.timestamp_unit == "iso":
             raise ValueError("timestamp_unit iso is not possible for influx_line, whose timestamps are integers")
         if self.kind in _OWN and len(set(self.mapped())) < len(self.mapped()):
@@ -85,6 +79,15 @@ class Format:
         if any(map(_UNNAMEABLE.search, names)):
             raise ValueError(
                 f"names with a quote, a backslash or a control character are not read: {shown(names, 200)}"
+            )
+
+    def _check_channel_name(self) -> None:
+        if self.channel_name not in CHANNEL_NAMES:
+            raise ValueError(f"channel_name must be one of {', '.join(CHANNEL_NAMES)}, got {self.channel_name!r}")
+        if self.channel_name == "field" and self.kind not in MEASURED:
+            raise ValueError(
+                f"channel_name field leaves out the measurement, which messages of {self.kind} do not have; only "
+                f"{' and '.join(MEASURED)} have one"
             )
 
     def mapped(self) -> list[str]:
