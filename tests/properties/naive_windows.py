@@ -161,8 +161,11 @@ class NaiveWindows:
 
     def not_scored(self, least: int) -> set[int]:
         """The rows of assets whose windows are skipped for at least `least` steps."""
-        assets = [asset for asset in self.assets.values() if asset.skipped_since is not None]
-        return {asset.row for asset in assets if asset.last is not None and asset.last - asset.skipped_since >= least}
+        return {
+            asset.row
+            for asset in self.assets.values()
+            if asset.last is not None and asset.skipped_since is not None and asset.last - asset.skipped_since >= least
+        }
 
     def names(self) -> list[str]:
         """The assets by row."""

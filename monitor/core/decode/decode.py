@@ -198,8 +198,8 @@ def _named_by_field(columns: _Columns, form: Format) -> tuple[_Columns, Times]:
 
     ambiguous = columns.row[point[~keep]]
     named = replace(points, codes=codes)
-    readings = {"point": point[keep], "channel": channel[keep], "value": columns.value[keep]}
-    return replace(columns, points=named, **readings), ambiguous
+    value = columns.value[keep]
+    return replace(columns, points=named, point=point[keep], channel=channel[keep], value=value), ambiguous
 
 
 def _selected(columns: _Columns, select: Select) -> tuple[_Columns, dict[Count, Times]]:

@@ -208,7 +208,7 @@ class Rings:
         # After an asset's last scored window, if it has one here, the first skipped one counts.
         order = np.lexsort((step, row))
         row, step, enough = row[order], step[order], enough[order]
-        run = np.cumsum(first_of_run(row))
+        run = np.cumsum(first_of_run(row), dtype=np.int64)
         scored = run_max(run, np.where(enough, np.arange(len(row)), -1))
         last = last_of_run(row)
         scored = scored[last][run - 1]  # (n,) place of the asset's last scored window, -1 = none
