@@ -147,7 +147,7 @@ def test_a_topic_is_trained_on_from_its_beginning(tmp_path: Path) -> None:
         for group in ("monitor", "monitor-train"):
             client = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": group})
             try:
-                asked = [TopicPartition("readings", number) for number in range(3)]
-                assert [part.offset for part in client.committed(asked, 10)] == [-1001] * 3
+                partitions = [TopicPartition("readings", number) for number in range(3)]
+                assert [part.offset for part in client.committed(partitions, 10)] == [-1001] * 3
             finally:
                 client.close()

@@ -182,10 +182,10 @@ class _Close(doctest.OutputChecker):
 
 def _follow(examples: list[doctest.Example], checker: doctest.OutputChecker) -> str:
     """Run a doctest and return its failures."""
-    told: list[str] = []
+    output: list[str] = []
     session = doctest.DocTest(examples, {}, "walkthrough.md", str(ROOT / "docs/walkthrough.md"), 0, None)
-    doctest.DocTestRunner(checker, verbose=False).run(session, out=told.append)
-    return "".join(told)
+    doctest.DocTestRunner(checker, verbose=False).run(session, out=output.append)
+    return "".join(output)
 
 
 def test_the_walkthrough_is_true_up_to_the_windows() -> None:

@@ -39,7 +39,7 @@ def given_in(way: str, folder: Path) -> tuple[str, dict[str, str]]:
     return "\n".join(lines) + "\n", env
 
 
-def told(text: str) -> list[str]:
+def leaked(text: str) -> list[str]:
     """Return the secrets that occur in a text."""
     return [secret for secret in SECRETS.values() if secret in text]
 
@@ -74,7 +74,7 @@ def daemon(config: Path, env: Mapping[str, str], log: Path) -> Iterator["subproc
         process.wait(60)
 
 
-def asked(port: int, path: str) -> str:
+def answer_of(port: int, path: str) -> str:
     """Return the health server's answer, or an empty text while the server does not listen."""
     try:
         with urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
@@ -89,7 +89,7 @@ def asked(port: int, path: str) -> str:
 def shown_by(process: "subprocess.Popen[bytes]", port: int) -> str:
     """Return everything visible from outside a running worker: its arguments and its answers."""
     arguments = Path(f"/proc/{process.pid}/cmdline").read_text()
-    return arguments + "".join(asked(port, path) for path in ("/metrics", "/readyz", "/livez", "/nosuch?token"))
+    return arguments + "".join(answer_of(port, path) for path in ("/metrics", "/readyz", "/livez", "/nosuch?token"))
 
 
 @pytest.mark.parametrize("way", ["file", "environment", "file of its own"])
@@ -112,7 +112,7 @@ def test_a_check_tells_no_secret(way: str, tmp_path: Path) -> None:
         )
         assert result.returncode == (78 if wrong else 0), result.stderr
         assert len(result.stdout + result.stderr) > 50
-        assert told(result.stdout + result.stderr) == []
+        assert leaked(result.stdout + result.stderr) == []
 
 
 @pytest.mark.slow
@@ -136,12 +136,12 @@ def test_a_worker_without_its_broker_tells_no_secret(way: str, tmp_path: Path) -
         health__port=str(port),
     )
     with daemon(config, env, tmp_path / "log") as process:
-        until(lambda: "source: " in (text := asked(port, "/readyz")) and "refused" in text)
+        until(lambda: "source: " in (text := answer_of(port, "/readyz")) and "refused" in text)
         shown = shown_by(process, port)
     assert "monitor_" in shown
     log = (tmp_path / "log").read_text()
     assert "onnect" in log
-    assert told(shown + log) == []
+    assert leaked(shown + log) == []
 
 
 @pytest.mark.slow
@@ -165,7 +165,7 @@ def test_a_key_that_does_not_open_tells_no_secret(tmp_path: Path) -> None:
     )
     assert result.returncode != 0
     assert "ssl." in result.stderr
-    assert told(result.stdout + result.stderr) == []
+    assert leaked(result.stdout + result.stderr) == []
 
 
 @pytest.mark.slow
@@ -193,12 +193,12 @@ def test_a_database_that_repeats_the_token_does_not_make_us_tell_it(way: str, tm
         producer.produce("monitor.scores", json.dumps({**score, "warm": True, "model": "m", "channels": {}}))
         assert producer.flush(30) == 0
         with daemon(config, env, tmp_path / "log") as process:
-            until(lambda: "recorder: " in (text := asked(port, "/readyz")) and "401" in text)
+            until(lambda: "recorder: " in (text := answer_of(port, "/readyz")) and "401" in text)
             shown = shown_by(process, port)
     log = (tmp_path / "log").read_text()
     assert "no such token: Token <token>" in log
     assert "no such token: Token <token>" in shown
-    assert told(shown + log) == []
+    assert leaked(shown + log) == []
 
 
 def test_the_training_child_is_told_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,6 +222,6 @@ def test_the_training_child_is_told_no_secret(tmp_path: Path, monkeypatch: pytes
         seen = b"".join(path.read_bytes() for path in folder.iterdir()).decode(errors="replace")
         arguments = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
     assert '"recipe"' in seen
-    assert told(seen) == []
+    assert leaked(seen) == []
     assert [line for line in arguments if b"monitor.training.child" in line]
-    assert told(b"".join(arguments).decode(errors="replace")) == []
+    assert leaked(b"".join(arguments).decode(errors="replace")) == []

@@ -59,8 +59,8 @@ def test_a_replay_says_how_a_budget_was_held(tmp_path: Path, store: Path, allowe
     """The report lists the alarms and the budget, whether the replay is long enough for a forecast, and the margins."""
     done = with_model(npz(tmp_path), store, alerting__alarms_per_day=allowed)
     assert done.exit_code == 0, done.output
-    told = rf"alarm budget {allowed:g} a day and asset: ([\d.]+) came in ([\d.]+) asset-days; {ahead}; margins from"
-    (came, days, smallest) = map(float, re.findall(rf"{told} ([\d.]+)", done.stdout)[0])
+    sentence = rf"alarm budget {allowed:g} a day and asset: ([\d.]+) came in ([\d.]+) asset-days; {ahead}; margins from"
+    (came, days, smallest) = map(float, re.findall(rf"{sentence} ([\d.]+)", done.stdout)[0])
     assert days == pytest.approx(2 * STEPS * STEP / 86_400_000, rel=0.2)
     assert came * days == pytest.approx(int(figures(tmp_path / "backtest.html")["alerts"]), rel=0.2)
     assert MARGINS[0] - 0.01 < smallest < MARGINS[-1]
@@ -120,13 +120,13 @@ def test_a_range_of_time_is_a_range_of_alerts(tmp_path: Path, store: Path) -> No
 def test_the_store_is_left_alone(tmp_path: Path, store: Path) -> None:
     """Neither a model in use nor a newly trained one changes anything in the store."""
 
-    def held() -> dict[str, bytes]:
+    def files() -> dict[str, bytes]:
         return {str(path): path.read_bytes() for path in store.rglob("*") if path.is_file()}
 
-    before = held()
+    before = files()
     assert with_model(npz(tmp_path), store).exit_code == 0
     assert backtest(npz(tmp_path), store__url=str(store)).exit_code == 0
-    assert held() == before
+    assert files() == before
 
 
 def as_file(path: Path, store: Path, **given: object) -> Path:

@@ -26,9 +26,9 @@ def in_order(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def check(paths: list[Path], folder: Path, shape: dict[str, Any], least: int) -> None:
     done = monitor("backtest", *paths, "--out", folder / "r.html", "--alerts", folder / "a.jsonl", *sets(**shape))
     assert done.exit_code == 0, done.output
-    told, published = in_order(read(folder / "a.jsonl")), in_order(of_daemon(paths, folder, shape))
-    assert told == published
-    assert len({record["id"] for record in told}) >= least
+    found, published = in_order(read(folder / "a.jsonl")), in_order(of_daemon(paths, folder, shape))
+    assert found == published
+    assert len({record["id"] for record in found}) >= least
 
 
 # One format is enough. The others differ in reading only, which tests/connectors/files covers.

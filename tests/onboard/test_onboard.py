@@ -76,8 +76,8 @@ def test_a_file_becomes_a_configuration(kind: str) -> None:
     settings = load(Path("monitor.toml"), {}, {})
     assert {key: settings.value(key) for key in TOPICS[kind].found} == TOPICS[kind].found
     assert settings.source.paths == (f"{kind}.jsonl",)
-    said = flat(Path("monitor.toml"))
-    assert not [key for key, value in said.items() if value == fields()[key].default]
+    content = flat(Path("monitor.toml"))
+    assert not [key for key, value in content.items() if value == fields()[key].default]
     assert re.search(rf"^assets    {TOPICS[kind].assets}: pump-01", result.stdout, re.MULTILINE)
     assert re.search(
         r"^load      [\d.]+% of a core; measured on the sample: [\d,]+ readings/s", result.stdout, re.MULTILINE
@@ -247,9 +247,9 @@ def test_a_topic_becomes_a_configuration(broker: MockBroker) -> None:
     assert result.exit_code == 0, result.output
     assert "read      3200 of 3200 messages in 3 partitions" in result.stdout
     assert "monitor topics -c p.toml" in result.stdout
-    said = tomllib.loads(Path("p.toml").read_text())
-    assert said["kafka"] == {"bootstrap_servers": broker.bootstrap}
-    assert said["source"] == {"topics": ["plant"]}
+    content = tomllib.loads(Path("p.toml").read_text())
+    assert content["kafka"] == {"bootstrap_servers": broker.bootstrap}
+    assert content["source"] == {"topics": ["plant"]}
     settings = load(Path("p.toml"), {}, {})
     assert {key: settings.value(key) for key in TOPICS["json_wide"].found} == TOPICS["json_wide"].found
 

@@ -103,13 +103,13 @@ def test_an_unknown_topic_is_scored_without_an_edit(kind: str, tmp_path: Path) -
     """For each of four different topics, onboarding writes a configuration that passes its check and scores."""
     with tansu_broker() as broker:
         assert fill(broker, "plant", kind) >= LEAST
-        told = done(tmp_path, "onboard", "--topic", "plant", "--bootstrap", broker.bootstrap, "--out", "it.toml")
+        output = done(tmp_path, "onboard", "--topic", "plant", "--bootstrap", broker.bootstrap, "--out", "it.toml")
         config = tomllib.loads((tmp_path / "it.toml").read_text())
         assert config["kafka"] == {"bootstrap_servers": broker.bootstrap}
         settings = load(tmp_path / "it.toml", {}, {})
         assert settings.format.kind == kind
         assert {key: settings.value(key) for key in TOPICS[kind].found} == TOPICS[kind].found
-        assert f"assets    {TOPICS[kind].assets}:" in told
+        assert f"assets    {TOPICS[kind].assets}:" in output
         checked = tomllib.loads(done(tmp_path, "check", "-c", "it.toml"))
         assert checked["source"]["topics"] == ["plant"]
         done(tmp_path, "topics", "-c", "it.toml")

@@ -77,8 +77,8 @@ def test_alerts_are_told_as_they_come(tmp_path: Path, console: Console, service:
             "22:13:23  firing    pump-01  pressure 4.2, expected 2 to 3 (82%)  score 1.50 x threshold"
         ]
         file.write_bytes(whole + part + alert("resolved", 2))
-    told = printed(console)
-    assert told[-2:] == [
+    lines = printed(console)
+    assert lines[-2:] == [
         "22:13:23  worse     pump-01  pressure not measured, expected 2 to 3 (82%)  score 1.50 x threshold",
         "22:13:23  resolved  pump-01  after 90 s",
     ]
@@ -105,12 +105,12 @@ def test_the_verdict_is_summed_up(tmp_path: Path, console: Console, service: Ser
         AlertSpan("y", "pump-03", START, START + 1_000, "flow"),
     ]
     summary(console, match(alerts, faults, 0), service, tmp_path, 4)
-    told = printed(console)
-    (found,) = [re.split(r"\s*│\s*", line.strip("│ ")) for line in told if "pump-01" in line]
+    lines = printed(console)
+    (found,) = [re.split(r"\s*│\s*", line.strip("│ ")) for line in lines if "pump-01" in line]
     assert found == ["step", "pump-01", "pressure", "60 s", "yes", "5 s", "machine", "yes"]
-    (missed,) = [re.split(r"\s*│\s*", line.strip("│ ")) for line in told if "pump-02" in line]
+    (missed,) = [re.split(r"\s*│\s*", line.strip("│ ")) for line in lines if "pump-02" in line]
     assert missed[:5] == ["noise", "pump-02", "flow", "60 s", "-"]
-    text = " ".join(told)
+    text = " ".join(lines)
     for figure in ("1 of 2 kinds", "1 of 2 faults", "1 false alerts", "4 assets", str(tmp_path)):
         assert figure in text
 
