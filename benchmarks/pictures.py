@@ -123,7 +123,7 @@ def pictures(browser: Tab, name: str, top: str, *, every: bool) -> None:
     for size in (DESKTOP, PHONE) if every else (README,):
         for scheme in ("light", "dark") if every else ("light",):
             browser.screen(size, scheme)
-            browser.look(f"{top}.scrollIntoView()")
+            browser.evaluate(f"{top}.scrollIntoView()")
             time.sleep(SETTLED_S)
             path = browser.picture(f"{name}-{size[0]}-{scheme}" if every else name)
             path = path if every else path.replace(OUT / path.name)

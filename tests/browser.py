@@ -1,4 +1,4 @@
-"""A headless Chromium, spoken to in its DevTools protocol over two pipes: no driver, no library, no port."""
+"""A headless Chromium controlled through its DevTools protocol over two pipes, without driver, library or port."""
 
 import base64
 import json
@@ -15,11 +15,11 @@ import pytest
 
 PATIENCE_S = 60.0
 PICTURES = Path("build/pictures")
-DESKTOP, PHONE = (1280, 900, 1), (390, 844, 2)  # CSS pixels, and pixels of the screen for each
+DESKTOP, PHONE = (1280, 900, 1), (390, 844, 2)  # CSS pixels, and screen pixels per CSS pixel
 
 
 def chromium() -> str:
-    """The program. Without it the test is skipped, in CI it fails."""
+    """Return the path of the program. Without it the test is skipped, but fails where CI=true."""
     found = shutil.which("chromium")
     if found is None and os.environ.get("CI") != "true":
         pytest.skip("chromium is not installed (Debian: chromium)")
@@ -35,57 +35,57 @@ class Tab:
         self._rest = b""
         self._count = 0
         self._session: str | None = None
-        self.complaints: list[str] = []  # errors of scripts, and what the policy refused
+        self.errors: list[str] = []  # script errors, and requests blocked by the content security policy
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """The answer to a command; what else the browser says meanwhile is heard."""
+        """Run a command and return its result. Events received meanwhile are recorded."""
         self._count += 1
         command = {"id": self._count, "method": method, "params": params}
         if self._session:
             command["sessionId"] = self._session
         os.write(self._to, json.dumps(command).encode() + b"\0")
         while True:
-            said = self._read()
-            if said.get("id") == self._count:
-                assert "error" not in said, said["error"]
-                result: dict[str, Any] = said["result"]
+            received = self._read()
+            if received.get("id") == self._count:
+                assert "error" not in received, received["error"]
+                result: dict[str, Any] = received["result"]
                 return result
-            self._hear(said)
+            self._record(received)
 
     def _read(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
-            received = os.read(self._back, 1 << 16)
-            assert received, "the browser has ended"
-            self._rest += received
+            data = os.read(self._back, 1 << 16)
+            assert data, "the browser has ended"
+            self._rest += data
         one, _, self._rest = self._rest.partition(b"\0")
-        said: dict[str, Any] = json.loads(one)
-        return said
+        received: dict[str, Any] = json.loads(one)
+        return received
 
-    def _hear(self, said: dict[str, Any]) -> None:
-        if said["method"] == "Runtime.exceptionThrown":
-            self.complaints.append(json.dumps(said["params"]["exceptionDetails"]))
-        elif said["method"] == "Log.entryAdded" and said["params"]["entry"]["level"] == "error":
-            self.complaints.append(said["params"]["entry"]["text"] + " " + said["params"]["entry"].get("url", ""))
+    def _record(self, received: dict[str, Any]) -> None:
+        if received["method"] == "Runtime.exceptionThrown":
+            self.errors.append(json.dumps(received["params"]["exceptionDetails"]))
+        elif received["method"] == "Log.entryAdded" and received["params"]["entry"]["level"] == "error":
+            self.errors.append(received["params"]["entry"]["text"] + " " + received["params"]["entry"].get("url", ""))
 
-    def look(self, expression: str) -> Any:
-        """The value of an expression in the page."""
+    def evaluate(self, expression: str) -> Any:
+        """Return the value of an expression in the page."""
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
     def until(self, expression: str) -> None:
-        """Wait until it is true in the page."""
+        """Wait until the expression is true in the page."""
         deadline = time.monotonic() + PATIENCE_S
-        while not self.look(expression):
-            assert time.monotonic() < deadline, (expression, self.look("document.body.innerText"), self.complaints)
+        while not self.evaluate(expression):
+            assert time.monotonic() < deadline, (expression, self.evaluate("document.body.innerText"), self.errors)
             time.sleep(0.1)
 
     def screen(self, size: tuple[int, int, int], scheme: str) -> None:
-        """Be as large as a desktop's or a telephone's window, light or dark."""
+        """Emulate the screen of a desktop or a phone, light or dark."""
         width, height, scale = size
         mobile = size == PHONE
         self.call(
@@ -94,7 +94,7 @@ class Tab:
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
     def picture(self, name: str) -> Path:
-        """What is seen, as a file below build/."""
+        """Save a screenshot below build/."""
         PICTURES.mkdir(parents=True, exist_ok=True)
         data = self.call("Page.captureScreenshot", format="png")["data"]
         path = PICTURES / f"{name}.png"
@@ -104,7 +104,7 @@ class Tab:
 
 @contextmanager
 def tab(folder: Path) -> Iterator[Tab]:
-    """A tab of a new browser whose profile lies in `folder`; no network but the address it is sent to."""
+    """Open a tab of a new browser with its profile in `folder` and without background network traffic."""
     there, to = os.pipe()
     back, here = os.pipe()
 
@@ -120,7 +120,7 @@ def tab(folder: Path) -> Iterator[Tab]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        preexec_fn=hand_over,  # noqa: PLW1509 - the only way to give it these two numbers
+        preexec_fn=hand_over,  # noqa: PLW1509 - the only way to pass these two descriptors
         pass_fds=(3, 4),
     )
     os.close(there)

@@ -1,4 +1,4 @@
-"""An observer for tests: metrics of its own, a log that says nothing, clocks that may be given."""
+"""An observer for tests: its own metrics, an unconfigured logger, and replaceable clocks."""
 
 import time
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def observer(
     wall_ms: Callable[[], int] = real_wall_ms,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Observer:
-    """Parts that are not given are fresh; `alive` hears each sign of life."""
+    """Return an observer. Parts not given are new, and `alive` is called at each watchdog ping."""
     return Observer(
         metrics=metrics or Metrics(),
         health=health or Health(60, ()),

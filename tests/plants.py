@@ -1,4 +1,4 @@
-"""Topics as four plants would have them, unlike in every respect that `monitor onboard` has to find out."""
+"""Topics of four plants that differ in everything that `monitor onboard` has to detect."""
 
 import json
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ START = 1_750_000_000_000  # ms UTC
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A plant and how it writes."""
+    """A plant and its message format."""
 
     assets: int
     steps: int
     step_ms: int
-    found: dict[str, Any]  # the settings that onboarding must come to, by key
+    found: dict[str, Any]  # the settings that onboarding must detect, by key
 
 
 TOPICS = {
@@ -58,7 +58,7 @@ Sent = tuple[bytes | None, bytes, int]  # key, value, time
 
 
 def messages(kind: str, steps: int | None = None) -> Iterator[Sent]:
-    """The messages of a topic, healthy all the time."""
+    """Yield the messages of a topic without faults."""
     topic = TOPICS[kind]
     plant = Plant(
         PlantSettings(assets=topic.assets, step_ms=topic.step_ms, start=START // topic.step_ms * topic.step_ms)
@@ -72,7 +72,7 @@ def messages(kind: str, steps: int | None = None) -> Iterator[Sent]:
 
 
 def _line(names: tuple[str, ...], at: int, values: list[dict[str, float]]) -> Iterator[tuple[bytes | None, bytes]]:
-    """Of a gateway: one host, the machine in a tag of its own, a text among the fields, odd nanoseconds."""
+    """Write as a gateway: one host, the machine in its own tag, a text among the fields, odd nanoseconds."""
     for place, (name, row) in enumerate(zip(names, values, strict=True)):
         fields = ",".join(f"{channel}={value}" for channel, value in row.items())
         text = f'modbus,asset={name},host=gateway\\ 1,slave_id={place % 3} {fields},mode="auto",starts=17i {at}000123'
@@ -80,7 +80,7 @@ def _line(names: tuple[str, ...], at: int, values: list[dict[str, float]]) -> It
 
 
 def _telegraf(names: tuple[str, ...], at: int, values: list[dict[str, float]]) -> Iterator[tuple[bytes | None, bytes]]:
-    """Half of the messages hold one metric, the others two."""
+    """Write half of the messages with one metric and the others with two."""
     metrics = [
         {
             "fields": {**row, "state": "run"},
@@ -98,7 +98,7 @@ def _telegraf(names: tuple[str, ...], at: int, values: list[dict[str, float]]) -
 
 
 def _long(names: tuple[str, ...], at: int, values: list[dict[str, float]]) -> Iterator[tuple[bytes | None, bytes]]:
-    """With a site, a unit and a quality beside what is needed, and the times as texts."""
+    """Write a site, a unit and a quality in addition to the needed fields, and times as texts."""
     time = f"{_iso(at)}.{at % 1000:03d}Z"
     for name, row in zip(names, values, strict=True):
         for place, (channel, value) in enumerate(row.items()):
@@ -107,7 +107,7 @@ def _long(names: tuple[str, ...], at: int, values: list[dict[str, float]]) -> It
 
 
 def _wide(names: tuple[str, ...], at: int, values: list[dict[str, float]]) -> Iterator[tuple[bytes | None, bytes]]:
-    """The machine stands in the key only; now and then a value is null."""
+    """Write the machine in the key only, and sometimes a null value."""
     for place, (name, row) in enumerate(zip(names, values, strict=True)):
         absent = {"flow": None} if at // 500 % 50 == place else {}
         yield name.encode(), json.dumps({"data": {**row, **absent}, "seq": at // 500, "time": at * 1000}).encode()

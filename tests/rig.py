@@ -1,4 +1,4 @@
-"""A worker on the in-process broker with the small machines of tests/core/machines.py, and ways to look at it."""
+"""A worker on the in-process broker with the small machines of tests/core/machines.py, and helpers to inspect it."""
 
 import json
 import threading
@@ -47,7 +47,7 @@ SMALL: Mapping[str, object] = {
 
 
 def settings(store: Path, **overrides: object) -> Settings:
-    """Settings of a small worker; `windows__length=32` for windows.length."""
+    """Return settings of a small worker. `windows__length=32` sets windows.length."""
     given = {key.replace("__", "."): value for key, value in overrides.items()}
     return load(None, {}, {**SMALL, "store.url": str(store), **given})
 
@@ -61,7 +61,7 @@ def put_model(store: Path, made: Model | None = None) -> str:
 
 
 def values(batch: np.ndarray, first: int = 0) -> list[tuple[bytes, bytes, int]]:
-    """Rows (A, T, C) as json_wide messages: key, value, time; NaN is left out."""
+    """Return rows (A, T, C) as json_wide messages: key, value, time. NaN is left out."""
     sent = []
     for step in range(batch.shape[1]):
         at = ORIGIN + (first + step) * STEP
@@ -78,13 +78,13 @@ def feed(broker: MemoryBroker, sent: Sequence[tuple[bytes | None, bytes | None, 
 
 
 def published(broker: MemoryBroker, topic: str) -> list[dict[str, Any]]:
-    """The JSON bodies in a topic, partition by partition."""
+    """Return the JSON bodies in a topic, partition by partition."""
     records = [stored.record for part in broker.partitions(topic) for stored in broker.read(part)]
     return [json.loads(record.value or b"null") for record in records]
 
 
 def until(condition: Callable[[], object]) -> None:
-    """Wait until it holds."""
+    """Wait until the condition is true."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, f"not within {PATIENCE_S} s"
@@ -92,7 +92,7 @@ def until(condition: Callable[[], object]) -> None:
 
 
 class Clock:
-    """Seconds that pass only when a test sets them."""
+    """A clock that advances only when a test sets it."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -102,27 +102,27 @@ class Clock:
 
 
 def readings(batch: np.ndarray, first: int = 0, offset: int = 0) -> list[Message]:
-    """The messages of `values` as a source delivers them, from `offset` on."""
+    """Return the messages of `values` as a source delivers them, starting at `offset`."""
     sent = enumerate(values(batch, first), offset)
     return [Message(READINGS, place, key, value, at) for place, (key, value, at) in sent]
 
 
 @contextmanager
 def away(store: Path) -> Iterator[None]:
-    """Meanwhile nothing can be read or written there."""
-    aside = store.with_name(f"{store.name}-aside")
-    store.rename(aside)
-    store.write_text("where the directory was")
+    """Make the store unavailable: inside the context nothing can be read or written there."""
+    renamed = store.with_name(f"{store.name}-renamed")
+    store.rename(renamed)
+    store.write_text("a file in place of the directory")
     try:
         yield
     finally:
         store.unlink()
-        aside.rename(store)
+        renamed.rename(store)
 
 
 @contextmanager
 def running(wanted: Settings, broker: MemoryBroker | None, role: Role = Role.ALL) -> Iterator[Service]:
-    """A worker in a thread, stopped kindly at the end; what it raised is raised."""
+    """Run a worker in a thread and stop it cleanly at the end. Errors of the worker are raised."""
     service, stop = Service(wanted, broker, role), threading.Event()
     failures: list[BaseException] = []
 
@@ -139,11 +139,11 @@ def running(wanted: Settings, broker: MemoryBroker | None, role: Role = Role.ALL
     finally:
         stop.set()
         thread.join(PATIENCE_S)
-        if failures:  # says more than what was waited for in vain
+        if failures:  # more informative than a condition that timed out
             raise failures[0]
     assert not thread.is_alive()
 
 
 def committed(broker: MemoryBroker) -> int:
-    """Messages of the readings that the group has committed."""
+    """Return the number of readings messages that the group has committed."""
     return sum(offset for part, offset in broker.committed("monitor").items() if part.topic == "readings")

@@ -19,7 +19,7 @@ from tests.rig import ORIGIN, put_model, values
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Set a terminal width, an empty folder to work in, and no variable with our prefix."""
+    """Set a terminal width, run in an empty folder, and remove the program's variables."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     for name in [name for name in os.environ if name.startswith("MONITOR_")]:
@@ -61,7 +61,7 @@ def test_files_of_every_kind_make_a_model(tmp_path: Path, kind: str) -> None:
     manifest = models.get(version).manifest
     assert manifest["channels"] == list(CHANNELS)
     assert manifest["training"]["parent"] is None
-    # Every block but those the watermark has not closed yet.
+    # All blocks except those that the watermark has not closed yet.
     assert manifest["training"]["from_ms"] < ORIGIN + 20 * STEP
     assert manifest["training"]["to_ms"] > ORIGIN + 600 * STEP
 
@@ -77,7 +77,7 @@ def test_a_path_may_have_any_characters(tmp_path: Path) -> None:
 def test_a_model_that_is_worse_is_refused(tmp_path: Path) -> None:
     """A candidate that fails the gate is refused with the reason and exit code 1; the old model stays in use."""
     version = put_model(tmp_path / "store")
-    # Steps this large on one window each spoil what was learned before.
+    # Steps this large on one window each undo the training.
     spoilt = small(tmp_path / "store", training__learning_rate=0.1, training__batch=1, training__steps=60)
     result = monitor("train", *recording(tmp_path, "jsonl"), *spoilt)
     assert result.exit_code == 1, result.output
@@ -152,7 +152,7 @@ def test_a_topic_is_trained_on_from_its_beginning(tmp_path: Path) -> None:
         for group in ("monitor", "monitor-train"):
             client = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": group})
             try:
-                asked = [TopicPartition("readings", number) for number in range(3)]
-                assert [part.offset for part in client.committed(asked, 10)] == [-1001] * 3
+                partitions = [TopicPartition("readings", number) for number in range(3)]
+                assert [part.offset for part in client.committed(partitions, 10)] == [-1001] * 3
             finally:
                 client.close()

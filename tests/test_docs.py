@@ -1,4 +1,4 @@
-"""What the documents say is there: paths, names, settings, commands, links, and the walkthrough's own session."""
+"""References in the documents exist: paths, names, settings, commands, links, and the walkthrough's own session."""
 
 import ast
 import doctest
@@ -17,7 +17,7 @@ from monitor.settings.tree import Settings
 ROOT = Path(__file__).parent.parent
 NAMES = ("architecture", "walkthrough", "delivery", "model", "operations", "security", "recovery", "troubleshooting")
 PAGES = [ROOT / "README.md", *(ROOT / f"docs/{name}.md" for name in NAMES)]
-TOLERANCE = 0.3  # of numbers that come from a trained model: another processor rounds, and so trains, differently
+TOLERANCE = 0.3  # of numbers computed by a trained model, which differ slightly between processors
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 _PATH = re.compile(r"(?:monitor|tests|docs|configs|benchmarks|deploy)/[\w./-]*")
 _FILE = re.compile(r"\.(md|py|toml|json|jsonl|conf|safetensors)$")
@@ -27,20 +27,20 @@ pages = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    """The code blocks of a language, without the indent of a list."""
+    """Return the code blocks of a language, without the indent of a list."""
     found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", page.read_text(), re.MULTILINE | re.DOTALL)
     return ["\n".join(line.removeprefix(indent) for line in body.splitlines()) for indent, body in found]
 
 
 def quoted(page: Path) -> list[str]:
-    """Every `text in backticks` outside of code blocks, on one line."""
+    """Return every `text in backticks` outside of code blocks, on one line."""
     prose = re.sub(r"^ *```.*?^ *```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     return [" ".join(text.split()) for text in re.findall(r"`([^`]+)`", prose)]
 
 
 @cache
 def names(path: Path) -> set[str]:
-    """What a module defines: functions, classes, constants, and of classes what they define and set on themselves."""
+    """Return the functions, classes and constants of a module, and the attributes and methods of its classes."""
     found = set()
     for node in ast.parse(path.read_text()).body:
         found |= _defined(node)
@@ -64,7 +64,7 @@ def _is_self(node: ast.expr) -> bool:
 
 @cache
 def words() -> set[str]:
-    """Every word of the code and its configuration, dotted ones as a whole and in parts."""
+    """Return every word of the code and its configuration, with dotted ones both whole and in parts."""
     files = [
         *ROOT.glob("monitor/**/*.py"),
         *ROOT.glob("tests/**/*.py"),
@@ -77,26 +77,26 @@ def words() -> set[str]:
 
 @pages
 def test_paths_exist(page: Path) -> None:
-    """Every path of the repository that a document names is there."""
+    """Every path of the repository named in a document exists."""
     paths = [text.partition(":")[0] for text in quoted(page) if _PATH.match(text)]
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
 @pages
 def test_names_are_defined_where_it_says(page: Path) -> None:
-    """Every `file.py: name` names something that this file defines."""
+    """Every `file.py: name` in a document names something that this file defines."""
     pairs = [text.split(": ") for text in quoted(page) if re.fullmatch(r"[\w/]+\.py: [\w.]+", text)]
     assert [f"{path}: {name}" for path, name in pairs if name not in names(ROOT / path)] == []
 
 
 def test_the_walkthrough_names_what_it_walks_through() -> None:
-    """The walkthrough has many such pairs, so that the check above cannot run empty."""
+    """The walkthrough has many such pairs, so that the test above cannot be empty."""
     assert len([text for text in quoted(ROOT / "docs/walkthrough.md") if ".py: " in text]) > 50
 
 
 @pages
 def test_settings_exist(page: Path) -> None:
-    """Every `section.key` of a section of the settings is a key of it."""
+    """Every `section.key` in a document is a key of that section of the settings."""
     known = sections()
     dotted = [
         text.split(" = ")[0].split(".") for text in quoted(page) if re.fullmatch(r"[a-z]+\.[a-z_]+( = .+)?", text)
@@ -107,7 +107,7 @@ def test_settings_exist(page: Path) -> None:
 
 @pages
 def test_words_are_those_of_the_code(page: Path) -> None:
-    """Every single word in backticks occurs in the code or its configuration; settings and files are judged above."""
+    """Every single word in backticks occurs in the code or its configuration. Tests above check settings and files."""
     single = {text for text in quoted(page) if re.fullmatch(r"[A-Za-z_][\w.]*\w", text)} - words()
     strange = {text for text in single if text.partition(".")[0] not in sections() and not re.search(_FILE, text)}
     assert sorted(strange) == []
@@ -115,7 +115,7 @@ def test_words_are_those_of_the_code(page: Path) -> None:
 
 @pages
 def test_commands_exist(page: Path) -> None:
-    """Every command in a shell block is a target of make, or a command of ours with options that it has."""
+    """Every command in a shell block is a make target, or a command of the program with existing options."""
     for line in "\n".join(blocks(page, "sh")).splitlines():
         program, *arguments = shlex.split(line.partition(" > ")[0])
         match Path(program).name:
@@ -150,7 +150,7 @@ def _check_ours(arguments: list[str]) -> None:
 
 
 def test_the_readme_has_one_command_each() -> None:
-    """The README shows `make demo` and `make test`, each in a block of its own, and each configuration it names."""
+    """The README has `make demo` and `make test` in separate blocks, and names each configuration."""
     found = blocks(PAGES[0], "sh")
     assert "make demo" in found
     assert "make test" in found
@@ -159,7 +159,7 @@ def test_the_readme_has_one_command_each() -> None:
 
 @pages
 def test_links_lead_somewhere(page: Path) -> None:
-    """Every relative link leads to a file, and one with # to a heading in it."""
+    """Every relative link leads to a file, and one with # to a heading in that file."""
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if "://" in link:
             continue
@@ -172,7 +172,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 class _Close(doctest.OutputChecker):
-    """Takes output whose text is the same and whose fractions differ by no more than TOLERANCE."""
+    """A doctest checker that accepts equal text with fractions that differ by at most TOLERANCE."""
 
     def check_output(self, want: str, got: str, optionflags: int) -> bool:
         if super().check_output(want, got, optionflags):
@@ -183,15 +183,15 @@ class _Close(doctest.OutputChecker):
 
 
 def _follow(examples: list[doctest.Example], checker: doctest.OutputChecker) -> str:
-    """What went otherwise than the page says."""
-    told: list[str] = []
+    """Run a doctest and return its failures."""
+    output: list[str] = []
     session = doctest.DocTest(examples, {}, "walkthrough.md", str(ROOT / "docs/walkthrough.md"), 0, None)
-    doctest.DocTestRunner(checker, verbose=False).run(session, out=told.append)
-    return "".join(told)
+    doctest.DocTestRunner(checker, verbose=False).run(session, out=output.append)
+    return "".join(output)
 
 
 def test_the_walkthrough_is_true_up_to_the_windows() -> None:
-    """Before there is a model, the session in the walkthrough goes as written, to the last digit."""
+    """The walkthrough's session before the first model gives the printed output, to the last digit."""
     examples = doctest.DocTestParser().get_examples((ROOT / "docs/walkthrough.md").read_text())
     model = next(place for place, example in enumerate(examples) if "fit(" in example.source)
     assert model > 20
@@ -200,5 +200,5 @@ def test_the_walkthrough_is_true_up_to_the_windows() -> None:
 
 @pytest.mark.slow
 def test_the_walkthrough_is_true() -> None:
-    """The whole session goes as written; numbers of the trained model nearly so."""
+    """The whole session gives the printed output, with a tolerance for numbers of the trained model."""
     assert _follow(doctest.DocTestParser().get_examples((ROOT / "docs/walkthrough.md").read_text()), _Close()) == ""

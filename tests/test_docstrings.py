@@ -1,4 +1,4 @@
-"""Every test says in one sentence what it promises, so that a failing list reads as a list of broken promises."""
+"""Every test's docstring is a sentence about behaviour, so that a list of failures reads as broken promises."""
 
 import ast
 from pathlib import Path

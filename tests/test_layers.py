@@ -1,4 +1,4 @@
-"""The three rings: which package may import which."""
+"""The three rings: the allowed imports of each package."""
 
 import ast
 import subprocess
@@ -27,9 +27,9 @@ CLIENTS = {  # library -> the packages or modules that may import it
     "typer": {"monitor.cli"},
     "rich": {"monitor.cli", "monitor.simulator", "monitor.onboard", "monitor.backtest", "monitor.settings"},
 }
-BACKENDS = "monitor.service.backends"  # the one module that names implementations
-NAMED_ELSEWHERE = {  # importer -> an implementation that it may name all the same
-    "monitor.service.wiring": "monitor.connectors.memory",  # these three hand the in-process broker through
+BACKENDS = "monitor.service.backends"  # the one module that selects implementations
+NAMED_ELSEWHERE = {  # importer -> an implementation that it may also import
+    "monitor.service.wiring": "monitor.connectors.memory",  # these three pass the in-process broker on
     "monitor.service.run": "monitor.connectors.memory",
     "monitor.simulator.demo": "monitor.connectors.memory",
     "monitor.settings.checks": "monitor.connectors.kafka.options",  # checks options without the library
@@ -53,7 +53,7 @@ def within(name: str, packages: set[str]) -> bool:
 
 
 def allowed(name: str) -> set[str]:
-    """The packages of this project that module `name` may import."""
+    """Return the packages of this project that module `name` may import."""
     parts = name.split(".")
     if within(name, {"monitor.core"}):
         return {"monitor.core"}
@@ -68,7 +68,7 @@ def allowed(name: str) -> set[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=module)
 def test_imports_go_inwards(path: Path) -> None:
-    """Core imports core only; connectors and stores import core and their own; each client library has one home."""
+    """Core imports core only, connectors and stores import core and their own, and each client library has one home."""
     name = module(path)
     for found in imports(path):
         first = found.split(".")[0]
@@ -82,7 +82,7 @@ def test_imports_go_inwards(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=module)
 def test_one_module_names_implementations(path: Path) -> None:
-    """In the shell, only service/backends.py names Kafka, InfluxDB or files as source or sink."""
+    """In the shell, only service/backends.py imports Kafka, InfluxDB or files as source or sink."""
     name = module(path)
     if name == BACKENDS or within(name, {"monitor.core", "monitor.store", "monitor.connectors"}):
         return
@@ -92,7 +92,7 @@ def test_one_module_names_implementations(path: Path) -> None:
 
 
 def test_settings_import_no_torch() -> None:
-    """No module of the settings imports torch, not even through another one."""
+    """No module of the settings imports torch, directly or indirectly."""
     names = sorted(module(path) for path in FILES if within(module(path), {"monitor.settings"}))
     assert len(names) > 8
     script = f"import importlib, sys\nfor name in {names}: importlib.import_module(name)\nprint('torch' in sys.modules)"

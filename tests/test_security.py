@@ -1,8 +1,8 @@
-"""What docs/security.md promises, as far as no other test holds it: no code from data, no senseless model, no odd id.
+"""Promises of docs/security.md that no other test covers: no code from data, no inconsistent model, no odd id.
 
-Elsewhere: every flipped bit of a file and every changed byte of snapshots and models (tests/store), secrets
+Other tests cover every flipped bit of a file and every changed byte of snapshots and models (tests/store), secrets
 (tests/test_security_secrets.py, tests/service/test_secrets.py), log lines (tests/observe/test_logs.py), the training
-child's environment (tests/training/test_trainer.py), hostile inputs (tests/properties/test_hostile.py).
+child's environment (tests/training/test_trainer.py) and hostile inputs (tests/properties/test_hostile.py).
 """
 
 import ast
@@ -78,7 +78,7 @@ def _runs_code(call: ast.Call) -> bool:
     ],
 )
 def test_the_search_finds_what_it_is_for(code: str, wrong: bool) -> None:
-    """Each way to run code from data is recognised, and its harmless neighbour is not."""
+    """Each way to run code from data is recognised, and its harmless counterpart is not."""
     (call,) = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
     assert _runs_code(call) is wrong
 
@@ -107,7 +107,7 @@ SPOILT: dict[str, Change] = {
 
 @pytest.mark.parametrize("change", SPOILT.values(), ids=SPOILT)
 def test_a_sound_file_with_a_senseless_model_is_refused(change: Change, tmp_path: Path) -> None:
-    """Right checksums are not enough: a model whose parts do not fit together never becomes a detector."""
+    """A model with valid checksums whose parts do not fit together is refused."""
     manifest, packed = json.loads(json.dumps(model().pack()[0])), model().pack()[1]
     tensors = {name: array.copy() for name, array in packed.items()}
     change(manifest, tensors)
@@ -119,7 +119,7 @@ def test_a_sound_file_with_a_senseless_model_is_refused(change: Change, tmp_path
 
 
 def test_librdkafkas_own_list_has_no_option_that_loads_code(tmp_path: Path) -> None:
-    """Every option of the installed librdkafka whose name speaks of code is refused by us, or by the client itself."""
+    """Every option of librdkafka that can load or run code is refused by the monitor or by the client itself."""
     spec = find_spec("confluent_kafka")
     assert spec is not None
     assert spec.origin is not None
@@ -143,7 +143,7 @@ def test_librdkafkas_own_list_has_no_option_that_loads_code(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("key", DENIED)
 def test_a_denied_option_never_gets_through(key: str) -> None:
-    """Each option on the list is refused by name, without its value, from the environment as from a flag."""
+    """Each option on the list is refused by name, without its value, from the environment and from a flag."""
     given = json.dumps({key: "hunter2"})
     for env, flags in (({"MONITOR_KAFKA__OPTIONS": given}, {}), ({}, {"kafka.options": {key: "hunter2"}})):
         with pytest.raises(ConfigurationError) as caught:
@@ -173,7 +173,7 @@ HOSTILE_IDS = (
 
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
-    """The log as text for a terminal, where signs could do harm."""
+    """Return the log as text for a terminal, where control characters could do harm."""
     loggers = logging.getLogger(), logging.getLogger("monitor")
     before = [(logger, logger.level, logger.handlers.copy()) for logger in loggers]
     made = io.StringIO()

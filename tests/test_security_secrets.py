@@ -1,4 +1,4 @@
-"""Planted secrets in running processes: what they log, print, answer and hand on has none of them."""
+"""Secrets of running processes do not appear in logs, output, answers or child processes."""
 
 import json
 import os
@@ -25,7 +25,7 @@ SECRETS = {"SASL": "hunter2-of-sasl", "KEY": "hunter2-of-key", "TOKEN": "hunter2
 
 
 def given_in(way: str, folder: Path) -> tuple[str, dict[str, str]]:
-    """The three secrets as TOML and environment, and TLS material that goes with them."""
+    """Return the three secrets as TOML and environment. Create the matching TLS material."""
     keys = {"SASL": "kafka.sasl_password", "KEY": "kafka.ssl_key_password", "TOKEN": "recorder.token"}
     lines, env = [], {}
     for name, key in keys.items():
@@ -39,8 +39,8 @@ def given_in(way: str, folder: Path) -> tuple[str, dict[str, str]]:
     return "\n".join(lines) + "\n", env
 
 
-def told(text: str) -> list[str]:
-    """The planted secrets in a text."""
+def leaked(text: str) -> list[str]:
+    """Return the secrets that occur in a text."""
     return [secret for secret in SECRETS.values() if secret in text]
 
 
@@ -62,7 +62,7 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def daemon(config: Path, env: Mapping[str, str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """A worker as a process, stopped at the end."""
+    """Run a worker as a process and stop it at the end."""
     with log.open("wb") as file:
         process = subprocess.Popen(
             command("run", config), stdout=file, stderr=file, env=environment(env), cwd=config.parent
@@ -74,8 +74,8 @@ def daemon(config: Path, env: Mapping[str, str], log: Path) -> Iterator["subproc
         process.wait(60)
 
 
-def asked(port: int, path: str) -> str:
-    """What the health server answers; empty while it does not listen."""
+def answer_of(port: int, path: str) -> str:
+    """Return the health server's answer, or an empty text while the server does not listen."""
     try:
         with urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
             return str(answer.read().decode())
@@ -87,14 +87,14 @@ def asked(port: int, path: str) -> str:
 
 
 def shown_by(process: "subprocess.Popen[bytes]", port: int) -> str:
-    """Everything a running worker shows to others: its arguments and what it answers."""
+    """Return everything visible from outside a running worker: its arguments and its answers."""
     arguments = Path(f"/proc/{process.pid}/cmdline").read_text()
-    return arguments + "".join(asked(port, path) for path in ("/metrics", "/readyz", "/livez", "/nosuch?token"))
+    return arguments + "".join(answer_of(port, path) for path in ("/metrics", "/readyz", "/livez", "/nosuch?token"))
 
 
 @pytest.mark.parametrize("way", ["file", "environment", "file of its own"])
 def test_a_check_tells_no_secret(way: str, tmp_path: Path) -> None:
-    """Neither the settings that `monitor check` prints nor the mistakes that it finds show a secret."""
+    """Neither the settings printed by `monitor check` nor its errors show a secret."""
     (tmp_path / "key.pem").touch()
     lines, env = given_in(way, tmp_path)
     place = f'"{tmp_path / "key.pem"}"'
@@ -112,7 +112,7 @@ def test_a_check_tells_no_secret(way: str, tmp_path: Path) -> None:
         )
         assert result.returncode == (78 if wrong else 0), result.stderr
         assert len(result.stdout + result.stderr) > 50
-        assert told(result.stdout + result.stderr) == []
+        assert leaked(result.stdout + result.stderr) == []
 
 
 @pytest.mark.slow
@@ -136,17 +136,17 @@ def test_a_worker_without_its_broker_tells_no_secret(way: str, tmp_path: Path) -
         health__port=str(port),
     )
     with daemon(config, env, tmp_path / "log") as process:
-        until(lambda: "source: " in (text := asked(port, "/readyz")) and "refused" in text)
+        until(lambda: "source: " in (text := answer_of(port, "/readyz")) and "refused" in text)
         shown = shown_by(process, port)
     assert "monitor_" in shown
     log = (tmp_path / "log").read_text()
     assert "onnect" in log
-    assert told(shown + log) == []
+    assert leaked(shown + log) == []
 
 
 @pytest.mark.slow
 def test_a_key_that_does_not_open_tells_no_secret(tmp_path: Path) -> None:
-    """A worker whose key is not to be opened with its password ends, and says why without it."""
+    """A worker that cannot decrypt its key with the password exits with the reason and without the password."""
     (tmp_path / "key.pem").write_text(
         "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n"
     )
@@ -165,13 +165,13 @@ def test_a_key_that_does_not_open_tells_no_secret(tmp_path: Path) -> None:
     )
     assert result.returncode != 0
     assert "ssl." in result.stderr
-    assert told(result.stdout + result.stderr) == []
+    assert leaked(result.stdout + result.stderr) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["file", "environment", "file of its own"])
 def test_a_database_that_repeats_the_token_does_not_make_us_tell_it(way: str, tmp_path: Path) -> None:
-    """Refused with an answer that quotes the token, a recorder says that it is refused, and the token nowhere."""
+    """If the database's refusal quotes the token, the recorder logs the refusal without the token."""
     lines, env = given_in(way, tmp_path)
     lines = "\n".join(line for line in lines.splitlines() if "recorder" in line) + "\n"
     env = {name: text for name, text in env.items() if "RECORDER" in name}
@@ -193,16 +193,16 @@ def test_a_database_that_repeats_the_token_does_not_make_us_tell_it(way: str, tm
         producer.produce("monitor.scores", json.dumps({**score, "warm": True, "model": "m", "channels": {}}))
         assert producer.flush(30) == 0
         with daemon(config, env, tmp_path / "log") as process:
-            until(lambda: "recorder: " in (text := asked(port, "/readyz")) and "401" in text)
+            until(lambda: "recorder: " in (text := answer_of(port, "/readyz")) and "401" in text)
             shown = shown_by(process, port)
     log = (tmp_path / "log").read_text()
     assert "no such token: Token <token>" in log
     assert "no such token: Token <token>" in shown
-    assert told(shown + log) == []
+    assert leaked(shown + log) == []
 
 
 def test_the_training_child_is_told_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a worker leaves for its training child, and the child's arguments, hold none of the worker's secrets."""
+    """Neither the environment nor the arguments of the training child contain a secret of the worker."""
     folders = tmp_path / "folders"
     folders.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folders))
@@ -222,6 +222,6 @@ def test_the_training_child_is_told_no_secret(tmp_path: Path, monkeypatch: pytes
         seen = b"".join(path.read_bytes() for path in folder.iterdir()).decode(errors="replace")
         arguments = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
     assert '"recipe"' in seen
-    assert told(seen) == []
+    assert leaked(seen) == []
     assert [line for line in arguments if b"monitor.training.child" in line]
-    assert told(b"".join(arguments).decode(errors="replace")) == []
+    assert leaked(b"".join(arguments).decode(errors="replace")) == []

@@ -1,4 +1,4 @@
-"""Recordings for the tests of `monitor backtest`, and the daemon's own word on them."""
+"""Recordings for the tests of `monitor backtest`, and the daemon's alerts on them."""
 
 import json
 import threading
@@ -14,7 +14,7 @@ from tests.commands import TRAINING, monitor, sets
 from tests.core.machines import ASSETS, CHANNELS, STEP, rows
 from tests.rig import ORIGIN, SMALL, values
 
-FIRST, STEPS = 640, 1400  # steps that the small machines are learned from, and steps in all
+FIRST, STEPS = 640, 1400  # training steps of the small machines, and all steps
 FAULTS = ((0, 900, 930), (1, 1100, 1140))  # asset, first step, first step after
 SHAPE: dict[str, Any] = {
     **{key: value for key, value in SMALL.items() if key.partition(".")[0] in {"threshold", "alerting", "name"}},
@@ -25,15 +25,15 @@ SHAPE: dict[str, Any] = {
 
 
 def batch() -> np.ndarray:
-    """Readings (A, T, C) of the small machines with a fault of each."""
-    made = rows(STEPS + 3)[:, 3:]  # in the first three, temperature follows the driver's end
+    """Return readings (A, T, C) of the small machines with one fault each."""
+    made = rows(STEPS + 3)[:, 3:]  # in the first three, temperature has the driver's last values
     for asset, first, last in FAULTS:
         made[asset, first:last, 0] += 3.0 * (1.0, 10.0)[asset]
     return made
 
 
 def labels() -> np.ndarray:
-    """Where they are at fault (A, T)."""
+    """Return the fault labels (A, T)."""
     on = np.zeros((len(ASSETS), STEPS), np.int8)
     for asset, first, last in FAULTS:
         on[asset, first:last] = 1
@@ -41,14 +41,14 @@ def labels() -> np.ndarray:
 
 
 def jsonl(folder: Path) -> list[Path]:
-    """Both machines in one file."""
+    """Write both machines to one file."""
     path = folder / "both.jsonl"
     path.write_bytes(b"".join(value + b"\n" for _, value, _ in values(batch())))
     return [path]
 
 
 def npz(folder: Path, *, labelled: bool = True) -> list[Path]:
-    """A file for each machine, with its labels."""
+    """Write a file for each machine, with its labels."""
     paths = [folder / f"{name}.npz" for name in ASSETS]
     for asset, path in enumerate(paths):
         arrays: dict[str, Any] = {"label": labels()[asset]} if labelled else {}
@@ -58,7 +58,7 @@ def npz(folder: Path, *, labelled: bool = True) -> list[Path]:
 
 
 def csv(folder: Path) -> list[Path]:
-    """A file for each machine, with a column `wrong`."""
+    """Write a file for each machine, with a column `wrong`."""
     paths = [folder / f"{name}.csv" for name in ASSETS]
     for asset, path in enumerate(paths):
         lines = [";".join(("datetime", *CHANNELS, "wrong"))]
@@ -70,18 +70,18 @@ def csv(folder: Path) -> list[Path]:
 
 
 def backtest(paths: Sequence[Path], *options: object, **given: object) -> Any:
-    """The command on these files with the settings of the small machines; its result."""
+    """Run the command on these files with the settings of the small machines, and return its result."""
     texts = {key.replace("__", "."): value for key, value in given.items()}
     return monitor("backtest", *paths, *options, *sets(**{**SHAPE, **texts}))
 
 
 def of_daemon(paths: Sequence[Path], folder: Path, shape: dict[str, Any]) -> list[dict[str, Any]]:
-    """The alert records that a daemon with an empty store publishes when it reads these files."""
+    """Return the alert records that a daemon with an empty store publishes when it reads these files."""
     shell = {
         "source.kind": "files",
         "source.format": paths[0].suffix.lstrip("."),
         "source.paths": [str(path) for path in paths],
-        "source.batch_messages": 100,  # FEW in backtest_replay.py; how many come at once decides when it learns
+        "source.batch_messages": 100,  # FEW in backtest_replay.py. The batch size determines when training starts
         "outputs.kind": "files",
         "outputs.directory": str(folder / "published"),
         "store.url": str(folder / "daemon-store"),
@@ -95,7 +95,7 @@ def of_daemon(paths: Sequence[Path], folder: Path, shape: dict[str, Any]) -> lis
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The alert records in a file, without the version of the model, which has the time of the training in it."""
+    """Return the alert records in a file, without the model version, which contains the time of the training."""
     bodies = [json.loads(line) for line in path.read_text().splitlines()]
     bodies = [json.loads(body["value"]) if "value" in body and "id" not in body else body for body in bodies]
     return [{key: value for key, value in body.items() if key != "model"} for body in bodies]

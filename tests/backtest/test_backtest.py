@@ -1,4 +1,4 @@
-"""`monitor backtest`: labels, models, ranges of time, comparison, and what it refuses."""
+"""`monitor backtest`: labels, models, time ranges, comparisons and refusals."""
 
 import json
 import re
@@ -21,19 +21,19 @@ from tests.rig import ORIGIN, put_model, values
 
 @pytest.fixture(autouse=True)
 def workplace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An empty folder to work in."""
+    """Run in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    """A store whose model knows the small machines, so that nothing needs to be learned."""
+    """Return a store whose model fits the small machines, so that no training is needed."""
     put_model(tmp_path / "store")
     return tmp_path / "store"
 
 
 def figures(page: Path) -> dict[str, str]:
-    """The key figures at the top of a report."""
+    """Return the key figures at the top of a report."""
     top = page.read_text().partition("<h2>")[0]
     return {about: value for value, about in re.findall(r"<div><b>([^<]*)</b><span>([^<]*)</span></div>", top)}
 
@@ -43,7 +43,7 @@ def with_model(paths: list[Path], store: Path, *options: object, **given: object
 
 
 def test_labels_of_an_array_are_found(tmp_path: Path, store: Path) -> None:
-    """Faults labelled in npz recordings are found, with their delay, and nothing else is alerted."""
+    """Faults labelled in npz recordings are found with their delay, and there is no other alert."""
     done = with_model(npz(tmp_path), store)
     assert done.exit_code == 0, done.output
     assert "labels: 2 of 2 found, 0 false alerts" in done.stdout
@@ -57,11 +57,11 @@ def test_labels_of_an_array_are_found(tmp_path: Path, store: Path) -> None:
     ("allowed", "ahead"), [(0.5, "it can be held once 8 were scored"), (1000.0, r"[\d.]+ expected from here on")]
 )
 def test_a_replay_says_how_a_budget_was_held(tmp_path: Path, store: Path, allowed: float, ahead: str) -> None:
-    """Alarms that came beside those allowed, whether it is long enough to say what comes, and the margins reached."""
+    """The report lists the alarms and the budget, whether the replay is long enough for a forecast, and the margins."""
     done = with_model(npz(tmp_path), store, alerting__alarms_per_day=allowed)
     assert done.exit_code == 0, done.output
-    told = rf"alarm budget {allowed:g} a day and asset: ([\d.]+) came in ([\d.]+) asset-days; {ahead}; margins from"
-    (came, days, smallest) = map(float, re.findall(rf"{told} ([\d.]+)", done.stdout)[0])
+    sentence = rf"alarm budget {allowed:g} a day and asset: ([\d.]+) came in ([\d.]+) asset-days; {ahead}; margins from"
+    (came, days, smallest) = map(float, re.findall(rf"{sentence} ([\d.]+)", done.stdout)[0])
     assert days == pytest.approx(2 * STEPS * STEP / 86_400_000, rel=0.2)
     assert came * days == pytest.approx(int(figures(tmp_path / "backtest.html")["alerts"]), rel=0.2)
     assert MARGINS[0] - 0.01 < smallest < MARGINS[-1]
@@ -69,7 +69,7 @@ def test_a_replay_says_how_a_budget_was_held(tmp_path: Path, store: Path, allowe
 
 
 def test_labels_of_a_column_are_found(tmp_path: Path, store: Path) -> None:
-    """The named column of csv is taken as label and not as a channel."""
+    """The named csv column is read as label and not as a channel."""
     done = with_model(csv(tmp_path), store, "--label-column", "wrong")
     assert "labels: 2 of 2 found, 0 false alerts" in done.stdout
     assert "wrong" not in (tmp_path / "backtest.html").read_text()
@@ -93,7 +93,7 @@ def test_labels_of_a_file_are_found_or_missed(tmp_path: Path, store: Path, kind:
 
 
 def test_without_labels_nothing_is_judged(tmp_path: Path, store: Path) -> None:
-    """Without labels there are alerts and scores, but no word of found, missed or false, and no curves."""
+    """Without labels the report has alerts and scores, but no labels found, missed or false, and no curves."""
     done = with_model(npz(tmp_path, labelled=False), store)
     assert done.exit_code == 0
     assert "labels" not in done.stdout
@@ -104,7 +104,7 @@ def test_without_labels_nothing_is_judged(tmp_path: Path, store: Path) -> None:
 
 
 def test_a_suggested_percentile_gives_the_limit(tmp_path: Path, store: Path) -> None:
-    """The percentile that the labels suggest lies where the share of normal windows says, and is told."""
+    """The suggested percentile matches the share of normal windows in the labels."""
     done = with_model(npz(tmp_path), store)
     (percentile,) = re.findall(r"suggest threshold.percentile = ([\d.]+)", done.stdout)
     faulty = 100 * sum(last - first for _, first, last in FAULTS) / (2 * STEPS)
@@ -112,7 +112,7 @@ def test_a_suggested_percentile_gives_the_limit(tmp_path: Path, store: Path) -> 
 
 
 def test_a_range_of_time_is_a_range_of_alerts(tmp_path: Path, store: Path) -> None:
-    """With --from and --to only messages between them are read: one of the two faults is seen."""
+    """With --from and --to only messages in that range are read, and one of the two faults is found."""
     begin, end = ORIGIN + 1000 * STEP, ORIGIN + 1300 * STEP
     done = with_model(jsonl(tmp_path), store, "--from", begin, "--to", end, "--alerts", "a.jsonl")
     assert done.exit_code == 0, done.output
@@ -122,19 +122,19 @@ def test_a_range_of_time_is_a_range_of_alerts(tmp_path: Path, store: Path) -> No
 
 
 def test_the_store_is_left_alone(tmp_path: Path, store: Path) -> None:
-    """Neither a model that is used nor one that is learned changes anything in the store."""
+    """Neither a model in use nor a newly trained one changes anything in the store."""
 
-    def held() -> dict[str, bytes]:
+    def files() -> dict[str, bytes]:
         return {str(path): path.read_bytes() for path in store.rglob("*") if path.is_file()}
 
-    before = held()
+    before = files()
     assert with_model(npz(tmp_path), store).exit_code == 0
     assert backtest(npz(tmp_path), store__url=str(store)).exit_code == 0
-    assert held() == before
+    assert files() == before
 
 
 def as_file(path: Path, store: Path, **given: object) -> Path:
-    """The settings of the small machines as a file, but for what is given."""
+    """Write the settings of the small machines, with the given changes, to a file."""
     texts = {**SHAPE, "store.url": str(store), **{key.replace("__", "."): value for key, value in given.items()}}
     lines = [f"{key} = {json.dumps(value)}" for key, value in texts.items() if "." not in key]
     for part in dict.fromkeys(key.partition(".")[0] for key in texts if "." in key):
@@ -145,7 +145,7 @@ def as_file(path: Path, store: Path, **given: object) -> Path:
 
 
 def test_a_tighter_limit_gains_alarms(tmp_path: Path, store: Path) -> None:
-    """Against a margin that finds nothing, both alarms are gained; the other way round, lost."""
+    """Compared with a margin that finds nothing, both alarms are gained, and in reverse both are lost."""
     blunt = as_file(tmp_path / "blunt.toml", store, threshold__margin=90.0)
     plain = as_file(tmp_path / "plain.toml", store)
     done = with_model(npz(tmp_path), store, "--against", blunt)
@@ -157,18 +157,18 @@ def test_a_tighter_limit_gains_alarms(tmp_path: Path, store: Path) -> None:
 
 
 def test_a_longer_delay_comes_later(tmp_path: Path, store: Path) -> None:
-    """What waits longer fires later, by as much."""
+    """With a longer on-delay alerts fire later by the difference."""
     plain = as_file(tmp_path / "plain.toml", store, alerting__on_delay_s=2.0)
     done = with_model(npz(tmp_path), store, "--against", plain, alerting__on_delay_s=5.0)
     assert "0 gained, 0 lost, 0 earlier, 2 later, 0 same" in done.stdout, done.output
     page = (tmp_path / "backtest.html").read_text()
-    assert page.count("<td>3 s</td>") == 2  # 5 s instead of 2
+    assert page.count("<td>3 s</td>") == 2  # 5 s instead of 2 s
     other = with_model(npz(tmp_path), store, "--against", plain, alerting__on_delay_s=1.0)
     assert "2 earlier, 0 later" in other.stdout
 
 
 def test_a_model_is_compared_with_itself(tmp_path: Path, store: Path) -> None:
-    """Against its own version, every alarm is the same."""
+    """Compared with its own version, every alarm is the same."""
     version = next(path.name for path in (store / "models").iterdir() if path.is_dir())
     done = with_model(npz(tmp_path), store, "--against", version)
     assert "0 gained, 0 lost, 0 earlier, 0 later, 2 same" in done.stdout, done.output
@@ -185,7 +185,7 @@ def test_a_model_is_compared_with_itself(tmp_path: Path, store: Path) -> None:
     ],
 )
 def test_what_cannot_be_done_is_said(tmp_path: Path, options: tuple[str, ...], reason: str) -> None:
-    """Too short a recording, a model or labels that are not there: a sentence and exit code 1, and no report."""
+    """A short recording or a missing model or label file gives the reason, exit code 1, and no report."""
     given = {"training__first_steps": 5000, "store__url": str(tmp_path / "none")}
     done = backtest(npz(tmp_path), *options, **given)
     assert done.exit_code == 1
@@ -260,7 +260,7 @@ def test_a_model_of_other_channels_scores_nothing(tmp_path: Path, store: Path) -
     "content", ['{"asset": "a", "start": 1}', '{"asset": "a", "start": 5, "end": 4}', "nonsense", "[1]"]
 )
 def test_a_label_that_is_none_is_named(tmp_path: Path, content: str) -> None:
-    """A line that is no span is refused with its number."""
+    """An invalid label line is refused with its number."""
     path = tmp_path / "labels.jsonl"
     path.write_text('{"asset": "a", "start": 1, "end": 2}\n' + content + "\n")
     with pytest.raises(ValueError, match="label 2"):
@@ -276,7 +276,7 @@ def test_labels_of_another_shape_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_topic_is_replayed(tmp_path: Path, store: Path) -> None:
-    """Without files, what the topics keep is read, nothing is committed, and the report is as that of the files."""
+    """Without files the topics are read, nothing is committed, and the report equals that of the files."""
     with mock_broker({"readings": 2}) as broker:
         producer = Producer({"bootstrap.servers": broker.bootstrap})
         for asset, (key, value, at) in enumerate(values(batch())):

@@ -1,6 +1,6 @@
-"""A backtest says what the daemon says: the same records, to the last digit.
+"""A backtest gives the same alert records as the daemon, to the last digit.
 
-RECORDINGS names a folder of labelled recordings as benchmarks/recordings.py describes it; without it, only the small
+RECORDINGS names a folder of labelled recordings in the layout of benchmarks/recordings.py. Without it, only the small
 machines and the simulated plant are replayed.
 """
 
@@ -19,22 +19,22 @@ from tests.commands import monitor, sets
 
 
 def in_order(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Partitions are read side by side, and who comes first is left open."""
+    """Return the records in a fixed order, because partitions are read in parallel."""
     return sorted(records, key=lambda record: (record["topic"], record["time"], record["id"], record["sequence"]))
 
 
 def check(paths: list[Path], folder: Path, shape: dict[str, Any], least: int) -> None:
     done = monitor("backtest", *paths, "--out", folder / "r.html", "--alerts", folder / "a.jsonl", *sets(**shape))
     assert done.exit_code == 0, done.output
-    told, published = in_order(read(folder / "a.jsonl")), in_order(of_daemon(paths, folder, shape))
-    assert told == published
-    assert len({record["id"] for record in told}) >= least
+    found, published = in_order(read(folder / "a.jsonl")), in_order(of_daemon(paths, folder, shape))
+    assert found == published
+    assert len({record["id"] for record in found}) >= least
 
 
-# One format shows it; the others differ in reading only, which tests/connectors/files covers.
+# One format is enough. The others differ in reading only, which tests/connectors/files covers.
 @pytest.mark.parametrize("make", [jsonl, *(pytest.param(each, marks=pytest.mark.slow) for each in (npz, csv))])
 def test_it_says_what_the_daemon_says(tmp_path: Path, make: Any) -> None:
-    """With an empty store, both learn the same model from the same beginning and publish the same records."""
+    """With an empty store, both train the same model from the same messages and publish the same records."""
     ignore = {"source.ignore": ["wrong"]} if make is csv else {}
     check(make(tmp_path), tmp_path, {**SHAPE, **ignore}, 2)
 
@@ -42,7 +42,7 @@ def test_it_says_what_the_daemon_says(tmp_path: Path, make: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_plant_is_as_the_daemon_has_it(tmp_path: Path) -> None:
-    """Four simulated pumps with two rounds of faults, with the model and the training of the defaults."""
+    """With the default model and training, four simulated pumps with two rounds of faults give the same records."""
     plant = Plant(PlantSettings(assets=4, seed=11))
     values = faulty_rows(plant, fault_schedule(plant, 1100, 2), 0, 2060)
     path = tmp_path / "plant.jsonl"
@@ -72,9 +72,9 @@ def test_a_plant_is_as_the_daemon_has_it(tmp_path: Path) -> None:
     ],
 )
 def test_a_recording_is_as_the_daemon_has_it(tmp_path: Path, kind: str, name: str, shape: dict[str, Any]) -> None:
-    """A recording of SKAB's testbed and one of SMD's servers, the first model learned from the beginning."""
+    """Recordings of SKAB's testbed and of SMD's servers give the same records with a newly trained first model."""
     recording = next(each for each in load(Path(os.environ["RECORDINGS"]) / kind) if each.name == name)
     path = tmp_path / f"{name}.npz"
-    time = recording.time - recording.time[0] + 1_700_000_040_000  # SMD has none of its own
+    time = recording.time - recording.time[0] + 1_700_000_040_000  # SMD has no timestamps
     save(replace(recording, time=time), slice(None), path)
     check([path], tmp_path, shape, 1)

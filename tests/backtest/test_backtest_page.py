@@ -1,4 +1,4 @@
-"""The report of a backtest: its charts as text, and as a real browser shows it."""
+"""The report of a backtest: its charts as text, and its rendering in a real browser."""
 
 import os
 import re
@@ -18,12 +18,12 @@ from tests.backtest.backtests import backtest, npz
 from tests.core.machines import ASSETS
 from tests.rig import put_model
 
-PICTURES = Path(os.environ.get("PICTURES", "build/backtest"))  # where screenshots are left, to be looked at
+PICTURES = Path(os.environ.get("PICTURES", "build/backtest"))  # screenshots are kept here for inspection
 
 
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
-    """A report on labelled faults, one asset with a name that is no HTML."""
+    """Return a report on labelled faults, with HTML characters in the name of one asset."""
     put_model(tmp_path / "store")
     paths = npz(tmp_path)
     done = backtest(paths, "--model", "current", "--out", tmp_path / "report.html", store__url=str(tmp_path / "store"))
@@ -32,7 +32,7 @@ def page(tmp_path: Path) -> Path:
 
 
 def browser(*arguments: str) -> bytes:
-    """What headless Chromium prints; skips where there is none."""
+    """Return the DOM printed by headless Chromium. Skip the test if there is none."""
     program = shutil.which("chromium")
     if program is None and not os.environ.get("CI"):
         pytest.skip("chromium is not installed")
@@ -42,7 +42,7 @@ def browser(*arguments: str) -> bytes:
 
 
 def test_the_page_needs_nothing_else(page: Path) -> None:
-    """No script, no link to another server, nothing fetched."""
+    """The report has no script and no link to another server, and fetches nothing."""
     text = page.read_text()
     assert "<script" not in text
     assert "http" not in text.replace('http-equiv="Content-Security-Policy"', "")
@@ -51,7 +51,7 @@ def test_the_page_needs_nothing_else(page: Path) -> None:
 
 
 def test_the_browser_shows_what_was_found(page: Path) -> None:
-    """In the DOM: a chart per channel with band and readings, alerts and labels marked, curves, map, distribution."""
+    """The DOM has charts per channel with band and readings, marked alerts and labels, curves, map and distribution."""
     dom = browser("--dump-dom", page.as_uri()).decode()
     for index in range(len(ASSETS)):
         section = dom.partition(f'id="asset-{index}"')[2].partition("</section>")[0]
@@ -70,7 +70,7 @@ def test_the_browser_shows_what_was_found(page: Path) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_it_fits_screens_of_both_schemes(page: Path, scheme: str, width: int) -> None:
-    """A picture is taken in light and dark, on a desk and on a phone: PNG of that size, left to be looked at."""
+    """A screenshot in light and dark, at desktop and phone size, is a PNG of that size."""
     PICTURES.mkdir(parents=True, exist_ok=True)
     picture = (PICTURES / f"{scheme}-{width}.png").absolute()
     dark = ["--blink-settings=preferredColorScheme=0"] if scheme == "dark" else []
@@ -81,7 +81,7 @@ def test_it_fits_screens_of_both_schemes(page: Path, scheme: str, width: int) ->
 
 
 def test_names_cannot_become_html() -> None:
-    """What comes from outside is escaped in cells and heads."""
+    """External texts are escaped in cells and headings."""
     blocks: Any = templates().get_template("macros.html").module
     made = blocks.table(["<b>"], [["<script>alert(1)</script>"], [Markup("<i>ours</i>")]])
     assert "<script>" not in made
@@ -91,12 +91,12 @@ def test_names_cannot_become_html() -> None:
 
 
 def test_labels_of_charts_cannot_become_html() -> None:
-    """A channel's name is escaped in the text that screen readers get."""
+    """A channel's name is escaped in the text for screen readers."""
     assert 'aria-label="&#34;&gt;&lt;script&gt;"' in box(Markup(""), '"><script>')
 
 
 def test_thinning_keeps_what_sticks_out() -> None:
-    """Of a million steps with one spike, the drawn path still reaches the spike, and is short."""
+    """The drawn path of a million steps with one spike reaches the spike and is short."""
     ends = np.arange(1_000_000, dtype=np.int64)
     values = np.zeros(len(ends), np.float32)
     values[777_777] = 10
@@ -110,7 +110,7 @@ def test_thinning_keeps_what_sticks_out() -> None:
 
 
 def test_a_hole_interrupts_the_line() -> None:
-    """Where nothing was measured for long, the path begins anew; what is not a number is left out."""
+    """After a long gap the path starts again, and non-finite values are left out."""
     place = np.array([0, 1, 2, 3, 100, 101], np.int64)
     values = np.array([1, np.nan, 1, 1, 1, 1], np.float32)
     path = line(thin(place, values, values), Axis(0, 2), 3)
@@ -118,7 +118,7 @@ def test_a_hole_interrupts_the_line() -> None:
 
 
 def test_marks_cover_the_runs() -> None:
-    """A rectangle over each run, wide enough to be seen."""
+    """Each run has a rectangle that is wide enough to be visible."""
     on = np.array([0, 1, 1, 0, 1], np.bool_)
     made = marks(on, np.array([0, 10, 20, 30, 40], np.int64), "alert")
     assert re.findall(r'x="(\d+)" y="0" width="(\d+)"', made) == [("10", "11"), ("40", "2")]
@@ -129,7 +129,7 @@ def test_marks_cover_the_runs() -> None:
     ("ms", "words"), [(None, "\u2013"), (0, "0 s"), (90_000, "90 s"), (600_000, "10.0 min"), (864_000_000, "10.0 d")]
 )
 def test_durations_read_well(ms: float | None, words: str) -> None:
-    """A duration has the unit that suits it, and a dash stands for none."""
+    """A duration has a suitable unit, and a missing one is a dash."""
     assert lasting(ms) == words
 
 
@@ -138,5 +138,5 @@ def test_durations_read_well(ms: float | None, words: str) -> None:
     [(None, "\u2013"), (float("nan"), "\u2013"), (1234567, "1\u202f234\u202f567"), (0.51234, "0.512")],
 )
 def test_numbers_read_well(value: float | None, words: str) -> None:
-    """A number has three digits, thousands are set apart, and a dash stands for none."""
+    """A number has three digits and separated thousands, and a missing one is a dash."""
     assert number(value) == words

@@ -1,4 +1,4 @@
-"""The benchmark of a machine's first day counts what it says."""
+"""The figures of the cold-start benchmark."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def fault(asset: str, start_h: float, end_h: float) -> Label:
 
 
 def test_a_row_counts_false_alarms_faults_and_the_time_alerts_were_on() -> None:
-    """Alerts that stood before a fault are told from those it caused; overlapping alerts of an asset are on once."""
+    """Alerts open before a fault are separate from those it caused, and overlapping alerts of an asset count once."""
     assets, first = ("a", "b"), (630_000, 640_000)
     healthy = Run(assets, (span("a", 0.5, 1.5), span("a", 1, 2), span("b", 1.0, None)), first)
     faulty = Run(assets, (span("a", 2.5, 3), span("b", 1, 6)), first)
@@ -47,15 +47,15 @@ def test_a_row_counts_false_alarms_faults_and_the_time_alerts_were_on() -> None:
     assert row.on_ms == (1.5 + 23) * HOUR_MS
     assert (row.faults, row.found, row.stood, row.delays) == (3, 1, 1, (HOUR_MS // 2,))
     assert (row.lasting, row.lasting_ms) == (1, 24.75 * HOUR_MS)
-    said = figures(row + row)
-    assert (said["false, 1st hour"], said["false, day"], said["found"], said["on before"]) == (0.5, 1.5, "33.3%", 2)
-    assert (said["alert on, healthy"], said["delay s"], said["first score s"]) == ("51.04%", 1800, 635)
-    assert (said["lasting, 1st hour"], said["lasting, alert on"]) == ("50%", "51.6%")
+    found = figures(row + row)
+    assert (found["false, 1st hour"], found["false, day"], found["found"], found["on before"]) == (0.5, 1.5, "33.3%", 2)
+    assert (found["alert on, healthy"], found["delay s"], found["first score s"]) == ("51.04%", 1800, 635)
+    assert (found["lasting, 1st hour"], found["lasting, alert on"]) == ("50%", "51.6%")
     assert row + Row() == row
 
 
 def test_records_of_an_alert_are_one_span() -> None:
-    """An alert begins when it first fires and ends with its resolution, updates between them count for nothing."""
+    """An alert spans from its first firing record to its resolution, and updates in between do not matter."""
     share = ChannelShare("flow", 1.0, 1.0, 1.0, 0.0, 2.0, 0)
 
     def record(state: AlertState, time: int, sequence: int) -> Alert:
@@ -70,7 +70,7 @@ def test_records_of_an_alert_are_one_span() -> None:
 
 
 def test_machines_that_are_set_apart_keep_their_course() -> None:
-    """Each channel is moved and stretched within what was asked for, another way for each machine; NaN stays."""
+    """Each channel is shifted and scaled within the given limits, differently for each machine, and NaN stays."""
     values = np.random.default_rng(0).normal(5, 2, (3, 4000, 2))
     values[0, 0, 0] = np.nan
     moved = set_apart(values, values[:, 1:], 1, 1.0)
@@ -86,7 +86,7 @@ def test_machines_that_are_set_apart_keep_their_course() -> None:
 
 
 def test_lasting_faults_are_on_all_day_in_turn_of_channels() -> None:
-    """One per machine, of LASTING deviations of its own channel."""
+    """Each machine has one fault: a lasting deviation of its own channel."""
     plant = Plant(PlantSettings(assets=3, step_ms=10_000))
     faults = lasting_faults(plant, 100, 200)
     assert [each.channels for each in faults] == [(name,) for name in NAMES[:3]]
@@ -95,7 +95,7 @@ def test_lasting_faults_are_on_all_day_in_turn_of_channels() -> None:
 
 
 def test_the_class_row_alone_is_what_a_detector_does_by_itself() -> None:
-    """The bare pipeline of the benchmark scales new machines by the class's row and lends them no limit."""
+    """The benchmark's baseline pipeline scales new machines by the class's statistics and lends them no limit."""
     bare = ClassOnly(length=L, step_ms=STEP)
     scaling = class_only().scaling
     scalings = bare.update(windows(rows(100)), ASSETS, scaling)

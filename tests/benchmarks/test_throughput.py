@@ -1,4 +1,4 @@
-"""The benchmark of throughput measures what it says: the twin does the same job, and the tables tell the truth."""
+"""The throughput benchmark: the twin does the same work as the product, and the tables report the measured figures."""
 
 import json
 import sys
@@ -32,7 +32,7 @@ TINY = command.Plan(  # with fewer gradient steps or seconds, no fault is found
 
 @cache
 def base() -> Model:
-    """A model of the pumps, hardly trained: what it scores does not matter, only that all score the same."""
+    """Return a model of the pumps after little training, because only equal scores matter."""
     settings = load(None, {}, {"training.steps": 10})
     recipe = settings.training.recipe(settings.model)
     corpus = prepare(history(settings, 100, 12 * LENGTH), recipe, None)
@@ -40,7 +40,7 @@ def base() -> Model:
 
 
 def product_scores(sent: Fleet, model: Model) -> dict[tuple[str, int], tuple[float, float]]:
-    """Score and threshold by asset and time, as the stages of the product give them."""
+    """Return score and threshold by asset and time, as the product's stages compute them."""
     settings = load(None, {}, common(sent, Path("unused"), {}))
     found = {}
     for number in range(PARTITIONS):
@@ -61,7 +61,7 @@ def product_scores(sent: Fleet, model: Model) -> dict[tuple[str, int], tuple[flo
 
 @pytest.mark.parametrize("kind", ["json_long", "json_wide"])
 def test_naive_twin_scores_as_the_product(kind: str) -> None:
-    """The twin publishes the product's score and threshold of every window, from the first message on."""
+    """From the first message on, the twin publishes the product's score and threshold of every window."""
     sent = Fleet(6, 8, kind, faulty=1)
     model = model_of(base(), sent)
     job, found = Job(sent, model), {}
@@ -78,25 +78,25 @@ def test_naive_twin_scores_as_the_product(kind: str) -> None:
     assert len(found) == sent.windows
     for window, (score, threshold) in product.items():
         assert found[window][0] == pytest.approx(score, rel=1e-4)
-        assert found[window][1] == pytest.approx(threshold, rel=1e-2)  # the product renews it every 32 scores only
+        assert found[window][1] == pytest.approx(threshold, rel=1e-2)  # the product recomputes it every 32 scores only
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_message_completes_what_it_should(kind: str) -> None:
-    """Whatever the kind of message, every step of every asset gives a window, from the first on."""
+    """For each message format, every step of every asset gives a window, from the first on."""
     sent = Fleet(5, 3, kind)
     assert len(product_scores(sent, model_of(base(), sent))) == sent.windows
     assert sum(1 for step in range(sent.steps) for _ in sent.step(step)) == sent.messages
 
 
 def test_fleet_survives_the_command_line() -> None:
-    """A fleet written for another process is the same there."""
+    """A fleet serialized for another process is restored unchanged."""
     sent = Fleet(5, 3, "influx_line", faulty=2, first=1_700_000_000_000)
     assert fleet(sent.text()) == sent
 
 
 def test_twin_has_the_settings_of_the_product() -> None:
-    """The numbers that the twin repeats are the product's defaults."""
+    """The constants that the twin repeats are the product's defaults."""
     settings = load(None, {}, {})
     threshold = settings.threshold
     assert (threshold.percentile, threshold.margin, threshold.clip, threshold.memory) == (
@@ -109,7 +109,7 @@ def test_twin_has_the_settings_of_the_product() -> None:
 
 
 def test_machine_tells_an_alert_once() -> None:
-    """The twin's alert is due when the score has been above the threshold for the on-delay, and not again."""
+    """The twin's alert fires when the score has been above the threshold for the on-delay, and only once."""
     machine = Machine([[0.0]], np.ones(MEMORY, np.float32))
     assert [machine.judge(score)[1] for score in (1, 9, 9, 9, 9, 9, 1)] == [False] * 4 + [True, False, False]
 
@@ -117,7 +117,7 @@ def test_machine_tells_an_alert_once() -> None:
 def test_engine_that_is_missing_is_left_out_with_the_reason(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An engine that is not installed costs nothing but a line that says so."""
+    """An engine that is not installed is skipped, and the output names it with the reason."""
     monkeypatch.setattr(engines, "run", lambda engine, *_: {"name": engine.name})
     absent = engines.Engine("Nobody", "twin", "no_such_engine")
     race: Any = SimpleNamespace(python=sys.executable)
@@ -126,7 +126,7 @@ def test_engine_that_is_missing_is_left_out_with_the_reason(
 
 
 def a_run(assets: int, windows_per_s: float, **other: Any) -> Run:
-    """A run in which this was reached, without snapshots."""
+    """Return a run with these figures and without snapshots."""
     same = {"broker": "tansu", "kind": "json_wide", "workers": 1, "scores": True, "wall_s": 1.0, "snapshot_cpu_s": 0.0,
             "snapshot_wall_s": 0.0, "snapshot_mb": 0.0, "checkpoint_ms": 1.0, "rss_mb": 300.0,
             "stage_s": dict.fromkeys(STAGES, 0.1)}  # fmt: skip
@@ -134,7 +134,7 @@ def a_run(assets: int, windows_per_s: float, **other: Any) -> Run:
 
 
 def some_figures(rate: float) -> dict[str, Any]:
-    """Figures of a run in which everything is in proportion to the product's windows/s."""
+    """Return a run's figures, all in proportion to the product's windows/s."""
     runs = [a_run(125, rate, kind=kind) for kind in ("json_long", "json_wide")]
     other = {"kind": "json_wide", "batched": False, "windows_per_core_s": 1000.0}
     return {
@@ -147,7 +147,7 @@ def some_figures(rate: float) -> dict[str, Any]:
 
 
 def test_targets_are_met_or_not_by_what_was_found() -> None:
-    """A fast product meets every target, a slow one none of those that depend on its speed."""
+    """A fast product meets every target, and a slow one misses all targets that depend on its speed."""
     fast, slow = report.targets(some_figures(100_000.0)), report.targets(some_figures(400.0))
     assert "NO" not in fast
     assert fast.count("| yes |") == fast.count("\n") - 1
@@ -157,21 +157,21 @@ def test_targets_are_met_or_not_by_what_was_found() -> None:
 
 
 def test_a_snapshot_a_minute_is_in_the_rate() -> None:
-    """What a snapshot of every partition costs is taken off each minute of work, shared by the workers."""
+    """The cost of a snapshot of every partition is subtracted from each minute of work, shared by the workers."""
     assert a_run(1, 100.0, snapshot_cpu_s=6.0).per_core == pytest.approx(90)
     assert a_run(1, 100.0, snapshot_cpu_s=6.0, workers=2).per_core == pytest.approx(95)
     assert a_run(1, 100.0).readings == pytest.approx(100 * CHANNELS)
 
 
 def test_memory_of_an_asset_is_what_a_larger_fleet_takes_more() -> None:
-    """What a process takes without any asset is no asset's."""
+    """The memory of a process without assets is not counted as an asset's."""
     assert report.asset_kb(a_run(10, 1.0), replace(a_run(110, 1.0), rss_mb=310.0)) == pytest.approx(102.4)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_all_of_it_runs() -> None:
-    """From training to the tables, over a real broker, with the twin's published scores equal to the product's."""
+    """Everything runs from training to the tables, over a real broker, and the twin's scores equal the product's."""
     figures = command.measure(TINY, sys.executable)
     text = report.page(figures)
     assert "naive twin, json_wide" in text

@@ -1,4 +1,4 @@
-"""Published alerts, scores and dead letters, as other programs read them."""
+"""The record format of published alerts, scores and dead letters."""
 
 import json
 import math
@@ -54,7 +54,7 @@ ALERT = Alert(
 
 
 def body(record: Record) -> dict[str, Any]:
-    """A record's value, which must be JSON as its definition has it, without NaN or Infinity."""
+    """Return a record's value, which must be strict JSON without NaN or Infinity."""
 
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is not JSON")
@@ -65,7 +65,7 @@ def body(record: Record) -> dict[str, Any]:
 
 
 def outputs(ends: list[int], **changes: Any) -> Outputs:
-    """Windows of assets 0, 1, 0, 1, … that end at `ends`, with two channels and scores 1.5, 2.5 and so on."""
+    """Return windows of assets 0, 1, 0, 1, … that end at `ends`, with two channels and scores 1.5, 2.5 and so on."""
     B = len(ends)
     assets = (np.arange(B) % 2).astype(np.int32)
     values = np.zeros((B, 2, 4), np.float32)
@@ -86,7 +86,7 @@ def outputs(ends: list[int], **changes: Any) -> Outputs:
 
 
 def published(given: Outputs, every_steps: int = 1) -> list[Record]:
-    """Score records of a grid of 500 ms."""
+    """Return the score records on a grid of 500 ms."""
     return score_records(
         "scores",
         given,
@@ -99,7 +99,7 @@ def published(given: Outputs, every_steps: int = 1) -> list[Record]:
 
 
 def test_an_alert_is_a_cloud_event_in_binary_mode() -> None:
-    """The attributes CloudEvents asks for stand in `ce_` headers as UTF-8, the value is JSON, the key the asset."""
+    """CloudEvents attributes are UTF-8 headers with the prefix `ce_`, the value is JSON, and the key is the asset."""
     record = alert_record("alerts", ALERT)
     assert (record.topic, record.key) == ("alerts", b"line/pump-1")
     assert dict(record.headers) == {
@@ -115,7 +115,7 @@ def test_an_alert_is_a_cloud_event_in_binary_mode() -> None:
 
 
 def test_the_alert_itself_is_the_value() -> None:
-    """Every field of the alert is published under its own name, the partition as two, the causing offset not."""
+    """Every alert field is published under its own name, the partition as two fields, without the causing offset."""
     found = body(alert_record("alerts", ALERT))
     names = {field.name for field in fields(Alert)} - {"position"} | {"topic"}
     assert found.keys() == names
@@ -145,7 +145,7 @@ def test_the_alert_itself_is_the_value() -> None:
 
 
 def test_records_of_one_alert_are_different_events() -> None:
-    """Firing, updates and resolution share the alert's id but no `ce_id`; the type says which state it is."""
+    """Firing, update and resolution share the alert id, not the `ce_id`, and the type says which state it is."""
     resolved = alert_record("alerts", replace(ALERT, state="resolved", end=TIME, sequence=3))
     assert dict(resolved.headers)["ce_id"] == b"0123456789abcdef0123456789abcdef.3"
     assert dict(resolved.headers)["ce_type"] == b"monitor.alert.resolved"
@@ -154,7 +154,7 @@ def test_records_of_one_alert_are_different_events() -> None:
 
 @given(st.integers(-(2**45), 2**45))
 def test_the_event_time_is_exact(time: int) -> None:
-    """`ce_time` is the window's end to the millisecond, in RFC 3339 with its zone, at any time the windows take."""
+    """`ce_time` is the window's end in ms, in RFC 3339 with a zone, for every valid time."""
     text = dict(alert_record("alerts", replace(ALERT, time=time)).headers)["ce_time"].decode()
     assert text.endswith("+00:00")
     parsed = datetime.fromisoformat(text)
@@ -162,14 +162,14 @@ def test_the_event_time_is_exact(time: int) -> None:
 
 
 def test_numbers_have_the_digits_they_were_measured_with() -> None:
-    """A float32 is published with its seven digits, not with the noise of its float64 form."""
+    """A float32 is published with seven significant digits, without the extra digits of its float64 form."""
     alert = replace(ALERT, score=float(np.float32(0.1)), threshold=float(np.float32(1e-9)), ratio=1 / 3)
     assert b'"score":0.1,"threshold":1e-9,"ratio":0.3333333,' in (alert_record("alerts", alert).value or b"")
 
 
 @pytest.mark.parametrize("number", [NAN, INF, -INF])
 def test_an_alert_holds_no_nan(number: float) -> None:
-    """A number that JSON does not have is null."""
+    """A number that JSON cannot represent is null."""
     share = ChannelShare("pressure", number, number, number, number, number, 0)
     alert = replace(ALERT, score=number, threshold=number, ratio=number, peak=number, channels=(share,))
     found = body(alert_record("alerts", alert))
@@ -178,7 +178,7 @@ def test_an_alert_holds_no_nan(number: float) -> None:
 
 
 def test_a_score_record_says_score_limit_and_bands() -> None:
-    """A window's record has its score against the limit and, per channel, the reading and the model's band."""
+    """A score record has score and limit and, for each channel, the reading and the model's band."""
     (record,) = published(outputs([1500]))
     assert (record.topic, record.key, record.headers) == ("scores", b"pump", (("content-type", b"application/json"),))
     assert body(record) == {
@@ -199,7 +199,7 @@ def test_a_score_record_says_score_limit_and_bands() -> None:
 
 @given(st.lists(st.floats(width=32, allow_infinity=False, allow_nan=False), min_size=4, max_size=4))
 def test_a_score_record_has_seven_digits_of_each_number(numbers: list[float]) -> None:
-    """Many numbers rounded at once have seven digits each and are the nearest such numbers."""
+    """Many numbers rounded at once are the nearest numbers with seven significant digits."""
     rows = np.array(numbers, np.float32).reshape(2, 1, 2)
     (record,) = published(outputs([0], newest=rows[0], expected=rows[1]))
     channels = body(record)["channels"].values()
@@ -212,7 +212,7 @@ def test_a_score_record_has_seven_digits_of_each_number(numbers: list[float]) ->
     ("every", "ends"), [(1, [-1500, 0, 500, 1000, 1500, 3000]), (2, [0, 1000, 3000]), (3, [-1500, 0, 1500, 3000])]
 )
 def test_scores_are_published_every_nth_step_of_the_grid(every: int, ends: list[int]) -> None:
-    """Windows are picked by their place on the grid, so a replay picks the same, and keep their own numbers."""
+    """Windows are selected by their position on the grid, so a replay selects the same windows and numbers."""
     found = [body(record) for record in published(outputs([-1500, 0, 500, 1000, 1500, 3000]), every)]
     assert [record["time"] for record in found] == ends
     everything = [body(record) for record in published(outputs([-1500, 0, 500, 1000, 1500, 3000]))]
@@ -227,22 +227,22 @@ def test_scores_are_published_every_nth_step_of_the_grid(every: int, ends: list[
     masked=st.booleans(),
 )
 def test_an_asset_that_is_not_read_at_every_step_has_its_turns(read: list[bool], every: int, masked: bool) -> None:
-    """Whichever steps an asset is read at, its first window after each multiple of the steps is published, no other."""
+    """For any pattern of readings, only an asset's first window after each multiple of the interval is published."""
     steps = np.flatnonzero(read)
     windows = sliding_window_view(np.concatenate((np.zeros(15, bool), read)), 16)[steps]  # (B, 16)
     cells = np.zeros((len(steps), 2, 16), bool)
-    cells[:, 1] = windows  # the other channel says nothing
+    cells[:, 1] = windows  # the other channel has no readings
     made = outputs((steps * 500).tolist())
     values = np.where(cells, 0, np.float32(NAN))
     batch = replace(made.windows, assets=np.zeros(len(steps), np.int32), values=values)
-    faulty = np.ones(cells.shape, np.bool_)  # a sensor at fault is masked at steps without a reading, too
+    faulty = np.ones(cells.shape, np.bool_)  # a faulty sensor is masked at steps without a reading, too
     batch = replace(batch, observed=cells & (not masked), masked=faulty if masked else None)
     found = [body(record)["time"] // 500 for record in published(replace(made, windows=batch), every)]
     assert found == [step for before, step in pairwise([-every, *steps.tolist()]) if before // every < step // every]
 
 
 def test_scores_hold_no_nan() -> None:
-    """A number that is not finite is null, and the shares of a window without any error are 0."""
+    """A non-finite number is null, and the shares of a window without error are 0."""
     nothing = np.zeros((1, 2), np.float32)
     unknown = np.full((1, 2), NAN, np.float32)
     given = outputs([0], score=np.array([INF], np.float32), by_channel=nothing, expected=unknown, newest=unknown)
@@ -254,7 +254,7 @@ def test_scores_hold_no_nan() -> None:
 
 
 def test_a_band_around_the_largest_number_does_not_overflow() -> None:
-    """Expected values near the float32 limit have a band that lies beyond it."""
+    """Expected values near the float32 limit give a finite band beyond that limit."""
     largest = np.finfo(np.float32).max
     limits = np.full((1, 2), largest, np.float32)
     with np.errstate(all="raise"):
@@ -263,14 +263,14 @@ def test_a_band_around_the_largest_number_does_not_overflow() -> None:
 
 
 def test_without_a_model_no_score_is_published() -> None:
-    """Windows that were not scored give no record, rather than one with zeros."""
+    """Windows without a score give no record."""
     assert published(Outputs(outputs([0]).windows, None, None)) == []
     assert published(outputs([])) == []
 
 
 @pytest.mark.parametrize(("key", "value"), [(b"pump", b"\xff{not json"), (None, None), (b"", b"")])
 def test_a_dead_letter_keeps_the_message_and_says_why(key: bytes | None, value: bytes | None) -> None:
-    """Key and value go on unchanged; source and fault stand in the headers that Kafka Connect's tools read."""
+    """Key and value are forwarded unchanged, with source and error in the headers that Kafka Connect's tools read."""
     message = Message(Partition("readings", 3), 17, key, value, TIME)
     record = dead_letter("dead", message, "decode", "WrongType", "found 'heiß', expected a number")
     assert (record.topic, record.key, record.value) == ("dead", key, value)

@@ -1,4 +1,4 @@
-"""Published records are the ones that the structs and their JSON Schemas define, whoever encodes them."""
+"""Published records match their structs and JSON Schemas, whichever encoder wrote them."""
 
 import json
 from pathlib import Path
@@ -71,7 +71,7 @@ def check(record: Record, name: str) -> None:
 
 @given(alerts)
 def test_every_alert_is_read_back(alert: Alert) -> None:
-    """An alert of any numbers and names decodes through the struct and fits the schema."""
+    """An alert with any numbers and names decodes through the struct and fits the schema."""
     check(alert_record("alerts", alert), "alert")
 
 
@@ -82,7 +82,7 @@ def test_every_alert_is_read_back(alert: Alert) -> None:
     values=st.lists(st.floats(width=32), min_size=2, max_size=2),
 )
 def test_every_score_is_read_back(channels: list[str], asset: str, model: str, values: list[float]) -> None:
-    """Records of the bulk encoder have the fields of the struct in its order, and fit the schema."""
+    """Records of the bulk encoder have the struct's fields in the struct's order and fit the schema."""
     made = outputs([0, 500, 1000])
     assert made.scores is not None
     made.scores.newest[:] = values
@@ -93,7 +93,7 @@ def test_every_score_is_read_back(channels: list[str], asset: str, model: str, v
 
 
 def test_dead_letters_fit_their_schema() -> None:
-    """The headers of a dead letter are those of the schema, whether all are known or only stage and reason."""
+    """The headers of a dead letter match the schema, with all fields known or only stage and reason."""
     letter = dead_letter("dead", Message(Partition("readings", 3), 17, None, b"{", 0), "decode", "NotJson", "found '{'")
     conforms("dead-letter-headers", {name: text.decode() for name, text in letter.headers})
     headers = DeadLetterHeaders(stage="record", exception_message="unable to parse").encode()
@@ -105,7 +105,7 @@ def test_dead_letters_fit_their_schema() -> None:
 
 
 def test_a_run_publishes_what_the_schemas_say() -> None:
-    """Scores and alerts of a pipeline, machines and sensors, firing and resolved, fit the schemas."""
+    """All scores and alerts of a pipeline, of machines and sensors, firing and resolved, fit the schemas."""
     made = new_pipeline()
     values = rows(300, seed=9)
     values[1, 200:230, 1] += 8.0
@@ -135,7 +135,7 @@ def test_a_run_publishes_what_the_schemas_say() -> None:
     [({"state": "open"}, "state", "open"), ({"time": "soon"}, "time", "str"), ({"channels": [1]}, "channels", "int")],
 )
 def test_what_is_no_alert_is_refused(change: dict[str, Any], culprit: str, value: str) -> None:
-    """A value that does not fit is named with its field by the decoder, and refused by the schema, too."""
+    """The decoder names the field of an invalid value, and the schema refuses that value, too."""
     body = json.loads(alert_record("alerts", ALERT).value or b"") | change
     with pytest.raises(ValueError, match="found") as refused:
         decode_alert(json.dumps(body).encode())
@@ -146,7 +146,7 @@ def test_what_is_no_alert_is_refused(change: dict[str, Any], culprit: str, value
 
 
 def test_unknown_fields_are_ignored_and_old_records_read() -> None:
-    """A reader takes records of newer versions, and of older ones without cause and fault."""
+    """A reader accepts records of newer versions, and older records without cause and fault."""
     body = json.loads(alert_record("alerts", ALERT).value or b"")
     wanted = decode_alert(json.dumps(body).encode())
     assert decode_alert(json.dumps({**body, "site": "north"}).encode()) == wanted
@@ -155,7 +155,7 @@ def test_unknown_fields_are_ignored_and_old_records_read() -> None:
 
 
 def test_the_schema_files_are_what_the_code_writes() -> None:
-    """docs/schemas holds the schemas of the structs, and no others."""
+    """docs/schemas contains exactly the schemas of the structs."""
     written = {path.relative_to(ROOT): path.read_text(encoding="utf-8") for path in (ROOT / FOLDER).iterdir()}
     assert written == texts()
     for schema in SCHEMAS.values():

@@ -1,4 +1,4 @@
-"""Declared state: columns grow, clear, pick, save and load by one table, and refusals are sentences of one form."""
+"""State tables: columns grow, clear, select channels, save and load by one table, and errors have one form."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ CLOCK, OWNER = np.array([7]), np.array([0, 1, 1])
 
 
 def filled() -> Columns:
-    """Two rows of three channels with different numbers."""
+    """Return two rows of three channels with different numbers."""
     columns = Columns("stages", TABLE, W=4)
     columns.pick(np.full(3, -1))
     columns.reserve(2)
@@ -29,13 +29,13 @@ def filled() -> Columns:
 
 
 def saved(**changed: Any) -> dict[str, Any]:
-    """The state of `filled`, with other arrays; None leaves an array out."""
+    """Return the state of `filled` with some arrays replaced. None removes an array."""
     state = filled().save(clock=CLOCK, owner=OWNER) | changed
     return {name: array for name, array in state.items() if array is not None}
 
 
 def test_new_rows_hold_the_fill_values() -> None:
-    """Rows that are reserved later hold the fill values, and the earlier rows keep theirs."""
+    """Newly reserved rows hold the fill values, and existing rows keep their data."""
     columns = filled()
     columns.reserve(3)
     assert columns["count"][:3].tolist() == [5, 6, 0]
@@ -44,14 +44,14 @@ def test_new_rows_hold_the_fill_values() -> None:
 
 
 def test_fewer_rows_take_nothing_away() -> None:
-    """Reserving fewer rows than there are changes nothing."""
+    """Reserving fewer rows than exist changes nothing."""
     columns = filled()
     columns.reserve(1)
     assert columns.rows == 2
 
 
 def test_a_cleared_row_is_as_new() -> None:
-    """Clearing sets every column of the row and of no other row; an unknown row is ignored."""
+    """Clearing resets every column of that row only, and an unknown row is ignored."""
     columns = filled()
     columns.clear(0)
     columns.clear(9)
@@ -62,7 +62,7 @@ def test_a_cleared_row_is_as_new() -> None:
 
 
 def test_picked_channels_keep_their_data() -> None:
-    """A channel moves with its data, a new one holds the fill values, and columns without channels stay."""
+    """Selected channels keep their data, new channels hold the fill values, and columns without a channel axis stay."""
     columns = filled()
     columns.pick(np.array([2, -1]))
     np.testing.assert_array_equal(columns["value"][:2], [[2, np.nan], [5, np.nan]])
@@ -71,7 +71,7 @@ def test_picked_channels_keep_their_data() -> None:
 
 
 def test_a_loaded_state_saves_the_same() -> None:
-    """Whatever was saved is saved again after loading, and belongs to the stage alone."""
+    """A loaded state is saved unchanged, and the stage has its own copy."""
     state, stage = saved(), Columns("stages", TABLE, W=4)
     assert stage.check(state) == {"A": 2, "C": 3, "W": 4, "G": 3}
     stage.load(state)
@@ -84,14 +84,14 @@ def test_a_loaded_state_saves_the_same() -> None:
 
 
 def test_an_axis_that_was_saved_shorter_is_padded() -> None:
-    """A stage with capacity along an axis finds the saved part at its begin and the fill value after it."""
+    """An array saved with a shorter axis is loaded at the start, and the rest holds the fill value."""
     stage = Columns("stages", TABLE, W=6)
     stage.load(saved())
     assert stage["ring"][1, 2].tolist() == [20, 21, 22, 23, -1, -1]
 
 
 def test_channels_of_a_loaded_state_replace_those_before() -> None:
-    """A state with fewer channels than the stage has is taken as it is, not padded."""
+    """A state with fewer channels than the stage is loaded as it is, without padding."""
     state, stage = saved(), filled()
     stage.pick(np.array([0, 1, 2, -1, -1]))
     stage.load(state)
@@ -115,14 +115,14 @@ def test_channels_of_a_loaded_state_replace_those_before() -> None:
     ],
 )
 def test_a_refusal_names_stage_array_and_both_sides(changed: dict[str, Any], sentence: str) -> None:
-    """Each refusal is "state of STAGE: ARRAY is FOUND, expected EXPECTED"."""
+    """Each error is "state of STAGE: ARRAY is FOUND, expected EXPECTED"."""
     with pytest.raises(ValueError, match="expected") as refused:
         check_state("stages", saved(**changed), TABLE)
     assert str(refused.value) == f"state of stages: {sentence}"
 
 
 def test_given_sizes_bind_the_arrays() -> None:
-    """A size that the stage knows is not learned from the state."""
+    """A size known to the stage is checked and not taken from the state."""
     with pytest.raises(ValueError, match=r"value is float32 \(2, 3\), expected float32 \(2, 4\)"):
         check_state("stages", saved(), TABLE, C=4)
 
@@ -134,7 +134,7 @@ def test_nan_is_refused_where_it_is_not_allowed() -> None:
 
 
 def test_packed_values_come_back() -> None:
-    """JSON in an array of bytes comes back as its type, and anything else is refused with the array's name."""
+    """JSON in a byte array is loaded as its type, and any other content is refused with the array's name."""
     assert unpack("stages", "watches", pack([1, 2]), list[int]) == [1, 2]
     for wrong in (pack(["a"]), np.array([255], np.uint8), np.zeros(1)):
         with pytest.raises(ValueError, match="state of stages: watches is"):
@@ -142,7 +142,7 @@ def test_packed_values_come_back() -> None:
 
 
 def test_names_are_distinct() -> None:
-    """Names come back in their order; a name given twice and bytes that are no names are refused."""
+    """Names are loaded in order, and duplicate names or bytes that are no names are refused."""
     assert unpack_distinct("stages", "assets", pack_names(["b", "ä"])) == ["b", "ä"]
     with pytest.raises(ValueError, match="assets is a list with 'b' twice"):
         unpack_distinct("stages", "assets", pack_names(["b", "b"]))

@@ -1,4 +1,4 @@
-"""What several files of this folder look at, made once."""
+"""Fixtures shared by several files of this folder."""
 
 import pytest
 
@@ -7,5 +7,5 @@ from tests.deploy.real_run import Run, real_run
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A real run of the daemon."""
+    """Return a real run of the daemon."""
     return real_run(tmp_path_factory.mktemp("run"))

@@ -1,4 +1,4 @@
-"""The files of deploy/, and the tools that judge them."""
+"""The files of deploy/, and the tools that check them."""
 
 import json
 import os
@@ -21,12 +21,12 @@ RUNBOOK = ROOT / "docs" / "operations.md"
 
 
 def read(path: Path) -> Any:
-    """A YAML file with one document."""
+    """Return a YAML file with one document."""
     return yaml.safe_load(path.read_text())
 
 
 def tool(name: str, package: str) -> str:
-    """Where a program is. Without it the test is skipped, but fails where CI=true: there, everything is installed."""
+    """Return the path of a program. Without it the test is skipped, but fails where CI=true."""
     found = shutil.which(name)
     if found is None and os.environ.get("CI") != "true":
         pytest.skip(f"{name} is not installed (Debian: {package})")
@@ -35,30 +35,30 @@ def tool(name: str, package: str) -> str:
 
 
 def headings() -> set[str]:
-    """The anchors in docs/operations.md."""
+    """Return the anchors in docs/operations.md."""
     found = re.findall(r"^#+ (.+)$", RUNBOOK.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in found}
 
 
 def dashboards() -> dict[str, Any]:
-    """The committed dashboards by their path below deploy/grafana/dashboards."""
+    """Return the committed dashboards by their path below deploy/grafana/dashboards."""
     folder = GRAFANA / "dashboards"
     return {str(path.relative_to(folder)): json.loads(path.read_text()) for path in sorted(folder.rglob("*.json"))}
 
 
 def onboarded() -> dict[str, Any]:
-    """What `monitor onboard` makes of the machines of tests/core/machines.py, by language."""
+    """Return the dashboards that `monitor onboard` makes for the machines of tests/core/machines.py, by language."""
     return {each: json.loads(dashboard_text("plant.1", ASSETS, CHANNELS, each)) for each in Language}
 
 
 def alerting() -> dict[str, Any]:
-    """Grafana's alert rules in both languages."""
+    """Return Grafana's alert rules in both languages."""
     paths = {"flux": GRAFANA / "provisioning/alerting/monitor.yaml", "influxql": GRAFANA / "influxql/alerting.yaml"}
     return {language: read(path) for language, path in paths.items()}
 
 
 def parts(tree: Any) -> Iterator[dict[str, Any]]:
-    """Every object inside a JSON document, at any depth."""
+    """Yield every object inside a JSON document, at any depth."""
     if isinstance(tree, dict):
         yield tree
         for value in tree.values():
@@ -69,12 +69,12 @@ def parts(tree: Any) -> Iterator[dict[str, Any]]:
 
 
 def rules() -> list[dict[str, Any]]:
-    """Every recording and alerting rule of Prometheus."""
+    """Return every recording and alerting rule of Prometheus."""
     return [rule for group in read(PROMETHEUS / "rules.yml")["groups"] for rule in group["rules"]]
 
 
 def panel_expressions() -> list[str]:
-    """Every PromQL expression of a panel, with Grafana's variables filled in."""
+    """Return every PromQL expression of a panel, with Grafana's variables replaced."""
     filled = {"$__rate_interval": "2m", "$job": ".*", "$instance": ".*"}
     found = [part["expr"] for each in dashboards().values() for part in parts(each) if "expr" in part]
     return [_filled(expr, filled) for expr in found]
@@ -87,7 +87,7 @@ def _filled(text: str, values: dict[str, str]) -> str:
 
 
 def metrics_in(expr: str) -> set[tuple[str, frozenset[str]]]:
-    """The metrics that PromQL selects, without a histogram's suffix, each with the labels it selects by."""
+    """Return the metrics selected by PromQL, without a histogram's suffix, each with its selector labels."""
     found = set()
     for name, selector in re.findall(r"(?<![:\w])((?:monitor_|process_|up\b)\w*)(?:\{([^}]*)\})?", expr):
         labels = frozenset(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", selector or ""))

@@ -1,8 +1,8 @@
-"""As much of Kustomize as deploy/kubernetes uses, since its program is not packaged for PyPI or Debian.
+"""The part of Kustomize that deploy/kubernetes uses, because its program is not packaged for PyPI or Debian.
 
-Resources (files and folders), namespace, images, config maps of files, and patches: merged by key, lists of containers,
-variables and volumes by name, of mounts by path, null removes. Names of config maps get no hash here. Anything else in
-a kustomization raises ValueError, so that the tests cannot pass over what this does not know.
+This covers resources (files and folders), namespace, images, config maps of files, and patches. Patches merge maps by
+key, lists of containers, variables and volumes by name, and mounts by path. null removes a key. Names of config maps
+get no hash. Anything else in a kustomization raises ValueError, so that no test ignores an unsupported directive.
 """
 
 import re
@@ -18,28 +18,28 @@ _WITHOUT_NAMESPACE = {"Namespace"}
 
 
 def build(folder: Path) -> list[Object]:
-    """Every object that `kubectl apply -k folder` would apply."""
-    said = yaml.safe_load((folder / "kustomization.yaml").read_text())
-    if unknown := said.keys() - _KNOWN:
+    """Return every object that `kubectl apply -k folder` would apply."""
+    directives = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    if unknown := directives.keys() - _KNOWN:
         raise ValueError(f"{folder}: {sorted(unknown)} are not understood")
     objects: list[Object] = []
-    for name in said.get("resources", []):
+    for name in directives.get("resources", []):
         path = folder / name
         objects += build(path) if path.is_dir() else list(yaml.safe_load_all(path.read_text()))
-    for made in said.get("configMapGenerator", []):
+    for made in directives.get("configMapGenerator", []):
         data = {name: (folder / name).read_text() for name in made["files"]}
         objects.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": made["name"]}, "data": data})
-    for patch in said.get("patches", []):
+    for patch in directives.get("patches", []):
         objects = _patched(objects, yaml.safe_load((folder / patch["path"]).read_text()), patch.get("target"))
     for each in objects:
-        if "namespace" in said and each["kind"] not in _WITHOUT_NAMESPACE:
-            each["metadata"]["namespace"] = said["namespace"]
-        _name_images(each, said.get("images", []))
+        if "namespace" in directives and each["kind"] not in _WITHOUT_NAMESPACE:
+            each["metadata"]["namespace"] = directives["namespace"]
+        _name_images(each, directives.get("images", []))
     return objects
 
 
 def _patched(objects: list[Object], patch: Object, target: dict[str, str] | None) -> list[Object]:
-    """With the patch merged into what the target names, or without one into the object of the same kind and name."""
+    """Merge the patch into the target's objects, or without a target into the object of its kind and name."""
     wanted = target or {"kind": patch["kind"], "name": patch["metadata"]["name"]}
     hit = [each for each in objects if _is(each, wanted)]
     if not hit:
@@ -54,7 +54,7 @@ def _is(each: Object, wanted: dict[str, str]) -> bool:
 
 
 def merged(below: Any, above: Any, key: str = "") -> Any:
-    """A strategic merge; `key` is the name of what is merged."""
+    """Return a strategic merge. `key` is the name of the merged field."""
     if isinstance(below, dict) and isinstance(above, dict):
         whole = {**below, **{name: merged(below.get(name), value, name) for name, value in above.items()}}
         return {name: value for name, value in whole.items() if value is not None}
@@ -68,7 +68,7 @@ def merged(below: Any, above: Any, key: str = "") -> Any:
 
 
 def _name_images(tree: Any, images: list[dict[str, str]]) -> None:
-    """Containers' images by the names and tags that are given for them."""
+    """Set the images of containers to the given names and tags."""
     if isinstance(tree, list):
         for each in tree:
             _name_images(each, images)

@@ -1,6 +1,6 @@
-"""A real run of the daemon, for the questions of dashboards and rules.
+"""A real run of the daemon for the queries of dashboards and rules.
 
-The daemon scores, alerts, rejects, records into the stand-in for InfluxDB and answers /metrics.
+The daemon scores, alerts, rejects, records into a stand-in for InfluxDB and serves /metrics.
 """
 
 from collections import defaultdict
@@ -22,10 +22,10 @@ SCRAPES = 5
 
 
 class Run(NamedTuple):
-    scrapes: list[str]  # /metrics, in the order of time
+    scrapes: list[str]  # /metrics, in order of time
     written: Mapping[str, set[str]]  # measurement -> its tags and fields
     points: Sequence[Point]
-    lines: bytes  # the same, as the recorder wrote them
+    lines: bytes  # the points as the recorder wrote them
 
 
 def scrape_at(service: Service, broker: MemoryBroker, offset: int) -> str:
@@ -36,7 +36,7 @@ def scrape_at(service: Service, broker: MemoryBroker, offset: int) -> str:
 
 
 def real_run(folder: Path) -> Run:
-    """Feed a worker with a model a fault and unreadable messages, in pieces with a scrape after each."""
+    """Feed a worker with a model, a fault and unreadable messages, in batches with a scrape after each."""
     put_model(folder / "store")
     broker, sent, texts = MemoryBroker(), values(faulty()), []
     written: dict[str, set[str]] = defaultdict(set)

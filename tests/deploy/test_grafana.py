@@ -1,7 +1,7 @@
-"""Dashboards and alert rules: that they are what the generator makes, and that what they point at is there.
+"""Dashboards and alert rules match the generator's output, and everything that they reference exists.
 
-Neither Grafana nor InfluxDB is run here. That every measurement, tag and field they ask for is written, and that
-Prometheus' panels answer, is shown in tests/deploy/test_real_run.py.
+Neither Grafana nor InfluxDB is run here. Other tests show that every queried measurement, tag and field is written
+(test_influx_questions.py) and that Prometheus' panels return data (test_real_run.py).
 """
 
 import json
@@ -19,8 +19,8 @@ PAGES = {**dashboards(), **{f"onboard/{language}.json": page for language, page 
 SOURCES = {each["uid"]: each["type"] for each in read(GRAFANA / "provisioning/datasources/monitor.yaml")["datasources"]}
 RULES = {
     (language, rule["title"]): rule
-    for language, said in alerting().items()
-    for group in said["groups"]
+    for language, content in alerting().items()
+    for group in content["groups"]
     for rule in group["rules"]
 }
 
@@ -28,21 +28,21 @@ pages = pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 
 
 def test_the_dashboards_are_what_the_generator_makes() -> None:
-    """Every committed dashboard is, byte by byte, what deploy/grafana/generate.py makes, and there is no other."""
+    """The committed dashboards are, byte by byte, the output of deploy/grafana/generate.py, and there are no others."""
     made = generated()
     assert {path: path.read_text() for path in made} == made
     assert set((GRAFANA / "dashboards").rglob("*.json")) < set(made)
 
 
 def test_uids_are_unique() -> None:
-    """No two dashboards, and no two rules, have the same identity."""
+    """No two dashboards, and no two rules, have the same id."""
     for identities in ([page["uid"] for page in PAGES.values()], [rule["uid"] for rule in RULES.values()]):
         assert len(set(identities)) == len(identities)
 
 
 @pages
 def test_every_panel_asks_a_source_that_is_provisioned(page: Mapping[str, Any]) -> None:
-    """Each panel has a title, a sentence and a question to a provisioned data source of the right kind."""
+    """Each panel has a title, a description and a query to a provisioned data source of the right kind."""
     panels = [panel for panel in page["panels"] if panel["type"] != "row"]
     assert len(panels) >= 3
     for panel in panels:
@@ -56,7 +56,7 @@ def test_every_panel_asks_a_source_that_is_provisioned(page: Mapping[str, Any]) 
 
 @pages
 def test_panels_do_not_overlap(page: Mapping[str, Any]) -> None:
-    """Panels lie within the 24 columns of a page, and no two on one another."""
+    """Panels fit into the 24 columns of a page and do not overlap."""
     taken: set[tuple[int, int]] = set()
     for place in (panel["gridPos"] for panel in page["panels"]):
         cells = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
@@ -67,7 +67,7 @@ def test_panels_do_not_overlap(page: Mapping[str, Any]) -> None:
 
 @pages
 def test_links_lead_to_dashboards(page: Mapping[str, Any]) -> None:
-    """Every link to a dashboard leads to one that is there, and sets a variable that it has."""
+    """Every link leads to an existing dashboard and sets one of its variables."""
     known = {each["uid"]: {v["name"] for v in each["templating"]["list"]} for each in PAGES.values()}
     for url in (part["url"] for part in parts(page) if str(part.get("url", "")).startswith("/d/")):
         uid, _, query = url.removeprefix("/d/").partition("?")
@@ -76,7 +76,7 @@ def test_links_lead_to_dashboards(page: Mapping[str, Any]) -> None:
 
 @pages
 def test_variables_are_there(page: Mapping[str, Any]) -> None:
-    """Each variable in a question or a title is one of the dashboard's or of Grafana's own."""
+    """Each variable in a query or a title is one of the dashboard's or of Grafana's own."""
     own = {each["name"] for each in page["templating"]["list"]}
     text = json.dumps([page["panels"], page["annotations"]])
     used = set(re.findall(r"\$\{?([A-Za-z_]\w*)", text))
@@ -85,7 +85,7 @@ def test_variables_are_there(page: Mapping[str, Any]) -> None:
 
 
 def test_what_the_pages_must_show_is_there() -> None:
-    """The fleet has timelines and a table; the asset repeats its channels, and marks alerts on the curves."""
+    """The fleet has timelines and a table, and the asset page repeats its channels and marks alerts on the curves."""
     for language in ("flux", "influxql"):
         fleet, asset = PAGES[f"{language}/fleet.json"], PAGES[f"{language}/asset.json"]
         assert [panel["type"] for panel in fleet["panels"]].count("state-timeline") == 2
@@ -101,7 +101,7 @@ def test_what_the_pages_must_show_is_there() -> None:
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=lambda rule: str(rule["uid"]))
 def test_rules_are_whole(rule: Mapping[str, Any]) -> None:
-    """A rule asks a provisioned source, decides by a query it has, and names dashboard and runbook that are there."""
+    """A rule queries a provisioned source, decides by one of its queries, and links a dashboard and a runbook."""
     queries = {each["refId"]: each for each in rule["data"]}
     assert rule["condition"] in queries
     assert {each["datasourceUid"] for each in queries.values()} - {"__expr__"} <= SOURCES.keys()
@@ -116,7 +116,7 @@ def test_rules_are_whole(rule: Mapping[str, Any]) -> None:
 
 @pytest.mark.parametrize("language", ["flux", "influxql"])
 def test_silence_is_no_anomaly_but_an_alarm_of_its_own(language: str) -> None:
-    """No alert record leaves the anomaly rule at rest, as it should; no scores is what the other rule is for."""
+    """Without alert records the anomaly rule is normal, and a separate rule reports missing scores."""
     assert {title for spoken, title in RULES if spoken == language} == {"Asset in alert", "No scores"}
     assert RULES[language, "Asset in alert"]["noDataState"] == "OK"
     silence = RULES[language, "No scores"]
@@ -124,12 +124,12 @@ def test_silence_is_no_anomaly_but_an_alarm_of_its_own(language: str) -> None:
 
 
 def test_one_set_of_rules_is_provisioned() -> None:
-    """Grafana loads the rules of one language: both would call twice."""
+    """Grafana loads the rules of one language only, because both would notify twice."""
     assert [path.name for path in (GRAFANA / "provisioning/alerting").iterdir()] == ["monitor.yaml"]
 
 
 def test_an_onboarded_page_is_of_what_was_found() -> None:
-    """It offers the assets that were found, has a panel for each channel with its unit, and leaves no channel open."""
+    """The dashboard offers the found assets and has one panel with its unit for each channel."""
     text = dashboard_text("hall 3", ("p/1", "p.2"), ("oil.celsius", "flow", "a/b_rpm"), Language.INFLUXQL)
     page = json.loads(text)
     several, one = page["templating"]["list"]
@@ -147,7 +147,7 @@ def test_an_onboarded_page_is_of_what_was_found() -> None:
 
 @pytest.mark.parametrize("name", ["fleet", "plant.1", "plant_1", "x" * 64])
 def test_the_identity_of_an_onboarded_page_is_one_that_grafana_takes(name: str) -> None:
-    """Every name of a detector gives an identity of at most 40 letters, digits and hyphens, and its own."""
+    """Every detector name gives its own id of at most 40 letters, digits and hyphens."""
     found = [json.loads(dashboard_text(each, ("a",), ("c",), Language.FLUX))["uid"] for each in (name, name + "-")]
     assert all(re.fullmatch(r"[A-Za-z0-9-]{1,40}", uid) for uid in found)
     assert len({*found, *(page["uid"] for page in dashboards().values())}) == 2 + len(dashboards())

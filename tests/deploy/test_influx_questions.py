@@ -1,7 +1,7 @@
-"""Everything that dashboards and Grafana's rules ask InfluxDB for, held against what a real run of the daemon wrote.
+"""Every InfluxDB query of dashboards and Grafana's rules, on the data written by a real run of the daemon.
 
-InfluxDB itself (tests/influxd.py) is asked in both languages, with Grafana's variables filled in. It holds the lines as
-the recorder wrote them. A comparison of the names of measurements, tags and fields needs no database.
+InfluxDB itself (tests/influxd.py) is queried in both languages, with Grafana's variables replaced, on the lines that
+the recorder wrote. The comparison of measurement, tag and field names needs no database.
 """
 
 import re
@@ -22,20 +22,20 @@ from tests.influxd import BUCKET, Influxd, influxd
 from tests.recorder.test_line_protocol import FIRING
 
 TAGS = {"asset", "channel", "detector", "severity", "state"}
-INTERVAL = "10s"  # between two points of a curve; Grafana computes it from the time range and the panel's width
+INTERVAL = "10s"  # between two points of a curve. Grafana computes it from the time range and the panel's width
 
 
 EVERYTHING = "from(bucket: v.defaultBucket) |> range(start: v.timeRangeStart, stop: v.timeRangeStop)"
 
 
 def questions(tree: Any) -> list[str]:
-    """Every question to InfluxDB in panels, variables, annotations and rules."""
+    """Return every InfluxDB query in panels, variables, annotations and rules."""
     found = {part["query"] for part in parts(tree) if isinstance(part.get("query"), str)}
     return sorted(text for text in found if "_measurement" in text or "FROM" in text)
 
 
 def spoken(queries: list[str]) -> tuple[list[str], list[str]]:
-    """Those in InfluxQL, and those in Flux."""
+    """Return the queries in InfluxQL and those in Flux."""
     return [text for text in queries if "FROM" in text], [text for text in queries if "FROM" not in text]
 
 
@@ -43,8 +43,8 @@ EVERY = questions([*dashboards().values(), *onboarded().values(), *alerting().va
 INFLUXQL, FLUX = spoken(EVERY)
 
 
-def asked(query: str) -> tuple[str, set[str]]:
-    """The measurement of a question, and the tags and fields it names."""
+def names_in(query: str) -> tuple[str, set[str]]:
+    """Return the measurement of a query, and the tags and fields it names."""
     if "_measurement" in query:
         (measurement,) = re.findall(r'_measurement == "(\w+)"', query)
         names = set(re.findall(r"\br\.([a-z]\w*)", query)) | set(re.findall(r'_field == "(\w+)"', query))
@@ -59,18 +59,18 @@ def asked(query: str) -> tuple[str, set[str]]:
 
 
 def influxql(query: str, run: Run, asset: str, channel: str) -> str:
-    """A question as Grafana sends it, for the time of the run."""
+    """Return a query as Grafana sends it, for the time of the run."""
     first, last = _span(run)
     filled = {"$timeFilter": f"time >= {first}ms and time <= {last}ms", "$__interval": INTERVAL}
     return _filled(query, {**filled, "$assets": asset, "$asset": asset, "$channel": channel})
 
 
 def flux(query: str, run: Run, assets: str) -> str:
-    """A question as Grafana sends it: its variables and Flux's `v` are replaced in the text."""
+    """Return a query as Grafana sends it, with its variables and Flux's `v` replaced in the text."""
     first, last = _span(run)
     filled = {
         "v.timeRangeStart": _time(first),
-        "v.timeRangeStop": _time(last + 1),  # the end of a range is not part of it
+        "v.timeRangeStop": _time(last + 1),  # Flux excludes the end of a range
         "v.windowPeriod": INTERVAL,
         "v.defaultBucket": f'"{BUCKET}"',
         "${asset:regex}": assets,
@@ -82,7 +82,7 @@ def flux(query: str, run: Run, assets: str) -> str:
 
 
 def _span(run: Run) -> tuple[int, int]:
-    """The first and last time of what was written, in ms."""
+    """Return the first and last written time in ms."""
     times = [point.time for point in run.points]
     return min(times), max(times)
 
@@ -99,14 +99,14 @@ def _filled(text: str, values: dict[str, str]) -> str:
 
 
 def columns(series: list[dict[str, Any]], name: str) -> list[Any]:
-    """The values of a column in all series of an answer, without those that are null."""
+    """Return the non-null values of a column in all series of an answer."""
     found = [row[each["columns"].index(name)] for each in series for row in each["values"]]
     return [value for value in found if value is not None]
 
 
 @pytest.fixture(scope="module")
 def database(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Influxd]:
-    """InfluxDB with every line of the run."""
+    """Yield InfluxDB with every line of the run."""
     with influxd(tmp_path_factory.mktemp("influxd")) as made:
         made.write(run.lines)
         yield made
@@ -114,8 +114,8 @@ def database(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inf
 
 @pytest.mark.parametrize("query", EVERY)
 def test_what_influxdb_is_asked_for_is_written(run: Run, query: str) -> None:
-    """The measurement of each question was written by the run, with every tag and field that the question names."""
-    measurement, names = asked(query)
+    """The run wrote the measurement of each query, with every tag and field that the query names."""
+    measurement, names = names_in(query)
     assert names
     assert names - run.written[measurement] == set()
 
@@ -124,7 +124,7 @@ def test_what_influxdb_is_asked_for_is_written(run: Run, query: str) -> None:
 @pytest.mark.parametrize("asset", ["b", ".*"])
 @pytest.mark.parametrize("query", INFLUXQL)
 def test_influxdb_answers_every_question_in_influxql(run: Run, database: Influxd, query: str, asset: str) -> None:
-    """Each question in InfluxQL, of one asset and of all, has an answer, with a value in each of its columns."""
+    """Each InfluxQL query, for one asset and for all, returns a value in each of its columns."""
     series = database.influxql(influxql(query, run, asset, "flow"))
     assert series
     for name in series[0]["columns"]:
@@ -135,7 +135,7 @@ def test_influxdb_answers_every_question_in_influxql(run: Run, database: Influxd
 @pytest.mark.parametrize("asset", ["b", ".*"])
 @pytest.mark.parametrize("query", FLUX)
 def test_influxdb_answers_every_question_in_flux(run: Run, database: Influxd, query: str, asset: str) -> None:
-    """Each question in Flux, of one asset and of all, has rows, with a value in each of their columns."""
+    """Each Flux query, for one asset and for all, returns rows with a value in each of their columns."""
     rows = database.flux(flux(query, run, asset))
     assert rows
     for name in {name for row in rows for name in row} - {"result"}:  # the default result has no name
@@ -144,7 +144,7 @@ def test_influxdb_answers_every_question_in_flux(run: Run, database: Influxd, qu
 
 @pytest.mark.slow
 def test_influxdb_keeps_what_was_recorded(run: Run, database: Influxd) -> None:
-    """Every point is in the database with all its tags and fields at its time, and nothing else is."""
+    """The database contains every point with its tags, fields and time, and nothing more."""
     for measurement in (ALERTS, CHANNELS, SCORES):
         kept = set()
         for each in database.influxql(f'SELECT * FROM "{measurement}"'):
@@ -156,7 +156,7 @@ def test_influxdb_keeps_what_was_recorded(run: Run, database: Influxd) -> None:
 
 @pytest.mark.slow
 def test_the_figures_are_those_of_the_alerts(run: Run, database: Influxd) -> None:
-    """The fleet's figures and its timeline say what the alert records say: who fired, what is over, who is scored."""
+    """The fleet's figures and timeline match the alert records: firing, resolved and scored assets."""
     asked_for = {query: database.influxql(influxql(query, run, ".*", ".*")) for query in INFLUXQL}
     (firing_now,) = [answer for query, answer in asked_for.items() if 'sum("firing")' in query]
     (scored_now,) = [answer for query, answer in asked_for.items() if 'count("ratio") FROM (' in query]
@@ -165,7 +165,7 @@ def test_the_figures_are_those_of_the_alerts(run: Run, database: Influxd) -> Non
     assert {asset for _, asset, _ in records} == {"b"}
     assert columns(firing_now, "sum") == [records[-1][2]] == [0]
     assert columns(scored_now, "count") == [2]
-    assert len(timelines) == 2  # of the fleet, and of what onboard writes
+    assert len(timelines) == 2  # of the fleet, and of onboard's dashboard
     for (bars,) in timelines:
         assert bars["tags"] == {"asset": "b"}
         assert [tuple(row) for row in bars["values"]] == [(time, firing) for time, _, firing in records]
@@ -173,7 +173,7 @@ def test_the_figures_are_those_of_the_alerts(run: Run, database: Influxd) -> Non
 
 @pytest.mark.slow
 def test_what_was_not_written_has_no_answer(run: Run, database: Influxd) -> None:
-    """A field or an asset that is not there gives no series, so that the tests above can fail."""
+    """A query for an unknown field or asset returns no series, so that the tests above can fail."""
     for query in ('SELECT mean("colour") FROM "monitor_scores" WHERE $timeFilter', INFLUXQL[0]):
         assert database.influxql(influxql(query, run, "nobody", "nothing")) == []
     assert database.flux(flux(f'{EVERYTHING} |> filter(fn: (r) => r.asset == "nobody")', run, "b")) == []
@@ -181,7 +181,7 @@ def test_what_was_not_written_has_no_answer(run: Run, database: Influxd) -> None
 
 @pytest.mark.slow
 def test_odd_names_arrive_as_they_are(tmp_path: Path) -> None:
-    """Spaces, commas, equals signs, quotes and accents in names come back from the database as they were published."""
+    """Spaces, commas, equals signs, quotes and accents in names are read from the database as they were published."""
     odd = ChannelShare('öl "A", p=1 \\ 2', 0.75, observed=4.2, expected=2.45, low=2.0, high=2.9, steps_ago=3)
     alert = replace(FIRING, asset="halle 3, pumpe=ü", detector='"x"', channels=(odd,), model="a\\")
     record = alert_record("alerts", alert)
@@ -196,18 +196,18 @@ def test_odd_names_arrive_as_they_are(tmp_path: Path) -> None:
 
 
 def test_the_search_for_names_finds_them() -> None:
-    """Measurement, tags and fields are found in both languages; aliases and Flux's own columns are none."""
+    """Measurement, tags and fields are found in both languages, without aliases and Flux's own columns."""
     text = 'from(bucket: b) |> filter(fn: (r) => r._measurement == "m" and r.asset == "x" and r._field == "f")'
-    assert asked(f'{text} |> keep(columns: ["_time", "state"])') == ("m", {"asset", "f", "state"})
-    assert asked('SELECT mean("f") AS "g" FROM "m" WHERE "asset" =~ /^$asset$/') == ("m", {"f", "asset"})
+    assert names_in(f'{text} |> keep(columns: ["_time", "state"])') == ("m", {"asset", "f", "state"})
+    assert names_in('SELECT mean("f") AS "g" FROM "m" WHERE "asset" =~ /^$asset$/') == ("m", {"f", "asset"})
 
 
 def test_both_languages_ask_the_same() -> None:
-    """Each dashboard of InfluxDB asks for the same measurements, tags and fields in Flux as in InfluxQL."""
+    """Each InfluxDB dashboard queries the same measurements, tags and fields in Flux as in InfluxQL."""
     pages = {**dashboards(), **{f"{language}/onboarded.json": page for language, page in onboarded().items()}}
     for name in ("fleet", "asset", "onboarded"):
         told = []
         for language in ("flux", "influxql"):
-            found = [asked(text) for text in questions(pages[f"{language}/{name}.json"])]
+            found = [names_in(text) for text in questions(pages[f"{language}/{name}.json"])]
             told.append({(measurement, field) for measurement, names in found for field in names - TAGS})
         assert told[0] == told[1] != set()

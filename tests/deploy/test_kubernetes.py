@@ -1,7 +1,7 @@
-"""The manifests, put together as Kustomize would, against the schemas of a current Kubernetes and our own promises.
+"""The manifests, built as Kustomize would, checked against Kubernetes' schemas and the product's promises.
 
 Kubernetes' schemas are those of PyPI's kubernetes-validate, in their strict form, which refuses unknown fields. It has
-none for KEDA's two kinds; of these the fields that decide are checked here.
+none for KEDA's two kinds. Their relevant fields are checked here.
 """
 
 import re
@@ -47,7 +47,7 @@ def container(overlay: str, role: str) -> dict[str, Any]:
 
 
 def secret_files(overlay: str, role: str, folder: Path) -> dict[str, str]:
-    """The pod's variables, with every path of a secret inside `folder`, where such files are made."""
+    """Return the pod's variables, with every path of a secret inside `folder`, where the secret files are created."""
     variables = {"POD_NAME": f"{role}-0"}
     for each in container(overlay, role)["env"]:
         variables[each["name"]] = each.get("value", variables.get(each["name"], ""))
@@ -65,22 +65,22 @@ def secret_files(overlay: str, role: str, folder: Path) -> dict[str, str]:
 
 @overlays
 def test_the_manifests_are_valid(overlay: str) -> None:
-    """Every object but KEDA's passes the strict schemas of the version, which know no other fields."""
-    judged = [each for each in objects(overlay) if not each["apiVersion"].startswith("keda.sh/")]
-    assert len(judged) >= 12
-    for each in judged:
+    """Every object except KEDA's passes the strict schemas of the supported version."""
+    known = [each for each in objects(overlay) if not each["apiVersion"].startswith("keda.sh/")]
+    assert len(known) >= 12
+    for each in known:
         validate(each, VERSION, strict=True)
 
 
 def test_a_misspelt_field_is_found() -> None:
-    """The strict schema refuses a field that Kubernetes would ignore in silence."""
+    """The strict schema refuses a field that Kubernetes would ignore silently."""
     wrong = {**one("fleet", "PodDisruptionBudget", "detect"), "spec": {"maxUnavailabel": 1}}
     with pytest.raises(ValidationError):
         validate(wrong, VERSION, strict=True)
 
 
 def test_the_reader_merges_as_kustomize_does() -> None:
-    """Maps merge, lists of known kinds by their key, others are replaced, and null removes."""
+    """Maps merge, lists of known kinds merge by their key, other lists are replaced, and null removes."""
     below = {"a": {"x": 1, "y": 2}, "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}], "args": [1, 2]}
     above = {"a": {"y": None}, "env": [{"name": "B", "value": "3"}, {"name": "C"}], "args": [3]}
     merged = kustomize.merged(below, above)
@@ -91,7 +91,7 @@ def test_the_reader_merges_as_kustomize_does() -> None:
 
 @pytest.mark.parametrize("text", ["components: [x]", "patches: [{path: p.yaml, target: {kind: Job}}]"])
 def test_the_reader_passes_over_nothing(tmp_path: Path, text: str) -> None:
-    """A directive it does not know, or a patch without an object, is an error."""
+    """An unsupported directive or a patch without an object is an error."""
     (tmp_path / "kustomization.yaml").write_text(text)
     (tmp_path / "p.yaml").write_text("{kind: Job, metadata: {name: x}, spec: {}}")
     with pytest.raises(ValueError, match=r"not understood|no object"):
@@ -100,7 +100,7 @@ def test_the_reader_passes_over_nothing(tmp_path: Path, text: str) -> None:
 
 @overlays
 def test_every_file_is_used(overlay: str) -> None:
-    """Each file of base and overlay is named by a kustomization beside it."""
+    """Each file of base and overlay is named by the kustomization in its folder."""
     for folder in (KUBERNETES / "base", KUBERNETES / "overlays" / overlay):
         named = (folder / "kustomization.yaml").read_text()
         others = {path.name for path in folder.iterdir()} - {"kustomization.yaml"}
@@ -110,7 +110,7 @@ def test_every_file_is_used(overlay: str) -> None:
 @overlays
 @roles
 def test_pods_are_restricted(overlay: str, role: str) -> None:
-    """Each pod meets the restricted standard that its namespace enforces, and its root file system is read-only."""
+    """Each pod meets the restricted standard of its namespace, and its root file system is read-only."""
     labels = one(overlay, "Namespace", "monitor")["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
     spec, inner = pod(overlay, role), container(overlay, role)["securityContext"]
@@ -131,7 +131,7 @@ def test_pods_are_restricted(overlay: str, role: str) -> None:
 @overlays
 @roles
 def test_probes_ask_for_the_heartbeat_only(overlay: str, role: str) -> None:
-    """No probe asks /readyz, which tells of the broker; liveness allows a loop that restores twice the stall."""
+    """Probes use /livez, not /readyz, which depends on the broker, and liveness allows at least the stall limit."""
     found = container(overlay, role)
     stalled_s = fleet(overlay, role).health.stalled_s
     for name in ("startupProbe", "livenessProbe", "readinessProbe"):
@@ -141,7 +141,7 @@ def test_probes_ask_for_the_heartbeat_only(overlay: str, role: str) -> None:
 
 
 def fleet(overlay: str, role: str, folder: Path | None = None) -> Settings:
-    """The settings that a pod would run with; without a folder, those of the file, with some password."""
+    """Return a pod's settings. Without a folder, return those of the file with a test password."""
     env = secret_files(overlay, role, folder) if folder else {"MONITOR_KAFKA__SASL_PASSWORD": "hunter2"}
     return load(KUBERNETES / "base" / "monitor.toml", env, {})
 
@@ -149,7 +149,7 @@ def fleet(overlay: str, role: str, folder: Path | None = None) -> Settings:
 @overlays
 @roles
 def test_each_pod_starts_with_settings_that_are_right(overlay: str, role: str, tmp_path: Path) -> None:
-    """File and variables together pass the daemon's own check, for a role there is, with every secret in a file."""
+    """File and variables together pass the daemon's own check, for an existing role, with every secret in a file."""
     settings = fleet(overlay, role, tmp_path)
     args = container(overlay, role)["args"]
     assert args == ["run", "--config", "/etc/monitor/monitor.toml", "--role", Role(role).value]
@@ -164,7 +164,7 @@ def test_each_pod_starts_with_settings_that_are_right(overlay: str, role: str, t
 
 @overlays
 def test_a_workers_name_is_its_place_in_the_group(overlay: str, tmp_path: Path) -> None:
-    """The pod's name is group.instance.id, beside the options that the file has; the recorder's pods have none."""
+    """The pod's name is group.instance.id in addition to the file's options, and the recorder's pods have none."""
     options = dict(fleet(overlay, "detect", tmp_path).kafka.options)
     assert options.pop("group.instance.id") == "detect-0"
     assert options == fleet(overlay, "detect").kafka.options == fleet(overlay, "record", tmp_path).kafka.options
@@ -172,7 +172,7 @@ def test_a_workers_name_is_its_place_in_the_group(overlay: str, tmp_path: Path) 
 
 @overlays
 def test_there_is_one_trainer(overlay: str) -> None:
-    """The trainer has one replica, and a rollout ends the old one first."""
+    """The trainer has one replica, and a rollout stops the old one first."""
     spec = one(overlay, "Deployment", "train")["spec"]
     assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
 
@@ -180,7 +180,7 @@ def test_there_is_one_trainer(overlay: str) -> None:
 @overlays
 @roles
 def test_what_is_mounted_is_there(overlay: str, role: str) -> None:
-    """Every mount has its volume, every path in a variable a mount, every selector its pods."""
+    """Every mount has its volume, every path in a variable has a mount, and every selector has its pods."""
     spec, found = pod(overlay, role), container(overlay, role)
     assert {each["name"] for each in found["volumeMounts"]} == {each["name"] for each in spec["volumes"]}
     paths = [each["mountPath"] for each in found["volumeMounts"]]
@@ -192,7 +192,7 @@ def test_what_is_mounted_is_there(overlay: str, role: str) -> None:
 
 
 def test_one_store_for_all(tmp_path: Path) -> None:
-    """Detecting and training pods share the store: one volume that many may write, or one object store."""
+    """Detecting and training pods share the store: one volume with several writers, or one object store."""
     for role in ("detect", "train"):
         assert fleet("volume", role, tmp_path).store.url == "/var/lib/monitor"
         (volume,) = [each for each in pod("volume", role)["volumes"] if "persistentVolumeClaim" in each]
@@ -203,22 +203,22 @@ def test_one_store_for_all(tmp_path: Path) -> None:
 
 
 def test_the_configuration_is_the_one_that_is_documented() -> None:
-    """The file that becomes the config map is configs/fleet.toml, byte by byte."""
+    """The file of the config map is configs/fleet.toml, byte by byte."""
     assert (KUBERNETES / "base/monitor.toml").read_bytes() == (ROOT / "configs/fleet.toml").read_bytes()
 
 
 def test_workers_are_scaled_by_the_lag_of_their_own_group() -> None:
-    """KEDA watches the group, the topic and the brokers of the configuration, and nobody else sets the number."""
+    """KEDA watches the configured group, topic and brokers, and no other setting fixes the number of replicas."""
     settings, scaled = fleet("fleet", "detect"), one("fleet", "ScaledObject", "detect")["spec"]
     assert scaled["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "detect"}
     (trigger,) = scaled["triggers"]
-    said: Mapping[str, str] = trigger["metadata"]
+    metadata: Mapping[str, str] = trigger["metadata"]
     assert trigger["type"] == "kafka"
-    assert (said["consumerGroup"], [said["topic"]]) == (settings.source.group, list(settings.source.topics))
-    assert said["bootstrapServers"].replace(".kafka.monitor:", ".kafka:") == settings.kafka.bootstrap_servers
-    assert said["sasl"] == settings.kafka.sasl_mechanism.lower().replace("-", "_").replace("sha_", "sha")
-    assert all(isinstance(value, str) for value in said.values()), "KEDA takes texts only"
-    assert int(said["lagThreshold"]) > 0
+    assert (metadata["consumerGroup"], [metadata["topic"]]) == (settings.source.group, list(settings.source.topics))
+    assert metadata["bootstrapServers"].replace(".kafka.monitor:", ".kafka:") == settings.kafka.bootstrap_servers
+    assert metadata["sasl"] == settings.kafka.sasl_mechanism.lower().replace("-", "_").replace("sha_", "sha")
+    assert all(isinstance(value, str) for value in metadata.values()), "KEDA takes texts only"
+    assert int(metadata["lagThreshold"]) > 0
     assert 0 < scaled["minReplicaCount"] <= scaled["fallback"]["replicas"] <= scaled["maxReplicaCount"]
     login = one("fleet", "TriggerAuthentication", trigger["authenticationRef"]["name"])["spec"]["secretTargetRef"]
     assert {each["parameter"] for each in login} == {"username", "password", "ca"}
@@ -226,7 +226,7 @@ def test_workers_are_scaled_by_the_lag_of_their_own_group() -> None:
 
 
 def test_a_drain_takes_one_worker_at_a_time() -> None:
-    """The disruption budget selects the detecting pods and allows one to be away."""
+    """The disruption budget selects the detecting pods and allows one to be unavailable."""
     spec = one("fleet", "PodDisruptionBudget", "detect")["spec"]
     assert spec["maxUnavailable"] == 1
     labels = one("fleet", "StatefulSet", "detect")["spec"]["template"]["metadata"]["labels"]
@@ -235,7 +235,7 @@ def test_a_drain_takes_one_worker_at_a_time() -> None:
 
 @overlays
 def test_the_network_is_closed_but_for_what_is_needed(overlay: str) -> None:
-    """Everything is refused by default; each role reaches the servers of its settings, and nobody but those."""
+    """Traffic is denied by default, and each role reaches only the servers of its settings."""
     policies = [each["spec"] for each in objects(overlay) if each["kind"] == "NetworkPolicy"]
     (base,) = [each for each in policies if each["policyTypes"] == ["Ingress", "Egress"]]
     assert base["podSelector"] == {"matchLabels": {"app.kubernetes.io/name": "monitor"}}
@@ -246,7 +246,7 @@ def test_the_network_is_closed_but_for_what_is_needed(overlay: str) -> None:
 
 
 def _ports(policies: list[dict[str, Any]], role: str) -> list[int]:
-    """What the pods of a role may connect to."""
+    """Return the ports to which the pods of a role may connect."""
     chosen = []
     for policy in policies:
         selector = policy["podSelector"]

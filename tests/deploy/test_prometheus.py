@@ -1,4 +1,4 @@
-"""Prometheus' rules and scrapes, by Prometheus' own tool and against the table of metrics."""
+"""Prometheus' rules and scrapes, checked by promtool and against the table of metrics."""
 
 import re
 import subprocess
@@ -25,17 +25,17 @@ def promtool(*arguments: str, cwd: Path = PROMETHEUS) -> str:
 
 
 def test_the_rules_are_sound() -> None:
-    """Promtool finds every rule valid, and as many as the file has."""
+    """Promtool finds the rules valid and counts every rule of the file."""
     assert f"SUCCESS: {len(rules())} rules found" in promtool("check", "rules", "rules.yml")
 
 
 def test_the_rules_fire_when_they_should() -> None:
-    """Promtool's unit tests pass: each alert fires in its story and stays silent in the others."""
+    """Promtool's unit tests pass: each alert fires in its scenario and stays silent in the others."""
     assert "SUCCESS" in promtool("test", "rules", "rules_test.yml")
 
 
 def test_each_alert_is_tested() -> None:
-    """Every alert of the rules has a story in which it fires, with its labels and annotations."""
+    """Every alert of the rules has a scenario in which it fires, with its labels and annotations."""
     stories = [
         each for test in read(PROMETHEUS / "rules_test.yml")["tests"] for each in test.get("alert_rule_test", [])
     ]
@@ -44,7 +44,7 @@ def test_each_alert_is_tested() -> None:
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: str(rule["alert"]))
 def test_each_alert_says_what_to_do(rule: Mapping[str, Any]) -> None:
-    """An alert has a severity, a sentence, and a runbook line that leads to its section in the operations page."""
+    """An alert has a severity, a description, and a runbook link to its section in the operations page."""
     assert rule["labels"]["severity"] in {"critical", "warning"}
     assert rule["annotations"]["summary"].endswith(".")
     page, _, anchor = rule["annotations"]["runbook"].partition("#")
@@ -54,16 +54,18 @@ def test_each_alert_says_what_to_do(rule: Mapping[str, Any]) -> None:
 
 
 def test_every_metric_that_is_asked_for_exists() -> None:
-    """Rules and panels select metrics of the table by labels that these have; process metrics are the client's own."""
+    """Rules and panels select metrics of the table by existing labels, and process metrics are the client's own."""
     labels = {row.name: set(row.labels) for row in TABLE} | {"up": set()}
-    asked = {pair for expr in [*(rule["expr"] for rule in rules()), *panel_expressions()] for pair in metrics_in(expr)}
+    selected = {
+        pair for expr in [*(rule["expr"] for rule in rules()), *panel_expressions()] for pair in metrics_in(expr)
+    }
     wrong = [
         (name, used)
-        for name, used in asked
+        for name, used in selected
         if not name.startswith("process_") and (name not in labels or used - labels[name] - TARGET)
     ]
     assert wrong == []
-    assert len(asked) > len(TABLE), "the search finds what it is for"
+    assert len(selected) > len(TABLE), "the search must find metrics"
 
 
 def test_every_metric_is_looked_at() -> None:
@@ -79,7 +81,7 @@ def test_the_search_for_metrics_finds_them() -> None:
 
 
 def test_the_scrapes_are_sound(tmp_path: Path) -> None:
-    """Promtool accepts both configurations; Debian's knows no Kubernetes, so there its discovery is replaced."""
+    """Promtool accepts both configurations. Debian's build has no Kubernetes discovery, so it is replaced there."""
     assert "is valid" in promtool("check", "config", "prometheus.yml")
     kubernetes = read(PROMETHEUS / "kubernetes.yml")
     for job in kubernetes["scrape_configs"]:
@@ -91,7 +93,7 @@ def test_the_scrapes_are_sound(tmp_path: Path) -> None:
 
 
 def test_scrapes_name_what_is_deployed() -> None:
-    """The box's target is the compose service and its port, its job the detector's name; both set the service label."""
+    """The compose target is the service with its port, the jobs are detector names, and both set `service`."""
     (job,) = read(PROMETHEUS / "prometheus.yml")["scrape_configs"]
     ((target,),) = [each["targets"] for each in job["static_configs"]]
     assert target.split(":")[0] in read(DEPLOY / "docker/compose.yaml")["services"]

@@ -1,7 +1,7 @@
-"""Everything that Prometheus' panels and rules ask for, asked of what a real run of the daemon exposed.
+"""Every query of Prometheus' panels and rules, on the metrics of a real run of the daemon.
 
-Its scrapes (tests/deploy/real_run.py) are stored in VictoriaMetrics, which answers PromQL. What InfluxDB is asked for
-is in test_influx_questions.py.
+The scrapes (tests/deploy/real_run.py) are stored in VictoriaMetrics, which answers PromQL. test_influx_questions.py
+covers the queries to InfluxDB.
 """
 
 import json
@@ -20,14 +20,14 @@ from tests.deploy.files import metrics_in, panel_expressions, rules
 from tests.deploy.real_run import Run
 from tests.victoria import VictoriaMetrics, victoria_metrics
 
-MINUTE = 60_000  # between two scrapes as they are stored, so that rates over minutes have something to go by
-NOW = wall_ms()  # of the last: ages are counted from here, and the database refuses the future
+MINUTE = 60_000  # between two stored scrapes, long enough for rates over minutes
+NOW = wall_ms()  # time of the last scrape: ages are relative to it, and the database refuses the future
 TAGS = {"asset", "cause", "channel", "detector", "severity", "state"}
 
 
 @pytest.fixture(scope="module")
 def database(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VictoriaMetrics]:
-    """VictoriaMetrics with the scrapes, as Prometheus would have labelled and stored them."""
+    """Yield VictoriaMetrics with the scrapes, labelled and stored as by Prometheus."""
     with victoria_metrics(tmp_path_factory.mktemp("victoria")) as made:
         for number, text in enumerate(run.scrapes, 1 - len(run.scrapes)):
             labels = "&".join(f"extra_label={each}" for each in ("job=plant", "instance=a", "service=monitor"))
@@ -38,7 +38,7 @@ def database(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vic
         yield made
 
 
-def ask(database: VictoriaMetrics, expr: str) -> list[float]:
+def query(database: VictoriaMetrics, expr: str) -> list[float]:
     answer = json.loads(database.get("/api/v1/query", query=expr, time=str(NOW / 1000)))
     assert answer["status"] == "success", answer
     return [float(each["value"][1]) for each in answer["data"]["result"]]
@@ -46,8 +46,8 @@ def ask(database: VictoriaMetrics, expr: str) -> list[float]:
 
 @pytest.mark.parametrize("expr", sorted(set(panel_expressions())))
 def test_every_panel_of_prometheus_has_data(database: VictoriaMetrics, expr: str) -> None:
-    """Each expression of a panel gives at least one number, from what the daemon really exposed."""
-    found = ask(database, expr)
+    """Each expression of a panel returns at least one number for the daemon's real metrics."""
+    found = query(database, expr)
     assert found
     assert all(value == value for value in found)  # noqa: PLR0124 - not NaN
 
@@ -55,8 +55,8 @@ def test_every_panel_of_prometheus_has_data(database: VictoriaMetrics, expr: str
 RECORDED = {rule["record"]: rule["expr"] for rule in rules() if "record" in rule}
 
 
-def judged(expr: str) -> str:
-    """A rule's expression with recorded series written out, and comparisons that say 0 or 1 instead of nothing."""
+def decidable(expr: str) -> str:
+    """Return a rule's expression with recorded series expanded and comparisons that return 0 or 1."""
     pieces = re.split(r"(\{[^}]*\}|\[[^\]]*\])", expr)  # the comparisons in selectors stay
     bare = [re.sub(r"(==|>=|<=|>|<)(?= )", r"\1 bool", piece) if piece[:1] not in "{[" else piece for piece in pieces]
     return re.sub(r"job:\w+:\w+", lambda match: f"({RECORDED[match[0]]})", "".join(bare))
@@ -64,19 +64,19 @@ def judged(expr: str) -> str:
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: str(rule.get("alert", rule.get("record"))))
 def test_every_rule_of_prometheus_has_data(database: VictoriaMetrics, rule: Mapping[str, Any]) -> None:
-    """Each rule can be decided: with its comparisons as 0 or 1 it gives a number, and each of its metrics is there."""
-    assert ask(database, judged(rule["expr"]))
-    for name, _ in metrics_in(judged(rule["expr"])):
-        assert ask(database, f'count({{__name__=~"{name}(_bucket)?"}})'), name
+    """Each rule's expression returns a number when its comparisons give 0 or 1, and each of its metrics exists."""
+    assert query(database, decidable(rule["expr"]))
+    for name, _ in metrics_in(decidable(rule["expr"])):
+        assert query(database, f'count({{__name__=~"{name}(_bucket)?"}})'), name
 
 
 def test_nothing_is_answered_that_was_not_written(database: VictoriaMetrics) -> None:
-    """A metric that the daemon does not have has no data, so that the two tests above can fail."""
-    assert ask(database, "sum(rate(monitor_nothing_total[5m]))") == []
+    """A metric that the daemon does not have returns no data, so that the two tests above can fail."""
+    assert query(database, "sum(rate(monitor_nothing_total[5m]))") == []
 
 
 def test_the_run_had_everything_in_it(run: Run) -> None:
-    """The run alerted, resolved, rejected and recorded, so that no panel was empty for want of something to show."""
+    """The run alerted, resolved, rejected and recorded, so that no panel is empty for lack of data."""
     families = text_string_to_metric_families(run.scrapes[-1])
     last = {(s.name, frozenset(s.labels.values())): s.value for family in families for s in family.samples}
     assert (

@@ -1,4 +1,4 @@
-"""How the program is installed: which torch, from where."""
+"""Installation of the program: the torch build and its package index."""
 
 import http.server
 import os
@@ -21,12 +21,12 @@ STAND_IN = "2.13.0+cpu"  # as the index names its builds
 PYTHON = """#!/bin/sh
 case "$1 $2" in "-m pip") echo "$*" >>"$0.log"; exit 0;; esac
 exec python3 "$@"
-"""  # records what pip is asked for, and installs nothing
+"""  # records pip's arguments and installs nothing
 
 
 @pytest.mark.parametrize("path", ["Makefile", "README.md", "deploy/docker/Dockerfile", "docs/operations.md"])
 def test_torch_without_cuda_is_named_everywhere(path: str) -> None:
-    """Makefile, image and documents take torch from the same index, and nothing but torch from there."""
+    """Makefile, image and documents use the same index for torch, and use it for torch only."""
     text = (ROOT / path).read_text()
     assert set(re.findall(r"https://download\.pytorch\.org/\S*\w", text)) == {CPU_INDEX}
     for line in re.findall(r".*--index-url.*", text):
@@ -35,7 +35,7 @@ def test_torch_without_cuda_is_named_everywhere(path: str) -> None:
 
 
 def test_uv_takes_the_same_torch() -> None:
-    """For uv, pyproject.toml names the index for torch alone, and only on Linux."""
+    """For uv, pyproject.toml uses the index for torch alone, and only on Linux."""
     uv = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]
     (index,) = uv["index"]
     assert (index["url"], index["explicit"]) == (CPU_INDEX, True)
@@ -65,7 +65,7 @@ def index(folder: Path) -> Iterator[str]:
 
 
 def set_up(folder: Path, url: str) -> tuple[list[str], str]:
-    """Run `make`'s installation with a pip that only records how it was called; its calls and what make printed."""
+    """Run `make`'s installation with a pip that only records its calls. Return the calls and make's output."""
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, folder)
     python = folder / ".venv/bin/python"
@@ -86,27 +86,27 @@ def set_up(folder: Path, url: str) -> tuple[list[str], str]:
 
 
 def test_make_takes_torch_from_an_index_that_answers(tmp_path: Path) -> None:
-    """If the index answers, torch is installed from it first, by itself, and then the program."""
+    """If the index answers, torch alone is installed from it first, and then the program."""
     (tmp_path / "index/torch").mkdir(parents=True)
     with index(tmp_path / "index") as url:
-        calls, said = set_up(tmp_path, url)
+        calls, output = set_up(tmp_path, url)
     assert len(calls) == 2
     assert f"--no-deps --index-url {url} torch" in calls[0]
     assert calls[1].endswith("-c constraints.txt -e .")
-    assert "no torch from" not in said
+    assert "no torch from" not in output
 
 
 def test_make_goes_on_without_the_index(tmp_path: Path) -> None:
-    """If the index does not answer, make says so within seconds, and the program is installed as pip finds it."""
+    """If the index does not answer, make reports that within seconds and installs the program from pip's default."""
     before = time.monotonic()
-    calls, said = set_up(tmp_path, "http://127.0.0.1:9/whl/cpu")
+    calls, output = set_up(tmp_path, "http://127.0.0.1:9/whl/cpu")
     assert time.monotonic() - before < 10
     assert [call.partition("-c ")[2] for call in calls] == ["constraints.txt -e ."]
-    assert "no torch from http://127.0.0.1:9/whl/cpu" in said
+    assert "no torch from http://127.0.0.1:9/whl/cpu" in output
 
 
 def test_a_build_for_the_cpu_satisfies_the_pinned_version(tmp_path: Path) -> None:
-    """The tool takes the build that the index calls +cpu for the version in constraints.txt."""
+    """Pip accepts the index's +cpu build as the version pinned in constraints.txt."""
     name = f"torch-{STAND_IN}"
     folder = tmp_path / "index/torch"
     folder.mkdir(parents=True)

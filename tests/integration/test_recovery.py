@@ -1,4 +1,4 @@
-"""A worker that is killed, and a database that is away, with processes over TCP: small runs of the benchmarks."""
+"""Recovery from a killed worker and from a database outage, with processes over TCP. Small runs of the benchmarks."""
 
 from pathlib import Path
 
@@ -12,12 +12,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With a model of the plant."""
+    """Return a store with a model of the plant."""
     return a_model(tmp_path_factory.mktemp("model"))
 
 
 def test_a_killed_worker_goes_on_from_its_snapshot(store: Path) -> None:
-    """Killed while the plant runs, a worker restores every partition, replays a part, and publishes new scores."""
+    """A worker killed while the plant runs restores every partition, replays messages, and publishes new scores."""
     found = recovery.recover(recovery.Case(assets=12, static=False, snapshot_s=3.0, session_s=3.0), store)
     assert found["partitions"] == 4
     assert 0 < found["replayed_messages"] < 12 * recovery.LONGEST / 2
@@ -27,14 +27,14 @@ def test_a_killed_worker_goes_on_from_its_snapshot(store: Path) -> None:
 
 
 def test_a_static_member_goes_on_from_its_snapshot(store: Path) -> None:
-    """A static member that is killed gets its partitions back although the group would wait a minute for it."""
+    """A killed static member gets its partitions back, although the group would wait a minute for that member."""
     found = recovery.recover(recovery.Case(assets=12, static=True, snapshot_s=3.0, session_s=60.0), store)
     assert found["join_s"] < 30
     assert found["replayed_messages"] > 0
 
 
 def test_a_database_that_was_away_gets_everything(store: Path) -> None:
-    """Of a run with the database down, every score and alert record arrives, and no alert waits for it."""
+    """After a database outage every score and alert record reaches the database, and the outage delays no alert."""
     case = database_outage.Case(down=True, assets=8, backlog=200, rounds=3, speed=64)
     found = database_outage.run(case, store)
     assert found["different"] == 0, found

@@ -1,6 +1,6 @@
-"""A whole replay over a real broker and into a real database, with the daemon as a process of its own.
+"""A whole replay through a real broker into a real database, with the daemon as a separate process.
 
-RECORDINGS names a folder of labelled recordings as benchmarks/recordings.py describes it; without it, only the
+RECORDINGS names a folder of labelled recordings in the layout of benchmarks/recordings.py. Without it, only the
 simulated plant is replayed.
 """
 
@@ -15,11 +15,11 @@ from benchmarks.replay import replay
 from monitor.simulator.faults import fault_schedule, faulty_rows
 from monitor.simulator.plant import NAMES, Plant, PlantSettings
 
-CLEAN = 1000  # steps of each pump to learn from
+CLEAN = 1000  # training steps of each pump
 
 
 def simulated() -> list[Recording]:
-    """Four pumps with two rounds of faults."""
+    """Return recordings of four pumps with two rounds of faults."""
     plant = Plant(PlantSettings(assets=4, seed=11))
     faults = fault_schedule(plant, CLEAN, 2)
     values = faulty_rows(plant, faults, 0, CLEAN + 960)
@@ -38,7 +38,7 @@ def check(recordings: list[Recording]) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_plant_over_kafka_is_as_in_one_process() -> None:
-    """Alerts, ids and scores in Kafka and in the database are those of the same replay in one process."""
+    """Alerts, ids and scores in Kafka and in the database equal those of the same replay in one process."""
     check(simulated())
 
 
@@ -46,5 +46,5 @@ def test_a_plant_over_kafka_is_as_in_one_process() -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.skipif("RECORDINGS" not in os.environ, reason="RECORDINGS names no folder with recordings")
 def test_skab_over_kafka_is_as_in_one_process() -> None:
-    """The pump and valve testbed of SKAB, replayed over Kafka into the database, is as in one process."""
+    """SKAB's pump and valve testbed, replayed over Kafka into the database, gives the same as in one process."""
     check(load(Path(os.environ["RECORDINGS"]) / "SKAB"))

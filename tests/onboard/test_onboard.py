@@ -1,4 +1,4 @@
-"""`monitor onboard`: the configuration it writes, what it tells, what it refuses, and that nobody notices it."""
+"""`monitor onboard`: the configuration it writes, its report, its refusals, and its invisibility to consumer groups."""
 
 import json
 import os
@@ -44,20 +44,20 @@ NOW = 1_780_000_000_000
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A short measured run, and an empty folder to work in."""
+    """Shorten the measurement and run in an empty folder."""
     monkeypatch.setattr(onboard_load, "RUN_S", 0.05)
     monkeypatch.chdir(tmp_path)
 
 
 def lines(kind: str, steps: int = STEPS) -> Path:
-    """A file of a topic's messages."""
+    """Write a topic's messages to a file."""
     path = Path(f"{kind}.jsonl")
     path.write_bytes(b"".join(value.rstrip(b"\n") + b"\n" for _, value, _ in messages(kind, steps)))
     return path
 
 
 def kept(kind: str, steps: int = STEPS) -> list[Message]:
-    """The same as a run."""
+    """Return a topic's messages as one run."""
     return [Message(Partition("t", 0), n, key, value, at) for n, (key, value, at) in enumerate(messages(kind, steps))]
 
 
@@ -79,15 +79,15 @@ def test_filters_that_are_given_hold_for_the_sample_and_are_kept() -> None:
 
 @pytest.mark.parametrize("kind", ["influx_line", "json_long", "telegraf_json"])
 def test_a_file_becomes_a_configuration(kind: str) -> None:
-    """The file that is written passes the check, says what was found, and sets nothing that is as by default."""
+    """The written file passes the check, matches the topic, and sets no key to its default."""
     result = monitor("onboard", "--file", lines(kind))
     assert result.exit_code == 0, result.output
     assert monitor("check", "-c", "monitor.toml").exit_code == 0
     settings = load(Path("monitor.toml"), {}, {})
     assert {key: settings.value(key) for key in TOPICS[kind].found} == TOPICS[kind].found
     assert settings.source.paths == (f"{kind}.jsonl",)
-    said = flat(Path("monitor.toml"))
-    assert not [key for key, value in said.items() if value == fields()[key].default]
+    content = flat(Path("monitor.toml"))
+    assert not [key for key, value in content.items() if value == fields()[key].default]
     assert re.search(rf"^assets    {TOPICS[kind].assets}: pump-01", result.stdout, re.MULTILINE)
     assert re.search(
         r"^load      [\d.]+% of a core; measured on the sample: [\d,]+ readings/s", result.stdout, re.MULTILINE
@@ -96,7 +96,7 @@ def test_a_file_becomes_a_configuration(kind: str) -> None:
 
 
 def test_a_csv_file_becomes_a_configuration() -> None:
-    """Rows of csv need no field map: only the source's settings say how they are read."""
+    """Rows of csv need no field map: the source's settings describe the columns."""
     rows = (f"{1_750_000_000 + n},{n % 7},{n % 5}" for n in range(STEPS))
     Path("pump-07.csv").write_text("\n".join(["Zeit,flow,pressure", *rows]))
     result = monitor("onboard", "--file", "pump-07.csv", "-s", "source.format=csv", "-s", "source.time_column=Zeit")
@@ -110,7 +110,7 @@ def test_a_csv_file_becomes_a_configuration() -> None:
 
 @pytest.mark.parametrize("language", ["flux", "influxql"])
 def test_a_dashboard_comes_with_it(language: str) -> None:
-    """It is named in the report, valid JSON in the language asked for, and of the assets and channels of the sample."""
+    """The report names the dashboard, which is valid JSON in the chosen language with the sample's channels."""
     result = monitor(
         "onboard", "--file", lines("json_long"), "--out", "hall.toml", "-s", "name=hall-3", "--grafana", language
     )
@@ -125,16 +125,16 @@ def test_a_dashboard_comes_with_it(language: str) -> None:
 
 
 def test_every_line_has_its_reason() -> None:
-    """Above each setting that was found stands a comment, with the figure it rests on."""
+    """A comment with the measured figure precedes each detected setting."""
     assert monitor("onboard", "--file", lines("influx_line")).exit_code == 0
     text = Path("monitor.toml").read_text().split("[source]")[1].splitlines()
     bare = [line for before, line in pairwise(text) if " = " in line and not before.startswith("#")]
-    assert bare == ['kind = "files"']  # said by the command line
+    assert bare == ['kind = "files"']  # set by the command line
     assert any(line.startswith("# 8 different ones") for line in text)
 
 
 def test_what_was_set_before_is_kept_and_no_secret_copied() -> None:
-    """Of a partial configuration everything is carried over but the secrets, of which the file says where they go."""
+    """Everything in a partial configuration is kept except secrets, and the file names their variables."""
     Path("base.toml").write_text(
         'name = "hall-3"\n[kafka]\noptions = { "client.id" = "x" }\n[recorder]\ntoken = "hunter2"\n'
         '[training]\nfirst_steps = 500\n[format]\nkind = "influx_line"\nasset_from = "tag"\n'
@@ -152,7 +152,7 @@ def test_what_was_set_before_is_kept_and_no_secret_copied() -> None:
 
 
 def test_secrets_in_files_stay_there() -> None:
-    """A secret that lies in a file is named by its path, as before."""
+    """A secret in a file stays there, and its path is kept."""
     Path("token").write_text("hunter2\n")
     result = monitor("onboard", "--file", lines("json_long"), "-s", "recorder.token_file=token")
     assert result.exit_code == 0
@@ -162,7 +162,7 @@ def test_secrets_in_files_stay_there() -> None:
 
 
 def test_nothing_is_overwritten_unasked() -> None:
-    """A file that is there stays, and is named; with --force all are replaced."""
+    """An existing file is kept and named in the error, and --force replaces all files."""
     file = lines("json_long")
     Path("monitor.toml").write_text("mine")
     result = monitor("onboard", "--file", file)
@@ -176,7 +176,7 @@ def test_nothing_is_overwritten_unasked() -> None:
 
 
 def test_what_is_not_understood_is_refused_with_examples() -> None:
-    """Exit code 1, the reason, three messages at most, nothing of a secret, and no file."""
+    """An unknown format gives exit code 1, the reason, at most three messages, no secrets and no file."""
     body = json.dumps(
         {"asset": "a", "temp": 1.5, "flow": 2.5, "timestamp": NOW, "password": "hunter2", "note": "\u001b"}
     )
@@ -198,7 +198,7 @@ def test_what_is_not_understood_is_refused_with_examples() -> None:
     [("", "no message"), ("1\n", "1 of 1 are other text")],
 )
 def test_a_file_without_readings_is_refused(body: str, reason: str) -> None:
-    """An empty file, and one of something else, are refused with a sentence."""
+    """A file that is empty or contains other text is refused with the reason."""
     Path("x.jsonl").write_text(body)
     result = monitor("onboard", "--file", "x.jsonl")
     assert result.exit_code == 1
@@ -206,7 +206,7 @@ def test_a_file_without_readings_is_refused(body: str, reason: str) -> None:
 
 
 def test_a_sample_too_short_for_a_step_is_refused() -> None:
-    """One reading of each channel does not tell the step; the refusal says what would."""
+    """A sample with one reading per channel has no known step, and the error suggests a larger sample."""
     result = monitor("onboard", "--file", lines("json_long", 1))
     assert result.exit_code == 1
     assert "the step is unknown" in result.stderr
@@ -214,7 +214,7 @@ def test_a_sample_too_short_for_a_step_is_refused() -> None:
 
 
 def test_what_cannot_be_set_is_told() -> None:
-    """A step beyond what the settings allow ends with the settings' own sentence and leaves no file."""
+    """A step outside the allowed range ends with the settings' error message and leaves no file."""
     rows = [{"asset": "a", "timestamp": NOW - day * 10 * 86_400_000, "values": {"x": 1.5}} for day in range(20)]
     Path("slow.jsonl").write_text("\n".join(map(json.dumps, rows)))
     result = monitor("onboard", "--file", "slow.jsonl")
@@ -225,14 +225,14 @@ def test_what_cannot_be_set_is_told() -> None:
 
 @pytest.mark.parametrize("arguments", [[], ["--topic", "x", "--file", "y"]], ids=["neither", "both"])
 def test_there_is_one_thing_to_look_at(arguments: list[str]) -> None:
-    """A topic or a file must be named, and not both."""
+    """Exactly one of a topic and a file must be named."""
     result = monitor("onboard", *arguments)
     assert result.exit_code == 2
     assert "--topic or --file" in re.sub(r"[\s│]+", " ", result.output)
 
 
 def test_a_broker_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a broker the command ends with 1 and the client's reason."""
+    """Without a broker the command exits with 1 and prints the client's reason."""
     monkeypatch.setattr(kafka_sample, "_ANSWER_S", 1.0)
     result = monitor("onboard", "--topic", "t", "--bootstrap", "127.0.0.1:9")
     assert result.exit_code == 1
@@ -241,7 +241,7 @@ def test_a_broker_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[MockBroker]:
-    """A broker with a topic of three partitions, of which one is empty."""
+    """Yield a broker with a topic of three partitions, of which one is empty."""
     with mock_broker({"plant": 3}) as made:
         producer = Producer({"bootstrap.servers": made.bootstrap})
         for key, value, at in messages("json_wide", 400):
@@ -252,20 +252,20 @@ def broker() -> Iterator[MockBroker]:
 
 
 def test_a_topic_becomes_a_configuration(broker: MockBroker) -> None:
-    """From a broker over TCP: brokers, topic, format and step are in the file, and what comes next is told."""
+    """For a broker over TCP, the file has brokers, topic, format and step, and the report lists the next commands."""
     result = monitor("onboard", "--topic", "plant", "--bootstrap", broker.bootstrap, "--out", "p.toml")
     assert result.exit_code == 0, result.output
     assert "read      3200 of 3200 messages in 3 partitions" in result.stdout
     assert "monitor topics -c p.toml" in result.stdout
-    said = tomllib.loads(Path("p.toml").read_text())
-    assert said["kafka"] == {"bootstrap_servers": broker.bootstrap}
-    assert said["source"] == {"topics": ["plant"]}
+    content = tomllib.loads(Path("p.toml").read_text())
+    assert content["kafka"] == {"bootstrap_servers": broker.bootstrap}
+    assert content["source"] == {"topics": ["plant"]}
     settings = load(Path("p.toml"), {}, {})
     assert {key: settings.value(key) for key in TOPICS["json_wide"].found} == TOPICS["json_wide"].found
 
 
 def test_a_look_is_not_noticed(broker: MockBroker) -> None:
-    """Members of the daemon's group, and of one with the sampler's own name, keep all; nothing is committed."""
+    """Members of the daemon's group and of one named like the sampler keep all, and nothing is committed."""
     revoked: list[str] = []
     members = []
     for group in ("monitor", "monitor-onboard"):
@@ -291,7 +291,7 @@ def test_a_look_is_not_noticed(broker: MockBroker) -> None:
 
 
 def test_a_sample_spans_what_the_topic_holds(broker: MockBroker) -> None:
-    """Of a topic larger than the sample: half the newest, the rest spread from the oldest on, in runs without gaps."""
+    """From a larger topic half of the sample is the newest messages, and the rest are runs from the whole topic."""
     sample = sample_topic({"bootstrap.servers": broker.bootstrap}, "plant", "x", 600)
     assert {part.number: count for part, count in sample.held.items()} == {0: 1600, 1: 1600, 2: 0}
     assert sample.cut == ""
@@ -305,7 +305,7 @@ def test_a_sample_spans_what_the_topic_holds(broker: MockBroker) -> None:
 
 
 def test_an_unknown_topic_is_not_made(broker: MockBroker) -> None:
-    """A name that does not exist is refused with those that are close, and does not come into being."""
+    """An unknown topic is refused with similar names and is not created."""
     for _ in range(2):
         result = monitor("onboard", "--topic", "plan", "--bootstrap", broker.bootstrap)
         assert result.exit_code == 1
@@ -313,7 +313,7 @@ def test_an_unknown_topic_is_not_made(broker: MockBroker) -> None:
 
 
 def test_a_sample_has_a_bound_in_bytes(broker: MockBroker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many messages are asked for, reading ends at a number of bytes, and the report says so."""
+    """Reading ends at a number of bytes, whatever the number of messages requested, and the report says so."""
     monkeypatch.setattr(kafka_sample, "_MOST_BYTES", 100_000)
     sample = sample_topic({"bootstrap.servers": broker.bootstrap}, "plant", "x", 10_000)
     assert "it was cut at" in sample.cut
@@ -321,14 +321,14 @@ def test_a_sample_has_a_bound_in_bytes(broker: MockBroker, monkeypatch: pytest.M
 
 
 def found(figures: Survey, **more: object) -> dict[str, object]:
-    """What is decided, where it is not the default."""
+    """Return the decided settings that differ from their defaults."""
     base = load(None, {}, {key.replace("__", "."): value for key, value in more.items()})
     chosen = decide(base, DetectedFormat(Format("json_wide"), {}, ""), figures)
     return {key: value for key, (value, _) in chosen.items() if value != fields()[key].default}
 
 
 def test_late_readings_are_waited_for(figures: Survey) -> None:
-    """The lateness is raised to what was seen, in whole steps, and idle so that it is no shorter."""
+    """The lateness is raised to the observed one in whole steps, and idle is at least as long."""
     late = replace(figures, late_ms=7300)
     assert found(late) == {"windows.lateness_s": 8.0, "windows.idle": 8}
     assert found(figures) == {}
@@ -336,18 +336,18 @@ def test_late_readings_are_waited_for(figures: Survey) -> None:
 
 
 def test_a_fast_topic_waits_less(figures: Survey) -> None:
-    """At ten readings a second, two seconds of lateness would outlast what counts as silence."""
+    """At ten readings a second, the default lateness would exceed idle and is lowered."""
     assert found(replace(figures, step_ms=100)) == {"windows.step_s": 0.1, "windows.lateness_s": 0.2}
 
 
 def test_a_slow_topic_is_remembered_longer(figures: Survey) -> None:
-    """At a reading an hour, a thousand steps take longer than the horizon: it is doubled beyond them."""
+    """At one reading per hour, the horizon is extended to twice the time of a thousand steps."""
     slow = found(replace(figures, step_ms=3_600_000))
     assert slow == {"windows.step_s": 3600.0, "training.horizon_s": 7_200_000.0}
 
 
 def test_a_wide_plant_gets_room(figures: Survey) -> None:
-    """More channels and assets than the defaults allow get a quarter more than was seen, and the history fits."""
+    """With more channels and assets than the defaults allow, the limits have 25 % reserve, and the history fits."""
     channels = {f"c{n}": ChannelFigures(9, 1, 1000, 0.0) for n in range(800)}
     wide = replace(figures, channels=channels, assets=tuple(f"a{n}" for n in range(9000)), observed=np.ones(9000))
     got = found(wide)
@@ -356,7 +356,7 @@ def test_a_wide_plant_gets_room(figures: Survey) -> None:
 
 
 def test_sparse_windows_are_scored(figures: Survey) -> None:
-    """Where assets have less than half of the cells measured, windows are scored with less."""
+    """If assets have less than half of the cells measured, min_observed is lowered."""
     sparse = replace(figures, observed=np.array([0.4] * 10), assets=tuple("abcdefghij"))
     assert found(sparse) == {"windows.min_observed": 0.32}
 
@@ -371,7 +371,7 @@ def test_sparse_windows_are_scored(figures: Survey) -> None:
 )
 @example(step_ms=14_400_001, late_ms=72_000_006, channels=1, assets=1, observed=1.0)  # six steps exceed a day
 def test_whatever_is_found_loads(step_ms: int, late_ms: int, channels: int, assets: int, observed: float) -> None:
-    """Any step, lateness, number of channels and assets and any sparseness give a configuration without a mistake."""
+    """Any step, lateness, sparseness and number of channels and assets give a valid configuration."""
     names = tuple(f"a{n}" for n in range(assets))
     seen = {f"c{n}": ChannelFigures(9, 1, 1000, 0.0) for n in range(channels)}
     late_ms = min(late_ms, 80_000 * step_ms)
@@ -403,7 +403,7 @@ def test_whatever_is_found_loads(step_ms: int, late_ms: int, channels: int, asse
 
 
 def test_the_rules_name_what_the_daemon_writes(figures: Survey) -> None:
-    """Every metric in the rules is in the table of metrics, and promtool finds nothing wrong with them."""
+    """Every metric in the rules is in the table of metrics, and promtool finds no error in them."""
     text = rules_text(load(None, {}, {}), figures)
     assert set(re.findall(r"\b(monitor_\w+)\{", text)) <= {each.name for each in TABLE}
     assert 'sum(monitor_assets{job="monitor"}) < 3' in text
@@ -419,7 +419,7 @@ def test_the_rules_name_what_the_daemon_writes(figures: Survey) -> None:
 
 @pytest.mark.parametrize("steps", [1, 200])
 def test_the_load_is_measured_on_the_sample(steps: int, figures: Survey) -> None:
-    """Per reading there is one window for every eight channels, whether the sample fills a window or not."""
+    """The number of windows per reading is the same whether or not the sample fills a window."""
     settings = load(None, {}, {"format.kind": "json_long", **TOPICS["json_long"].found})
     measured = measure(settings, [kept("json_long", steps)], figures, NOW)
     assert measured.windows_per_s / measured.readings_per_s == pytest.approx(1 / 8, rel=0.05)
@@ -428,7 +428,7 @@ def test_the_load_is_measured_on_the_sample(steps: int, figures: Survey) -> None
 
 
 def test_the_start_is_reckoned_from_what_is_there(figures: Survey) -> None:
-    """What the topic does not hold of the first steps must be waited for; what it holds must be read."""
+    """Missing first steps are estimated as waiting time, and available ones as reading time."""
     settings, measured = load(None, {}, {}), Measured(1000.0, 100.0, 0.02)
     short = estimate(settings, replace(figures, span_ms=400_000, weight=2.0), measured, 5000)
     assert (short.waiting_s, short.reading_s) == (600, 10)
@@ -439,7 +439,7 @@ def test_the_start_is_reckoned_from_what_is_there(figures: Survey) -> None:
 
 
 def test_what_is_odd_is_remarked(figures: Survey) -> None:
-    """Collisions, skewed clocks, texts, missing readings and different machines are told; a tidy topic has none."""
+    """Collisions, skew, texts, gaps and different machines are reported, and a clean topic has no remarks."""
     form = DetectedFormat(Format("telegraf_json", asset_from="tag", timestamp_unit="s"), {}, "")
     base = load(None, {}, {"recorder.enabled": True})
     assert list(remarks(base, figures, {}, form)) == []

@@ -1,4 +1,4 @@
-"""From an unknown topic on a real broker to scores, by three commands and without an edit."""
+"""From an unknown topic on a real broker to scores, with three commands and without editing a file."""
 
 import json
 import os
@@ -23,8 +23,8 @@ from tests.plants import TOPICS, messages
 
 ROOT = Path(__file__).parents[2]
 LEAST = 20_000  # messages
-PATIENCE_S = 180.0  # until the first score; half a minute on an idle machine, most of it the broker forming the group
-# As an operator may, by the environment: a small first model, and a port that nobody else has. Nothing else.
+PATIENCE_S = 180.0  # until the first score. About 30 s on an idle machine, most of it for forming the consumer group
+# An operator may set these by environment: a small first model, and a free port.
 QUICK = {"MONITOR_TRAINING__STEPS": "100", "MONITOR_TRAINING__INTERVAL_S": "0"}
 
 
@@ -38,7 +38,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def done(folder: Path, name: str, *arguments: object) -> str:
-    """What a command prints that ends well."""
+    """Run a command that must succeed, and return its output."""
     result = subprocess.run(
         command(name, *arguments),
         cwd=folder,
@@ -53,7 +53,7 @@ def done(folder: Path, name: str, *arguments: object) -> str:
 
 
 def fill(broker: Broker, topic: str, kind: str) -> int:
-    """Make the topic with two partitions and write the plant's messages; how many there were."""
+    """Create the topic with two partitions, write the plant's messages, and return their number."""
     admin = AdminClient({"bootstrap.servers": broker.bootstrap})
     for future in admin.create_topics([NewTopic(topic, 2, 1)]).values():
         future.result(30)
@@ -100,16 +100,16 @@ def daemon(folder: Path, config: str) -> Iterator["subprocess.Popen[bytes]"]:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", sorted(TOPICS))
 def test_an_unknown_topic_is_scored_without_an_edit(kind: str, tmp_path: Path) -> None:
-    """For each of four unlike topics, onboarding writes a configuration that passes its check and begins to score."""
+    """For each of four different topics, onboarding writes a configuration that passes its check and scores."""
     with tansu_broker() as broker:
         assert fill(broker, "plant", kind) >= LEAST
-        told = done(tmp_path, "onboard", "--topic", "plant", "--bootstrap", broker.bootstrap, "--out", "it.toml")
+        output = done(tmp_path, "onboard", "--topic", "plant", "--bootstrap", broker.bootstrap, "--out", "it.toml")
         config = tomllib.loads((tmp_path / "it.toml").read_text())
         assert config["kafka"] == {"bootstrap_servers": broker.bootstrap}
         settings = load(tmp_path / "it.toml", {}, {})
         assert settings.format.kind == kind
         assert {key: settings.value(key) for key in TOPICS[kind].found} == TOPICS[kind].found
-        assert f"assets    {TOPICS[kind].assets}:" in told
+        assert f"assets    {TOPICS[kind].assets}:" in output
         checked = tomllib.loads(done(tmp_path, "check", "-c", "it.toml"))
         assert checked["source"]["topics"] == ["plant"]
         done(tmp_path, "topics", "-c", "it.toml")

@@ -1,4 +1,4 @@
-"""Formats told from messages alone, and refusals that say what was seen."""
+"""Formats recognised from messages alone, and refusals that describe the messages."""
 
 import json
 import struct
@@ -21,7 +21,7 @@ Body = dict[str, Any]
 
 
 def topic(values: Sequence[bytes | None], keys: Sequence[bytes | None] = ()) -> list[list[Message]]:
-    """One run of messages."""
+    """Return one run of messages."""
     given = [*keys, *[None] * (len(values) - len(keys))]
     pairs = enumerate(zip(values, given, strict=True))
     return [[Message(Partition("t", 0), n, key, value, NOW) for n, (value, key) in pairs]]
@@ -32,7 +32,7 @@ def bodies(items: Sequence[Body]) -> list[bytes]:
 
 
 def found(values: Sequence[bytes | None], keys: Sequence[bytes | None] = ()) -> Body:
-    """The settings of the format."""
+    """Return the settings of the recognised format."""
     return asdict(recognise(topic(values, keys), NOW).format)
 
 
@@ -43,7 +43,7 @@ def refused(values: Sequence[bytes | None], keys: Sequence[bytes | None] = ()) -
 
 
 def long(**more: Any) -> list[Body]:
-    """Ten seconds of two machines with two sensors."""
+    """Return ten seconds of two machines with two sensors."""
     return [
         {
             "machine": m,
@@ -59,7 +59,7 @@ def long(**more: Any) -> list[Body]:
 
 
 def points(kind: str, tags: Sequence[dict[str, str]], fields: str = "f=1.5") -> list[bytes]:
-    """Ten seconds of Telegraf's points with these tags each, as line protocol or as JSON."""
+    """Return ten seconds of Telegraf's points with each of these tags, as line protocol or as JSON."""
     rows = []
     for t in range(10):
         for each in tags:
@@ -78,13 +78,13 @@ def test_names_are_compared_without_their_dress() -> None:
 
 @pytest.mark.parametrize("name", ["json_long", "json_wide", "influx_line", "telegraf_json"])
 def test_the_decoders_own_examples_are_recognised(name: str) -> None:
-    """What the decoder's tests call good is given the kind it was written for."""
+    """The decoder tests' valid messages are recognised as the kind they were written for."""
     values = [value for _, value in GOOD[name]] * 20
     assert found(values)["kind"] == name
 
 
 def test_a_long_message_is_mapped_by_its_names() -> None:
-    """Machine, sensor, time and value are found beside a site, a unit and a quality."""
+    """Machine, sensor, time and value are recognised among site, unit and quality."""
     got = found(bodies(long(site="north", unit="x", quality=192)))
     assert got["kind"] == "json_long"
     assert (got["asset"], got["channel"], got["timestamp"], got["value"]) == ("machine", "sensor", "ts", "value")
@@ -92,7 +92,7 @@ def test_a_long_message_is_mapped_by_its_names() -> None:
 
 
 def test_the_key_names_the_asset_where_no_field_does() -> None:
-    """Without a field for it, a key that comes again is the asset, in every kind."""
+    """Without an asset field, a repeating key is the asset, in every kind."""
     rows = long()
     keys = [row.pop("machine").encode() for row in rows]
     assert found(bodies(rows), keys)["asset_from"] == "key"
@@ -105,7 +105,7 @@ def test_the_key_names_the_asset_where_no_field_does() -> None:
 
 @pytest.mark.parametrize("kind", ["influx_line", "telegraf_json"])
 def test_a_tag_that_lets_readings_coincide_is_no_asset(kind: str) -> None:
-    """Behind one host stand two machines: the tag that tells them apart is taken, whatever it is called."""
+    """For two machines behind one host, the tag that separates them is the asset, whatever its name."""
     got = found(points(kind, [{"host": "gw", "zone": "a", "kind": "k"}, {"host": "gw", "zone": "b", "kind": "k"}]))
     assert (got["asset_from"], got["asset_tag"]) == ("tag", "zone")
     got = found(points(kind, [{"host": "gw1", "region": "a"}, {"host": "gw2", "region": "a"}]))
@@ -114,13 +114,13 @@ def test_a_tag_that_lets_readings_coincide_is_no_asset(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["influx_line", "telegraf_json"])
 def test_of_equal_tags_the_better_name_counts(kind: str) -> None:
-    """Telegraf puts a host on every point; an asset tag beside it is preferred."""
+    """An asset tag has priority over the host that Telegraf adds to every point."""
     tags = [{"host": "h1", "asset": "p1"}, {"host": "h2", "asset": "p2"}]
     assert found(points(kind, tags))["asset_tag"] == "asset"
 
 
 def test_batched_metrics_are_telegrafs() -> None:
-    """Several metrics in one message, and lone ones between, are Telegraf's JSON, with its seconds."""
+    """Messages with several metrics and with single ones are Telegraf's JSON, with times in seconds."""
     lone = [json.loads(value) for value in points("telegraf_json", [{"asset": "a"}, {"asset": "b"}])]
     rows = bodies([*({"metrics": lone[n : n + 2]} for n in range(0, 10, 2)), *lone[10:]])
     got = recognise(topic(rows), NOW)
@@ -129,7 +129,7 @@ def test_batched_metrics_are_telegrafs() -> None:
 
 
 def test_lines_without_a_time_take_the_messages() -> None:
-    """Line protocol may have no timestamps; the unit then does not matter, and the reason says so."""
+    """Line protocol may lack timestamps, and then the reason says so and the unit is the default."""
     rows = [f"cpu,host=h{n % 2} f={n}".encode() for n in range(20)]
     got = recognise(topic(rows), NOW)
     assert got.format.kind == "influx_line"
@@ -137,7 +137,7 @@ def test_lines_without_a_time_take_the_messages() -> None:
 
 
 def test_long_messages_get_room() -> None:
-    """Where messages are longer, or have more channels, than the defaults let through, the format has room for them."""
+    """If messages are longer, or have more channels, than the defaults allow, the format's limits are raised."""
     wide = [
         {"asset": "a", "ts": NOW - 1000 * t, "values": {f"c{n}": 1.0 for n in range(300)}, "note": "x" * 1_100_000}
         for t in range(3)
@@ -148,7 +148,7 @@ def test_long_messages_get_room() -> None:
 
 
 def test_a_few_broken_messages_do_not_matter() -> None:
-    """One message in twenty that is something else is left to the dead letters."""
+    """One message in twenty of another kind does not prevent recognition."""
     rows = bodies(long())
     assert found([*rows, b"\x1f\x8bxx", b"{"])["kind"] == "json_long"
     text = refused([*rows, *[b"\x1f\x8bxx"] * 20])
@@ -206,18 +206,18 @@ REFUSALS: dict[str, tuple[Sequence[bytes | None], str]] = {
 
 @pytest.mark.parametrize("name", sorted(REFUSALS))
 def test_what_cannot_be_read_is_refused_with_what_was_seen(name: str) -> None:
-    """Of each kind of message that the monitor cannot read, the refusal says what it is, not that an error occurred."""
+    """The refusal describes the kind of message that the monitor cannot read."""
     values, reason = REFUSALS[name]
     assert reason in refused(values if len(values) > 1 else [*values] * 30)
 
 
 def test_a_text_with_numbers_is_not_taken_for_protobuf() -> None:
-    """Bytes that parse as nothing stay unnamed."""
+    """Bytes of no known kind are described as such."""
     assert kind_of(b"\xff" * 20) == "bytes of an unknown format"
 
 
 def test_an_example_is_short_and_harmless() -> None:
-    """Control characters are escaped, secrets masked, and a long message is cut, in key and value alike."""
+    """Control characters are escaped, secrets masked, and long messages shortened, in both key and value."""
     body = {
         "asset": "a\u001b[31m",
         "password": "hunter2",
@@ -239,7 +239,7 @@ def test_an_example_is_short_and_harmless() -> None:
 
 
 def test_an_unfinished_secret_is_masked() -> None:
-    """A secret that the shortening cuts in two is masked all the same."""
+    """A secret cut by the shortening is masked as well."""
     body = b'{"client_secret": "' + b"s3cr3t" * 2000
     assert "s3cr3t" not in example(Message(Partition("t", 0), 0, None, body, NOW))
 

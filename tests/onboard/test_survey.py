@@ -1,4 +1,4 @@
-"""Figures of a sample: what was put in comes out."""
+"""The figures of a sample match its messages."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ Row = tuple[str, str, int, float]  # asset, channel, time, value
 
 
 def run(rows: Sequence[Row], lag: int = 0, first: int = 0, step: int = 1) -> list[Message]:
-    """A contiguous run of readings in that order of arrival; each message is stamped `lag` after its reading."""
+    """Return a contiguous run of readings in that order. The timestamp of each message is `lag` after its reading."""
     made = []
     for place, (asset, channel, at, value) in enumerate(rows):
         body = json.dumps({"asset": asset, "channel": channel, "timestamp": at, "value": value}).encode()
@@ -55,7 +55,7 @@ def test_a_tidy_sample_has_nothing_to_tell() -> None:
 
 
 def test_channels_of_a_step_may_come_one_after_the_other() -> None:
-    """The step is the period of each channel, not the distance between the channels of a step."""
+    """The step is the period of each channel, not the time between the channels of a step."""
     rows = [(a, c, at + 30 * "xy".index(c), v) for a, c, at, v in grid()]
     assert of(rows).step_ms == 1000
 
@@ -68,7 +68,7 @@ def test_channels_of_a_step_may_come_one_after_the_other() -> None:
     st.integers(0, 10**6),
 )
 def test_jitter_and_holes_do_not_hide_the_step(period: int, jitter: float, lost: float, seed: int) -> None:
-    """With timers that jitter by 4 % and three tenths of the readings lost, the period is found."""
+    """With 4 % timer jitter and 30 % of the readings lost, the period is found."""
     draw = np.random.default_rng(seed)
     rows = [
         (a, c, at + round(float(draw.uniform(-jitter, jitter)) * period), v)
@@ -79,7 +79,7 @@ def test_jitter_and_holes_do_not_hide_the_step(period: int, jitter: float, lost:
 
 
 def test_a_few_slow_or_fast_channels_do_not_set_the_step() -> None:
-    """Three quarters of the channels decide: a slow fifth one is missing often, a fast one is read too often."""
+    """The period fits three quarters of the channels, so a slower one has gaps and a faster one collides."""
     slow = [*grid(channels="abcd"), *grid(channels="s", steps=5, period=10_000)]
     figures = of(sorted(slow, key=lambda row: row[2]))
     assert figures.step_ms == 1000
@@ -93,7 +93,7 @@ def test_a_few_slow_or_fast_channels_do_not_set_the_step() -> None:
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, 30), min_size=100, max_size=100), st.integers(1, 5000))
 def test_disorder_is_how_far_a_reading_lies_behind(delays: list[int], period: int) -> None:
-    """Readings that arrive some steps late show it: the most, and the share, are those of a plain loop."""
+    """For readings several steps late, the maximum and the share of lateness equal those of a plain loop."""
     rows = grid(("a", "b"), ("x",), 50, period)
     order = sorted(range(len(rows)), key=lambda place: place + 2 * delays[place])
     arrived = [rows[place] for place in order]
@@ -109,7 +109,7 @@ def test_disorder_is_how_far_a_reading_lies_behind(delays: list[int], period: in
 
 
 def test_runs_are_judged_by_themselves() -> None:
-    """An older run behind a newer one is no disorder, and the gap between two runs is nothing missing."""
+    """An older run after a newer one is no disorder, and the gap between runs does not count as missing readings."""
     early, late = grid(steps=20), [(a, c, at + 10**7, v) for a, c, at, v in grid(steps=20)]
     figures = of(late, early)
     assert (figures.disorder, figures.step_ms) == (0, 1000)
@@ -119,7 +119,7 @@ def test_runs_are_judged_by_themselves() -> None:
 
 
 def test_repetition_and_contradiction_are_told_apart() -> None:
-    """A reading sent twice is a repetition; another value for the same second is a collision."""
+    """A reading sent twice is a repetition, and another value for the same second is a collision."""
     rows = grid(("a",), ("x",), 100)
     figures = of([*rows, *rows[:10]])
     assert figures.repeated == pytest.approx(10 / 110)
@@ -131,7 +131,7 @@ def test_repetition_and_contradiction_are_told_apart() -> None:
 
 
 def test_a_clock_that_is_off_is_named() -> None:
-    """An asset whose times lie ahead of its messages' by a minute more than the others' has that skew."""
+    """An asset whose times are a minute further ahead of its messages than the others' has that skew."""
     rows = grid(("a", "b", "c"))
     messages = [
         Message(
@@ -149,7 +149,7 @@ def test_a_clock_that_is_off_is_named() -> None:
 
 
 def test_assets_of_different_kinds_have_half_of_the_cells() -> None:
-    """Where two assets share no channel, each has half of the cells measured."""
+    """If two assets share no channel, each has half of the cells measured."""
     rows = [*grid(("a",), ("x",)), *grid(("b",), ("y",))]
     figures = of(sorted(rows, key=lambda row: row[2]))
     assert figures.observed.tolist() == [0.5, 0.5]
@@ -158,13 +158,13 @@ def test_assets_of_different_kinds_have_half_of_the_cells() -> None:
 
 
 def test_too_little_is_no_survey() -> None:
-    """With one reading of each channel, nothing says how often they come."""
+    """With one reading of each channel, the period is unknown."""
     with pytest.raises(ValueError, match="at two different times"):
         of(grid(steps=1))
 
 
 def test_what_is_rejected_is_handed_on() -> None:
-    """Messages that cannot be read are named, and the figures are of the others."""
+    """Unreadable messages are counted separately, and the figures cover the others."""
     bad = Message(Partition("t", 0), 10**6, None, b"{}", NOW)
     figures = survey([[*run(grid()), bad]], LONG, NOW)
     assert [each.message for each in figures.rejected] == [bad]
@@ -195,7 +195,7 @@ FIELDS: dict[str, tuple[Format, Callable[[int], bytes]]] = {
 
 @pytest.mark.parametrize("kind", sorted(FIELDS))
 def test_what_is_no_number_is_counted_by_field(kind: str) -> None:
-    """Nulls, texts and booleans are shares of their field; a field of numbers is not mentioned."""
+    """Nulls, texts and booleans are reported as shares of their field, and numeric fields are not reported."""
     form, write = FIELDS[kind]
     messages = [Message(Partition("t", 0), n, None, write(n), NOW) for n in range(8)]
     empty = Message(Partition("t", 0), 8, None, None, NOW)

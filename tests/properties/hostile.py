@@ -1,7 +1,7 @@
-"""Hostile inputs: bytes, JSON, line protocol, tables, TOML and arrays by name, each made of a good one or of a grammar.
+"""Hostile inputs: bytes, JSON, line protocol, tables, TOML and named arrays, made from a valid input or a grammar.
 
-Everything is drawn from the `Random` that is handed in, so a seed gives the same inputs again. Nothing here knows what
-is right: that is what `hostile_targets.py` judges.
+Everything is drawn from the `Random` argument, so a seed reproduces the inputs. This module does not know which inputs
+are valid. `hostile_targets.py` decides that.
 """
 
 import json
@@ -14,9 +14,9 @@ import numpy as np
 from monitor.core.records import State
 from tests.core.decode.malformed import DEEP, NANOS, NOW
 
-MOST = 60_000  # bytes of an input: three times what the formats under test take
+MOST = 60_000  # maximum bytes of an input: three times the limit of the formats under test
 
-# Tokens where a value belongs, as they would stand in JSON or in a line.
+# Tokens in place of a value, as they would appear in JSON or in a line.
 _NUMBERS = "0 -0 1e999 -1e999 1e-400 NaN Infinity -inf 0x10 1_000 01 1. .5 +1 --1 1e 5i -5u 1.5i"
 _BEYOND = "9223372036854775807 9223372036854775808 -9223372036854775809 18446744073709551616"
 NUMBERS = (
@@ -42,7 +42,7 @@ PIECES = (
 
 
 class Raw(str):
-    """A token that goes into JSON as it is."""
+    """A token written into JSON unchanged."""
 
     __slots__ = ()
 
@@ -52,19 +52,19 @@ class Pairs(list[tuple[str, Any]]):
 
 
 def token(draw: Random) -> str:
-    """A value that some format somewhere would mistake for another."""
+    """Return a value that some format could mistake for another type."""
     return draw.choice(draw.choice((NUMBERS, TEXTS, SHAPES)))
 
 
 def mangled(draw: Random, data: bytes, others: Sequence[bytes]) -> bytes:
-    """`data` after a few blows: bits flipped, parts cut, doubled, moved, spliced with others, odd pieces put in."""
+    """Mutate `data` once or more: flip bits, or remove, repeat, splice, insert or overwrite parts."""
     for _ in range(draw.choice((1, 1, 1, 2, 3, 8))):
-        data = draw.choice(_BLOWS)(draw, data, others)[:MOST]
+        data = draw.choice(_MUTATIONS)(draw, data, others)[:MOST]
     return data
 
 
 def _cut(draw: Random, data: bytes) -> tuple[int, int]:
-    """Begin and end of a part, short ones being likelier."""
+    """Return begin and end of a part. Short parts are more likely."""
     begin = draw.randint(0, len(data))
     return begin, min(len(data), begin + draw.choice((1, 1, 2, 4, 16, 256, len(data))))
 
@@ -106,28 +106,28 @@ def _overwritten(draw: Random, data: bytes, _: Sequence[bytes]) -> bytes:
     return data[:begin] + token(draw).encode(errors="surrogatepass") + data[end:]
 
 
-_BLOWS: tuple[Callable[[Random, bytes, Sequence[bytes]], bytes], ...] = (
+_MUTATIONS: tuple[Callable[[Random, bytes, Sequence[bytes]], bytes], ...] = (
     *(_flipped, _removed, _truncated, _repeated, _spliced, _inserted, _overwritten),
 )
 
 
 def misshapen(draw: Random, data: bytes) -> bytes:
-    """JSON with one to three of its values of another type, absent, double, renamed, deep or misplaced."""
+    """Change one to three values of a JSON document: type, presence, name, depth or place."""
     try:
         tree = json.loads(data, object_pairs_hook=Pairs)
     except (ValueError, RecursionError):
         return data + token(draw).encode()
     for _ in range(draw.choice((1, 1, 2, 3))):
-        tree = _bent(draw, tree)
+        tree = _changed(draw, tree)
     return _written(tree).encode(errors="surrogatepass")[:MOST]
 
 
-def _bent(draw: Random, tree: Any) -> Any:
-    """The tree with one place changed, at any depth."""
+def _changed(draw: Random, tree: Any) -> Any:
+    """Return the tree with one place changed, at any depth."""
     if isinstance(tree, list) and tree and draw.random() < 0.8:
         at = draw.randrange(len(tree))
         if not isinstance(tree, Pairs):
-            return [*tree[:at], _bent(draw, tree[at]), *tree[at + 1 :]]
+            return [*tree[:at], _changed(draw, tree[at]), *tree[at + 1 :]]
         return Pairs(draw.choice((_inside, _inside, _inside, _without, _doubled, _renamed, _flooded))(draw, tree, at))
     match draw.randrange(4):
         case 0:
@@ -140,7 +140,7 @@ def _bent(draw: Random, tree: Any) -> Any:
 
 def _inside(draw: Random, tree: Pairs, at: int) -> list[tuple[str, Any]]:
     name, value = tree[at]
-    return [*tree[:at], (name, _bent(draw, value)), *tree[at + 1 :]]
+    return [*tree[:at], (name, _changed(draw, value)), *tree[at + 1 :]]
 
 
 def _without(_: Random, tree: Pairs, at: int) -> list[tuple[str, Any]]:
@@ -160,12 +160,13 @@ def _renamed(draw: Random, tree: Pairs, at: int) -> list[tuple[str, Any]]:
 
 def _flooded(draw: Random, tree: Pairs, at: int) -> list[tuple[str, Any]]:
     many = draw.choice((5, 5, 5, 300, 300, 3000))
-    value = tree[at][1] if many * len(str(tree[at][1])) <= MOST else Raw("1")  # a flood of floods would drown us
+    # A value that is already flooded would exceed the limit many times over.
+    value = tree[at][1] if many * len(str(tree[at][1])) <= MOST else Raw("1")
     return [*tree, *((f"{tree[at][0]}{number}", value) for number in range(many))]
 
 
 def _written(tree: Any) -> str:
-    """The tree as JSON; Raw as it is, Pairs as an object."""
+    """Serialize the tree as JSON, with Raw unchanged and Pairs as an object."""
     if isinstance(tree, Raw):
         return str(tree)
     if isinstance(tree, Pairs):
@@ -176,7 +177,7 @@ def _written(tree: Any) -> str:
 
 
 def lines(draw: Random) -> bytes:
-    """Line protocol by its grammar, with a fault here and there."""
+    """Return line protocol built from its grammar, with occasional faults."""
     return b"\n".join(_line(draw) for _ in range(draw.choice((1, 1, 2, 5)))) + draw.choice((b"", b"\n", b"\r\n", b"\r"))
 
 
@@ -201,7 +202,7 @@ def _line(draw: Random) -> bytes:
 
 
 def cells(draw: Random, width: int) -> bytes:
-    """A line of a table with about `width` cells."""
+    """Return a table row with about `width` cells."""
     times = (
         "2023-11-14T22:13:20Z",
         str(NOW),
@@ -219,7 +220,7 @@ def cells(draw: Random, width: int) -> bytes:
 
 
 def toml(draw: Random, good: Sequence[str]) -> bytes:
-    """A configuration of lines `good`, some of them with other values, moved, doubled or mangled."""
+    """Return a configuration with some of the lines `good`, partly with other values, repeated or mutated."""
     chosen = [draw.choice(good) for _ in range(draw.choice((1, 3, 10)))]
     for at, line in enumerate(chosen):
         if draw.random() < 0.5:
@@ -230,7 +231,7 @@ def toml(draw: Random, good: Sequence[str]) -> bytes:
 
 
 def arrays(draw: Random, good: State) -> State:
-    """A state with one to three of its arrays absent, misshapen, of another type, or holding what it should not."""
+    """Return a state with one to three arrays removed, reshaped, converted or filled with invalid values."""
     state = {name: array.copy() for name, array in good.items()}
     for _ in range(draw.choice((1, 1, 1, 2, 3))):
         name = draw.choice(sorted(good))
@@ -257,14 +258,14 @@ def _warped(draw: Random, array: Any, good: State) -> Any:
             return draw.choice((good[draw.choice(sorted(good))], np.array(draw.choice((7, -1.5, True)))))
         case 4 if array.dtype == np.uint8:
             packed = array.tobytes()
-            blow = mangled(draw, packed, [packed]) if draw.random() < 0.5 else misshapen(draw, packed)
-            return np.frombuffer(blow, np.uint8).copy()
+            damaged = mangled(draw, packed, [packed]) if draw.random() < 0.5 else misshapen(draw, packed)
+            return np.frombuffer(damaged, np.uint8).copy()
         case _:
             return _poisoned(draw, array)
 
 
 def _poisoned(draw: Random, array: Any) -> Any:
-    """One number, or all, replaced by one at the edge of its type."""
+    """Replace one number, or all, by an extreme value of the type."""
     if not array.size:
         return array
     if array.dtype.kind == "f":

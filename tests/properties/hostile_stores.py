@@ -1,4 +1,4 @@
-"""What is read back from the store, and what stages take over: targets as in `hostile_targets.py`."""
+"""Hostile targets for data read back from the store and for saved state. See `hostile_targets.py`."""
 
 import hashlib
 import json
@@ -39,14 +39,14 @@ from tests.recorder.test_line_protocol import FIRING
 from tests.rig import ORIGIN, READINGS, readings
 
 THRESHOLD = ThresholdOptions(percentile=99.0, margin=1.1, memory=500, warm=100, clip=1.2, refresh=8)
-LIMIT = 100.0  # of the first channel, whose readings stay far below it
+LIMIT = 100.0  # upper limit of the first channel, far above its readings
 _START = b'{"__metadata__":{"sha256":"'
 _PLACE = {"topic": "readings", "partition": "0", "offset": "2"}
 _METADATA = {"format": "1", "model": "", "settings": "s", **_PLACE}
 
 
 class Stage(Alone):
-    """A stage's `load_state`: refused with ValueError and nothing changed, or taken and to be saved again."""
+    """A stage's `load_state`: a refusal raises ValueError and changes nothing. A loaded state can be saved again."""
 
     def __init__(self, name: str, stage: Any, wrong: type[Exception] = ValueError) -> None:
         self.name = f"{name}.load_state"
@@ -64,9 +64,7 @@ class Stage(Alone):
             return False, None
         saved = self._stage.save_state()
         self._stage.load_state(saved)
-        demand(
-            _bytes(self._stage.save_state()) == _bytes(saved), "a state is another one after it was saved and loaded"
-        )
+        demand(_bytes(self._stage.save_state()) == _bytes(saved), "a state changes when it is saved and loaded")
         self._stage.load_state(self._good)
         return True, None
 
@@ -92,7 +90,7 @@ class Packed(Alone):
 
 
 class Tensors(Alone):
-    """`tensors.unpack`, with the checksum as it was and made anew."""
+    """`tensors.unpack`, with the old checksum and with a recomputed one."""
 
     name = "tensors.unpack"
 
@@ -100,16 +98,16 @@ class Tensors(Alone):
         self._good = b"".join(pack(pipeline().save_state(), {"format": "1", "topic": "readings"}))
 
     def make(self, draw: Random) -> tuple[bytes, bool]:
-        anew = draw.random() < 0.6
-        return _damaged(draw, self._good, anew=anew), anew
+        resealed = draw.random() < 0.6
+        return _damaged(draw, self._good, resealed=resealed), resealed
 
     def judge(self, given: tuple[bytes, bool]) -> tuple[bool, Any]:
-        data, anew = given
+        data, resealed = given
         try:
             found, metadata = unpack(data)
         except Damaged:
             return False, None
-        demand(anew or data == self._good, "a changed file was taken")
+        demand(resealed or data == self._good, "a changed file was accepted")
         demand(sum(array.nbytes for array in found.values()) <= len(data), "more numbers than bytes")
         demand(all(isinstance(text, str) for text in metadata.values()), "metadata is not text")
         return True, None
@@ -118,32 +116,32 @@ class Tensors(Alone):
 class DictBlobs:
     """Named bytes in a dict."""
 
-    def __init__(self, held: Mapping[str, bytes]) -> None:
-        self.held = dict(held)
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self.files = dict(files)
 
     def open(self) -> None: ...
 
     def read(self, name: str) -> bytes:
-        if name not in self.held:
+        if name not in self.files:
             raise FileNotFoundError(name)
-        return self.held[name]
+        return self.files[name]
 
     def write(self, name: str, data: Data) -> int:
-        self.held[name] = data if isinstance(data, bytes) else b"".join(data)
-        return len(self.held[name])
+        self.files[name] = data if isinstance(data, bytes) else b"".join(data)
+        return len(self.files[name])
 
     def names(self, prefix: str) -> list[str]:
-        return sorted(name for name in self.held if name.startswith(f"{prefix}/"))
+        return sorted(name for name in self.files if name.startswith(f"{prefix}/"))
 
     def rename(self, old: str, new: str) -> None:
-        self.held[new] = self.held.pop(old)
+        self.files[new] = self.files.pop(old)
 
     def delete(self, name: str) -> None:
-        self.held.pop(name, None)
+        self.files.pop(name, None)
 
 
 class Kept(Alone):
-    """`Snapshots.newest`, and the state it gives on its way into a pipeline: the older snapshot serves, or this one."""
+    """`Snapshots.newest` and the load into a pipeline: either this snapshot is used, or the older one."""
 
     name = "Snapshots.newest"
 
@@ -153,24 +151,26 @@ class Kept(Alone):
         store = Snapshots(blobs, lambda _: None)
         for offset in (1, 2):
             store.save(Snapshot(READINGS, offset, "", self._state, "s"))
-        self._held = blobs.held
-        self._newest = max(self._held)
+        self._files = blobs.files
+        self._newest = max(self._files)
         self._pipeline = pipeline()
 
     def make(self, draw: Random) -> bytes:
         if draw.random() < 0.5:
             return b"".join(pack(hostile.arrays(draw, self._state), _METADATA))
-        return _damaged(draw, self._held[self._newest], anew=draw.random() < 0.6)
+        return _damaged(draw, self._files[self._newest], resealed=draw.random() < 0.6)
 
     def judge(self, given: bytes) -> tuple[bool, Any]:
-        blobs = DictBlobs({**self._held, self._newest: given})
+        blobs = DictBlobs({**self._files, self._newest: given})
         notices: list[Any] = []
         found = Snapshots(blobs, notices.append).newest(READINGS, 100, "s")
         demand(found is not None, "the older snapshot did not serve")
         assert found is not None
         if found.offset == 1:
             demand(_bytes(found.state) == _bytes(self._state), "the older snapshot has changed")
-            demand([blobs.held[notice.quarantined] for notice in notices] == [given], "the newer one was not set aside")
+            demand(
+                [blobs.files[notice.quarantined] for notice in notices] == [given], "the newer one was not quarantined"
+            )
             return False, None
         try:
             self._pipeline.load_state(found.state)
@@ -180,7 +180,7 @@ class Kept(Alone):
 
 
 class Stored(Alone):
-    """`Models.get`, `Models.current` and `Model.unpack`, up to scores."""
+    """`Models.get`, `Models.current` and `Model.unpack`, followed by scoring."""
 
     name = "Models.get, Model.unpack"
 
@@ -190,18 +190,18 @@ class Stored(Alone):
         self._manifest, self._tensors = model().pack()
         self._version = models.put(self._manifest, self._tensors, ORIGIN)
         models.set_current(self._version)
-        self._held = blobs.held
+        self._files = blobs.files
         self._windows = windows(rows(L + 3))
 
     def make(self, draw: Random) -> tuple[dict[str, bytes], str]:
-        """Files, and the version to get."""
-        folder, held = f"models/{self._version}", dict(self._held)
+        """Return files and the version to get."""
+        folder, files = f"models/{self._version}", dict(self._files)
         if draw.random() < 0.2:
-            name = draw.choice(sorted(held))
-            held[name] = hostile.mangled(draw, held[name], list(self._held.values()))
-            return held, self._version
-        manifest = json.loads(held[f"{folder}/manifest.json"])
-        weights = held[f"{folder}/weights.safetensors"]
+            name = draw.choice(sorted(files))
+            files[name] = hostile.mangled(draw, files[name], list(self._files.values()))
+            return files, self._version
+        manifest = json.loads(files[f"{folder}/manifest.json"])
+        weights = files[f"{folder}/weights.safetensors"]
         if draw.random() < 0.5:
             tensors = hostile.arrays(draw, self._tensors)
             weights = b"".join(pack(tensors, {"format": "1"}))
@@ -216,8 +216,8 @@ class Stored(Alone):
         return {f"models/{version}/manifest.json": text, f"models/{version}/weights.safetensors": weights}, version
 
     def judge(self, given: tuple[dict[str, bytes], str]) -> tuple[bool, Any]:
-        held, version = given
-        models = Models(DictBlobs(held), lambda _: None)
+        files, version = given
+        models = Models(DictBlobs(files), lambda _: None)
         models.current()
         try:
             stored = models.get(version)
@@ -233,7 +233,7 @@ class Stored(Alone):
 
 @cache
 def _states() -> State:
-    """What a pipeline holds after a while, in the middle of an alert, with a sensor that is outside its limits."""
+    """Return a pipeline's state during an open alert, with a sensor outside its limits."""
     made = new_pipeline()
     values = rows(230, seed=9)
     values[1, 200:, 1] += 8.0
@@ -247,7 +247,7 @@ def _states() -> State:
 
 
 def pipeline() -> Pipeline:
-    """A pipeline in that state."""
+    """Return a pipeline with that state."""
     made = new_pipeline()
     made.load_state(_states())
     return made
@@ -274,7 +274,7 @@ def new_pipeline() -> Pipeline:
 
 
 def histogram() -> Threshold:
-    """A threshold that keeps its scores in buckets, and has some."""
+    """Return a threshold of kind histogram that has some scores."""
     made = Threshold(replace(THRESHOLD, kind="histogram"))
     scores = np.random.default_rng(4).gamma(2, 0.2, 600).astype(np.float32)
     made.update(np.arange(600, dtype=np.int32) % 2, scores, model().calibration.scores)
@@ -286,7 +286,7 @@ def _bytes(state: State) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
 
 
 def sealed(data: bytes) -> bytes:
-    """The file with the checksum that its bytes ask for, as a broken program or an attacker would write it."""
+    """Return the file with a valid checksum, as a defective program or an attacker would write it."""
     digits = 8 + len(_START)
     if data[8:digits] != _START:
         return data
@@ -294,9 +294,9 @@ def sealed(data: bytes) -> bytes:
     return data[:digits] + hashlib.sha256(blank).hexdigest().encode() + data[digits + 64 :]
 
 
-def _damaged(draw: Random, good: bytes, *, anew: bool) -> bytes:
-    """A file of tensors with a blow to it; with the checksum made anew also to what its header says."""
-    if not anew:
+def _damaged(draw: Random, good: bytes, *, resealed: bool) -> bytes:
+    """Return a damaged file of tensors. With `resealed` its header may be damaged too, and the checksum is valid."""
+    if not resealed:
         return hostile.mangled(draw, good, [good])
     size = int.from_bytes(good[:8], "little")
     header = good[8 : 8 + size]
@@ -307,7 +307,7 @@ def _damaged(draw: Random, good: bytes, *, anew: bool) -> bytes:
 
 
 def store_targets() -> list[Target]:
-    """One of each."""
+    """Return one target of each kind."""
     made = pipeline()
     past = history(rows(6 * L))
     past.note([replace(FIRING, asset="a", start=0, end=None), replace(FIRING, asset="b", start=0, end=9)])

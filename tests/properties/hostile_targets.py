@@ -1,7 +1,8 @@
-"""Everything that reads bytes or arrays from outside, each with the inputs it is given and what must hold for it.
+"""Everything that reads bytes or arrays from outside, each with its inputs and the promises to check.
 
-A target makes an input and judges it. Judging raises what must not be raised, or `Broken` if a promise is; else it says
-whether the input was taken. `together` looks at many inputs at once, for promises that are about neighbours.
+A target makes an input and judges it. `judge` raises whatever the code under test must not raise, or `Broken` if a
+promise is broken. Otherwise it returns whether the input was accepted. `together` checks many inputs at once, for
+promises about neighbouring inputs.
 """
 
 import re
@@ -31,35 +32,35 @@ from tests.recorder.test_line_protocol import FIRING, _scores
 from tests.rig import READINGS
 
 _ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
-_LONGEST = 1000  # characters of a reason
+_LONGEST = 1000  # maximum characters of a reason
 
 
 class Broken(Exception):  # noqa: N818 - reads as the state it reports
-    """A promise was not kept."""
+    """A promise was broken."""
 
 
 class Target(Protocol):
-    """See the module."""
+    """A reader under test, as described in the module."""
 
     name: str
 
     def make(self, draw: Random) -> Any: ...
 
     def judge(self, given: Any) -> tuple[bool, Any]:
-        """Whether it was taken, and what came out of it."""
+        """Return whether the input was accepted, and the result."""
 
     def together(self, given: Sequence[Any], came: Sequence[Any]) -> None: ...
 
 
 class Alone:
-    """A target whose inputs have nothing to do with one another."""
+    """A target whose inputs do not affect one another."""
 
     def together(self, given: Sequence[Any], came: Sequence[Any]) -> None:
-        """Nothing to look at."""
+        """Do nothing, because the inputs are independent."""
 
 
 def demand(holds: object, what: str) -> None:
-    """Raise `Broken` unless it holds."""
+    """Raise `Broken` if the condition is false."""
     if not holds:
         raise Broken(what)
 
@@ -71,7 +72,7 @@ class Sent(NamedTuple):
 
 
 class Decoder:
-    """A format: each message alone, and all of them as one batch between two good ones."""
+    """A format: each message alone, and all messages as one batch between two valid ones."""
 
     def __init__(self, form: str) -> None:
         self.name = f"decode {form}"
@@ -119,9 +120,9 @@ class Decoder:
         messages = [Message(READINGS, at, key, value, stamp) for at, (key, value, stamp) in enumerate(sent)]
         batch, rejected, empty, skipped, *_ = decode_all(messages, self._format, NOW, names)
         demand(np.isfinite(batch.value).all(), "a value is not finite")
-        demand(all(map(_ID.fullmatch, (*batch.assets, *batch.channels))), "an id has characters it may not have")
+        demand(all(map(_ID.fullmatch, (*batch.assets, *batch.channels))), "an id has forbidden characters")
         demand(batch.time.min(initial=NOW) >= self._format.oldest_ms, "a time is too old")
-        demand(batch.time.max(initial=NOW) <= NOW + self._format.max_future_ms, "a time lies in the future")
+        demand(batch.time.max(initial=NOW) <= NOW + self._format.max_future_ms, "a time is in the future")
         for each in rejected:
             _check_words(each)
         faults = [(each.field, each.error, each.reason) for each in rejected]
@@ -136,7 +137,7 @@ def _check_words(rejected: Rejected) -> None:
 
 
 class Published(Alone):
-    """What the recorder makes of a message in the topics of scores and alerts."""
+    """The recorder's conversion of a message from the topics of scores and alerts."""
 
     def __init__(self, name: str, function: Callable[[Message], Record], good: Sequence[bytes]) -> None:
         self.name = f"points of {name}"
@@ -159,7 +160,7 @@ class Published(Alone):
 
 
 class Table(Alone):
-    """A line of CSV, up to the decoder; now and then the header."""
+    """A line of CSV up to the decoder, sometimes the header."""
 
     name = "CSV rows"
 
@@ -217,7 +218,7 @@ class Text(Alone):
 
 
 def input_targets(folder: Path) -> list[Target]:
-    """One of each; `folder` is for the files that they read."""
+    """Return one target of each kind. `folder` receives the files that the targets read."""
     shares = FIRING.channels[0], replace(FIRING.channels[1], observed=-1.5)
     alerts = [FIRING, replace(FIRING, state="resolved", end=FIRING.time, sequence=3, channels=shares)]
     published = [alert_record("alerts", alert).value or b"" for alert in alerts]

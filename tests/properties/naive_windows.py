@@ -11,7 +11,7 @@ NAN = float("nan")
 
 
 class Reading(NamedTuple):
-    """One reading and the offset of the message that carried it."""
+    """One reading and its message's offset."""
 
     asset: str
     channel: str
@@ -47,7 +47,7 @@ class NaiveAsset:
 
 
 class NaiveWindows:
-    """Same settings and meaning as `Windows`."""
+    """Twin of `Windows` with the same settings and meaning."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class NaiveWindows:
             self.close_ready(asset, reading.offset)
 
     def admit(self, reading: Reading, before: int | None) -> bool:
-        """Learn the reading's channel and asset where that is allowed; return whether both are known."""
+        """Learn the reading's channel and asset if allowed. Return whether both are known."""
         new_channel = reading.channel not in self.channels
         if new_channel and (self.frozen or len(self.channels) == self.max_channels):
             self.counts["readings_unknown_channel"] += 1
@@ -168,7 +168,7 @@ class NaiveWindows:
         }
 
     def names(self) -> list[str]:
-        """The assets by row."""
+        """Return the assets by row."""
         return sorted(self.assets, key=lambda name: self.assets[name].row)
 
     def place(self, reading: Reading) -> None:
@@ -191,14 +191,14 @@ class NaiveWindows:
             self.counts["readings_late"] += 1
             return
         cells = asset.open.setdefault(step, {})
-        stands = cells.get(reading.channel)
-        if stands is not None and stands[0] == reading.time:
+        written = cells.get(reading.channel)
+        if written is not None and written[0] == reading.time:
             self.counts["readings_duplicate"] += 1
-        if stands is None or reading.time >= stands[0]:
+        if written is None or reading.time >= written[0]:
             cells[reading.channel] = (reading.time, reading.value)
 
     def close_ready(self, asset: NaiveAsset, offset: int) -> None:
-        """Close steps in order, for as long as the next one is ready."""
+        """Close steps in order while the next step is ready."""
         assert self.clock is not None
         silent = self.clock - asset.seen >= self.idle * self.step_ms
         while asset.open:
@@ -216,7 +216,7 @@ class NaiveWindows:
         asset.frontier = max(asset.frontier, asset.newest // self.step_ms + 1 if silent else reached)
 
     def close(self, asset: NaiveAsset, step: int, cells: dict[str, tuple[int, float]], offset: int) -> None:
-        """Append the step, and the hole before it, to the asset's rows; cut a window if there is one."""
+        """Append the step, and any gap before it, to the asset's rows. Cut a window if there is one."""
         if asset.last is not None and step - asset.last - 1 > self.max_gap:
             self.counts["gaps"] += 1
             asset.rows, asset.carried, asset.last = [], {}, None
@@ -229,7 +229,7 @@ class NaiveWindows:
         self.cut(asset, step, offset)
 
     def append(self, asset: NaiveAsset, step: int, cells: dict[str, tuple[int, float]]) -> None:
-        """Append one row: readings, otherwise carried values, otherwise NaN."""
+        """Append one row of readings, otherwise carried values, otherwise NaN."""
         self.counts["steps_closed"] += 1
         row = {}
         for channel in self.channels:
@@ -240,7 +240,7 @@ class NaiveWindows:
         asset.rows.append(row)
 
     def cut(self, asset: NaiveAsset, step: int, offset: int) -> None:
-        """A window of the newest rows, if there are enough and enough of them was observed."""
+        """Return a window of the newest rows if there are enough rows and enough observed cells."""
         if len(asset.rows) < self.length:
             self.counts["windows_skipped_warmup"] += 1
             return
@@ -254,7 +254,7 @@ class NaiveWindows:
         self.windows.append(NaiveWindow(offset, asset.row, step * self.step_ms, rows))
 
     def arrays(self, window: NaiveWindow) -> tuple[np.ndarray, np.ndarray]:
-        """Values and observed (C, L) of a window, over the channels known now."""
+        """Return values and observed (C, L) of a window, over the channels known now."""
         cells = [[row.get(channel, (NAN, False)) for row in window.rows] for channel in self.channels]
         shape = (len(self.channels), self.length)
         values = np.array([[value for value, _ in line] for line in cells], np.float32).reshape(shape)

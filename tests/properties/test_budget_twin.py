@@ -1,4 +1,4 @@
-"""`Budget` against a plain twin: a `MachineAlerts` for every margin, and the rates of the module's text one by one."""
+"""`Budget` against a plain twin: a `MachineAlerts` for every margin, and every rate computed separately."""
 
 import itertools
 import math
@@ -34,7 +34,7 @@ Row = tuple[int, int, float, bool]  # asset row, end in steps, multiple of the p
 
 
 def fired(options: dict[str, Any], margin: float, stream: list[Row]) -> list[tuple[int, int]]:
-    """Asset row and place in the stream of each alarm at a margin, by `MachineAlerts` itself."""
+    """Return asset row and stream position of each alarm at a margin, computed by `MachineAlerts` itself."""
     own = [place for place, row in enumerate(stream) if row[3]]
     assets = np.array([stream[place][0] for place in own], np.int32)
     ends = np.array([stream[place][1] * STEP for place in own], np.int64)
@@ -51,7 +51,7 @@ def fired(options: dict[str, Any], margin: float, stream: list[Row]) -> list[tup
 
 @dataclass
 class NaiveBudget:
-    """Same settings and meaning as `Budget`, over a whole stream."""
+    """Twin of `Budget` over a whole stream, with the same settings and meaning."""
 
     budget: float
     options: dict[str, Any]
@@ -60,7 +60,7 @@ class NaiveBudget:
     margins: dict[int, float] = field(default_factory=dict)
 
     def limits(self, stream: list[Row]) -> list[float]:
-        """The margin of each window."""
+        """Return the margin of each window."""
         counts = [self.counted(margin, stream) for margin in MARGINS]
         found, scored, known, time = list[float](), dict[int, int](), 0, None
         fresh = 0.0
@@ -78,7 +78,7 @@ class NaiveBudget:
         return found
 
     def counted(self, margin: float, stream: list[Row]) -> set[int]:
-        """Places of the alarms that count at a margin."""
+        """Return the stream positions of the alarms that count at a margin."""
         last: dict[int, int] = {}
         places = set()
         for asset, place in fired(self.options, margin, stream):
@@ -89,7 +89,7 @@ class NaiveBudget:
         return places
 
     def renew(self, scored: dict[int, int], known: int) -> float:
-        """Fade, then set the margins; that of an asset that has shown nothing."""
+        """Apply the decay, then set the margins. Return the margin of an asset without alarms."""
         for asset in range(known):
             days = scored.pop(asset, 0) * STEP / DAY_MS
             left = math.exp(-days / MEMORY_DAYS)
@@ -112,7 +112,7 @@ class NaiveBudget:
         return self.solve(common)
 
     def solve(self, rates: list[float]) -> float:
-        """The smallest margin from which on no rate exceeds the budget."""
+        """Return the smallest margin from which on no rate exceeds the budget."""
         falling = [max(rates[level:]) for level in range(len(rates))]
         high = next((level for level, rate in enumerate(falling) if rate <= AIM * self.budget), None)
         return float(MARGINS[-1 if high is None else high])
@@ -120,7 +120,7 @@ class NaiveBudget:
 
 @st.composite
 def streams(draw: st.DrawFn) -> list[Row]:
-    """Windows of up to four assets, in runs of like height, as faults come, with gaps; late ones are out of order."""
+    """Return windows of up to four assets in runs of similar ratios, with faults, gaps and out-of-order windows."""
     heights = st.sampled_from([0.25, 0.75, 0.9, 1.0, 1.3, 2.0, 3.0, 7.0, 60.0, 500.0])
     pauses = st.sampled_from([1, 1, 1, 2, 40])
     runs = st.tuples(st.integers(0, 3), heights, st.integers(1, 8), pauses, st.integers(0, 9))
@@ -146,30 +146,30 @@ CUTS = st.lists(st.sampled_from([1, 2, 3, 7, 20, 500]), min_size=1, max_size=4) 
 
 
 def batches(stream: list[Row], cuts: list[int]) -> list[list[Row]]:
-    """The stream in pieces."""
+    """Return the stream in batches."""
     places = itertools.takewhile(lambda place: place < len(stream), itertools.accumulate(itertools.cycle(cuts)))
     return [stream[begin:end] for begin, end in itertools.pairwise([0, *places, len(stream)])]
 
 
 def made(budget: float, options: dict[str, Any]) -> Budget:
-    """A stage."""
+    """Return a new stage."""
     return Budget(BudgetOptions(alarms_per_day=budget, margin=GIVEN, step_ms=STEP, **options))
 
 
 def push(stage: Budget, stream: list[Row]) -> list[tuple[float, bool, bool]]:
-    """One batch; threshold, anomalous and warm of each window."""
+    """Push one batch. Return threshold, anomalous and warm of each window."""
     score = np.array([height * LIMIT / GIVEN for _, _, height, _ in stream], np.float32)
     limit = np.full(len(stream), LIMIT, np.float32)
     warm = np.array([warm for *_, warm in stream], np.bool_)
     rows, ends = np.array([row for row, *_ in stream], np.int32), np.array([end * STEP for _, end, *_ in stream])
-    held = stage.update(rows, ends.astype(np.int64), score, ThresholdBatch(limit, score > limit, warm))
-    return list(zip(held.threshold.tolist(), held.anomalous.tolist(), held.warm.tolist(), strict=True))
+    limits = stage.update(rows, ends.astype(np.int64), score, ThresholdBatch(limit, score > limit, warm))
+    return list(zip(limits.threshold.tolist(), limits.anomalous.tolist(), limits.warm.tolist(), strict=True))
 
 
 @settings(max_examples=examples(150), deadline=None)
 @given(BUDGETS, OPTIONS, streams(), CUTS)
 def test_limits_match_the_twin(budget: float, options: dict[str, Any], stream: list[Row], cuts: list[int]) -> None:
-    """Limits are the twin's, in order, and what exceeds them is anomalous, however the stream is cut."""
+    """Limits equal the twin's, in order, and windows above them are anomalous, however the stream is cut."""
     wanted = NaiveBudget(budget, options).limits(stream)
     stage = made(budget, options)
     found = [row for part in batches(stream, cuts) for row in push(stage, part)]
@@ -183,7 +183,7 @@ def test_limits_match_the_twin(budget: float, options: dict[str, Any], stream: l
 def test_state_does_not_depend_on_cuts_or_on_moving(
     budget: float, options: dict[str, Any], stream: list[Row], cuts: list[int]
 ) -> None:
-    """State saved and loaded at every cut ends bit by bit as the state of a stage that saw one whole batch."""
+    """A stage saved and loaded at every cut ends with the same state, bit by bit, as one that saw a single batch."""
     whole, moving = made(budget, options), made(budget, options)
     wanted, found = push(whole, stream), []
     for part in batches(stream, cuts):

@@ -1,4 +1,4 @@
-"""The clocks' stage against a twin that goes window by window, in loops a person can follow."""
+"""The stage of clocks against a twin that processes window by window in plain loops."""
 
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -15,12 +15,12 @@ from tests.examples import examples
 
 @dataclass
 class Twin:
-    """What is known after each window."""
+    """The twin's state after each window."""
 
     delays: dict[int, int] = field(default_factory=dict)  # of each asset seen in this epoch
     usual: int | None = None
     left: int = EPOCH
-    off: dict[int, list[int]] = field(default_factory=dict)  # how far ahead the windows of an asset were, in a row
+    off: dict[int, list[int]] = field(default_factory=dict)  # how far ahead the asset's last consecutive windows were
     begin: dict[int, int] = field(default_factory=dict)
     wrong: dict[int, int] = field(default_factory=dict)  # 1 = ahead, -1 = behind
 
@@ -51,7 +51,7 @@ class Twin:
             if side < 0 and self.usual is None:
                 now = self.off[row][0]
             if now * side > 0:
-                return self.told(row, now)
+                return self.found(row, now)
             del self.wrong[row], self.off[row]
         now = self.ahead(delay, 0)
         if now == 0:
@@ -65,15 +65,15 @@ class Twin:
         if len(self.off[row]) < LEAST:
             return None
         self.wrong[row] = 1 if now > 0 else -1
-        return self.told(row, now)
+        return self.found(row, now)
 
-    def told(self, row: int, now: int) -> tuple[float, float, int]:
+    def found(self, row: int, now: int) -> tuple[float, float, int]:
         limit = TOLERANCE if now > 0 else -TOLERANCE - WAIT
         return now / 1000, limit / 1000, self.begin[row]
 
 
 def story(draw: np.random.Generator) -> tuple[WindowBatch, Times]:
-    """Windows of a few assets whose clocks and lines change now and then, with their timestamps."""
+    """Return windows of a few assets whose clocks and lines sometimes change, with their timestamps."""
     rows, ends, stamps = list[int](), list[int](), list[int]()
     assets = int(draw.integers(1, 6))
     delay, jitter, present = np.zeros(assets, np.int64), int(draw.choice([1, 2000, 12_000])), np.ones(assets, np.bool_)
@@ -95,12 +95,12 @@ def story(draw: np.random.Generator) -> tuple[WindowBatch, Times]:
 @settings(max_examples=examples(150), deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_the_stage_finds_what_its_twin_finds(seed: int) -> None:
-    """What is found of every window is what the twin finds, however windows are cut and the stage restored."""
+    """Every window's result equals the twin's, however windows are cut and the stage restored."""
     draw = np.random.default_rng(seed)
     windows, stamps = story(draw)
     twin, made, whole = Twin(), stage(), stage()
-    told = zip(windows.assets.tolist(), windows.ends.tolist(), stamps.tolist(), strict=True)
-    expected = {place: skew for place, each in enumerate(told) if (skew := twin.take(*each)) is not None}
+    pushed = zip(windows.assets.tolist(), windows.ends.tolist(), stamps.tolist(), strict=True)
+    expected = {place: skew for place, each in enumerate(pushed) if (skew := twin.take(*each)) is not None}
     cuts = np.unique(np.concatenate(([0, len(windows)], draw.integers(0, len(windows) + 1, int(draw.integers(9))))))
     found: dict[int, tuple[float, float, int]] = {}
     for begin, end in pairwise(cuts.tolist()):
@@ -115,7 +115,7 @@ def test_the_stage_finds_what_its_twin_finds(seed: int) -> None:
 
 
 def test_the_stories_hold_what_is_to_be_found() -> None:
-    """Among the stories there are clocks that are ahead and behind, found, cleared and left alone."""
+    """The generated streams contain clocks ahead and behind, found, cleared and ignored."""
     sides = set[int]()
     for seed in range(40):
         windows, stamps = story(np.random.default_rng(seed))

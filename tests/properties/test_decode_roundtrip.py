@@ -1,4 +1,4 @@
-"""decode(encode(readings)) == readings in every format, however the messages are cut, and no bytes make it raise."""
+"""decode(encode(readings)) == readings in every format and any split into messages, and no bytes make it raise."""
 
 import itertools
 import json
@@ -23,7 +23,7 @@ TEXTS = st.text(max_size=8).map(lambda text: text.encode("utf-8", "replace").dec
 
 
 class Point(NamedTuple):
-    """What one message or line says: values by field of a measurement."""
+    """The content of one message or line: values by field of a measurement."""
 
     asset: str
     measurement: str
@@ -37,7 +37,7 @@ POINTS = st.lists(
 
 
 def expected(points: Sequence[Point], *, telegraf: bool, together: bool = False) -> list[Named]:
-    """The readings of points, each in a message of its own or all in one."""
+    """Return the readings of points, each in its own message or all in one."""
     rows = []
     for index, point in enumerate(points):
         for field, value in point.values.items():
@@ -47,7 +47,7 @@ def expected(points: Sequence[Point], *, telegraf: bool, together: bool = False)
 
 
 def readings(form: Format, values: Sequence[bytes]) -> list[Named]:
-    """The readings of messages of which none is rejected."""
+    """Decode messages, check that none is rejected, and return the readings."""
     batch, rejected = decode([message(value, offset) for offset, value in enumerate(values)], form, NOW)
     assert rejected == []
     return named(batch)
@@ -55,7 +55,7 @@ def readings(form: Format, values: Sequence[bytes]) -> list[Named]:
 
 @given(POINTS, st.sampled_from(sorted(UNITS)))
 def test_json_round_trip(points: list[Point], unit: str) -> None:
-    """Readings written as JSON, long or wide, in any unit finer than a second, come back exactly."""
+    """Readings written as long or wide JSON, in any unit finer than a second, are decoded exactly."""
     wide = [{"asset": point.asset, "timestamp": point.time * UNITS[unit], "values": point.values} for point in points]
     assert readings(Format("json_wide", timestamp_unit=unit), [json.dumps(item).encode() for item in wide]) == expected(
         points, telegraf=False
@@ -70,7 +70,7 @@ def test_json_round_trip(points: list[Point], unit: str) -> None:
 
 @given(POINTS, st.booleans(), st.dictionaries(st.text("tuv"), TEXTS | st.booleans() | st.none(), max_size=3))
 def test_telegraf_json_round_trip(points: list[Point], together: bool, skipped: dict[str, str | bool | None]) -> None:
-    """Metrics as Telegraf writes them, one by one or in a batch, come back without their texts and booleans."""
+    """Telegraf metrics, single or in a batch, are decoded exactly, without their texts and booleans."""
     metrics = [
         {
             "name": point.measurement,
@@ -92,7 +92,7 @@ def escaped(text: str, marks: str) -> str:
     return text
 
 
-# No control characters, and no backslash at the end, where line protocol cannot tell it from an escape.
+# No control characters, and no backslash at the end, where it would escape the separator.
 TAGS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=8).map(
     lambda text: text.rstrip("\\") + "x"
 )
@@ -102,7 +102,7 @@ TAGS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), mi
 def test_line_protocol_round_trip(
     points: list[Point], together: bool, tags: dict[str, str], texts: dict[str, str]
 ) -> None:
-    """Lines with any tags and texts around them, one by one or many in a message, come back exactly."""
+    """Lines with any tags and texts between fields, one or many per message, are decoded exactly."""
     quoted = [
         escaped(name, ", =") + '="' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
         for name, text in texts.items()
@@ -117,7 +117,7 @@ def test_line_protocol_round_trip(
     assert readings(form, [value.encode() for value in values]) == expected(points, telegraf=True, together=together)
 
 
-def told(rejected: Sequence[Rejected]) -> list[tuple[int, str, str, str]]:
+def fields_of(rejected: Sequence[Rejected]) -> list[tuple[int, str, str, str]]:
     return [(item.message.offset, item.field, item.error, item.reason) for item in rejected]
 
 
@@ -168,7 +168,7 @@ PIECES += ["t", "null", "nan", "[", "\x01", "\x02", "\x00", "\N{LATIN SMALL LETT
 
 @given(st.lists(st.sampled_from(PIECES), max_size=8).map("".join), st.integers(0, 60), st.integers(0, 8))
 def test_both_ways_through_line_protocol_agree(piece: str, at: int, cut: int) -> None:
-    """A line with anything put anywhere means the same to the plain way and, behind a comment, to the scanner."""
+    """A line with any inserted text is decoded equally by the plain path and, behind a comment, by the scanner."""
     line = f'm,host=a,x=y f=1,g=2i,s="t" {NANOS}\nm,host=b f=3'
     line = line[:at] + piece + line[at + cut :]
     plain, refused = decode([message(line.encode())], FORMATS["influx_line"], NOW)
@@ -211,7 +211,7 @@ def test_no_bytes_make_it_raise(kind: str, pairs: list[tuple[bytes | None, bytes
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("cd"), st.integers(NOW - 2, NOW)), max_size=12))
 def test_collisions_agree_with_counting(keys: list[tuple[str, str, int]]) -> None:
-    """The number of collisions is what counting the places one by one gives."""
+    """The number of collisions equals a count of the positions one by one."""
     values = [
         dumped({"asset": asset, "channel": channel, "timestamp": time, "value": 1}) for asset, channel, time in keys
     ]

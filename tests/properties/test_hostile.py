@@ -1,4 +1,4 @@
-"""Hostile inputs against everything that reads bytes or state from outside; `benchmarks.fuzz` is the long version."""
+"""Hostile inputs against everything that reads bytes or state from outside. `benchmarks.fuzz` runs for longer."""
 
 import tempfile
 from collections.abc import Callable
@@ -46,13 +46,13 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Target]:
 
 
 def test_every_target_is_tried(targets: dict[str, Target]) -> None:
-    """The names below are those of the targets, none forgotten."""
+    """The list of names contains every target and no other."""
     assert sorted(targets) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_hostile_input_does_harm(name: str, targets: dict[str, Target]) -> None:
-    """No input of any kind raises what it should not, takes a second, or changes what stands beside it."""
+    """No input raises an unexpected error, takes a second, or changes other state."""
     few = 2 if name.startswith("Models") else 16  # a network is built for each
 
     @settings(max_examples=15, deadline=None, database=None)
@@ -82,7 +82,7 @@ def decoders() -> list[Decoder]:
     ),
 )
 def test_any_bytes_are_taken_or_rejected(number: int, sent: list[Sent]) -> None:
-    """Whatever bytes arrive, each message is taken or rejected as if it were alone, and good neighbours are unmoved."""
+    """Each message of any bytes is accepted or rejected as if it were alone, and valid neighbours are unchanged."""
     decoder = decoders()[number]
     decoder.together(sent, [decoder.judge(each)[1] for each in sent])
 
@@ -91,7 +91,7 @@ def test_any_bytes_are_taken_or_rejected(number: int, sent: list[Sent]) -> None:
     "value", ["9" * 19_000 + "x", "1." + "9" * 18_000 + "x", "1e" + "9" * 18_000, "-" + "9" * 18_000]
 )
 def test_a_long_number_takes_no_time(value: str) -> None:
-    """Line protocol with a number of thousands of digits is judged in one pass, not in one for each digit."""
+    """A line with a number of thousands of digits is decoded in a single pass."""
     decoder = Decoder("influx_line")
     tally = Tally("long")
     run_batch(_Given(decoder, Sent(None, f"m,host=a f={value}".encode(), NOW)), "0", 1, tally)
@@ -103,7 +103,7 @@ def test_a_long_number_takes_no_time(value: str) -> None:
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_time_grows_with_length_only(form: str) -> None:
-    """A long run of one sign, at any place of a good message, never costs time that grows with its square."""
+    """The time for a message with a long run of one character does not grow quadratically."""
     key, value = GOOD[form][1]
     decoder, tally = Decoder(form), Tally(form)
     for sign in (b"9", b"a", b"\\", b" "):
@@ -114,7 +114,7 @@ def test_time_grows_with_length_only(form: str) -> None:
 
 
 class _Given(Alone):
-    """A target with one input of ours."""
+    """A target with one given input."""
 
     def __init__(self, target: Target, given_: Any) -> None:
         self.name, self._target, self._given = target.name, target, given_
@@ -127,7 +127,7 @@ class _Given(Alone):
 
 
 def test_an_array_given_twice_is_explained() -> None:
-    """A fault in the first of two arrays of metrics, the second being shorter, rejects the message."""
+    """A fault in the first of two repeated arrays of metrics, the second being shorter, rejects the message."""
     first = '{"name":"m","tags":{"host":"a"},"fields":{"f":1},"timestamp":1700000000}'
     value = f'{{"metrics":[{first},{{"name":"m"}}],"metrics":[[]]}}'.encode()
     assert bad(TELEGRAF, value).error == "MissingField"
@@ -153,7 +153,7 @@ Spoil = Callable[[dict[str, Any]], object]
     ],
 )
 def test_a_history_that_does_not_fit_changes_nothing(spoil: Spoil) -> None:
-    """A kept history with an array of another kind or shape raises ValueError, and the history goes on as it was."""
+    """A history with an array of another type or shape raises ValueError and changes nothing."""
     made = history(rows(6 * L))
     before = made.save_state()
     state = dict(before)
@@ -165,14 +165,14 @@ def test_a_history_that_does_not_fit_changes_nothing(spoil: Spoil) -> None:
 
 
 def test_a_corpus_of_no_arrays_is_refused() -> None:
-    """A corpus file that lacks everything raises ValueError that says what it lacks first."""
+    """A corpus file without arrays raises ValueError that names the first missing array."""
     with pytest.raises(ValueError, match="channels is missing"):
         Corpus.unpack({})
 
 
 @pytest.mark.parametrize("name", ["windows", "threshold"])
 def test_a_state_of_another_kind_changes_nothing(name: str) -> None:
-    """Names nested without end, or counts that are no integers, raise ValueError and leave the stage as it was."""
+    """Deeply nested names, or counts that are no integers, raise ValueError and change nothing in the stage."""
     stage = getattr(pipeline(), name)
     before = stage.save_state()
     wrong = {"windows": {"assets": np.frombuffer(b"[" * 5000, np.uint8)}, "threshold": {"count": np.array([np.inf])}}
@@ -184,14 +184,14 @@ def test_a_state_of_another_kind_changes_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("value", ["[" * 3000, "9" * 5000])
 def test_a_configuration_beyond_the_parser_is_a_mistake(value: str, tmp_path: Path) -> None:
-    """Brackets or digits by the thousand are a mistake of the configuration like any other."""
+    """Thousands of brackets or digits are reported as a configuration error."""
     (tmp_path / "monitor.toml").write_text(f"name = {value}\n")
     with pytest.raises(ConfigurationError, match="not TOML"):
         load(tmp_path / "monitor.toml", {}, {})
 
 
 class _Faulty(Alone):
-    """A reader with a fault: it takes every third message for good and fails at the tenth."""
+    """A faulty reader that accepts every third message and fails at the tenth."""
 
     name = "faulty"
 
@@ -209,17 +209,17 @@ class _Faulty(Alone):
 
 
 def test_a_failure_is_found_and_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """The run counts what it gave, stops a target at its first failure, says which input it was, and goes on."""
+    """The run counts its inputs, stops a target at the first failure, names that input, and continues."""
     with tempfile.TemporaryDirectory() as folder:
         targets = {target.name: target for target in input_targets(Path(folder))}
         faulty, sound = fuzz([_Faulty(), targets["points of scores"]], 400, 7, 60.0)
     assert (faulty.inputs, faulty.taken, len(faulty.failures)) == (9, 3, 1)
     assert "faulty, batch 7-0, input 9: 10" in capsys.readouterr().err
-    assert (sound.inputs, sound.failures) == (272, [])  # the other 128 were the faulty one's
+    assert (sound.inputs, sound.failures) == (272, [])  # the faulty target had the other 128
 
 
 def test_a_slow_input_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An input that takes longer than the limit is told like one that raises."""
+    """An input that takes longer than the limit is reported like one that raises."""
     monkeypatch.setattr("benchmarks.fuzz.SLOWEST_S", 0.0)
     with pytest.raises(Broken, match="took"):
         run_batch(_Given(Decoder("json_long"), Sent(None, b"{}", NOW)), "0", 1, Tally("slow"))

@@ -1,4 +1,4 @@
-"""`MachineAlerts` against a plain twin that keeps every window of an asset and reads its state off the list."""
+"""`MachineAlerts` against a plain twin that keeps all windows of an asset and derives the state from that list."""
 
 import itertools
 from dataclasses import dataclass, field
@@ -16,14 +16,14 @@ Published = tuple[str, str, int, int, int | None, str, float, float, str]
 
 @dataclass
 class NaiveAlert:
-    """The windows (end in s, ratio) of an asset since one that was anomalous while it was normal."""
+    """The windows (end in s, ratio) of an asset since an anomalous one in the state normal."""
 
     windows: list[tuple[int, float]]
     published: list[Published] = field(default_factory=list)
 
 
 class NaiveMachineAlerts:
-    """Same settings and meaning as `MachineAlerts`, one window at a time."""
+    """Twin of `MachineAlerts` with the same settings and meaning, one window at a time."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.on, self.off, self.update_s = (
@@ -74,7 +74,7 @@ class NaiveMachineAlerts:
 
 
 def published(alerts: list[Alert]) -> list[Published]:
-    """Records in the form of the twin's; the sequence follows from their order."""
+    """Return records in the twin's form. The sequence follows from their order."""
     return [
         (
             alert.asset,
@@ -93,7 +93,7 @@ def published(alerts: list[Alert]) -> list[Published]:
 
 @st.composite
 def streams(draw: st.DrawFn) -> list[Row]:
-    """Windows of up to four assets, in runs of like ratios, as faults come, with gaps in time."""
+    """Return windows of up to four assets, in runs of similar ratios as in faults, with gaps in time."""
     ratios = st.sampled_from([0.25, 0.5, 0.75, 0.875, 1.0, 1.125, 1.5, 2.0, 3.0, 4.0, 8.0])
     runs = st.tuples(st.integers(0, 3), ratios, st.integers(1, 5), st.sampled_from([1, 1, 1, 2, 30]))
     ends = [0, 0, 0, 0]
@@ -119,7 +119,7 @@ CUTS = st.lists(st.sampled_from([1, 2, 3, 7, 20, 500]), min_size=1, max_size=4) 
 
 
 def batches(stream: list[Row], cuts: list[int]) -> list[list[Row]]:
-    """The stream in pieces."""
+    """Return the stream in batches."""
     places = itertools.takewhile(lambda place: place < len(stream), itertools.accumulate(itertools.cycle(cuts)))
     return [stream[begin:end] for begin, end in itertools.pairwise([0, *places, len(stream)])]
 
@@ -127,7 +127,7 @@ def batches(stream: list[Row], cuts: list[int]) -> list[list[Row]]:
 @settings(max_examples=examples(400), deadline=None)
 @given(OPTIONS, streams(), CUTS)
 def test_alerts_match_the_twin(options: dict[str, Any], stream: list[Row], cuts: list[int]) -> None:
-    """Records are the twin's, in its order, however the stream is cut, and count up under one id per alert."""
+    """Records equal the twin's, in order, however the stream is cut, and are numbered under one id per alert."""
     twin, stage = NaiveMachineAlerts(options), alerting(**options)
     wanted = [record for window in stream for record in twin.push(*window)]
     found = [alert for part in batches(stream, cuts) for alert in feed(stage, part)]
@@ -147,7 +147,7 @@ def test_alerts_match_the_twin(options: dict[str, Any], stream: list[Row], cuts:
 def test_state_does_not_depend_on_cuts_or_on_moving(
     options: dict[str, Any], stream: list[Row], cuts: list[int]
 ) -> None:
-    """State saved and loaded at every cut ends bit by bit as the state of a stage that saw one whole batch."""
+    """A stage saved and loaded at every cut ends with the same state, bit by bit, as one that saw a single batch."""
     whole, moving = alerting(**options), alerting(**options)
     wanted, found = feed(whole, stream), []
     for part in batches(stream, cuts):

@@ -1,4 +1,4 @@
-"""A group of the in-process broker under anything its members may do."""
+"""A consumer group of the in-process broker under any sequence of actions of its members."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ def member_name(member: Member) -> str:
 
 
 class _Plant:
-    """A broker, members that come and go, and all that was ever delivered to them."""
+    """A broker, its changing members, and all records delivered to them."""
 
     def __init__(self) -> None:
         self.broker = MemoryBroker({"t": 4})
@@ -61,12 +61,12 @@ ACTIONS = st.tuples(st.sampled_from(("join", "leave", "kick", "write", "commit",
 @given(actions=st.lists(ACTIONS, min_size=10, max_size=60))
 @settings(max_examples=examples(100), deadline=None)
 def test_whatever_the_members_do_nothing_is_skipped(actions: Sequence[tuple[str, int]]) -> None:
-    """Members come, go and are kicked out at random: no partition has two owners, and every record is delivered."""
+    """When members join, leave and are evicted at random, no partition has two owners and every record is delivered."""
     plant = _Plant()
     for action, number in [*actions, ("join", 0)]:
         plant.act(action, number)
-        held = [part for member in plant.members if plant.knows(member) for part in member.assigned]
-        assert len(held) == len(set(held)), "two members hold a partition"
+        assigned = [part for member in plant.members if plant.knows(member) for part in member.assigned]
+        assert len(assigned) == len(set(assigned)), "a partition has two owners"
     for _ in range(3 * plant.written + 3):
         for member in plant.members:
             member.poll(2, 0)

@@ -1,4 +1,4 @@
-"""The statistics of new assets against a twin that keeps every cell, in loops a person can follow."""
+"""The statistics of new assets against a twin that keeps every cell, in plain loops."""
 
 from itertools import accumulate, pairwise
 
@@ -18,9 +18,9 @@ SCALING = Scaling(("known",), np.array([[7.0, 7.0], [0.0, 100.0]]), np.array([[3
 
 
 def twin(values: np.ndarray, observed: np.ndarray, masked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Center and scale (T, C) that the window ending at each step of rows (T, C) is held against.
+    """Return center and scale (T, C) that apply to the window ending at each step of rows (T, C).
 
-    The first window at or after each L-th step is learned from, whole; at steps without a reading there is none.
+    The first window at or after each L-th step is learned whole. Steps without a reading have no window.
     """
     centers, scales, before = [], [], -1
     cells: list[list[float]] = [[] for _ in range(C)]
@@ -49,7 +49,7 @@ def twin(values: np.ndarray, observed: np.ndarray, masked: np.ndarray) -> tuple[
 
 
 def windows(values: np.ndarray, observed: np.ndarray, masked: np.ndarray) -> WindowBatch:
-    """Every window of rows (A, T, C) that ends with a reading, by end, then asset."""
+    """Return every window of rows (A, T, C) that ends with a reading, by end, then asset."""
     A, T, _ = values.shape
     cut = np.lib.stride_tricks.sliding_window_view(values, L, axis=1).transpose(1, 0, 2, 3).reshape(-1, C, L)
     seen, faulty = (
@@ -77,7 +77,7 @@ def stage() -> NewAssets:
     st.sampled_from([0.9, 0.5]),
 )
 def test_scalings_are_the_twins_however_windows_are_cut(seed: int, steps: int, cuts: list[int], share: float) -> None:
-    """Scalings are the twin's for new assets and the model's for known ones; cuts and restores change no bit."""
+    """Scalings equal the twin's for new assets and the model's for known ones, whatever the cuts and restores."""
     draw = np.random.default_rng(seed)
     A = len(NAMES)
     scale = np.array([1.0, 20.0]) * draw.choice([0.1, 1.0, 8.0])

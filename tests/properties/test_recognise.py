@@ -1,4 +1,4 @@
-"""Whatever plants call their fields, in whatever order and unit they write, the map is found and reads everything."""
+"""The recognised field map reads every message, whatever its field names, field order and time unit."""
 
 import json
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from monitor.onboard.survey import survey
 
 NOW = 1_780_000_000_000
 FIRST, LAST = 978_307_200_000, NOW - 3_600_000  # ms UTC: 2001, an hour ago
-KNOWN = {*ASSETS, *CHANNELS, *_NEITHER, *TIMES, *VALUES, *TABLES}  # names that say something would mislead on purpose
+KNOWN = {*ASSETS, *CHANNELS, *_NEITHER, *TIMES, *VALUES, *TABLES}  # names with a meaning would mislead on purpose
 NAMES = st.text("ABCdefgxyz_-.äß '#$[]=", min_size=1, max_size=10).filter(lambda name: plain(name) not in KNOWN)
 IDS = st.text("abcXYZ019._:/-", min_size=1, max_size=10)
 PER = {"s": 0.001, "ms": 1, "us": 1000, "ns": 10**6}
@@ -33,7 +33,7 @@ def stamp(at: int, unit: str) -> Any:
 
 @st.composite
 def plants(draw: Callable[..., Any]) -> dict[str, Any]:
-    """Names of fields, assets and channels, a unit, a period, and an order for every message's fields."""
+    """Return names of fields, assets and channels, a unit, a period, and a random order of fields."""
     names = draw(st.lists(NAMES, min_size=6, max_size=6, unique_by=(plain, str)))
     return {
         "fields": dict(zip(("asset", "channel", "time", "value", "site", "sort"), names, strict=True)),
@@ -53,7 +53,7 @@ def shuffled(body: dict[str, Any], plant: dict[str, Any]) -> bytes:
 
 
 def value(plant: dict[str, Any], channel: str) -> float:
-    """Channels live on scales of their own, assets do not."""
+    """Return a value on the channel's own scale, the same scale for every asset."""
     return float(10.0 ** plant["channels"].index(channel) * (1 + plant["draw"].random() / 10))
 
 
@@ -70,7 +70,7 @@ def sent(plant: dict[str, Any], body: Callable[[str, int], list[dict[str, Any]]]
 @settings(max_examples=60, deadline=None)
 @given(plants())
 def test_long_messages_of_any_names_are_mapped(plant: dict[str, Any]) -> None:
-    """Of six fields with meaningless names, asset, channel, time, unit and value are told apart."""
+    """Among six fields with meaningless names, asset, channel, time, unit and value are recognised."""
     f = plant["fields"]
 
     def body(asset: str, at: int) -> list[dict[str, Any]]:
@@ -96,7 +96,7 @@ def test_long_messages_of_any_names_are_mapped(plant: dict[str, Any]) -> None:
 @settings(max_examples=60, deadline=None)
 @given(plants(), st.booleans())
 def test_wide_messages_of_any_names_are_mapped(plant: dict[str, Any], by_key: bool) -> None:
-    """Asset, time and table are found whatever they are called, and so is the key where it names the asset."""
+    """Asset, time and table are recognised under any names, and so is the key if it contains the asset."""
     f = plant["fields"]
 
     def body(asset: str, at: int) -> list[dict[str, Any]]:
@@ -117,7 +117,7 @@ def test_wide_messages_of_any_names_are_mapped(plant: dict[str, Any], by_key: bo
 
 
 def judge(plant: dict[str, Any], messages: list[Message], got: Any) -> None:
-    """With the format found, every message is read, and the figures are the plant's."""
+    """With the recognised format every message is decoded, and the figures match the plant."""
     readings, rejected = decode(messages, got, NOW)
     assert not rejected
     assert set(readings.assets) == set(plant["assets"])
@@ -131,7 +131,7 @@ def judge(plant: dict[str, Any], messages: list[Message], got: Any) -> None:
 @settings(max_examples=60, deadline=None)
 @given(plants(), st.sampled_from(["influx_line", "telegraf_json"]), st.sampled_from(["s", "ms", "us", "ns"]))
 def test_tags_of_any_names_are_told_apart(plant: dict[str, Any], kind: str, unit: str) -> None:
-    """Of three tags, the one that keeps the readings of a time apart is the asset."""
+    """Among three tags, the one that groups the readings of the same time is recognised as the asset."""
     tags = [plain(name) for name in plant["fields"].values()]
 
     def body(asset: str, at: int) -> list[dict[str, Any]]:
@@ -151,14 +151,14 @@ def test_tags_of_any_names_are_told_apart(plant: dict[str, Any], kind: str, unit
 
 
 def line(metric: dict[str, Any]) -> bytes:
-    """A metric as line protocol; none of the names needs an escape."""
+    """Return a metric as line protocol. None of the names needs an escape."""
     tags = ",".join(f"{name}={text}" for name, text in metric["tags"].items())
     fields = ",".join(f"{name}={number}" for name, number in metric["fields"].items())
     return f"{metric['name']},{tags} {fields} {metric['timestamp']}\n".encode()
 
 
 def refusal(messages: list[Message]) -> str:
-    """Why the messages are not recognised; empty if they are."""
+    """Return the reason if the messages are not recognised, otherwise an empty text."""
     try:
         recognise([messages], NOW)
     except UnknownFormat as error:
@@ -169,7 +169,7 @@ def refusal(messages: list[Message]) -> str:
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.none() | st.binary(max_size=30), st.none() | st.binary(max_size=80)), max_size=30))
 def test_any_bytes_are_recognised_or_refused(pairs: list[tuple[bytes | None, bytes | None]]) -> None:
-    """No bytes make it fail in any other way than by a refusal."""
+    """Any bytes are either recognised or refused, without any other error."""
     messages = [Message(Partition("t", 0), n, key, body, 0) for n, (key, body) in enumerate(pairs)]
     assert refusal(messages).isprintable()
 
@@ -187,6 +187,6 @@ JSON = st.recursive(
     st.none() | st.binary(max_size=4),
 )
 def test_any_object_is_recognised_or_refused(body: dict[str, Any], key: bytes | None) -> None:
-    """Nor does any JSON object, be it nested, empty, or almost Telegraf's."""
+    """Any JSON object (nested, empty or almost Telegraf's) is recognised or refused without any other error."""
     messages = [Message(Partition("t", 0), n, key, json.dumps(body).encode(), NOW) for n in range(3)]
     assert refusal(messages).isprintable()

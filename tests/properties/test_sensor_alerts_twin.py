@@ -1,4 +1,4 @@
-"""`SensorAlerts` against a plain twin that keeps every window of an asset and reads the alerts off the list."""
+"""`SensorAlerts` against a plain twin that keeps all windows of an asset and derives the alerts from that list."""
 
 import itertools
 from typing import NamedTuple
@@ -22,7 +22,7 @@ Published = tuple[str, str, str, str, int, int, int | None, int]
 
 
 class Window(NamedTuple):
-    """Faults found in a window: number in FAULTS by channel, and whether the clock is wrong."""
+    """Faults found in a window: a number in FAULTS by channel, and whether the clock is wrong."""
 
     row: int
     end: int
@@ -30,17 +30,17 @@ class Window(NamedTuple):
     clock: bool
 
     def fault(self, sensor: str) -> str:
-        """Return the fault of a channel, of the clock if `sensor` is empty; empty = none."""
+        """Return the fault of a channel, or of the clock if `sensor` is empty. Empty if there is none."""
         if not sensor:
             return CLOCK if self.clock else ""
         return FAULTS[self.faults[CHANNELS.index(sensor)]] if self.faults[CHANNELS.index(sensor)] else ""
 
 
 def naive(stream: list[Window], row: int, sensor: str, on: int, off: int) -> list[tuple[int, Published]]:
-    """Return the records of one channel of one asset, with the place in the stream of each."""
+    """Return the records of one channel of one asset, each with its stream position."""
     own = [(place, window) for place, window in enumerate(stream) if window.row == row]
     records: list[tuple[int, Published]] = []
-    begin = 0  # of the windows that are not done with
+    begin = 0  # of the windows not yet processed
     while begin < len(own):
         opened = own[begin][1]
         fault = opened.fault(sensor)
@@ -72,7 +72,7 @@ def naive(stream: list[Window], row: int, sensor: str, on: int, off: int) -> lis
 
 
 def feed(stage: SensorAlerts, part: list[Window]) -> list[Alert]:
-    """Push one batch; a fault is 5 ms older than the window that it was found in."""
+    """Push one batch. A fault begins 5 ms before the window in which it was found."""
     fault = np.array([window.faults for window in part], np.int8).reshape(len(part), 2)
     ends = np.array([window.end for window in part], np.int64)
     rows = np.array([window.row for window in part], np.int32)
@@ -86,14 +86,14 @@ def feed(stage: SensorAlerts, part: list[Window]) -> list[Alert]:
 
 
 def brief(alert: Alert) -> Published:
-    """Return the record in the form of the twin's."""
+    """Return the record in the twin's form."""
     sensor = alert.channels[0].channel if alert.channels else ""
     return alert.asset, sensor, alert.fault, alert.state, alert.start, alert.time, alert.end, alert.sequence
 
 
 @st.composite
 def streams(draw: st.DrawFn) -> list[Window]:
-    """Windows of two assets, in runs of equal faults, with pauses in time."""
+    """Return windows of two assets, in runs of equal faults, with pauses in time."""
     kinds = st.sampled_from([NOTHING, NOTHING, 1, 2])
     runs = st.tuples(st.integers(0, 1), st.tuples(kinds, kinds), st.booleans(), st.integers(1, 6), st.integers(1, 3))
     end, stream = 0, []
@@ -111,7 +111,7 @@ CUTS = st.lists(st.integers(1, 12), min_size=1, max_size=4)  # sizes of the batc
 @settings(deadline=None)
 @given(streams(), DELAYS, DELAYS, CUTS)
 def test_records_match_the_twin(stream: list[Window], on: int, off: int, cuts: list[int]) -> None:
-    """Records are the twin's, in order, however the stream is cut, and with the state saved and loaded at every cut."""
+    """Records equal the twin's, in order, however the stream is cut, and with a save and load at every cut."""
     wanted = sorted(
         (place, record[3] == "firing", record[1], record)
         for row in (0, 1)

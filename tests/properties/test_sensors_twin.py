@@ -1,4 +1,4 @@
-"""The sensors' stage against a twin that goes step by step, in loops a person can follow."""
+"""The stage of sensors against a twin that processes step by step in plain loops."""
 
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -33,7 +33,7 @@ def stage() -> Sensors:
 
 @dataclass
 class Asset:
-    """What the twin knows of one asset after each step."""
+    """The twin's state of one asset after each step."""
 
     rows: list[list[float]] = field(default_factory=list)
     repeats: list[int] = field(default_factory=lambda: [0] * C)
@@ -108,7 +108,7 @@ class Asset:
 
 
 def faulty(draw: np.random.Generator, steps: int) -> np.ndarray:
-    """Readings (T, C) with faults of all kinds, as often alone as together."""
+    """Return readings (T, C) with faults of all kinds, alone and combined."""
     values = np.round(draw.normal(0, 0.5, (steps, C)), 3)
     for _ in range(int(draw.integers(0, 7))):
         begin, length, channel = int(draw.integers(steps)), int(draw.integers(1, 25)), int(draw.integers(C))
@@ -133,7 +133,7 @@ def faulty(draw: np.random.Generator, steps: int) -> np.ndarray:
 
 
 def windows(assets: list[np.ndarray], kept: list[list[int]]) -> WindowBatch:
-    """The windows that end in the steps `kept` of each asset, ordered by step, then asset."""
+    """Return the windows that end at the steps `kept` of each asset, ordered by step, then asset."""
     ends = sorted((end, row) for row, steps in enumerate(kept) for end in steps)
     values = np.array([assets[row][end - L + 1 : end + 1].T for end, row in ends], np.float32).reshape(-1, C, L)
     rows, steps = np.array([row for _, row in ends], np.int32), np.array([end for end, _ in ends], np.int64)
@@ -143,14 +143,14 @@ def windows(assets: list[np.ndarray], kept: list[list[int]]) -> WindowBatch:
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_the_stage_finds_what_its_twin_finds(seed: int) -> None:
-    """Faults and masked cells of every window are those of the twin, however windows are missed, cut and restored."""
+    """Faults and masked cells of every window equal the twin's, whatever windows are missed, cuts and restores."""
     draw = np.random.default_rng(seed)
     assets = [faulty(draw, int(draw.integers(L, 70))) for _ in range(int(draw.integers(1, 4)))]
     twins = [Asset() for _ in assets]
     for twin, values in zip(twins, assets, strict=True):
         for row in values.tolist():
             twin.take(row)
-    # A window may be missed, as where too little was observed, but never so many that a step lies in none.
+    # A window may be missed if too little was observed, but every step must be in some window.
     kept = [[end for end in range(L - 1, len(v)) if draw.random() < 0.7 or end % 5 == 0 or end < L] for v in assets]
     every, made = windows(assets, kept), stage()
     cuts = np.unique(np.concatenate(([0, len(every)], draw.integers(0, len(every) + 1, int(draw.integers(6))))))
@@ -170,13 +170,13 @@ def test_the_stage_finds_what_its_twin_finds(seed: int) -> None:
             masked = np.zeros_like(expected) if marked.masked is None else marked.masked[place]
             np.testing.assert_array_equal(masked, expected)
             np.testing.assert_array_equal(marked.observed[place], part.observed[place] & ~expected)
-            told = [""] * C if findings is None else [FAULTS[number] for number in findings.fault[place]]
-            assert told == twin.faults[last]
+            found = [""] * C if findings is None else [FAULTS[number] for number in findings.fault[place]]
+            assert found == twin.faults[last]
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1))
-@example(14_103)  # faults that began more than a window before they were found counted by the cut
+@example(14_103)  # faults that began more than a window before they were found, counted by the cut
 def test_gaps_and_cuts_change_nothing(seed: int) -> None:
     """With gaps longer than a window the stage finds the same in one batch, in many, and with few pairs at once."""
     draw = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""`Threshold` of both kinds against a plain twin, one score at a time, over any cut into batches."""
+"""`Threshold` of both kinds against a plain twin, one score at a time, for any split into batches."""
 
 import itertools
 from bisect import bisect_left
@@ -34,7 +34,7 @@ class NaiveRing:
         """Enter one score."""
         self.scores = [*self.scores, score][-self.memory :]
 
-    def held(self) -> list[float]:
+    def counted(self) -> list[float]:
         """Return the kept scores."""
         return self.scores
 
@@ -44,24 +44,24 @@ class NaiveRing:
 
 
 class NaiveHistogram:
-    """Bucket by bucket: the place in VALUES of each score that still counts, in blocks, newest last."""
+    """The bucket (position in VALUES) of each score that still counts, in blocks, newest last."""
 
     def __init__(self, memory: int) -> None:
         self.size, self.blocks = memory // BLOCKS, list[list[int]]()
 
     def enter(self, score: float) -> None:
-        """Begin a block where one is full, and drop the oldest."""
+        """Start a new block if the last one is full, and drop the oldest."""
         if not self.blocks or len(self.blocks[-1]) == self.size:
             self.blocks = [*self.blocks, []][-BLOCKS:]
         self.blocks[-1].append(bisect_left(ENDS, score))
 
-    def held(self) -> list[float]:
-        """Return the scores as values, none below the lowest bucket that is kept with the highest."""
+    def counted(self) -> list[float]:
+        """Return the scores as values, with those below the kept buckets raised to the lowest kept bucket."""
         places = list(itertools.chain(*self.blocks))
         return [float(VALUES[max(place, max(places) - BUCKETS + 1)]) for place in places]
 
     def rebase(self, old: Floats, new: Floats) -> None:
-        """Convert every bucket; a block has none below its own lowest."""
+        """Raise buckets below a block's lowest kept bucket to it, then convert every bucket."""
         for block in self.blocks:
             lowest = max(block) - BUCKETS + 1
             values = [float(np.float32(VALUES[max(place, lowest)])) for place in block]
@@ -69,7 +69,7 @@ class NaiveHistogram:
 
 
 class NaiveThreshold:
-    """Same settings and meaning as `Threshold`."""
+    """Twin of `Threshold` with the same settings and meaning."""
 
     def __init__(
         self, *, percentile: float, margin: float, memory: int, warm: int, clip: float, refresh: int, kind: str
@@ -100,11 +100,11 @@ class NaiveThreshold:
         return limit, bool(score > limit), warm
 
     def renew(self, asset: int) -> None:
-        """Renew the base of an asset."""
-        self.base[asset] = max(float(np.percentile(np.array(self.scores[asset].held()), self.percentile)), FLOOR)
+        """Recompute the base of an asset."""
+        self.base[asset] = max(float(np.percentile(np.array(self.scores[asset].counted()), self.percentile)), FLOOR)
 
     def rebase(self, old: Floats, new: Floats) -> None:
-        """Convert every score, for quantiles that ascend."""
+        """Convert every score, for ascending quantiles."""
         for asset, scores in self.scores.items():
             scores.rebase(old.astype(float), new.astype(float))
             if self.entered[asset] >= self.warm:
@@ -112,7 +112,7 @@ class NaiveThreshold:
 
 
 def carried_over(score: float, old: Floats, new: Floats) -> float:
-    """One score on the new scale."""
+    """Return one score on the new scale."""
     if score > old[-1]:
         return float(score * (new[-1] / old[-1]))
     if score < old[0]:
@@ -122,7 +122,7 @@ def carried_over(score: float, old: Floats, new: Floats) -> float:
 
 @st.composite
 def options(draw: st.DrawFn) -> dict[str, Any]:
-    """Settings in range, with memories so short that they wrap."""
+    """Return valid settings with a memory so short that it wraps."""
     kind = draw(st.sampled_from(["ring", "histogram"]))
     memory = draw(st.integers(1, 20) if kind == "ring" else st.integers(BLOCKS, 40))
     return {
@@ -143,14 +143,14 @@ CUTS = st.lists(st.sampled_from([1, 2, 3, 7, 20, 500]), min_size=1, max_size=4) 
 
 
 def batches(stream: Stream, cuts: list[int]) -> list[Stream]:
-    """The stream in pieces."""
+    """Return the stream in batches."""
     places = itertools.takewhile(lambda place: place < len(stream), itertools.accumulate(itertools.cycle(cuts)))
     bounds = [0, *places, len(stream)]
     return [stream[begin:end] for begin, end in itertools.pairwise(bounds)]
 
 
 def push(stage: Threshold, stream: Stream, calibration: Floats, unknown: Unknown = frozenset()) -> list[Row]:
-    """One batch."""
+    """Push one batch."""
     assets = np.array([asset for asset, _ in stream], np.int32)
     scores = np.array([score for _, score in stream], np.float32)
     part = stage.update(assets, scores, calibration, np.isin(assets, list(unknown)) if unknown else None)
@@ -158,7 +158,7 @@ def push(stage: Threshold, stream: Stream, calibration: Floats, unknown: Unknown
 
 
 def bytes_of(stage: Threshold) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
-    """The stage's state in a form that compares bit by bit."""
+    """Return the stage's state in a form that compares bit by bit."""
     return {name: (str(a.dtype), a.shape, a.tobytes()) for name, a in stage.save_state().items()}
 
 
@@ -167,7 +167,7 @@ def bytes_of(stage: Threshold) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
 def test_limits_match_the_twin(
     chosen: dict[str, Any], first: Stream, second: Stream, cuts: list[int], unknown: Unknown
 ) -> None:
-    """Limits are the twin's to the last bit, before and after a change of models, however the stream is cut."""
+    """Limits equal the twin's to the last bit, before and after a change of models, however the stream is cut."""
     twin, stage = NaiveThreshold(**chosen), Threshold(ThresholdOptions(**chosen))
     wanted = [twin.update(asset, np.float32(score), CALIBRATION, unknown) for asset, score in first]
     twin.rebase(CALIBRATION, OTHER)
@@ -183,19 +183,19 @@ def test_limits_match_the_twin(
 @settings(max_examples=examples(300), deadline=None)
 @given(options(), st.lists(SCORES, max_size=120), st.integers(0, 3))
 def test_without_pause_the_base_is_numpys_percentile(chosen: dict[str, Any], scores: list[float], asset: int) -> None:
-    """With a refresh of 1 the base is `np.percentile` of the last scores: to the last bit, or within the error."""
+    """With a refresh of 1 the base is `np.percentile` of the last scores: exactly, or within the histogram's error."""
     stage, kept = Threshold(ThresholdOptions(**chosen | {"refresh": 1, "margin": 1.0})), list[float]()
     for number, score in enumerate(scores):
         before = stage.save_state()["base"]
         ((limit, _, warm),) = push(stage, [(asset, score)], CALIBRATION)
         if warm:
-            base, held = float(before[asset]), np.array(kept[-still_counting(chosen, number) :])
+            base, counted = float(before[asset]), np.array(kept[-still_counting(chosen, number) :])
             assert limit == np.float32(base)
-            exact = max(float(np.percentile(held, chosen["percentile"])), FLOOR)
+            exact = max(float(np.percentile(counted, chosen["percentile"])), FLOOR)
             if chosen["kind"] == "ring":
                 assert base == exact
             else:  # no score counts as less than 1 / REACH of the largest, nor than FLOOR
-                least = np.percentile(np.maximum(held, max(held.max() / REACH, FLOOR)), chosen["percentile"])
+                least = np.percentile(np.maximum(counted, max(counted.max() / REACH, FLOOR)), chosen["percentile"])
                 assert exact * (1 - ERROR) <= base * (1 + 1e-9)
                 assert base <= float(least) * (1 + ERROR) * (1 + 1e-9)
             kept.append(float(min(np.float32(score), np.float32(chosen["clip"] * base))))
@@ -204,7 +204,7 @@ def test_without_pause_the_base_is_numpys_percentile(chosen: dict[str, Any], sco
 
 
 def still_counting(chosen: dict[str, Any], entered: int) -> int:
-    """How many of the scores entered the percentile is of: the last ones, of a histogram in whole blocks."""
+    """Return how many of the last scores the percentile covers. A histogram drops whole blocks."""
     if chosen["kind"] == "ring":
         return min(entered, int(chosen["memory"]))
     size = chosen["memory"] // BLOCKS
@@ -213,7 +213,7 @@ def still_counting(chosen: dict[str, Any], entered: int) -> int:
 
 
 def borrowed(chosen: dict[str, Any]) -> float:
-    """The base of an asset in warm-up."""
+    """Return the base of an asset in warm-up."""
     return max(float(np.interp(chosen["percentile"] / 100, LEVELS, CALIBRATION)), FLOOR)
 
 
@@ -222,7 +222,7 @@ def borrowed(chosen: dict[str, Any]) -> float:
 def test_state_does_not_depend_on_cuts_or_on_moving(
     chosen: dict[str, Any], stream: Stream, cuts: list[int], unknown: Unknown
 ) -> None:
-    """State saved and loaded at every cut ends bit by bit as the state of a stage that saw one whole batch."""
+    """A stage saved and loaded at every cut ends with the same state, bit by bit, as one that saw a single batch."""
     whole, moving = Threshold(ThresholdOptions(**chosen)), Threshold(ThresholdOptions(**chosen))
     wanted = push(whole, stream, CALIBRATION, unknown)
     found = []
@@ -238,7 +238,7 @@ def test_state_does_not_depend_on_cuts_or_on_moving(
 @pytest.mark.parametrize("kind", ["ring", "histogram"])
 @pytest.mark.parametrize("seed", range(3))
 def test_many_assets_of_any_age_match_the_twin(seed: int, kind: str) -> None:
-    """Memories of very different fill that come due together, more than one block of them, match the twin."""
+    """Many assets with different numbers of scores that are refreshed in the same batch match the twin."""
     random = np.random.default_rng(seed)
     chosen: dict[str, Any] = {"percentile": 97.5, "margin": 1.1, "memory": 90, "warm": 12, "clip": 1.5, "refresh": 7}
     chosen["kind"] = kind

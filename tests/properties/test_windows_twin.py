@@ -18,11 +18,11 @@ STEP = 10  # ms
 CHANNELS = ("pressure", "flow", "speed", "level")
 ASSETS = ("pump-1", "pump-2", "press", "fan", "saw", "mill", "lathe")
 
-Switch = tuple[int, list[str], bool]  # before which reading the channels change, to what, frozen
+Switch = tuple[int, list[str], bool]  # before which reading the channels change, the new channels, frozen
 
 
 def batch(readings: Sequence[Reading]) -> ReadingBatch:
-    """Readings as columns; the name tuples hold names that do not occur, in an order of their own."""
+    """Return readings as columns. The name tuples include unused names, in their own order."""
     assets, channels = ("never", *ASSETS[::-1]), ("none", *CHANNELS[::-1])
     return ReadingBatch(
         assets,
@@ -37,12 +37,12 @@ def batch(readings: Sequence[Reading]) -> ReadingBatch:
 
 @st.composite
 def streams(draw: st.DrawFn) -> list[Reading]:
-    """Messages of one asset and several channels each: out of order, repeated, late, with holes and long gaps."""
+    """Return messages of one asset and several channels: out of order, repeated, late, with short and long gaps."""
     message = st.tuples(
-        st.sampled_from([0, 0, 0, 1, 1, 2, 3]),  # asset; the later ones speak seldom
+        st.sampled_from([0, 0, 0, 1, 1, 2, 3]),  # asset, the later ones send rarely
         st.sampled_from([0b11, 0b11, 0b11, 0b01, 0b10, 0b111, 0b1000, 0b1100]),  # its channels, as bits
-        st.sampled_from([0, 1, 4, 10, 10, 10, 11, 25, 60, 150]),  # ms the stream moves on
-        st.sampled_from([0, 0, 0, 1, 9, 10, 21, 45]),  # ms the message lags behind
+        st.sampled_from([0, 1, 4, 10, 10, 10, 11, 25, 60, 150]),  # ms that the stream advances
+        st.sampled_from([0, 0, 0, 1, 9, 10, 21, 45]),  # ms that the message lags
     )
     start = draw(st.sampled_from([0, -95, 1_700_000_000_003]))
     size = draw(st.integers(1, 40))
@@ -78,12 +78,12 @@ FLOODS = st.fixed_dictionaries(
 
 @st.composite
 def floods(draw: st.DrawFn) -> list[Reading]:
-    """Messages of few or many assets, at once or with minutes between."""
+    """Return messages of few or many assets, at once or minutes apart."""
     message = st.tuples(
         st.sampled_from([0, 0, 0, 1, 1, 2, 3, 4, 5, 6]),  # asset
         st.sampled_from([0b01, 0b11, 0b100]),  # its channels, as bits
-        st.sampled_from([0, 0, 0, 10, 10, 20, 100, 5000, 15_000, 60_000]),  # ms the stream moves on
-        st.sampled_from([0, 0, 0, 10, 3000]),  # ms the message lags behind
+        st.sampled_from([0, 0, 0, 10, 10, 20, 100, 5000, 15_000, 60_000]),  # ms that the stream advances
+        st.sampled_from([0, 0, 0, 10, 3000]),  # ms that the message lags
     )
     start = 1_700_000_000_003
     readings: list[Reading] = []
@@ -132,7 +132,7 @@ FROZEN = st.sampled_from([["pressure", "flow"], ["flow", "pressure", "speed"], [
 
 
 def begins(size: int, cuts: Sequence[int], switches: Sequence[Switch] = ()) -> list[int]:
-    """Where each batch of a stream of `size` readings begins."""
+    """Return the start of each batch of a stream of `size` readings."""
     regular = itertools.takewhile(lambda place: place < size, itertools.accumulate(itertools.cycle(cuts)))
     return sorted({0, *regular, *(place for place, _, _ in switches)})
 
@@ -144,7 +144,7 @@ def run(
     switches: Sequence[Switch] = (),
     kept: Collection[int] = (),
 ) -> tuple[Windows, list[WindowBatch]]:
-    """Push the readings in pieces: cut at `cuts`, and where a switch changes the channels."""
+    """Push the readings in batches, cut at `cuts` and at every switch of channels."""
     places = begins(len(readings), cuts, switches)
     batches = []
     for begin, end in zip(places, [*places[1:], len(readings)], strict=True):
@@ -169,7 +169,7 @@ def walk(windows: Windows, readings: ReadingBatch, kept: Collection[int]) -> lis
 
 
 def rows_of(batches: list[WindowBatch], channels: int) -> list[tuple[Any, ...]]:
-    """Windows as comparable tuples, ordered as one batch would be; channels learned later as unobserved ones."""
+    """Return windows as comparable tuples, ordered as in one batch, with later channels as not observed."""
     rows = []
     for part in batches:
         for at in range(len(part)):
@@ -182,7 +182,7 @@ def rows_of(batches: list[WindowBatch], channels: int) -> list[tuple[Any, ...]]:
 
 
 def twin_rows(twin: NaiveWindows) -> list[tuple[Any, ...]]:
-    """The twin's windows in the form of `rows_of`."""
+    """Return the twin's windows in the form of `rows_of`."""
     rows = []
     for window in twin.windows:
         values, observed = twin.arrays(window)
@@ -191,14 +191,14 @@ def twin_rows(twin: NaiveWindows) -> list[tuple[Any, ...]]:
 
 
 def bytes_of(windows: Windows) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
-    """The stage's state in a form that compares bit by bit."""
+    """Return the stage's state in a form that compares bit by bit."""
     return {name: (str(a.dtype), a.shape, a.tobytes()) for name, a in windows.save_state().items()}
 
 
 @settings(max_examples=examples(250), deadline=None)
 @given(options=SETTINGS, readings=st.one_of(streams(), polls()), cuts=CUTS)
 def test_learning_windows_match_the_twin(options: dict[str, Any], readings: list[Reading], cuts: list[int]) -> None:
-    """While channels are learned, windows, positions and counts are the twin's, however the stream is cut."""
+    """While channels are learned, windows, positions and counts equal the twin's, however the stream is cut."""
     twin = NaiveWindows(**options)
     for reading in readings:
         twin.push(reading)
@@ -215,7 +215,7 @@ def test_learning_windows_match_the_twin(options: dict[str, Any], readings: list
 def test_frozen_windows_match_the_twin(
     options: dict[str, Any], readings: list[Reading], cuts: list[int], names: list[str]
 ) -> None:
-    """With fixed channels, windows, positions and counts are the twin's, however the stream is cut."""
+    """With fixed channels, windows, positions and counts equal the twin's, however the stream is cut."""
     options = options | {"max_channels": 4}
     twin = NaiveWindows(**options)
     twin.set_channels(names, frozen=True)
@@ -241,7 +241,7 @@ def test_frozen_windows_match_the_twin(
 def test_changes_of_channels_match_the_twin(
     options: dict[str, Any], readings: list[Reading], cuts: list[int], switches: list[Switch]
 ) -> None:
-    """Channels exchanged in mid-stream leave the same windows and counts as in the twin."""
+    """A switch of channels in mid-stream gives the same windows and counts as in the twin."""
     options = options | {"max_channels": 4}
     switches = [switch for switch in switches if switch[0] < len(readings)]
     twin = NaiveWindows(**options)
@@ -271,7 +271,7 @@ def test_changes_of_channels_match_the_twin(
 def test_state_does_not_depend_on_cuts_or_on_moving(
     options: dict[str, Any], readings: list[Reading], cuts: list[int], frozen: bool
 ) -> None:
-    """State saved and loaded at every cut ends bit by bit as the state of a stage that saw one whole batch."""
+    """A stage saved and loaded at every cut ends with the same state, bit by bit, as one that saw a single batch."""
     options = options | {"max_channels": 4}
     names = list(CHANNELS[:2]) if frozen else []
     whole, _ = run(Windows(WindowOptions(**options)), readings, [500], [(0, names, frozen)])
@@ -339,7 +339,7 @@ def test_floods_of_assets_match_the_twin(
 def test_the_state_in_a_flood_does_not_depend_on_cuts_or_on_moving(
     options: dict[str, Any], limits: dict[str, int], readings: list[Reading], cuts: list[int], frozen: bool
 ) -> None:
-    """The bucket and evicted rows are saved: any cuts and moves end in the same state, bit by bit."""
+    """The admission level and evicted rows are saved, so any cuts and moves end with the same state, bit by bit."""
     options = options | limits | {"max_channels": 4}
     names = list(CHANNELS[:2]) if frozen else []
     whole, _ = run(Windows(WindowOptions(**options)), readings, [500], [(0, names, frozen)])

@@ -1,4 +1,4 @@
-"""The benchmark of detection itself: what it feeds the product with, and that nothing looks ahead."""
+"""The detection benchmark: its input to the product, and independence of scores from later rows."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ TRAIN, TEST, C = 700, 400, 3
 
 
 def recording(period_s: float = 1.0) -> Recording:
-    """Three noisy waves; from row 250 of the test part the second one is far off for 40 rows."""
+    """Three noisy waves. The second one has a large offset for 40 rows from row 250 of the test part on."""
     rows = TRAIN + TEST
     draw = np.random.default_rng(0)
     values = np.sin(np.arange(rows)[:, None] / np.array([5, 9, 13])) + 0.1 * draw.normal(size=(rows, C))
@@ -70,7 +70,7 @@ def alert(position: int, sequence: int, state: AlertState = "firing") -> Alert:
 
 @pytest.mark.parametrize("rows", [130, 192, 250, 400, 640, 700])
 def test_short_training_parts_are_split(settings: Settings, rows: int) -> None:
-    """However short the training part is, from two windows on some blocks are held out and some are not."""
+    """With any training part of at least two windows, some blocks are held out and some are not."""
     found = placed(task(recording(), slice(0, rows)), settings)
     assert found is not None
     _, corpus = found
@@ -81,7 +81,7 @@ def test_short_training_parts_are_split(settings: Settings, rows: int) -> None:
 
 @pytest.mark.parametrize("period_s", [1.0, 60.0, 1800.0])
 def test_a_period_is_a_second(settings: Settings, period_s: float) -> None:
-    """Whatever the period of the rows, each is one step of the product's grid after the one before."""
+    """For any period of the rows, each row is one step of the product's grid after the previous row."""
     when = clock(task(recording(period_s)), settings.windows.length)
     assert set(np.diff(when)) == {settings.windows.step_ms}
 
@@ -97,13 +97,13 @@ def test_what_was_not_measured_is_no_reading() -> None:
 
 
 def test_an_alert_is_on_from_firing_to_resolution() -> None:
-    """Rows between the message that fired an alert and the one that resolved it are on, updates change nothing."""
+    """Rows between a firing and a resolving message are firing, and updates change nothing."""
     alerts = [alert(12, 0), alert(13, 1), alert(15, 2, "resolved"), alert(18, 0)]
     assert np.flatnonzero(firing(alerts, slice(10, 20))).tolist() == [2, 3, 4, 8, 9]
 
 
 def test_the_product_does_not_look_ahead(settings: Settings, scored: Scored) -> None:
-    """Scores and alerts of the first rows are the same whatever the rows after them hold."""
+    """Scores and alerts of the first rows do not depend on later rows."""
     given = recording()
     changed = replace(given, values=np.where(np.arange(TRAIN + TEST)[:, None] < TRAIN + 300, given.values, 9.0))
     other = product(task(changed), settings)
@@ -113,7 +113,7 @@ def test_the_product_does_not_look_ahead(settings: Settings, scored: Scored) -> 
 
 
 def test_without_history_nothing_is_scored(settings: Settings) -> None:
-    """A training part of less than two blocks gives no model, an even score, and no alert."""
+    """A training part of less than two blocks gives no model, a constant score, and no alert."""
     none = product(task(recording(), slice(0, 100)), settings)
     assert none.windows == 0
     assert not none.firing.any()
@@ -121,24 +121,24 @@ def test_without_history_nothing_is_scored(settings: Settings) -> None:
 
 
 def test_a_row_has_the_score_of_the_window_that_ends_with_it(scored: Scored) -> None:
-    """Rows before the first window have no score, all others have one, and it rises with the fault's first row."""
+    """Rows before the first window have no score, later ones have one, and it rises at the fault's first row."""
     assert np.isnan(scored.score[:63]).all()
     assert np.isfinite(scored.score[63:]).all()
     assert np.argmax(scored.score > np.nanmax(scored.score[:250])) == 250
 
 
 def test_the_product_finds_a_plain_fault(scored: Scored) -> None:
-    """A channel far off is found by an alert without a false one, is named as the cause, and scores above chance."""
-    judged = outcome("product", "set", recording(), False, scored)
-    assert (judged.found.found, judged.found.false) == (1, 0)
-    assert judged.attributions[0].top_1 == 1
-    assert judged.vus is not None
-    assert judged.vus > 2 * 40 / TEST
+    """A large deviation of a channel is found without a false alert, is the named cause, and scores above chance."""
+    result = outcome("product", "set", recording(), False, scored)
+    assert (result.found.found, result.found.false) == (1, 0)
+    assert result.attributions[0].top_1 == 1
+    assert result.vus is not None
+    assert result.vus > 2 * 40 / TEST
 
 
 @pytest.mark.parametrize("name", available())
 def test_baselines_do_not_look_ahead(name: str) -> None:
-    """A baseline's scores of the first rows are the same whether or not more rows follow, and the fault stands out."""
+    """A baseline's scores of the first rows do not depend on later rows, and the fault scores high."""
     rows = recording().values
     scorer = available()[name](rows[:TRAIN], np.random.default_rng(0))
     whole, _ = scorer(rows[TRAIN:])

@@ -1,6 +1,6 @@
-"""The metrics by which detection is judged, against twins written the slow way and, where there is one, a referee.
+"""The metrics of detection quality, checked against slow twins and, if available, an independent implementation.
 
-REFEREE may name a Python file with functions vus_pr, period, auc_pr and events of the meaning meant here.
+REFEREE may name a Python file with functions vus_pr, period, auc_pr and events of the same definitions.
 """
 
 import math
@@ -32,7 +32,7 @@ TOLERANCE = 1e-9
 
 
 def example(seed: int) -> tuple[Bools, Doubles, Bools]:
-    """Labels with one segment or more, a score with ties that knows something of them, and alerts (T,)."""
+    """Return labels with at least one segment, a score with ties that correlates with the labels, and alerts (T,)."""
     draw = np.random.default_rng(seed)
     T = int(draw.integers(20, 400))
     label, firing = np.zeros(T, np.bool_), np.zeros(T, np.bool_)
@@ -44,7 +44,7 @@ def example(seed: int) -> tuple[Bools, Doubles, Bools]:
 
 
 def segments(on: Bools) -> list[list[int]]:
-    """The rows of each run of True, one row after another."""
+    """Return the rows of each run of True."""
     found: list[list[int]] = []
     for row in np.flatnonzero(on).tolist():
         if found and found[-1][-1] == row - 1:
@@ -55,7 +55,7 @@ def segments(on: Bools) -> list[list[int]]:
 
 
 def naive_vus(label: Bools, score: Doubles, buffer: int) -> float:
-    """The definition, a row, a level and a width at a time."""
+    """Compute VUS-PR by its definition, one row, level and width at a time."""
     ranked = sorted(score.tolist(), reverse=True)
     levels = [ranked[int(place)] for place in np.linspace(0, len(score) - 1, LEVELS)]
     volume = 0.0
@@ -86,7 +86,7 @@ def naive_vus(label: Bools, score: Doubles, buffer: int) -> float:
 
 
 def naive_judge(label: Bools, firing: Bools, again: int) -> Found:
-    """Every alarm held against every segment."""
+    """Compare every alarm with every segment."""
     alarms = [run[at : at + again] for run in segments(firing) for at in range(0, len(run), again)]
     touch = [(run[0], min(run[-1] + GRACE, len(label) - 1)) for run in segments(label)]
     delays = []
@@ -118,7 +118,7 @@ def test_auc_is_average_precision(seed: int) -> None:
 
 @given(st.integers(0, 2**32), st.integers(1, 70))
 def test_alarms_are_counted_like_one_by_one(seed: int, again: int) -> None:
-    """Events found, alarms, false alarms and delays are what a comparison of each alarm with each segment gives."""
+    """Events found, alarms, false alarms and delays equal a comparison of each alarm with each segment."""
     label, _, firing = example(seed)
     assert judge(label, firing, again) == naive_judge(label, firing, again)
 
@@ -138,14 +138,14 @@ def test_no_alarm_has_no_precision() -> None:
 
 
 def test_an_alarm_that_stays_on_counts_again() -> None:
-    """An alarm longer than the limit is several, of which those that touch no segment are false."""
+    """An alarm longer than the limit counts as several, and those that touch no segment are false."""
     label, firing = np.zeros(100, np.bool_), np.ones(100, np.bool_)
     label[5:8] = True
     assert judge(label, firing, 25) == Found(1, 1, 4, 3, (0,))
 
 
 def test_a_late_alarm_is_still_in_time_within_the_grace() -> None:
-    """An alarm that begins GRACE rows after a segment finds it; one row later it is false."""
+    """An alarm that begins at most GRACE rows after a segment finds it, and a later one is false."""
     label = np.zeros(40, np.bool_)
     label[10:15] = True
     late = np.zeros(40, np.bool_)
@@ -156,15 +156,15 @@ def test_a_late_alarm_is_still_in_time_within_the_grace() -> None:
 
 @given(st.integers(6, 120))
 def test_the_period_of_a_wave_is_found(period: int) -> None:
-    """The buffer for a clean oscillation is its period, give or take a row."""
+    """The buffer for a clean oscillation is its period within one row."""
     found = acf_period(np.sin(2 * np.pi * np.arange(40 * period) / period))
     assert abs(found - period) <= 1
 
 
 def test_channels_are_ranked_by_contribution() -> None:
-    """With two true channels of five, the first two and three ranked ones are compared with them."""
-    judged = attribute(np.array([0.1, 0.5, 0.3, 0.05, 0.05]), (1, 0))
-    assert (judged.hit_100, judged.hit_150, judged.top_1) == (0.5, 1.0, 1.0)
+    """With two true channels of five, the two and three top-ranked channels are compared with them."""
+    result = attribute(np.array([0.1, 0.5, 0.3, 0.05, 0.05]), (1, 0))
+    assert (result.hit_100, result.hit_150, result.top_1) == (0.5, 1.0, 1.0)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The simulated plant as a source of messages: for a topic, for standard output, with labels."""
+"""The simulated plant as a source of messages for a topic or for standard output, with labels."""
 
 import itertools
 import json
@@ -38,7 +38,7 @@ def lines(capfdbinary: pytest.CaptureFixture[bytes]) -> list[bytes]:
 
 
 def test_a_stream_is_the_plant_with_its_faults() -> None:
-    """Cut into chunks, the stream holds the same readings and the same faults as the plant made in one piece."""
+    """In chunks of any size, the stream has the same readings and faults as the plant made in one piece."""
     plant = Plant(PlantSettings(4, 1000, 3))
     steps = 50 + 2 * ROUND
     sent = [each for chunk, _ in stream(plant, "json_wide", 50, steps) for each in chunk]
@@ -49,7 +49,7 @@ def test_a_stream_is_the_plant_with_its_faults() -> None:
 
 
 def test_a_stream_without_end_goes_on() -> None:
-    """With 0 steps there is always another chunk, and faults come in every round."""
+    """With 0 steps there is always another chunk, and faults occur in every round."""
     plant = Plant(PlantSettings(2, 1000, 3))
     chunks = list(itertools.islice(stream(plant, "json_wide", 10, 0), 3 * ROUND // CHUNK))
     assert chunks[-1][0][-1].time == plant.time(3 * ROUND - 1)
@@ -58,7 +58,7 @@ def test_a_stream_without_end_goes_on() -> None:
 
 @pytest.mark.parametrize("kind", ["json_wide", "json_long"])
 def test_what_is_written_to_standard_output_can_be_read(kind: str, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    """Every line decodes in the format that was asked for, none is rejected, and all readings are there."""
+    """Every line decodes in the requested format without a rejection, and all readings are present."""
     settings = wanted(format__kind=kind)
     assert write(settings, simulation(30), to_kafka=False) == 0
     captured = capfdbinary.readouterr()
@@ -75,7 +75,7 @@ def test_what_is_written_to_standard_output_can_be_read(kind: str, capfdbinary: 
 
 
 def test_labels_are_the_faults_of_this_run(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    """The label file holds a JSON object for each fault that was written, and none of an earlier run."""
+    """The label file has a JSON object for each written fault, and none of an earlier run."""
     path = tmp_path / "labels.jsonl"
     write(wanted(), simulation(50 + 2 * ROUND, labels=path), to_kafka=False)
     assert lines(capfdbinary)
@@ -93,7 +93,7 @@ def test_labels_are_the_faults_of_this_run(tmp_path: Path, capfdbinary: pytest.C
 
 
 def test_without_faults_the_label_file_is_empty(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    """A stretch before the first fault leaves an empty file, not one from before."""
+    """A stretch before the first fault replaces an old label file by an empty one."""
     path = tmp_path / "labels.jsonl"
     path.write_text("old\n")
     write(wanted(), simulation(20, labels=path), to_kafka=False)
@@ -102,7 +102,7 @@ def test_without_faults_the_label_file_is_empty(tmp_path: Path, capfdbinary: pyt
 
 
 def test_time_keeps_its_rhythm(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    """At a speed of 20, ten steps of a second take half a second, step after step and not all at once."""
+    """At a speed of 20, ten steps of one second take at least half a second."""
     begin = time.monotonic()
     write(wanted(), simulation(11, speed=20.0), to_kafka=False)
     assert 0.5 <= time.monotonic() - begin < 3
@@ -110,7 +110,7 @@ def test_time_keeps_its_rhythm(capfdbinary: pytest.CaptureFixture[bytes]) -> Non
 
 
 def test_in_real_time_the_readings_are_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In real time each step is written when its time has come, not a minute of them at its end."""
+    """In real time each step is written when it is due, without waiting for the rest of a chunk."""
     written: list[tuple[float, int]] = []
 
     class _Out:
@@ -120,7 +120,7 @@ def test_in_real_time_the_readings_are_of_now(monkeypatch: pytest.MonkeyPatch) -
             written.extend((time.time() * 1000, json.loads(part)["timestamp"]) for part in parts)
 
         def flush(self) -> None:
-            """Nothing is held."""
+            """Do nothing, because nothing is buffered."""
 
     out = _Out()
     out.buffer = out
@@ -141,14 +141,14 @@ def test_in_real_time_the_readings_are_of_now(monkeypatch: pytest.MonkeyPatch) -
 def test_what_cannot_be_written_is_refused(
     settings: dict[str, object], steps: int, speed: float, reason: str, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    """A format the simulator does not know, and an endless run that would outrun the clock, are refused at once."""
+    """An unknown format and an endless run faster than the clock are refused at once."""
     with pytest.raises(ValueError, match=reason):
         write(wanted(**settings), simulation(steps, speed=speed), to_kafka=False)
     assert not lines(capfdbinary)
 
 
 def test_a_topic_gets_the_same_messages(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    """Into Kafka every message goes under the key of its asset, and has arrived when the command ends."""
+    """Every message in Kafka has its asset as key, and has been delivered when the command ends."""
     with mock_broker({"plant": 1}) as broker:
         given = wanted(kafka__bootstrap_servers=broker.bootstrap, source__topics=["plant"])
         assert write(given, simulation(20), to_kafka=True) == 0

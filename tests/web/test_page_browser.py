@@ -63,13 +63,13 @@ def opened(browser: Tab) -> Iterator[Callable[[str], Tab]]:
     """Open an address, and check in the end that the browser reported no error."""
 
     def go(address: str) -> Tab:
-        browser.complaints.clear()
+        browser.errors.clear()
         browser.call("Page.navigate", url=address)
         browser.until("document.readyState === 'complete' && performance.getEntriesByName('update').length > 0")
         return browser
 
     yield go
-    assert [text for text in browser.complaints if "favicon" not in text] == []
+    assert [text for text in browser.errors if "favicon" not in text] == []
     browser.call("Page.navigate", url="about:blank")
 
 
@@ -98,23 +98,26 @@ def test_an_alert_is_seen(opened: Callable[[str], Tab], plant: str, size: tuple[
     page.until("document.querySelectorAll('#alerts path.observed[d]').length === 3")
     page.until("document.querySelector('#assets .firing path.sparkline').getAttribute('d')")
     page.picture(f"alert-{size[0]}-{scheme}")
-    seen = page.look("document.body.innerText")
+    seen = page.evaluate("document.body.innerText")
     for text in ("boiler-house", "ready", "2 assets, 1 firing", "m-20231114T221320-", "0 messages"):
         assert text in seen
-    assert page.look("document.title") == "(1) boiler-house"
-    assert page.look("[...document.querySelectorAll('#assets .name')].map((each) => each.textContent)") == ["b", "a"]
-    assert page.look("document.querySelector('#alerts h3').textContent").startswith("b  ")
-    assert "pressure" in page.look("document.querySelector('#alerts .said').innerText")
-    dark = page.look("getComputedStyle(document.body).backgroundColor") == "rgb(17, 22, 28)"
+    assert page.evaluate("document.title") == "(1) boiler-house"
+    assert page.evaluate("[...document.querySelectorAll('#assets .name')].map((each) => each.textContent)") == [
+        "b",
+        "a",
+    ]
+    assert page.evaluate("document.querySelector('#alerts h3').textContent").startswith("b  ")
+    assert "pressure" in page.evaluate("document.querySelector('#alerts .said').innerText")
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(17, 22, 28)"
     assert dark is (scheme == "dark")
-    assert page.look("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     # Of the first channel: the line of what was read ends above the band, and lies within its chart.
     ends = "document.querySelector('#alerts path.{}').getAttribute('d').split('L').pop().split(' ')[1]"
-    assert float(page.look(ends.format("observed"))) < float(page.look(ends.format("expected"))) - 5
+    assert float(page.evaluate(ends.format("observed"))) < float(page.evaluate(ends.format("expected"))) - 5
     inside = "(({height}, svg) => height > 40 && height <= svg.height)"
     box = "document.querySelector('#alerts path.{}').getBBox()"
-    assert page.look(f"{inside}({box.format('observed')}, {{height: 84}})")
-    assert page.look(f"{box.format('band')}.width") == pytest.approx(300, abs=1)
+    assert page.evaluate(f"{inside}({box.format('observed')}, {{height: 84}})")
+    assert page.evaluate(f"{box.format('band')}.width") == pytest.approx(300, abs=1)
 
 
 def test_what_changes_changes_in_place(opened: Callable[[str], Tab]) -> None:
@@ -123,24 +126,24 @@ def test_what_changes_changes_in_place(opened: Callable[[str], Tab]) -> None:
     shown = Shown(picture(quiet))
     with shown.served() as address:
         page = opened(address)
-        page.look(
+        page.evaluate(
             "document.querySelectorAll('#assets li').forEach((node) => node.mark = node.innerText.split('\\n')[0])"
         )
-        assert page.look("document.getElementById('quiet').hidden") is False
+        assert page.evaluate("document.getElementById('quiet').hidden") is False
         worse = [quiet[2]._replace(state="firing", ratio=2.5), quiet[0], Asset("d", "normal", 0.1)]
         shown.show(picture(worse, [alert("c")], {"c": chart()}))
         page.until("document.querySelectorAll('.firing').length === 1")
-        marks = page.look("[...document.querySelectorAll('#assets li')].map((node) => [node.mark, node.innerText])")
+        marks = page.evaluate("[...document.querySelectorAll('#assets li')].map((node) => [node.mark, node.innerText])")
         assert [mark for mark, _ in marks] == ["c", "a", None]
         assert [text.split() for _, text in marks] == [
             ["c", "firing", "2.50"],
             ["a", "normal", "0.50"],
             ["d", "normal", "0.10"],
         ]
-        assert page.look("document.querySelectorAll('.alert').length") == 1
+        assert page.evaluate("document.querySelectorAll('.alert').length") == 1
         shown.show(picture(quiet))
         page.until("document.querySelectorAll('.alert').length === 0")
-        assert page.look("document.getElementById('quiet').hidden") is False
+        assert page.evaluate("document.getElementById('quiet').hidden") is False
 
 
 def test_while_it_learns_the_page_begins_with_that(opened: Callable[[str], Tab]) -> None:
@@ -151,13 +154,13 @@ def test_while_it_learns_the_page_begins_with_that(opened: Callable[[str], Tab])
     above = f"{top.format('worker')} < {top.format('assets')}"
     with shown.served() as address:
         page = opened(address)
-        assert page.look(above)
-        assert page.look("document.getElementById('share').value") == 0.25
-        text = page.look("document.getElementById('learning').textContent")
+        assert page.evaluate(above)
+        assert page.evaluate("document.getElementById('share').value") == 0.25
+        text = page.evaluate("document.getElementById('learning').textContent")
         assert text == "250 of 1000 steps of history, about 13 min to go"
         shown.show(picture([Asset("a", "normal", 0.5)]))
         page.until(f"!({above})")
-        assert page.look("document.getElementById('share').hidden")
+        assert page.evaluate("document.getElementById('share').hidden")
 
 
 def test_what_is_not_ready_is_told_with_its_reason(opened: Callable[[str], Tab]) -> None:
@@ -166,8 +169,8 @@ def test_what_is_not_ready_is_told_with_its_reason(opened: Callable[[str], Tab])
     shown.page._ready = lambda: (False, "source: <b>down</b>\npartitions: not known yet\n")
     with shown.served() as address:
         page = opened(address)
-        assert page.look("document.getElementById('ready').textContent") == "not ready"
-        reasons = page.look("[...document.querySelectorAll('#reasons li')].map((each) => each.textContent)")
+        assert page.evaluate("document.getElementById('ready').textContent") == "not ready"
+        reasons = page.evaluate("[...document.querySelectorAll('#reasons li')].map((each) => each.textContent)")
         assert reasons == ["source: <b>down</b>", "partitions: not known yet"]
 
 
@@ -182,13 +185,13 @@ def test_assets_are_filtered(opened: Callable[[str], Tab]) -> None:
         )
         count = "document.querySelectorAll('#assets li').length === {}"
         page.until(count.format(31))
-        page.look(change.format("search", "PUMP-2"))
+        page.evaluate(change.format("search", "PUMP-2"))
         page.until(count.format(11))
-        assert page.look("document.getElementById('assetcount').textContent") == "11 of 31"
-        page.look(change.format("search", ""))
-        page.look(change.format("state", "firing"))
+        assert page.evaluate("document.getElementById('assetcount').textContent") == "11 of 31"
+        page.evaluate(change.format("search", ""))
+        page.evaluate(change.format("state", "firing"))
         page.until(count.format(1))
-        assert page.look("document.getElementById('state').selectedOptions[0].textContent") == "firing (1)"
+        assert page.evaluate("document.getElementById('state').selectedOptions[0].textContent") == "firing (1)"
 
 
 def test_a_hostile_name_stays_a_text(opened: Callable[[str], Tab]) -> None:
@@ -197,15 +200,15 @@ def test_a_hostile_name_stays_a_text(opened: Callable[[str], Tab]) -> None:
     with shown.served() as address:
         page = opened(address)
         page.until("document.querySelectorAll('#assets li').length === 1")
-        assert page.look("document.querySelector('#assets .name').textContent") == HOSTILE
-        assert page.look("document.querySelector('#alerts h3').textContent").startswith(HOSTILE)
-        assert page.look("document.querySelectorAll('img').length") == 0
-        page.look(
+        assert page.evaluate("document.querySelector('#assets .name').textContent") == HOSTILE
+        assert page.evaluate("document.querySelector('#alerts h3').textContent").startswith(HOSTILE)
+        assert page.evaluate("document.querySelectorAll('img').length") == 0
+        page.evaluate(
             "document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.ran = 1'}))"
         )
-        assert page.look("window.ran === undefined") is True
-        assert any("Content Security Policy" in text for text in page.complaints)
-        page.complaints.clear()
+        assert page.evaluate("window.ran === undefined") is True
+        assert any("Content Security Policy" in text for text in page.errors)
+        page.errors.clear()
 
 
 def test_a_monitor_that_is_gone_is_missed(opened: Callable[[str], Tab]) -> None:
@@ -214,8 +217,8 @@ def test_a_monitor_that_is_gone_is_missed(opened: Callable[[str], Tab]) -> None:
     with shown.served() as address:
         page = opened(address)
     page.until("document.getElementById('trouble').innerText.includes('has not answered since')")
-    assert page.look("document.querySelectorAll('#assets li').length") == 1
-    page.complaints.clear()  # of the connection
+    assert page.evaluate("document.querySelectorAll('#assets li').length") == 1
+    page.errors.clear()  # of the connection
 
 
 def test_200_assets_fit_and_are_updated_in_one_go(opened: Callable[[str], Tab]) -> None:
@@ -227,13 +230,13 @@ def test_200_assets_fit_and_are_updated_in_one_go(opened: Callable[[str], Tab]) 
         page = opened(address)
         page.screen(DESKTOP, "light")
         page.until("document.querySelectorAll('#assets li').length === 200")
-        assert page.look("document.querySelectorAll('.alert').length") == 10
+        assert page.evaluate("document.querySelectorAll('.alert').length") == 10
         page.picture("200-assets")
-        page.look(WITNESS)
+        page.evaluate(WITNESS)
         shown.show(picture([*assets[:-1], assets[-1]._replace(ratio=0.25)], alerts, {}))
         page.until("document.querySelector('#assets li:last-child .state').textContent === 'normal 0.25'")
-        touched = page.look("window.touched")
-        took = page.look("performance.getEntriesByName('update')[0].duration")
+        touched = page.evaluate("window.touched")
+        took = page.evaluate("performance.getEntriesByName('update')[0].duration")
     assert took > 0
     print(f"an update of 200 assets and 10 alerts took {took:.1f} ms")
     assert "state" in touched

@@ -1,4 +1,4 @@
-"""Short ways to decode a few messages and look at the readings, shared by the decoder's tests."""
+"""Helpers that decode a few messages and return readings, shared by the decoder's tests."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def message(value: bytes | None, offset: int = 0, key: bytes | None = None, time
 
 
 def named(readings: ReadingBatch) -> list[Named]:
-    """The readings with names for codes."""
+    """Return the readings with names instead of codes."""
     assets = [readings.assets[code] for code in readings.asset]
     channels = [readings.channels[code] for code in readings.channel]
     rest = (readings.time.tolist(), readings.value.tolist())
@@ -23,14 +23,14 @@ def named(readings: ReadingBatch) -> list[Named]:
 
 
 def good(form: Format, *values: bytes, **rest: Any) -> list[Named]:
-    """The readings of messages of which none is rejected."""
+    """Decode messages, check that none is rejected, and return the readings."""
     readings, rejected = decode([message(value, offset, **rest) for offset, value in enumerate(values)], form, NOW)
     assert rejected == []
     return named(readings)
 
 
 def bad(form: Format, value: bytes | None, **rest: Any) -> Rejected:
-    """The rejection of a message."""
+    """Decode one message that must be rejected, and return the rejection."""
     readings, rejected = decode([message(value, **rest)], form, NOW)
     assert len(readings) == 0
     assert len(rejected) == 1

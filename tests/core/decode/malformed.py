@@ -1,4 +1,4 @@
-"""Messages that must be rejected, with the error each must get; and good ones for the same formats.
+"""Malformed messages with the error that each must get, and valid messages of the same formats.
 
 A row: name, key of FORMATS, Kafka key, value, error. A row of MEMBERS, messages that are read without some of their
 members: name, key of FORMATS, Kafka key, value, channels that are read, reasons of the skipped values.
@@ -6,7 +6,7 @@ members: name, key of FORMATS, Kafka key, value, channels that are read, reasons
 
 from monitor.core.decode.decode import Format
 
-NOW = 1_700_000_000_000  # ms UTC; messages carry it as their own timestamp
+NOW = 1_700_000_000_000  # ms UTC, also the messages' own timestamp
 SECONDS = NOW // 1000
 NANOS = NOW * 1_000_000
 FORMATS: dict[str, Format] = {
@@ -26,24 +26,24 @@ FORMATS: dict[str, Format] = {
 def long(
     asset: str = '"a"', channel: str = '"c"', timestamp: str = str(NOW), value: str = "1.5", more: str = ""
 ) -> bytes:
-    """A json_long message of pieces of JSON."""
+    """Return a json_long message built from pieces of JSON."""
     return f'{{"asset":{asset},"channel":{channel},"timestamp":{timestamp},"value":{value}{more}}}'.encode()
 
 
 def wide(values: str, asset: str = '"a"', timestamp: str = str(NOW)) -> bytes:
-    """A json_wide message of pieces of JSON."""
+    """Return a json_wide message built from pieces of JSON."""
     return f'{{"asset":{asset},"timestamp":{timestamp},"values":{values}}}'.encode()
 
 
 def metric(
     fields: str = '{"f":1}', tags: str = '{"host":"a"}', name: str = '"m"', timestamp: str = str(SECONDS)
 ) -> str:
-    """A Telegraf metric of pieces of JSON."""
+    """Return a Telegraf metric built from pieces of JSON."""
     return f'{{"name":{name},"tags":{tags},"fields":{fields},"timestamp":{timestamp}}}'
 
 
 def batch(*metrics: str) -> bytes:
-    """Telegraf metrics in one message."""
+    """Return one message with several Telegraf metrics."""
     return f'{{"metrics":[{",".join(metrics)}]}}'.encode()
 
 
@@ -127,7 +127,7 @@ MALFORMED: tuple[tuple[str, str, bytes | None, bytes | None, str], ...] = (
     ("text as tag that hides a space", "influx_line", None, b'm,host="a b" f=1', "BadLine"),
     ("word as value", "influx_line", None, b"m,host=a f=on", "BadLine"),
     ("null as value", "influx_line", None, b"m,host=a f=null", "BadLine"),
-    ("null beside a text", "influx_line", None, b'm,host=a f=null,s="t",g=1', "BadLine"),
+    ("null with a text", "influx_line", None, b'm,host=a f=null,s="t",g=1', "BadLine"),
     ("number with underscore", "influx_line", None, b"m,host=a f=1_000", "BadLine"),
     ("hexadecimal", "influx_line", None, b"m,host=a f=0x10", "BadLine"),
     ("fraction with i", "influx_line", None, b"m,host=a f=1.5i", "BadLine"),

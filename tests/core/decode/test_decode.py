@@ -1,4 +1,4 @@
-"""The rules of `decode`, each by hand. What must be rejected stands in the table of `malformed.py`."""
+"""The rules of `decode`, each checked with a hand-written message. `malformed.py` lists the messages to reject."""
 
 import dataclasses
 import json
@@ -32,7 +32,7 @@ from tests.core.decode.malformed import (
 def test_malformed_message_is_rejected_alone(
     name: str, kind: str, key: bytes | None, value: bytes | None, error: str
 ) -> None:
-    """A malformed message is rejected with its error, and its neighbours give what they give without it."""
+    """A malformed message is rejected with its error and does not change how its neighbours are decoded."""
     before, after = (message(item, offset, own) for offset, (own, item) in zip((0, 2), GOOD[kind], strict=True))
     expected, rejected = decode([before, after], FORMATS[kind], NOW)
     assert rejected == []
@@ -48,7 +48,7 @@ def test_malformed_message_is_rejected_alone(
 def test_rejection_can_be_logged_as_it_is(
     name: str, kind: str, key: bytes | None, value: bytes | None, error: str
 ) -> None:
-    """Field and reason are of bounded length and hold no control character, whatever the message held."""
+    """The field and reason of a rejection are at most 200 characters long and contain no control characters."""
     rejected = bad(FORMATS[kind], value, key=key)
     assert rejected.field.isprintable()
     assert rejected.reason.isprintable()
@@ -181,7 +181,7 @@ def test_memory_for_changed_names_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_every_malformed_message_of_one_batch_keeps_its_error(kind: str) -> None:
-    """In a batch of good messages and all malformed ones, each keeps its error and all are told in order."""
+    """In a batch of valid and malformed messages, each rejection keeps its error and the order of the batch."""
     rows = [row for row in MALFORMED if row[1] == kind]
     messages: list[Message] = []
     fine = []
@@ -209,7 +209,7 @@ def test_every_malformed_message_of_one_batch_keeps_its_error(kind: str) -> None
     ],
 )
 def test_rejection_names_the_place(kind: str, value: bytes, field: str) -> None:
-    """The field of a rejection is the path to the culprit, with the line or metric if there are several."""
+    """The field of a rejection is the path to the invalid value, with the line or metric number if needed."""
     assert bad(FORMATS[kind], value).field == field
 
 
@@ -240,7 +240,7 @@ def test_batch_names_only_what_it_reads_in_order_of_appearance() -> None:
 
 
 def test_field_map_renames_what_is_read() -> None:
-    """The JSON formats take their fields by the names the operator gave."""
+    """The JSON formats read the fields named by the format's field map."""
     form = Format("json_long", asset="Machine ID", channel="tag", timestamp="t", value="v")
     assert good(form, f'{{"Machine ID":"a","tag":"c","t":{NOW},"v":1}}'.encode()) == [(0, "a", "c", NOW, 1.0)]
     form = Format("json_wide", asset="id", timestamp="t", values="v")
@@ -248,7 +248,7 @@ def test_field_map_renames_what_is_read() -> None:
 
 
 def test_other_fields_are_ignored_and_the_last_of_two_counts() -> None:
-    """Fields nobody asked for may hold anything; of a field given twice the last is read."""
+    """Unknown fields may hold any value, and the last occurrence of a repeated field is used."""
     assert good(LONG, long(more=',"x":{"y":[1e999,"z"]},"value":7')) == [(0, "a", "c", NOW, 7.0)]
     assert good(WIDE, wide('{"c":1,"c":2}')) == [(0, "a", "c", NOW, 2.0)]
     assert good(LINE, b"m,host=a f=1,f=2") == [(0, "a", "m.f", NOW, 2.0)]
@@ -262,7 +262,7 @@ BY_KEY = [
 
 @pytest.mark.parametrize("form", BY_KEY, ids=lambda form: form.kind)
 def test_asset_may_be_the_key(form: Format) -> None:
-    """With asset_from = key every format takes the asset from the message's key and needs none inside."""
+    """With asset_from = key every format takes the asset from the message key and needs none in the value."""
     values = {
         "json_long": long("7"),
         "json_wide": wide('{"c":1.5}', "null"),
@@ -280,7 +280,7 @@ def test_telegraf_channel_is_measurement_and_field() -> None:
 
 
 def test_texts_and_booleans_of_telegraf_are_skipped() -> None:
-    """Fields that are no numbers are left out as long as one is left; a null means not measured."""
+    """Non-numeric fields are skipped as long as one numeric field remains, and null means not measured."""
     expected = [(0, "a", "m.f", NOW, 1.0)]
     assert good(TELEGRAF, metric('{"s":"on","f":1,"b":true,"n":null}').encode()) == expected
     assert good(LINE, b'm,host=a s="on",f=1,b=true') == expected
@@ -306,7 +306,7 @@ def test_texts_and_booleans_of_telegraf_are_skipped() -> None:
     ],
 )
 def test_times_are_floored_to_milliseconds(unit: str, text: str, time: int) -> None:
-    """Every unit comes out in ms UTC, floored, and alone as beside whole seconds."""
+    """Every unit is converted to ms UTC and floored, with or without other readings in the batch."""
     form = Format("json_wide", timestamp_unit=unit)
     other = (
         '"2023-11-14T22:13:20Z"' if unit == "iso" else str({"s": 1, "us": 10**6, "ns": 10**9}.get(unit, 1000) * SECONDS)
@@ -316,21 +316,21 @@ def test_times_are_floored_to_milliseconds(unit: str, text: str, time: int) -> N
 
 
 def test_every_millisecond_survives_as_seconds() -> None:
-    """Seconds with three decimals come out as the milliseconds they say, though few are exact in binary."""
+    """Seconds with three decimals are converted to exactly that millisecond, though few are exact in binary."""
     times = np.random.default_rng(0).integers(LONG.oldest_ms, NOW, 2000).tolist()
     values = [wide('{"c":1}', timestamp=f"{time // 1000}.{time % 1000:03}") for time in times]
     assert [row[3] for row in good(Format("json_wide", timestamp_unit="s"), *values)] == times
 
 
 def test_time_limits_include_their_ends() -> None:
-    """A reading may be as old as `oldest_ms` and as far ahead of its message as `max_future_ms`, and no more."""
+    """A reading may be as old as `oldest_ms` and at most `max_future_ms` ahead of its message."""
     assert good(LONG, long(timestamp=str(LONG.oldest_ms)), long(timestamp=str(NOW + LONG.max_future_ms)))
     assert bad(LONG, long(timestamp=str(LONG.oldest_ms - 1))).error == "TimeTooOld"
     assert bad(LONG, long(timestamp=str(NOW + LONG.max_future_ms + 1))).error == "TimeInFuture"
 
 
 def test_future_is_measured_from_the_message() -> None:
-    """The limit hangs on the message's own timestamp, so a replay months later judges the same; at most `now`."""
+    """The future limit depends on the message's own timestamp, at most `now`, so a later replay gives the same."""
     ahead = long(timestamp=str(NOW + 400_000))
     month = 30 * 86_400_000
     for now in (NOW, NOW + month):
@@ -343,7 +343,7 @@ def test_future_is_measured_from_the_message() -> None:
 
 
 def test_sizes_may_reach_their_limits() -> None:
-    """A message of exactly `max_message_bytes`, an id of 128 characters and exactly `max_channels` are taken."""
+    """A message of exactly `max_message_bytes`, an id of 128 characters and exactly `max_channels` are accepted."""
     value = long(f'"{"a" * 128}"')
     assert good(dataclasses.replace(LONG, max_message_bytes=len(value)), value)
     assert bad(dataclasses.replace(LONG, max_message_bytes=len(value) - 1), value).error == "TooLarge"
@@ -352,7 +352,7 @@ def test_sizes_may_reach_their_limits() -> None:
 
 
 def test_ids_may_hold_all_permitted_characters() -> None:
-    """Letters, digits and . _ : / - make an id."""
+    """Ids may contain letters, digits and . _ : / - characters."""
     assert good(LONG, long('"Az09._:/-"', '"-/:_.90zA"'))[0][1:3] == ("Az09._:/-", "-/:_.90zA")
 
 
@@ -371,7 +371,7 @@ def test_ids_may_hold_all_permitted_characters() -> None:
     ],
 )
 def test_contradictory_format_is_refused(settings: dict[str, Any], words: str) -> None:
-    """A format that cannot work is refused when it is made, and the error names the setting."""
+    """A contradictory format is refused when it is constructed, and the error names the setting."""
     with pytest.raises(ValueError, match=words):
         Format(**settings)
 
@@ -382,7 +382,7 @@ def test_fields_that_are_not_read_may_share_a_name() -> None:
 
 
 def test_collisions_counts_readings_that_share_their_place() -> None:
-    """Readings with the asset, channel and time of another count, however many share it; others do not."""
+    """Every reading that shares asset, channel and time with another is counted, and no other reading is."""
     fast = [metric(timestamp=str(SECONDS - second)) for second in (0, 0, 0, 1, 2, 2)]
     readings, _ = decode([message(value.encode()) for value in fast], TELEGRAF, NOW)
     assert collisions(readings) == 5

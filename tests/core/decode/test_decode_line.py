@@ -1,4 +1,4 @@
-"""What InfluxDB line protocol looks like when it is good, by hand."""
+"""Valid InfluxDB line protocol, in hand-written examples."""
 
 import dataclasses
 
@@ -29,7 +29,7 @@ from tests.core.decode.malformed import NANOS, NOW, SECONDS
     ],
 )
 def test_line_protocol_numbers(text: str, value: float) -> None:
-    """Every way to write a number in line protocol is read, alone and among others."""
+    """Every number syntax of line protocol is read, as the only field and among other fields."""
     assert good(LINE, f"m,host=a f={text}".encode()) == [(0, "a", "m.f", NOW, value)]
     line = f'm,host=a g=1.5,f={text},h=2i,b=F,s="x" {NANOS}\r\n'.encode()
     assert [row[4] for row in good(LINE, line)] == [1.5, value, 2.0]
@@ -57,12 +57,12 @@ def test_line_protocol_numbers(text: str, value: float) -> None:
     ],
 )
 def test_line_protocol_grammar(line: str) -> None:
-    """Escapes, texts, comments, empty lines and white space are read as the grammar has them."""
+    """Escapes, texts, comments, empty lines and white space are read according to the grammar."""
     assert good(LINE, line.encode()) == [(0, "a", "m.f", NOW, 1.0)]
 
 
 def test_escaped_tag_name_is_found() -> None:
-    """The tag with the asset may have a name that needs escapes."""
+    """The name of the asset tag may need escapes."""
     form = dataclasses.replace(LINE, asset_tag="asset id")
     assert good(form, b"m,asset\\ id=a f=1") == [(0, "a", "m.f", NOW, 1.0)]
 
@@ -73,7 +73,7 @@ def test_reason_shows_the_name_without_its_escapes() -> None:
 
 
 def test_usual_lines_need_no_scanner() -> None:
-    """What Telegraf usually writes goes the plain way, eight times as fast: integers, texts, escaped tags."""
+    """Typical Telegraf lines (integers, texts, escaped tags) take the plain path, which is eight times as fast."""
     lines = [
         f"cpu,cpu=cpu0,host=a usage_idle=98.5,usage_user=1 {NANOS}\n",
         f"mem,host=a free=4096i,used=-1i,active=t {NANOS}\nmem,host=a free=1u {NANOS}\n",
@@ -85,7 +85,7 @@ def test_usual_lines_need_no_scanner() -> None:
 
 
 def test_line_without_timestamp_takes_the_message_s() -> None:
-    """A line without a timestamp is of the message's time, to the millisecond; without that either it is rejected."""
+    """A line without a timestamp takes the message's timestamp in ms, and is rejected if the message has none."""
     form = dataclasses.replace(LINE, timestamp_unit="s")
     expected = [(0, "a", "m.f", NOW - 7, 1.0), (0, "a", "m.f", NOW - 1000, 2.0)]
     assert good(form, f"m,host=a f=1\nm,host=a f=2 {SECONDS - 1}".encode(), timestamp=NOW - 7) == expected

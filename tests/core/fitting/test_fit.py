@@ -1,4 +1,4 @@
-"""Fitting, calibration and the gate."""
+"""Fitting, calibration and the gate for new models."""
 
 from dataclasses import replace
 
@@ -17,16 +17,16 @@ from tests.core.machines import ASSETS, CHANNELS, FAST, STEP, L, corpus, model, 
 
 
 def silent(*_: float) -> None:
-    """Progress nobody watches."""
+    """Discard the progress."""
 
 
 def learn(corpus: Corpus, recipe: Recipe, incumbent: Model | None = None) -> Fitted:
-    """Prepare and fit, as the training process does."""
+    """Prepare and fit as the training process does."""
     return fit(prepare(corpus, recipe, incumbent), recipe, incumbent, silent)
 
 
 def test_windows_are_cut_from_neighbouring_blocks_only() -> None:
-    """A window begins at every row of a run of blocks and never reaches over a hole or into another asset."""
+    """A window begins at every row of a run of blocks and never spans a gap or two assets."""
     whole = corpus(8 * L)
     holey = whole.take(~((whole.asset == 0) & (whole.end == (4 * L - 1) * STEP)))
     made = cut(holey)
@@ -42,14 +42,14 @@ def test_windows_are_cut_from_neighbouring_blocks_only() -> None:
 
 
 def test_a_fifth_is_held_out_in_neighbouring_pairs() -> None:
-    """Two neighbours of every ten blocks of an asset are held out."""
+    """Two adjacent blocks out of every ten of an asset are held out."""
     whole = corpus(40 * L)
     number = (whole.end // STEP + 1) // L
     assert sorted(set(number[held_out(whole)].tolist())) == [8, 9, 18, 19, 28, 29, 38, 39]
 
 
 def test_of_many_assets_with_few_blocks_some_are_held_out() -> None:
-    """Where every asset gave the same few minutes a fifth is held out all the same, whoever else there is."""
+    """If every asset has the same few blocks, about a fifth is held out, independent of the other assets."""
     names = tuple(f"pump-{number}" for number in range(500))
     asset, number = np.repeat(np.arange(500), 4), np.tile(np.arange(4), 500)
     values = np.zeros((2000, 1, L), np.float32)
@@ -60,7 +60,7 @@ def test_of_many_assets_with_few_blocks_some_are_held_out() -> None:
 
 
 def test_training_is_repeatable() -> None:
-    """The same corpus and recipe give the same weights, another seed others; torch's own is not touched."""
+    """The same corpus and recipe give the same weights, another seed gives others, and torch's own state stays."""
     short = replace(FAST, steps=2 * CHECK_STEPS)
     before = torch.get_rng_state()
     one, two = (learn(corpus(), short).model for _ in range(2))
@@ -71,23 +71,23 @@ def test_training_is_repeatable() -> None:
 
 
 def test_progress_tells_steps_and_a_falling_loss() -> None:
-    """Progress is told the steps done, those planned, and a held-out loss that falls."""
-    told: list[tuple[int, int, float]] = []
-    fitted = fit(corpus(), FAST, None, lambda *each: told.append(each))
-    assert [step for step, _, _ in told] == list(range(CHECK_STEPS, FAST.steps + 1, CHECK_STEPS))
-    assert {steps for _, steps, _ in told} == {FAST.steps}
-    assert told[-1][2] < told[0][2] - 0.3
-    assert fitted.loss == min(loss for _, _, loss in told)
+    """Progress reports the steps done, the steps planned, and a decreasing held-out loss."""
+    reported: list[tuple[int, int, float]] = []
+    fitted = fit(corpus(), FAST, None, lambda *each: reported.append(each))
+    assert [step for step, _, _ in reported] == list(range(CHECK_STEPS, FAST.steps + 1, CHECK_STEPS))
+    assert {steps for _, steps, _ in reported} == {FAST.steps}
+    assert reported[-1][2] < reported[0][2] - 0.3
+    assert fitted.loss == min(loss for _, _, loss in reported)
 
 
 def test_training_stops_when_nothing_improves() -> None:
-    """Without improvement on the held-out part training stops early and keeps the best weights."""
+    """Training stops early without improvement on the held-out part and keeps the best weights."""
     fitted = learn(corpus(), replace(FAST, learning_rate=0.1, steps=800, patience=3))
     assert fitted.steps < 800
 
 
 def test_clean_windows_reach_the_edge_rarely() -> None:
-    """On fresh normal data few windows exceed 1.0, and the quantiles of the calibration are what scores show."""
+    """On fresh normal data few windows score above 1.0, and the calibration's quantiles match the scores."""
     made = model()
     fresh = Detector(made).score(windows(rows(1600, seed=5)), ASSETS)
     assert np.mean(fresh.score > 1.0) < 10 * (1 - LIMIT)
@@ -97,7 +97,7 @@ def test_clean_windows_reach_the_edge_rarely() -> None:
 
 
 def test_a_usual_error_is_not_below_that_of_held_out_windows() -> None:
-    """What the network could not learn by heart counts: the calibration has the larger of both errors per channel."""
+    """The calibration uses the larger of the training and held-out errors of each channel."""
     short = corpus(10 * L)
     made = learn(short, replace(FAST, patience=1000)).model
     rows_of = made.scaling.rows(short.assets)
@@ -109,7 +109,7 @@ def test_a_usual_error_is_not_below_that_of_held_out_windows() -> None:
 
 
 def test_faults_stand_out_and_are_explained() -> None:
-    """A shift of one channel scores far beyond the edge, and that channel leads the ranking with its values."""
+    """A shift of one channel scores far above 1.0, and that channel ranks first with its values."""
     values = rows(200, seed=6)
     values[1, 150:, 1] += 20.0
     scores = Detector(model()).score(windows(values), ASSETS)
@@ -124,7 +124,7 @@ def test_faults_stand_out_and_are_explained() -> None:
 
 
 def test_a_level_far_off_stands_out_though_it_is_reconstructed() -> None:
-    """Windows whose error is nought still score high where all channels lie away from where they were in training."""
+    """Windows without a reconstruction error still score high if all channels are far from their training values."""
     made = model()
     far = windows(rows(L + 20, seed=6) + 3 * made.scaling.scale[:2, None].astype(np.float32))
     blind_to_error = replace(made.calibration, error=made.calibration.error * 1e6)
@@ -132,14 +132,14 @@ def test_a_level_far_off_stands_out_though_it_is_reconstructed() -> None:
 
 
 def blurred() -> Detector:
-    """With a model whose usual error is as large as a usual move, but for temperature, which outvotes the others."""
+    """Return a model whose usual error is as large as a usual move, except for the dominant temperature."""
     calibration = model().calibration
     error = np.where(np.arange(len(CHANNELS)) == 2, np.float32(1e-4), calibration.move)
     return Detector(replace(model(), calibration=replace(calibration, error=error)))
 
 
 def test_a_model_that_foresees_moves_names_what_it_reconstructs_wrongly() -> None:
-    """A frozen channel does not move, yet leads the ranking, as it does not follow the others."""
+    """A frozen channel ranks first because it does not follow the other channels."""
     values = rows(200, seed=6)
     values[0, 100:, 2] = 0.9
     batch = windows(values)
@@ -150,7 +150,7 @@ def test_a_model_that_foresees_moves_names_what_it_reconstructs_wrongly() -> Non
 
 
 def test_a_model_that_does_not_names_what_moved() -> None:
-    """Where usual errors are as large as usual moves, the channel that just moved leads, not the one most in error."""
+    """If usual errors are as large as usual moves, the channel that just moved ranks above the largest error."""
     values = rows(200, seed=6)
     values[1, 150:, 1] += 20.0
     batch = windows(values)
@@ -160,7 +160,7 @@ def test_a_model_that_does_not_names_what_moved() -> None:
 
 
 def test_where_nothing_moved_the_part_of_the_score_names_the_channel() -> None:
-    """A fault too slow to move any channel in the last steps is named by the part of the score all the same."""
+    """A fault too slow to move a channel within the last steps is ranked by that channel's part of the score."""
     still = np.repeat(rows(1, seed=6), L, axis=1)
     batch = windows(still)
     first = batch.take(np.array([0]))
@@ -171,7 +171,7 @@ def test_where_nothing_moved_the_part_of_the_score_names_the_channel() -> None:
 
 
 def test_scores_do_not_depend_on_the_batch() -> None:
-    """A window has the same score, bit for bit, alone and among any others."""
+    """A window has the same score, bit for bit, alone and in any batch."""
     batch = windows(rows(120, seed=7))
     detector = Detector(model())
     whole = detector.score(batch, ASSETS)
@@ -182,13 +182,13 @@ def test_scores_do_not_depend_on_the_batch() -> None:
 
 
 def test_no_window_no_score() -> None:
-    """A batch without windows gives a batch without scores."""
+    """An empty batch of windows gives an empty batch of scores."""
     scores = Detector(model()).score(windows(rows(L)).take(np.arange(0)), ASSETS)
     assert len(scores.score) == 0
 
 
 def test_a_model_survives_packing() -> None:
-    """A model that was packed and unpacked scores the same."""
+    """A model scores the same after being packed and unpacked."""
     made = model()
     again = Model.unpack(made.version, *made.pack())
     batch = windows(rows(60, seed=8))
@@ -196,7 +196,7 @@ def test_a_model_survives_packing() -> None:
 
 
 def test_channels_hardly_measured_are_left_out() -> None:
-    """A channel seen in less than a twentieth of the steps does not become part of the model."""
+    """A channel seen in fewer than 5 % of the steps is not part of the model."""
     whole = corpus()
     values, observed = whole.values.copy(), whole.observed.copy()
     values[1:, 2], observed[1:, 2] = np.nan, False
@@ -206,14 +206,14 @@ def test_channels_hardly_measured_are_left_out() -> None:
 
 @pytest.mark.parametrize("steps", [0, L, 6 * L])
 def test_too_little_history_is_refused(steps: int) -> None:
-    """History that gives no window to fit on or none to hold out raises ValueError."""
+    """A history with no window to fit on, or none to hold out, raises ValueError."""
     few = corpus(10 * L)
     with pytest.raises(ValueError, match="blocks of history"):
         learn(few.take(few.end < steps * STEP), FAST)
 
 
 def test_retraining_keeps_the_ruler_and_adds_new_assets() -> None:
-    """With an incumbent its scaling stays for the assets it knows, and a new asset gets statistics of its own."""
+    """With an incumbent, known assets keep their scaling and a new asset gets its own statistics."""
     made, whole = model(), corpus(1600, seed=3)
     renamed = Corpus(whole.channels, ("a", "c"), whole.step_ms, whole.asset, whole.end, whole.values, whole.observed)
     again = learn(renamed, FAST, made).model
@@ -224,7 +224,7 @@ def test_retraining_keeps_the_ruler_and_adds_new_assets() -> None:
 
 
 def test_what_the_incumbent_finds_anomalous_is_not_learned() -> None:
-    """Blocks that the incumbent scores far beyond the edge do not reach the new model; without it they would."""
+    """Blocks that the incumbent scores far above 1.0 do not influence the new model, though they otherwise would."""
     whole = corpus(1600, seed=3)
     values = whole.values.copy()
     values[10, 1] += 50.0
@@ -236,7 +236,7 @@ def test_what_the_incumbent_finds_anomalous_is_not_learned() -> None:
 
 
 def test_the_worst_share_is_not_learned() -> None:
-    """Of the blocks of assets it knows, the share that the incumbent scores highest is left out."""
+    """For assets that the incumbent knows, the share of blocks with its highest scores is left out."""
     whole = corpus(1600, seed=3)
     all_of_it = learn(whole, replace(FAST, worst=0.0, steps=CHECK_STEPS), model())
     less = learn(whole, replace(FAST, worst=0.2, steps=CHECK_STEPS), model())
@@ -260,19 +260,19 @@ def blind(made: Model) -> Model:
     ("spoil", "reason"), [(broken, "not finite"), (untrained, "held-out loss"), (blind, "synthetic faults")]
 )
 def test_the_gate_refuses(spoil: object, reason: str) -> None:
-    """A candidate with NaN, one that reconstructs worse and one that sees no faults are refused with the reason."""
+    """A candidate with NaN, with a worse reconstruction or without sensitivity to faults is refused with the reason."""
     assert callable(spoil)
     assert reason in refusal(spoil(model()), model(), corpus(800, seed=4), 0.05)
 
 
 def test_the_gate_lets_pass() -> None:
-    """A first model, and one as good as the incumbent, pass."""
+    """A first model and a model as good as the incumbent pass the gate."""
     assert refusal(model(), None, corpus(800, seed=4), 0.05) == ""
     assert refusal(model(), model(), corpus(800, seed=4), 0.05) == ""
 
 
 def test_a_recording_with_faults_does_not_speak_against_the_retrained_model() -> None:
-    """Judged on what was fit to learn from, a retrained model passes although its recording holds long faults."""
+    """A retrained model is judged on blocks fit for training and passes although its recording contains long faults."""
     whole = corpus(1600, seed=3)
     values = whole.values.copy()
     values[held_out(whole) & (whole.asset == 1), 1] += 40.0

@@ -1,4 +1,4 @@
-"""What of the past is kept for training, and what is left out."""
+"""Which blocks the training history keeps, and which ones training excludes."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -13,7 +13,7 @@ from monitor.core.fitting.history import History, HistoryOptions
 from monitor.core.records import Alert, AlertState, Partition
 from tests.core.machines import ASSETS, CHANNELS, STEP, L, history, rows, windows
 
-BLOCK = (5 * len(CHANNELS) + 16) * L  # bytes that a block counts for
+BLOCK = (5 * len(CHANNELS) + 16) * L  # bytes that one block takes
 
 
 def alert(start: int, end: int | None, asset: str = "a") -> Alert:
@@ -27,7 +27,7 @@ def spans(corpus: Corpus) -> set[tuple[str, int]]:
 
 
 def test_blocks_do_not_overlap_and_cover_all() -> None:
-    """Of every window length of steps exactly one block per asset is kept, holding exactly those readings."""
+    """Exactly one block per asset and window length is kept, with exactly the readings of those steps."""
     values = rows(4 * L)
     kept = history(values).normal()
     assert spans(kept) == {(name, (n * L - 1) * STEP) for name in ASSETS for n in range(1, 5)}
@@ -39,7 +39,7 @@ def test_blocks_do_not_overlap_and_cover_all() -> None:
 @given(cuts=st.lists(st.integers(1, 200), max_size=8))
 @settings(deadline=None, max_examples=20)
 def test_the_cut_into_batches_does_not_matter(cuts: list[int]) -> None:
-    """However windows come in batches, and however often again, the same blocks are kept."""
+    """The same blocks are kept however windows are split into batches or repeated."""
     values = rows(10 * L)
     whole, parts = (
         history(values),
@@ -49,13 +49,13 @@ def test_the_cut_into_batches_does_not_matter(cuts: list[int]) -> None:
     bounds = sorted({0, len(batch), *(cut for cut in cuts if cut < len(batch))})
     for begin, end in pairwise(bounds):
         parts.add(batch.take(np.arange(begin, end)), ASSETS, CHANNELS)
-        parts.add(batch.take(np.arange(begin, end)), ASSETS, CHANNELS)  # as a replay does
+        parts.add(batch.take(np.arange(begin, end)), ASSETS, CHANNELS)  # as in a replay
     assert spans(parts.normal()) == spans(whole.normal())
     assert parts.steps_seen().tolist() == whole.steps_seen().tolist() == [10 * L, 10 * L]
 
 
 def test_a_full_history_is_thinned_not_forgotten() -> None:
-    """Beyond the budget every second block goes, so that the first and the last hour are both still there."""
+    """Beyond the budget every second block is dropped, so that the first and the last hour are both represented."""
     kept = history(rows(64 * L), budget=40)
     assert 16 <= len(kept) <= 40
     ends = kept.normal().end
@@ -65,7 +65,7 @@ def test_a_full_history_is_thinned_not_forgotten() -> None:
 
 
 def test_the_budget_holds_with_more_assets_than_room() -> None:
-    """With more assets than the budget has room for, the newest blocks stay."""
+    """If the budget has no room for one block per asset, the newest blocks stay."""
     kept = History(HistoryOptions(budget=3, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=0))
     batch = windows(rows(L))
     for number in range(5):
@@ -75,14 +75,14 @@ def test_the_budget_holds_with_more_assets_than_room() -> None:
 
 
 def test_what_is_older_than_the_horizon_goes_first() -> None:
-    """A full history drops what lies beyond the horizon before it thins out the rest."""
+    """A full history drops blocks older than the horizon before it thins out the rest."""
     kept = History(HistoryOptions(budget=10, length=L, step_ms=STEP, horizon_ms=4 * L * STEP, guard_ms=0))
     kept.add(windows(rows(8 * L)), ASSETS, CHANNELS)
     assert spans(kept.normal()) == {(name, (n * L - 1) * STEP) for name in ASSETS for n in range(4, 9)}
 
 
 def test_the_horizon_holds_before_the_history_is_full() -> None:
-    """What is older than the horizon is neither learned nor, but for a sixteenth more, kept."""
+    """Blocks older than the horizon are not used for training, and kept for at most a sixteenth longer."""
     kept = History(HistoryOptions(budget=1000, length=L, step_ms=STEP, horizon_ms=16 * L * STEP, guard_ms=0))
     batch = windows(rows(40 * L))
     for begin in range(0, len(batch), 50):
@@ -92,7 +92,7 @@ def test_the_horizon_holds_before_the_history_is_full() -> None:
 
 
 def test_an_alert_at_the_edge_of_the_horizon_keeps_its_guard() -> None:
-    """A block within the guard of an alert that itself lies beyond the horizon is not learned."""
+    """A block within the guard time of an alert is excluded even if the alert itself is older than the horizon."""
     kept = History(HistoryOptions(budget=6, length=L, step_ms=STEP, horizon_ms=2 * L * STEP, guard_ms=L * STEP))
     kept.note([alert(4 * L * STEP, (4 * L + 1) * STEP)])
     kept.add(windows(rows(8 * L)), ASSETS, CHANNELS)
@@ -103,7 +103,7 @@ def test_an_alert_at_the_edge_of_the_horizon_keeps_its_guard() -> None:
 
 @pytest.mark.parametrize("every", [2, 3, 4])
 def test_an_asset_that_is_read_in_some_steps_only_has_a_history(every: int) -> None:
-    """Blocks end with a reading, wherever on the grid that falls, do not overlap, and join where they can."""
+    """Blocks end with a reading at any step, do not overlap, and are adjacent where possible."""
     batch = windows(rows(40 * L))
     part = batch.take(np.flatnonzero((batch.ends // STEP) % every == 0))
     kept = History(HistoryOptions(budget=1000, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=0))
@@ -125,7 +125,7 @@ def test_an_asset_that_is_read_in_some_steps_only_has_a_history(every: int) -> N
     ],
 )
 def test_alerts_are_not_learned(start: int, end: int | None, left_out: set[int]) -> None:
-    """Blocks that touch an alert of their asset are left out, also while it is firing; other assets keep theirs."""
+    """Blocks that overlap an alert of their asset, even a firing one, are excluded, and other assets keep theirs."""
     made = history(rows(6 * L))
     made.note([alert(start * STEP, None)])
     if end is not None:
@@ -135,14 +135,14 @@ def test_alerts_are_not_learned(start: int, end: int | None, left_out: set[int])
 
 
 def test_the_guard_band_reaches_beyond_the_alert() -> None:
-    """Blocks within the guard band before and after an alert are left out, too."""
+    """Blocks within the guard time before or after an alert are excluded."""
     made = history(rows(6 * L), guard_ms=L * STEP)
     made.note([alert(3 * L * STEP, (3 * L + 1) * STEP)])
     assert {(at // STEP + 1) // L for name, at in spans(made.normal()) if name == "a"} == {1, 2, 6}
 
 
 def test_load_state_continues_identically() -> None:
-    """A history that was saved and loaded keeps, thins and leaves out the same blocks as one that never stopped."""
+    """A history that was saved and loaded keeps, thins and excludes the same blocks as one that never stopped."""
     batch = windows(rows(40 * L))
     one = History(HistoryOptions(budget=30, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=L * STEP))
     half = np.arange(len(batch) // 2)
@@ -158,7 +158,7 @@ def test_load_state_continues_identically() -> None:
 
 
 def test_a_state_that_does_not_fit_is_refused() -> None:
-    """Loading the state of another window length, or one with a part missing, raises ValueError and changes nothing."""
+    """A state with another window length or a missing part raises ValueError and changes nothing."""
     made = history(rows(6 * L))
     other = History(HistoryOptions(budget=30, length=2 * L, step_ms=STEP, horizon_ms=10**9, guard_ms=0))
     with pytest.raises(ValueError, match=f"history: values is of {L} steps, expected {2 * L}"):
@@ -171,7 +171,7 @@ def test_a_state_that_does_not_fit_is_refused() -> None:
 
 
 def test_joining_brings_channels_together() -> None:
-    """Joined parts have the channels of all; a channel a part does not know was not observed in it."""
+    """Joined parts have the channels of all parts, and a channel absent from a part counts as not observed there."""
     one = history(rows(4 * L)).normal()
     made = History(HistoryOptions(budget=30, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=0))
     made.add(windows(rows(4 * L, 1)[:, :, :2]), ("b", "c"), ("pressure", "speed"))
@@ -187,7 +187,7 @@ def test_joining_brings_channels_together() -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 80), min_size=1, max_size=5), st.integers(8, 200))
 def test_what_is_gathered_fits(sizes: list[int], room: int) -> None:
-    """All blocks if there is room, else as many as fit: every 2nd, 4th, … of all parts alike, of all or some assets."""
+    """All blocks are gathered if they fit, otherwise every 2nd, 4th, … block, if need be of some assets only."""
     parts = [history(rows(L + blocks * L)).normal() for blocks in sizes]
     parts = [part.take(part.end >= 2 * L * STEP) for part in parts]  # some are empty
     found = gather(iter(parts), room * BLOCK)
@@ -209,7 +209,7 @@ def _number(span: tuple[str, int]) -> int:
 
 @pytest.mark.parametrize(("assets", "blocks", "room"), [(100, 5, 90), (100, 2, 199), (40, 1, 3), (1000, 3, 1200)])
 def test_of_many_assets_with_few_blocks_some_are_gathered_whole(assets: int, blocks: int, room: int) -> None:
-    """Where assets have few blocks, all of the same minutes, assets are left out and not blocks, and never all."""
+    """If assets have few blocks, all of the same time, whole assets are left out instead of blocks, never all."""
     one = history(rows((blocks + 1) * L)).normal()
     one = one.take((one.asset == 0) & (one.end >= 2 * L * STEP - STEP))
     many = replace(
@@ -227,7 +227,7 @@ def test_of_many_assets_with_few_blocks_some_are_gathered_whole(assets: int, blo
 
 
 def test_a_corpus_survives_packing() -> None:
-    """What is packed for the training process comes back the same."""
+    """A corpus packed for the training process is unpacked unchanged."""
     made = history(rows(4 * L)).normal()
     again = Corpus.unpack(made.pack())
     assert again.channels == made.channels

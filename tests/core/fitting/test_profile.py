@@ -1,4 +1,4 @@
-"""Sensor profiles: what is learned of each channel, and which channels are not judged."""
+"""Sensor profiles: the learned values of each channel, and the channels that are not checked."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def learned(values: np.ndarray) -> SensorProfile:
 
 
 def test_a_profile_is_that_of_all_assets() -> None:
-    """Range and largest change cover the readings of all assets; healthy channels neither rest nor are silent."""
+    """Range and largest change cover the readings of all assets, and healthy channels have no rest or silence."""
     made, seen = corpus(STEPS), corpus(STEPS).values
     profile = learn_profile(made)
     assert profile.low.tolist() == pytest.approx(seen.min((0, 2)).tolist())
@@ -26,7 +26,7 @@ def test_a_profile_is_that_of_all_assets() -> None:
 
 
 def test_the_longest_rest_and_hole_are_counted_across_blocks() -> None:
-    """A rest that passes from one block of history into the next is counted whole, and so is a hole."""
+    """A rest or a gap that continues into the next block of history is measured at its full length."""
     values = rows(STEPS)
     values[0, 5 * L - 2 : 5 * L + 2, 0] = values[0, 5 * L - 2, 0]  # four equal ones: three repetitions
     values[1, 9 * L - 3 : 9 * L + 1, 1] = np.nan
@@ -35,7 +35,7 @@ def test_the_longest_rest_and_hole_are_counted_across_blocks() -> None:
 
 
 def test_what_rests_or_is_silent_by_nature_is_not_judged() -> None:
-    """A channel that rests or is silent for half a window, or repeats itself often, is not judged by it."""
+    """A channel that often repeats its value, or is silent or at rest for half a window, is not checked for that."""
     values = rows(STEPS)
     values[0, 50 : 50 + L // 2 + 1, 0] = 1.0
     values[0, 90 : 90 + L // 2, 1] = np.nan
@@ -46,7 +46,7 @@ def test_what_rests_or_is_silent_by_nature_is_not_judged() -> None:
 
 
 def test_of_a_channel_hardly_measured_nothing_is_known() -> None:
-    """Fewer than 256 readings next to one another make no profile, and neither does the change of a constant."""
+    """Fewer than 256 adjacent readings give no profile, and a constant channel gives no largest change."""
     values = rows(STEPS)
     values[:, :, 0] = np.where(np.arange(STEPS) % 16 == 0, values[:, :, 0], np.nan)
     values[:, :, 1] = 7.0
