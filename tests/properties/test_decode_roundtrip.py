@@ -134,7 +134,7 @@ def test_cut_into_batches_does_not_matter(kind: str, data: st.DataObject) -> Non
     names = Names()
     parts = [decode_all(messages[begin:end], FORMATS[kind], NOW, names) for begin, end in itertools.pairwise(cuts)]
     assert list(itertools.chain.from_iterable(named(part.readings) for part in parts)) == named(whole.readings)
-    assert list(itertools.chain.from_iterable(told(part.rejected) for part in parts)) == told(whole.rejected)
+    assert list(itertools.chain.from_iterable(fields_of(part.rejected) for part in parts)) == fields_of(whole.rejected)
     assert sum((part.skipped for part in parts), Counter()) == +whole.skipped
     assert sum(part.empty for part in parts) == whole.empty
     assert names == one
