@@ -130,6 +130,13 @@ def _input() -> list[Panel]:
             of_reason=_sum("monitor_readings_dropped_total", "reason"),
         ),
         _curves(
+            "Values skipped",
+            "Per second, by reason, and messages without one value that could be read.",
+            "ops",
+            of_reason=_sum("monitor_values_skipped_total", "reason"),
+            empty_messages=_sum("monitor_messages_empty_total"),
+        ),
+        _curves(
             "Readings left out or repeated",
             "Per second: left out by [select], and unchanged ones that a collector sent again.",
             "ops",

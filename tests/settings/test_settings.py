@@ -172,5 +172,13 @@ def test_lists_cannot_be_appended_to() -> None:
     """A list in the file is a tuple in the tree."""
     lists = [key for key, field in FIELDS.items() if get_origin(field.annotation) is tuple]
     globs = [f"select.{name}{end}" for name in ("measurements", "assets", "channels") for end in ("", "_exclude")]
-    assert lists == ["source.topics", "source.paths", "source.ignore", *globs, "sensors.skip", "health.names"]
+    assert lists == [
+        "source.topics",
+        "source.paths",
+        "source.ignore",
+        "format.states",
+        *globs,
+        "sensors.skip",
+        "health.names",
+    ]
     assert literal(Settings().source.topics) == '["readings"]'
