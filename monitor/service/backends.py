@@ -5,6 +5,7 @@ begins.
 """
 
 import json
+import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -60,8 +61,17 @@ def make_snapshots(settings: Settings, blobs: Blobs, metrics: Metrics) -> Snapsh
     return Snapshots(blobs, _log_notices(metrics), settings.store.keep)
 
 
-def make_source(settings: Settings, blobs: Blobs | None, metrics: Metrics, broker: MemoryBroker | None) -> Source:
-    """Make the source of readings. The store, if there is one, keeps the offsets of files."""
+def make_source(
+    settings: Settings,
+    blobs: Blobs | None,
+    metrics: Metrics,
+    broker: MemoryBroker | None,
+    on_layout: Callable[[str], None] | None = None,
+) -> Source:
+    """Make the source of readings. The store, if there is one, keeps the offsets of files.
+
+    `on_layout` gets a sentence about how a csv file is read. By default it is logged.
+    """
     source = settings.source
     if source.kind == "kafka":
         return KafkaSource(
@@ -80,7 +90,7 @@ def make_source(settings: Settings, blobs: Blobs | None, metrics: Metrics, broke
             replay=ReplayOptions(source.speed, _times_of(settings)),
             offsets=_offset_options(blobs, f"offsets/{source.group}.json"),
             on_notice=_log_errors(metrics, "source"),
-            on_layout=_log_layout,
+            on_layout=on_layout or _log_layout,
         )
     assert broker is not None, "a source in memory needs the broker it reads from"
     return MemorySource(broker, source.topics, source.group, source.reset)
@@ -318,6 +328,11 @@ def _log_notices(metrics: Metrics) -> Callable[[Notice], None]:
         )
 
     return report
+
+
+def print_layout(text: str) -> None:
+    """Print how a csv file is read, for commands whose standard output is their result."""
+    print(f"monitor: {text}", file=sys.stderr)
 
 
 def _log_layout(text: str) -> None:

@@ -18,7 +18,7 @@ from monitor.core.fitting.fit import Progress as Fitting
 from monitor.core.records import Message, Partition, by_partition
 from monitor.observe.clock import wall_ms
 from monitor.observe.metrics import Metrics
-from monitor.service.backends import make_blobs, make_models, make_source
+from monitor.service.backends import make_blobs, make_models, make_source, print_layout
 from monitor.service.intake import Intake
 from monitor.service.no_windows import not_assigned, why_no_windows
 from monitor.service.pipelines import make_history, make_pipeline
@@ -50,7 +50,7 @@ def train_now(settings: Settings, reading: Progress, fitting: Fitting) -> Outcom
     # Read.
     own = alone(settings, "train")
     intake = Intake()
-    corpus = collect(own, make_source(own, None, metrics, None), reading, intake)
+    corpus = collect(own, make_source(own, None, metrics, None, print_layout), reading, intake)
 
     # Fit and judge.
     log = structlog.stdlib.get_logger("monitor")
