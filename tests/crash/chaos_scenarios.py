@@ -78,7 +78,7 @@ SCENARIOS = (
     Scenario("apache-kip-848", BOTH, nodes=1, every_s=8.0, options=KIP_848),
     Scenario("once", WORKERS, nodes=1, every_s=6.0, settings=ONCE, quick=True),
     Scenario("once-static", ("kill", "term"), nodes=1, every_s=6.0, static=True, settings=ONCE),
-    Scenario("once-broker", BROKER, nodes=1, every_s=8.0, settings=ONCE, quick=True),
+    Scenario("once-broker", BROKER, nodes=1, every_s=8.0, settings=ONCE),
     Scenario("once-kip-848", BOTH, nodes=1, every_s=8.0, options=KIP_848, settings=ONCE),
     Scenario("three", BOTH, nodes=3, every_s=10.0),
     Scenario("three-kip-848", BOTH, nodes=3, every_s=10.0, options=KIP_848),
