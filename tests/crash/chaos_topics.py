@@ -49,27 +49,40 @@ def _feed(bootstrap: str, topic: str, readings: Sequence[Reading], duration_s: f
 
 
 def read_topic(bootstrap: str, topic: str) -> list[Message]:
-    """Read a whole topic, partition by partition."""
+    """Read a whole topic, partition by partition, once no transaction is open in it.
+
+    A reader of committed records meets the end of a partition at the oldest open transaction. That of a killed worker
+    stays open until the broker's timeout, and hides the committed records behind it.
+    """
     options = {"bootstrap.servers": bootstrap, "group.id": "chaos-reader", **FAST, "log_level": 0}
+    everything = {**options, "isolation.level": "read_uncommitted"}
     found: list[Message] = []
-    with closing(Consumer({**options, "enable.partition.eof": True, "enable.auto.commit": False})) as consumer:
+    with (
+        closing(Consumer({**options, "enable.partition.eof": True, "enable.auto.commit": False})) as consumer,
+        closing(Consumer(everything)) as uncommitted,
+    ):
         for number in sorted(consumer.list_topics(topic, _PATIENCE_S).topics[topic].partitions):
-            consumer.assign([TopicPartition(topic, number, 0)])
-            found += _read(consumer, Partition(topic, number))
+            place = TopicPartition(topic, number, 0)
+            _, end = uncommitted.get_watermark_offsets(place, timeout=_PATIENCE_S)
+            consumer.assign([place])
+            found += _read(consumer, Partition(topic, number), end)
     return found
 
 
-def _read(consumer: Consumer, partition: Partition) -> Iterator[Message]:
+def _read(consumer: Consumer, partition: Partition, end: int) -> Iterator[Message]:
+    """Yield the committed records below `end`, the offset behind the newest record of any kind."""
     deadline = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline:
         for message in consumer.consume(1000, 1.0):
+            offset = message.offset()
+            assert offset is not None
             if (error := message.error()) is not None:
                 assert error.name() == "_PARTITION_EOF", error
-                return
-            offset, timestamp = message.offset(), message.timestamp()[1]
-            assert offset is not None
-            yield Message(partition, offset, message.key(), message.value(), timestamp)
-    raise AssertionError(f"{partition} has no end")
+                if offset >= end:
+                    return
+                continue
+            yield Message(partition, offset, message.key(), message.value(), message.timestamp()[1])
+    raise AssertionError(f"{partition} was not readable up to {end} within {_PATIENCE_S} s")
 
 
 def committed(bootstrap: str, group: str, topic: str, partitions: int) -> dict[int, int]:
