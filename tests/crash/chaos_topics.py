@@ -85,8 +85,11 @@ def _read(consumer: Consumer, partition: Partition, end: int) -> Iterator[Messag
     raise AssertionError(f"{partition} was not readable up to {end} within {_PATIENCE_S} s")
 
 
-def committed(bootstrap: str, group: str, topic: str, partitions: int) -> dict[int, int]:
-    """Return the group's committed offset of each partition; 0 if there is none."""
+def committed(bootstrap: str, group: str, topic: str, partitions: int, timeout: float = _PATIENCE_S) -> dict[int, int]:
+    """Return the group's committed offset of each partition, 0 if there is none.
+
+    The broker does not tell an offset that an open transaction may still change. Raises KafkaException after `timeout`.
+    """
     with closing(Consumer({"bootstrap.servers": bootstrap, "group.id": group, **FAST, "log_level": 0})) as consumer:
         asked = [TopicPartition(topic, number) for number in range(partitions)]
-        return {part.partition: max(0, part.offset) for part in consumer.committed(asked, timeout=_PATIENCE_S)}
+        return {part.partition: max(0, part.offset) for part in consumer.committed(asked, timeout=timeout)}
