@@ -1,7 +1,7 @@
 """Promises of docs/security.md that no other test covers: no code from data, no inconsistent model, no odd id.
 
 Other tests cover every flipped bit of a file and every changed byte of snapshots and models (tests/store), secrets
-(tests/test_security_secrets.py, tests/service/test_secrets.py), log lines (tests/observe/test_logs.py), the training
+(tests/test_security_secrets.py, tests/settings/test_secrets.py), log lines (tests/observe/test_logs.py), the training
 child's environment (tests/training/test_trainer.py) and hostile inputs (tests/properties/test_hostile.py).
 """
 

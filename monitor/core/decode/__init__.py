@@ -7,7 +7,6 @@ missing or absurd time, a missing asset and the limits reject a message. Its fat
     select         globs for what to read and what to leave
     format         the configured layout of a topic, and the lists that a parser fills
     from_json      JSON: one reading per message, all channels of an asset, or Telegraf's JSON
-    from_csv       one row of a CSV file
     from_line      InfluxDB line protocol, the fast way
     from_csv       a row of a CSV file under its header
     members        values that are no numbers: states, numbers in texts, and what is skipped

@@ -93,19 +93,9 @@ def decode_all(messages: Sequence[Message], format: Format, now: int, names: Nam
     return Decoded(readings, rejected, empty, points.skipped, left_out, renamed)
 
 
-def decode(
-    messages: Sequence[Message],
-    format: Format,  # noqa: A002 - the house's word
-    now: int,
-    counts: dict[str, int] | None = None,
-) -> tuple[ReadingBatch, list[Rejected]]:
-    """Return the readings of `messages` in their order, and the messages that were rejected; see `decode_all`.
-
-    `counts` gets the number of readings that `format.select` leaves out, by filter.
-    """
+def decode(messages: Sequence[Message], format: Format, now: int) -> tuple[ReadingBatch, list[Rejected]]:  # noqa: A002 - the house's word
+    """Return the readings of `messages` in their order, and the messages that were rejected; see `decode_all`."""
     decoded = decode_all(messages, format, now, Names())
-    if counts is not None:
-        counts.update(decoded.left_out)
     return decoded.readings, decoded.rejected
 
 

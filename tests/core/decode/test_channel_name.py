@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from monitor.core.decode.decode import Format, decode
+from monitor.core.decode.decode import Format, decode_all
+from monitor.core.decode.names import Names
 from monitor.core.decode.select import Globs, Select
 from monitor.core.records import Count
 from tests.core.decode.decoding import LINE, LONG, TELEGRAF, WIDE, message, named
@@ -35,10 +36,10 @@ def body(kind: str, *parts: Part) -> bytes:
 
 def read(form: Format, *values: bytes) -> tuple[list[tuple[str, str, float]], int]:
     """Asset, channel and value of each reading, and how many were ambiguous."""
-    counts: dict[str, int] = {}
-    readings, rejected = decode([message(value, offset) for offset, value in enumerate(values)], form, NOW, counts)
-    assert rejected == []
-    return [(each[1], each[2], each[4]) for each in named(readings)], counts[Count.READINGS_AMBIGUOUS]
+    messages = [message(value, offset) for offset, value in enumerate(values)]
+    decoded = decode_all(messages, form, NOW, Names())
+    assert decoded.rejected == []
+    return [(each[1], each[2], each[4]) for each in named(decoded.readings)], decoded.left_out[Count.READINGS_AMBIGUOUS]
 
 
 @pytest.mark.parametrize("kind", ["line", "json"])

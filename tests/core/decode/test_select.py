@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.core.decode.decode import Format, decode
+from monitor.core.decode.decode import Format, decode, decode_all
+from monitor.core.decode.names import Names
 from monitor.core.decode.select import Globs, Select
 from monitor.core.records import FILTERED
 from tests.core.decode.decoding import LINE, LONG, TELEGRAF, WIDE, Named, message, named
@@ -22,10 +23,10 @@ _some = st.builds(Globs, _globs, _globs)
 
 def selected(form: Format, *values: bytes) -> tuple[list[Named], list[str], list[int]]:
     """The readings, the classes of the errors, and the numbers left out by measurement, asset and channel."""
-    counts: dict[str, int] = {}
     messages = [message(value, offset) for offset, value in enumerate(values)]
-    readings, rejected = decode(messages, form, NOW, counts)
-    return named(readings), [each.error for each in rejected], [counts.get(name, 0) for name in FILTERED]
+    decoded = decode_all(messages, form, NOW, Names())
+    left_out = [decoded.left_out.get(name, 0) for name in FILTERED]
+    return named(decoded.readings), [each.error for each in decoded.rejected], left_out
 
 
 def point(kind: str, measurement: str, asset: str | None, **fields: float) -> bytes:
