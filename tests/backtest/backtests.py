@@ -81,7 +81,7 @@ def of_daemon(paths: Sequence[Path], folder: Path, shape: dict[str, Any]) -> lis
         "source.kind": "files",
         "source.format": paths[0].suffix.lstrip("."),
         "source.paths": [str(path) for path in paths],
-        "source.batch_messages": 100,  # FEW in monitor/backtest/replay.py. The batch size determines when training starts
+        "source.batch_messages": 100,  # FEW in monitor/backtest/replay.py; it decides when training starts
         "outputs.kind": "files",
         "outputs.directory": str(folder / "published"),
         "store.url": str(folder / "daemon-store"),

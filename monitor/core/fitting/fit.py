@@ -5,7 +5,7 @@
    for a person to accept (`monitor train`).
 2. Of every ten blocks of an asset two neighbours are held out. They cover the same modes and hours as the rest, yet
    share no reading with it. Early stopping and the gate use nothing else.
-3. Scaling: statistics per asset (model/scaling.py). With an incumbent its scaling stays for the assets it knows, and only
+3. Scaling: statistics per asset (model/scaling.py). With an incumbent its scaling stays for assets it knows, and only
    new assets get a row: otherwise old and new scores would be on different scales.
 4. AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) with a warm-up and a cosine. The weight of the KL term rises from
    0 to 1 over the first 30 % of the steps, without which the latent collapses onto the prior before it carries anything
