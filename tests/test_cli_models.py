@@ -8,7 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from structlog.testing import capture_logs
 
+from monitor.observe.metrics import Metrics
+from monitor.service.backends import make_source
+from monitor.settings.load import load
 from monitor.store.files import open_blobs
 from monitor.store.models import Models
 from tests.brokers import mock_broker
@@ -64,6 +68,28 @@ def test_files_of_every_kind_make_a_model(tmp_path: Path, kind: str) -> None:
     # All blocks except those that the watermark has not closed yet.
     assert manifest["training"]["from_ms"] < ORIGIN + 20 * STEP
     assert manifest["training"]["to_ms"] > ORIGIN + 600 * STEP
+
+
+def test_a_training_prints_how_csv_files_are_read(tmp_path: Path) -> None:
+    """Each csv file's layout is on standard error, standard output has the result alone."""
+    files = recording(tmp_path, "csv")
+    result = monitor("train", *files, *small(tmp_path / "store", training__steps=10))
+    for path in files:
+        (line,) = [line for line in result.stderr.splitlines() if path.name in line]
+        assert "comma" in line
+        assert path.name not in result.stdout
+
+
+def test_a_worker_logs_how_csv_files_are_read(tmp_path: Path) -> None:
+    """The event names each file and its layout."""
+    files = recording(tmp_path, "csv")
+    given = {"source.kind": "files", "source.format": "csv", "source.paths": [str(path) for path in files]}
+    source = make_source(load(None, {}, given), None, Metrics(), None)
+    with capture_logs() as log:
+        source.open(dict.fromkeys, lambda _: None, lambda _: None)
+        source.close()
+    texts = [entry["text"] for entry in log if entry["event"] == "table recognised"]
+    assert [path.name in text for path, text in zip(files, texts, strict=True)] == [True] * len(files)
 
 
 def test_a_path_may_have_any_characters(tmp_path: Path) -> None:
