@@ -235,11 +235,20 @@ def onboard(  # noqa: PLR0917 - one option each
         Path, typer.Option(help="Configuration to write, with rules and dashboard in the same folder.")
     ] = Path("monitor.toml"),
     grafana: Annotated[Language, typer.Option(help="Query language of the dashboard.")] = Language.FLUX,
+    influx: Annotated[
+        str,
+        typer.Option(
+            help="URL of an InfluxDB: try it, and enable the recorder. Set org, bucket and token file with "
+            "-s recorder.org=… and so on."
+        ),
+    ] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
     """Sample a topic, report its contents and the cost of monitoring it, and write a configuration for it."""
     if bool(topic) == bool(file):
         raise typer.BadParameter("give either --topic or --file")
+    if influx and file:
+        raise typer.BadParameter("--influx needs --topic: the recorder copies alerts from Kafka to the database")
 
     # The sample's source wins over the configured one.
     overrides = list(set_ or [])
@@ -250,6 +259,7 @@ def onboard(  # noqa: PLR0917 - one option each
     else:
         overrides += ["source.kind=kafka", f"source.topics={json.dumps([topic])}"]
     overrides += [f"kafka.bootstrap_servers={bootstrap}"] if bootstrap else []
+    overrides += [f"recorder.url={influx}", "recorder.enabled=true"] if influx else []
 
     settings = settings_or_exit(config, overrides)
     from monitor.onboard.command import onboard as look  # noqa: PLC0415 - see the module

@@ -3,9 +3,10 @@
 1. Read a sample (connectors/kafka/sample.py). No group is joined, nothing is committed.
 2. Detect its format and measure it (onboard/format/recognise.py, onboard/survey.py). A topic of an unknown format is
    refused, with the reason and three of its messages.
-3. Decide settings (onboard/settings.py). They are written only after they load without an error.
-4. Run the stages on the sample for a while, to estimate the load (onboard/cost.py).
-5. Write Prometheus rules that expect these numbers of assets and readings, and a dashboard of these assets and channels
+3. Try the database, if the recorder is enabled. Nothing is written to it.
+4. Decide settings (onboard/settings.py). They are written only after they load without an error.
+5. Run the stages on the sample for a while, to estimate the load (onboard/cost.py).
+6. Write Prometheus rules that expect these numbers of assets and readings, and a dashboard of these assets and channels
    (onboard/dashboard.py).
 """
 
@@ -14,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from monitor.connectors.base import Sample
+from monitor.connectors.base import Finding, Sample
 from monitor.core.decode.example import example
 from monitor.observe.clock import wall_ms
 from monitor.onboard.cost import estimate, measure
@@ -23,11 +24,12 @@ from monitor.onboard.format.recognise import DetectedFormat, UnknownFormat, reco
 from monitor.onboard.report import costs, remarks, report
 from monitor.onboard.settings import Chosen, decide, written
 from monitor.onboard.survey import Survey, non_numeric, survey
-from monitor.service.backends import make_sample
+from monitor.service.backends import make_sample, probe_points
 from monitor.settings.load import SECRETS, ConfigurationError, load
 from monitor.settings.tree import Settings
 
 _SHOWN = 3  # messages with a refusal
+_DATABASE_S = 5.0  # for the database to answer
 
 
 def onboard(base: Settings, limit: int, out: Path, language: Language, *, force: bool) -> int:
@@ -52,9 +54,10 @@ def onboard(base: Settings, limit: int, out: Path, language: Language, *, force:
         return 1
 
     skipped = non_numeric(max(sample.runs, key=len), recognised.format)
-    chosen = {**decide(base, recognised, figures), **_source(base)}
+    database = probe_points(base, _DATABASE_S) if base.recorder.enabled else []  # 3
+    chosen = {**decide(base, recognised, figures), **_source(base), **_recorder(database)}
     try:
-        settings = _write(base, chosen, out, _head(base, sample, figures))  # 3
+        settings = _write(base, chosen, out, _head(base, sample, figures))  # 4
     except ConfigurationError as error:
         print(
             "\n".join(
@@ -64,13 +67,15 @@ def onboard(base: Settings, limit: int, out: Path, language: Language, *, force:
         )
         return 1
 
-    measured = measure(settings, sample.runs, figures, now)  # 4
-    files[1].write_text(rules_text(settings, figures))  # 5
+    measured = measure(settings, sample.runs, figures, now)  # 5
+    files[1].write_text(rules_text(settings, figures))  # 6
     files[2].write_text(dashboard_text(settings.name, figures.assets, list(figures.channels), language))
 
     sums = estimate(settings, figures, measured, sum(sample.held.values()))
     lines = [*report(settings, sample, recognised, figures, skipped), *costs(settings, sample, figures, sums)]
+    lines += [f"recorder  {each.item}: {each.text}" for each in database if each.ok]
     lines += [f"look at   {remark}" for remark in remarks(settings, figures, skipped, recognised)]
+    lines += [f"look at   {_unreached(each)}" for each in database if not each.ok]
     print("\n".join([*lines, *_next(base, out, files)]))
     return 0
 
@@ -111,6 +116,21 @@ def _source(base: Settings) -> dict[str, Chosen]:
         "source.paths": Chosen(base.source.paths, "the file of the sample"),
         "outputs.kind": Chosen("files", "the sample came from a file, so alerts go to files in outputs.directory"),
     }
+
+
+def _recorder(database: Sequence[Finding]) -> dict[str, Chosen]:
+    """Return the recorder's settings, with what the database answered as the reason."""
+    if not database:
+        return {}
+    answer = "; ".join(f"{each.item}: {each.text}" for each in database)
+    return {"recorder.enabled": Chosen(True, f"when this file was made: {answer}")}
+
+
+def _unreached(finding: Finding) -> str:
+    return (
+        f"{finding.item}: {finding.text}. The recorder is enabled and will try again; until then no alert is in the "
+        "database. Correct recorder.url, org, bucket and token_file, then run monitor check --connect"
+    )
 
 
 def _head(base: Settings, sample: Sample, figures: Survey) -> str:
