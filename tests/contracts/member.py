@@ -35,6 +35,9 @@ class Member:
         self._starts = starts
         self._inside: int | None = None  # the thread that is inside poll or close
 
+    def __str__(self) -> str:
+        return f"{len(self.messages)} messages, next {self.next}, assigned {self.assigned}, lost {self.lost}"
+
     def open(self) -> "Member":
         self.source.open(self._on_assign, self._on_revoke, self._on_lost)
         assert not self.assigned, "open returns before any partition is assigned"
@@ -111,12 +114,14 @@ class Member:
 def until(condition: Callable[[], bool], patience: float, *members: Member, limit: int = 100) -> None:
     """Poll the members in turn until the condition holds. Poll again after an `Unavailable`."""
     deadline = time.monotonic() + patience
+    outage = ""
     while not condition():
-        assert time.monotonic() < deadline, f"not within {patience} s"
+        assert time.monotonic() < deadline, f"not within {patience} s: {[*map(str, members)]} {outage}"
         for member in members:
             try:
                 member.poll(limit)
-            except Unavailable:
+            except Unavailable as fault:
+                outage = f"last unavailable: {fault}"
                 time.sleep(0.05)
 
 
