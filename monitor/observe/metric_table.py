@@ -54,9 +54,9 @@ TABLE = (
     _counter(
         "monitor_values_skipped_total",
         "Values of messages that were not read, by reason. The channel is not measured at that step.",
-        "text, boolean: list states in format.states, set format.numbers for numbers in texts. null, not_finite, "
-        "nested: look at the producer if a channel is missed. name: give the channel a name of 1 to 128 characters. "
-        "name_taken: rename one of two channels or assets that become the same name. quality: "
+        "boolean: read the channel as a state, [channels.NAME]. text: set format.numbers for numbers in texts. null, "
+        "not_finite, nested: look at the producer if a channel is missed. name: give the channel a name of 1 to 128 "
+        "characters. name_taken: rename one of two channels or assets that become the same name. quality: "
         "the producer calls the value bad; look at its sensor.",
         reason=("text", "boolean", "null", "not_finite", "nested", "name", "name_taken", "quality"),
     ),

@@ -5,6 +5,7 @@ import json
 
 from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.alerts.sensor_alerts import SensorAlerts
+from monitor.core.decode.select import RATE
 from monitor.core.fitting.history import History
 from monitor.core.model.new_assets import NewAssets
 from monitor.core.pipeline import Pipeline
@@ -17,7 +18,7 @@ from monitor.service.budget_outlook import make_budget
 from monitor.settings.live import live_settings
 from monitor.settings.tree import Settings
 
-STATE_FORMAT = 4  # of snapshots; raise it when a stage saves other columns, so that older snapshots are refused
+STATE_FORMAT = 5  # of snapshots; raise it when a stage saves other columns, so that older snapshots are refused
 
 
 def make_pipeline(settings: Settings, partition: Partition) -> Pipeline:
@@ -26,7 +27,7 @@ def make_pipeline(settings: Settings, partition: Partition) -> Pipeline:
     options = settings.alerting.options(windows)
     return Pipeline(
         settings.message_format(),
-        Windows(settings.windows.options()),
+        Windows(windows.options(settings.channel_kinds())),
         Threshold(settings.threshold.options()),
         make_budget(settings),
         MachineAlerts(settings.name, partition, options),
@@ -49,5 +50,7 @@ def fingerprint(settings: Settings) -> str:
     A change of any other setting leaves snapshots usable.
     """
     windows, threshold = settings.windows, settings.threshold
-    shape = [STATE_FORMAT, windows.step_ms, windows.length, threshold.memory, threshold.kind]
+    kinds = settings.channel_kinds().globs
+    rates = kinds if RATE in {kind for _, kind in kinds} else ()  # others do not change a state
+    shape = [STATE_FORMAT, windows.step_ms, windows.length, threshold.memory, threshold.kind, rates]
     return hashlib.sha256(json.dumps(shape).encode()).hexdigest()[:16]

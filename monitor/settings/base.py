@@ -44,6 +44,7 @@ def setting(
     high: Number | None = None,
     pattern: str | None = None,
     form: str = "",
+    key: str | None = None,
 ) -> Any:
     """Return a field of a section.
 
@@ -56,9 +57,12 @@ def setting(
         high: Largest number accepted.
         pattern: Regular expression that a text must match; `form` then says it in words.
         form: Accepted values in words, where type and range do not say it.
+        key: Name in the configuration, where that is a word of Python; default: the attribute's.
     """
     extra: dict[str, JsonValue] = {"unit": unit, "otherwise": otherwise, "low": low, "high": high, "form": form}
-    return Field(default=default, description=text, ge=low, le=high, pattern=pattern, json_schema_extra=extra)
+    return Field(
+        default=default, description=text, ge=low, le=high, pattern=pattern, json_schema_extra=extra, alias=key
+    )
 
 
 def about(field: FieldInfo) -> dict[str, Any]:
@@ -93,6 +97,8 @@ def literal(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, tuple | list):
         return "[" + ", ".join(map(literal, value)) + "]"
+    if isinstance(value, Section):
+        value = value.model_dump(by_alias=True)
     if isinstance(value, Mapping):
         pairs = ", ".join(f"{literal(str(key))} = {literal(each)}" for key, each in value.items())
         return f"{{ {pairs} }}" if pairs else "{}"

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from monitor.connectors.base import is_pattern, pattern_fault, subscribes
 from monitor.connectors.kafka.options import check_options
 from monitor.core.decode.format import MEASURED, Format
+from monitor.core.decode.select import IGNORE
 from monitor.core.threshold.histogram import LEAST_CLIP, MOST_SCORES
 from monitor.settings.learning import ThresholdSection
 from monitor.settings.sections import Sections
@@ -236,6 +237,9 @@ def _select(settings: Sections) -> Iterator[Problem]:
         wanted, left = getattr(select, name) or ("*",), getattr(select, f"{name}_exclude")
         if "*" in left or set(wanted) <= set(left):
             yield problem("every reading would be left out", f"select.{name}", f"select.{name}_exclude")
+    if next(((glob, each.kind) for glob, each in settings.channels.items()), None) == ("*", IGNORE):
+        consequence = "the first section that matches a channel counts, so every reading would be left out"
+        yield problem(consequence, "channels")
 
 
 def _windows(settings: Sections) -> Iterator[Problem]:

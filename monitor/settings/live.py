@@ -36,6 +36,7 @@ _CLIENTS = "the clients were opened with it"
 _STATE = "the state in memory was built with it"
 _REASONS = {  # by section
     "": "it is part of the ids of open alerts",
+    "channels": "earlier messages were read with it",
     "source": _CLIENTS,
     "kafka": _CLIENTS,
     "outputs": _CLIENTS,
@@ -86,7 +87,7 @@ def changes(old: Settings, new: Settings) -> tuple[list[str], list[str]]:
         if key in LIVE:
             live.append(key)
         else:
-            reason = _REASONS[key.rpartition(".")[0]]
+            reason = _REASONS.get(key) or _REASONS[key.rpartition(".")[0]]
             refused.append(
                 f"{key}: {shown(before, field)} is in force, since {reason}; restart for {shown(after, field)}"
             )

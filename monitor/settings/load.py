@@ -15,7 +15,7 @@ files are read. Whether brokers, server and store can be reached is found out by
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 from monitor.settings.base import about, expected, literal, shown
 from monitor.settings.checks import ContradictionError
 from monitor.settings.sections import PREFIX, Sections, fields, sections
+from monitor.settings.stages import ChannelSection
 from monitor.settings.tree import Settings
 
 SECRETS = {  # key of the file -> key of the secret in it
@@ -96,7 +97,7 @@ def load(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any]
 
 def render(settings: Settings) -> str:
     """Return the settings in force as TOML, secrets masked."""
-    lines = [f"name = {literal(settings.name)}"]
+    lines = [f"{key} = {literal(settings.value(key))}" for key in fields() if "." not in key]
     for part, kind in sections().items():
         lines += ["", f"[{part}]"]
         lines += [f"{name} = {literal(settings.value(f'{part}.{name}'))}" for name in kind.model_fields]
@@ -228,7 +229,10 @@ def _validate(tree: Tree, problems: _Problems) -> Sections:
         seen.add(key)
         part, leaf = (str(fault["loc"][0]), str(fault["loc"][1])) if len(fault["loc"]) > 1 else ("", key)
         value = tree[part][leaf] if part else tree[leaf]
-        _add_fault(key, str(fault["type"]), value, problems)
+        if part == "channels":
+            _add_channel_fault(leaf, fault["loc"], str(fault["type"]), value, problems)
+        else:
+            _add_fault(key, str(fault["type"]), value, problems)
         tree = {**tree, part: _without(tree[part], leaf)} if part else _without(tree, leaf)
     return Sections.model_validate(tree)
 
@@ -254,6 +258,19 @@ def _add_fault(key: str, kind: str, value: Any, problems: _Problems) -> None:
     unit = f" {about(field)['unit']}" if about(field)["unit"] else ""
     otherwise = f"; otherwise {about(field)['otherwise']}" if about(field)["otherwise"] else ""
     problems.add(f"{key} = {shown(value, field)}: expected {expected(field)}{unit}{otherwise}", key)
+
+
+def _add_channel_fault(name: str, at: Sequence[int | str], kind: str, value: Any, problems: _Problems) -> None:
+    """Add the problem that pydantic found in the section of a channel, [channels.`name`], at the path `at`."""
+    where = f"channels.{literal(name)}"
+    found = {field.alias or leaf: field for leaf, field in ChannelSection.model_fields.items()}
+    key = str(at[2]) if len(at) > 2 else ""
+    if key in found:
+        problems.add(f"{where}.{key} = {shown(value[key], found[key])}: expected {expected(found[key])}", "channels")
+    elif kind == "extra_forbidden":
+        problems.add(f"{where}.{key}: unknown setting; expected {', '.join(found)}; {_IGNORED}", "channels")
+    else:
+        problems.add(f'{where}: expected a section, such as [{where}] with as = "ignore"', "channels")
 
 
 def _add_unknown(key: str, problems: _Problems) -> None:

@@ -11,8 +11,8 @@ from pydantic.fields import FieldInfo
 
 from monitor.settings.base import about, expected, literal
 from monitor.settings.live import LIVE
-from monitor.settings.sections import sections
-from monitor.settings.tree import Settings
+from monitor.settings.sections import fields, sections
+from monitor.settings.stages import ChannelSection
 
 REFERENCE = Path("configs/reference.toml")
 PAGE = Path("docs/configuration.md")
@@ -49,7 +49,7 @@ The configuration is one TOML file. A setting that is not in it has the default 
 
 def reference() -> str:
     """Return a configuration file with every setting: meaning, accepted values, unit and default."""
-    lines = [_REFERENCE_HEAD, *_commented("name", Settings.model_fields["name"])]
+    lines = [_REFERENCE_HEAD, *_commented("name", fields()["name"]), "", *_commented("channels", fields()["channels"])]
     for part, kind in sections().items():
         lines += ["", f"[{part}]", *_comment(_about(kind))]
         for name, field in kind.model_fields.items():
@@ -60,7 +60,8 @@ def reference() -> str:
 def page() -> str:
     """Return docs/configuration.md: a table per section."""
     head = _PAGE_HEAD.replace("{live}", ", ".join(f"`{key}`" for key in LIVE))
-    lines = [head, *_table({"name": Settings.model_fields["name"]})]
+    lines = [head, *_table({key: field for key, field in fields().items() if "." not in key})]
+    lines += ["", "## [channels.NAME]", "", _about(ChannelSection), "", *_table(ChannelSection.model_fields)]
     for part, kind in sections().items():
         lines += ["", f"## [{part}]", "", _about(kind), "", *_table(kind.model_fields)]
     return "\n".join(lines) + "\n"
@@ -88,10 +89,10 @@ def _accepts(field: FieldInfo) -> str:
     return f"{expected(field)}{unit}{secret}{otherwise}"
 
 
-def _table(fields: dict[str, FieldInfo]) -> list[str]:
+def _table(rows_of: dict[str, FieldInfo]) -> list[str]:
     rows = [
-        f"| `{name}` | `{literal(field.default)}` | {_accepts(field)} | {field.description} |"
-        for name, field in fields.items()
+        f"| `{field.alias or name}` | `{literal(field.default)}` | {_accepts(field)} | {field.description} |"
+        for name, field in rows_of.items()
     ]
     return ["| key | default | accepts | meaning |", "|---|---|---|---|", *rows]
 

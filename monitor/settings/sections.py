@@ -21,7 +21,15 @@ from monitor.settings.process import (
     StoreSection,
 )
 from monitor.settings.servers import KafkaSection, RecorderSection
-from monitor.settings.stages import AlertingSection, FormatSection, SelectSection, SensorsSection, WindowsSection
+from monitor.settings.stages import (
+    AlertingSection,
+    ChannelSection,
+    FormatSection,
+    Glob,
+    SelectSection,
+    SensorsSection,
+    WindowsSection,
+)
 
 PREFIX = "MONITOR_"
 
@@ -42,6 +50,12 @@ class Sections(BaseSettings):
         "Name of this detector. It is part of the ids of alerts, so do not change it while alerts are open.",
         pattern=r"^[A-Za-z0-9._-]{1,64}$",
         form="1 to 64 of the characters A-Z a-z 0-9 . _ -",
+    )
+    channels: dict[Glob, ChannelSection] = setting(
+        {},
+        'What channels are read as, by name or glob. In a file, sections such as [channels."*.energy"] take the place '
+        "of this line.",
+        form="a table of sections, [channels.NAME]",
     )
     source: SourceSection = SourceSection()
     format: FormatSection = FormatSection()
@@ -91,4 +105,4 @@ def sections() -> dict[str, type[Section]]:
 def fields() -> dict[str, FieldInfo]:
     """Return every setting by its key, in order."""
     inner = {f"{part}.{name}": field for part, kind in sections().items() for name, field in kind.model_fields.items()}
-    return {"name": Sections.model_fields["name"], **inner}
+    return {**{name: Sections.model_fields[name] for name in ("name", "channels")}, **inner}

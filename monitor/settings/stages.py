@@ -9,7 +9,7 @@ from pydantic import StringConstraints
 
 from monitor.core.alerts.lifecycle import AlertOptions
 from monitor.core.decode.format import Format
-from monitor.core.decode.select import EVERYTHING, Globs, Select
+from monitor.core.decode.select import ALL_MEASURED, EVERYTHING, Globs, Kinds, Select
 from monitor.core.sensors.checks import SensorOptions
 from monitor.core.sensors.clocks import ClockOptions
 from monitor.core.windows.options import WindowOptions
@@ -62,11 +62,6 @@ class FormatSection(Section):
         'texts: a text that holds a number, such as "12,5" or "1 234.5", is read as one. A comma or a dot that comes '
         "once is the decimal sign. numbers: a text is skipped, and its channel is not measured.",
     )
-    states: tuple[str, ...] = setting(
-        (),
-        "Patterns of channels whose true and false are read as 1 and 0, such as *.running. Elsewhere a boolean is "
-        "skipped.",
-    )
     max_message_bytes: int = setting(
         1_048_576,
         "A longer message is a dead letter. The default is Kafka's own limit.",
@@ -84,17 +79,17 @@ class FormatSection(Section):
         high=31_536_000,
     )
 
-    def build(self, select: Select = EVERYTHING) -> Format:
+    def build(self, select: Select = EVERYTHING, kinds: Kinds = ALL_MEASURED) -> Format:
         """Return the decoder's form of these settings. Raises ValueError if they contradict one another."""
         same = self.model_dump(exclude={"max_future_s"})
-        return Format(**same, max_future_ms=round(self.max_future_s * 1000), select=select)
+        return Format(**same, max_future_ms=round(self.max_future_s * 1000), select=select, kinds=kinds)
 
-    def build_table(self, kind: str, select: Select = EVERYTHING) -> Format:
+    def build_table(self, kind: str, select: Select = EVERYTHING, kinds: Kinds = ALL_MEASURED) -> Format:
         """Return the format of rows of files of `kind`, csv or npz, with the limits of these settings."""
-        same = {"max_message_bytes", "max_channels", "numbers", "states"}
+        same = {"max_message_bytes", "max_channels", "numbers"}
         limits: dict[str, Any] = self.model_dump(include=same)
         limits["max_future_ms"] = round(self.max_future_s * 1000)
-        limits["select"] = select
+        limits |= {"select": select, "kinds": kinds}
         return Format("csv", asset_from="key", **limits) if kind == "csv" else Format("json_wide", **limits)
 
 
@@ -122,6 +117,23 @@ class SelectSection(Section):
             Globs(self.assets, self.assets_exclude),
             Globs(self.channels, self.channels_exclude),
         )
+
+
+class ChannelSection(Section):
+    """One channel, or all channels that a glob matches: `[channels."*.energy"]`.
+
+    If several sections match a channel, the first one in the file counts. A name with other characters than letters,
+    digits, _ and - needs quotes.
+    """
+
+    kind: Literal["measurement", "rate", "state", "ignore"] = setting(
+        "measurement",
+        "What the channel is read as. rate: a counter, whose change a second takes the place of its value under the "
+        "same name. A gap gives the mean rate over it. A reset, and a reading that is not newer than the one before, "
+        "gives no value. state: true and false are 1 and 0; elsewhere a boolean is skipped. ignore: left out, as by "
+        "select.channels_exclude. After a change, train anew.",
+        key="as",
+    )
 
 
 class WindowsSection(Section):
@@ -220,8 +232,11 @@ class WindowsSection(Section):
         """Grid period in the core's unit."""
         return round(self.step_s * 1000)
 
-    def options(self) -> WindowOptions:
-        """Return the options of the stage. An asset is not evicted while its last steps may still be open."""
+    def options(self, kinds: Kinds = ALL_MEASURED) -> WindowOptions:
+        """Return the options of the stage for channels of `kinds`.
+
+        An asset is not evicted while its last steps may still be open.
+        """
         return WindowOptions(
             step_ms=self.step_ms,
             length=self.length,
@@ -234,6 +249,7 @@ class WindowsSection(Section):
             max_channels=self.max_channels,
             new_assets=self.new_assets,
             forget_ms=max(round(self.forget_s * 1000), self.idle * self.step_ms),
+            kinds=kinds,
         )
 
 

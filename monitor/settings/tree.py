@@ -10,6 +10,7 @@ from typing import Self
 from pydantic import model_validator
 
 from monitor.core.decode.format import Format
+from monitor.core.decode.select import Kinds
 from monitor.settings.checks import ContradictionError, check
 from monitor.settings.sections import Sections
 
@@ -37,5 +38,11 @@ class Settings(Sections):
     def message_format(self) -> Format:
         """Return the format of the source's messages. Raises ValueError if its settings contradict one another."""
         tables = self.source.kind == "files" and self.source.format != "jsonl"
-        select = self.select.build()
-        return self.format.build_table(self.source.format, select) if tables else self.format.build(select)
+        select, kinds = self.select.build(), self.channel_kinds()
+        if tables:
+            return self.format.build_table(self.source.format, select, kinds)
+        return self.format.build(select, kinds)
+
+    def channel_kinds(self) -> Kinds:
+        """Return what channels are read as, in the order of the file."""
+        return Kinds(tuple((glob, section.kind) for glob, section in self.channels.items()))

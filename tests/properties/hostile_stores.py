@@ -256,8 +256,8 @@ def pipeline() -> Pipeline:
 def new_pipeline() -> Pipeline:
     delays: dict[str, Any] = {"on_delay_ms": 2000, "off_delay_ms": 5000, "deadband": 0.05, "gap_ms": 60_000}
     options = AlertOptions(critical_ratio=3.0, update_ms=10_000, **delays)
-    holes = {"lateness_ms": 0, "max_gap": 8, "max_fill": 2, "idle": 30}
-    most = {"max_assets": 100, "max_channels": 8, "new_assets": 100, "forget_ms": 3_600_000}
+    holes: dict[str, Any] = {"lateness_ms": 0, "max_gap": 8, "max_fill": 2, "idle": 30}
+    most: dict[str, Any] = {"max_assets": 100, "max_channels": 8, "new_assets": 100, "forget_ms": 3_600_000}
     made = Pipeline(
         Format("json_wide"),
         Windows(WindowOptions(step_ms=STEP, length=L, min_observed=0.5, **most, **holes)),

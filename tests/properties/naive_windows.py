@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from monitor.core.decode.select import ALL_MEASURED, Kinds
+
 NAN = float("nan")
 
 
@@ -44,6 +46,8 @@ class NaiveAsset:
     carried: dict[str, tuple[int, float]] = field(default_factory=dict)  # channel -> (step, value)
     latest: dict[str, tuple[int, float]] = field(default_factory=dict)  # channel -> (time, value), late ones included
     held: dict[int, dict[str, float]] = field(default_factory=dict)  # step -> channel -> value repeated in it
+    started: bool = False  # whether a reading was placed yet: a counter's first one is not
+    counters: dict[str, tuple[int, float]] = field(default_factory=dict)  # counter -> newest time, and its value
 
 
 class NaiveWindows:
@@ -64,11 +68,13 @@ class NaiveWindows:
         new_assets: int,
         forget_ms: int,
         kept: Collection[int] = (),
+        kinds: Kinds = ALL_MEASURED,
     ) -> None:
         self.step_ms, self.length, self.lateness_ms, self.idle = step_ms, length, lateness_ms, idle
         self.max_gap, self.max_fill, self.min_observed = max_gap, max_fill, min_observed
         self.max_assets, self.max_channels = max_assets, max_channels
         self.new_assets, self.forget_ms, self.kept = new_assets, forget_ms, kept
+        self.counters = {glob for glob, kind in kinds.globs if kind == "rate"}
         self.level = Fraction(new_assets)  # assets that can be admitted
         self.since: int | None = None  # the time of the level
         self.channels: list[str] = []
@@ -101,6 +107,7 @@ class NaiveWindows:
                 for channel in set(cells) - set(names):
                     del cells[channel]
             asset.open = {step: cells for step, cells in asset.open.items() if cells}
+            asset.counters = {channel: cell for channel, cell in asset.counters.items() if channel in names}
             asset.latest = {channel: cell for channel, cell in asset.latest.items() if channel in names}
             asset.held = {
                 step: {channel: value for channel, value in cells.items() if channel in names}
@@ -116,7 +123,12 @@ class NaiveWindows:
         if self.since is None:
             self.since = reading.time + self.length * self.step_ms
         if self.admit(reading, before):
-            self.place(reading)
+            rated = self.rate(reading) if reading.channel in self.counters else reading
+            asset = self.assets[reading.asset]
+            if rated is not None:
+                self.place(rated)
+            elif not asset.started:
+                asset.seen = self.clock
         for asset in self.assets.values():
             self.close_ready(asset, reading.offset)
 
@@ -171,10 +183,25 @@ class NaiveWindows:
         """Return the assets by row."""
         return sorted(self.assets, key=lambda name: self.assets[name].row)
 
+    def rate(self, reading: Reading) -> Reading | None:
+        """Return the reading with the rate since the counter's newest one, or None."""
+        counters = self.assets[reading.asset].counters
+        time, value = counters.get(reading.channel, (None, NAN))
+        if time is not None and reading.time <= time:
+            kind = "late" if reading.time < time else "repeated" if reading.value == value else "duplicate"
+            self.counts[f"readings_{kind}"] += 1
+            return None
+        counters[reading.channel] = reading.time, reading.value
+        if time is None or reading.value < value:
+            return None
+        return reading._replace(value=(reading.value - value) / ((reading.time - time) / 1000))
+
     def place(self, reading: Reading) -> None:
         """Write the reading into its step, unless the step is closed or has a later reading."""
         assert self.clock is not None
         asset = self.assets[reading.asset]
+        if not asset.started:
+            asset.started, asset.frontier, asset.newest = True, reading.time // self.step_ms, reading.time
         latest = asset.latest.get(reading.channel)
         if latest == (reading.time, reading.value):
             self.counts["readings_repeated"] += 1
@@ -200,6 +227,8 @@ class NaiveWindows:
     def close_ready(self, asset: NaiveAsset, offset: int) -> None:
         """Close steps in order while the next step is ready."""
         assert self.clock is not None
+        if not asset.started:
+            return
         silent = self.clock - asset.seen >= self.idle * self.step_ms
         while asset.open:
             cells = asset.open.get(asset.frontier)

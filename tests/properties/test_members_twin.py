@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from monitor.core.decode.decode import Format, decode_all
 from monitor.core.decode.members import number_of
 from monitor.core.decode.names import Names
+from monitor.core.decode.select import Kinds
 from tests.core.decode.decoding import message, named
 from tests.core.decode.malformed import NANOS, NOW
 
@@ -26,14 +27,14 @@ VALUES = st.one_of(
 )
 TABLES = st.dictionaries(NAMES, VALUES, max_size=6)
 OPTIONS = st.fixed_dictionaries(
-    {"numbers": st.sampled_from(["numbers", "texts"]), "states": st.just(("a*",)) | st.just(())}
+    {"numbers": st.sampled_from(["numbers", "texts"]), "kinds": st.just(Kinds((("a*", "state"),))) | st.just(Kinds())}
 )
 
 
 def alone(name: str, value: object, form: Format) -> float | None:
     """The value of one member, or None."""
     if isinstance(value, bool):
-        return float(value) if form.states and name.startswith("a") else None
+        return float(value) if form.kinds and name.startswith("a") else None
     if isinstance(value, str):
         return number_of(value) if form.numbers == "texts" else None
     if not isinstance(value, int | float) or abs(value) > 1.7976931348623157e308:

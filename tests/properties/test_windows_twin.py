@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monitor.core.decode.select import Kinds
 from monitor.core.records import ReadingBatch, WindowBatch
 from monitor.core.windows.options import WindowOptions
 from monitor.core.windows.windows import Windows
@@ -69,6 +70,9 @@ SETTINGS = st.fixed_dictionaries(
         "max_channels": st.integers(1, 4),
         "new_assets": st.sampled_from([1, 2, 60_000]),
         "forget_ms": st.just(2**45),
+        "kinds": st.sampled_from(
+            [Kinds(), Kinds((("pressure", "rate"), ("level", "rate"))), Kinds((("flow", "rate"),))]
+        ),
     }
 )
 FLOODS = st.fixed_dictionaries(

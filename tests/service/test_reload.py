@@ -306,3 +306,10 @@ def test_a_signal_reloads_the_file(tmp_path: Path) -> None:
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(60) == 0
     assert len(site.lines("settings adopted")) == 1
+
+
+def test_a_snapshot_is_of_its_counters() -> None:
+    """Another choice of counters refuses older snapshots; states and what is left out do not change a state."""
+    plain, states = load(None, {}, {}), load(None, {}, {"channels": {"x": {"as": "state"}, "y": {"as": "ignore"}}})
+    counters = load(None, {}, {"channels": {"x": {"as": "rate"}}})
+    assert fingerprint(states) == fingerprint(plain) != fingerprint(counters)

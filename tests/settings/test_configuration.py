@@ -251,3 +251,17 @@ def test_loading_returns_settings_or_problems(wrong: dict[str, Any]) -> None:
         sentences = error.problems
     assert sentences
     assert not [text for text in sentences if re.search(f"(password|token) = .*{PLANTED}", text)]
+
+
+def test_channels_have_sections_by_name_or_glob(tmp_path: Path) -> None:
+    """A section of a channel is read from file, environment or flag, in its order, and printed so that it loads."""
+    path = write(tmp_path, '[channels."*.energy"]\nas = "rate"\n[channels.Running]\nas = "state"\n[channels.x]\n')
+    expected = (("*.energy", "rate"), ("Running", "state"), ("x", "measurement"))
+    settings = load(path, {}, {})
+    assert settings.channel_kinds().globs == expected
+    assert settings.message_format().kinds == settings.channel_kinds()
+    assert load(write(tmp_path, render(settings)), {}, {}).channels == settings.channels
+
+    text = '{"*.energy": {"as": "ignore"}}'
+    assert load(path, {"MONITOR_CHANNELS": text}, {}).channel_kinds().globs == (("*.energy", "ignore"),)
+    assert load(path, {}, {"channels": text}).channel_kinds().globs == (("*.energy", "ignore"),)

@@ -176,7 +176,6 @@ def test_lists_cannot_be_appended_to() -> None:
         "source.topics",
         "source.paths",
         "source.ignore",
-        "format.states",
         *globs,
         "sensors.skip",
         "health.names",

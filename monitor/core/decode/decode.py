@@ -27,7 +27,7 @@ from monitor.core.decode.from_json import parse_long, parse_telegraf, parse_wide
 from monitor.core.decode.from_line import parse_line
 from monitor.core.decode.ids import ID, LONGEST
 from monitor.core.decode.names import Names, claim
-from monitor.core.decode.select import Select
+from monitor.core.decode.select import IGNORE
 from monitor.core.decode.times import UNREADABLE, to_ms
 from monitor.core.records import Count, Ints, Message, ReadingBatch, Rejected, Renamed, Times
 
@@ -73,7 +73,7 @@ def decode_all(messages: Sequence[Message], format: Format, now: int, names: Nam
     errors = _screen(messages, format)
     points = PARSERS[format.kind](messages, format, errors)
     columns, ambiguous = _named_by_field(_columns(points, messages, format), format)
-    columns, unwanted = _selected(columns, format.select)
+    columns, unwanted = _selected(columns, format)
     _judge(columns, messages, format, now, errors)
     readings, renamed, answered = _readings(columns, messages, errors, names)
 
@@ -192,17 +192,19 @@ def _named_by_field(columns: _Columns, form: Format) -> tuple[_Columns, Times]:
     return replace(columns, points=named, point=point[keep], channel=channel[keep], value=value), ambiguous
 
 
-def _selected(columns: _Columns, select: Select) -> tuple[_Columns, dict[Count, Times]]:
+def _selected(columns: _Columns, form: Format) -> tuple[_Columns, dict[Count, Times]]:
     """Return the wanted points and readings, and for each reading left out its message (index), by filter.
 
     A point is left out with its asset, or with the last of its readings, so nothing of it is judged.
     """
-    if not (select.assets or select.channels):
+    select, names = form.select, list(columns.points.codes)
+    unwanted = form.kinds.among(names, IGNORE)
+    if not (select.assets or select.channels or unwanted.any()):
         return columns, {}
 
     wanted = select.assets.among(columns.assets)[columns.asset]  # (P,)
     by_asset = wanted[columns.point]  # (N,)
-    by_channel = select.channels.among(list(columns.points.codes))[columns.channel]  # (N,)
+    by_channel = (select.channels.among(names) & ~unwanted)[columns.channel]  # (N,)
     keep = by_asset & by_channel
     rows = columns.row[columns.point]
     left_out = {

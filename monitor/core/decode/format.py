@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from monitor.core.decode.select import EVERYTHING, Select
+from monitor.core.decode.select import ALL_MEASURED, EVERYTHING, Kinds, Select
 from monitor.core.records import Message
 
 ASSET_FROM = {  # where each kind may name the asset
@@ -47,7 +47,7 @@ class Format:
     asset_tag: str = "host"
     timestamp_unit: str = "ms"  # one of UNITS; influx_line has integers only
     numbers: str = "numbers"  # one of NUMBERS; texts: a text with a number in it is one
-    states: tuple[str, ...] = ()  # globs of channels whose true and false are 1 and 0
+    kinds: Kinds = ALL_MEASURED  # channels to leave out, and those whose true and false are 1 and 0
     max_message_bytes: int = 1_048_576  # Kafka's own default limit for a message
     max_channels: int = 256  # different channels in one message
     max_future_ms: int = 300_000  # beyond the message's own timestamp; five minutes covers badly set plant clocks

@@ -20,6 +20,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from monitor.core.decode.format import Codes, DecodeError, Format, Measurements, ParsedMessages, Skip, place, shown
 from monitor.core.decode.members import Members
+from monitor.core.decode.select import STATE
 from monitor.core.records import Message
 
 _NUMBERS: Any = float | None  # the types of values: in a clean batch,
@@ -158,7 +159,7 @@ def _objects(
     rows = [row for row in range(len(messages)) if row not in errors]
     values = [messages[row].value or b"" for row in rows]
     strict, mixed = _decoder(form, _NUMBERS).decode, _decoder(form, _SCALARS).decode
-    if form.numbers == "texts" or form.states:
+    if form.numbers == "texts" or any(kind == STATE for _, kind in form.kinds.globs):
         strict = mixed
     try:
         return rows, list(map(strict, values)), range(len(rows)) if strict is mixed else ()

@@ -2,13 +2,11 @@
 
 The parsers call this only where a message holds something other than numbers and null, so a clean stream pays nothing.
 
-    true, false     1 and 0 for a channel of `format.states`, otherwise skipped
+    true, false     1 and 0 for a channel that is a state, otherwise skipped
     texts           numbers with `format.numbers = "texts"`, otherwise skipped
     anything else   arrays, objects, NaN, infinities and numbers beyond float64 are always skipped
 """
 
-import fnmatch
-import functools
 import math
 import re
 from collections.abc import Sequence
@@ -16,6 +14,7 @@ from typing import Any
 
 from monitor.core.decode.format import Format, ParsedMessages, Skip
 from monitor.core.decode.ids import LONGEST, legal
+from monitor.core.decode.select import STATE
 
 _LONGEST = 64  # characters of a number; float64 needs 24
 _SPACES = re.compile("(?<=[0-9])[ \u00a0\u2007\u2009\u202f'\u2019](?=[0-9]{3}(?![0-9]))")  # between thousands
@@ -29,7 +28,7 @@ class Members:
 
     def __init__(self, form: Format, points: ParsedMessages) -> None:
         self._texts = form.numbers == "texts"
-        self._states = form.states
+        self._kinds = form.kinds
         self._points = points
         self._names: list[str] = []
         self._is_state: dict[int, bool] = {}  # by code
@@ -59,7 +58,7 @@ class Members:
         return math.nan
 
     def _of_state(self, code: int) -> bool:
-        if not self._states:
+        if not self._kinds:
             return False
 
         if code not in self._is_state:
@@ -67,13 +66,8 @@ class Members:
                 self._names = list(self._points.codes)
             name = self._names[code]
             asked = (name, legal(name) or name) if len(name) <= LONGEST else ()
-            self._is_state[code] = any(_pattern(self._states).match(each) for each in asked)
+            self._is_state[code] = self._kinds.of(*asked) == STATE
         return self._is_state[code]
-
-
-@functools.lru_cache(maxsize=32)
-def _pattern(globs: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(map(fnmatch.translate, globs)))
 
 
 def number_of(text: str) -> float | None:

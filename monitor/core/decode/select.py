@@ -1,4 +1,4 @@
-"""What to read and what to leave: globs for measurements, assets and channels.
+"""What to read and what to leave, and as what: globs for measurements, assets and channels.
 
 A glob is a name with `*` (any characters), `?` (one character) and `[ab]` (one of these), as in `fnmatch`. Case
 counts.
@@ -17,6 +17,8 @@ import numpy as np
 
 from monitor.core.decode.ids import legal
 from monitor.core.records import Bools
+
+MEASUREMENT, IGNORE, STATE, RATE = "measurement", "ignore", "state", "rate"  # of Kinds
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,41 @@ class Select:
 
 
 EVERYTHING = Select()  # costs nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """What channels are read as, by globs in their order: the first glob that matches a channel counts.
+
+    ignore = left out, state = true and false are 1 and 0, rate = the change a second, made by the windows. A channel
+    that no glob matches is a measurement.
+    """
+
+    globs: tuple[tuple[str, str], ...] = ()  # glob and kind
+
+    def __bool__(self) -> bool:
+        return bool(self.globs)
+
+    def of(self, *names: str) -> str:
+        """Return the kind of a channel, which may be known by several names."""
+        found = [_alternatives(self.globs).fullmatch(name) for name in names] if self.globs else []
+        first = min((match.lastindex - 1 for match in found if match and match.lastindex), default=-1)
+        return self.globs[first][1] if first >= 0 else MEASUREMENT
+
+    def among(self, names: Sequence[str], kind: str) -> Bools:
+        """Return which of the names (n,) are of `kind`, as they are or as ids."""
+        if not any(each == kind for _, each in self.globs):
+            return np.zeros(len(names), np.bool_)
+        return np.array([self.of(name, legal(name) or name) == kind for name in names], np.bool_)
+
+
+ALL_MEASURED = Kinds()
+
+
+@functools.lru_cache(maxsize=8)
+def _alternatives(globs: tuple[tuple[str, str], ...]) -> re.Pattern[str]:
+    """Return one pattern with a group for each glob; of several that match, the first one takes part."""
+    return re.compile("|".join(f"({fnmatch.translate(glob)})" for glob, _ in globs))
 
 
 @functools.lru_cache(maxsize=64)  # a pipeline has six lists

@@ -113,6 +113,11 @@ class Grid:
         """Make room for rows below `assets`."""
         self._columns.reserve(assets)
 
+    def notice(self, row: Times, clock: Times) -> None:
+        """Note when assets without any arrival yet were heard: `clock` (n,) ascends and is the partition's time."""
+        new = self._columns["frontier"][row] == NEVER
+        self._columns["seen"][row[new]] = clock[new]
+
     def forget(self, row: int) -> None:
         """Clear the row; it is reused for another asset."""
         self._columns.clear(row)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from monitor.core.decode.select import ALL_MEASURED, Kinds
+
 
 @dataclass(frozen=True, slots=True)
 class WindowOptions:
@@ -18,3 +20,4 @@ class WindowOptions:
     max_channels: int
     new_assets: int  # assets a minute, after the first window
     forget_ms: int  # silence after which an asset can be evicted; at least `idle` steps, so that no step is open
+    kinds: Kinds = ALL_MEASURED  # of channels; counters of kind "rate" become rates

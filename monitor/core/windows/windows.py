@@ -22,11 +22,13 @@ import numpy as np
 import numpy.typing as npt
 
 from monitor.core.arrays import FARTHEST, NEVER
+from monitor.core.decode.select import RATE
 from monitor.core.records import Count, ReadingBatch, State, Times, WindowBatch
 from monitor.core.state import Column, check_state, pack_names, unfit, unpack_distinct
 from monitor.core.windows.admission import ADMISSION, Admission
 from monitor.core.windows.grid import GRID, Arrivals, Grid
 from monitor.core.windows.options import WindowOptions
+from monitor.core.windows.rates import RATES, Rates
 from monitor.core.windows.rings import RINGS, Rings, empty_windows
 
 COUNTS = (
@@ -47,6 +49,7 @@ _STAGE = "windows"
 _STATE = {
     **GRID,
     **RINGS,
+    **RATES,
     **ADMISSION,
     "assets": Column("u1", ("bytes of assets",)),
     "channels": Column("u1", ("bytes of channels",)),
@@ -79,6 +82,7 @@ class Windows:
         self._clock = NEVER  # largest time of any reading of the partition
         self._grid = Grid(options, self.counts)
         self._rings = Rings(options, self.counts)
+        self._rates = Rates(self.counts)
 
     def set_channels(self, names: tuple[str, ...] | list[str], *, frozen: bool) -> None:
         """Carry all state over to channels `names`: same name, same data; new ones unobserved; others dropped.
@@ -95,6 +99,7 @@ class Windows:
         source = np.array([known.get(name, -1) for name in names], np.intp)
         self._grid.remap(source)
         self._rings.remap(source)
+        self._rates.remap(source, self._options.kinds.among(names, RATE))
         self._grid.frozen = frozen
         self.channels = tuple(names)
 
@@ -115,6 +120,8 @@ class Windows:
 
         kept = np.flatnonzero((row >= 0) & (column >= 0))
         arrivals = Arrivals(row[kept], column[kept], readings.time[kept], readings.value[kept], kept)
+        arrivals, without = self._rates.take(arrivals)
+        self._grid.notice(without.row, clock[without.index])
         closed = self._grid.push(arrivals, clock)
         if not len(closed.row):
             return empty_windows(len(self.channels), self._options.length)
@@ -193,6 +200,7 @@ class Windows:
         self.assets = [*self.assets]  # earlier outputs refer to the old list, and still need the old name
         self._grid.forget(row)
         self._rings.forget(row)
+        self._rates.forget(row)
         self.counts[Count.ASSETS_FORGOTTEN] += 1
         self._free_row = row
         return row
@@ -292,6 +300,7 @@ class Windows:
         # Rows before channels: new rows have the channels known so far, and grow with the others.
         self._grid.reserve(len(self.assets))
         self._rings.reserve(len(self.assets))
+        self._rates.reserve(len(self.assets))
         if learned:
             self.set_channels(channels, frozen=False)
         return learned, entered
@@ -319,6 +328,7 @@ class Windows:
             "admission": self._admission.save(),
             **self._grid.save(),
             **self._rings.save(),
+            **self._rates.save(),
         }
 
     def load_state(self, state: State) -> None:
@@ -333,6 +343,7 @@ class Windows:
         self._grid.frozen = bool(state["settings"][2])
         self._grid.load(state)
         self._rings.load(state)
+        self._rates.load(state, len(channels))
 
     def _check(self, state: State) -> tuple[list[str], list[str]]:
         """Return assets and channels of a saved state. Raises ValueError if the state does not fit."""
@@ -344,6 +355,9 @@ class Windows:
 
         assets = unpack_distinct(_STAGE, "assets", state["assets"])
         channels = unpack_distinct(_STAGE, "channels", state["channels"])
+        rates = np.flatnonzero(options.kinds.among(channels, RATE)).tolist()
+        if state["rate_channels"].tolist() != rates:
+            raise unfit(_STAGE, "rate_channels", state["rate_channels"].tolist(), rates)
         if (len(assets), len(channels)) != (sizes["A"], sizes["C"]):
             names = f"{len(assets)} assets and {len(channels)} channels"
             raise unfit(_STAGE, "number of names", names, f"{sizes['A']} and {sizes['C']}, as its arrays have")

@@ -10,6 +10,7 @@ import pytest
 from monitor.core.decode.decode import Format, collisions, decode, decode_all
 from monitor.core.decode.format import Skip
 from monitor.core.decode.names import Names
+from monitor.core.decode.select import Kinds
 from monitor.core.records import Message, Renamed
 from tests.core.decode.decoding import LINE, LONG, TELEGRAF, WIDE, bad, good, message, named
 from tests.core.decode.malformed import (
@@ -78,7 +79,11 @@ def test_nothing_of_a_clean_stream_is_counted() -> None:
     assert (decoded.empty, decoded.skipped.total(), decoded.renamed) == (0, 0, [])
 
 
-STATES = dataclasses.replace(WIDE, states=("*.running", "Valve*"))
+def states(*globs: str) -> Kinds:
+    return Kinds(tuple((glob, "state") for glob in globs))
+
+
+STATES = dataclasses.replace(WIDE, kinds=states("*.running", "Valve*"))
 
 
 @pytest.mark.parametrize(
@@ -86,17 +91,17 @@ STATES = dataclasses.replace(WIDE, states=("*.running", "Valve*"))
     [
         (STATES, wide('{"p.running":true,"Valve 1":false,"other":true,"n":1}'), {"p.running": 1, "Valve_1": 0, "n": 1}),
         (
-            Format("json_long", states=("c",)),
+            Format("json_long", kinds=states("c")),
             long(value="true"),
             {"c": 1},
         ),
         (
-            dataclasses.replace(TELEGRAF, states=("m.*",)),
+            dataclasses.replace(TELEGRAF, kinds=states("m.*")),
             metric('{"f":true,"g":"x","h":2}').encode(),
             {"m.f": 1, "m.h": 2},
         ),
-        (dataclasses.replace(LINE, states=("m.f",)), b"m,host=a f=t,g=false,h=2", {"m.f": 1, "m.h": 2}),
-        (dataclasses.replace(LINE, states=("m.f",)), b"#\nm,host=a f=F,g=false,h=2", {"m.f": 0, "m.h": 2}),
+        (dataclasses.replace(LINE, kinds=states("m.f")), b"m,host=a f=t,g=false,h=2", {"m.f": 1, "m.h": 2}),
+        (dataclasses.replace(LINE, kinds=states("m.f")), b"#\nm,host=a f=F,g=false,h=2", {"m.f": 0, "m.h": 2}),
     ],
 )
 def test_booleans_of_states_are_one_and_zero(form: Format, value: bytes, expected: dict[str, float]) -> None:

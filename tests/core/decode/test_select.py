@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from monitor.core.decode.decode import Format, decode, decode_all
 from monitor.core.decode.names import Names
-from monitor.core.decode.select import Globs, Select
+from monitor.core.decode.select import Globs, Kinds, Select
 from monitor.core.records import FILTERED
 from tests.core.decode.decoding import LINE, LONG, TELEGRAF, WIDE, Named, message, named
 from tests.core.decode.malformed import NOW
@@ -100,6 +100,26 @@ def test_long_messages_are_selected_by_channel() -> None:
     values = [{"asset": "P1", "channel": name, "timestamp": NOW, "value": 1} for name in ("flow", "hours", "temp")]
     readings, errors, left_out = selected(form, *(json.dumps(value).encode() for value in values))
     assert ([row[2] for row in readings], errors, left_out) == (["flow", "temp"], [], [0, 0, 1])
+
+
+def test_ignored_channels_are_left_out_as_excluded_ones() -> None:
+    """The first glob that matches a channel counts, and what is ignored is counted as left out by channel."""
+    kinds = Kinds((("hours.main", "rate"), ("hours*", "ignore"), ("*", "measurement"), ("flow", "ignore")))
+    values = [
+        {"asset": "P1", "channel": name, "timestamp": NOW, "value": 1} for name in ("flow", "hours", "hours.main")
+    ]
+    readings, errors, left_out = selected(replace(LONG, kinds=kinds), *(json.dumps(value).encode() for value in values))
+    assert ([row[2] for row in readings], errors, left_out) == (["flow", "hours.main"], [], [0, 0, 1])
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["a*", "?b", "ab", "*", "[ab]", "c"]), st.sampled_from(["rate", "ignore"]))),
+    st.sampled_from(["a", "ab", "bb", "c", "x y", ""]),
+)
+def test_the_first_glob_decides(globs: list[tuple[str, str]], name: str) -> None:
+    """The kind equals that of the first glob that matches, tried one by one."""
+    naive_kind = next((kind for glob, kind in globs if fnmatch.fnmatchcase(name, glob)), "measurement")
+    assert Kinds(tuple(globs)).of(name) == naive_kind
 
 
 @settings(max_examples=200, deadline=None)
