@@ -14,7 +14,7 @@ from tests.contracts.kafka_harness import MEMBER, GroupHarness, SinkHarness
 from tests.contracts.member import Member, commit, numbered, until
 from tests.contracts.sink_contract import PartitionedSinkContract
 
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0  # a request without an answer times out after 60 s (socket.timeout.ms), and sent again
 
 
 class TestConsumerProtocol(GroupContract):
