@@ -59,7 +59,7 @@ Set = Annotated[
 ]
 
 Files = Annotated[
-    list[Path] | None, typer.Argument(help="Recordings, jsonl, csv or npz. Default: the configured source.")
+    list[Path] | None, typer.Argument(help="Recordings, jsonl, csv, parquet or npz. Default: the configured source.")
 ]
 
 Since = Annotated[str, typer.Option(help="An age (30m, 12h, 7d) or a time in ISO 8601 or ms. Default: the beginning.")]
@@ -171,7 +171,7 @@ def backtest(  # noqa: PLR0917 - one option each
         str, typer.Option(help="Version, or current. Default: train one on the beginning of the recording.")
     ] = "",
     labels: Annotated[Path | None, typer.Option(help="Labelled faults with asset, start, end; jsonl or csv.")] = None,
-    label_column: Annotated[str, typer.Option(help="Column of csv that is not 0 during a fault.")] = "",
+    label_column: Annotated[str, typer.Option(help="Column of csv or parquet that is not 0 during a fault.")] = "",
     from_: Annotated[str, typer.Option("--from", help="First time, in ISO 8601 or ms.")] = "",
     to: Annotated[str, typer.Option("--to", help="End time, exclusive, in ISO 8601 or ms.")] = "",
     against: Annotated[str, typer.Option(help="Configuration file or model version to compare with.")] = "",
@@ -226,7 +226,7 @@ def simulate(  # noqa: PLR0917 - one option each
 @app.command()
 def onboard(  # noqa: PLR0917 - one option each
     topic: Annotated[str, typer.Option(help="Topic to sample. No group is joined, nothing is committed.")] = "",
-    file: Annotated[Path | None, typer.Option(help="File of JSON lines to sample instead.")] = None,
+    file: Annotated[Path | None, typer.Option(help="File to sample instead: jsonl, csv, parquet or npz.")] = None,
     bootstrap: Annotated[str, typer.Option(help="Brokers, host:port. Default: as configured.")] = "",
     config: Config = None,
     set_: Set = None,
@@ -253,8 +253,13 @@ def onboard(  # noqa: PLR0917 - one option each
     # The sample's source wins over the configured one.
     overrides = list(set_ or [])
     if file:
-        kind = [f"source.format={file.suffix[1:].lower()}"] if file.suffix.lower() in {".csv", ".npz"} else []
-        overrides = [*kind, *overrides, "source.kind=files", "outputs.kind=files"]
+        kind = _kind_of(file)
+        overrides = [
+            *([f"source.format={kind}"] if kind else []),
+            *overrides,
+            "source.kind=files",
+            "outputs.kind=files",
+        ]
         overrides += [f"source.paths={json.dumps([str(file)])}"]
     else:
         overrides += ["source.kind=kafka", f"source.topics={json.dumps([topic])}"]
@@ -374,9 +379,19 @@ def _reading(files: list[Path] | None) -> list[str]:
     """Return settings that read these files as fast as possible; none without files."""
     if not files:
         return []
-    kind = {".json": "jsonl"}.get(files[0].suffix, files[0].suffix.lstrip("."))
     paths = json.dumps([str(path) for path in files])
-    return ["source.kind=files", f"source.paths={paths}", f"source.format={kind}", "source.speed=0"]
+    return [
+        "source.kind=files",
+        f"source.paths={paths}",
+        f"source.format={_kind_of(files[0]) or 'jsonl'}",
+        "source.speed=0",
+    ]
+
+
+def _kind_of(file: Path) -> str:
+    """Return the format that a file's ending says; empty for an unknown one."""
+    kinds = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet", ".npz": "npz"}
+    return kinds.get(file.suffix.lower(), "")
 
 
 def _read(bar: Progress) -> Callable[[int], None]:

@@ -93,7 +93,7 @@ def _labels(settings: Settings, options: Options) -> Sequence[Label] | None:
     source = settings.source
     if options.labels is not None:
         return spans_in(options.labels)
-    if source.kind != "files" or (source.format == "csv" and not options.label_column):
+    if source.kind != "files" or (source.format in {"csv", "parquet"} and not options.label_column):
         return None
 
     paths = [Path(path) for path in source.paths]

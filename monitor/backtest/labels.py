@@ -58,7 +58,7 @@ def spans_of(paths: Sequence[Path], settings: Settings, column: str) -> list[Lab
     for path in paths:
         if settings.source.format == "npz":
             found += _npz(path, file_asset(settings.source.asset, path))
-        elif settings.source.format == "csv" and column:
+        elif settings.source.format in {"csv", "parquet"} and column:
             for asset, (time, on) in file_flags(settings, path, column).items():
                 found += _runs(asset, np.array(time, np.int64), np.array(on, np.bool_))
     return found

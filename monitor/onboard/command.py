@@ -45,8 +45,8 @@ def onboard(base: Settings, limit: int, out: Path, language: Language, *, force:
     now = wall_ms()
     sample = make_sample(base, limit, lambda text: print(f"monitor: {text}", file=sys.stderr))  # 1
     try:
-        csv = base.source.kind == "files" and base.source.format == "csv"
-        recognised = table_format(sample.runs, now) if csv else recognise(sample.runs, now)  # 2
+        table = base.source.kind == "files" and base.source.format in {"csv", "parquet"}
+        recognised = table_format(sample.runs, now) if table else recognise(sample.runs, now)  # 2
         recognised = _selected(base, recognised)
         figures = _survey(sample, recognised, now, limit)
     except UnknownFormat as refusal:

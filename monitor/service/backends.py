@@ -20,7 +20,7 @@ from monitor.connectors.files.envelopes import read_envelopes
 from monitor.connectors.files.layout import TableOptions, legal
 from monitor.connectors.files.sink import FileSink
 from monitor.connectors.files.source import FileSource, OffsetOptions, ReplayOptions
-from monitor.connectors.files.tables import csv_flags
+from monitor.connectors.files.tables import table_flags
 from monitor.connectors.kafka.past import read_past
 from monitor.connectors.kafka.probe import Right, probe, refused_options
 from monitor.connectors.kafka.sample import sample_topic
@@ -70,7 +70,7 @@ def make_source(
 ) -> Source:
     """Make the source of readings. The store, if there is one, keeps the offsets of files.
 
-    `on_layout` gets a sentence about how a csv file is read. By default it is logged.
+    `on_layout` gets a sentence about how a csv or parquet file is read. By default it is logged.
     """
     source = settings.source
     if source.kind == "kafka":
@@ -255,7 +255,7 @@ def probe_points(settings: Settings, seconds: float) -> list[Finding]:
 
 
 def file_asset(asset: str, path: Path) -> str:
-    """Return the asset of a csv or npz file without a column of assets, as the source of files names it."""
+    """Return the asset of a csv, parquet or npz file without a column of assets, as the source of files names it."""
     return legal(asset or path.stem)
 
 
@@ -265,8 +265,8 @@ def file_time(text: str) -> int:
 
 
 def file_flags(settings: Settings, path: Path, column: str) -> dict[str, tuple[list[int], list[bool]]]:
-    """Return times and labels of each asset of a csv file, read as the source of files reads it. Raises ValueError."""
-    return csv_flags(path, _table_options(settings), column)
+    """Return times and labels of each asset of a table, read as the source of files reads it. Raises ValueError."""
+    return table_flags(path, _table_options(settings), column, settings.source.format)
 
 
 def _token(settings: Settings) -> str:
@@ -331,12 +331,12 @@ def _log_notices(metrics: Metrics) -> Callable[[Notice], None]:
 
 
 def print_layout(text: str) -> None:
-    """Print how a csv file is read, for commands whose standard output is their result."""
+    """Print how a csv or parquet file is read, for commands whose standard output is their result."""
     print(f"monitor: {text}", file=sys.stderr)
 
 
 def _log_layout(text: str) -> None:
-    """Log how a csv file is read, so that a wrong guess is seen."""
+    """Log how a csv or parquet file is read, so that a wrong guess is seen."""
     log = structlog.stdlib.get_logger("monitor")
     log.info("table recognised", text=text)
 

@@ -92,7 +92,7 @@ def _files(settings: Sections) -> Iterator[Problem]:
         yield problem("the monitor would read its own alerts as readings", "source.paths", "outputs.directory")
 
 
-_OF_CSV = (
+_OF_TABLES = (
     "ignore",
     "time_column",
     "encoding",
@@ -111,9 +111,11 @@ def _unread(settings: Sections) -> Iterator[Problem]:
     source = settings.source
     if source.kind != "files":
         return
-    for name in _OF_CSV:
-        if getattr(source, name) != type(source).model_fields[name].default and source.format != "csv":
-            yield problem("only csv has columns; the setting would be ignored", f"source.{name}", "source.format")
+    for name in _OF_TABLES:
+        formats = ("csv",) if name == "encoding" else ("csv", "parquet")
+        if getattr(source, name) != type(source).model_fields[name].default and source.format not in formats:
+            what = "only csv has an encoding" if name == "encoding" else "only csv and parquet have columns"
+            yield problem(f"{what}; the setting would be ignored", f"source.{name}", "source.format")
     if source.asset and source.format == "jsonl":
         yield problem("lines of jsonl name their asset; the setting would be ignored", "source.asset", "source.format")
 
@@ -123,7 +125,7 @@ def _tables(settings: Sections) -> Iterator[Problem]:
         return
     for name in ("kind", "asset", "timestamp", "values", "asset_from", "timestamp_unit"):
         if getattr(settings.format, name) != getattr(_DEFAULT, name):
-            consequence = "rows of csv and npz files have their own layout, so it would be ignored"
+            consequence = "rows of csv, parquet and npz files have their own layout, so it would be ignored"
             yield problem(consequence, "source.format", f"format.{name}")
 
 

@@ -55,53 +55,57 @@ class SourceSection(Section):
         'Files to read (kind files). "-" is standard input.',
         form="a list of paths",
     )
-    format: Literal["jsonl", "csv", "npz"] = setting(
+    format: Literal["jsonl", "csv", "parquet", "npz"] = setting(
         "jsonl",
-        "Format of the files. jsonl: each line is a message. csv and npz: each row is a message, with its own layout.",
+        "Format of the files. jsonl: each line is a message. csv, parquet and npz: each row is a message, with its own "
+        "layout. parquet needs the extra of this name: pip install 'plant-monitor[parquet]'.",
     )
     asset: str = setting(
         "",
-        "Asset of csv and npz files. Empty = a column of assets of a csv file, or the name of the file.",
+        "Asset of csv, parquet and npz files. Empty = a column of assets, or the name of the file.",
         pattern=r"^[A-Za-z0-9._:/-]{0,128}$",
         form="at most 128 of the characters A-Z a-z 0-9 . _ : / -",
     )
-    ignore: tuple[str, ...] = setting((), "Columns of csv that are not channels.")
+    ignore: tuple[str, ...] = setting((), "Columns of csv and parquet that are not channels.")
     time_column: str = setting(
         "",
-        "Time column of csv. Empty = the column named datetime, timestamp or time, or the only one that holds dates.",
+        "Time column of csv and parquet. Empty = the column named datetime, timestamp or time, or the only one that "
+        "holds dates.",
     )
     encoding: Literal["", "utf-8", "utf-16", "latin-1"] = setting(
         "", "Encoding of csv. Empty = found in the beginning of the file. latin-1 includes Windows-1252."
     )
-    decimal: Literal["", "point", "comma"] = setting("", "Decimal sign of csv. Empty = found in the first rows.")
+    decimal: Literal["", "point", "comma"] = setting(
+        "", "Decimal sign of texts of csv and parquet. Empty = found in the first rows."
+    )
     date_order: Literal["", "ymd", "dmy", "mdy"] = setting(
         "",
-        "Order of year, month and day in dates of csv such as 02/03/2026. Empty = found in the first rows; if these "
+        "Order of year, month and day in dates such as 02/03/2026. Empty = found in the first rows; if these "
         "leave it open, the file is refused. ISO 8601 is always read as such.",
     )
     timezone: str = setting(
         "",
-        "Zone of times of csv that name none, for instance Europe/Berlin. Empty = UTC. The hour that comes twice at "
-        "the end of summer time is told apart by the rows before it.",
+        "Zone of times of csv and parquet that name none, for instance Europe/Berlin. Empty = UTC. The hour that comes "
+        "twice at the end of summer time is told apart by the rows before it.",
         pattern=r"^[A-Za-z0-9_+/-]{0,64}$",
         form="an IANA name",
     )
     asset_column: str = setting(
-        "", "Column of csv that names the asset. Empty = one with a usual name, such as machine or asset."
+        "", "Column that names the asset. Empty = one with a usual name, such as machine or asset."
     )
     channel_column: str = setting(
         "",
-        "Column of csv that names the channel, if each row is one reading. Empty = one with a usual name, such as tag.",
+        "Column that names the channel, if each row is one reading. Empty = one with a usual name, such as tag.",
     )
-    value_column: str = setting("", "Column of csv with the values beside a channel column. Empty = one named value.")
+    value_column: str = setting("", "Column with the values beside a channel column. Empty = one named value.")
     tag_pattern: str = setting(
         "",
-        r"Regular expression for the tags of such a csv, with the groups channel and perhaps asset: "
+        r"Regular expression for the tags of such a table, with the groups channel and perhaps asset: "
         r"(?P<asset>[^.]+)\.(?P<channel>.+). Empty = found in the tags.",
     )
     repeated_times: Literal["refuse", "keep"] = setting(
         "refuse",
-        "What to do with a csv in which many rows of an asset repeat a time. keep: the first reading counts, and "
+        "What to do with a table in which many rows of an asset repeat a time. keep: the first reading counts, and "
         "the others are duplicates.",
     )
     speed: float = setting(

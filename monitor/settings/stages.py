@@ -29,7 +29,7 @@ def _field_name(default: str, text: str) -> Any:
 
 
 class FormatSection(Section):
-    """How a message is decoded. Rows of csv and npz files have their own layout."""
+    """How a message is decoded. Rows of csv, parquet and npz files have their own layout."""
 
     kind: Literal["json_long", "json_wide", "influx_line", "telegraf_json"] = setting(
         "json_wide",
@@ -85,12 +85,12 @@ class FormatSection(Section):
         return Format(**same, max_future_ms=round(self.max_future_s * 1000), select=select, kinds=kinds)
 
     def build_table(self, kind: str, select: Select = EVERYTHING, kinds: Kinds = ALL_MEASURED) -> Format:
-        """Return the format of rows of files of `kind`, csv or npz, with the limits of these settings."""
+        """Return the format of rows of files of `kind`, csv, parquet or npz, with the limits of these settings."""
         same = {"max_message_bytes", "max_channels", "numbers"}
         limits: dict[str, Any] = self.model_dump(include=same)
         limits["max_future_ms"] = round(self.max_future_s * 1000)
         limits |= {"select": select, "kinds": kinds}
-        return Format("csv", asset_from="key", **limits) if kind == "csv" else Format("json_wide", **limits)
+        return Format("json_wide", **limits) if kind == "npz" else Format("csv", asset_from="key", **limits)
 
 
 class SelectSection(Section):

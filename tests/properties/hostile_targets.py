@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from monitor.connectors.files.layout import TableOptions
-from monitor.connectors.files.tables import csv_rows
+from monitor.connectors.files.tables import table_rows
 from monitor.core.decode.decode import decode, decode_all
 from monitor.core.decode.format import Format, Skip
 from monitor.core.decode.names import Names
@@ -174,7 +174,7 @@ class Table(Alone):
 
     def judge(self, given: bytes) -> tuple[bool, Any]:
         self._path.write_bytes(given)
-        table = csv_rows(self._path, TableOptions("a"), lambda _: None)
+        table = table_rows(self._path, TableOptions("a"), lambda _: None)
         try:
             table.open()
         except ValueError as error:

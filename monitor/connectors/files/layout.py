@@ -13,6 +13,7 @@ readings that are possible and the setting that decides.
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from monitor.connectors.files.numerals import POINT, decimal_of
@@ -67,6 +68,7 @@ class Layout:
     text: tuple[str, ...]  # columns that are no channels
     split: Split
     decimal: str
+    numeric: frozenset[int]  # columns of numbers by their type, whatever sign others have
     order: str  # of day, month and year; empty = ISO 8601 or numbers
     zone: ZoneInfo | None
     local: bool  # whether times name no zone
@@ -89,17 +91,39 @@ def legal(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._:/-]", "_", name)
 
 
+class _Header(NamedTuple):
+    """Where the header is, and what the columns are called."""
+
+    delimiter: str
+    names: Sequence[str]
+    start: int
+    skipped: int
+    numeric: frozenset[int] = frozenset()
+
+
 def layout_of(head: Sequence[str], options: TableOptions) -> Layout:
     """Return the layout of a file that begins with these lines. Raises ValueError for one that is unclear."""
     start, delimiter, names = _header(head, options)
     lines = [row for line in head[start:] if len(row := cells_or_none(line, delimiter)) == len(names)]
-    ignore = {n for n, name in enumerate(names) if name in options.ignore}
-    time, clock = _time(names, lines[:LOOK], ignore, options)
+    times = _time(names, lines[:LOOK], options)
 
     # A row of units is no reading: no time, and no number.
-    skipped = _units(head[start:], delimiter, len(names), time)
+    skipped = _units(head[start:], delimiter, len(names), times[0])
     rows = [row for line in head[start + skipped :] if len(row := cells_or_none(line, delimiter)) == len(names)]
-    used = {time, clock, *ignore}
+    return _layout(_Header(delimiter, names, start, skipped), times, rows, options)
+
+
+def typed_layout(
+    delimiter: str, names: Sequence[str], numeric: frozenset[int], rows: Sequence[Sequence[str]], options: TableOptions
+) -> Layout:
+    """Return the layout of a table whose columns `numeric` are numbers by their type. Raises ValueError."""
+    return _layout(_Header(delimiter, names, 0, 0, numeric), _time(names, rows[:LOOK], options), rows, options)
+
+
+def _layout(header: _Header, times: tuple[int, int], rows: Sequence[Sequence[str]], options: TableOptions) -> Layout:
+    """Return the layout of a table with this header, these columns of time and these first rows."""
+    names, (time, clock) = header.names, times
+    used = {time, clock, *(n for n, name in enumerate(names) if name in options.ignore)}
     columns = [n for n in range(len(names)) if n not in used and (names[n] or any(row[n].strip() for row in rows))]
 
     # The form, then the asset; what is left are channels, without columns of text.
@@ -109,7 +133,7 @@ def layout_of(head: Sequence[str], options: TableOptions) -> Layout:
     found = _long_channels(names, columns, value) if tag >= 0 else _wide_channels(names, columns, rows[:LOOK])
     channels, qualities, text = found
 
-    numbers = [row[n] for row in rows for n in channels]
+    numbers = [row[n] for row in rows for n in channels if n not in header.numeric]
     stamps = [row[time] for row in rows]
     decimal = decimal_of(numbers, options.decimal)
     order = order_of(stamps, options.date_order)
@@ -119,10 +143,10 @@ def layout_of(head: Sequence[str], options: TableOptions) -> Layout:
     if tag >= 0 and (options.tag_pattern or (asset < 0 and not options.asset)):
         split = split_of([row[tag].strip() for row in rows if row[tag].strip()], options.tag_pattern)
     return Layout(
-        delimiter=delimiter,
+        delimiter=header.delimiter,
         names=tuple(names),
-        start=start,
-        skipped=skipped,
+        start=header.start,
+        skipped=header.skipped,
         time=time,
         clock=clock,
         asset=asset,
@@ -133,6 +157,7 @@ def layout_of(head: Sequence[str], options: TableOptions) -> Layout:
         text=tuple(names[n] for n in text),
         split=split,
         decimal=decimal,
+        numeric=header.numeric,
         order=order or ("ymd" if clock >= 0 else ""),
         zone=zone,
         local=local,
@@ -159,8 +184,9 @@ def _wide_channels(names: Sequence[str], columns: Sequence[int], rows: Sequence[
 
 
 def described(layout: Layout, encoding: str, asset: str) -> str:
-    """Return the layout in words, for the log."""
+    """Return the layout in words, for the log. `encoding` is empty for Parquet."""
     name = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}[layout.delimiter]
+    read = [f"delimiter {name}", f"encoding {'latin-1' if encoding == 'cp1252' else encoding}"] if encoding else []
     times = repr(layout.names[layout.time])
     if layout.clock >= 0:
         times += f" and {layout.names[layout.clock]!r}"
@@ -173,8 +199,7 @@ def described(layout: Layout, encoding: str, asset: str) -> str:
     else:
         assets = repr(asset)
     words = [
-        f"delimiter {name}",
-        f"encoding {'latin-1' if encoding == 'cp1252' else encoding}",
+        *read,
         f"decimal {layout.decimal}",
         f"time {times}: {order[layout.order]}, {zone}",
         f"asset {assets}",
@@ -285,12 +310,10 @@ def _is_measured(cell: str) -> bool:
     return bool(cell.strip()) and _is_number(cell.strip().replace(",", "."))
 
 
-def _time(
-    names: Sequence[str], rows: Sequence[Sequence[str]], ignore: set[int], options: TableOptions
-) -> tuple[int, int]:
+def _time(names: Sequence[str], rows: Sequence[Sequence[str]], options: TableOptions) -> tuple[int, int]:
     """Return the column of the time, or those of date and time of day; -1 = no second one."""
     wanted = (options.time_column,) if options.time_column else TIME_COLUMNS
-    columns = [n for n in range(len(names)) if n not in ignore]
+    columns = [n for n, name in enumerate(names) if name not in options.ignore]
     found = [n for n in columns if _is_called(names[n], wanted)]
     dates = [n for n in columns if _mostly(is_date, rows, n)]
     clocks = [n for n in columns if _mostly(is_clock, rows, n)]

@@ -1,4 +1,4 @@
-"""Recordings as a source: files of JSON lines, CSV or npz, or standard input ("-").
+"""Recordings as a source: files of JSON lines, CSV, Parquet or npz, or standard input ("-").
 
 Each path is a partition: the topic is named after the file, the partition's number is the path's place in the list, and
 offsets are row numbers. A group has one member only, so no partition is ever revoked before the end. With a `speed`
@@ -19,10 +19,10 @@ from pathlib import Path
 from monitor.connectors.base import OnAssign, OnRevoke, Unavailable
 from monitor.connectors.files.layout import TableOptions
 from monitor.connectors.files.lines import PipeRows, Row, Rows, TimesOf, line_rows
-from monitor.connectors.files.tables import csv_rows, npz_rows
+from monitor.connectors.files.tables import npz_rows, table_rows
 from monitor.core.records import Message, Partition
 
-FORMATS = ("jsonl", "csv", "npz")
+FORMATS = ("jsonl", "csv", "parquet", "npz")
 
 
 def _wait(descriptors: Sequence[int], seconds: float) -> None:
@@ -38,7 +38,7 @@ class ReplayOptions:
     """How fast rows are delivered."""
 
     speed: float = 0.0  # 0 = as fast as possible, 1 = as recorded, 60 = a minute per second
-    times_of: TimesOf | None = None  # reads times from lines of jsonl; csv and npz have their own
+    times_of: TimesOf | None = None  # reads times from lines of jsonl; the others have their own
     now: Callable[[], float] = time.monotonic  # s
     wait: Callable[[Sequence[int], float], None] = _wait  # returns when a descriptor is readable, or after the seconds
 
@@ -88,11 +88,11 @@ class FileSource:
 
     Args:
         paths: Files, or "-" for standard input, whose offsets have no meaning at the next start and are not saved.
-        format: "jsonl" (each line a message), "csv" or "npz" (each row a message).
-        tables: Of csv and npz.
+        format: "jsonl" (each line a message), "csv", "parquet" or "npz" (each row a message).
+        tables: Of csv, parquet and npz.
         replay: How fast rows are delivered.
         offsets: Committed offsets; without `save` they are kept in memory.
-        on_layout: Receives the layout of each csv file in words.
+        on_layout: Receives the layout of each csv or parquet file in words.
         on_notice: Receives remarks that are no errors: ignored columns, a start behind the end.
         stdin: The descriptor that "-" stands for.
 
@@ -221,8 +221,8 @@ class FileSource:
         rows: Rows
         if self._format == "jsonl":
             rows = line_rows(file, self._replay.times_of)
-        elif self._format == "csv":
-            rows = csv_rows(file, self._tables, self._on_notice, self._on_layout)
+        elif self._format in {"csv", "parquet"}:
+            rows = table_rows(file, self._tables, self._on_notice, self._on_layout, self._format)
         else:
             rows = npz_rows(file, self._tables)
 

@@ -1,4 +1,4 @@
-"""Rows of tables as messages: CSV with a header line, and npz with named arrays.
+"""Rows of tables as messages: CSV with a header line, Parquet as the same table, and npz with named arrays.
 
 A row of CSV is passed on under a header that the decoder understands (core/decode/from_csv.py), with the asset as key:
 
@@ -22,7 +22,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -40,9 +40,11 @@ from monitor.connectors.files.layout import (
     described,
     layout_of,
     legal,
+    typed_layout,
 )
 from monitor.connectors.files.lines import FileRows, Row
-from monitor.connectors.files.numerals import plain_number
+from monitor.connectors.files.numerals import POINT, plain_number
+from monitor.connectors.files.parquet import DELIMITER, ParquetColumns, parquet_columns
 from monitor.connectors.files.stamps import Clock, UndecidedTime
 from monitor.connectors.files.text import HEAD_BYTES, count_text_lines, encoding_of, text_lines
 from monitor.core.decode.from_csv import MISSING, QUALITY, TIME, cells
@@ -67,22 +69,26 @@ class _Table:
 
 @dataclass(frozen=True, slots=True)
 class CsvTable:
-    """An opened CSV file: where it is, and how it is read."""
+    """An opened CSV or Parquet file: where it is, and how it is read."""
 
     path: Path
-    encoding: str
+    encoding: str  # empty = Parquet
     layout: Layout
     asset: str
     step_ms: int
     lines: int  # after the header
+    parquet: ParquetColumns | None = None
 
-    def numbered(self) -> Iterator[tuple[int, bytes]]:
-        """Yield the lines after the header with their numbers, without blank ones and rows of units."""
+    def numbered(self, start: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Yield the lines from number `start` after the header on, without blank ones and rows of units."""
         layout = self.layout
+        if self.parquet is not None:
+            yield from self.parquet.lines(start)
+            return
         with self.path.open("rb") as file:
             lines = enumerate(text_lines(file, self.encoding), -layout.start)
             for number, line in islice(lines, layout.start + layout.skipped, None):
-                if line:
+                if line and number >= start:
                     yield number, line
 
     def clock(self) -> Clock:
@@ -108,8 +114,10 @@ class CsvTable:
         return legal(parted[0]) or asset, legal(parted[1])
 
 
-def csv_table(path: Path, options: TableOptions) -> CsvTable:
-    """Find the layout of a CSV file. Raises ValueError with the path if it cannot be told, OSError."""
+def table_of(path: Path, options: TableOptions, kind: str = "csv") -> CsvTable:
+    """Find the layout of a csv or parquet file. Raises ValueError with the path if it cannot be told, OSError."""
+    if kind == "parquet":
+        return _parquet_table(path, options)
     with path.open("rb") as file:
         encoding = encoding_of(file.read(HEAD_BYTES), options.encoding)
     with path.open("rb") as file:
@@ -119,25 +127,40 @@ def csv_table(path: Path, options: TableOptions) -> CsvTable:
     try:
         layout = layout_of(head, options)
         lines = count_text_lines(path, encoding) - layout.start
-        table = CsvTable(path, encoding, layout, asset, 0, lines)
         rows = [
             row
             for line in head[layout.start + layout.skipped :]
             if len(row := cells_or_none(line, layout.delimiter)) == len(layout.names)
         ]
-        table = CsvTable(path, encoding, layout, asset, _step(table, rows), lines)
-        _refuse_repeated(table, rows, options.repeated_times)
+        return _checked(CsvTable(path, encoding, layout, asset, 0, lines), rows, options)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _parquet_table(path: Path, options: TableOptions) -> CsvTable:
+    columns = parquet_columns(path)
+    head = [line.decode("utf-8", "replace").split(DELIMITER) for _, line in islice(columns.lines(), HEAD)]
+    try:
+        layout = typed_layout(DELIMITER, columns.names, columns.numeric, head, options)
+        asset = legal(options.asset or path.stem)
+        return _checked(CsvTable(path, "", layout, asset, 0, columns.rows, columns), head, options)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _checked(table: CsvTable, rows: Sequence[Sequence[str]], options: TableOptions) -> CsvTable:
+    """Return the table with its step. Raises ValueError if its first rows repeat times."""
+    table = replace(table, step_ms=_step(table, rows))
+    _refuse_repeated(table, rows, options.repeated_times)
     return table
 
 
-def csv_flags(path: Path, options: TableOptions, column: str) -> dict[str, tuple[list[int], list[bool]]]:
+def table_flags(path: Path, options: TableOptions, column: str, kind: str) -> dict[str, tuple[list[int], list[bool]]]:
     """Return the times of each asset in ms UTC, and whether `column` holds a number above 0 there.
 
     Raises ValueError if the file has no such column, a row cannot be read, or the layout is unclear.
     """
-    table = csv_table(path, options)
+    table = table_of(path, options, kind)
     names, clock = table.layout.names, table.clock()
     if column not in names:
         raise ValueError(f"{path}: expected the column {column}, found {', '.join(names)}")
@@ -158,13 +181,14 @@ def csv_flags(path: Path, options: TableOptions, column: str) -> dict[str, tuple
     return found
 
 
-def csv_rows(
+def table_rows(
     path: Path,
     options: TableOptions,
     on_notice: Callable[[str], None],
     on_layout: Callable[[str], None] = lambda _: None,
+    kind: str = "csv",
 ) -> FileRows:
-    """Return the rows of a CSV file; the first one after the header is row 0.
+    """Return the rows of a csv or parquet file; the first one after the header is row 0.
 
     `on_layout` receives the layout in words when the file is opened, `on_notice` the columns that are ignored.
 
@@ -174,12 +198,14 @@ def csv_rows(
     tables: list[CsvTable] = []
 
     def prepare() -> int:
-        table = csv_table(path, options)
+        table = table_of(path, options, kind)
         _refuse_disorder(table)
         on_layout(f"{path}: {described(table.layout, table.encoding, table.asset)}")
         if table.layout.text:
             text = ", ".join(table.layout.text)
             on_notice(f"{path}: columns without a number in the first {LOOK} rows are ignored: {text}")
+        if table.parquet is not None and table.parquet.unread:
+            on_notice(f"{path}: columns that hold no numbers are ignored: {', '.join(table.parquet.unread)}")
         tables[:] = [table]
         return table.lines
 
@@ -192,9 +218,7 @@ def csv_rows(
 
 def _as_they_stand(table: CsvTable, start: int) -> Generator[Row, None, None]:
     layout, header, key = table.layout, table.layout.header(), table.asset.encode()
-    for row, line in table.numbered():
-        if row < start:
-            continue
+    for row, line in table.numbered(start):
         time, empty, asset = _glance(line, layout)
         if not empty:
             yield Row(row, header + line, time, key if asset is None else asset)
@@ -225,7 +249,8 @@ def _rewritten(table: CsvTable, start: int) -> Generator[Row, None, None]:
 
         if channel not in headers:
             headers[channel] = _written_header(layout, channel)
-        found = [text, *(plain_number(cell, layout.decimal) for cell in values)]
+        signs = [POINT if column in layout.numeric else layout.decimal for column, _ in layout.channels]
+        found = [text, *map(plain_number, values, signs)]
         marks = [row[column].strip() for column, _ in layout.qualities]
         found += ["bad" if mark == "0" and layout.opc_da else mark for mark in marks]
         plain = layout.delimiter.join(re.sub(f'[{layout.delimiter}"]', " ", cell) for cell in found)

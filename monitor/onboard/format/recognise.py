@@ -70,7 +70,7 @@ def recognise(runs: Sequence[Sequence[Message]], now: int) -> DetectedFormat:
 
 
 def table_format(runs: Sequence[Sequence[Message]], now: int) -> DetectedFormat:
-    """Return the format of rows of csv files, wide enough for their channels. Raises UnknownFormat."""
+    """Return the format of rows of csv or parquet files, wide enough for their channels. Raises UnknownFormat."""
     look = [message for run in runs for message in run[:LOOK]]
     if not look:
         raise UnknownFormat("there is not a single row")
@@ -81,7 +81,7 @@ def table_format(runs: Sequence[Sequence[Message]], now: int) -> DetectedFormat:
         now,
     )
     _confirm(form, look, now)
-    return DetectedFormat(form, why, "rows of csv files")
+    return DetectedFormat(form, why, "rows of a table")
 
 
 def _json(messages: Sequence[Message], now: int) -> tuple[Format, Reasons, str]:

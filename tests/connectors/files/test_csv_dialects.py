@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from monitor.connectors.files.layout import TableOptions
 from monitor.connectors.files.lines import Row
-from monitor.connectors.files.tables import csv_rows
+from monitor.connectors.files.tables import table_rows
 from monitor.core.decode.decode import Format, decode
 from monitor.core.decode.from_csv import is_good
 from monitor.core.records import Message, Partition
@@ -26,7 +26,7 @@ Readings = dict[tuple[str, str, int], float]  # by asset, channel and time in ms
 
 def _rows(path: Path, options: Mapping[str, Any], notices: list[str] | None = None, start: int = 0) -> list[Row]:
     told = notices.append if notices is not None else lambda _: None
-    rows = csv_rows(path, TableOptions(**options), told, told)
+    rows = table_rows(path, TableOptions(**options), told, told)
     rows.open()
     rows.start(start)
     found = [row for row in iter(rows.take, None) if row is not None]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from monitor.connectors.files.layout import TableOptions
-from monitor.connectors.files.tables import csv_rows
+from monitor.connectors.files.tables import table_rows
 
 PAGE = Path(__file__).parents[3] / "docs" / "troubleshooting.md"
 HOUR = [f"2026-10-25 {minute // 60:02}:{minute % 60:02}:00" for minute in (*range(120, 180), *range(120, 180))]
@@ -37,6 +37,6 @@ def test_the_page_quotes_the_refusal(tmp_path: Path, text: str, options: dict[st
     path = tmp_path / "pump.csv"
     path.write_text(text)
     with pytest.raises(ValueError, match=r"pump\.csv: ") as refused:
-        csv_rows(path, TableOptions(**options), lambda _: None).open()
+        table_rows(path, TableOptions(**options), lambda _: None).open()
     sentence = str(refused.value).removeprefix(f"{tmp_path}/")
     assert f"\n{sentence}\n" in PAGE.read_text(), sentence

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from monitor.connectors.files.layout import TableOptions
 from monitor.connectors.files.lines import Row, Rows
-from monitor.connectors.files.tables import csv_rows, npz_rows
+from monitor.connectors.files.tables import npz_rows, table_rows
 from monitor.core.decode.decode import Format, decode
 from monitor.core.records import Message, Partition, ReadingBatch, Rejected
 
@@ -40,7 +40,7 @@ def _rows(rows: Rows, start: int = 0) -> list[Row]:
 def _csv(tmp_path: Path, text: str | bytes, *ignore: str, time_column: str = "", start: int = 0) -> list[Row]:
     path = tmp_path / "pump 1.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return _rows(csv_rows(path, TableOptions("pump", ignore, time_column), lambda _: None), start)
+    return _rows(table_rows(path, TableOptions("pump", ignore, time_column), lambda _: None), start)
 
 
 def _decode(rows: list[Row]) -> tuple[ReadingBatch, list[Rejected]]:
@@ -181,7 +181,7 @@ def test_columns_of_text_are_left_out_with_a_notice(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("time,state,a,later\n2024-01-01,on,,\n2024-01-02,off,3,\n")
     notices: list[str] = []
-    rows = _rows(csv_rows(path, TableOptions("pump"), notices.append))
+    rows = _rows(table_rows(path, TableOptions("pump"), notices.append))
     assert [row.value.split(b"\n")[0] for row in rows] == [b"@timestamp,,a,later"]
     assert [_values(row) for row in rows] == [{"a": 3.0}]
     (notice,) = notices
