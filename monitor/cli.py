@@ -383,15 +383,16 @@ def _reading(files: list[Path] | None) -> list[str]:
     return [
         "source.kind=files",
         f"source.paths={paths}",
-        f"source.format={_kind_of(files[0]) or 'jsonl'}",
+        f"source.format={_kind_of(files[0]) or files[0].suffix[1:]}",
         "source.speed=0",
     ]
 
 
 def _kind_of(file: Path) -> str:
     """Return the format that a file's ending says; empty for an unknown one."""
-    kinds = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet", ".npz": "npz"}
-    return kinds.get(file.suffix.lower(), "")
+    kinds = {"csv": "csv", "tsv": "csv", "parquet": "parquet", "pq": "parquet", "npz": "npz"}
+    kinds |= dict.fromkeys(("json", "jsonl", "ndjson", "lp"), "jsonl")
+    return kinds.get(file.suffix[1:].lower(), "")
 
 
 def _read(bar: Progress) -> Callable[[int], None]:

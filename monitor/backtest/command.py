@@ -25,6 +25,7 @@ from monitor.evaluation.matching import Evaluation
 from monitor.observe.metrics import Metrics
 from monitor.service.backends import file_time, make_blobs, make_models, make_source, print_layout
 from monitor.service.budget_outlook import afterwards
+from monitor.service.file_step import with_file_step
 from monitor.service.no_windows import and_more, why_no_windows, why_not_scored
 from monitor.service.offline import Progress, alone
 from monitor.settings.tree import Settings
@@ -60,7 +61,7 @@ def backtest(settings: Settings, options: Options, reading: Progress, fitting: F
     learner = Learner(fitting)
 
     def run(mine: Settings, model: str) -> EvaluatedReplay:
-        own = alone(mine, "backtest")
+        own = with_file_step(alone(mine, "backtest"), print_layout)
         source = make_source(own, None, Metrics(), None, print_layout)
         made = evaluate(replay(own, source, _model(mine, model), learner, span, reading), labels)
         _need_scores(made)

@@ -50,12 +50,12 @@ def decide(base: Settings, recognised: DetectedFormat, figures: Survey) -> dict[
     chosen = {f"format.{name}": Chosen(getattr(recognised.format, name), reasons.get(name, "")) for name in names}
     if wanted := recognised.format.select.measurements.include:
         chosen["select.measurements"] = Chosen(wanted, reasons.get("select.measurements", ""))
-    chosen |= _grid(base, figures)
+    chosen |= grid(base, figures)
     chosen |= _room(base, figures)
     return chosen
 
 
-def _grid(base: Settings, figures: Survey) -> dict[str, Chosen]:
+def grid(base: Settings, figures: Survey) -> dict[str, Chosen]:
     """Decide step, lateness, idle, and the horizon of the history."""
     step = figures.step_ms / 1000
     regular = f"{figures.regular:.1%} of the times of a channel follow one another at its usual distance"
