@@ -36,6 +36,7 @@ class Count(StrEnum):
     VALUES_SKIPPED_NESTED = "values_skipped_nested"  # an array or an object
     VALUES_SKIPPED_NAME = "values_skipped_name"  # empty, too long, or one too many to be changed
     VALUES_SKIPPED_QUALITY = "values_skipped_quality"  # the producer calls the value bad
+    VALUES_SKIPPED_ITEM = "values_skipped_item"  # of an item without time or asset, of a message with other items
     VALUES_SKIPPED_NAME_TAKEN = "values_skipped_name_taken"  # another name has become the same id
     READINGS = "readings"
     READINGS_LATE = "readings_late"  # their step had closed

@@ -57,8 +57,8 @@ TABLE = (
         "boolean: read the channel as a state, [channels.NAME]. text: set format.numbers for numbers in texts. null, "
         "not_finite, nested: look at the producer if a channel is missed. name: give the channel a name of 1 to 128 "
         "characters. name_taken: rename one of two channels or assets that become the same name. quality: "
-        "the producer calls the value bad; look at its sensor.",
-        reason=("text", "boolean", "null", "not_finite", "nested", "name", "name_taken", "quality"),
+        "the producer calls the value bad; look at its sensor. item: a reading of an array has no time or asset.",
+        reason=("text", "boolean", "null", "not_finite", "nested", "name", "name_taken", "quality", "item"),
     ),
     _counter(
         "monitor_messages_lost_total",

@@ -14,15 +14,16 @@ from pydantic import SecretStr
 
 from monitor.connectors.base import is_pattern, pattern_fault, subscribes
 from monitor.connectors.kafka.options import check_options
-from monitor.core.decode.format import MEASURED, Format
+from monitor.core.decode.format import MAPPED, MEASURED, QUALITY
+from monitor.core.decode.places import sources_of
 from monitor.core.decode.select import IGNORE
 from monitor.core.threshold.histogram import LEAST_CLIP, MOST_SCORES
+from monitor.settings.base import Section
 from monitor.settings.learning import ThresholdSection
 from monitor.settings.sections import Sections
 
 _CELL = 5  # bytes of a float32 and its mark "observed"
 _COPIES = 2  # of the history during a training: as stored, and scaled
-_DEFAULT = Format("json_wide")
 _REVOKE_SHARE = 0.2  # of max.poll.interval.ms: the rest is for other work between two polls
 
 
@@ -86,10 +87,23 @@ def _files(settings: Sections) -> Iterator[Problem]:
     if settings.format.asset_from == "key":
         consequence = "messages from files have no key, so every message would become a dead letter"
         yield problem(consequence, "source.kind", "format.asset_from")
+    if settings.format.kind == "json" and source.format == "jsonl":
+        yield from _unanswered(settings)
 
     written = {Path(settings.outputs.directory, f"{topic}.jsonl").resolve() for topic in _written(settings)}
     if settings.outputs.kind == "files" and written & {Path(path).resolve() for path in source.paths}:
         yield problem("the monitor would read its own alerts as readings", "source.paths", "outputs.directory")
+
+
+def _unanswered(settings: Sections) -> Iterator[Problem]:
+    """Refuse places that no line of a file could have."""
+    for name in ("asset", "channel", "timestamp", "quality", "timestamp_nanos"):
+        if set() < sources_of(getattr(settings.format, name)) <= {"key", "header", "broker"}:
+            consequence = "lines of a file have no key, header or time of their own, so the place would be empty"
+            yield problem(consequence, "source.kind", f"format.{name}")
+    for each in settings.format.patterns:
+        if set() < sources_of(each.get("from", "")) <= {"key", "header"}:
+            yield problem("lines of a file have no key or header to search in", "source.kind", "format.patterns")
 
 
 _OF_TABLES = (
@@ -113,7 +127,7 @@ def _unread(settings: Sections) -> Iterator[Problem]:
         return
     for name in _OF_TABLES:
         formats = ("csv",) if name == "encoding" else ("csv", "parquet")
-        if getattr(source, name) != type(source).model_fields[name].default and source.format not in formats:
+        if _given(source, name) and source.format not in formats:
             what = "only csv has an encoding" if name == "encoding" else "only csv and parquet have columns"
             yield problem(f"{what}; the setting would be ignored", f"source.{name}", "source.format")
     if source.asset and source.format == "jsonl":
@@ -123,8 +137,9 @@ def _unread(settings: Sections) -> Iterator[Problem]:
 def _tables(settings: Sections) -> Iterator[Problem]:
     if settings.source.kind != "files" or settings.source.format == "jsonl":
         return
-    for name in ("kind", "asset", "timestamp", "values", "asset_from", "timestamp_unit"):
-        if getattr(settings.format, name) != getattr(_DEFAULT, name):
+    own = ("kind", "asset", "timestamp", "values", "asset_from", "timestamp_unit", *MAPPED, *QUALITY)
+    for name in own:
+        if _given(settings.format, name):
             consequence = "rows of csv, parquet and npz files have their own layout, so it would be ignored"
             yield problem(consequence, "source.format", f"format.{name}")
 
@@ -211,16 +226,20 @@ def _store(settings: Sections) -> Iterator[Problem]:
 
 
 def _format(settings: Sections) -> Iterator[Problem]:
+    if settings.source.kind == "files" and settings.source.format != "jsonl":
+        return  # see _tables
     try:
         settings.format.build()
     except ValueError as error:
         yield problem(
             f"{error}; otherwise every message would become a dead letter",
-            "format.kind",
-            "format.asset_from",
-            "format.channel_name",
-            "format.timestamp_unit",
+            *("format.kind", "format.asset_from", "format.channel_name", "format.timestamp_unit"),
+            *(f"format.{name}" for name in ("values", *MAPPED, *QUALITY) if _given(settings.format, name)),
         )
+
+
+def _given(section: Section, name: str) -> bool:
+    return bool(getattr(section, name) != type(section).model_fields[name].default)
 
 
 def _select(settings: Sections) -> Iterator[Problem]:

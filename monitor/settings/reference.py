@@ -43,6 +43,7 @@ The configuration is one TOML file. A setting that is not in it has the default 
   the key, the value and what was expected.
 - **Reload.** The file is read again on SIGHUP, or within two seconds of a change. {live} take effect without a restart.
   If any other setting has changed, the whole change is refused ([operations.md](operations.md)).
+- **Any JSON.** [field-map.md](field-map.md) explains the places of `format.kind = "json"` by examples.
 - **Units.** Times are in seconds, and their keys end in `_s`. A step is one period of the grid, `windows.step_s`.
 """
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import StringConstraints
 
 from monitor.core.alerts.lifecycle import AlertOptions
+from monitor.core.decode.field_map import Pattern
 from monitor.core.decode.format import Format
 from monitor.core.decode.select import ALL_MEASURED, EVERYTHING, Globs, Kinds, Select
 from monitor.core.sensors.checks import SensorOptions
@@ -31,16 +32,56 @@ def _field_name(default: str, text: str) -> Any:
 class FormatSection(Section):
     """How a message is decoded. Rows of csv, parquet and npz files have their own layout."""
 
-    kind: Literal["json_long", "json_wide", "influx_line", "telegraf_json"] = setting(
+    kind: Literal["json_long", "json_wide", "json", "influx_line", "telegraf_json"] = setting(
         "json_wide",
-        "Format of a message. json_long: one reading. json_wide: all channels of an asset at one time. influx_line and "
-        "telegraf_json: written by Telegraf's Kafka output, by default and with data_format = json.",
+        "Format of a message. json_long: one reading. json_wide: all channels of an asset at one time. json: any JSON, "
+        "read by places (docs/field-map.md). influx_line and telegraf_json: written by Telegraf's Kafka output, by "
+        "default and with data_format = json.",
     )
-    asset: str = _field_name("asset", "JSON field with the asset's name.")
-    channel: str = _field_name("channel", "JSON field with the channel's name (json_long).")
-    timestamp: str = _field_name("timestamp", "JSON field with the time.")
-    value: str = _field_name("value", "JSON field with the value (json_long).")
-    values: str = _field_name("values", "JSON field with the table of values (json_wide).")
+    asset: str = _field_name("asset", "JSON field with the asset's name; of json a place.")
+    channel: str = _field_name("channel", "JSON field with the channel's name (json_long; of json a place).")
+    timestamp: str = _field_name("timestamp", "JSON field with the time; of json a place.")
+    value: str = _field_name("value", "JSON field with the value (json_long; of json a place).")
+    values: str = setting(
+        "values",
+        "JSON field with the table of values (json_wide; of json a place). json: . is the item itself, and empty means "
+        "that an item is one reading, with channel and value.",
+        form="a field's name, or empty",
+    )
+    each: str = setting(
+        "",
+        "Path to the items of a message (json), such as [], data[], Messages[].Payloads[], or {} for the members of an "
+        "object. Empty: the message is one item.",
+    )
+    ignore: tuple[Glob, ...] = _globs(
+        "Members of the table of values that are no channels (json). They are not counted."
+    )
+    patterns: tuple[dict[Literal["from", "pattern"], str], ...] = setting(
+        (),
+        "Regular expressions with the groups asset, channel, timestamp or quality (json), and the place that each is "
+        'searched in: { from = "topic:", pattern = "^plant/(?P<asset>[^/]+)/" }. A group that matched wins over the '
+        "setting of its name. Texts of more than 256 characters are not searched.",
+        form="a list of up to 4 tables, each with from and pattern",
+    )
+    timestamp_nanos: str = setting("", "Place of nanoseconds to add to the time (json).")
+    timezone: str = setting(
+        "",
+        "Zone of times in ISO 8601 without one (json), such as Europe/Berlin. Empty: such a time makes a dead letter. "
+        "Of the hour that comes twice, the time within half an hour of the message's own time is read.",
+        form="an IANA name, or empty",
+    )
+    quality: str = setting(
+        "",
+        "Place of the quality (json). Codes and words of OPC UA, OPC DA and "
+        "Sparkplug are known. A bad value is skipped, and its channel is not measured.",
+    )
+    qualities: dict[str, Literal["good", "uncertain", "bad"]] = setting(
+        {},
+        'Own words or codes of quality, such as { gestoert = "bad", "0" = "bad" }. Without the latter, a 0 is good, as '
+        "in OPC UA; in OPC DA and Sparkplug it is bad.",
+        form="a table of texts, each good, uncertain or bad",
+    )
+    uncertain: Literal["measured", "missing"] = setting("measured", "What a value of uncertain quality counts as.")
     asset_from: Literal["field", "tag", "key"] = setting(
         "field",
         "Source of the asset's name: a field (JSON), a tag (Telegraf), or the message's key (any format).",
@@ -52,9 +93,10 @@ class FormatSection(Section):
         "groups; otherwise each machine would have channels that no other has. Where two measurements of a message "
         "have the same field of an asset at one time, the first one counts.",
     )
-    timestamp_unit: Literal["ms", "s", "us", "ns", "iso"] = setting(
+    timestamp_unit: Literal["ms", "s", "us", "ns", "iso", "ticks", "auto"] = setting(
         "ms",
-        "Unit of the times. Telegraf writes ns in line protocol and s in JSON. iso is a text in ISO 8601.",
+        "Unit of the times. Telegraf writes ns in line protocol and s in JSON. iso is a text in ISO 8601. json also "
+        "reads ticks (.NET, 100 ns since the year 1), auto (each time by its size or form), and numbers in texts.",
         otherwise="readings would be dated in the wrong millennium",
     )
     numbers: Literal["numbers", "texts"] = setting(
@@ -81,8 +123,15 @@ class FormatSection(Section):
 
     def build(self, select: Select = EVERYTHING, kinds: Kinds = ALL_MEASURED) -> Format:
         """Return the decoder's form of these settings. Raises ValueError if they contradict one another."""
-        same = self.model_dump(exclude={"max_future_s"})
-        return Format(**same, max_future_ms=round(self.max_future_s * 1000), select=select, kinds=kinds)
+        same = self.model_dump(exclude={"max_future_s", "patterns", "qualities"})
+        return Format(
+            **same,
+            patterns=tuple(Pattern(each.get("from", ""), each.get("pattern", "")) for each in self.patterns),
+            qualities=tuple(self.qualities.items()),
+            max_future_ms=round(self.max_future_s * 1000),
+            select=select,
+            kinds=kinds,
+        )
 
     def build_table(self, kind: str, select: Select = EVERYTHING, kinds: Kinds = ALL_MEASURED) -> Format:
         """Return the format of rows of files of `kind`, csv, parquet or npz, with the limits of these settings."""

@@ -32,6 +32,7 @@ COUNTERS: dict[Count, tuple[str, dict[str, str]]] = {  # the stages' counts -> m
     Count.VALUES_SKIPPED_NESTED: ("monitor_values_skipped_total", {"reason": "nested"}),
     Count.VALUES_SKIPPED_NAME: ("monitor_values_skipped_total", {"reason": "name"}),
     Count.VALUES_SKIPPED_QUALITY: ("monitor_values_skipped_total", {"reason": "quality"}),
+    Count.VALUES_SKIPPED_ITEM: ("monitor_values_skipped_total", {"reason": "item"}),
     Count.VALUES_SKIPPED_NAME_TAKEN: ("monitor_values_skipped_total", {"reason": "name_taken"}),
     Count.READINGS: ("monitor_readings_total", {}),
     Count.READINGS_LATE: ("monitor_readings_dropped_total", {"reason": "late"}),

@@ -20,6 +20,7 @@ class Mistake(NamedTuple):
 
 
 _FILES = {"source.kind": "files", "source.paths": ["here.jsonl"]}
+_JSON = {"format.kind": "json"}
 LOGIN = {"kafka.security_protocol": "sasl_ssl", "kafka.sasl_mechanism": "PLAIN", "kafka.sasl_username": "monitor"}
 
 _TABLE: list[tuple[dict[str, Any], list[str]]] = [
@@ -87,6 +88,40 @@ _TABLE: list[tuple[dict[str, Any], list[str]]] = [
     ({"format.kind": "influx_line"}, ['kind = "influx_line"', 'asset_from = "field"']),
     ({"format.channel": "asset", "format.kind": "json_long"}, ["asset, asset"]),
     ({"format.asset": 'a"b'}, ["names with a quote"]),
+    ({"format.each": "data[]"}, ['format.each = "data[]"', '"json_wide"', "set kind to json"]),
+    ({"format.quality": "q"}, ['format.quality = "q"', '"json_wide"']),
+    ({"format.timestamp_unit": "ticks"}, ['timestamp_unit = "ticks"', "kind json only"]),
+    ({"format.values": ""}, ['format.values = ""', "only kind json"]),
+    ({**_JSON, "format.asset": "a:b"}, ["asset: 'a:b' is no place"]),
+    ({**_JSON, "format.asset": "broker:"}, ["only timestamp can be it"]),
+    ({**_JSON, "format.asset": "timestamp"}, ["names one place twice"]),
+    ({**_JSON, "format.value": "key:"}, ["value must be a path"]),
+    ({**_JSON, "format.channel": "id"}, ['set values = ""', 'values is "values"']),
+    ({**_JSON, "format.values": "", "format.ignore": ["x"]}, ["select.channels_exclude"]),
+    ({**_JSON, "format.values": "", "format.asset": "name:"}, ["needs named members"]),
+    ({**_JSON, "format.each": "data[0]"}, ["'data[0]' is no path to readings"]),
+    ({**_JSON, "format.timezone": "Europe/Berlin"}, ["timezone is for texts"]),
+    ({**_JSON, "format.timestamp_unit": "iso", "format.timezone": "Berlin"}, ["'Berlin' is no time zone"]),
+    ({**_JSON, "format.timestamp_unit": "iso", "format.timestamp_nanos": "n"}, ["timestamp_nanos"]),
+    ({**_JSON, "format.patterns": [{"from": "topic:", "pattern": "(?P<asset>"}]}, ["format.patterns", "(?P<asset>"]),
+    ({**_JSON, "format.patterns": [{"from": "topic:", "pattern": "(?P<machine>.)"}]}, ["named asset, channel"]),
+    ({**_JSON, "format.patterns": [{"from": "topic", "pattern": "x"}]}, ["got none"]),
+    ({**_JSON, "format.patterns": [{"pattern": "x"}]}, ["no place"]),
+    ({**_JSON, "format.patterns": [{"from": "k", "pattern": "(?P<asset>.)"}] * 5}, ["at most 4"]),
+    ({**_JSON, "format.patterns": ["x"]}, ["format.patterns", "from and pattern"]),
+    ({**_JSON, "format.qualities": {"0": "bad"}}, ["need quality"]),
+    (
+        {**_JSON, "format.quality": "q", "format.qualities": {"0": "poor"}},
+        ["format.qualities", "good, uncertain or bad"],
+    ),
+    ({**_JSON, "format.uncertain": "missing"}, ['uncertain = "missing"', "need quality"]),
+    ({**_JSON, **_FILES, "format.asset": "key:"}, ['format.asset = "key:"', '"files"']),
+    ({**_JSON, **_FILES, "format.timestamp": "broker:"}, ['format.timestamp = "broker:"']),
+    (
+        {**_JSON, **_FILES, "format.patterns": [{"from": "key:", "pattern": "(?P<asset>.)"}]},
+        ["no key or header to search in"],
+    ),
+    ({**_FILES, "source.format": "csv", "format.each": "[]"}, ['format.each = "[]"', '"csv"']),
     ({"select.measurements": ["pumps"]}, ['select.measurements = ["pumps"]', '"json_wide"']),
     ({**_FILES, "source.format": "csv", "select.measurements_exclude": ["cpu"]}, ['["cpu"]', '"csv"']),
     ({"select.assets": ["P*"], "select.assets_exclude": ["P*"]}, ['select.assets = ["P*"]', "select.assets_exclude"]),

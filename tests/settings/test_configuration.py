@@ -22,6 +22,8 @@ def as_toml(settings: Mapping[str, Any]) -> str:
     def value(found: Any) -> str:
         if isinstance(found, dict):
             return "{" + ", ".join(f"{json.dumps(key)} = {value(each)}" for key, each in found.items()) + "}"
+        if isinstance(found, list):
+            return "[" + ", ".join(map(value, found)) + "]"
         return "nan" if found != found else json.dumps(found)  # noqa: PLR0124 - NaN is not itself
 
     return "\n".join(f"{key} = {value(each)}" for key, each in settings.items())

@@ -176,6 +176,8 @@ def test_lists_cannot_be_appended_to() -> None:
         "source.topics",
         "source.paths",
         "source.ignore",
+        "format.ignore",
+        "format.patterns",
         *globs,
         "sensors.skip",
         "health.names",

@@ -6,8 +6,12 @@ missing or absurd time, a missing asset and the limits reject a message. Its fat
 
     select         globs for what to read and what to leave
     format         the configured layout of a topic, and the lists that a parser fills
-    from_json      JSON: one reading per message, all channels of an asset, or Telegraf's JSON
+    from_json      JSON in fixed layouts: one reading per message, all channels of an asset, or Telegraf's JSON
     from_line      InfluxDB line protocol, the fast way
+    from_map       any JSON, by the places of a field map
+    field_map      the compiled map, and what is refused of it
+    places         paths and other places of a message
+    quality        quality codes -> good, uncertain or bad
     from_csv       a row of a CSV file under its header
     members        values that are no numbers: states, numbers in texts, and what is skipped
     ids, names     names with other characters: `_` in their place, and two never become one

@@ -25,17 +25,20 @@ from monitor.core.decode.format import Codes, DecodeError, Format, ParsedMessage
 from monitor.core.decode.from_csv import parse_csv
 from monitor.core.decode.from_json import parse_long, parse_telegraf, parse_wide
 from monitor.core.decode.from_line import parse_line
+from monitor.core.decode.from_map import parse_mapped
 from monitor.core.decode.ids import ID, LONGEST
+from monitor.core.decode.members import Members
 from monitor.core.decode.names import Names, claim
 from monitor.core.decode.select import IGNORE
-from monitor.core.decode.times import UNREADABLE, to_ms
-from monitor.core.records import Count, Ints, Message, ReadingBatch, Rejected, Renamed, Times
+from monitor.core.decode.times import UNREADABLE, NoTime, read_time, read_times, to_ms
+from monitor.core.records import Bools, Count, Ints, Message, ReadingBatch, Rejected, Renamed, Times
 
 __all__ = ["ID", "PARSERS", "Decoded", "Format", "collisions", "decode", "decode_all"]
 
 PARSERS: dict[str, Parser] = {
     "json_long": parse_long,
     "json_wide": parse_wide,
+    "json": parse_mapped,
     "influx_line": parse_line,
     "telegraf_json": parse_telegraf,
     "csv": parse_csv,
@@ -74,6 +77,8 @@ def decode_all(messages: Sequence[Message], format: Format, now: int, names: Nam
     points = PARSERS[format.kind](messages, format, errors)
     columns, ambiguous = _named_by_field(_columns(points, messages, format), format)
     columns, unwanted = _selected(columns, format)
+    if format.kind == "json":
+        columns = _without_bad_items(columns, messages, format, now)
     _judge(columns, messages, format, now, errors)
     readings, renamed, answered = _readings(columns, messages, errors, names)
 
@@ -148,13 +153,21 @@ def _columns(points: ParsedMessages, messages: Sequence[Message], form: Format) 
     codes = Codes()
     row = np.array(points.row, np.int64)
     asset = np.array(list(map(codes.__getitem__, points.asset)), np.int32)
-    time = to_ms(points.time, form.timestamp_unit)
+    if form.kind == "json":
+        stamps = [messages[index].timestamp for index in points.row]
+        time = read_times(points.time, form.timestamp_unit, form.timezone, stamps)
+    else:
+        time = to_ms(points.time, form.timestamp_unit)
     for index in points.untimed:
         time[index] = messages[points.row[index]].timestamp
 
     point = np.repeat(np.arange(len(row)), np.array(points.width, np.int64))
     channel = np.array(points.channel, np.int32)
-    value = np.array(points.value, np.float64)  # None becomes NaN
+    try:
+        value = np.array(points.value, np.float64)  # None becomes NaN
+    except OverflowError:  # whole numbers beyond float64
+        Members(form, points).mend(points.value, points.channel, 0, len(points.value))
+        value = np.array(points.value, np.float64)
     measured = ~np.isnan(value)
     if not measured.all():
         points.skipped[points.none] += points.value.count(None)
@@ -214,18 +227,36 @@ def _selected(columns: _Columns, form: Format) -> tuple[_Columns, dict[Count, Ti
 
     # Points that never had a number are kept: they are judged as without a filter.
     had, has = (np.bincount(at, minlength=len(wanted)) > 0 for at in (columns.point, columns.point[keep]))
-    kept = np.flatnonzero(wanted & (has | ~had))
-    number = np.zeros(len(wanted), np.int64)
+    return _taken(columns, wanted & (has | ~had), keep), left_out
+
+
+def _taken(columns: _Columns, points: Bools, readings: Bools) -> _Columns:
+    """Return the marked points (P,) and readings (N,) alone; a reading's point is marked, too."""
+    kept = np.flatnonzero(points)
+    number = np.zeros(len(points), np.int64)
     number[kept] = np.arange(len(kept))
-    points = replace(
+    parsed = replace(
         columns.points,
         part=[columns.points.part[point] for point in kept.tolist()],
         asset=[columns.points.asset[point] for point in kept.tolist()],
         time=[columns.points.time[point] for point in kept.tolist()],
     )
-    readings = number[columns.point[keep]], columns.channel[keep], columns.value[keep]
-    found = _Columns(points, columns.assets, columns.asset[kept], columns.row[kept], columns.time[kept], *readings)
-    return found, left_out
+    values = number[columns.point[readings]], columns.channel[readings], columns.value[readings]
+    return _Columns(parsed, columns.assets, columns.asset[kept], columns.row[kept], columns.time[kept], *values)
+
+
+def _without_bad_items(columns: _Columns, messages: Sequence[Message], form: Format, now: int) -> _Columns:
+    """Skip the points with a bad asset or time of messages that have other points, and count their readings."""
+    latest = _latest(messages, form, now)
+    bad = _bad_assets(columns) | (columns.time < form.oldest_ms) | (columns.time > latest[columns.row])
+    if not bad.any():
+        return columns
+
+    others = np.bincount(columns.row[~bad], minlength=len(messages)) > 0
+    bad &= others[columns.row]
+    lost = bad[columns.point]
+    columns.points.skipped[Skip.ITEM] += int(np.count_nonzero(lost))
+    return _taken(columns, ~bad, ~lost)
 
 
 def _judge(
@@ -247,29 +278,40 @@ def _judge(
 
 
 def _judge_assets(columns: _Columns, form: Format, errors: dict[int, DecodeError]) -> None:
-    bad = np.array([not 0 < len(name) <= LONGEST for name in columns.assets], np.bool_)
+    bad = _bad_assets(columns)
     if not bad.any():
         return
 
     where = {"field": form.asset, "tag": f"tags.{form.asset_tag}", "key": "key"}[form.asset_from]
-    for point in _first(bad[columns.asset], columns.row, errors):
+    for point in _first(bad, columns.row, errors):
         name = columns.points.asset[point]
         reason = f"found {shown(name)}, expected a name of 1 to {LONGEST} characters"
         at = where if where == "key" else _at(columns, point, form, where)
         errors[int(columns.row[point])] = DecodeError("BadId", at, reason)
 
 
+def _bad_assets(columns: _Columns) -> Bools:
+    """Return which points (P,) have an asset without a name, or with too long a one."""
+    bad = np.array([not 0 < len(name) <= LONGEST for name in columns.assets], np.bool_)
+    return bad[columns.asset] if bad.any() else np.zeros(len(columns.asset), np.bool_)
+
+
+def _latest(messages: Sequence[Message], form: Format, now: int) -> Times:
+    """Return the latest time (messages,) that a reading may have."""
+    stamps = np.array([message.timestamp for message in messages], np.int64)
+    return np.where(stamps > 0, np.minimum(stamps, now), now) + form.max_future_ms
+
+
 def _judge_times(
     columns: _Columns, messages: Sequence[Message], form: Format, now: int, errors: dict[int, DecodeError]
 ) -> None:
-    stamps = np.array([message.timestamp for message in messages], np.int64)
-    latest = np.where(stamps > 0, np.minimum(stamps, now), now) + form.max_future_ms  # (messages,)
+    latest = _latest(messages, form, now)
     where = form.timestamp if form.kind.startswith("json") else "timestamp"
     for point in _first((columns.time < form.oldest_ms) | (columns.time > latest[columns.row]), columns.row, errors):
         row, time, found = int(columns.row[point]), int(columns.time[point]), shown(columns.points.time[point])
         at = _at(columns, point, form, where)
         if time == UNREADABLE:
-            expected = "expected an RFC 3339 time with its zone, such as 2024-05-01T12:00:00Z"
+            expected = _expected_time(columns.points.time[point], messages[row], form)
             errors[row] = DecodeError("WrongType", at, f"found {found}, {expected}")
         elif time < form.oldest_ms:
             reason = f"found {found} ({form.timestamp_unit}), expected at least {form.oldest_ms} ms UTC"
@@ -277,6 +319,15 @@ def _judge_times(
         else:
             reason = f"found {found} ({form.timestamp_unit}), expected at most {latest[row]} ms UTC"
             errors[row] = DecodeError("TimeInFuture", at, reason)
+
+
+def _expected_time(found: object, message: Message, form: Format) -> str:
+    if form.kind == "json":
+        try:
+            read_time(found, form.timestamp_unit, form.timezone, message.timestamp)
+        except NoTime as error:
+            return str(error)
+    return "expected an RFC 3339 time with its zone, such as 2024-05-01T12:00:00Z"
 
 
 def _first(bad: npt.NDArray[np.bool_], row: Times, errors: dict[int, DecodeError]) -> list[int]:
@@ -291,7 +342,9 @@ def _at(columns: _Columns, point: int, form: Format, field: str) -> str:
     part = columns.points.part[point]
     if part < 0:
         return field
-    return f"line {part}: {field}" if form.kind == "influx_line" else f"metrics[{part}].{field}"
+    if form.kind == "telegraf_json":
+        return f"metrics[{part}].{field}"
+    return f"{'item' if form.kind == 'json' else 'line'} {part}: {field}"
 
 
 def _readings(

@@ -11,22 +11,26 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from monitor.core.decode.field_map import Pattern, check_map, check_quality
 from monitor.core.decode.select import ALL_MEASURED, EVERYTHING, Kinds, Select
 from monitor.core.records import Message
 
 ASSET_FROM = {  # where each kind may name the asset
     "json_long": ("field", "key"),
     "json_wide": ("field", "key"),
+    "json": ("field",),  # a place, which may be the key
     "influx_line": ("tag", "key"),
     "telegraf_json": ("tag", "key"),
     "csv": ("key",),
 }
 KINDS = tuple(ASSET_FROM)
 _UNNAMEABLE = re.compile(r'["\\\x00-\x1f]')  # msgspec accepts none of these in a field's name
-UNITS = ("ms", "s", "us", "ns", "iso")
+UNITS = ("ms", "s", "us", "ns", "iso", "ticks", "auto")
 CHANNEL_NAMES = ("measurement.field", "field")
 MEASURED = ("influx_line", "telegraf_json")  # kinds whose channels belong to measurements
 NUMBERS = ("numbers", "texts")
+MAPPED = ("each", "ignore", "patterns", "timestamp_nanos", "timezone")  # options that only json has
+QUALITY = ("quality", "qualities", "uncertain")
 _OWN = ("json_long", "json_wide")  # kinds whose layout is the field map below; Telegraf's two have their own
 
 
@@ -38,11 +42,19 @@ class Format:
     """
 
     kind: str  # one of KINDS
-    asset: str = "asset"  # field map of json_long and json_wide: top-level names
+    asset: str = "asset"  # field map of json_long and json_wide: top-level names; of json: places (places.py)
     channel: str = "channel"
     timestamp: str = "timestamp"
     value: str = "value"
-    values: str = "values"
+    values: str = "values"  # of json, empty = an item is one reading, with `channel` and `value`
+    each: str = ""  # of json, and so on to timezone: the path to the items; empty = the message is one
+    ignore: tuple[str, ...] = ()  # globs of members of the table that are no channels
+    patterns: tuple[Pattern, ...] = ()
+    timestamp_nanos: str = ""  # place of nanoseconds to add
+    timezone: str = ""  # IANA name of the zone of times without one; empty = such times are refused
+    quality: str = ""  # a place of json; empty = none
+    qualities: tuple[tuple[str, str], ...] = ()  # own words and codes, and good, uncertain or bad for each
+    uncertain: str = "measured"  # one of quality.UNCERTAIN
     asset_from: str = "field"  # one of ASSET_FROM's for the kind
     asset_tag: str = "host"
     timestamp_unit: str = "ms"  # one of UNITS; influx_line has integers only
@@ -62,6 +74,7 @@ class Format:
             raise ValueError(f"timestamp_unit must be one of {', '.join(UNITS)}, got {self.timestamp_unit!r}")
         if self.numbers not in NUMBERS:
             raise ValueError(f"numbers must be one of {', '.join(NUMBERS)}, got {self.numbers!r}")
+        self._check_map()
         possible = ASSET_FROM[self.kind]
         if self.asset_from not in possible:
             raise ValueError(f"asset_from for {self.kind} must be {' or '.join(possible)}, got {self.asset_from!r}")
@@ -80,6 +93,26 @@ class Format:
             raise ValueError(
                 f"names with a quote, a backslash or a control character are not read: {shown(names, 200)}"
             )
+
+    def _check_map(self) -> None:
+        """Refuse options that belong to other kinds, and places that contradict one another."""
+        other = {each: getattr(self, each) for each in MAPPED if self.kind != "json"}
+        other |= {each: getattr(self, each) for each in QUALITY if self.kind != "json"}
+        defaults = type(self).__dataclass_fields__
+        ignored = [each for each, value in other.items() if value != defaults[each].default]
+        if ignored:
+            raise ValueError(
+                f"{', '.join(ignored)}: messages of {self.kind} are read without; set kind to json, which "
+                "reads any JSON by places"
+            )
+        if self.timestamp_unit in {"ticks", "auto"} and self.kind != "json":
+            raise ValueError(f"timestamp_unit {self.timestamp_unit} is read by kind json only, got {self.kind}")
+
+        if self.kind == "json":
+            check_map(self)
+        elif self.kind in _OWN and not all(self.mapped()):
+            raise ValueError(f"only kind json has empty places, got {self.kind}")
+        check_quality(self)
 
     def _check_channel_name(self) -> None:
         if self.channel_name not in CHANNEL_NAMES:
@@ -116,6 +149,7 @@ class Skip(StrEnum):
     NAME = "name"
     NAME_TAKEN = "name_taken"
     QUALITY = "quality"
+    ITEM = "item"
 
 
 class Codes(dict[str, int]):

@@ -17,12 +17,12 @@ them with a point. A row is one line: no line breaks inside quotes.
 
 import csv
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from monitor.core.decode.format import DecodeError, Format, ParsedMessages, Skip, shown
+from monitor.core.decode.quality import is_good
 from monitor.core.decode.times import parse_time
 from monitor.core.records import Message
 
@@ -31,13 +31,6 @@ QUALITY = "@quality:"  # begins the name of a column with the quality of the cha
 DELIMITERS = (",", ";", "\t", "|")
 MISSING = frozenset(("", "nan", "na", "n/a", "null", "none"))
 _NAN = float("nan")  # a value that was skipped and counted; None = an empty cell
-
-# Words of quality, in lower case. OPC DA has 192 to 255 for good and 64 to 127 for uncertain, OPC UA has 0 for good
-# and 0x40000000 for uncertain. A 0 of DA is bad: the source, which has seen a 192 in other rows, writes it as bad.
-_GOOD = frozenset(
-    ("good", "ok", "valid", "true", "yes", "y", "g", "gut", "0", "normal", "measured", "actual", "reliable")
-)
-_UNCERTAIN = ("uncertain", "questionable", "suspect", "substituted")
 
 
 class _Header(NamedTuple):
@@ -131,17 +124,6 @@ def _header(head: bytes) -> _Header:
         channels,
         [(column, places[name]) for column, name in qualities if name in places],
     )
-
-
-def is_good(quality: str) -> bool:
-    """Return whether a word or number of quality lets a value count; an uncertain one does, an unknown one does not."""
-    word = re.sub(r"[\s_-]", "", quality).lower()
-    if word in _GOOD or word.startswith(_UNCERTAIN) or word.startswith("good"):
-        return True
-    if word.isascii() and word.isdecimal() and len(word) < 12:
-        code = int(word)
-        return 64 <= code <= 255 or 0x4000_0000 <= code < 0x8000_0000
-    return False
 
 
 def _row(line: bytes, header: _Header, skipped: Counter[Skip]) -> tuple[int, list[float | None]]:

@@ -5,7 +5,7 @@ and `map(decode, values)` stays in C for a whole batch. Joining the batch into o
 of the speed), and a message with a comma or a bracket too many could change its neighbours.
 
 Only if a batch fails are its messages decoded one by one, and the guilty ones with types that take texts and booleans,
-then anything. `_explain` rephrases msgspec's error and never decides anything itself, so explanation and decision
+then anything. `explain` rephrases msgspec's error and never decides anything itself, so explanation and decision
 cannot disagree. Like msgspec, it checks bytes inside ignored fields no further than JSON's syntax needs.
 """
 
@@ -26,10 +26,10 @@ from monitor.core.records import Message
 _NUMBERS: Any = float | None  # the types of values: in a clean batch,
 _SCALARS: Any = float | str | bool | None  # with texts and booleans,
 _RAW: Any = Raw  # and with anything, for one message at a time
-_REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _scalar = msgspec.json.Decoder(_SCALARS).decode
 # A text, or a constant where a value may stand. Possessive, so that no byte is read twice.
-_CONSTANT = re.compile(
+CONSTANT = re.compile(
     rb"(\"(?:[^\"\\]|\\.)*+\"?)|(?<=[:,\[\s])[+-]?(?:nan|inf(?:inity)?)(?=[\s,}\]])", re.IGNORECASE | re.DOTALL
 )
 _NAN = re.compile(rb"[+-]?(?:nan|inf(?:inity)?)\b", re.IGNORECASE)
@@ -163,7 +163,7 @@ def _objects(
         strict = mixed
     try:
         return rows, list(map(strict, values)), range(len(rows)) if strict is mixed else ()
-    except _REFUSED:
+    except REFUSED:
         good: list[int] = []
 
     # One by one, to find the guilty messages, and in these the guilty members.
@@ -174,7 +174,7 @@ def _objects(
             item = strict(value)
             if strict is mixed:
                 odd.append(len(good))
-        except _REFUSED:
+        except REFUSED:
             item = _by_member(value, form)
             if isinstance(item, DecodeError):
                 errors[row] = item
@@ -193,23 +193,23 @@ def _by_member(value: bytes, form: Format) -> Any:
     """
     try:
         return _decoder(form, _SCALARS).decode(value)
-    except _REFUSED:
+    except REFUSED:
         decode = _decoder(form, _RAW).decode
     try:
         item = decode(value)
-    except _REFUSED as error:
-        mended = _CONSTANT.sub(lambda match: match[1] or b"1e999", value)
+    except REFUSED as error:
+        mended = CONSTANT.sub(lambda match: match[1] or b"1e999", value)
         if mended == value:
-            return _explain(value, error)
+            return explain(value, error)
         try:
             item = decode(mended)
-        except _REFUSED as worse:
+        except REFUSED as worse:
             # A constant where no value belongs, such as the time, is best shown as it was.
             as_it_was = "out of range" in str(worse)
-            return _explain(value, error) if as_it_was else _explain(mended, worse)
+            return explain(value, error) if as_it_was else explain(mended, worse)
 
     if form.kind == "json_long":
-        item.value = _member(item.value)
+        item.value = member_of(item.value)
     elif form.kind == "json_wide":
         item.values = _members(item.values)
     else:
@@ -220,10 +220,10 @@ def _by_member(value: bytes, form: Format) -> Any:
 
 
 def _members(table: dict[str, Raw] | None) -> dict[str, object]:
-    return {name: _member(raw) for name, raw in table.items()} if table else {}
+    return {name: member_of(raw) for name, raw in table.items()} if table else {}
 
 
-def _member(raw: Raw) -> object:
+def member_of(raw: Raw) -> object:
     """Return a member's value, or the reason why it has none."""
     try:
         return _scalar(raw)
@@ -291,7 +291,7 @@ def _time(form: Format) -> Any:
     return {"iso": str, "s": int | float}.get(form.timestamp_unit, int)
 
 
-def _explain(value: bytes, error: Exception) -> DecodeError:
+def explain(value: bytes, error: Exception) -> DecodeError:
     """Return the error that msgspec found in `value`, with place, value and expectation."""
     if isinstance(error, RecursionError):
         return DecodeError("TooDeep", "", "found arrays or objects nested hundreds deep, expected a flat message")

@@ -9,6 +9,7 @@ The parsers call this only where a message holds something other than numbers an
 
 import math
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from monitor.core.decode.format import Format, ParsedMessages, Skip
 from monitor.core.decode.ids import LONGEST, legal
 from monitor.core.decode.select import STATE
 
+_LARGEST = int(sys.float_info.max)
 _LONGEST = 64  # characters of a number; float64 needs 24
 _SPACES = re.compile("(?<=[0-9])[ \u00a0\u2007\u2009\u202f'\u2019](?=[0-9]{3}(?![0-9]))")  # between thousands
 _GROUPS = {",": re.compile(r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+"), ".": re.compile(r"[+-]?[0-9]{1,3}(?:\.[0-9]{3})+")}
@@ -49,11 +51,16 @@ class Members:
             if self._of_state(code):
                 return float(value)
             reason = Skip.BOOLEAN
+        elif isinstance(value, int):
+            return float(value) if abs(value) <= _LARGEST else self._skipped(Skip.NOT_FINITE)
         else:
             number = number_of(str(value)) if self._texts else None
             if number is not None and math.isfinite(number):
                 return number
             reason = Skip.TEXT if number is None else Skip.NOT_FINITE
+        return self._skipped(reason)
+
+    def _skipped(self, reason: Skip) -> float:
         self._points.skipped[reason] += 1
         return math.nan
 

@@ -16,7 +16,7 @@ from monitor.connectors.files.layout import TableOptions
 from monitor.connectors.files.lines import Row
 from monitor.connectors.files.tables import table_rows
 from monitor.core.decode.decode import Format, decode
-from monitor.core.decode.from_csv import is_good
+from monitor.core.decode.quality import is_good
 from monitor.core.records import Message, Partition
 
 BEGIN = datetime(2026, 3, 2, 6, tzinfo=UTC)

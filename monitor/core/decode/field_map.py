@@ -1,0 +1,202 @@
+"""The field map of `kind = "json"`: checked once with the settings, and compiled once into look-ups.
+
+`from_map.py` reads messages with it. A map that would ignore a setting, or that no message could fit, is refused.
+"""
+
+import fnmatch
+import functools
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from monitor.core.decode.places import Lookup, Place, Step, lookup, parse_each, parse_place
+from monitor.core.decode.quality import QUALITIES, UNCERTAIN
+from monitor.core.decode.times import zone
+
+if TYPE_CHECKING:
+    from monitor.core.decode.format import Format
+
+GROUPS = ("asset", "channel", "timestamp", "quality")  # names of groups in a pattern
+MOST_PATTERNS = 4
+_LONGEST_PATTERN = 512  # characters
+_NUMERIC = ("ms", "s", "us", "ns", "ticks", "auto")
+_USED = ("asset", "timestamp", "timestamp_nanos", "quality")  # of a table's members: places of no value
+_INVERTED = ("is_null", "isNull", "isnull")  # flags of which true is bad
+
+
+class Pattern(NamedTuple):
+    """A regular expression with named groups, and the place of the text that it is searched in."""
+
+    place: str  # `from` in the settings
+    pattern: str
+
+
+class Search(NamedTuple):
+    """A compiled pattern."""
+
+    text: Lookup
+    pattern: re.Pattern[str]
+    groups: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FieldMap:
+    """A compiled map."""
+
+    each: tuple[Step, ...]
+    asset: Lookup
+    time: Lookup
+    nanos: Lookup | None
+    channel: Lookup
+    value: tuple[tuple[str | int, ...], ...]  # paths within the reading itself
+    tables: tuple[tuple[str | int, ...], ...]  # paths of the table within the item; none = an item is one reading
+    own: frozenset[str]  # members of the table that the map itself uses, with dots between names
+    inside: frozenset[str]  # the same of an object within the table, by its own names
+    ignored: re.Pattern[str] | None
+    quality: tuple[tuple[Lookup, bool], ...]  # and whether true is bad
+    searches: tuple[Search, ...]
+    by_member: bool  # asset or channel of a table's member depend on the member's name or object
+    names: tuple[str, ...]  # asset, channel, time, value: of an item with just these names; none = not so simple
+
+
+def check_map(form: "Format") -> None:
+    """Raise ValueError if the places of a format contradict one another, or could find nothing."""
+    places = _places(form)
+    steps = parse_each(form.each)
+    for name, alternatives in places.items():
+        sources = {place.source for place in alternatives}
+        if "broker" in sources and name != "timestamp":
+            raise ValueError(f"{name}: broker: is a time, so only timestamp can be it")
+        if name in {"value", "values"} and sources != {"path"}:
+            raise ValueError(f"{name} must be a path into the JSON, got {getattr(form, name)!r}")
+        if name != "values" and any(place.source == "path" and not place.steps for place in alternatives):
+            raise ValueError(f"{name}: . is the item itself; only values can be that")
+        if "name" in sources and not form.values and "members" not in {step.kind for step in steps}:
+            raise ValueError(f"{name}: name: needs named members, by values or by {{}} in each")
+
+    _check_options(form)
+    _check_patterns(form)
+
+
+def _check_options(form: "Format") -> None:
+    texts = [text for text in (form.asset, form.channel if not form.values else "", form.timestamp, form.value) if text]
+    if len(set(texts)) < len(texts):
+        raise ValueError(f"the field map names one place twice: {', '.join(texts)}")
+    if form.values and form.channel != "channel":
+        raise ValueError(
+            f'channel is read of items that are one reading, but values is "{form.values}": set values = "", or leave '
+            "channel out, since the names of the table's members are the channels"
+        )
+    if form.ignore and not form.values:
+        raise ValueError("ignore leaves out members of the table, but values is empty: use select.channels_exclude")
+    if form.timestamp_nanos and form.timestamp_unit not in _NUMERIC:
+        raise ValueError("timestamp_nanos can only be added to a number, but timestamp_unit is iso")
+    if form.timezone:
+        zone(form.timezone)
+        if form.timestamp_unit not in {"iso", "auto"}:
+            raise ValueError(f"timezone is for texts (timestamp_unit iso or auto), got {form.timestamp_unit}")
+
+
+def check_quality(form: "Format") -> None:
+    """Raise ValueError if the settings of quality contradict one another."""
+    if form.uncertain not in UNCERTAIN:
+        raise ValueError(f"uncertain must be one of {', '.join(UNCERTAIN)}, got {form.uncertain!r}")
+    for text, verdict in form.qualities:
+        if verdict not in QUALITIES:
+            raise ValueError(f"qualities: {text!r} must be one of {', '.join(QUALITIES)}, got {verdict!r}")
+    by_pattern = any("quality" in re.compile(each.pattern).groupindex for each in form.patterns)
+    if (form.qualities or form.uncertain != "measured") and not (form.quality or by_pattern):
+        raise ValueError("qualities and uncertain need quality, the place of the quality")
+
+
+def _places(form: "Format") -> dict[str, tuple[Place, ...]]:
+    names = ["asset", "timestamp", "value", "values", "quality", "timestamp_nanos"]
+    if not form.values:
+        names.append("channel")
+    places = {}
+    for name in names:
+        text = getattr(form, name)
+        if not text and name in {"asset", "timestamp", "channel", "value"}:
+            raise ValueError(f"{name} must name a place")
+        if text:
+            try:
+                places[name] = parse_place(text)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from error
+    return places
+
+
+def _check_patterns(form: "Format") -> None:
+    if len(form.patterns) > MOST_PATTERNS:
+        raise ValueError(f"patterns: at most {MOST_PATTERNS}, got {len(form.patterns)}")
+    for each in form.patterns:
+        try:
+            sources = {place.source for place in parse_place(each.place)}
+            groups = set(re.compile(each.pattern[: _LONGEST_PATTERN + 1]).groupindex)
+        except (ValueError, re.error, RecursionError) as error:
+            raise ValueError(f"patterns: {each.pattern!r} from {each.place!r}: {error}") from error
+        if "broker" in sources:
+            raise ValueError("patterns: broker: is a time, and no text to search in")
+        if len(each.pattern) > _LONGEST_PATTERN:
+            raise ValueError(f"patterns: at most {_LONGEST_PATTERN} characters each")
+        if not groups or not groups <= set(GROUPS):
+            raise ValueError(
+                f"patterns: {each.pattern!r} must have groups such as (?P<asset>...), named {', '.join(GROUPS)}; "
+                f"got {', '.join(sorted(groups)) or 'none'}"
+            )
+
+
+@functools.lru_cache(maxsize=64)  # one format per pipeline
+def field_map(form: "Format") -> FieldMap:
+    """Return the compiled map of a format."""
+    places = _places(form)
+    tables = tuple(place.steps for place in places.get("values", ()))
+    searches = []
+    by_member = any(place.source == "name" and not place.segment for place in places["asset"])
+    for each in form.patterns:
+        alternatives, pattern = parse_place(each.place), re.compile(each.pattern)
+        searches.append(Search(lookup(alternatives), pattern, tuple(pattern.groupindex)))
+        by_member |= any(place.source == "name" and not place.segment for place in alternatives)
+
+    ignored = re.compile("|".join(map(fnmatch.translate, form.ignore))) if form.ignore else None
+    return FieldMap(
+        parse_each(form.each),
+        lookup(places["asset"]),
+        lookup(places["timestamp"]),
+        lookup(places["timestamp_nanos"]) if form.timestamp_nanos else None,
+        lookup(places["channel"]) if not form.values else lookup(()),
+        tuple(place.steps for place in places["value"]),
+        tables,
+        _own(places, tables),
+        frozenset(str(each.steps[0]) for name in _USED for each in places.get(name, ()) if each.steps),
+        ignored,
+        tuple(
+            (lookup([place]), place.steps[-1:] in {(name,) for name in _INVERTED})
+            for place in places.get("quality", ())
+        ),
+        tuple(searches),
+        by_member,
+        _simple(form, places),
+    )
+
+
+def _own(places: dict[str, tuple[Place, ...]], tables: tuple[tuple[str | int, ...], ...]) -> frozenset[str]:
+    """Return the members of the table that are places of something other than a value."""
+    own = set()
+    for name in _USED:
+        for place in places.get(name, ()):
+            for table in tables:
+                rest = place.steps[len(table) :]
+                if place.source == "path" and rest and place.steps[: len(table)] == table:
+                    own.add(".".join(map(str, rest)))
+    return frozenset(own)
+
+
+def _simple(form: "Format", places: dict[str, tuple[Place, ...]]) -> tuple[str, ...]:
+    """Return the names of the members of an ordinary item, none if the map needs more than names."""
+    if form.patterns or form.quality or form.timestamp_nanos:
+        return ()
+    names = ["asset", "timestamp", "values"] if form.values else ["asset", "channel", "timestamp", "value"]
+    steps = [places[name][0].steps for name in names if not (name == "values" and not places["values"][0].steps)]
+    paths = all(places[name][0].source == "path" for name in names)
+    return tuple(str(each[0]) for each in steps) if paths and all(len(each) == 1 for each in steps) else ()

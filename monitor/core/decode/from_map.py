@@ -1,0 +1,376 @@
+"""Any JSON -> points, by the places of a field map (`kind = "json"`).
+
+A message is decoded into plain objects, and `each` leads to its items. An item holds a table of channels or is one
+reading. Only syntax rejects a message at once. An item without time or asset is skipped and counted if another item of
+its message is read; otherwise the message is rejected with the first such error. What is absent was not measured: a
+message without items, tables or values is empty.
+
+Most messages of a topic look alike. So the channels of a table are found once per row of names and batch, and an item
+whose places are plain names is read without look-ups.
+"""
+
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from monitor.core.decode.field_map import FieldMap, field_map
+from monitor.core.decode.format import DecodeError, Format, ParsedMessages, Skip, place, shown
+from monitor.core.decode.from_json import CONSTANT, REFUSED, explain, member_of
+from monitor.core.decode.members import Members
+from monitor.core.decode.places import BROKER, Names, Scopes, Step, walk
+from monitor.core.decode.quality import Qualities
+from monitor.core.decode.times import WithNanos
+from monitor.core.records import Message
+
+_DEEPEST_TABLE = 8  # objects within a table
+_DEEPEST = 48  # objects that are opened to find a bad member: those of the places, and of a table
+_LONGEST_SEARCHED = 256  # characters of a text that patterns are searched in; Kafka's topics have up to 249
+_PLAIN = frozenset((float, int, str, bool, type(None), Skip))  # types of members that are no objects or arrays
+_decode = msgspec.json.Decoder().decode
+_objects = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_arrays = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def parse_mapped(messages: Sequence[Message], form: Format, errors: dict[int, DecodeError]) -> ParsedMessages:
+    """Return the points of messages of any JSON."""
+    reader = _Reader(form)
+    for row, tree in _trees(messages, errors):
+        error = reader.read(row, messages[row], tree)
+        if error is not None:
+            errors[row] = error
+
+    points = reader.points
+    if not set(map(type, points.value)) <= {float, int, type(None)}:
+        Members(form, points).mend(points.value, points.channel, 0, len(points.value))
+    return points
+
+
+def _trees(messages: Sequence[Message], errors: dict[int, DecodeError]) -> list[tuple[int, Any]]:
+    """Return the messages that are JSON, as plain objects, by index. Errors are added for the others."""
+    rows = [row for row in range(len(messages)) if row not in errors]
+    values = [messages[row].value or b"" for row in rows]
+    try:
+        return list(zip(rows, map(_decode, values), strict=True))
+    except REFUSED:
+        trees = []
+
+    for row, value in zip(rows, values, strict=True):
+        try:
+            tree = _decode(value)
+        except REFUSED:
+            tree = _by_member(value)
+            if isinstance(tree, DecodeError):
+                errors[row] = tree
+                continue
+        trees.append((row, tree))
+    return trees
+
+
+def _by_member(value: bytes) -> Any:
+    """Return a message with members that are no JSON values as plain objects, or the error of a message that is none.
+
+    Such a member becomes the reason why it is skipped.
+    """
+    try:
+        return _tree(value, _DEEPEST)
+    except REFUSED as error:
+        mended = CONSTANT.sub(lambda match: match[1] or b"1e999", value)
+        if mended == value:
+            return explain(value, error)
+        try:
+            return _tree(mended, _DEEPEST)
+        except REFUSED as worse:
+            return explain(mended, worse)
+
+
+def _tree(raw: Any, depth: int) -> Any:
+    first = bytes(raw).lstrip(b" \t\r\n")[:1] if depth == _DEEPEST else bytes(memoryview(raw)[:1])
+    if first not in {b"{", b"["}:
+        try:
+            return _decode(raw)  # whole numbers stay whole: a time in ns has more digits than a float
+        except REFUSED:
+            if depth == _DEEPEST:
+                raise
+            return member_of(raw)
+    if not depth:
+        return Skip.NESTED
+    if first == b"[":
+        return [_tree(each, depth - 1) for each in _arrays(raw)]
+    return {name: _tree(each, depth - 1) for name, each in _objects(raw).items()}
+
+
+class _Reader:
+    """Reads the messages of one batch one after the other."""
+
+    def __init__(self, form: Format) -> None:
+        self.points = ParsedMessages()
+        self._form = form
+        self._map: FieldMap = field_map(form)
+        self._codes = self.points.codes
+        self._qualities = Qualities(form.qualities, form.uncertain) if form.quality or form.patterns else None
+        self._layouts: dict[tuple[str, ...], tuple[list[int], Callable[[Any], Any] | None]] = {}
+        self._groups_of: dict[tuple[int, str], dict[str, str]] = {}
+        self._message = Message(("", 0), 0, None, None, 0)  # type: ignore[arg-type]
+        self._row = 0
+        self._part = -1
+        self._error: DecodeError | None = None  # the first one of the message
+        self._lost = 0  # values of items with an error
+
+    def read(self, row: int, message: Message, tree: Any) -> DecodeError | None:
+        """Add the points of a message. Return the error of a message that has none because of it."""
+        self._begin(row, message)
+        before = len(self.points.row)
+        steps = self._map.each
+        if type(tree) is not dict and (type(tree) is not list or not steps or steps[0].kind != "elements"):
+            cure = ', or format.each to begin with "[]"' if type(tree) is list else ""
+            return DecodeError("WrongType", "", f"found {_seen(tree)}, expected an object{cure}")
+        if steps:
+            self._walk(tree, steps, (), ())
+        else:
+            self._item(tree, (), ())
+
+        if self._error is None:
+            return None
+        if len(self.points.row) == before:
+            return self._error
+        self.points.skipped[Skip.ITEM] += self._lost
+        return None
+
+    def _begin(self, row: int, message: Message) -> None:
+        self._row, self._message, self._error, self._lost, self._part = row, message, None, 0, -1
+
+    def _walk(self, node: Any, steps: tuple[Step, ...], scopes: Scopes, names: Names) -> None:
+        """Read the items at the end of the steps."""
+        if not steps:
+            self._part += 1
+            self._item(node, scopes, names)
+            return
+
+        step, rest = steps[0], steps[1:]
+        if step.kind == "elements":
+            for each in node if type(node) is list else [node]:
+                self._walk(each, rest, scopes, names)
+        elif type(node) is not dict:
+            self._lose(node, step.name or "{}", "an object")
+        elif step.kind == "member":
+            inner = node.get(step.name)
+            if inner is not None:
+                self._walk(inner, rest, (node, *scopes), names)
+        else:
+            for name, each in node.items():
+                self._walk(each, rest, (node, *scopes), (name, *names))
+
+    def _item(self, item: Any, outer: Scopes, names: Names) -> None:
+        if type(item) is dict and self._map.tables:
+            self._table(item, outer, names)
+        elif type(item) is dict:
+            self._reading(item, outer, names)
+        elif item is not None:
+            kinds = {list: Skip.NESTED, str: Skip.TEXT, bool: Skip.BOOLEAN}
+            self.points.skipped[item if isinstance(item, Skip) else kinds.get(type(item), Skip.NAME)] += 1
+
+    def _lose(self, found: Any, where: str, expected: str, values: int = 1) -> None:
+        """Note that an item cannot be read."""
+        self._lost += values
+        if self._error is None:
+            at = f"item {self._part}: {where}" if self._part >= 0 else where
+            if found is None:
+                self._error = DecodeError("MissingField", at, f"found nothing at {shown(where)}, expected {expected}")
+            else:
+                self._error = DecodeError("WrongType", at, f"found {_seen(found)}, expected {expected}")
+
+    # One reading
+
+    def _reading(self, item: dict[str, Any], outer: Scopes, names: Names) -> None:
+        scopes = (item, *outer)
+        found = self._searched(scopes, names)
+        channel = found.get("channel") or _name(self._map.channel(scopes, names, self._message))
+        if not isinstance(channel, str):
+            self.points.skipped[Skip.NAME] += 1
+            return
+        self._value(channel, self._own_value(item), scopes, names, found)
+
+    def _own_value(self, item: dict[str, Any]) -> Any:
+        for steps in self._map.value:
+            value = item.get(steps[0]) if len(steps) == 1 else walk(item, steps)  # type: ignore[arg-type]
+            if value is not None:
+                return value
+        return None
+
+    def _value(self, channel: str, value: Any, scopes: Scopes, names: Names, found: dict[str, str]) -> None:
+        """Add one value of which all is known but asset, time and quality."""
+        if value is None:
+            self.points.skipped[Skip.NULL] += 1
+            return
+        if self._qualities is not None and not self._good(scopes, names, found):
+            self.points.skipped[Skip.QUALITY] += 1
+            return
+        asset = found.get("asset") or _name(self._map.asset(scopes, names, self._message))
+        if asset is None or (time := self._time(scopes, names, found)) is None:
+            self._miss(scopes, names, 1, asset)
+            return
+        if type(value) in {dict, list}:
+            value = Skip.NESTED
+        self._add(asset, time, (self._codes[channel],), (value,))
+
+    def _miss(self, scopes: Scopes, names: Names, values: int, asset: str | None) -> None:
+        """Note that an item lacks its asset or time."""
+        if asset is None:
+            raw = self._map.asset(scopes, names, self._message)
+            self._lose(raw, place(self._form.asset), "the asset's name", values)
+        else:
+            raw = self._map.time(scopes, names, self._message)
+            self._lose(raw, place(self._form.timestamp), f"a time ({self._form.timestamp_unit})", values)
+
+    def _time(self, scopes: Scopes, names: Names, found: dict[str, str]) -> Any:
+        time = found.get("timestamp") or self._map.time(scopes, names, self._message)
+        if type(time) not in {int, float, str} and time is not BROKER:
+            return None
+        if self._map.nanos is not None and time is not BROKER:
+            nanos = self._map.nanos(scopes, names, self._message)
+            if nanos is not None:
+                return WithNanos(time, nanos if type(nanos) in {int, float} else str(nanos))
+        return time
+
+    def _good(self, scopes: Scopes, names: Names, found: dict[str, str]) -> bool:
+        """Return whether a value counts; of several qualities the worst one does."""
+        qualities = self._qualities
+        assert qualities is not None
+        if "quality" in found and not qualities.counts(found["quality"]):
+            return False
+        for get, inverted in self._map.quality:
+            quality = get(scopes, names, self._message)
+            if inverted and type(quality) is bool:
+                quality = not quality
+            if not qualities.counts(quality):
+                return False
+        return True
+
+    def _searched(self, scopes: Scopes, names: Names) -> dict[str, str]:
+        """Return what the groups of the patterns have found, the first pattern first."""
+        found: dict[str, str] = {}
+        for number, search in enumerate(self._map.searches):
+            text = search.text(scopes, names, self._message)
+            if type(text) is not str or len(text) > _LONGEST_SEARCHED:
+                continue
+            groups = self._groups_of.get((number, text))
+            if groups is None:
+                match = search.pattern.search(text)
+                groups = {name: each for name, each in match.groupdict().items() if each} if match else {}
+                self._groups_of[number, text] = groups
+            found = groups | found if found else groups
+        return found
+
+    def _add(self, asset: str, time: Any, codes: Sequence[int], values: Iterable[Any]) -> None:
+        """Add values of one asset and time, to the last point if it is theirs."""
+        points = self.points
+        if (
+            points.row
+            and points.row[-1] == self._row
+            and points.asset[-1] == asset
+            and (points.time[-1] == time if time is not BROKER else points.untimed[-1:] == [len(points.row) - 1])
+        ):
+            points.width[-1] += len(codes)
+        else:
+            if time is BROKER:
+                points.untimed.append(len(points.row))
+            points.row.append(self._row)
+            points.part.append(self._part)
+            points.asset.append(asset)
+            points.time.append(0 if time is BROKER else time)
+            points.width.append(len(codes))
+        points.channel += codes
+        points.value += values
+
+    # A table of channels
+
+    def _table(self, item: dict[str, Any], outer: Scopes, names: Names) -> None:
+        table = next((each for steps in self._map.tables if (each := walk(item, steps)) is not None), None)
+        if table is None:
+            return
+        if type(table) is not dict:
+            self._lose(table, place(self._form.values), "an object of channels")
+            return
+
+        scopes = (item, *outer)
+        if self._map.by_member or not _PLAIN.issuperset(map(type, table.values())):
+            self._members(table, "", scopes, names, _DEEPEST_TABLE)
+            return
+
+        # All channels have the item's own asset, time and quality.
+        keys = tuple(table)
+        codes, pick = self._layouts.get(keys) or self._layout(keys)
+        values = table.values() if pick is None else pick(table)
+        if self._qualities is not None or self._map.searches:
+            found = self._searched(scopes, ("", *names))
+            if not self._good(scopes, ("", *names), found):
+                self.points.skipped[Skip.QUALITY] += len(codes) - list(values).count(None)
+                return
+        else:
+            found = {}
+        asset = found.get("asset") or _name(self._map.asset(scopes, ("", *names), self._message))
+        if asset is None or (time := self._time(scopes, ("", *names), found)) is None:
+            self._miss(scopes, ("", *names), len(codes), asset)
+            return
+        self._add(asset, time, codes, values)
+
+    def _layout(self, keys: tuple[str, ...]) -> tuple[list[int], Callable[[Any], Any] | None]:
+        """Return the codes of a table's channels, and what picks their values; None = all are channels."""
+        kept = [name for name in keys if self._is_channel(name)]
+        codes = [self._codes[name] for name in kept]
+        pick: Callable[[Any], Any] | None = None
+        if len(kept) < len(keys):
+            pick = operator.itemgetter(*kept) if len(kept) > 1 else _picked(kept)
+        self._layouts[keys] = codes, pick
+        return codes, pick
+
+    def _is_channel(self, name: str) -> bool:
+        ignored = self._map.ignored
+        return name not in self._map.own and (ignored is None or not ignored.fullmatch(name))
+
+    def _members(self, table: dict[str, Any], prefix: str, scopes: Scopes, names: Names, depth: int) -> None:
+        """Add the members of a table one by one; an object is a value with its own time, or a table itself."""
+        for name, value in table.items():
+            channel = f"{prefix}{name}"
+            if not self._is_channel(channel) or (prefix and name in self._map.inside):
+                continue
+
+            inside = (name, *names)
+            if type(value) is dict:
+                if self._is_value(value):
+                    within = (value, *scopes)
+                    self._member(channel, self._own_value(value), within, inside)
+                elif depth:
+                    self._members(value, f"{channel}.", (value, *scopes), inside, depth - 1)
+                else:
+                    self.points.skipped[Skip.NESTED] += 1
+            else:
+                self._member(channel, value, scopes, inside)
+
+    def _member(self, channel: str, value: Any, scopes: Scopes, names: Names) -> None:
+        found = self._searched(scopes, names)
+        self._value(found.get("channel") or channel, value, scopes, names, found)
+
+    def _is_value(self, member: dict[str, Any]) -> bool:
+        """Return whether an object in a table is one value, not a table of its own."""
+        return any(steps[0] in member for steps in self._map.value)
+
+
+def _picked(names: list[str]) -> Callable[[Any], list[Any]]:
+    return lambda table: [table[name] for name in names]
+
+
+def _seen(found: Any) -> str:
+    """Return what was found, for an error."""
+    return f"a value that cannot be read ({found})" if isinstance(found, Skip) else shown(found)
+
+
+def _name(found: Any) -> str | None:
+    """Return a name; ids are often numbers. None if it is none."""
+    if type(found) is str:
+        return found
+    if type(found) is int or (type(found) is float and found.is_integer()):
+        return str(int(found)) if abs(found) < 2**64 else None
+    return None
