@@ -9,7 +9,6 @@ The parsers call this only where a message holds something other than numbers an
 
 import math
 import re
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from monitor.core.decode.format import Format, ParsedMessages, Skip
 from monitor.core.decode.ids import LONGEST, legal
 from monitor.core.decode.select import STATE
 
-_LARGEST = int(sys.float_info.max)
+_LARGEST = int(math.nextafter(math.inf, 0))
 _LONGEST = 64  # characters of a number; float64 needs 24
 _SPACES = re.compile("(?<=[0-9])[ \u00a0\u2007\u2009\u202f'\u2019](?=[0-9]{3}(?![0-9]))")  # between thousands
 _GROUPS = {",": re.compile(r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+"), ".": re.compile(r"[+-]?[0-9]{1,3}(?:\.[0-9]{3})+")}
