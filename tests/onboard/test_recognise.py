@@ -294,6 +294,18 @@ def test_label_that_all_points_have_needs_no_filter() -> None:
         assert found(values)["select"]["measurements"]["include"] == ()
 
 
+@pytest.mark.parametrize("kind", ["influx_line", "telegraf_json"])
+def test_a_few_points_of_the_collector_are_left_out(kind: str) -> None:
+    """The collector's points are left out also where they are so few that nearly all points have the machines' tag."""
+    tags = [{"asset": f"P{n}"} for n in range(20)]
+    values = [value.replace(b"cpu", b"pumps", 1) for value in points(kind, tags)] + points(kind, [{"host": "edge01"}])
+    recognised = recognise(topic(values), NOW)
+    assert recognised.format.asset_tag == "asset"
+    assert recognised.format.select.measurements.include == ("pumps",)
+    readings, rejected = decode(topic(values)[0], recognised.format, NOW)
+    assert (len(readings.assets), rejected) == (20, [])
+
+
 def own(kind: str, second: str = "Pump2", *, twice: bool = False) -> list[bytes]:
     """Ten seconds of two pumps under measurements of their own, and of their collector."""
     rows: list[tuple[str, dict[str, str], int]] = []

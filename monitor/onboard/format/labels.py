@@ -138,7 +138,12 @@ def choose_measurements(points: Sequence[Labelled], measurements: Sequence[str])
         wanted = sorted(part & having.get(choice.name, set()))
         if wanted and (best is None or order < best[0]):
             best = order, choice, wanted
-    return (whole, []) if best is None else best[1:]
+    if best is not None:
+        return best[1:]
+
+    # A label of nearly all points may still be missing from whole measurements, which would be dead letters.
+    with_label = {name for point, name in zip(points, measurements, strict=True) if whole and whole.name in point.labels}
+    return whole, sorted(with_label) if with_label < every else []
 
 
 def _finer(points: Sequence[Labelled], choice: Choice, whole: Choice, rest: set[str]) -> bool:
