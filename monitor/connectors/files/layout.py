@@ -29,6 +29,7 @@ LOOK = 100  # rows examined to tell channels from columns of text
 _PREAMBLE = 60  # lines among which the header is searched
 _UNITS = 3  # most rows between header and readings
 _OPC_CODES = frozenset(("", "0", "4", "8", "12", "16", "20", "24", "28", "64", "68", "80", "84", "88", "192", "216"))
+_STATES = frozenset(("true", "false", *MISSING))
 _MANY = 50  # a column with more different values names no asset by its values alone
 
 
@@ -84,6 +85,12 @@ class Layout:
         known = dict(self.channels) | {column: f"{QUALITY}{name}" for column, name in self.qualities}
         known[self.time] = TIME
         return self.delimiter.join(known.get(n, "") for n in range(len(self.names))).encode() + b"\n"
+
+
+def passable(name: str) -> str:
+    """Return a name as the header of a row can hold it, without delimiters; the decoder makes it an id."""
+    text = re.sub(r'[",;|\x00-\x1f\x7f]', "_", name)
+    return f"_{text[1:]}" if text.startswith("@") else text
 
 
 def legal(name: str) -> str:
@@ -169,17 +176,18 @@ _Channels = tuple[dict[int, str], dict[int, str], list[int]]  # channels, their 
 
 def _long_channels(names: Sequence[str], columns: Sequence[int], value: int) -> _Channels:
     quality = [n for n in columns if _simple(names[n]) in QUALITIES][:1]
-    return {value: legal(names[value])}, dict.fromkeys(quality, ""), [n for n in columns if n not in quality]
+    return {value: passable(names[value])}, dict.fromkeys(quality, ""), [n for n in columns if n not in quality]
 
 
 def _wide_channels(names: Sequence[str], columns: Sequence[int], rows: Sequence[Sequence[str]]) -> _Channels:
     """Return channels, their qualities and columns of text. Raises ValueError if there is no channel or a bad name."""
     text = [n for n in columns if _is_text([row[n] for row in rows])]
-    channels = {n: legal(names[n]) for n in columns if n not in text}
+    channels = {n: passable(names[n]) for n in columns if n not in text}
+    states = [n for n in channels if {row[n].strip().lower() for row in rows} <= _STATES]
     codes = [n for n in channels if {row[n].strip() for row in rows} <= _OPC_CODES]
-    qualities = _beside(names, [*text, *codes], channels)
+    qualities = _beside(names, [*text, *codes, *states], channels)
     channels = {n: name for n, name in channels.items() if n not in qualities}
-    check_names(list(channels.values()), [names[n] for n in channels])
+    check_names([legal(name) for name in channels.values()], [names[n] for n in channels])
     return channels, qualities, [n for n in text if n not in qualities]
 
 
@@ -416,8 +424,10 @@ def _beside(names: Sequence[str], text: Sequence[int], channels: dict[int, str])
 
 
 def _is_text(column: Sequence[str]) -> bool:
-    """Return whether the column holds something, but no number."""
+    """Return whether the column holds something, but neither a number nor only booleans, which may be states."""
     filled = [cell for cell in column if not is_missing(cell)]
+    if {cell.strip().lower() for cell in filled} <= _STATES:
+        return False
     return bool(filled) and not any(_is_number(cell) or _is_number(_pointed(cell)) for cell in filled)
 
 

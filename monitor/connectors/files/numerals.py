@@ -63,7 +63,7 @@ def _kind(text: str) -> str:
 
 def plain_number(cell: str, decimal: str) -> str:
     """Return the cell with a decimal point and no marks between thousands; a text stays as it is."""
-    text = cell.strip()
+    text = cell.strip().replace("\N{MINUS SIGN}", "-", 1)
     if decimal == COMMA:
         if _COMMA.fullmatch(text):
             return re.sub(rf"\.|{_GAP}", "", text).replace(",", ".")

@@ -6,7 +6,7 @@ A row of CSV is passed on under a header that the decoder understands (core/deco
     2024-05-01 12:00:00;2.5;on;
 
 The header is made once per file: the time column is called `@timestamp`, columns that are no channels lose their name,
-and other names lose the characters that ids may not have. A row whose times and numbers the decoder reads is passed on
+and other names lose delimiters and quotes. The decoder makes them ids. A row whose times and numbers the decoder reads is passed on
 as it stands. Other rows are written anew with the same values: the time in ms, a decimal point, only the columns that
 are read. A row of a long table has its tag as the channel's name. A row without a single measurement is left out.
 
@@ -40,6 +40,7 @@ from monitor.connectors.files.layout import (
     described,
     layout_of,
     legal,
+    passable,
     typed_layout,
 )
 from monitor.connectors.files.lines import FileRows, Row
@@ -103,15 +104,15 @@ class CsvTable:
         )
 
     def owner(self, row: Sequence[str]) -> tuple[str, str]:
-        """Return the asset of a row, and its channel in a long table; "" for one that has none."""
+        """Return the name of a row's asset, and of its channel in a long table; "" for one that has none."""
         layout = self.layout
-        asset = self.asset if layout.asset < 0 else legal(row[layout.asset].strip())
+        asset = self.asset if layout.asset < 0 else row[layout.asset].strip()
         if layout.tag < 0:
             return asset, ""
         parted = layout.split.parted(row[layout.tag].strip())
         if parted is None:
             return "", ""
-        return legal(parted[0]) or asset, legal(parted[1])
+        return parted[0] or asset, passable(parted[1])
 
 
 def table_of(path: Path, options: TableOptions, kind: str = "csv") -> CsvTable:
@@ -123,7 +124,7 @@ def table_of(path: Path, options: TableOptions, kind: str = "csv") -> CsvTable:
     with path.open("rb") as file:
         head = [line.decode("utf-8", "replace") for line in islice(text_lines(file, encoding), HEAD + 1)]
 
-    asset = legal(options.asset or path.stem)
+    asset = options.asset or path.stem
     try:
         layout = layout_of(head, options)
         lines = count_text_lines(path, encoding) - layout.start
@@ -142,7 +143,7 @@ def _parquet_table(path: Path, options: TableOptions) -> CsvTable:
     head = [line.decode("utf-8", "replace").split(DELIMITER) for _, line in islice(columns.lines(), HEAD)]
     try:
         layout = typed_layout(DELIMITER, columns.names, columns.numeric, head, options)
-        asset = legal(options.asset or path.stem)
+        asset = options.asset or path.stem
         return _checked(CsvTable(path, "", layout, asset, 0, columns.rows, columns), head, options)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -175,7 +176,7 @@ def table_flags(path: Path, options: TableOptions, column: str, kind: str) -> di
             flag = float(plain_number(row[place], table.layout.decimal) or 0) > 0
         except (ValueError, IndexError, UndecidedTime) as error:
             raise ValueError(f"{path}: row {number}: {error}") from error
-        times, flags = found.setdefault(asset, ([], []))
+        times, flags = found.setdefault(legal(asset), ([], []))
         times.append(time)
         flags.append(flag)
     return found
@@ -273,7 +274,7 @@ def _glance(line: bytes, layout: Layout) -> tuple[int | None, bool, bytes | None
         found = cells(line.decode("utf-8", "replace"), layout.delimiter)
         if len(found) != len(layout.names):
             return None, False, None
-        asset = None if layout.asset < 0 else legal(found[layout.asset].strip()).encode()
+        asset = None if layout.asset < 0 else found[layout.asset].strip().encode()
         time = parse_time(found[layout.time].strip())
     except ValueError:
         return None, False, None

@@ -7,8 +7,9 @@ Each message carries its own header, so it can be read without any other message
 a plain one, as `connectors/files/tables.py` writes it: `@timestamp` names the time column, an empty name marks a column
 that is no channel, and no name holds a quote or a delimiter. The message's key names the asset.
 
-An empty cell means "not measured", and so does one that holds no finite number: it is skipped and counted, and the rest
-of the row is read. A column named `@quality:flow` says how good the row's value of flow is; a bad value is skipped.
+An empty cell means "not measured". One that holds no finite number is read or skipped as in a message (members.py): true
+and false are 1 and 0 of a state, otherwise it is skipped and counted, and the rest of the row is read. A column named
+`@quality:flow` says how good the row's value of flow is; a bad value is skipped.
 A row without a single measurement gives no point, and is no error either.
 
 Decimal commas are not read: `1,5` cannot be told from `1,500` in one row. The source, which has seen many rows, writes
@@ -17,11 +18,11 @@ them with a point. A row is one line: no line breaks inside quotes.
 
 import csv
 import math
-from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from monitor.core.decode.format import DecodeError, Format, ParsedMessages, Skip, shown
+from monitor.core.decode.members import Members
 from monitor.core.decode.quality import is_good
 from monitor.core.decode.times import parse_time
 from monitor.core.records import Message
@@ -30,6 +31,7 @@ TIME = "@timestamp"  # cannot be a channel's name: ids hold no "@"
 QUALITY = "@quality:"  # begins the name of a column with the quality of the channel that follows
 DELIMITERS = (",", ";", "\t", "|")
 MISSING = frozenset(("", "nan", "na", "n/a", "null", "none"))
+_MINUS = "\N{MINUS SIGN}"
 _NAN = float("nan")  # a value that was skipped and counted; None = an empty cell
 
 
@@ -49,11 +51,12 @@ class _Refused(Exception):  # noqa: N818 - reads as the state it reports
         self.error = DecodeError(error, field, reason)
 
 
-def parse_csv(messages: Sequence[Message], form: Format, errors: dict[int, DecodeError]) -> ParsedMessages:  # noqa: ARG001 - a parser's signature
+def parse_csv(messages: Sequence[Message], form: Format, errors: dict[int, DecodeError]) -> ParsedMessages:
     """Parse messages of a header and a row; the key names the asset."""
     points = ParsedMessages()
     headers: dict[bytes, _Header] = {}  # a batch has few: one per file
     codes: dict[bytes, list[int]] = {}
+    members = Members(form, points)
 
     for row, message in enumerate(messages):
         if row in errors:
@@ -64,7 +67,7 @@ def parse_csv(messages: Sequence[Message], form: Format, errors: dict[int, Decod
             if head not in headers:
                 headers[head] = _header(head)
                 codes[head] = [points.codes[name] for _, name in headers[head].channels]
-            time, values = _row(line, headers[head], points.skipped)
+            time, values = _row(line, headers[head], codes[head], members)
         except _Refused as refused:
             errors[row] = refused.error
             continue
@@ -96,6 +99,8 @@ def number(cell: str) -> float | None:
     try:
         value = float(cell)
     except ValueError:
+        if _MINUS in cell:
+            return number(cell.replace(_MINUS, "-"))
         if cell.strip().lower() in MISSING:
             return None
         raise
@@ -126,7 +131,7 @@ def _header(head: bytes) -> _Header:
     )
 
 
-def _row(line: bytes, header: _Header, skipped: Counter[Skip]) -> tuple[int, list[float | None]]:
+def _row(line: bytes, header: _Header, codes: Sequence[int], members: Members) -> tuple[int, list[float | None]]:
     """Return the time in ms UTC and a value for each channel, NaN for one that was skipped. Raises _Refused."""
     try:
         found = cells(line.decode(errors="replace"), header.delimiter)
@@ -146,23 +151,23 @@ def _row(line: bytes, header: _Header, skipped: Counter[Skip]) -> tuple[int, lis
         try:
             values.append(number(found[column]))
         except ValueError:
-            skipped[_reason(found[column])] += 1
-            values.append(_NAN)
+            values.append(members.read(_member(found[column]), codes[len(values)]))
 
     for column, place in header.qualities:
         if values[place] is not None and not is_good(found[column]):
-            skipped[Skip.QUALITY] += values[place] == values[place]  # a text was counted before
+            if values[place] == values[place]:  # noqa: PLR0124 - NaN: a text was counted before
+                members.skip(Skip.QUALITY)
             values[place] = _NAN
     return time, values
 
 
-def _reason(cell: str) -> Skip:
-    """Return why a cell is no finite number."""
+def _member(cell: str) -> bool | str | Skip:
+    """Return a cell that holds no finite number as it would be in a message."""
     word = cell.strip().lower()
     if word in {"true", "false"}:
-        return Skip.BOOLEAN
+        return word == "true"
     try:
         float(word)
     except ValueError:
-        return Skip.TEXT
-    return Skip.TEXT if "_" in word else Skip.NOT_FINITE
+        return cell
+    return cell if "_" in word else Skip.NOT_FINITE

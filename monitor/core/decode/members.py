@@ -41,9 +41,10 @@ class Members:
         """
         for at in [at for at in range(begin, end) if type(values[at]) is not float]:
             if values[at] is not None:
-                values[at] = self._other(values[at], codes[at])
+                values[at] = self.read(values[at], codes[at])
 
-    def _other(self, value: object, code: int) -> float:
+    def read(self, value: object, code: int) -> float:
+        """Return a value that is no number as one, or NaN after counting why it was skipped."""
         if isinstance(value, Skip):
             reason = value
         elif isinstance(value, bool):
@@ -62,6 +63,10 @@ class Members:
     def _skipped(self, reason: Skip) -> float:
         self._points.skipped[reason] += 1
         return math.nan
+
+    def skip(self, reason: Skip) -> None:
+        """Count a value that was skipped for another reason."""
+        self._points.skipped[reason] += 1
 
     def _of_state(self, code: int) -> bool:
         if not self._kinds:

@@ -15,8 +15,11 @@ from hypothesis import strategies as st
 from monitor.connectors.files.layout import TableOptions
 from monitor.connectors.files.lines import Row
 from monitor.connectors.files.tables import table_rows
-from monitor.core.decode.decode import Format, decode
+from monitor.core.decode.decode import Format, decode, decode_all
+from monitor.core.decode.format import Skip
+from monitor.core.decode.names import Names
 from monitor.core.decode.quality import is_good
+from monitor.core.decode.select import Kinds
 from monitor.core.records import Message, Partition
 
 BEGIN = datetime(2026, 3, 2, 6, tzinfo=UTC)
@@ -400,3 +403,54 @@ def test_utf_16_without_a_mark_is_recognised(tmp_path: Path) -> None:
     text = "time,a\n2026-03-02 06:00:00,1.5\n"
     assert list(_table(tmp_path, text.encode("utf-16-le")).values()) == [1.5]
     assert list(_table(tmp_path, codecs.BOM_UTF16_BE + text.encode("utf-16-be")).values()) == [1.5]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_states_and_numbers_in_texts_are_read_as_in_messages(tmp_path: Path, delimiter: str) -> None:
+    """True and FALSE are 1 and 0 of a state and skipped elsewhere; a text holds a number if the format says so."""
+    lines = ["timestamp,flow,running,open,Störung %", "2026-03-02 06:00:00,1.5,True,FALSE,x"]
+    lines += ["2026-03-02 06:00:01,2.5,FALSE,TRUE,TRUE", "2026-03-02 06:00:02,\N{MINUS SIGN}3.5,n/a,true,0"]
+    path = tmp_path / "pump.csv"
+    path.write_text("\n".join(lines).replace(",", delimiter))
+    messages = [Message(Partition("t", 0), row.number, row.key, row.value, 0) for row in _rows(path, {})]
+
+    def read(numbers: str, *states: str) -> tuple[set[tuple[str, float]], dict[Skip, int]]:
+        form = Format("csv", asset_from="key", numbers=numbers, kinds=Kinds(tuple((glob, "state") for glob in states)))
+        found = decode_all(messages, form, NOW, Names())
+        batch = found.readings
+        assert found.rejected == []
+        names = [batch.channels[code] for code in batch.channel.tolist()]
+        return set(zip(names, batch.value.tolist(), strict=True)), dict(+found.skipped)
+
+    flow = {("flow", 1.5), ("flow", 2.5), ("flow", -3.5)}
+    stopped = {("St_rung__", 0.0)}
+    assert read("numbers") == (flow | stopped, {Skip.TEXT: 1, Skip.BOOLEAN: 6, Skip.NULL: 1})
+    states = {("running", 1.0), ("running", 0.0), ("open", 0.0), ("open", 1.0)}
+    skipped = {Skip.TEXT: 1, Skip.NULL: 1}
+    assert read("numbers", "running", "open") == (flow | stopped | states, {**skipped, Skip.BOOLEAN: 1})
+    assert read("texts", "St?rung*") == (flow | stopped | {("St_rung__", 1.0)}, {**skipped, Skip.BOOLEAN: 5})
+
+
+def test_assets_whose_names_become_one_id_are_not_merged(tmp_path: Path) -> None:
+    """Of `P 1` and `P_1` only the one that is an id is read once both have come; the other's values are counted."""
+    rows = [f"2026-03-02 06:00:{n:02},P{mark}1,{value}" for n in range(9) for mark, value in (("_", 2), (" ", 1))]
+    path = tmp_path / "pumps.csv"
+    path.write_text("\n".join(["time,machine,flow", *rows]))
+    messages = [Message(Partition("t", 0), row.number, row.key, row.value, 0) for row in _rows(path, {})]
+    found = decode_all(messages, Format("csv", asset_from="key"), NOW, Names())
+    assert found.readings.value.tolist() == [2.0, 1.0, *[2.0] * 8]
+    assert +found.skipped == {Skip.NAME_TAKEN: 8}
+    assert found.renamed[-1].name == "P 1"
+
+
+def test_names_stay_as_they_are_until_the_decoder(tmp_path: Path) -> None:
+    """A header keeps the characters of a name, so the decoder knows the name as it was; delimiters become `_`."""
+    path = tmp_path / "Pumpe 1.csv"
+    path.write_text('time,Schwingung [mm/s],"a;b|c",@x\n2026-03-02,1,2,3\n')
+    (row,) = _rows(path, {})
+    assert row.key == b"Pumpe 1"
+    assert row.value.decode() == "@timestamp,Schwingung [mm/s],a_b_c,_x\n2026-03-02,1,2,3"
+    names = Names()
+    decode_all([Message(Partition("t", 0), 0, row.key, row.value, 0)], Format("csv", asset_from="key"), NOW, names)
+    assert names.channels == {"Schwingung__mm/s_": "Schwingung [mm/s]"}
+    assert names.assets == {"Pumpe_1": "Pumpe 1"}

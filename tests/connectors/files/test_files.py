@@ -104,7 +104,7 @@ def test_tables_know_their_times(tmp_path: Path) -> None:
     assert source.lag() == {Partition("pump_1", 0): 1}
     member.poll(timeout=90)
     first = b"@timestamp,a\n2024-01-01 00:00:00,1"
-    assert member.messages[0] == Message(Partition("pump_1", 0), 0, b"pump_1", first, 1_704_067_200_000)
+    assert member.messages[0] == Message(Partition("pump_1", 0), 0, b"pump 1", first, 1_704_067_200_000)
     assert clock.waits == [60.0]
     assert _drain(FileSource([path], "csv", tables=TableOptions("P/7")))[0].key == b"P/7"
 
