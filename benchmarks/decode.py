@@ -64,6 +64,10 @@ def cases() -> list[Case]:
     wide = Format("json_wide")
     telegraf = Format("telegraf_json", asset_from="tag", timestamp_unit="s")
 
+    mapped = Format("json")
+    flat = Format("json", values=".")
+    array = Format("json", each="values[]", values="", channel="id", value="v", timestamp="t|timestamp")
+
     # One message in 50 is cut short.
     spoilt = messages_of(wide_value)
     spoilt[::50] = [message(index, b'{"asset": "press-1"') for index in range(0, MESSAGES, 50)]
@@ -76,6 +80,10 @@ def cases() -> list[Case]:
         ("json_wide, 8 channels, 1 in 100 NaN", wide, odd(b"NaN"), naive_wide),
         ("json_wide, 8 channels, 1 in 100 nested", wide, odd(b"[1]"), naive_wide),
         ("json_wide, 8 channels, each a text", wide, odd(b'"Bad"', 1), naive_wide),
+        ("json, 8 channels in a table", mapped, messages_of(wide_value), naive_wide),
+        ("json, 8 channels in a flat object", flat, messages_of(flat_value), naive_flat),
+        ("json, 1 reading", Format("json", values=""), messages_of(long_value), naive_long),
+        ("json, array of 8 readings", array, messages_of(array_value), naive_array),
         ("influx_line, 8 fields", line, messages_of(line_value), naive_line),
         ("influx_line, 8 fields, 4 of them integers", line, messages_of(line_integers), naive_line),
         ("influx_line, 8 fields, a tag escaped", line, messages_of(line_escaped), naive_line),
@@ -124,6 +132,17 @@ def long_value(index: int) -> bytes:
 def wide_value(index: int) -> bytes:
     values = {f"channel_{channel}": reading(index, channel) for channel in range(CHANNELS)}
     return json.dumps({"asset": asset(index), "timestamp": NOW + index, "values": values}).encode()
+
+
+def flat_value(index: int) -> bytes:
+    values = {f"channel_{channel}": reading(index, channel) for channel in range(CHANNELS)}
+    return json.dumps({"asset": asset(index), "timestamp": NOW + index} | values).encode()
+
+
+def array_value(index: int) -> bytes:
+    time = NOW + index
+    values = [{"id": f"channel_{n}", "v": reading(index, n), "t": time} for n in range(CHANNELS)]
+    return json.dumps({"asset": asset(index), "values": values}).encode()
 
 
 def line_value(index: int) -> bytes:
@@ -199,6 +218,25 @@ def naive_wide(messages: Sequence[Message]) -> list[Any]:
         for channel, value in body["values"].items():
             if isinstance(value, float):
                 twin.add(body["asset"], channel, body["timestamp"], value, item.offset)
+    return twin.columns()
+
+
+def naive_flat(messages: Sequence[Message]) -> list[Any]:
+    twin = Twin()
+    for item in messages:
+        body = json.loads(item.value or b"")
+        for channel, value in body.items():
+            if channel not in {"asset", "timestamp"}:
+                twin.add(body["asset"], channel, body["timestamp"], value, item.offset)
+    return twin.columns()
+
+
+def naive_array(messages: Sequence[Message]) -> list[Any]:
+    twin = Twin()
+    for item in messages:
+        body = json.loads(item.value or b"")
+        for each in body["values"]:
+            twin.add(body["asset"], each["id"], each["t"], each["v"], item.offset)
     return twin.columns()
 
 

@@ -5,9 +5,11 @@
 
 import fnmatch
 import functools
+import operator
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from monitor.core.decode.places import Lookup, Place, Step, lookup, parse_each, parse_place
 from monitor.core.decode.quality import QUALITIES, UNCERTAIN
@@ -39,6 +41,14 @@ class Search(NamedTuple):
     groups: tuple[str, ...]
 
 
+class Shortcut(NamedTuple):
+    """A quick look at an item that is one reading. Where it fails, the places are looked up one by one."""
+
+    get: Callable[[Any], tuple[Any, ...]]  # channel, time and value, by the first alternative of each; raises
+    asset: str  # the asset's name in the item; empty = it does not depend on the item
+    outer: Lookup  # the asset's first alternative
+
+
 @dataclass(frozen=True, slots=True)
 class FieldMap:
     """A compiled map."""
@@ -56,7 +66,7 @@ class FieldMap:
     quality: tuple[tuple[Lookup, bool], ...]  # and whether true is bad
     searches: tuple[Search, ...]
     by_member: bool  # asset or channel of a table's member depend on the member's name or object
-    names: tuple[str, ...]  # asset, channel, time, value: of an item with just these names; none = not so simple
+    shortcut: Shortcut | None
 
 
 def check_map(form: "Format") -> None:
@@ -176,7 +186,7 @@ def field_map(form: "Format") -> FieldMap:
         ),
         tuple(searches),
         by_member,
-        _simple(form, places),
+        _shortcut(form, places),
     )
 
 
@@ -192,11 +202,31 @@ def _own(places: dict[str, tuple[Place, ...]], tables: tuple[tuple[str | int, ..
     return frozenset(own)
 
 
-def _simple(form: "Format", places: dict[str, tuple[Place, ...]]) -> tuple[str, ...]:
-    """Return the names of the members of an ordinary item, none if the map needs more than names."""
-    if form.patterns or form.quality or form.timestamp_nanos:
-        return ()
-    names = ["asset", "timestamp", "values"] if form.values else ["asset", "channel", "timestamp", "value"]
-    steps = [places[name][0].steps for name in names if not (name == "values" and not places["values"][0].steps)]
-    paths = all(places[name][0].source == "path" for name in names)
-    return tuple(str(each[0]) for each in steps) if paths and all(len(each) == 1 for each in steps) else ()
+def _shortcut(form: "Format", places: dict[str, tuple[Place, ...]]) -> Shortcut | None:
+    """Return the shortcut for items that are one reading; None if the map needs more than a look at the item."""
+    if form.values or form.patterns or form.quality or form.timestamp_nanos:
+        return None
+    own = [places[name][0] for name in ("channel", "timestamp", "value")]
+    asset = places["asset"][0]
+    deep = asset.source == "path" and (len(asset.steps) > 1 or not isinstance(asset.steps[0], str))
+    if deep or not all(place.source == "path" and all(isinstance(each, str) for each in place.steps) for place in own):
+        return None
+    name = str(asset.steps[0]) if asset.source == "path" else ""
+    return Shortcut(_getter([place.steps for place in own]), name, lookup([asset]))
+
+
+def _getter(paths: Sequence[tuple[str | int, ...]]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return a function that gets the ends of several paths of names. It raises KeyError, TypeError."""
+    if all(len(steps) == 1 for steps in paths):
+        return cast("Callable[[Any], tuple[Any, ...]]", operator.itemgetter(*(steps[0] for steps in paths)))
+
+    def get(item: Any) -> tuple[Any, ...]:
+        found = []
+        for steps in paths:
+            node = item
+            for step in steps:
+                node = node[step]
+            found.append(node)
+        return tuple(found)
+
+    return get

@@ -10,12 +10,12 @@ whose places are plain names is read without look-ups.
 """
 
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
-from monitor.core.decode.field_map import FieldMap, field_map
+from monitor.core.decode.field_map import FieldMap, Shortcut, field_map
 from monitor.core.decode.format import DecodeError, Format, ParsedMessages, Skip, place, shown
 from monitor.core.decode.from_json import CONSTANT, REFUSED, explain, member_of
 from monitor.core.decode.members import Members
@@ -36,10 +36,7 @@ _arrays = msgspec.json.Decoder(list[msgspec.Raw]).decode
 def parse_mapped(messages: Sequence[Message], form: Format, errors: dict[int, DecodeError]) -> ParsedMessages:
     """Return the points of messages of any JSON."""
     reader = _Reader(form)
-    for row, tree in _trees(messages, errors):
-        error = reader.read(row, messages[row], tree)
-        if error is not None:
-            errors[row] = error
+    reader.read_all(_trees(messages, errors), messages, errors)
 
     points = reader.points
     if not set(map(type, points.value)) <= {float, int, type(None)}:
@@ -47,25 +44,22 @@ def parse_mapped(messages: Sequence[Message], form: Format, errors: dict[int, De
     return points
 
 
-def _trees(messages: Sequence[Message], errors: dict[int, DecodeError]) -> list[tuple[int, Any]]:
-    """Return the messages that are JSON, as plain objects, by index. Errors are added for the others."""
-    rows = [row for row in range(len(messages)) if row not in errors]
-    values = [messages[row].value or b"" for row in rows]
-    try:
-        return list(zip(rows, map(_decode, values), strict=True))
-    except REFUSED:
-        trees = []
+def _trees(messages: Sequence[Message], errors: dict[int, DecodeError]) -> Iterator[tuple[int, Any]]:
+    """Yield the messages that are JSON, as plain objects, by index. Errors are added for the others.
 
-    for row, value in zip(rows, values, strict=True):
-        try:
-            tree = _decode(value)
-        except REFUSED:
-            tree = _by_member(value)
-            if isinstance(tree, DecodeError):
-                errors[row] = tree
-                continue
-        trees.append((row, tree))
-    return trees
+    One at a time: a batch of plain objects at once would make the garbage collector search them again and again.
+    """
+    for row, message in enumerate(messages):
+        if row not in errors:
+            value = message.value or b""
+            try:
+                tree = _decode(value)
+            except REFUSED:
+                tree = _by_member(value)
+                if isinstance(tree, DecodeError):
+                    errors[row] = tree
+                    continue
+            yield row, tree
 
 
 def _by_member(value: bytes) -> Any:
@@ -118,6 +112,42 @@ class _Reader:
         self._error: DecodeError | None = None  # the first one of the message
         self._lost = 0  # values of items with an error
 
+    def read_all(
+        self, trees: Iterable[tuple[int, Any]], messages: Sequence[Message], errors: dict[int, DecodeError]
+    ) -> None:
+        """Add the points of all messages, and an error for each message that is rejected."""
+        shortcut = None if self._map.each else self._map.shortcut
+        for row, tree in trees:
+            if shortcut is not None and self._glance(shortcut, row, messages[row], tree):
+                continue
+            error = self.read(row, messages[row], tree)
+            if error is not None:
+                errors[row] = error
+
+    def _glance(self, shortcut: Shortcut, row: int, message: Message, item: Any) -> bool:
+        """Add the one reading of an ordinary message. Return False if it needs a closer look."""
+        try:
+            channel, time, value = shortcut.get(item)
+            asset = item[shortcut.asset] if shortcut.asset else shortcut.outer((), (), message)
+        except (KeyError, TypeError):
+            return False
+        kind = type(value)
+        if type(channel) is not str or type(asset) is not str or (kind is not float and kind is not int):
+            return False
+        kind = type(time)
+        if kind is not int and kind is not str and kind is not float:
+            return False
+
+        points = self.points
+        points.row.append(row)
+        points.part.append(-1)
+        points.asset.append(asset)
+        points.time.append(time)
+        points.width.append(1)
+        points.channel.append(self._codes[channel])
+        points.value.append(value)
+        return True
+
     def read(self, row: int, message: Message, tree: Any) -> DecodeError | None:
         """Add the points of a message. Return the error of a message that has none because of it."""
         self._begin(row, message)
@@ -150,6 +180,9 @@ class _Reader:
 
         step, rest = steps[0], steps[1:]
         if step.kind == "elements":
+            if not rest and type(node) is list and self._map.shortcut is not None:
+                self._elements(self._map.shortcut, node, scopes, names)
+                return
             for each in node if type(node) is list else [node]:
                 self._walk(each, rest, scopes, names)
         elif type(node) is not dict:
@@ -161,6 +194,44 @@ class _Reader:
         else:
             for name, each in node.items():
                 self._walk(each, rest, (node, *scopes), (name, *names))
+
+    def _elements(self, shortcut: Shortcut, items: list[Any], outer: Scopes, names: Names) -> None:
+        """Read an array of readings: ordinary ones at a glance, the others by their places."""
+        points, codes, get, name = self.points, self._codes, shortcut.get, shortcut.asset
+        shared = _name(shortcut.outer(outer, names, self._message)) if outer or not name else None
+        channels, values = points.channel, points.value
+        last: tuple[Any, Any] | None = None  # asset and time of the last point, if it is of this array
+        for item in items:
+            self._part += 1
+            try:
+                channel, time, value = get(item)
+                asset = (item.get(name) or shared) if name else shared
+            except (KeyError, TypeError, AttributeError):
+                self._item(item, outer, names)
+                last = None
+                continue
+
+            kind, of_time = type(value), type(time)
+            if (
+                (kind is float or kind is int)
+                and type(channel) is str
+                and (of_time is int or of_time is str or of_time is float)
+                and type(asset) is str
+            ):
+                if last == (asset, time):
+                    points.width[-1] += 1
+                else:
+                    points.row.append(self._row)
+                    points.part.append(self._part)
+                    points.asset.append(asset)
+                    points.time.append(time)
+                    points.width.append(1)
+                    last = asset, time
+                channels.append(codes[channel])
+                values.append(value)
+            else:
+                self._item(item, outer, names)
+                last = None
 
     def _item(self, item: Any, outer: Scopes, names: Names) -> None:
         if type(item) is dict and self._map.tables:
