@@ -72,8 +72,9 @@ class FormatSection(Section):
     )
     quality: str = setting(
         "",
-        "Place of the quality (json). Codes and words of OPC UA, OPC DA and "
-        "Sparkplug are known. A bad value is skipped, and its channel is not measured.",
+        "Place of the quality (json), or the field or tag with it (Telegraf), which rules all fields of its point. "
+        "Codes and words of OPC UA, OPC DA and Sparkplug are known. A bad value is skipped, and its channel is not "
+        "measured.",
     )
     qualities: dict[str, Literal["good", "uncertain", "bad"]] = setting(
         {},

@@ -42,9 +42,9 @@ class Search(NamedTuple):
 
 
 class Shortcut(NamedTuple):
-    """A quick look at an item that is one reading. Where it fails, the places are looked up one by one."""
+    """A quick look at an ordinary item. Where it fails, the places are looked up one by one."""
 
-    get: Callable[[Any], tuple[Any, ...]]  # channel, time and value, by the first alternative of each; raises
+    get: Callable[[Any], tuple[Any, ...]]  # channel, time and value, or time and table, by their first alternatives
     asset: str  # the asset's name in the item; empty = it does not depend on the item
     outer: Lookup  # the asset's first alternative
 
@@ -203,10 +203,10 @@ def _own(places: dict[str, tuple[Place, ...]], tables: tuple[tuple[str | int, ..
 
 
 def _shortcut(form: "Format", places: dict[str, tuple[Place, ...]]) -> Shortcut | None:
-    """Return the shortcut for items that are one reading; None if the map needs more than a look at the item."""
-    if form.values or form.patterns or form.quality or form.timestamp_nanos:
+    """Return the shortcut of a map; None if it needs more than a look at the item."""
+    if form.patterns or form.quality or form.timestamp_nanos:
         return None
-    own = [places[name][0] for name in ("channel", "timestamp", "value")]
+    own = [places[name][0] for name in (("timestamp", "values") if form.values else ("channel", "timestamp", "value"))]
     asset = places["asset"][0]
     deep = asset.source == "path" and (len(asset.steps) > 1 or not isinstance(asset.steps[0], str))
     if deep or not all(place.source == "path" and all(isinstance(each, str) for each in place.steps) for place in own):
@@ -217,6 +217,9 @@ def _shortcut(form: "Format", places: dict[str, tuple[Place, ...]]) -> Shortcut 
 
 def _getter(paths: Sequence[tuple[str | int, ...]]) -> Callable[[Any], tuple[Any, ...]]:
     """Return a function that gets the ends of several paths of names. It raises KeyError, TypeError."""
+    if [len(steps) for steps in paths] == [1, 0]:  # the table is the item itself
+        name = paths[0][0]
+        return lambda item: (item[name], item)
     if all(len(steps) == 1 for steps in paths):
         return cast("Callable[[Any], tuple[Any, ...]]", operator.itemgetter(*(steps[0] for steps in paths)))
 

@@ -52,7 +52,7 @@ class Format:
     patterns: tuple[Pattern, ...] = ()
     timestamp_nanos: str = ""  # place of nanoseconds to add
     timezone: str = ""  # IANA name of the zone of times without one; empty = such times are refused
-    quality: str = ""  # a place of json; empty = none
+    quality: str = ""  # of json a place, of Telegraf's two kinds a field or tag; empty = none
     qualities: tuple[tuple[str, str], ...] = ()  # own words and codes, and good, uncertain or bad for each
     uncertain: str = "measured"  # one of quality.UNCERTAIN
     asset_from: str = "field"  # one of ASSET_FROM's for the kind
@@ -88,7 +88,10 @@ class Format:
         if self.kind in _OWN and len(set(self.mapped())) < len(self.mapped()):
             raise ValueError(f"the field map names one field twice: {', '.join(self.mapped())}")
 
-        names = self.mapped() if self.kind in _OWN else [self.asset_tag] if self.kind == "telegraf_json" else []
+        if self.kind in MEASURED and self.asset_from == "tag" and self.quality == self.asset_tag:
+            raise ValueError(f"quality and asset_tag name one tag: {self.quality}")
+        tags = [self.asset_tag, self.quality]
+        names = self.mapped() if self.kind in _OWN else tags if self.kind == "telegraf_json" else []
         if any(map(_UNNAMEABLE.search, names)):
             raise ValueError(
                 f"names with a quote, a backslash or a control character are not read: {shown(names, 200)}"
@@ -97,7 +100,7 @@ class Format:
     def _check_map(self) -> None:
         """Refuse options that belong to other kinds, and places that contradict one another."""
         other = {each: getattr(self, each) for each in MAPPED if self.kind != "json"}
-        other |= {each: getattr(self, each) for each in QUALITY if self.kind != "json"}
+        other |= {each: getattr(self, each) for each in QUALITY if self.kind not in {"json", *MEASURED}}
         defaults = type(self).__dataclass_fields__
         ignored = [each for each, value in other.items() if value != defaults[each].default]
         if ignored:

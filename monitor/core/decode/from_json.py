@@ -20,6 +20,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from monitor.core.decode.format import Codes, DecodeError, Format, Measurements, ParsedMessages, Skip, place, shown
 from monitor.core.decode.members import Members
+from monitor.core.decode.quality import Qualities
 from monitor.core.decode.select import STATE
 from monitor.core.records import Message
 
@@ -93,7 +94,7 @@ def parse_telegraf(messages: Sequence[Message], form: Format, errors: dict[int, 
     points, metrics, select = ParsedMessages(), [], form.select.measurements
     for row, item in zip(rows, objects, strict=True):
         if item.metrics is UNSET:
-            untagged = item.tags is UNSET and not select
+            untagged = item.tags is UNSET and not select and form.asset_from == "tag"
             if item.name is UNSET or item.fields is UNSET or item.time is UNSET or untagged:
                 errors[row] = _lacking(item)
                 continue
@@ -106,6 +107,8 @@ def parse_telegraf(messages: Sequence[Message], form: Format, errors: dict[int, 
             metrics += item.metrics
     if select:
         metrics = _wanted(points, metrics, form, errors)
+    if form.quality:
+        _drop_bad(metrics, form, points)
 
     by_key = form.asset_from == "key"
     points.asset = [_key(messages[row]) for row in points.row] if by_key else [item.tags.asset for item in metrics]
@@ -118,6 +121,18 @@ def parse_telegraf(messages: Sequence[Message], form: Format, errors: dict[int, 
     if not set(map(type, points.value)) <= {float, type(None)}:
         Members(form, points).mend(points.value, points.channel, 0, len(points.value))
     return points
+
+
+def _drop_bad(metrics: list[Any], form: Format, points: ParsedMessages) -> None:
+    """Empty the metrics whose quality is bad, and count their values. The quality itself is no channel."""
+    qualities = Qualities(form.qualities, form.uncertain)
+    for metric in metrics:
+        field = metric.fields.pop(form.quality, None)
+        tag = getattr(metric.tags, "quality", UNSET)  # tags may be absent, too
+        tag = None if tag is UNSET else tag
+        if not (qualities.counts(field) and qualities.counts(tag)):
+            points.skipped[Skip.QUALITY] += sum(value is not None for value in metric.fields.values())
+            metric.fields = {}
 
 
 def _wanted(points: ParsedMessages, metrics: list[Any], form: Format, errors: dict[int, DecodeError]) -> list[Any]:
@@ -275,16 +290,23 @@ def _telegraf(form: Format, values: Any) -> Any:
         values = _SCALARS
     fields: list[Any] = [("name", str), ("fields", _table(values)), ("time", _time(form))]
     rest: dict[str, Any] = {"rename": {"time": "timestamp"}, "gc": False}
-    if form.asset_from == "tag":  # a Struct of one field, so that msgspec skips the other tags
-        asset: list[Any] = [("asset", str | UnsetType, UNSET) if form.select.measurements else ("asset", str)]
-        tags: Any = msgspec.defstruct("Tags", asset, rename={"asset": form.asset_tag}, gc=False)
-        fields.append(("tags", tags | UnsetType, UNSET) if form.select.measurements else ("tags", tags))
+    if form.asset_from == "tag" or form.quality:  # a Struct of few fields, so that msgspec skips the other tags
+        own: list[Any] = []
+        if form.asset_from == "tag":
+            own.append(("asset", str | UnsetType, UNSET) if form.select.measurements else ("asset", str))
+        if form.quality:
+            own.append(("quality", str | UnsetType, UNSET))
+        tags: Any = msgspec.defstruct("Tags", own, rename={"asset": form.asset_tag, "quality": form.quality}, gc=False)
+        if form.asset_from == "key":
+            tags = tags | None
+        absent = form.select.measurements or form.asset_from == "key"
+        fields.append(("tags", tags | UnsetType, UNSET) if absent else ("tags", tags))
     else:
         rest["namespace"] = {"tags": None}
 
     metrics: Any = list[msgspec.defstruct("Metric", fields, **rest)]  # type: ignore[misc]
-    absent: list[Any] = [(name, kind | UnsetType, UNSET) for name, kind, *_ in fields]
-    return msgspec.defstruct("Metrics", [*absent, ("metrics", metrics | UnsetType, UNSET)], **rest)
+    optional: list[Any] = [(name, kind | UnsetType, UNSET) for name, kind, *_ in fields]
+    return msgspec.defstruct("Metrics", [*optional, ("metrics", metrics | UnsetType, UNSET)], **rest)
 
 
 def _time(form: Format) -> Any:

@@ -10,8 +10,9 @@ the message: it knows the whole grammar, takes eight times as long, and is the o
 A line without a timestamp takes the message's own.
 """
 
+import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,6 +20,7 @@ import msgspec
 from monitor.core.decode.format import DecodeError, Format, Measurements, ParsedMessages, Skip, place, shown
 from monitor.core.decode.line_grammar import KEY, Bad, Scanner, bare_value
 from monitor.core.decode.members import Members
+from monitor.core.decode.quality import Qualities
 from monitor.core.records import Message
 
 _ESCAPE, _HIDDEN = "\x01", "\x02"  # stand for an escaped separator and for a text in the plain way
@@ -26,6 +28,7 @@ _UNUSUAL = ("#", '"', "\t", "\r")  # comments, odd quotes; JSON's numbers may ha
 _TIDY = (b"\\", *(mark.encode() for mark in (_ESCAPE, _HIDDEN, *_UNUSUAL)))  # a message without these is plain as it is
 _HEAD = re.compile(r"([^\x00-\x20\x7f,\\]++)(?:,[^\x00\x02-\x20\x7f,=]++=[^\x00\x02-\x20\x7f,=]++)*+")
 _FIELD_TEXT = re.compile(r'="(?:[^"\\\n]|\\[^\n])*+"')  # if this is no field's value after all, the line is not plain
+_GOOD, _BAD = "1e300", "-1e300"  # stand for a text of quality in the plain way
 _numbers = msgspec.json.Decoder(list[float]).decode  # JSON's way to write numbers is a part of line protocol's
 _numbers_or_null = msgspec.json.Decoder(list[float | None]).decode
 
@@ -48,6 +51,7 @@ def parse_line(messages: Sequence[Message], form: Format, errors: dict[int, Deco
     for row in rows:
         try:
             lines = reader.read(messages[row], tidy=tidy)
+            reader.points.skipped[Skip.QUALITY] += reader.bad
             if lines or not reader.unwanted:
                 _add(reader, row, messages[row], lines)
             if reader.unwanted:
@@ -87,12 +91,16 @@ class _Reader:
         self.points = points
         self.unwanted = 0  # lines of the message that was read last, left out for their measurement
         self.unwanted_readings = 0
+        self.bad = 0  # its values of bad quality
         self.members = Members(form, points)
         self._texts = form.numbers == "texts"  # they are read by the careful way
         self._tag = "" if form.asset_from == "key" else form.asset_tag
         self._select = form.select.measurements
+        self._quality = form.quality
+        self._qualities = Qualities(form.qualities, form.uncertain)
+        self._hide = functools.partial(_field_text(form.quality).sub, self._sign) if form.quality else _hidden
         self._measurements = Measurements(points)
-        self._heads: dict[str, tuple[str | None, str]] = {}  # asset, None if it is left out, and measurement
+        self._heads: dict[str, tuple[str | None, str, bool]] = {}  # asset, None if left out; measurement; good
         self._layouts: dict[tuple[str, ...], dict[str, list[int]]] = {}  # field names -> measurement -> codes
 
     def read(self, message: Message, *, tidy: bool) -> list[_Line]:
@@ -100,7 +108,7 @@ class _Reader:
 
         Lines of other measurements are counted in `unwanted`. They must be well formed, but need no asset.
         """
-        self.unwanted = self.unwanted_readings = 0
+        self.unwanted = self.unwanted_readings = self.bad = 0
         value = message.value or b""
         try:
             text = value.decode()
@@ -108,9 +116,9 @@ class _Reader:
             found = value[broken.start : broken.start + 4]
             raise Bad(DecodeError("NotUtf8", "", f"found {found!r} at byte {broken.start}, expected UTF-8")) from None
         try:
-            return self._plain(message, text if tidy else _tidied(text))
+            return self._plain(message, text if tidy else _tidied(text, self._hide))
         except ValueError:
-            self.unwanted = self.unwanted_readings = 0
+            self.unwanted = self.unwanted_readings = self.bad = 0
             return self._careful(message, text)
 
     def _plain(self, message: Message, text: str) -> list[_Line]:
@@ -127,7 +135,7 @@ class _Reader:
             elif len(cells) != 2:
                 raise ValueError("the cells of this line are not those of a plain one")
 
-            asset, measurement = self._heads.get(cells[0]) or self._head(cells[0])
+            asset, measurement, good = self._heads.get(cells[0]) or self._head(cells[0])
             # "a=1,b=2" -> "a=", "1", "b=", "2": a name keeps its sign, so that no value can pass for one
             parts = cells[1].replace("=", "=,").split(",")
             names = tuple(parts[::2])
@@ -141,6 +149,8 @@ class _Reader:
             if asset is None:
                 self._leave_out(values)
                 continue
+            if self._quality:
+                codes, values = self._judged(keys=names, codes=codes, values=values, good=good)
             lines.append(_Line(number, asset or _key(message), stamp, codes, values, mixed))
         return lines
 
@@ -158,19 +168,53 @@ class _Reader:
                 where = f"line {scanner.number}: {place('tags', self._tag)}"
                 raise Bad(DecodeError("MissingField", where, f"found no tag {shown(self._tag)}, expected one"))
 
+            good = not self._quality or all(self._qualities.counts(each.get(self._quality)) for each in (tags, fields))
+            fields.pop(self._quality, None)
+            if not good:
+                self.bad += len(fields)
+                fields = {}
             channels = self._measurements[measurement]
             codes, values = [channels[name] for name in fields], list(fields.values())
             asset = tags.get(self._tag) or _key(message)
             lines.append(_Line(scanner.number, asset, stamp, codes, values, mixed=True))
         return lines
 
+    def _judged(
+        self, keys: Sequence[str], codes: list[int], values: list[Any], *, good: bool
+    ) -> tuple[list[int], list[Any]]:
+        """Return the codes and values of a plain line without its quality, none if that is bad.
+
+        Raises ValueError for a quality that is neither a number nor one of the two signs.
+        """
+        name = f"{self._quality}="
+        if name in keys:
+            at = keys.index(name)
+            found = values[at]
+            if type(found) is not float:
+                raise ValueError("a quality that is hidden, or a boolean")
+            good = good and (found > 0 if abs(found) == float(_GOOD) else self._qualities.counts(found))
+            codes, values = codes[:at] + codes[at + 1 :], values[:at] + values[at + 1 :]
+        if good:
+            return codes, values
+        self.bad += len(values)
+        return [], []
+
+    def _sign(self, match: re.Match[str]) -> str:
+        """Return what stands for a text in the plain way."""
+        text = match[1]
+        if text is None:
+            return f"={_HIDDEN}"
+        if "\\" in text:
+            raise ValueError("a quality with escapes")
+        return f"{self._quality}={_GOOD if self._qualities.counts(text) else _BAD}"
+
     def _leave_out(self, values: Sequence[object]) -> None:
         """Count a line of a measurement that is not wanted, and its readings."""
         self.unwanted += 1
         self.unwanted_readings += sum(type(value) is float for value in values)
 
-    def _head(self, text: str) -> tuple[str | None, str]:
-        """Return asset and measurement of a head whose escapes are replaced.
+    def _head(self, text: str) -> tuple[str | None, str, bool]:
+        """Return asset and measurement of a head whose escapes are replaced, and whether its quality counts.
 
         The asset is empty if it is the key, and None if the measurement is not wanted.
 
@@ -180,8 +224,8 @@ class _Reader:
         if match is None:
             raise ValueError("a head with control characters or misplaced signs")
         if self._select and not self._select.want(match[1]):
-            self._heads[text] = None, match[1]
-            return None, match[1]
+            self._heads[text] = None, match[1], True
+            return None, match[1], True
 
         asset = ""
         if self._tag:
@@ -189,8 +233,15 @@ class _Reader:
             asset = rest.partition(",")[0]
             if not found or _ESCAPE in asset or "\\" in asset:
                 raise ValueError("no asset tag, or one with escapes")
-        self._heads[text] = asset, match[1]
-        return asset, match[1]
+        good = True
+        if self._quality:
+            _, found, rest = text.rpartition(f",{self._quality}=")
+            quality = rest.partition(",")[0]
+            if _ESCAPE in quality or "\\" in quality or quality in {_GOOD, _BAD}:
+                raise ValueError("a quality with escapes")
+            good = not found or self._qualities.counts(quality)
+        self._heads[text] = asset, match[1], good
+        return asset, match[1], good
 
     def _layout(self, names: tuple[str, ...], measurement: str) -> list[int]:
         """Return the codes of fields whose names end with "=".
@@ -210,16 +261,27 @@ def _key(message: Message) -> str:
     return (message.key or b"").decode()
 
 
-def _tidied(text: str) -> str:
+def _hidden(text: str) -> str:
+    return _FIELD_TEXT.sub(f"={_HIDDEN}", text)
+
+
+def _tidied(text: str, hidden: Callable[[str], str] = _hidden) -> str:
     """Return `text` with quoted texts and escaped separators replaced. Raises ValueError if more is unusual."""
     if _ESCAPE in text or _HIDDEN in text:
         raise ValueError("control characters")
-    text = _FIELD_TEXT.sub(f"={_HIDDEN}", text.replace("\r\n", "\n"))
+    text = hidden(text.replace("\r\n", "\n"))
     for escaped in ("\\ ", "\\,", "\\="):
         text = text.replace(escaped, _ESCAPE)
     if any(mark in text for mark in _UNUSUAL):
         raise ValueError("comments or odd quotes")
     return text
+
+
+@functools.lru_cache(maxsize=8)
+def _field_text(quality: str) -> re.Pattern[str]:
+    """Return a pattern of quoted texts whose group is the text of the quality."""
+    text = r'(?:[^"\\\n]|\\[^\n])*+'
+    return re.compile(rf'(?<=[ ,])(?<!\\[ ,]){re.escape(quality)}="({text})"|="{text}"')
 
 
 def _values(texts: list[str]) -> tuple[list[Any], bool]:

@@ -116,9 +116,10 @@ class _Reader:
         self, trees: Iterable[tuple[int, Any]], messages: Sequence[Message], errors: dict[int, DecodeError]
     ) -> None:
         """Add the points of all messages, and an error for each message that is rejected."""
-        shortcut = None if self._map.each else self._map.shortcut
+        shortcut = None if self._map.each or self._map.by_member else self._map.shortcut
+        glance = self._glance_at_table if self._map.tables else self._glance
         for row, tree in trees:
-            if shortcut is not None and self._glance(shortcut, row, messages[row], tree):
+            if shortcut is not None and glance(shortcut, row, messages[row], tree):
                 continue
             error = self.read(row, messages[row], tree)
             if error is not None:
@@ -146,6 +147,31 @@ class _Reader:
         points.width.append(1)
         points.channel.append(self._codes[channel])
         points.value.append(value)
+        return True
+
+    def _glance_at_table(self, shortcut: Shortcut, row: int, message: Message, item: Any) -> bool:
+        """Add the one table of an ordinary message. Return False if it needs a closer look."""
+        try:
+            time, table = shortcut.get(item)
+            asset = item[shortcut.asset] if shortcut.asset else shortcut.outer((), (), message)
+            codes, pick = self._layouts[tuple(table)]
+            found = table.values()
+        except (KeyError, TypeError, AttributeError):
+            return False
+        kind = type(time)
+        if type(asset) is not str or (kind is not int and kind is not str and kind is not float):
+            return False
+        if not _PLAIN.issuperset(map(type, found)):
+            return False
+
+        points = self.points
+        points.row.append(row)
+        points.part.append(-1)
+        points.asset.append(asset)
+        points.time.append(time)
+        points.width.append(len(codes))
+        points.channel += codes
+        points.value += found if pick is None else pick(table)
         return True
 
     def read(self, row: int, message: Message, tree: Any) -> DecodeError | None:
@@ -180,7 +206,7 @@ class _Reader:
 
         step, rest = steps[0], steps[1:]
         if step.kind == "elements":
-            if not rest and type(node) is list and self._map.shortcut is not None:
+            if not rest and type(node) is list and self._map.shortcut is not None and not self._map.tables:
                 self._elements(self._map.shortcut, node, scopes, names)
                 return
             for each in node if type(node) is list else [node]:
@@ -205,7 +231,9 @@ class _Reader:
             self._part += 1
             try:
                 channel, time, value = get(item)
-                asset = (item.get(name) or shared) if name else shared
+                asset = item.get(name) if name else shared
+                if asset is None:
+                    asset = shared
             except (KeyError, TypeError, AttributeError):
                 self._item(item, outer, names)
                 last = None
