@@ -17,11 +17,12 @@ from pathlib import Path
 
 from monitor.connectors.base import Finding, Sample
 from monitor.core.decode.example import example
+from monitor.core.decode.select import Kinds
 from monitor.observe.clock import wall_ms
 from monitor.onboard.cost import estimate, measure
 from monitor.onboard.dashboard import Language, dashboard_text
 from monitor.onboard.format.recognise import DetectedFormat, UnknownFormat, recognise, table_format
-from monitor.onboard.report import costs, remarks, report
+from monitor.onboard.report import costs, remarks, report, scattered
 from monitor.onboard.settings import Chosen, decide, written
 from monitor.onboard.survey import Survey, non_numeric, survey
 from monitor.service.backends import make_sample, probe_points
@@ -48,14 +49,13 @@ def onboard(base: Settings, limit: int, out: Path, language: Language, *, force:
         table = base.source.kind == "files" and base.source.format in {"csv", "parquet"}
         recognised = table_format(sample.runs, now) if table else recognise(sample.runs, now)  # 2
         recognised = _selected(base, recognised)
-        figures = _survey(sample, recognised, now, limit)
+        figures = _survey(sample, recognised, now, limit, base.windows.length)
     except UnknownFormat as refusal:
         _refuse(sample, str(refusal))
         return 1
 
-    skipped = non_numeric(max(sample.runs, key=len), recognised.format)
     database = probe_points(base, _DATABASE_S) if base.recorder.enabled else []  # 3
-    chosen = {**decide(base, recognised, figures), **_source(base), **_recorder(database)}
+    chosen = {**decide(base, recognised, figures), **_source(base, recognised, figures), **_recorder(database)}
     try:
         settings = _write(base, chosen, out, _head(base, sample, figures))  # 4
     except ConfigurationError as error:
@@ -71,6 +71,8 @@ def onboard(base: Settings, limit: int, out: Path, language: Language, *, force:
     files[1].write_text(rules_text(settings, figures))  # 6
     files[2].write_text(dashboard_text(settings.name, figures.assets, list(figures.channels), language))
 
+    as_read = replace(recognised.format, kinds=settings.channel_kinds())
+    skipped = non_numeric(max(sample.runs, key=len), as_read)
     sums = estimate(settings, figures, measured, sum(sample.held.values()))
     lines = [*report(settings, sample, recognised, figures, skipped), *costs(settings, sample, figures, sums)]
     lines += [f"recorder  {each.item}: {each.text}" for each in database if each.ok]
@@ -80,9 +82,9 @@ def onboard(base: Settings, limit: int, out: Path, language: Language, *, force:
     return 0
 
 
-def _survey(sample: Sample, recognised: DetectedFormat, now: int, limit: int) -> Survey:
+def _survey(sample: Sample, recognised: DetectedFormat, now: int, limit: int, length: int) -> Survey:
     try:
-        return survey(sample.runs, recognised.format, now)
+        return survey(sample.runs, recognised.format, now, length)
     except ValueError as error:
         more = f"wait for more messages, or look at more than --messages {limit}"
         raise UnknownFormat(
@@ -91,10 +93,14 @@ def _survey(sample: Sample, recognised: DetectedFormat, now: int, limit: int) ->
 
 
 def _selected(base: Settings, recognised: DetectedFormat) -> DetectedFormat:
-    """Return the format with the filters that the user gave. Measurements that were given replace those proposed."""
+    """Return the format with filters and kinds that the user gave. Measurements that were given replace those proposed.
+
+    A kind that was given counts before one that was recognised.
+    """
     given = base.select.build()
     select = replace(given, measurements=given.measurements or recognised.format.select.measurements)
-    return replace(recognised, format=replace(recognised.format, select=select))
+    kinds = Kinds((*base.channel_kinds().globs, *recognised.format.kinds.globs))
+    return replace(recognised, format=replace(recognised.format, select=select, kinds=kinds))
 
 
 def _refuse(sample: Sample, reason: str) -> None:
@@ -108,10 +114,13 @@ def _total(sample: Sample) -> int:
     return sum(map(len, sample.runs))
 
 
-def _source(base: Settings) -> dict[str, Chosen]:
+def _source(base: Settings, recognised: DetectedFormat, figures: Survey) -> dict[str, Chosen]:
     """Return the settings of the source, as given on the command line or in the configuration."""
     if base.source.kind == "kafka":
-        return {"source.topics": Chosen(base.source.topics[:1], "the topic of the sample")}
+        reason = "the topic of the sample"
+        if figures.scattered:
+            reason += f"; {scattered(figures, recognised)}"
+        return {"source.topics": Chosen(base.source.topics[:1], reason)}
     return {
         "source.paths": Chosen(base.source.paths, "the file of the sample"),
         "outputs.kind": Chosen("files", "the sample came from a file, so alerts go to files in outputs.directory"),

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 
 from monitor.connectors.base import Sample
 from monitor.core.decode.format import place
+from monitor.core.decode.ids import legal
+from monitor.core.decode.select import IGNORE, RATE
 from monitor.onboard.cost import Estimate
 from monitor.onboard.dashboard import unit
 from monitor.onboard.format.recognise import DetectedFormat, reasons
@@ -25,7 +27,9 @@ def report(
     yield f"read      {figures.messages} of {held} messages in {_count(len(sample.held), 'partition')}{cut}"
 
     form = recognised.format
-    yield f"format    {form.kind}: {recognised.kind}; times in {form.timestamp_unit}"
+    numbers = "; numbers in texts are read" if form.numbers == "texts" else ""
+    times = "" if form.kind == "csv" else f"; times in {form.timestamp_unit}"  # a table's layout was told before
+    yield f"format    {form.kind}: {recognised.kind}{times}{numbers}"
     where = {"key": "the message's key", "tag": f"tag {place(form.asset_tag)}", "field": f"field {place(form.asset)}"}
     reason = recognised.reasons.get({"key": "asset_from", "tag": "asset_tag"}.get(form.asset_from, "asset"), "")
     yield f"asset     {where[form.asset_from]}: {reason}"
@@ -50,9 +54,39 @@ def report(
     if len(figures.channels) > _LISTED:
         yield f"          … and {len(figures.channels) - _LISTED} more"
 
+    yield from _kinds(figures)
     units = sum(unit(name) != "none" for name in figures.channels)
     yield f"dashboard of these {_count(len(figures.assets), 'asset')} and {_count(len(figures.channels), 'channel')}"
     yield f"          {units} of the channels have the unit that their name ends with"
+
+
+def _kinds(figures: Survey) -> Iterator[str]:
+    """Yield lines about channels that are left out, and others that are no plain measurement."""
+    left = {name: each for name, each in figures.kinds.items() if each.read_as == IGNORE}
+    if left:
+        yield f"left out  {_count(len(left), 'channel')}, by select.channels_exclude"
+        for name, each in list(left.items())[:_LISTED]:
+            yield f"          {name}: {each.reason}"
+        if len(left) > _LISTED:
+            yield f"          … and {len(left) - _LISTED} more"
+    for name, each in figures.kinds.items():
+        if each.read_as != IGNORE and each.reason:
+            yield f"note      {name}: {each.reason}{'; its change a second is read' if each.read_as == RATE else ''}"
+
+
+def scattered(figures: Survey, recognised: DetectedFormat) -> str:
+    """Return a sentence about assets whose messages lie in several partitions, and the repair."""
+    name, parts = next(iter(figures.scattered.items()))
+    form = recognised.format
+    if form.asset_from == "tag":
+        repair = f'in Telegraf\'s Kafka output set routing_tag = "{form.asset_tag}", and no routing_key = "random"'
+    else:
+        repair = "let the producer write the asset's name as the key of each message"
+    return (
+        f"the messages of {_count(len(figures.scattered), 'asset')} lie in several partitions, as those of {name} in "
+        f"{' and '.join(map(str, parts[:_FEW]))}: each partition has windows of its own and would see a part of the "
+        f"machine only; {repair}"
+    )
 
 
 def remarks(
@@ -62,17 +96,13 @@ def remarks(
     if not settings.recorder.enabled:
         yield "the dashboard shows what the recorder writes, which is not enabled: see [recorder] in configs/plant.toml"
 
-    for reason in reasons(figures.rejected, 3):
-        yield f"dead letters: {len(figures.rejected)} of {figures.messages} messages; {reason}"
-    if figures.colliding > _SHARE:
-        yield (
-            f"{figures.colliding:.1%} of the readings contradict another of the same asset, channel and time; "
-            f"the last one counts. {_collision(recognised)}"
-        )
+    yield from _about_messages(figures, recognised)
     if figures.repeated > _SHARE:
         yield f"{figures.repeated:.1%} of the readings repeat time and value of an earlier one, which holds the value"
 
-    texts = [place(name) for name in skipped if name not in figures.channels]
+    texts = [
+        place(name) for name in skipped if name not in figures.channels and (legal(name) or name) not in figures.kinds
+    ]
     if texts:
         more = ", …" if len(texts) > _FEW else ""
         yield f"{_count(len(texts), 'field')} without a number, left out: {', '.join(texts[:_FEW])}{more}"
@@ -99,6 +129,28 @@ def remarks(
             f"{len(partial)} of {len(figures.channels)} channels exist on some assets only; if these are different "
             "kinds of machine, a topic and a configuration for each kind finds more"
         )
+
+
+def _about_messages(figures: Survey, recognised: DetectedFormat) -> Iterator[str]:
+    """Yield a sentence for everything unusual about partitions, and about messages that contradict each other."""
+    if figures.scattered:
+        yield scattered(figures, recognised)
+    for reason in reasons(figures.rejected, 3):
+        yield f"dead letters: {len(figures.rejected)} of {figures.messages} messages; {reason}"
+    if figures.colliding > _SHARE:
+        yield (
+            f"{figures.colliding:.1%} of the readings contradict another of the same asset, channel and time; "
+            f"the last one counts. {_collision(recognised)}"
+        )
+
+
+def _never(figures: Survey, skipped: Mapping[str, float]) -> Iterator[str]:
+    """Yield a sentence about fields that hold neither numbers nor texts: nulls, nested values."""
+    known = {*figures.channels, *figures.kinds}
+    names = [place(name) for name in skipped if name not in known and legal(name) not in known]
+    if names:
+        more = ", …" if len(names) > _FEW else ""
+        yield f"{_count(len(names), 'field')} without a number, left out: {', '.join(names[:_FEW])}{more}"
 
 
 def _collision(recognised: DetectedFormat) -> str:

@@ -5,15 +5,18 @@ user gave are kept, except where the sample contradicts them. Secrets are never 
 """
 
 import math
+import re
 from collections.abc import Mapping
 from textwrap import wrap
 from typing import Any, NamedTuple
 
+from monitor.core.decode.select import IGNORE, MEASUREMENT, RATE, STATE, Kinds
 from monitor.onboard.format.recognise import DetectedFormat
 from monitor.onboard.survey import Survey
 from monitor.settings.base import about, literal
 from monitor.settings.load import SECRETS, variable
 from monitor.settings.sections import fields, sections
+from monitor.settings.stages import ChannelSection
 from monitor.settings.tree import Settings
 
 _FORMAT: tuple[str, ...] = (
@@ -27,12 +30,14 @@ _FORMAT: tuple[str, ...] = (
     "asset_tag",
     "channel_name",
     "timestamp_unit",
+    "numbers",
 )
 _LIMITS = ("max_message_bytes", "max_channels")
 _ROOM = 1.25  # for channels and assets that are not in the sample
 _SCARCE = 0.6  # share of measured cells below which the default (a half) would refuse many windows
 _SCORED = 0.8  # of the usual share of measured cells: required of a window to be scored
 _CELL = 10  # bytes of a cell of history during a training, as settings/checks.py counts
+_BARE = re.compile("[A-Za-z0-9_-]+")  # a name that TOML takes without quotes
 _WIDTH = 100
 
 
@@ -41,6 +46,7 @@ class Chosen(NamedTuple):
 
     value: Any
     reason: str
+    each: Mapping[str, str] = {}  # reasons of the single members of a list or table
 
 
 def decide(base: Settings, recognised: DetectedFormat, figures: Survey) -> dict[str, Chosen]:
@@ -50,8 +56,54 @@ def decide(base: Settings, recognised: DetectedFormat, figures: Survey) -> dict[
     chosen = {f"format.{name}": Chosen(getattr(recognised.format, name), reasons.get(name, "")) for name in names}
     if wanted := recognised.format.select.measurements.include:
         chosen["select.measurements"] = Chosen(wanted, reasons.get("select.measurements", ""))
+    chosen |= _channels(base, recognised, figures)
     chosen |= grid(base, figures)
+    chosen |= _holes(base, figures)
     chosen |= _room(base, figures)
+    return chosen
+
+
+def _channels(base: Settings, recognised: DetectedFormat, figures: Survey) -> dict[str, Chosen]:
+    """Decide which channels are left out, and which are states or rates, unless their kind was given."""
+    given = Kinds((*base.channel_kinds().globs, ("*", "")))
+    new = {name: kind for name, kind in figures.kinds.items() if not given.of(name)}
+    left = {name: kind.reason for name, kind in new.items() if kind.read_as == IGNORE}
+    chosen: dict[str, Chosen] = {}
+    if left:
+        already = [name for name in base.select.channels_exclude if name not in left]
+        reason = "left out, each for its own reason"
+        if any(new[name].kind == "counter" for name in left):
+            reason += "; a counter can be read as its change a second: see [channels.NAME] in docs/configuration.md"
+        chosen["select.channels_exclude"] = Chosen((*already, *left), reason, left)
+
+    # Sections of a format that was recognised, and of the channels seen.
+    sections = dict(base.channels)
+    sections |= {name: ChannelSection.model_validate({"as": kind}) for name, kind in recognised.format.kinds.globs}
+    reasons = {}
+    for name, kind in new.items():
+        if kind.read_as in {STATE, RATE} and recognised.format.kinds.of(name) == MEASUREMENT:
+            sections[name] = ChannelSection.model_validate({"as": kind.read_as})
+            reasons[name] = kind.reason
+    if sections != base.channels:
+        chosen["channels"] = Chosen(sections, "", reasons)
+    return chosen
+
+
+def _holes(base: Settings, figures: Survey) -> dict[str, Chosen]:
+    """Decide for how long values hold and which hole restarts a window, where channels come less often than steps."""
+    chosen: dict[str, Chosen] = {}
+    most = base.windows.length - 1
+    slowest = max(figures.channels, key=lambda name: figures.channels[name].distance_ms)
+    steps = min(math.ceil(figures.channels[slowest].distance_ms / figures.step_ms), most)
+    if steps > base.windows.max_fill:
+        distance = figures.channels[slowest].distance_ms / 1000
+        reason = f"values hold until the next one: {slowest} comes every {distance:g} s, nine times of ten, or sooner"
+        chosen["windows.max_fill"] = Chosen(steps, reason)
+
+    gap = min(figures.hole_ms // figures.step_ms, most)
+    if gap > base.windows.max_gap:
+        reason = f"an asset may send nothing for {figures.hole_ms / 1000:g} s, as seen in the sample"
+        chosen["windows.max_gap"] = Chosen(gap, reason)
     return chosen
 
 
@@ -144,16 +196,39 @@ def written(base: Settings, chosen: Mapping[str, Chosen], head: str) -> str:
             continue
         lines += ["", f"[{part}]"]
         for key, value in mine.items():
-            lines += _comment(chosen[key].reason if key in chosen else "")
-            lines.append(f"{key.rpartition('.')[2]} = {literal(value)}")
+            why = chosen.get(key, Chosen(value, ""))
+            lines += _comment(why.reason)
+            lines += _assigned(key.rpartition(".")[2], value, why.each)
         lines += absent
+    lines += _sections(values, chosen)
     return "\n".join(lines) + "\n"
+
+
+def _assigned(name: str, value: Any, reasons: Mapping[str, str]) -> list[str]:
+    """Return a setting as TOML, a list with reasons of its members with one of them a line."""
+    if not reasons:
+        return [f"{name} = {literal(value)}"]
+    lines = [f"{name} = ["]
+    for each in value:
+        lines += [f"    {line}" for line in _comment(reasons.get(each, ""))]
+        lines.append(f"    {literal(each)},")
+    return [*lines, "]"]
+
+
+def _sections(values: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> list[str]:
+    """Return the sections of channels as TOML, each with its reason."""
+    reasons = chosen["channels"].each if "channels" in chosen else {}
+    lines = []
+    for name, section in values.get("channels", {}).items():
+        plain = name if _BARE.fullmatch(name) else literal(name)
+        lines += ["", f"[channels.{plain}]", *_comment(reasons.get(name, "")), f"as = {literal(section.kind)}"]
+    return lines
 
 
 def _as_default(chosen: Mapping[str, Chosen], part: str) -> list[str]:
     """Return comments for findings that equal the default."""
     lines = []
-    for key, (value, reason) in chosen.items():
+    for key, (value, reason, _) in chosen.items():
         if key.startswith(f"{part}.") and reason and value == fields()[key].default:
             lines += _comment(f"{key.rpartition('.')[2]} is {literal(value)}, the default: {reason}")
     return lines

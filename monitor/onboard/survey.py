@@ -7,21 +7,33 @@ within a run only. The decoder reads the sample as it will read the topic.
 
 The step is a period of the readings. Each asset's channel has a period: the mode of the differences between its times
 (the middle of the fullest interval whose ends differ by a fifth). The step is the period that MEASURED of them keep or
-beat: at the slowest period the others would lose readings, at the fastest the grid would have holes.
+beat, each with the root of its number of readings as weight: at the slowest period the others would lose readings, at
+the fastest the grid would have holes. Counted alike, many channels that seldom speak would set the step, and by their
+readings, a single fast one would.
+
+Channels that kinds.py would leave out are left out of all figures, unless nothing else is left.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from monitor.core.decode.decode import PARSERS, decode
-from monitor.core.decode.format import Codes, DecodeError, Format, channel_names
+from monitor.core.decode.decode import PARSERS, decode, decode_all
+from monitor.core.decode.format import Codes, DecodeError, Format, Skip, channel_names
+from monitor.core.decode.ids import legal
+from monitor.core.decode.names import Names
+from monitor.core.decode.select import IGNORE, MEASUREMENT, RATE, STATE, Kinds
 from monitor.core.records import Bools, Message, ReadingBatch, Rejected, Times
+from monitor.onboard.kinds import ChannelKind, Readings, boolean_kind, kinds_of, rare_kind, text_kind
 
+LENGTH = 64  # steps of a window, as by default
 MEASURED = 0.75  # of the channels have full cells; windows below a half are not scored by default
 LATE = 0.999  # quantile of the disorder that counts as usual; later readings are stragglers
+_USUAL = 0.9  # quantile of the distances between readings that counts as usual
 _MODE = 1.2  # the fullest interval [d, 1.2 d] of differences is the mode: timers jitter by less
 _SUBSECOND = (1, 2, 5, 10, 20, 25, 40, 50, 100, 200, 250, 500)
 _SECONDS = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 86_400)
@@ -39,6 +51,7 @@ class ChannelFigures:
     readings: int
     assets: int
     period_ms: int  # median over the assets
+    distance_ms: int  # nine of ten differences between its times are at most so long
     missing: float  # share of the steps between an asset's first and last reading in a run
 
 
@@ -63,6 +76,9 @@ class Survey:
     rate: float  # readings a second of the plant's time, all assets of the sample together
     weight: float  # readings a message
     span_ms: int  # from the earliest reading to the latest
+    hole_ms: int  # 99.9 % of the times without any reading of an asset are at most so long
+    kinds: Mapping[str, ChannelKind]  # of all channels, also of those that are in no figure since they are left out
+    scattered: Mapping[str, tuple[int, ...]]  # assets whose messages lie in several partitions at a time, and these
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +95,26 @@ class _Table:
     stamp: Times  # of the message, ms UTC; 0 = none
 
 
-def survey(runs: Sequence[Sequence[Message]], form: Format, now: int) -> Survey:
-    """Measure `runs`; `now` is ms UTC. Raises ValueError if no channel was read at two different times."""
-    batches, rejected = [], []
-    for run in runs:
-        readings, bad = decode(run, form, now)
-        batches.append((run, readings))
-        rejected += bad
+def survey(runs: Sequence[Sequence[Message]], form: Format, now: int, length: int = LENGTH) -> Survey:
+    """Measure `runs`; `now` is ms UTC, `length` that of windows, in steps.
 
-    table = _table(batches)
+    Raises ValueError if no channel was read at two different times.
+
+    A channel for which the format has a kind already, or that is selected by name, is not left out.
+    """
+    everything, rejected, booleans = _read(runs, form, now)
+    periods, counts, _ = _periods(everything, _unique(everything))
+    step_ms = _step(periods, counts)
+    kinds = _kinds(everything, form, step_ms, booleans)
+    table = _wanted(everything, kinds)
+
     first = _unique(table)
-    periods, regular = _periods(table, first)
-    step_ms = _step(periods)
+    periods, counts, regular = _periods(table, first)
+    step_ms = _step(periods, counts)
+    if (fewer := _without_rare(table, kinds, form, step_ms, length)) != kinds:
+        kinds, table = fewer, _wanted(everything, fewer)
+        first = _unique(table)
+        periods, counts, regular = _periods(table, first)
     again, colliding = _again(table)
     disorder = _disorder(table)[~again]  # a repeated reading is not late
     channels, observed = _cells(table, first, step_ms, periods)
@@ -114,7 +138,101 @@ def survey(runs: Sequence[Sequence[Message]], form: Format, now: int) -> Survey:
         rate=_rate(table, step_ms),
         weight=len(table.time) / max(1, messages - len(rejected)),
         span_ms=int(np.ptp(table.time)),
+        hole_ms=_hole(table),
+        kinds=kinds | {name: text_kind() for name in _texts(runs, form) if name not in kinds},
+        scattered=_scattered(everything, [run[0].partition.number for run in runs if run]),
     )
+
+
+def _read(runs: Sequence[Sequence[Message]], form: Format, now: int) -> tuple[_Table, list[Rejected], dict[str, int]]:
+    """Return the readings, true and false among them, what was rejected, and the number of booleans by channel."""
+    batches, rejected = [], []
+    booleans: Counter[str] = Counter()
+    as_states = replace(form, kinds=Kinds((*form.kinds.globs, ("*", STATE))))
+    for run in filter(None, runs):
+        decoded = decode_all(run, form, now, Names())
+        readings = decoded.readings
+        if decoded.skipped[Skip.BOOLEAN]:
+            readings = decode(run, as_states, now)[0]
+            booleans.update(_by_channel(readings))
+            booleans.subtract(_by_channel(decoded.readings))
+        batches.append((run, readings))
+        rejected += decoded.rejected
+    return _table(batches), rejected, {name: count for name, count in booleans.items() if count > 0}
+
+
+def _by_channel(readings: ReadingBatch) -> dict[str, int]:
+    counts = np.bincount(readings.channel, minlength=len(readings.channels)).tolist()
+    return dict(zip(readings.channels, counts, strict=True))
+
+
+def _kinds(table: _Table, form: Format, step_ms: int, booleans: Mapping[str, int]) -> dict[str, ChannelKind]:
+    """Return the kind of each channel, with at least one that is not left out."""
+    first = _unique(table)
+    order = first[np.lexsort((table.time[first], table.asset[first], table.channel[first]))]
+    readings = Readings(table.channel[order], table.asset[order], table.time[order], table.value[order])
+    kinds = kinds_of(readings, table.channels, step_ms)
+    for name, count in booleans.items():
+        if (kinds[name].kind, kinds[name].read_as) != ("state", IGNORE):  # one of its values came too seldom
+            kinds[name] = boolean_kind(count)
+
+    given = Kinds((*form.kinds.globs, ("*", "")))
+    for name, kind in kinds.items():
+        if asked := given.of(name):
+            kinds[name] = replace(kind, read_as=asked)
+        elif form.select.channels.include and kind.read_as == IGNORE:
+            kinds[name] = replace(kind, read_as=MEASUREMENT)
+    return _some_left(kinds)
+
+
+def _some_left(kinds: dict[str, ChannelKind]) -> dict[str, ChannelKind]:
+    """Return the kinds, with counters as rates, or everything as measurement, where nothing else would be left."""
+    if any(kind.read_as not in {IGNORE, STATE} for kind in kinds.values()):
+        return kinds
+    counters = any(kind.kind == "counter" for kind in kinds.values())
+    read_as = RATE if counters else MEASUREMENT
+    return {
+        name: replace(kind, read_as=read_as) if kind.kind == "counter" or not counters else kind
+        for name, kind in kinds.items()
+    }
+
+
+def _without_rare(
+    table: _Table, kinds: dict[str, ChannelKind], form: Format, step_ms: int, length: int
+) -> dict[str, ChannelKind]:
+    """Return the kinds, with channels left out that have less than one reading in a window of `length` steps."""
+    spans = _spans(table, step_ms)
+    count = np.bincount(table.channel, minlength=len(table.channels))
+    pairs = np.unique(table.asset * len(table.channels) + table.channel)
+    span = np.bincount(pairs % len(table.channels), spans[pairs // len(table.channels)], len(table.channels))  # s
+
+    window = length * step_ms / 1000
+    given = Kinds((*form.kinds.globs, ("*", "")))
+    rare = {
+        name: rare_kind(kinds[name], span[code] / count[code], window)
+        for code, name in enumerate(table.channels)
+        if count[code] and span[code] / count[code] > window and not given.of(name)
+    }
+    return kinds if form.select.channels.include or len(rare) == len(set(table.channel.tolist())) else kinds | rare
+
+
+def _wanted(table: _Table, kinds: Mapping[str, ChannelKind]) -> _Table:
+    """Return the readings of channels that are not left out."""
+    wanted = np.array([kinds[name].read_as != IGNORE for name in table.channels], np.bool_)
+    if wanted.all():
+        return table
+    keep = wanted[table.channel]
+    channels, channel = _recoded(table.channels, table.channel[keep])
+    assets, asset = _recoded(table.assets, table.asset[keep])
+    return _Table(
+        assets, channels, table.run[keep], asset, channel, table.time[keep], table.value[keep], table.stamp[keep]
+    )
+
+
+def _recoded(names: Sequence[str], codes: Times) -> tuple[tuple[str, ...], Times]:
+    """Return the names that have a reading, and the codes (n,) among these."""
+    used, new = np.unique(codes, return_inverse=True)
+    return tuple(names[code] for code in used.tolist()), new
 
 
 def _table(batches: Sequence[tuple[Sequence[Message], ReadingBatch]]) -> _Table:
@@ -156,8 +274,11 @@ def _unique(table: _Table) -> npt.NDArray[np.intp]:
     return kept
 
 
-def _periods(table: _Table, first: npt.NDArray[np.intp]) -> tuple[Doubles, float]:
-    """Return the period (A, C) of each asset's channel, NaN where read once only, and the share near its period."""
+def _periods(table: _Table, first: npt.NDArray[np.intp]) -> tuple[Doubles, Times, float]:
+    """Return the period (A, C) of each asset's channel, NaN where read once only, and the number of differences (A, C).
+
+    Return also the share of the differences that are near their period.
+    """
     series, time = _series(table)[first], table.time[first]
     same = np.diff(series) == 0
     gap = np.diff(time)[same].astype(np.float64)
@@ -174,7 +295,9 @@ def _periods(table: _Table, first: npt.NDArray[np.intp]) -> tuple[Doubles, float
         periods[owner] = _mode(np.sort(gaps))
 
     near = np.abs(gap - periods[pair]) <= 0.1 * periods[pair]
-    return periods.reshape(len(table.assets), len(table.channels)), float(near.mean())
+    shape = len(table.assets), len(table.channels)
+    counts = np.bincount(pair, minlength=len(periods))
+    return periods.reshape(shape), counts.reshape(shape), float(near.mean())
 
 
 def _mode(gaps: Doubles) -> float:
@@ -184,11 +307,17 @@ def _mode(gaps: Doubles) -> float:
     return float(np.median(gaps[begin : ends[begin]]))
 
 
-def _step(periods: Doubles) -> int:
-    """Return the period that MEASURED of the series keep or beat: the median of those near it, rounded."""
-    known = periods[~np.isnan(periods)]
-    slow = float(np.quantile(known, MEASURED, method="inverted_cdf"))
-    return _rounded(float(np.median(known[(known >= slow / _MODE) & (known <= _MODE * slow)])))
+def _step(periods: Doubles, counts: Times) -> int:
+    """Return the period that MEASURED of the series keep or beat: the median of those near it, rounded.
+
+    A series weighs as much as the root of `counts` (A, C), its readings.
+    """
+    known = ~np.isnan(periods)
+    order = np.argsort(periods[known], kind="stable")
+    period, weight = periods[known][order], np.sqrt(counts[known][order])
+    share = np.cumsum(weight) / weight.sum()
+    slow = period[min(int(np.searchsorted(share, MEASURED - 1e-9)), len(period) - 1)]
+    return _rounded(float(np.median(period[(period >= slow / _MODE) & (period <= _MODE * slow)])))
 
 
 def _rounded(period: float) -> int:
@@ -259,6 +388,7 @@ def _cells(
     np.add.at(held, (cells[1], cells[2]), 1)
     has = held > 0
     count = np.bincount(table.channel, minlength=C)
+    distance = _distances(table, first)
 
     figures = {}
     for code, name in enumerate(table.channels):
@@ -266,12 +396,21 @@ def _cells(
         own = periods[mine, code]
         period = round(float(np.nanmedian(own))) if not np.isnan(own).all() else 0
         missing = 1 - float(held[mine, code].sum() / steps[mine].sum())
-        figures[name] = ChannelFigures(int(count[code]), int(mine.sum()), period, missing)
+        figures[name] = ChannelFigures(int(count[code]), int(mine.sum()), period, distance[code], missing)
     return figures, held.sum(1) / (steps * C)
 
 
-def _rate(table: _Table, step_ms: int) -> float:
-    """Return readings per second: each asset's readings by the time they span in their runs, summed."""
+def _distances(table: _Table, first: npt.NDArray[np.intp]) -> list[int]:
+    """Return the _USUAL quantile of the differences between the times of each channel, ms; 0 = there is none."""
+    series = _series(table)[first]
+    pair = np.flatnonzero(np.diff(series) == 0)
+    gap, channel = np.diff(table.time[first])[pair], table.channel[first][pair]
+    parts = (gap[channel == code] for code in range(len(table.channels)))
+    return [int(np.quantile(part, _USUAL, method="higher")) if len(part) else 0 for part in parts]
+
+
+def _spans(table: _Table, step_ms: int) -> Doubles:
+    """Return the time (A,) that the readings of each asset span in their runs, s."""
     A = len(table.assets)
     key = table.run * A + table.asset
     low, high = np.full(int(key.max()) + 1, 2**62), np.full(int(key.max()) + 1, -(2**62))
@@ -279,8 +418,40 @@ def _rate(table: _Table, step_ms: int) -> float:
     np.maximum.at(high, key, table.time)
 
     there = np.flatnonzero(high >= low)
-    spans = np.bincount(there % A, (high[there] - low[there] + step_ms) / 1000, A)  # (A,) s
-    return float((np.bincount(table.asset, minlength=A) / spans).sum())
+    spans: Doubles = np.bincount(there % A, (high[there] - low[there] + step_ms) / 1000, A).astype(np.float64)
+    return spans
+
+
+def _rate(table: _Table, step_ms: int) -> float:
+    """Return readings per second: each asset's readings by the time they span in their runs, summed."""
+    return float((np.bincount(table.asset, minlength=len(table.assets)) / _spans(table, step_ms)).sum())
+
+
+def _hole(table: _Table) -> int:
+    """Return how long an asset usually sends nothing at most, ms: the LATE quantile of its times' differences."""
+    times = np.unique(np.stack([table.run, table.asset, table.time]), axis=1)
+    gaps = np.diff(times[2])[(np.diff(times[0]) == 0) & (np.diff(times[1]) == 0)]
+    return int(np.quantile(gaps, LATE, method="higher")) if len(gaps) else 0
+
+
+def _scattered(table: _Table, numbers: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """Return the assets that lie in several partitions at a time, and these; `numbers` has the partition of each run.
+
+    An asset that moved from one partition to another, as when a topic gets more of them, is not among them.
+    """
+    partition = np.array(numbers, np.int64)[table.run]
+    found = {}
+    for code, name in enumerate(table.assets):
+        mine = table.asset == code
+        parts = np.unique(partition[mine]).tolist()
+        spans = []
+        for part in parts if len(parts) > 1 else ():
+            times = table.time[mine & (partition == part)]
+            spans.append((int(times.min()), int(times.max())))
+        spans.sort()
+        if any(begin < end for (_, end), (begin, _) in pairwise(spans)):
+            found[name] = tuple(parts)
+    return found
 
 
 def non_numeric(messages: Sequence[Message], form: Format) -> dict[str, float]:
@@ -288,10 +459,29 @@ def non_numeric(messages: Sequence[Message], form: Format) -> dict[str, float]:
 
     The decoder skips such values; a field that never holds a number is no channel. Fields without any are left out.
     """
+    names, code, value, _ = _fields(messages, form)
+    count, skipped = (np.bincount(part, minlength=len(names)) for part in (code, code[_bad(value)]))
+    return {name: float(skipped[at] / count[at]) for at, name in enumerate(names) if skipped[at]}
+
+
+def _texts(runs: Sequence[Sequence[Message]], form: Format) -> list[str]:
+    """Return the channels that never hold a number, true, false or null alone, and that no filter leaves out."""
+    as_states = replace(form, kinds=Kinds((*form.kinds.globs, ("*", STATE))))
+    names, code, value, none = _fields(max(runs, key=len), as_states)
+    text = np.array([each is not None or none != Skip.NULL for each in value], np.bool_) & _bad(value)
+    number, texts = (np.bincount(code[part], minlength=len(names)) > 0 for part in (~_bad(value), text))
+    found = [legal(names[at]) for at in np.flatnonzero(texts & ~number).tolist()]
+    return [name for name in found if name and form.select.channels.want(name) and form.kinds.of(name) != IGNORE]
+
+
+def _fields(messages: Sequence[Message], form: Format) -> tuple[list[str], Times, list[float | None], Skip]:
+    """Return the channels' names, the code and value (N,) of each value, and what None stands for."""
     points = PARSERS[form.kind](messages, form, {row: _NO_VALUE for row, each in enumerate(messages) if not each.value})
     names = Codes()
     by_code = np.array([names[name] for name in channel_names(points, form)], np.int64)
-    code = by_code[np.array(points.channel, np.int64)]
-    bad = np.isnan(np.array(points.value, np.float64))
-    count, skipped = (np.bincount(part, minlength=len(names)) for part in (code, code[bad]))
-    return {name: float(skipped[at] / count[at]) for name, at in names.items() if skipped[at]}
+    return list(names), by_code[np.array(points.channel, np.int64)], points.value, points.none
+
+
+def _bad(value: Sequence[float | None]) -> Bools:
+    bad: Bools = np.isnan(np.array(value, np.float64))
+    return bad

@@ -43,7 +43,7 @@ def with_file_step(settings: Settings, tell: Callable[[str], None]) -> Settings:
 
 def _taken(settings: Settings, figures: Survey, tell: Callable[[str], None]) -> Settings:
     found = {}
-    for key, (value, _) in grid(settings, figures).items():
+    for key, (value, *_) in grid(settings, figures).items():
         part, _, leaf = key.partition(".")
         if leaf not in settings.value(part).model_fields_set and value != settings.value(key):
             found[key] = value

@@ -1,12 +1,13 @@
 """`monitor onboard`: the configuration it writes, its report, its refusals, and its invisibility to consumer groups."""
 
+import itertools
 import json
 import os
 import re
 import shutil
 import subprocess
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -105,7 +106,61 @@ def test_a_csv_file_becomes_a_configuration() -> None:
     assert (settings.source.format, settings.source.time_column) == ("csv", "Zeit")
     assert not [key for key in flat(Path("monitor.toml")) if key.startswith("format.")]
     assert re.search(r"^assets    1: pump-07", result.stdout, re.MULTILINE)
+    assert re.search(r"^format    csv: .*(?<!ms)$", result.stdout, re.MULTILINE)
     assert monitor("check", "-c", "monitor.toml").exit_code == 0
+
+
+def pumps(members: dict[str, Callable[[int], object]]) -> Path:
+    """Write wide messages of two pumps with a flow and the given members, by step."""
+    path = Path("pumps.jsonl")
+    with path.open("w") as out:
+        for n, asset in itertools.product(range(120), ("P1", "P2")):
+            values = {"flow": n * 37 % 101 / 10, **{name: make(n) for name, make in members.items()}}
+            out.write(json.dumps({"asset": asset, "timestamp": 1_750_000_000_000 + 1000 * n, "values": values}) + "\n")
+    return path
+
+
+def test_counters_and_texts_are_left_out_with_their_reasons() -> None:
+    """Each name in select.channels_exclude has a comment with its figures, states have sections, and all loads."""
+    members: dict[str, Callable[[int], object]] = {"energy.kwh": lambda n: 5000 + n / 10, "mode": lambda _: "AUTO"}
+    members |= {"word": lambda _: 4, "running": lambda n: n % 40 > 5}
+    result = monitor("onboard", "--file", pumps(members), "-s", 'select.channels_exclude=["spare"]')
+    assert result.exit_code == 0, result.output
+    text = Path("monitor.toml").read_text()
+    assert re.search(r'    # counter: 238 of 238 steps rise and none falls.*\n(    # .*\n)*    "energy.kwh",', text)
+    assert re.search(r'    # text: never a number.*\n    "mode",', text)
+    assert re.search(r'    # constant: 4 in all 240 readings.*\n(    # .*\n)*    "word",', text)
+    assert re.search(r'\[channels.running\]\n# state: true or false in 240 readings.*\nas = "state"', text)
+
+    settings = load(Path("monitor.toml"), {}, {})
+    assert settings.select.channels_exclude == ("spare", "energy.kwh", "word", "mode")
+    assert settings.channel_kinds().globs == (("running", "state"),)
+    assert "channels  2\n" in result.stdout
+    assert "left out  3 channels" in result.stdout
+    assert monitor("check", "-c", "monitor.toml").exit_code == 0
+
+
+def test_kinds_that_were_given_are_kept() -> None:
+    """A counter with a section is no longer left out, and the section is written again."""
+    path = pumps({"energy.kwh": lambda n: 5000 + n / 10})
+    result = monitor("onboard", "--file", path, "-s", 'channels={"energy.*": {"as": "rate"}}')
+    assert result.exit_code == 0, result.output
+    settings = load(Path("monitor.toml"), {}, {})
+    assert (settings.channel_kinds().globs, settings.select.channels_exclude) == ((("energy.*", "rate"),), ())
+    assert '[channels."energy.*"]\nas = "rate"' in Path("monitor.toml").read_text()
+
+
+def test_a_topic_of_counters_becomes_their_rates() -> None:
+    """Where nothing but counters is sent, each of them gets a section that reads its rate."""
+    path = Path("counters.jsonl")
+    rows = [
+        {"asset": a, "timestamp": 1_750_000_000_000 + 1000 * n, "values": {"n": n}} for n in range(90) for a in "ab"
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    result = monitor("onboard", "--file", path)
+    assert result.exit_code == 0, result.output
+    assert load(Path("monitor.toml"), {}, {}).channel_kinds().globs == (("n", "rate"),)
+    assert "note      n: counter: 178 of 178 steps rise" in result.stdout
 
 
 @pytest.mark.parametrize("language", ["flux", "influxql"])
@@ -264,6 +319,18 @@ def test_a_topic_becomes_a_configuration(broker: MockBroker) -> None:
     assert {key: settings.value(key) for key in TOPICS["json_wide"].found} == TOPICS["json_wide"].found
 
 
+def test_the_file_tells_of_machines_in_several_partitions(broker: MockBroker) -> None:
+    """Messages without a key that go round the partitions are told in the report and in the written file."""
+    producer = Producer({"bootstrap.servers": broker.bootstrap})
+    for n, line in enumerate(pumps({}).read_bytes().splitlines()):
+        producer.produce("round", line, partition=n // 2 % 2)
+    assert producer.flush(30) == 0
+    result = monitor("onboard", "--topic", "round", "--bootstrap", broker.bootstrap)
+    assert result.exit_code == 0, result.output
+    assert "look at   the messages of 2 assets lie in several partitions, as those of P1 in 0 and 1" in result.stdout
+    assert "# the topic of the sample; the messages of 2 assets" in Path("monitor.toml").read_text()
+
+
 def test_a_look_is_not_noticed(broker: MockBroker) -> None:
     """Members of the daemon's group and of one named like the sampler keep all, and nothing is committed."""
     revoked: list[str] = []
@@ -324,7 +391,7 @@ def found(figures: Survey, **more: object) -> dict[str, object]:
     """Return the decided settings that differ from their defaults."""
     base = load(None, {}, {key.replace("__", "."): value for key, value in more.items()})
     chosen = decide(base, DetectedFormat(Format("json_wide"), {}, ""), figures)
-    return {key: value for key, (value, _) in chosen.items() if value != fields()[key].default}
+    return {key: value for key, (value, *_) in chosen.items() if value != fields()[key].default}
 
 
 def test_late_readings_are_waited_for(figures: Survey) -> None:
@@ -337,7 +404,16 @@ def test_late_readings_are_waited_for(figures: Survey) -> None:
 
 def test_a_fast_topic_waits_less(figures: Survey) -> None:
     """At ten readings a second, the default lateness would exceed idle and is lowered."""
-    assert found(replace(figures, step_ms=100)) == {"windows.step_s": 0.1, "windows.lateness_s": 0.2}
+    channels = {name: replace(each, distance_ms=100) for name, each in figures.channels.items()}
+    fast = replace(figures, step_ms=100, channels=channels)
+    assert found(fast) == {"windows.step_s": 0.1, "windows.lateness_s": 0.2}
+
+
+def test_values_hold_until_the_next_one(figures: Survey) -> None:
+    """The fill lasts for the slowest channel's usual distance, and the gap for the asset's, within a window."""
+    slow = {name: replace(each, distance_ms=9500) for name, each in figures.channels.items()}
+    assert found(replace(figures, channels=slow, hole_ms=20_000)) == {"windows.max_fill": 10, "windows.max_gap": 20}
+    assert found(replace(figures, hole_ms=10**9)) == {"windows.max_gap": 63}
 
 
 def test_a_slow_topic_is_remembered_longer(figures: Survey) -> None:
@@ -348,7 +424,7 @@ def test_a_slow_topic_is_remembered_longer(figures: Survey) -> None:
 
 def test_a_wide_plant_gets_room(figures: Survey) -> None:
     """With more channels and assets than the defaults allow, the limits have 25 % reserve, and the history fits."""
-    channels = {f"c{n}": ChannelFigures(9, 1, 1000, 0.0) for n in range(800)}
+    channels = {f"c{n}": ChannelFigures(9, 1, 1000, 1000, 0.0) for n in range(800)}
     wide = replace(figures, channels=channels, assets=tuple(f"a{n}" for n in range(9000)), observed=np.ones(9000))
     got = found(wide)
     assert (got["windows.max_channels"], got["windows.max_assets"]) == (1000, 11_250)
@@ -373,10 +449,19 @@ def test_sparse_windows_are_scored(figures: Survey) -> None:
 def test_whatever_is_found_loads(step_ms: int, late_ms: int, channels: int, assets: int, observed: float) -> None:
     """Any step, lateness, sparseness and number of channels and assets give a valid configuration."""
     names = tuple(f"a{n}" for n in range(assets))
-    seen = {f"c{n}": ChannelFigures(9, 1, 1000, 0.0) for n in range(channels)}
+    seen = {f"c{n}": ChannelFigures(9, 1, 1000, 1000, 0.0) for n in range(channels)}
     late_ms = min(late_ms, 80_000 * step_ms)
     some = np.full(assets, observed)
-    nothing: dict[str, Any] = {"skew_ms": {}, "repeated": 0.0, "colliding": 0.0, "disorder": 0.1, "rate": 1.0}
+    nothing: dict[str, Any] = {
+        "hole_ms": step_ms,
+        "kinds": {},
+        "scattered": {},
+        "skew_ms": {},
+        "repeated": 0.0,
+        "colliding": 0.0,
+        "disorder": 0.1,
+        "rate": 1.0,
+    }
     figures = Survey(
         messages=9,
         rejected=(),
@@ -444,7 +529,7 @@ def test_what_is_odd_is_remarked(figures: Survey) -> None:
     base = load(None, {}, {"recorder.enabled": True})
     assert list(remarks(base, figures, {}, form)) == []
     assert "[recorder]" in "".join(remarks(load(None, {}, {}), figures, {}, form))
-    channels = {"x": ChannelFigures(9, 1, 1000, 0.3), "y": ChannelFigures(9, 3, 1000, 0.0)}
+    channels = {"x": ChannelFigures(9, 1, 1000, 1000, 0.3), "y": ChannelFigures(9, 3, 1000, 1000, 0.0)}
     odd = replace(figures, colliding=0.2, repeated=0.1, skew_ms={"a": 90_000, "b": 0}, regular=0.2, channels=channels)
     text = "\n".join(remarks(base, odd, {"state": 1.0, "y": 0.1}, form))
     for part in (
@@ -457,4 +542,19 @@ def test_what_is_odd_is_remarked(figures: Survey) -> None:
         "1 channel without readings for more than 2% of the steps, x for 30%",
         "1 of 2 channels exist on some assets only",
     ):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("form", "repair"),
+    [
+        (Format("telegraf_json", asset_from="tag", asset_tag="machine"), 'routing_tag = "machine"'),
+        (Format("json_wide"), "as the key of each message"),
+    ],
+)
+def test_machines_that_lie_in_several_partitions_are_told(figures: Survey, form: Format, repair: str) -> None:
+    """The number of such assets, an example, the consequence and the repair are told."""
+    odd = replace(figures, scattered={"P1": (0, 2), "P2": (0, 1)})
+    text = "\n".join(remarks(load(None, {}, {}), odd, {}, DetectedFormat(form, {}, "")))
+    for part in ("2 assets lie in several partitions", "P1 in 0 and 2", "windows of its own", repair):
         assert part in text

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.core.decode.format import Format
+from monitor.core.decode.select import Globs, Kinds, Select
 from monitor.core.records import Message, Partition
+from monitor.onboard.kinds import ChannelKind
 from monitor.onboard.survey import Survey, non_numeric, survey
 
 NOW = 1_780_000_000_000
@@ -31,7 +34,7 @@ def run(rows: Sequence[Row], lag: int = 0, first: int = 0, step: int = 1) -> lis
 def grid(
     assets: Sequence[str] = ("a", "b"), channels: Sequence[str] = ("x", "y"), steps: int = 50, period: int = 1000
 ) -> list[Row]:
-    return [(a, c, START + t * period, float(t)) for t in range(steps) for a in assets for c in channels]
+    return [(a, c, START + t * period, float(t * 37 % 101)) for t in range(steps) for a in assets for c in channels]
 
 
 def of(*rows: Sequence[Row], **more: Any) -> Survey:
@@ -202,3 +205,95 @@ def test_what_is_no_number_is_counted_by_field(kind: str) -> None:
     got = non_numeric([*messages, empty], form)
     assert {name.rpartition(".")[2]: share for name, share in got.items() if not name.endswith("z")} == {"y": 0.75}
     assert [share for name, share in got.items() if name.endswith("z")] == ([] if kind == "json_wide" else [1.0])
+
+
+def test_counters_are_in_no_figure() -> None:
+    """A counter is named with its kind, and channels, cells and rate are those of the others."""
+    rows = [*grid(), *((asset, "n", START + t * 1000, 10.0 + t) for t in range(50) for asset in "ab")]
+    figures = of(sorted(rows, key=lambda row: row[2]))
+    assert (figures.kinds["n"].kind, figures.kinds["n"].read_as) == ("counter", "ignore")
+    assert list(figures.channels) == ["x", "y"]
+    assert (figures.observed.tolist(), figures.readings) == ([1, 1], 200)
+    assert figures.rate == pytest.approx(4)
+
+
+def test_where_only_counters_are_their_rates_are_read() -> None:
+    """A topic of nothing but counters keeps them, as rates."""
+    rows = [(asset, name, START + t * 1000, 10.0 + t) for t in range(50) for asset in "ab" for name in ("n", "m")]
+    figures = of(rows)
+    assert {name: (kind.kind, kind.read_as) for name, kind in figures.kinds.items()} == {
+        "n": ("counter", "rate"),
+        "m": ("counter", "rate"),
+    }
+    assert list(figures.channels) == ["n", "m"]
+
+
+def test_kinds_that_are_given_stay() -> None:
+    """A channel with a section of its own, or selected by name, is not left out."""
+    rows = sorted(
+        [*grid(), *((a, "n", START + t * 1000, 10.0 + t) for t in range(50) for a in "ab")], key=lambda row: row[2]
+    )
+    rated = replace(LONG, kinds=Kinds((("n", "rate"),)))
+    assert survey([run(rows)], rated, NOW).kinds["n"].read_as == "rate"
+    wanted = replace(LONG, select=Select(channels=Globs(("x", "n"))))
+    assert list(survey([run(rows)], wanted, NOW).channels) == ["x", "n"]
+
+
+def test_texts_and_booleans_are_told() -> None:
+    """True and false make a state, a field of texts is left out, and a field of nulls is neither."""
+    values = [{"x": n * 37 % 101, "on": n % 7 > 3, "mode": "AUTO", "gone": None} for n in range(60)]
+    bodies = [{"asset": "a", "timestamp": START + 1000 * n, "values": each} for n, each in enumerate(values)]
+    made = [Message(Partition("t", 0), n, None, json.dumps(body).encode(), NOW) for n, body in enumerate(bodies)]
+    figures = survey([made], Format("json_wide"), NOW)
+    assert {name: (kind.kind, kind.read_as) for name, kind in figures.kinds.items()} == {
+        "x": ("measurement", "measurement"),
+        "on": ("state", "state"),
+        "mode": ("text", "ignore"),
+    }
+    assert list(figures.channels) == ["x", "on"]
+    assert figures.observed.tolist() == [1]
+
+
+def test_texts_of_telegraf_are_left_out() -> None:
+    """A field of texts in line protocol or Telegraf's JSON is named as a text."""
+    for kind in ("telegraf_json", "influx_line"):
+        form, write = FIELDS[kind]
+        made = []
+        for n in range(40):
+            value = write(n).replace(b'"t"', b"1").replace(str(START).encode(), str(START + 1000 * n).encode())
+            value = value.replace(b'"z": true', b'"z": "AUTO"').replace(b"z=true", b'z="AUTO"')
+            made.append(Message(Partition("t", 0), n, None, value, NOW))
+        assert {name: kind.kind for name, kind in survey([made], form, NOW).kinds.items()}["m.z"] == "text"
+
+
+def test_channels_that_speak_on_change_do_not_set_the_step() -> None:
+    """Of six channels five speak every ten minutes, and the step is the second of the fast one."""
+    slow = [("a", f"s{c}", START + 600_000 * t, float(t * 37 % 101)) for t in range(12) for c in range(5)]
+    figures = of(sorted([*grid(("a",), ("x",), 7200), *slow], key=lambda row: row[2]))
+    assert figures.step_ms == 1000
+    assert figures.kinds["s0"] == ChannelKind("rare", "ignore", "rare: a reading every 600 s, and a window has 64 s")
+    assert list(figures.channels) == ["x"]
+
+
+def test_one_very_fast_channel_does_not_set_the_step() -> None:
+    """Beside three channels of a second, one of twenty milliseconds leaves the step at a second."""
+    fast = grid(("a",), ("f",), 5000, 20)
+    assert of(sorted([*grid(("a",), "xyz", 100), *fast], key=lambda row: row[2])).step_ms == 1000
+
+
+def scattered(*runs: Sequence[Row]) -> dict[str, tuple[int, ...]]:
+    """Return the assets in several partitions; each run is of a partition of its own."""
+    made = [
+        [Message(Partition("t", number), each.offset, None, each.value, each.timestamp) for each in run(rows)]
+        for number, rows in enumerate(runs)
+    ]
+    return dict(survey(made, LONG, NOW).scattered)
+
+
+def test_an_asset_in_two_partitions_is_named() -> None:
+    """Messages of an asset that come by turns in two partitions are scattered; a move from one to another is not."""
+    rows = grid()
+    assert scattered(rows[::2], rows[1::2]) == {"a": (0, 1), "b": (0, 1)}
+    by_asset = [[row for row in rows if row[0] == name] for name in "ab"]
+    assert scattered(*by_asset) == {}
+    assert scattered(rows[: len(rows) // 2], rows[len(rows) // 2 :]) == {}
