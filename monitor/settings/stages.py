@@ -140,7 +140,10 @@ class FormatSection(Section):
         limits: dict[str, Any] = self.model_dump(include=same)
         limits["max_future_ms"] = round(self.max_future_s * 1000)
         limits |= {"select": select, "kinds": kinds}
-        return Format("json_wide", **limits) if kind == "npz" else Format("csv", asset_from="key", **limits)
+        if kind == "npz":
+            return Format("json_wide", **limits)
+        qualities = {"qualities": tuple(self.qualities.items()), "uncertain": self.uncertain}
+        return Format("csv", asset_from="key", **limits, **qualities)
 
 
 class SelectSection(Section):

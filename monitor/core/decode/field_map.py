@@ -115,7 +115,8 @@ def check_quality(form: "Format") -> None:
         if verdict not in QUALITIES:
             raise ValueError(f"qualities: {text!r} must be one of {', '.join(QUALITIES)}, got {verdict!r}")
     by_pattern = any("quality" in re.compile(each.pattern).groupindex for each in form.patterns)
-    if (form.qualities or form.uncertain != "measured") and not (form.quality or by_pattern):
+    known = form.quality or by_pattern or form.kind == "csv"  # a table has its own columns of quality
+    if (form.qualities or form.uncertain != "measured") and not known:
         raise ValueError("qualities and uncertain need quality, the place of the quality")
 
 

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from monitor.core.decode.format import DecodeError, Format, ParsedMessages, Skip, shown
 from monitor.core.decode.members import Members
-from monitor.core.decode.quality import is_good
+from monitor.core.decode.quality import Qualities
 from monitor.core.decode.times import parse_time
 from monitor.core.records import Message
 
@@ -56,7 +56,7 @@ def parse_csv(messages: Sequence[Message], form: Format, errors: dict[int, Decod
     points = ParsedMessages()
     headers: dict[bytes, _Header] = {}  # a batch has few: one per file
     codes: dict[bytes, list[int]] = {}
-    members = Members(form, points)
+    members, qualities = Members(form, points), Qualities(form.qualities, form.uncertain)
 
     for row, message in enumerate(messages):
         if row in errors:
@@ -67,7 +67,7 @@ def parse_csv(messages: Sequence[Message], form: Format, errors: dict[int, Decod
             if head not in headers:
                 headers[head] = _header(head)
                 codes[head] = [points.codes[name] for _, name in headers[head].channels]
-            time, values = _row(line, headers[head], codes[head], members)
+            time, values = _row(line, headers[head], codes[head], members, qualities)
         except _Refused as refused:
             errors[row] = refused.error
             continue
@@ -131,7 +131,9 @@ def _header(head: bytes) -> _Header:
     )
 
 
-def _row(line: bytes, header: _Header, codes: Sequence[int], members: Members) -> tuple[int, list[float | None]]:
+def _row(
+    line: bytes, header: _Header, codes: Sequence[int], members: Members, qualities: Qualities
+) -> tuple[int, list[float | None]]:
     """Return the time in ms UTC and a value for each channel, NaN for one that was skipped. Raises _Refused."""
     try:
         found = cells(line.decode(errors="replace"), header.delimiter)
@@ -154,7 +156,7 @@ def _row(line: bytes, header: _Header, codes: Sequence[int], members: Members) -
             values.append(members.read(_member(found[column]), codes[len(values)]))
 
     for column, place in header.qualities:
-        if values[place] is not None and not is_good(found[column]):
+        if values[place] is not None and not qualities.counts(found[column]):
             if values[place] == values[place]:  # noqa: PLR0124 - NaN: a text was counted before
                 members.skip(Skip.QUALITY)
             values[place] = _NAN

@@ -454,3 +454,15 @@ def test_names_stay_as_they_are_until_the_decoder(tmp_path: Path) -> None:
     decode_all([Message(Partition("t", 0), 0, row.key, row.value, 0)], Format("csv", asset_from="key"), NOW, names)
     assert names.channels == {"Schwingung__mm/s_": "Schwingung [mm/s]"}
     assert names.assets == {"Pumpe_1": "Pumpe 1"}
+
+
+def test_a_plants_own_words_of_quality_are_read_in_tables(tmp_path: Path) -> None:
+    """format.qualities and format.uncertain decide on the quality columns of tables, too."""
+    path = tmp_path / "long.csv"
+    path.write_text(
+        "time;tag;value;quality\n2026-03-02 06:00;a;1;gestört\n2026-03-02 06:01;a;2;läuft\n2026-03-02 06:02;a;3;Uncertain\n"
+    )
+    messages = [Message(Partition("t", 0), row.number, row.key, row.value, 0) for row in _rows(path, {})]
+    own = Format("csv", asset_from="key", qualities=(("läuft", "good"),), uncertain="missing")
+    assert decode(messages, own, NOW)[0].value.tolist() == [2.0]
+    assert decode(messages, Format("csv", asset_from="key"), NOW)[0].value.tolist() == [3.0]
