@@ -77,7 +77,8 @@ def backtest(settings: Settings, options: Options, reading: Progress, fitting: F
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(options.out, page(_title(settings), here, compared).encode())
     if options.alerts is not None:
-        bodies = (alert_record(settings.outputs.alerts, alert).value or b"" for alert in here.replay.alerts)
+        made = here.replay
+        bodies = (alert_record(settings.outputs.alerts, each, made.names).value or b"" for each in made.alerts)
         write_atomic(options.alerts, b"".join(body + b"\n" for body in bodies))
     return _summary(here, compared, options.out)
 

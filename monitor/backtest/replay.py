@@ -19,6 +19,7 @@ import numpy as np
 
 from monitor.backtest.tracks import Collector
 from monitor.connectors.base import Source
+from monitor.core.decode.names import Names
 from monitor.core.fitting.corpus import Corpus, join
 from monitor.core.fitting.fit import Progress as Fitting
 from monitor.core.fitting.fit import fit, prepare
@@ -68,6 +69,7 @@ class Replay:
     intake: Intake = field(default_factory=Intake)  # what was read
     learned_after: int = 0  # messages that were read before the model was learned here
     stopped: dict[Partition, str] = field(default_factory=dict)  # partitions with too many dead letters
+    names: Names = field(default_factory=Names)  # of assets and channels, as they came
     outlooks: list[BudgetForecast] = field(default_factory=list)  # of the partitions at the end, if there is a budget
     learned: str = ""  # how the model came about, if here; a sentence
     training_s: float = 0.0
@@ -142,6 +144,8 @@ def replay(  # noqa: PLR0917 - what it reads, scores with and tells, one each
     result.seconds = time.monotonic() - began
     if result.detector is None:
         raise ValueError(_too_little(settings, result, list(states.values())))
+    for state in states.values():
+        result.names = result.names.and_of(state.pipeline.names)
     outlooks = [state.pipeline.budget.outlook() for state in states.values()]
     result.outlooks = [outlook for outlook in outlooks if outlook is not None and outlook.assets]
     return result

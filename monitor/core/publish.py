@@ -19,8 +19,10 @@ from typing import Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import UNSET, UnsetType
 
 from monitor.core.arrays import Index
+from monitor.core.decode.names import Names
 from monitor.core.published import (
     CONNECT,
     TIMESTAMP,
@@ -38,17 +40,19 @@ Doubles = npt.NDArray[np.float64]
 _JSON = (("content-type", b"application/json"),)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TEN = 10.0 ** np.arange(23)  # the powers of ten that float64 holds exactly
+_AS_THEY_ARE = Names()
 _encoder = msgspec.json.Encoder()
 
 
-def alert_record(topic: str, alert: Alert) -> Record:
-    """Encode an alert as a CloudEvent.
+def alert_record(topic: str, alert: Alert, names: Names = _AS_THEY_ARE) -> Record:
+    """Encode an alert as a CloudEvent, with the names as they came where ids differ from them.
 
     An event's id names one record, so `ce_id` is the alert's id followed by the sequence number.
     """
     body = PublishedAlert(
         id=alert.id,
         asset=alert.asset,
+        asset_name=_differing(names.asset_name(alert.asset), alert.asset),
         state=alert.state,
         start=alert.start,
         end=alert.end,
@@ -60,7 +64,7 @@ def alert_record(topic: str, alert: Alert) -> Record:
         threshold=_number(alert.threshold),
         ratio=_number(alert.ratio),
         peak=_number(alert.peak),
-        channels=tuple(_channel(share) for share in alert.channels),
+        channels=tuple(_channel(share, names) for share in alert.channels),
         model=alert.model,
         detector=alert.detector,
         topic=alert.partition.topic,
@@ -82,9 +86,14 @@ def alert_record(topic: str, alert: Alert) -> Record:
     return Record(topic, alert.asset.encode(), _encoder.encode(body), headers)
 
 
-def _channel(share: ChannelShare) -> PublishedChannel:
+def _differing(name: str, id_: str) -> str | UnsetType:
+    return UNSET if name == id_ else name
+
+
+def _channel(share: ChannelShare, names: Names) -> PublishedChannel:
     return PublishedChannel(
         channel=share.channel,
+        name=_differing(names.channel_name(share.channel), share.channel),
         contribution=_number(share.contribution),
         observed=None if share.observed is None else _number(share.observed),
         expected=_number(share.expected),

@@ -23,6 +23,7 @@ Number = float | None
 CONNECT = "__connect.errors."  # prefix of Kafka Connect's header names
 TIMESTAMP = "monitor.timestamp"  # header of a dead letter; Kafka Connect has none for it
 VALUE_GONE = ("value", b"too large to be kept")  # header of a dead letter that came without its value
+_AS_IT_CAME = "The name as it came, if it has characters that became _; otherwise absent."
 REPLAYED = "monitor.replayed"  # header of a message that was a dead letter: its first place, topic[partition]@offset
 
 
@@ -30,6 +31,7 @@ class PublishedChannel(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One channel's part in an alert. Values are those of the step with the channel's largest error."""
 
     channel: Annotated[str, Meta(description="Name of the channel.")]
+    name: Annotated[str | UnsetType, Meta(description=_AS_IT_CAME)] = UNSET
     contribution: Annotated[Number, Meta(description="Share of the summed channel scores, 0 to 1.")]
     observed: Annotated[Number, Meta(description="Reading, in the channel's unit; null = not measured.")]
     expected: Annotated[Number, Meta(description="Value that the model expects.")]
@@ -48,6 +50,7 @@ class PublishedAlert(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     id: Annotated[str, Meta(description="Id of the alert, the same from firing to resolution.")]
     asset: Annotated[str, Meta(description="Name of the asset; also the key of the Kafka record.")]
+    asset_name: Annotated[str | UnsetType, Meta(description=_AS_IT_CAME)] = UNSET
     state: Annotated[AlertState, Meta(description="Whether the alert is firing or resolved.")]
     start: Annotated[
         int, Meta(description="ms UTC: end of the first anomalous window, of a sensor start of the fault.")

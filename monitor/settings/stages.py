@@ -142,8 +142,8 @@ class FormatSection(Section):
         limits |= {"select": select, "kinds": kinds}
         if kind == "npz":
             return Format("json_wide", **limits)
-        qualities = {"qualities": tuple(self.qualities.items()), "uncertain": self.uncertain}
-        return Format("csv", asset_from="key", **limits, **qualities)
+        limits |= {"qualities": tuple(self.qualities.items()), "uncertain": self.uncertain}
+        return Format("csv", asset_from="key", **limits)
 
 
 class SelectSection(Section):

@@ -18,7 +18,7 @@ urgent are left out, and the totals count them.
 """
 
 from collections import Counter as Tally
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from heapq import nlargest, nsmallest
 from typing import Any
@@ -27,6 +27,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from monitor.core.arrays import Doubles
+from monitor.core.decode.names import Names
 from monitor.core.records import Alert, ChannelShare
 from monitor.core.sensors.clocks import in_words
 from monitor.worker.alert_charts import AlertChart
@@ -76,7 +77,7 @@ def status(now: WorkerStatus, sparkline: Callable[[str], list[float]], wanted: A
     lags = nlargest(PARTITIONS, now.lag.items(), key=lambda item: item[1])
 
     return {
-        "assets": _assets(now.assets, sparkline, wanted),
+        "assets": _assets(now, sparkline, wanted),
         "alerts": _alerts(now),
         "learning": asdict(now.training),
         "models": [{"version": version, "partitions": count} for version, count in sorted(now.models.items())],
@@ -88,8 +89,11 @@ def status(now: WorkerStatus, sparkline: Callable[[str], list[float]], wanted: A
     }
 
 
-def _assets(assets: tuple[Asset, ...], sparkline: Callable[[str], list[float]], wanted: AssetFilter) -> dict[str, Any]:
-    found = [asset for asset in assets if wanted.search in asset.name.lower()] if wanted.search else assets
+def _assets(now: WorkerStatus, sparkline: Callable[[str], list[float]], wanted: AssetFilter) -> dict[str, Any]:
+    assets, label = now.assets, now.names.asset_name
+    found: Sequence[Asset] = assets
+    if wanted.search:
+        found = [each for each in assets if wanted.search in f"{each.name}\n{label(each.name)}".lower()]
     tally = Tally(asset.state for asset in found)
     matching = [asset for asset in found if asset.state == wanted.state] if wanted.state else found
 
@@ -105,6 +109,7 @@ def _assets(assets: tuple[Asset, ...], sparkline: Callable[[str], list[float]], 
         "shown": [
             {
                 "name": asset.name,
+                "label": label(asset.name),
                 "state": asset.state,
                 "reason": asset.reason,
                 "ratio": None if asset.ratio is None else round(asset.ratio, 3),
@@ -122,18 +127,19 @@ def _alerts(now: WorkerStatus) -> dict[str, Any]:
 
     return {
         "total": len(now.alerts),
-        "shown": [_alert(alert, ratios.get(alert.asset), now.charts) for alert in shown],
+        "shown": [_alert(alert, ratios.get(alert.asset), now) for alert in shown],
     }
 
 
-def _alert(alert: Alert, ratio: float | None, charts: Mapping[str, AlertChart]) -> dict[str, Any]:
-    chart = charts.get(alert.asset)
+def _alert(alert: Alert, ratio: float | None, now: WorkerStatus) -> dict[str, Any]:
+    chart = now.charts.get(alert.asset)
     # The record has the values of its last publication, which may be older than the asset's ratio.
     current = alert.ratio if ratio is None or alert.cause != "machine" else ratio
 
     return {
         "id": alert.id,
         "asset": alert.asset,
+        "label": now.names.asset_name(alert.asset),
         "severity": alert.severity,
         "cause": alert.cause,
         "fault": in_words(alert.fault, alert.score),
@@ -141,12 +147,13 @@ def _alert(alert: Alert, ratio: float | None, charts: Mapping[str, AlertChart]) 
         "ratio": round(current, 3),
         "peak": round(max(alert.peak, current), 3),
         "times": [] if chart is None else chart.ends.tolist(),
-        "channels": [_channel(share, chart) for share in alert.channels[:CHANNELS]],
+        "channels": [_channel(share, chart, now.names) for share in alert.channels[:CHANNELS]],
     }
 
 
-def _channel(share: ChannelShare, chart: AlertChart | None) -> dict[str, Any]:
+def _channel(share: ChannelShare, chart: AlertChart | None, names: Names) -> dict[str, Any]:
     published = {name: getattr(share, name) for name in ("channel", "contribution", "observed", "low", "high")}
+    published["label"] = names.channel_name(share.channel)
     if chart is None or share.channel not in chart.channels:
         return {**published, "chart": None}
 

@@ -188,7 +188,7 @@ class Daemon:
 
             # 4. The first message beyond the replay publishes the open alerts again.
             if not muted and not state.replay_done and not self._committer.once:
-                self._publisher.publish_again(state.pipeline.open_alerts())
+                self._publisher.publish_again(state.pipeline.open_alerts(), state.pipeline.names)
                 state.replay_done = True
 
             outputs = state.process(part, self._wall_ms(), self._recorder.stopwatch())

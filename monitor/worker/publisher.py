@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from monitor.connectors.base import Invalid, Sink, Unavailable
+from monitor.core.decode.names import Names
 from monitor.core.pipeline import Pipeline
 from monitor.core.publish import alert_record, dead_letter, score_records
 from monitor.core.published import VALUE_GONE
@@ -61,16 +62,16 @@ class Publisher:
                 step_ms=topics.step_ms,
             )
 
-        records += [alert_record(topics.alerts, alert) for alert in outputs.alerts]
+        records += [alert_record(topics.alerts, alert, pipeline.names) for alert in outputs.alerts]
         if outputs.alerts:
             stamps = {message.offset: message.timestamp for message in messages}
             self._stamps += [stamps[alert.position] for alert in outputs.alerts if alert.position in stamps]
 
         self._write(records)
 
-    def publish_again(self, alerts: Sequence[Alert]) -> None:
+    def publish_again(self, alerts: Sequence[Alert], names: Names | None = None) -> None:
         """Write alert records that were published before."""
-        self._write([alert_record(self._topics.alerts, alert) for alert in alerts])
+        self._write([alert_record(self._topics.alerts, alert, names or Names()) for alert in alerts])
 
     def flush(self, timeout: float) -> None:
         """Wait until every record is acknowledged. Raises Unavailable; the records then stay buffered."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from structlog.stdlib import BoundLogger
 
 from monitor.core.decode.format import place
+from monitor.core.decode.names import Names
 from monitor.core.pipeline import Mark
 from monitor.core.records import Alert, Count, Message, Outputs, Partition, Renamed
 from monitor.core.windows.windows import NOT_SCORED
@@ -92,6 +93,7 @@ class WorkerStatus:
     charts: Mapping[str, AlertChart] = field(default_factory=dict)  # of some of their assets, by name
     models: Mapping[str, int] = field(default_factory=dict)  # version -> partitions that score with it
     lag: Mapping[Partition, int] = field(default_factory=dict)  # messages
+    names: Names = field(default_factory=Names)  # as they came
 
 
 def worker_status(states: Sequence[PartitionState], training: Status, lag: Mapping[Partition, int]) -> WorkerStatus:
@@ -102,6 +104,10 @@ def worker_status(states: Sequence[PartitionState], training: Status, lag: Mappi
         if state.charts is not None:
             charts |= state.charts.charts
 
+    names = Names()
+    for state in states:
+        names = names.and_of(state.pipeline.names)
+
     return WorkerStatus(
         model=models[-1] if models else "",
         training=training,
@@ -111,6 +117,7 @@ def worker_status(states: Sequence[PartitionState], training: Status, lag: Mappi
         charts=charts,
         models=Tally(models),
         lag=dict(lag),
+        names=names,
     )
 
 

@@ -15,7 +15,7 @@ from monitor.settings.load import load
 from tests.backtest.backtests import FAULTS, SHAPE, STEPS, backtest, batch, csv, jsonl, npz, read
 from tests.brokers import mock_broker
 from tests.commands import monitor, sets
-from tests.core.machines import ASSETS, STEP
+from tests.core.machines import ASSETS, CHANNELS, STEP
 from tests.rig import ORIGIN, put_model, values
 
 
@@ -287,3 +287,26 @@ def test_a_topic_is_replayed(tmp_path: Path, store: Path) -> None:
         assert done.exit_code == 0, done.output
     shown = figures(tmp_path / "backtest.html")
     assert (shown["alerts"], shown["assets scored"]) == ("2", "2")
+
+
+def test_names_as_they_came_are_in_the_report_and_the_alerts(tmp_path: Path, store: Path) -> None:
+    """Columns and files whose names are no ids give the same alerts, with the names as they came beside the ids."""
+    (tmp_path / "odd").mkdir()
+    plain = csv(tmp_path)
+    odd = [tmp_path / "odd" / f"{path.stem} №1.csv" for path in plain]
+    for path, new in zip(plain, odd, strict=True):
+        head, _, rest = path.read_text().partition("\n")
+        new.write_text(f"{head.replace(CHANNELS[0], 'Lager [°C]')}\n{rest}")
+
+    found = []
+    for files in (plain, odd):
+        done = backtest(files, "--out", tmp_path / "r.html", "--alerts", tmp_path / "a", source__ignore=["wrong"])
+        assert done.exit_code == 0, done.output
+        found.append([json.loads(line) for line in (tmp_path / "a").read_text().splitlines()])
+    assert [each["asset_name"] for each in found[1]] == [f"{each['asset']} №1" for each in found[0]]
+    named = {share["channel"]: share.get("name") for each in found[1] for share in each["channels"]}
+    assert named == {"Lager___C_": "Lager [°C]", **dict.fromkeys(CHANNELS[1:])}
+    page = (tmp_path / "r.html").read_text()
+    assert "Lager [°C]" in page
+    assert f"{ASSETS[0]} №1" in page
+    assert "Lager___C_" not in page

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
 
+from monitor.core.decode.names import Names
 from monitor.core.publish import alert_record, dead_letter, score_records
 from monitor.core.records import (
     Alert,
@@ -142,6 +143,20 @@ def test_the_alert_itself_is_the_value() -> None:
             "steps_ago": 0,
         },
     ]
+
+
+def test_names_as_they_came_are_published_where_they_differ() -> None:
+    """An alert has the names that became its ids, and is the same byte for byte where nothing was changed."""
+    plain = alert_record("alerts", ALERT)
+    assert alert_record("alerts", ALERT, Names({"other": "Other"}, {"x": "X"})) == plain
+    assert alert_record("alerts", ALERT, Names({ALERT.asset: ALERT.asset}, {"flow": "flow"})) == plain
+
+    named = alert_record("alerts", ALERT, Names({ALERT.asset: "Pumpe №1"}, {"flow": "Durchfluss [m³/h]"}))
+    found = body(named)
+    assert found.pop("asset_name") == "Pumpe №1"
+    assert [channel.pop("name", "") for channel in found["channels"]] == ["", "Durchfluss [m³/h]"]
+    assert found == body(plain)
+    assert (named.key, named.headers) == (plain.key, plain.headers)
 
 
 def test_records_of_one_alert_are_different_events() -> None:

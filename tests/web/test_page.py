@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from monitor.connectors.memory.client import MemoryBroker
+from monitor.core.decode.names import Names
 from monitor.core.records import Alert, ChannelShare, Partition
 from monitor.training.trainer import Status
 from monitor.web.app import make_app, page_routes
@@ -305,3 +306,19 @@ def test_without_the_page_nothing_is_kept_for_it(tmp_path: Path, off: dict[str, 
         if service.port is not None:
             assert fetch(service.port, "/")[0] == fetch(service.port, "/status.json")[0] == 404
             assert fetch(service.port, "/livez")[0] == 200
+
+
+def test_names_are_shown_as_they_came() -> None:
+    """Assets, alerts and channels have the names that became their ids, and a search finds both."""
+    given = picture([Asset("Pump_1", "firing", 2.0), Asset("P2", "normal", 0.5)], [alert("Pump_1")])
+    known = Names({"Pump_1": "Pump №1", "other": "x"}, {"c0": "Lager °C"})
+    made = page(replace(given, names=known))
+    found = ask(made)
+    assert [(each["name"], each["label"]) for each in found["assets"]["shown"]] == [("Pump_1", "Pump №1"), ("P2", "P2")]
+    (shown,) = found["alerts"]["shown"]
+    assert (shown["asset"], shown["label"]) == ("Pump_1", "Pump №1")
+    labels = {each["channel"]: each["label"] for each in shown["channels"]}
+    assert labels["c0"] == "Lager °C"
+    assert all(label == name for name, label in labels.items() if name != "c0")
+    for text in ("№1", "pump_1"):
+        assert names(ask(made, search=text)) == ["Pump_1"]

@@ -84,8 +84,9 @@ def _table(replay: EvaluatedReplay, order: Sequence[Track], shown: int) -> Table
 
     rows = []
     for index, track in enumerate(order):
-        link = Markup('<a href="#{}">{}</a>').format(_anchor(index), track.asset)
-        rows.append([link if index < shown else track.asset, *_figures(replay, track)])
+        name = replay.replay.names.asset_name(track.asset)
+        link = Markup('<a href="#{}">{}</a>').format(_anchor(index), name)
+        rows.append([link if index < shown else name, *_figures(replay, track)])
     return Table(head, rows, ("name", *[""] * (len(head) - 1)))
 
 
@@ -111,12 +112,13 @@ def _charts(replay: EvaluatedReplay, track: Track, index: int) -> dict[str, Any]
     spans += marks(labelled(track, replay.labels), place, "label", height=STRIP)
 
     channels = [_channel(replay, track, column, place, spans) for column in _order(replay, own)]
+    name = replay.replay.names.asset_name(track.asset)
     return {
         "anchor": _anchor(index),
         "alerts": len(own),
-        "name": track.asset,
+        "name": name,
         "ratio": number(track.highest_ratio),
-        "score": score_chart(place, track.score, track.threshold, spans, f"score and threshold of {track.asset}"),
+        "score": score_chart(place, track.score, track.threshold, spans, f"score and threshold of {name}"),
         "channels": channels[:OPEN],
         "folded": channels[OPEN:],
         "axis": [at(begin + (end - begin) * part // (AXIS - 1)) for part in range(AXIS)],
@@ -138,7 +140,7 @@ def _order(replay: EvaluatedReplay, own: Sequence[AlertHistory]) -> list[int]:
 
 def _channel(replay: EvaluatedReplay, track: Track, column: int, place: np.ndarray, spans: Markup) -> dict[str, Any]:
     """Return name, range and chart of one channel."""
-    name = replay.channels[column]
+    name = replay.replay.names.channel_name(replay.channels[column])
     expected, spread = track.expected[:, column], track.spread[column]
     newest = track.newest[:, column]
     band = (expected - 2 * spread, expected + 2 * spread)

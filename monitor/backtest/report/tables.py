@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from monitor.backtest.evaluate import AlertHistory, EvaluatedReplay, Pair
 from monitor.backtest.report.words import NONE, at, lasting, number
+from monitor.core.decode.names import Names
 from monitor.core.sensors.clocks import in_words
 from monitor.evaluation.matching import LabelRow
 from monitor.settings.load import render
@@ -71,7 +72,7 @@ def alerts_table(replay: EvaluatedReplay) -> Table:
     """Return a row for each alert, and with labels whether the alert is false."""
     head = ["fired", "asset", "severity", "cause", "lasted", "peak", "channels"]
     classes = ["time", "name", "", "", "", "", "wide"]
-    rows = [_alert_row(each) for each in replay.alerts[:ROWS]]
+    rows = [_alert_row(each, replay.replay.names) for each in replay.alerts[:ROWS]]
 
     if replay.evaluation is not None:
         false = {span.id for span in replay.evaluation.false}
@@ -84,13 +85,14 @@ def alerts_table(replay: EvaluatedReplay) -> Table:
     return Table(head, rows, classes, len(replay.alerts))
 
 
-def _alert_row(each: AlertHistory) -> list[str]:
+def _alert_row(each: AlertHistory, names: Names) -> list[str]:
     shares = [share for share in each.first.channels[:CHANNELS] if share.contribution >= LEAST_SHARE]
-    channels = ", ".join(f"{share.channel} {share.contribution:.0%}" for share in shares)
+    channels = ", ".join(f"{names.channel_name(share.channel)} {share.contribution:.0%}" for share in shares)
     lasted = "to the end" if each.end is None else lasting(each.end - each.begin)
     fault = each.first.fault
     cause = f"sensor, {in_words(fault, each.first.score)}" if fault else each.first.cause
-    return [at(each.span.start), each.span.asset, each.last.severity, cause, lasted, number(each.last.peak), channels]
+    asset, peak = names.asset_name(each.span.asset), number(each.last.peak)
+    return [at(each.span.start), asset, each.last.severity, cause, lasted, peak, channels]
 
 
 def labels_part(replay: EvaluatedReplay) -> dict[str, Any] | None:

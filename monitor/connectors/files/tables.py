@@ -6,9 +6,10 @@ A row of CSV is passed on under a header that the decoder understands (core/deco
     2024-05-01 12:00:00;2.5;on;
 
 The header is made once per file: the time column is called `@timestamp`, columns that are no channels lose their name,
-and other names lose delimiters and quotes. The decoder makes them ids. A row whose times and numbers the decoder reads is passed on
-as it stands. Other rows are written anew with the same values: the time in ms, a decimal point, only the columns that
-are read. A row of a long table has its tag as the channel's name. A row without a single measurement is left out.
+and other names lose delimiters and quotes. The decoder makes them ids. A row whose times and numbers the decoder reads
+is passed on as it stands. Other rows are written anew with the same values: the time in ms, a decimal point, only the
+columns that are read. A row of a long table has its tag as the channel's name. A row without a single measurement is
+left out.
 
 Guaranteed: a file is checked to its end before its first row is passed on. Rows of several machines are not merged, and
 an hour is not lost at the end of summer time: such a file is read rightly or refused, with the setting that cures it.

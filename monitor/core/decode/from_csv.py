@@ -7,9 +7,9 @@ Each message carries its own header, so it can be read without any other message
 a plain one, as `connectors/files/tables.py` writes it: `@timestamp` names the time column, an empty name marks a column
 that is no channel, and no name holds a quote or a delimiter. The message's key names the asset.
 
-An empty cell means "not measured". One that holds no finite number is read or skipped as in a message (members.py): true
-and false are 1 and 0 of a state, otherwise it is skipped and counted, and the rest of the row is read. A column named
-`@quality:flow` says how good the row's value of flow is; a bad value is skipped.
+An empty cell means "not measured". One that holds no finite number is read or skipped as in a message (members.py):
+true and false are 1 and 0 of a state, otherwise it is skipped and counted, and the rest of the row is read. A column
+named `@quality:flow` says how good the row's value of flow is; a bad value is skipped.
 A row without a single measurement gives no point, and is no error either.
 
 Decimal commas are not read: `1,5` cannot be told from `1,500` in one row. The source, which has seen many rows, writes
@@ -157,7 +157,7 @@ def _row(
 
     for column, place in header.qualities:
         if values[place] is not None and not qualities.counts(found[column]):
-            if values[place] == values[place]:  # noqa: PLR0124 - NaN: a text was counted before
+            if values[place] == values[place]:
                 members.skip(Skip.QUALITY)
             values[place] = _NAN
     return time, values

@@ -33,6 +33,18 @@ class Names:
     def __bool__(self) -> bool:
         return bool(self.assets or self.channels)
 
+    def asset_name(self, asset: str) -> str:
+        """Return the name as it came, of which the id was made; the id itself if they are the same."""
+        return self.assets.get(asset, asset)
+
+    def channel_name(self, channel: str) -> str:
+        """Return the name as it came, of which the id was made; the id itself if they are the same."""
+        return self.channels.get(channel, channel)
+
+    def and_of(self, other: "Names") -> "Names":
+        """Return the names of both; ids that both have keep these."""
+        return Names({**other.assets, **self.assets}, {**other.channels, **self.channels}) if other else self
+
 
 class Claimed(NamedTuple):
     """The outcome for the readings (N,) of a batch."""

@@ -142,7 +142,9 @@ def choose_measurements(points: Sequence[Labelled], measurements: Sequence[str])
         return best[1:]
 
     # A label of nearly all points may still be missing from whole measurements, which would be dead letters.
-    with_label = {name for point, name in zip(points, measurements, strict=True) if whole and whole.name in point.labels}
+    with_label = {
+        name for point, name in zip(points, measurements, strict=True) if whole and whole.name in point.labels
+    }
     return whole, sorted(with_label) if with_label < every else []
 
 

@@ -459,10 +459,9 @@ def test_names_stay_as_they_are_until_the_decoder(tmp_path: Path) -> None:
 def test_a_plants_own_words_of_quality_are_read_in_tables(tmp_path: Path) -> None:
     """format.qualities and format.uncertain decide on the quality columns of tables, too."""
     path = tmp_path / "long.csv"
-    path.write_text(
-        "time;tag;value;quality\n2026-03-02 06:00;a;1;gestört\n2026-03-02 06:01;a;2;läuft\n2026-03-02 06:02;a;3;Uncertain\n"
-    )
+    rows = [f"2026-03-02 06:0{n};a;{n};{word}" for n, word in enumerate(("gestört", "läuft", "Uncertain"))]
+    path.write_text("\n".join(["time;tag;value;quality", *rows]))
     messages = [Message(Partition("t", 0), row.number, row.key, row.value, 0) for row in _rows(path, {})]
     own = Format("csv", asset_from="key", qualities=(("läuft", "good"),), uncertain="missing")
-    assert decode(messages, own, NOW)[0].value.tolist() == [2.0]
-    assert decode(messages, Format("csv", asset_from="key"), NOW)[0].value.tolist() == [3.0]
+    assert decode(messages, own, NOW)[0].value.tolist() == [1.0]
+    assert decode(messages, Format("csv", asset_from="key"), NOW)[0].value.tolist() == [2.0]
