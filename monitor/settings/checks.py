@@ -138,8 +138,9 @@ def _tables(settings: Sections) -> Iterator[Problem]:
     if settings.source.kind != "files" or settings.source.format == "jsonl":
         return
     own = ("kind", "asset", "timestamp", "values", "asset_from", "timestamp_unit", *MAPPED, *QUALITY)
+    read = set() if settings.source.format == "npz" else {"qualities", "uncertain"}  # for columns of quality
     for name in own:
-        if _given(settings.format, name):
+        if name not in read and _given(settings.format, name):
             consequence = "rows of csv, parquet and npz files have their own layout, so it would be ignored"
             yield problem(consequence, "source.format", f"format.{name}")
 

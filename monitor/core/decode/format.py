@@ -100,7 +100,7 @@ class Format:
     def _check_map(self) -> None:
         """Refuse options that belong to other kinds, and places that contradict one another."""
         other = {each: getattr(self, each) for each in MAPPED if self.kind != "json"}
-        other |= {each: getattr(self, each) for each in QUALITY if self.kind not in {"json", *MEASURED}}
+        other |= {each: getattr(self, each) for each in QUALITY if self.kind not in {"json", "csv", *MEASURED}}
         defaults = type(self).__dataclass_fields__
         ignored = [each for each, value in other.items() if value != defaults[each].default]
         if ignored:

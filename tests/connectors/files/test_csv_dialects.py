@@ -21,6 +21,7 @@ from monitor.core.decode.names import Names
 from monitor.core.decode.quality import is_good
 from monitor.core.decode.select import Kinds
 from monitor.core.records import Message, Partition
+from monitor.settings.load import load
 
 BEGIN = datetime(2026, 3, 2, 6, tzinfo=UTC)
 NOW = 1_900_000_000_000
@@ -462,6 +463,8 @@ def test_a_plants_own_words_of_quality_are_read_in_tables(tmp_path: Path) -> Non
     rows = [f"2026-03-02 06:0{n};a;{n};{word}" for n, word in enumerate(("gestört", "läuft", "Uncertain"))]
     path.write_text("\n".join(["time;tag;value;quality", *rows]))
     messages = [Message(Partition("t", 0), row.number, row.key, row.value, 0) for row in _rows(path, {})]
-    own = Format("csv", asset_from="key", qualities=(("läuft", "good"),), uncertain="missing")
+    source = {"source.kind": "files", "source.format": "csv", "source.paths": [str(path)], "outputs.kind": "files"}
+    given = {"format.qualities": {"läuft": "good"}, "format.uncertain": "missing"}
+    own = load(None, {}, {**source, **given}).message_format()
     assert decode(messages, own, NOW)[0].value.tolist() == [1.0]
     assert decode(messages, Format("csv", asset_from="key"), NOW)[0].value.tolist() == [2.0]
