@@ -228,6 +228,7 @@ def onboard(  # noqa: PLR0917 - one option each
     topic: Annotated[str, typer.Option(help="Topic to sample. No group is joined, nothing is committed.")] = "",
     file: Annotated[Path | None, typer.Option(help="File to sample instead: jsonl, csv, parquet or npz.")] = None,
     bootstrap: Annotated[str, typer.Option(help="Brokers, host:port. Default: as configured.")] = "",
+    registry: Annotated[str, typer.Option(help="URL of the schema registry, for Avro and Protobuf.")] = "",
     config: Config = None,
     set_: Set = None,
     messages: Annotated[int, typer.Option(min=10, max=5_000_000, help="Size of the sample, about.")] = 50_000,
@@ -264,6 +265,7 @@ def onboard(  # noqa: PLR0917 - one option each
     else:
         overrides += ["source.kind=kafka", f"source.topics={json.dumps([topic])}"]
     overrides += [f"kafka.bootstrap_servers={bootstrap}"] if bootstrap else []
+    overrides += [f"schemas.registry_url={registry}"] if registry else []
     overrides += [f"recorder.url={influx}", "recorder.enabled=true"] if influx else []
 
     settings = settings_or_exit(config, overrides)
@@ -344,14 +346,22 @@ def settings_or_exit(config: Path | None, overrides: list[str] | None) -> Settin
 
 
 def _refuse_unknown_options(settings: Settings) -> None:
-    """Print each option in `kafka.options` that librdkafka refuses, and exit with 78. Connects to nothing."""
-    if not settings.kafka.options:
-        return
-    from monitor.service.backends import refused_kafka_options  # noqa: PLC0415 - see the module
+    """Print each option in `kafka.options` that librdkafka refuses, and exit with 78. Connects to nothing.
 
-    if problems := refused_kafka_options(settings):
-        for problem in problems:
-            print(f"configuration: kafka.options: {problem}", file=sys.stderr)
+    Also print why files with schemas cannot be read.
+    """
+    if not settings.kafka.options and not settings.schemas.files:
+        return
+    from monitor.service.backends import make_resolver, refused_kafka_options  # noqa: PLC0415 - see the module
+
+    problems = [f"kafka.options: {problem}" for problem in refused_kafka_options(settings)]
+    try:
+        make_resolver(settings)
+    except ValueError as error:
+        problems.append(str(error))
+    for problem in problems:
+        print(f"configuration: {problem}", file=sys.stderr)
+    if problems:
         raise typer.Exit(BAD_CONFIGURATION)
 
 

@@ -16,7 +16,9 @@ LIBRARIES_IN_CORE = {"msgspec", "numpy", "torch"}
 CLIENTS = {  # library -> the packages or modules that may import it
     "confluent_kafka": {"monitor.connectors.kafka"},
     "influxdb_client": {"monitor.connectors.influx"},
-    "urllib3": {"monitor.connectors.influx"},
+    "urllib3": {"monitor.connectors.influx", "monitor.connectors.schemas"},
+    "fastavro": {"monitor.connectors.schemas"},
+    "google": {"monitor.connectors.schemas"},
     "fsspec": {"monitor.store.files"},
     "safetensors": {"monitor.store.tensors"},
     "prometheus_client": {"monitor.observe.metrics"},

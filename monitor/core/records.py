@@ -7,7 +7,7 @@ Records are frozen: a stage reads its input and returns new records. Times are i
 Unix epoch, UTC. NaN means "not measured", never zero.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import groupby
@@ -79,6 +79,7 @@ class Message(Struct, frozen=True, gc=False):
     value: bytes | None
     timestamp: int  # ms UTC as recorded by the broker or producer
     headers: tuple[tuple[str, bytes], ...] = ()
+    unpack: Callable[[bytes], bytes] | None = None  # value -> JSON text, if a schema describes it; decode/bodies.py
 
 
 class Record(Struct, frozen=True, gc=False):

@@ -222,9 +222,9 @@ TABLE = (
     ),
     _counter(
         "monitor_complaints_total",
-        "Errors that clients of brokers and databases reported and recovered from.",
-        "Read the log events 'client error reported'.",
-        of=("source", "outputs", "recorder source", "recorder"),
+        "Errors that clients of brokers, databases and the schema registry reported and recovered from.",
+        "Read the log events 'client error reported' and 'schema registry unavailable'.",
+        of=("source", "outputs", "recorder source", "recorder", "schema registry"),
     ),
     _gauge(
         "monitor_output_blocked",

@@ -8,7 +8,7 @@ import json
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,8 @@ from monitor.connectors.kafka.sink import KafkaSink, count_partitions, create_to
 from monitor.connectors.kafka.source import KafkaSource
 from monitor.connectors.kafka.transactions import KafkaTransactions
 from monitor.connectors.memory.client import MemoryBroker, MemorySink, MemorySource
+from monitor.connectors.schemas.source import SchemaSource
+from monitor.core.decode.bodies import unpacked
 from monitor.core.decode.decode import decode
 from monitor.core.decode.times import parse_time
 from monitor.core.records import Message, Partition
@@ -42,6 +44,8 @@ from monitor.store.snapshots import Snapshots
 
 if TYPE_CHECKING:
     from monitor.connectors.influx import InfluxSink
+    from monitor.connectors.schemas.registry import Registry
+    from monitor.connectors.schemas.resolver import Resolver
 
 _SPARE_S = 10.0  # of a transaction, beyond the longest checkpoint: to end it is a request of its own
 
@@ -70,18 +74,10 @@ def make_source(
 ) -> Source:
     """Make the source of readings. The store, if there is one, keeps the offsets of files.
 
-    `on_layout` gets a sentence about how a csv or parquet file is read. By default it is logged.
+    `on_layout` gets a sentence about how a csv or parquet file is read. By default it is logged. Raises ValueError for
+    files with schemas that cannot be read.
     """
     source = settings.source
-    if source.kind == "kafka":
-        return KafkaSource(
-            settings.kafka.client(),
-            source.topics,
-            source.group,
-            source.reset,
-            _log_errors(metrics, "source"),
-            on_deleted=lambda number: metrics.add("monitor_messages_lost_total", number),
-        )
     if source.kind == "files":
         return FileSource(
             source.paths,
@@ -92,8 +88,62 @@ def make_source(
             on_notice=_log_errors(metrics, "source"),
             on_layout=on_layout or _log_layout,
         )
+    below = _make_topics_source(settings, metrics, broker)
+    resolver = make_resolver(settings)
+    return below if resolver is None else SchemaSource(below, resolver, _log_registry(metrics))
+
+
+def _make_topics_source(settings: Settings, metrics: Metrics, broker: MemoryBroker | None) -> Source:
+    source = settings.source
+    if source.kind == "kafka":
+        return KafkaSource(
+            settings.kafka.client(),
+            source.topics,
+            source.group,
+            source.reset,
+            _log_errors(metrics, "source"),
+            on_deleted=lambda number: metrics.add("monitor_messages_lost_total", number),
+        )
     assert broker is not None, "a source in memory needs the broker it reads from"
     return MemorySource(broker, source.topics, source.group, source.reset)
+
+
+def make_resolver(settings: Settings) -> "Resolver | None":
+    """Make the reader of messages with schemas; None if no setting names a schema. Connects to nothing.
+
+    Raises ValueError for files that cannot be read.
+    """
+    schemas = settings.schemas
+    if not schemas.registry_url and not schemas.files:
+        return None
+    from monitor.connectors.schemas.encoding import file_encoding  # noqa: PLC0415 - few installations need it
+    from monitor.connectors.schemas.resolver import Resolver  # noqa: PLC0415 - as above
+
+    local = file_encoding(schemas.files, schemas.message) if schemas.files else None
+    return Resolver(_make_registry(settings) if schemas.registry_url else None, local)
+
+
+def _make_registry(settings: Settings) -> "Registry":
+    from monitor.connectors.schemas.registry import Registry, RegistryOptions  # noqa: PLC0415 - as above
+
+    schemas = settings.schemas
+    password = schemas.password.get_secret_value()
+    return Registry(
+        RegistryOptions(schemas.registry_url, schemas.username, password, schemas.ca_location, schemas.timeout_s)
+    )
+
+
+def probe_registry(settings: Settings, seconds: float) -> list[Finding]:
+    """Try the schema registry: whether it answers, and whether it takes the credentials."""
+    item = f"schema registry {settings.schemas.registry_url}"
+    registry = _make_registry(settings)
+    try:
+        subjects = registry.check(seconds)
+    except Unavailable as error:
+        return [Finding(item, False, str(error).removeprefix(f"{item} "))]
+    finally:
+        registry.close()
+    return [Finding(item, True, f"it answers; it has {subjects} subject{'' if subjects == 1 else 's'}")]
 
 
 def make_sample(settings: Settings, limit: int, tell: Callable[[str], None]) -> Sample:
@@ -108,7 +158,8 @@ def make_sample(settings: Settings, limit: int, tell: Callable[[str], None]) -> 
             raise ValueError(
                 f"source.topics: {source.topics[0]!r} is a pattern, and a sample is of one topic; name one with --topic"
             )
-        return sample_topic(settings.kafka.client(), source.topics[0], f"{source.group}-onboard", limit)
+        sample = sample_topic(settings.kafka.client(), source.topics[0], f"{source.group}-onboard", limit)
+        return _as_json(settings, sample)
 
     files = FileSource(source.paths, source.format, tables=_table_options(settings), on_notice=tell, on_layout=tell)
     runs: dict[Partition, list[Message]] = {}
@@ -123,6 +174,14 @@ def make_sample(settings: Settings, limit: int, tell: Callable[[str], None]) -> 
     finally:
         files.close()
     return Sample(tuple(map(tuple, runs.values())), held, "")
+
+
+def _as_json(settings: Settings, sample: Sample) -> Sample:
+    """Return the sample with the JSON texts of messages that have a schema. Raises ValueError, Unavailable."""
+    resolver = make_resolver(settings)
+    if resolver is None:
+        return sample
+    return replace(sample, runs=tuple(tuple(unpacked(resolver.resolved(run), {})) for run in sample.runs))
 
 
 def make_dead_letters(settings: Settings, since: int) -> Iterator[list[Message]]:
@@ -163,6 +222,7 @@ def make_outputs(
     if settings.delivery.mode == "at_least_once":
         return make_sink(settings, metrics, broker), BySource(source)
 
+    source = source.below if isinstance(source, SchemaSource) else source
     assert isinstance(source, KafkaSource), "only Kafka's offsets can be part of a transaction"
     # A static member keeps its transactional id over restarts, so that a new process fences the old one.
     instance = settings.kafka.options.get("group.instance.id", uuid.uuid4().hex)
@@ -339,6 +399,20 @@ def _log_layout(text: str) -> None:
     """Log how a csv or parquet file is read, so that a wrong guess is seen."""
     log = structlog.stdlib.get_logger("monitor")
     log.info("table recognised", text=text)
+
+
+def _log_registry(metrics: Metrics) -> Callable[[str], None]:
+    """Return a callback that logs why the schema registry cannot be asked, and that it answers again (empty text)."""
+    log = structlog.stdlib.get_logger("monitor")
+
+    def report(why: str) -> None:
+        if why:
+            metrics.add("monitor_complaints_total", of="schema registry")
+            log.warning("schema registry unavailable", reason=why)
+        else:
+            log.info("schema registry available")
+
+    return report
 
 
 def _log_errors(metrics: Metrics, where: str) -> Callable[[str], None]:

@@ -13,7 +13,7 @@ from tempfile import NamedTemporaryFile
 from threading import Thread
 
 from monitor.connectors.base import Finding, Unavailable
-from monitor.service.backends import make_blobs, probe_kafka, probe_points
+from monitor.service.backends import make_blobs, probe_kafka, probe_points, probe_registry
 from monitor.settings.tree import Settings
 from monitor.store.base import StoreUnavailable
 
@@ -33,6 +33,8 @@ def try_all(settings: Settings, seconds: float) -> list[Finding]:
         parts["files"] = _try_files
     if outputs == "files":
         parts[f"folder {settings.outputs.directory}"] = _try_folder
+    if settings.schemas.registry_url and source != "files":
+        parts[f"schema registry {settings.schemas.registry_url}"] = probe_registry
     if settings.recorder.enabled:
         parts[f"database {settings.recorder.url}"] = probe_points
     parts[f"store {settings.store.url}"] = _try_store

@@ -26,7 +26,7 @@ from monitor.core.published import CONNECT, REPLAYED, TIMESTAMP, VALUE_GONE, Dea
 from monitor.core.records import Message, Partition, Record, Rejected
 from monitor.observe.clock import wall_ms
 from monitor.observe.metrics import Metrics
-from monitor.service.backends import count_topics, make_dead_letters, make_producer
+from monitor.service.backends import count_topics, make_dead_letters, make_producer, make_resolver
 from monitor.settings.tree import Settings
 
 MOST_KINDS = 1000  # kept apart; a producer may invent names of fields without end
@@ -243,6 +243,7 @@ class _Replay:
         self.outcome = Outcome(dry)
         self._settings = settings
         self._format = settings.message_format()
+        self._resolver = make_resolver(settings)
         self._sink = sink
         self._partitions = partitions  # number by topic
         self._again = again
@@ -257,7 +258,10 @@ class _Replay:
             else:
                 wanted.append(letter)
 
-        _, rejected = decode([letter.message for letter in wanted], self._format, wall_ms())
+        messages = [letter.message for letter in wanted]
+        if self._resolver is not None:
+            messages = self._resolver.resolved(messages)
+        _, rejected = decode(messages, self._format, wall_ms())
         failed = {(each.message.partition, each.message.offset): each for each in rejected}
         records = []
         for letter in wanted:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import structlog
 import torch
 
-from monitor.connectors.base import Committed, Source
+from monitor.connectors.base import Committed, Source, Unavailable
 from monitor.core.fitting.corpus import Corpus, join
 from monitor.core.fitting.fit import Progress as Fitting
 from monitor.core.records import Message, Partition, by_partition
@@ -127,6 +127,8 @@ def polls(
             if not known and quiet > ASSIGN_S and not source.ended():
                 raise ValueError(not_assigned(settings.source.topics, settings.source.group, ASSIGN_S))
             if known and quiet > QUIET_S:
+                if why := source.stalled():
+                    raise Unavailable(why)
                 break
             progress(read, sum(source.lag().values()))
     finally:

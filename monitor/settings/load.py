@@ -34,6 +34,7 @@ SECRETS = {  # key of the file -> key of the secret in it
     "kafka.sasl_password_file": "kafka.sasl_password",
     "kafka.ssl_key_password_file": "kafka.ssl_key_password",
     "recorder.token_file": "recorder.token",
+    "schemas.password_file": "schemas.password",
 }
 _IGNORED = "it would be ignored, and the default used"
 _CLOSE = 0.75  # likeness from which a name is suggested for another; "nmae" and "name" are that much alike

@@ -20,7 +20,7 @@ from monitor.settings.process import (
     SourceSection,
     StoreSection,
 )
-from monitor.settings.servers import KafkaSection, RecorderSection
+from monitor.settings.servers import KafkaSection, RecorderSection, SchemasSection
 from monitor.settings.stages import (
     AlertingSection,
     ChannelSection,
@@ -60,6 +60,7 @@ class Sections(BaseSettings):
     source: SourceSection = SourceSection()
     format: FormatSection = FormatSection()
     select: SelectSection = SelectSection()
+    schemas: SchemasSection = SchemasSection()
     windows: WindowsSection = WindowsSection()
     model: ModelSection = ModelSection()
     training: TrainingSection = TrainingSection()

@@ -63,6 +63,36 @@ class KafkaSection(Section):
         return {**self.options, **{name: text for name, text in given.items() if text}}
 
 
+class SchemasSection(Section):
+    """Avro, Protobuf, and JSON behind the number of a schema. Needs `pip install 'plant-monitor[schemas]'`.
+
+    Each record becomes JSON with the names of its fields, which [format] then reads: times are texts (iso), enums
+    texts, decimals numbers, bytes are skipped. Messages that are JSON already are read as they are.
+    """
+
+    registry_url: str = setting(
+        "",
+        "URL of the schema registry, without user and password. While it cannot be asked about a schema, partitions "
+        "wait. Empty = no message names a schema.",
+        pattern=r"^(https?://[^\s/@?#]+(/[^\s@?#]*)?)?$",
+        form="http(s)://host:port, or empty",
+    )
+    username: str = setting("", "User name, or key of the API. Empty = the registry asks for none.")
+    password: SecretStr = setting(SecretStr(""), "Password, or secret of the API.")
+    password_file: str = setting("", "File with the password, read at start.", form=_PATH_FORM)
+    ca_location: str = setting(
+        "", "File with the certificate authorities of the registry. Empty = those of the system.", form=_PATH_FORM
+    )
+    timeout_s: float = setting(3.0, "Time limit of a request to the registry.", unit="s", low=0.1, high=30)
+    files: tuple[str, ...] = setting(
+        (),
+        "Schemas of messages that do not name one: .avsc, .proto, or .desc as protoc --descriptor_set_out writes it. "
+        "The last one has the record, others may have types of it.",
+        form="a list of files, .avsc, .proto or .desc",
+    )
+    message: str = setting("", "Full name of the record or message in `files`. Empty = the only one of the last file.")
+
+
 class RecorderSection(Section):
     """Copying alerts and scores from their topics to InfluxDB, with a consumer group of its own."""
 

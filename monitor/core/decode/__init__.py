@@ -4,6 +4,7 @@
 of a message that cannot be read is skipped and counted, and the rest of its message is read. Only broken syntax, a
 missing or absurd time, a missing asset and the limits reject a message. Its fate does not depend on its neighbours.
 
+    bodies         values that a schema describes -> JSON texts
     select         globs for what to read and what to leave
     format         the configured layout of a topic, and the lists that a parser fills
     from_json      JSON in fixed layouts: one reading per message, all channels of an asset, or Telegraf's JSON

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from monitor.core.decode.bodies import encoded_key, names_schema, unpacked
 from monitor.core.decode.format import Codes, DecodeError, Format, ParsedMessages, Parser, Skip, channel_names, shown
 from monitor.core.decode.from_csv import parse_csv
 from monitor.core.decode.from_json import parse_long, parse_telegraf, parse_wide
@@ -74,7 +75,7 @@ class Decoded(NamedTuple):
 def decode_all(messages: Sequence[Message], format: Format, now: int, names: Names) -> Decoded:  # noqa: A002 - the house's word
     """Decode `messages`; `now` is ms UTC. `names` is the partition's memory of changed names, and is updated."""
     errors = _screen(messages, format)
-    points = PARSERS[format.kind](messages, format, errors)
+    points = PARSERS[format.kind](unpacked(messages, errors), format, errors)
     columns, ambiguous = _named_by_field(_columns(points, messages, format), format)
     columns, unwanted = _selected(columns, format)
     if format.kind == "json":
@@ -135,6 +136,8 @@ def _screen(messages: Sequence[Message], form: Format) -> dict[int, DecodeError]
         for row, message in enumerate(messages):
             if row not in errors and not message.key:
                 errors[row] = DecodeError("MissingField", "key", "found no key, expected the asset's id")
+            elif row not in errors and names_schema(message.key or b""):
+                errors[row] = encoded_key(message.key or b"")
             elif row not in errors and not _is_utf8(message.key or b""):
                 errors[row] = DecodeError("NotUtf8", "key", f"found {message.key!r:.60}, expected UTF-8")
     return errors

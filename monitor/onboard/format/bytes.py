@@ -48,7 +48,10 @@ def kind_of(value: bytes) -> str:
             return name
     if value[:1] == b"\x00" and len(value) > 5:
         number = int.from_bytes(value[1:5], "big")
-        return f"Avro, Protobuf or JSON behind the number of a schema in a registry (number {number})"
+        return (
+            f"Avro, Protobuf or JSON behind the number of a schema in a registry (number {number}): give the "
+            "registry's address by --registry or schemas.registry_url"
+        )
     try:
         text = value.decode()
     except UnicodeDecodeError:
