@@ -96,6 +96,21 @@ def cases() -> list[Case]:
             messages_of(telegraf_batch, MESSAGES // 10),
             naive_telegraf,
         ),
+        *encoded(wide),
+    ]
+
+
+def encoded(form: Format) -> list[Case]:
+    """Return wide messages in Avro and Protobuf, as far as the extra `schemas` is installed."""
+    try:
+        from benchmarks.encoded import avro_messages, naive_avro, naive_protobuf, protobuf_messages  # noqa: PLC0415
+    except ImportError as error:
+        print(f"without Avro and Protobuf: {error}")
+        return []
+    records = [json.loads(wide_value(index)) for index in range(MESSAGES)]
+    return [
+        ("avro, 8 channels", form, avro_messages(records, message), naive_avro),
+        ("protobuf, 8 channels", form, protobuf_messages(records, message), naive_protobuf),
     ]
 
 

@@ -21,6 +21,8 @@ class Mistake(NamedTuple):
 
 _FILES = {"source.kind": "files", "source.paths": ["here.jsonl"]}
 _JSON = {"format.kind": "json"}
+_REGISTRY = {"schemas.registry_url": "http://registry:8081"}
+_LINE = {"format.kind": "influx_line", "format.asset_from": "tag"}
 LOGIN = {"kafka.security_protocol": "sasl_ssl", "kafka.sasl_mechanism": "PLAIN", "kafka.sasl_username": "monitor"}
 
 _TABLE: list[tuple[dict[str, Any], list[str]]] = [
@@ -122,6 +124,14 @@ _TABLE: list[tuple[dict[str, Any], list[str]]] = [
         ["no key or header to search in"],
     ),
     ({**_FILES, "source.format": "csv", "format.each": "[]"}, ['format.each = "[]"', '"csv"']),
+    ({"schemas.registry_url": "registry:8081"}, ['schemas.registry_url = "registry:8081"', "http(s)://host:port"]),
+    ({**_REGISTRY, **_LINE}, ["schemas.registry_url", "line protocol has no schema"]),
+    ({"schemas.files": ["gone.avsc"]}, ['schemas.files = ["gone.avsc"]', "no file"]),
+    ({"schemas.message": "plant.Pump"}, ['schemas.message = "plant.Pump"', "schemas.files = []"]),
+    ({"schemas.ca_location": "here.jsonl"}, ["schemas.ca_location", 'schemas.registry_url = ""']),
+    ({**_REGISTRY, "schemas.ca_location": "gone.pem"}, ['schemas.ca_location = "gone.pem"', "no file"]),
+    ({**_REGISTRY, "schemas.username": "key"}, ['schemas.username = "key"', "refuse the login"]),
+    ({**_REGISTRY, "schemas.password": PLANTED}, [f'schemas.password = "{MASK}"', "refuse the login"]),
     ({"select.measurements": ["pumps"]}, ['select.measurements = ["pumps"]', '"json_wide"']),
     ({**_FILES, "source.format": "csv", "select.measurements_exclude": ["cpu"]}, ['["cpu"]', '"csv"']),
     ({"select.assets": ["P*"], "select.assets_exclude": ["P*"]}, ['select.assets = ["P*"]', "select.assets_exclude"]),

@@ -164,7 +164,7 @@ def test_messages_show_values_but_no_secrets(key: str, value: object, text: str)
 def test_every_secret_is_masked_and_has_a_file() -> None:
     """Passwords and tokens have the masked type, and each can be read from a file."""
     secret = [key for key, field in FIELDS.items() if field.annotation is SecretStr]
-    assert secret == ["kafka.sasl_password", "kafka.ssl_key_password", "recorder.token"]
+    assert secret == ["schemas.password", "kafka.sasl_password", "kafka.ssl_key_password", "recorder.token"]
     assert all(f"{key}_file" in FIELDS for key in secret)
 
 
@@ -179,6 +179,7 @@ def test_lists_cannot_be_appended_to() -> None:
         "format.ignore",
         "format.patterns",
         *globs,
+        "schemas.files",
         "sensors.skip",
         "health.names",
     ]

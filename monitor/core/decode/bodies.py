@@ -41,9 +41,9 @@ def unpacked(messages: Sequence[Message], errors: dict[int, DecodeError]) -> Seq
     return texts
 
 
-def names_schema(key: bytes) -> bool:
+def names_schema(key: bytes | None) -> bool:
     """Return whether a key begins with the number of a schema."""
-    return key[:1] == b"\x00" and len(key) > _PREFIX
+    return key is not None and key.startswith(b"\x00") and len(key) > _PREFIX
 
 
 def encoded_key(key: bytes) -> DecodeError:

@@ -132,15 +132,22 @@ def _screen(messages: Sequence[Message], form: Format) -> dict[int, DecodeError]
         else:
             errors[row] = DecodeError("TooLarge", "", f"found {size} bytes, expected at most {form.max_message_bytes}")
 
+    _screen_keys(messages, form, errors)
+    return errors
+
+
+def _screen_keys(messages: Sequence[Message], form: Format, errors: dict[int, DecodeError]) -> None:
+    """Add the errors of keys that should name the asset."""
+    if form.asset_from == "key" or (form.kind == "json" and "key:" in form.asset):
+        for row, message in enumerate(messages):
+            if names_schema(message.key) and row not in errors:
+                errors[row] = encoded_key(message.key or b"")
     if form.asset_from == "key":
         for row, message in enumerate(messages):
             if row not in errors and not message.key:
                 errors[row] = DecodeError("MissingField", "key", "found no key, expected the asset's id")
-            elif row not in errors and names_schema(message.key or b""):
-                errors[row] = encoded_key(message.key or b"")
             elif row not in errors and not _is_utf8(message.key or b""):
                 errors[row] = DecodeError("NotUtf8", "key", f"found {message.key!r:.60}, expected UTF-8")
-    return errors
 
 
 def _is_utf8(key: bytes) -> bool:

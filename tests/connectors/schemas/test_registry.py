@@ -357,9 +357,16 @@ def test_files_that_are_refused(files: dict[str, str], name: str, why: str, tmp_
     assert str(refused.value).startswith("schemas.files")
 
 
-def test_a_key_with_a_schema_is_refused(server: RegistryServer, registry: Registry) -> None:
+@pytest.mark.parametrize(
+    "form",
+    [
+        Format("json_wide", asset_from="key", timestamp_unit="iso"),
+        Format("json", asset="key:2|key:", timestamp_unit="iso"),
+    ],
+    ids=["asset_from", "place"],
+)
+def test_a_key_with_a_schema_is_refused(form: Format, server: RegistryServer, registry: Registry) -> None:
     """With the asset in the key, a key that begins with the number of a schema is a dead letter that says so."""
-    form = Format("json_wide", asset_from="key", timestamp_unit="iso")
     sent = writer(server, "AVRO", AVRO)(RECORD)
     (ready,) = Resolver(registry, None).resolved([sent])
     keyed: Any = Message(ready.partition, 0, b"\x00\x00\x00\x00\x09\x0cpump-1", ready.value, NOW, (), ready.unpack)
