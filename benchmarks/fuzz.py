@@ -1,6 +1,6 @@
 """Feed hostile inputs to every reader of bytes or state: no crash, no hang, no change by a refused input.
 
-    python -m benchmarks.fuzz [--inputs 1000000] [--seed 0] [--seconds N] [--json FILE]
+    python -m benchmarks.fuzz [--inputs 1000000] [--seed 0] [--seconds N] [--only PATTERN] [--json FILE]
 
 Targets are the decoders of every format, the recorder's points, CSV rows and configurations, files of tensors,
 snapshots and models, and `load_state` of every stage. tests/properties/hostile.py makes the inputs; other modules there
@@ -10,12 +10,14 @@ the others.
 
 A single input may take one second of processor time (not wall time, because other load must not count), and the process
 may use 1 GiB more memory than at the start. `taken` counts accepted inputs: hostile inputs that happen to be valid.
-With --seconds the run ends early and prints the number of inputs.
+With --seconds the run ends early and prints the number of inputs. With --only it has the targets in whose names
+the regular expression is found.
 """
 
 import argparse
 import faulthandler
 import json
+import re
 import resource
 import sys
 import tempfile
@@ -136,6 +138,7 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=float("inf"))
+    parser.add_argument("--only", default="")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
 
@@ -145,6 +148,7 @@ def main() -> None:
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         targets = [*input_targets(Path(folder)), *store_targets()]
+        targets = [target for target in targets if re.search(options.only, target.name)]
         for target in targets:  # excludes the one-time setup of libraries
             run_batch(target, "first", BATCH, Tally(target.name))
 

@@ -26,6 +26,7 @@ from monitor.settings.load import ConfigurationError, load, render
 from monitor.settings.sections import sections
 from tests.core.decode.decoding import named
 from tests.core.decode.malformed import FORMATS, GOOD, MALFORMED, MEMBERS, NOW
+from tests.core.decode.mapped import MAPS, MAPS_GOOD, MAPS_ODD
 from tests.influx_server import parse
 from tests.properties import hostile
 from tests.recorder.test_line_protocol import FIRING, _scores
@@ -76,9 +77,9 @@ class Decoder:
 
     def __init__(self, form: str) -> None:
         self.name = f"decode {form}"
-        self._format: Format = FORMATS[form]
-        self._good = [Sent(key, value, NOW) for key, value in GOOD[form]]
-        self._corpus = [value for _, value in GOOD[form]]
+        self._format: Format = (FORMATS | MAPS)[form]
+        self._good = [Sent(key, value, NOW) for key, value in (GOOD | MAPS_GOOD)[form]]
+        self._corpus = [*(sent.value for sent in self._good), *MAPS_ODD.get(form, ())]
         self._corpus += [value for _, kind, _, value, _ in MALFORMED if kind == form and value is not None]
         self._corpus += [value for _, kind, _, value, *_ in MEMBERS if kind == form]
         self._line = form.startswith("influx_line")
@@ -224,7 +225,7 @@ def input_targets(folder: Path) -> list[Target]:
     published = [alert_record("alerts", alert).value or b"" for alert in alerts]
     scores = [_scores((1.5, 2.0, 4.2, 1.0, 2.0, 0.5, 0.1, 0.2)).value or b""]
     return [
-        *map(Decoder, FORMATS),
+        *map(Decoder, (*FORMATS, *MAPS)),
         Published("alerts", alert_points, published),
         Published("scores", score_points, scores),
         Table(folder),

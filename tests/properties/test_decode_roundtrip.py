@@ -14,6 +14,9 @@ from monitor.core.decode.names import Names
 from monitor.core.records import Message, Rejected
 from tests.core.decode.decoding import Named, message, named
 from tests.core.decode.malformed import FORMATS, GOOD, MALFORMED, MEMBERS, NANOS, NOW
+from tests.core.decode.mapped import MAPS, MAPS_GOOD, MAPS_ODD
+
+ALL = FORMATS | MAPS
 
 IDS = st.text("abcXYZ019._:/-", min_size=1, max_size=12)
 VALUES = st.floats(allow_nan=False, allow_infinity=False)
@@ -121,18 +124,19 @@ def fields_of(rejected: Sequence[Rejected]) -> list[tuple[int, str, str, str]]:
     return [(item.message.offset, item.field, item.error, item.reason) for item in rejected]
 
 
-@given(st.sampled_from(sorted(FORMATS)), st.data())
+@given(st.sampled_from(sorted(ALL)), st.data())
 def test_cut_into_batches_does_not_matter(kind: str, data: st.DataObject) -> None:
     """Good, odd and malformed messages in any order, cut anywhere, give the same readings, counts and rejections."""
     rows = [row[2:4] for row in MALFORMED if row[1] == kind]
     odd = [row[2:4] for row in MEMBERS if row[1] == kind]
-    pool: list[tuple[bytes | None, bytes | None]] = [*GOOD[kind], *GOOD[kind], *rows, *odd]
+    pool: list[tuple[bytes | None, bytes | None]] = [*(GOOD | MAPS_GOOD)[kind] * 2, *rows, *odd]
+    pool += [(None, value) for value in MAPS_ODD.get(kind, ())]
     chosen = data.draw(st.lists(st.sampled_from(pool), max_size=12))
     messages = [message(value, offset, key) for offset, (key, value) in enumerate(chosen)]
-    whole = decode_all(messages, FORMATS[kind], NOW, one := Names())
+    whole = decode_all(messages, ALL[kind], NOW, one := Names())
     cuts = sorted(data.draw(st.sets(st.integers(0, len(messages)), max_size=4)) | {0, len(messages)})
     names = Names()
-    parts = [decode_all(messages[begin:end], FORMATS[kind], NOW, names) for begin, end in itertools.pairwise(cuts)]
+    parts = [decode_all(messages[begin:end], ALL[kind], NOW, names) for begin, end in itertools.pairwise(cuts)]
     assert list(itertools.chain.from_iterable(named(part.readings) for part in parts)) == named(whole.readings)
     assert list(itertools.chain.from_iterable(fields_of(part.rejected) for part in parts)) == fields_of(whole.rejected)
     assert sum((part.skipped for part in parts), Counter()) == +whole.skipped
@@ -182,7 +186,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
-FIELDS = ("asset", "channel", "timestamp", "value", "values", "name", "tags", "fields", "metrics")
+FIELDS = ("asset", "channel", "timestamp", "value", "values", "name", "tags", "fields", "metrics", "r", "M", "P", "q")
 
 
 def dumped(fields: Mapping[str, object]) -> bytes:
@@ -196,11 +200,11 @@ ANYTHING: st.SearchStrategy[bytes] = st.one_of(
 )
 
 
-@given(st.sampled_from(sorted(FORMATS)), st.lists(st.tuples(st.none() | st.binary(max_size=5), st.none() | ANYTHING)))
+@given(st.sampled_from(sorted(ALL)), st.lists(st.tuples(st.none() | st.binary(max_size=5), st.none() | ANYTHING)))
 def test_no_bytes_make_it_raise(kind: str, pairs: list[tuple[bytes | None, bytes | None]]) -> None:
     """Whatever the bytes, each message is read, to finite values and permitted names, or rejected, or empty."""
     messages: list[Message] = [message(value, offset, key) for offset, (key, value) in enumerate(pairs)]
-    batch, rejected, empty, *_ = decode_all(messages, FORMATS[kind], NOW, Names())
+    batch, rejected, empty, *_ = decode_all(messages, ALL[kind], NOW, Names())
     read, refused = set(batch.offset.tolist()), {item.message.offset for item in rejected}
     assert len(read | refused) == len(messages) - empty
     assert not read & refused

@@ -18,12 +18,13 @@ from monitor.core.fitting.corpus import Corpus
 from monitor.settings.load import ConfigurationError, load
 from tests.core.decode.decoding import LINE, TELEGRAF, bad, good, message
 from tests.core.decode.malformed import FORMATS, GOOD, NOW
+from tests.core.decode.mapped import MAPS, MAPS_GOOD
 from tests.core.machines import L, history, rows
 from tests.properties.hostile_stores import pipeline, store_targets
 from tests.properties.hostile_targets import Alone, Broken, Decoder, Sent, Target, input_targets
 
 NAMES = [
-    *(f"decode {form}" for form in FORMATS),
+    *(f"decode {form}" for form in (*FORMATS, *MAPS)),
     *("points of alerts", "points of scores", "CSV rows", "configuration"),
     *("Windows.load_state", "Threshold.load_state", "Budget.load_state", "MachineAlerts.load_state"),
     *(
@@ -65,12 +66,12 @@ def test_no_hostile_input_does_harm(name: str, targets: dict[str, Target]) -> No
 
 @cache
 def decoders() -> list[Decoder]:
-    return [Decoder(form) for form in FORMATS]
+    return [Decoder(form) for form in (*FORMATS, *MAPS)]
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.integers(0, len(FORMATS) - 1),
+    st.integers(0, len(FORMATS) + len(MAPS) - 1),
     st.lists(
         st.builds(
             Sent,
@@ -101,10 +102,10 @@ def test_a_long_number_takes_no_time(value: str) -> None:
     assert [each.error for each in rejected] == (["BadLine"] if value.endswith("x") else [])
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", [*FORMATS, *MAPS])
 def test_time_grows_with_length_only(form: str) -> None:
     """The time for a message with a long run of one character does not grow quadratically."""
-    key, value = GOOD[form][1]
+    key, value = (GOOD | MAPS_GOOD)[form][1]
     decoder, tally = Decoder(form), Tally(form)
     for sign in (b"9", b"a", b"\\", b" "):
         for at in range(0, len(value) + 1, 2):

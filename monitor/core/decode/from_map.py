@@ -436,19 +436,17 @@ class _Reader:
             if not self._is_channel(channel) or (prefix and name in self._map.inside):
                 continue
 
-            inside = (name, *names)
-            if type(value) is dict:
-                if self._is_value(value):
-                    within = (value, *scopes)
-                    self._member(channel, self._own_value(value), within, inside)
-                elif depth:
-                    self._members(value, f"{channel}.", (value, *scopes), inside, depth - 1)
-                else:
-                    self.points.skipped[Skip.NESTED] += 1
+            if type(value) is not dict:
+                self._member(channel, value, scopes, names)
+            elif self._is_value(value):
+                self._member(channel, self._own_value(value), (value, *scopes), names)
+            elif depth:
+                self._members(value, f"{channel}.", (value, *scopes), names, depth - 1)
             else:
-                self._member(channel, value, scopes, inside)
+                self.points.skipped[Skip.NESTED] += 1
 
-    def _member(self, channel: str, value: Any, scopes: Scopes, names: Names) -> None:
+    def _member(self, channel: str, value: Any, scopes: Scopes, outside: Names) -> None:
+        names = (channel, *outside)
         found = self._searched(scopes, names)
         self._value(found.get("channel") or channel, value, scopes, names, found)
 
