@@ -37,7 +37,8 @@ ITEMS = st.one_of(READINGS, READINGS, st.dictionaries(KEYS, TREES, max_size=6), 
 ARRAYS: list[dict[str, Any]] = [
     {"values": ""},
     {"values": "", "timestamp": "t|timestamp", "asset": "m|asset"},
-    {"values": "", "quality": "q", "timestamp_unit": "auto"},
+    {"values": "", "quality": "q|is_null", "timestamp_unit": "auto"},
+    {"values": "", "quality": "q", "patterns": (Pattern("topic:", "(?P<asset>r.*)"),)},
     {"values": "", "patterns": (Pattern("id", r"^(?P<asset>m\d)\.(?P<channel>.+)$"),)},
     {"values": ".", "asset": "asset|id", "timestamp_nanos": "t"},
     {"values": ".", "ignore": ("m*",), "numbers": "texts", "kinds": Kinds((("*", "state"),))},
@@ -75,7 +76,7 @@ def test_an_item_is_read_as_if_alone(number: int, items: list[Any]) -> None:
 def test_a_glance_and_a_closer_look_agree(number: int, items: list[Any], each: str) -> None:
     """A map that is looked up place by place reads the same as the same map at a glance, and rejects the same."""
     quick = Format("json", each=each, **ARRAYS[number])
-    slow = dataclasses.replace(quick, quality=quick.quality or '"not there"')
+    slow = dataclasses.replace(quick, timestamp_nanos=quick.timestamp_nanos or '"not there"')
     for trees in (items, [items]):
         one, other = decoded(quick, *trees), decoded(slow, *trees)
         assert readings(one) == readings(other)

@@ -10,6 +10,7 @@ missing or absurd time, a missing asset and the limits reject a message. Its fat
     from_json      JSON in fixed layouts: one reading per message, all channels of an asset, or Telegraf's JSON
     from_line      InfluxDB line protocol, the fast way
     from_map       any JSON, by the places of a field map
+    glance         the quick way of from_map, for ordinary items
     field_map      the compiled map, and what is refused of it
     places         paths and other places of a message
     quality        quality codes -> good, uncertain or bad

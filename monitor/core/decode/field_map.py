@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from monitor.core.decode.places import Lookup, Place, Step, lookup, parse_each, parse_place
+from monitor.core.decode.places import Lookup, Names, Place, Scopes, Step, lookup, parse_each, parse_place
 from monitor.core.decode.quality import QUALITIES, UNCERTAIN
 from monitor.core.decode.times import zone
+from monitor.core.records import Message
 
 if TYPE_CHECKING:
     from monitor.core.decode.format import Format
@@ -47,6 +48,13 @@ class Shortcut(NamedTuple):
     get: Callable[[Any], tuple[Any, ...]]  # channel, time and value, or time and table, by their first alternatives
     asset: str  # the asset's name in the item; empty = it does not depend on the item
     outer: Lookup  # the asset's first alternative
+    quality: tuple[tuple[str, bool], ...]  # names in the item, and whether true is bad
+    searches: tuple[str, ...]  # names of the patterns' texts in the item; empty = they do not depend on the item
+    around: tuple[Lookup, ...]  # the same qualities and texts, where an item has none
+
+    def shared(self, scopes: Scopes, names: Names, message: Message) -> list[Any]:
+        """Return the qualities and texts of the objects around an item."""
+        return [get(scopes, names, message) for get in self.around]
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,15 +213,44 @@ def _own(places: dict[str, tuple[Place, ...]], tables: tuple[tuple[str | int, ..
 
 def _shortcut(form: "Format", places: dict[str, tuple[Place, ...]]) -> Shortcut | None:
     """Return the shortcut of a map; None if it needs more than a look at the item."""
-    if form.patterns or form.quality or form.timestamp_nanos:
+    texts = [parse_place(each.place) for each in form.patterns]
+    groups = {name for each in form.patterns for name in re.compile(each.pattern).groupindex}
+    more = [*places.get("quality", ()), *(place for each in texts for place in each)]
+    if form.timestamp_nanos or (form.values and more) or not groups <= {"asset", "channel"}:
         return None
+    if any(len(each) > 1 for each in texts) or not all(map(_of_item, more)):
+        return None
+
     own = [places[name][0] for name in (("timestamp", "values") if form.values else ("channel", "timestamp", "value"))]
     asset = places["asset"][0]
-    deep = asset.source == "path" and (len(asset.steps) > 1 or not isinstance(asset.steps[0], str))
-    if deep or not all(place.source == "path" and all(isinstance(each, str) for each in place.steps) for place in own):
+    if not _of_item(asset) or not all(place.source == "path" and _named(place) for place in own):
         return None
-    name = str(asset.steps[0]) if asset.source == "path" else ""
-    return Shortcut(_getter([place.steps for place in own]), name, lookup([asset]))
+    return Shortcut(
+        _getter([place.steps for place in own]),
+        _name(asset),
+        lookup([asset]),
+        tuple((_name(place), _inverted(place)) for place in places.get("quality", ())),
+        tuple(_name(place) for each in texts for place in each),
+        tuple(lookup([place]) for place in more),
+    )
+
+
+def _named(place: Place) -> bool:
+    return all(isinstance(each, str) for each in place.steps)
+
+
+def _of_item(place: Place) -> bool:
+    """Return whether a place is one name, or does not depend on the item."""
+    return place.source != "path" or (len(place.steps) == 1 and _named(place))
+
+
+def _name(place: Place) -> str:
+    return str(place.steps[0]) if place.source == "path" else ""
+
+
+def _inverted(place: Place) -> bool:
+    """Return whether true is bad at a place."""
+    return bool(place.steps) and place.steps[-1] in _INVERTED
 
 
 def _getter(paths: Sequence[tuple[str | int, ...]]) -> Callable[[Any], tuple[Any, ...]]:

@@ -10,14 +10,15 @@ whose places are plain names is read without look-ups.
 """
 
 import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
-from monitor.core.decode.field_map import FieldMap, Shortcut, field_map
+from monitor.core.decode.field_map import FieldMap, field_map
 from monitor.core.decode.format import DecodeError, Format, ParsedMessages, Skip, place, shown
 from monitor.core.decode.from_json import CONSTANT, REFUSED, explain, member_of
+from monitor.core.decode.glance import PLAIN, Around, Glance, Layouts, Matches, Pick, name_of
 from monitor.core.decode.members import Members
 from monitor.core.decode.places import BROKER, Names, Scopes, Step, walk
 from monitor.core.decode.quality import Qualities
@@ -26,8 +27,6 @@ from monitor.core.records import Message
 
 _DEEPEST_TABLE = 8  # objects within a table
 _DEEPEST = 48  # objects that are opened to find a bad member: those of the places, and of a table
-_LONGEST_SEARCHED = 256  # characters of a text that patterns are searched in; Kafka's topics have up to 249
-_PLAIN = frozenset((float, int, str, bool, type(None), Skip))  # types of members that are no objects or arrays
 _decode = msgspec.json.Decoder().decode
 _objects = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _arrays = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -103,9 +102,12 @@ class _Reader:
         self._form = form
         self._map: FieldMap = field_map(form)
         self._codes = self.points.codes
-        self._qualities = Qualities(form.qualities, form.uncertain) if form.quality or form.patterns else None
-        self._layouts: dict[tuple[str, ...], tuple[list[int], Callable[[Any], Any] | None]] = {}
-        self._groups_of: dict[tuple[int, str], dict[str, str]] = {}
+        self._qualities = Qualities(form.qualities, form.uncertain)
+        self._judges = bool(form.quality or form.patterns)  # qualities
+        self._matches = Matches(self._map.searches)
+        self._layouts: Layouts = {}
+        shortcut = self._map.shortcut
+        self._glance = None if shortcut is None else Glance(shortcut, self.points, self._matches, self._qualities)
         self._message = Message(("", 0), 0, None, None, 0)  # type: ignore[arg-type]
         self._row = 0
         self._part = -1
@@ -116,63 +118,17 @@ class _Reader:
         self, trees: Iterable[tuple[int, Any]], messages: Sequence[Message], errors: dict[int, DecodeError]
     ) -> None:
         """Add the points of all messages, and an error for each message that is rejected."""
-        shortcut = None if self._map.each or self._map.by_member else self._map.shortcut
-        glance = self._glance_at_table if self._map.tables else self._glance
+        glance = None if self._map.each or self._map.by_member else self._glance
+        tables = bool(self._map.tables)
         for row, tree in trees:
-            if shortcut is not None and glance(shortcut, row, messages[row], tree):
+            message = messages[row]
+            if glance is not None and (
+                glance.table(row, message, tree, self._layouts) if tables else glance.message(row, message, tree)
+            ):
                 continue
-            error = self.read(row, messages[row], tree)
+            error = self.read(row, message, tree)
             if error is not None:
                 errors[row] = error
-
-    def _glance(self, shortcut: Shortcut, row: int, message: Message, item: Any) -> bool:
-        """Add the one reading of an ordinary message. Return False if it needs a closer look."""
-        try:
-            channel, time, value = shortcut.get(item)
-            asset = item[shortcut.asset] if shortcut.asset else shortcut.outer((), (), message)
-        except (KeyError, TypeError):
-            return False
-        kind = type(value)
-        if type(channel) is not str or type(asset) is not str or (kind is not float and kind is not int):
-            return False
-        kind = type(time)
-        if kind is not int and kind is not str and kind is not float:
-            return False
-
-        points = self.points
-        points.row.append(row)
-        points.part.append(-1)
-        points.asset.append(asset)
-        points.time.append(time)
-        points.width.append(1)
-        points.channel.append(self._codes[channel])
-        points.value.append(value)
-        return True
-
-    def _glance_at_table(self, shortcut: Shortcut, row: int, message: Message, item: Any) -> bool:
-        """Add the one table of an ordinary message. Return False if it needs a closer look."""
-        try:
-            time, table = shortcut.get(item)
-            asset = item[shortcut.asset] if shortcut.asset else shortcut.outer((), (), message)
-            codes, pick = self._layouts[tuple(table)]
-            found = table.values()
-        except (KeyError, TypeError, AttributeError):
-            return False
-        kind = type(time)
-        if type(asset) is not str or (kind is not int and kind is not str and kind is not float):
-            return False
-        if not _PLAIN.issuperset(map(type, found)):
-            return False
-
-        points = self.points
-        points.row.append(row)
-        points.part.append(-1)
-        points.asset.append(asset)
-        points.time.append(time)
-        points.width.append(len(codes))
-        points.channel += codes
-        points.value += found if pick is None else pick(table)
-        return True
 
     def read(self, row: int, message: Message, tree: Any) -> DecodeError | None:
         """Add the points of a message. Return the error of a message that has none because of it."""
@@ -206,8 +162,8 @@ class _Reader:
 
         step, rest = steps[0], steps[1:]
         if step.kind == "elements":
-            if not rest and type(node) is list and self._map.shortcut is not None and not self._map.tables:
-                self._elements(self._map.shortcut, node, scopes, names)
+            if not rest and type(node) is list and self._glance is not None and not self._map.tables:
+                self._array(self._glance, node, scopes, names)
                 return
             for each in node if type(node) is list else [node]:
                 self._walk(each, rest, scopes, names)
@@ -221,45 +177,15 @@ class _Reader:
             for name, each in node.items():
                 self._walk(each, rest, (node, *scopes), (name, *names))
 
-    def _elements(self, shortcut: Shortcut, items: list[Any], outer: Scopes, names: Names) -> None:
-        """Read an array of readings: ordinary ones at a glance, the others by their places."""
-        points, codes, get, name = self.points, self._codes, shortcut.get, shortcut.asset
-        shared = _name(shortcut.outer(outer, names, self._message)) if outer or not name else None
-        channels, values = points.channel, points.value
-        last: tuple[Any, Any] | None = None  # asset and time of the last point, if it is of this array
-        for item in items:
-            self._part += 1
-            try:
-                channel, time, value = get(item)
-                asset = item.get(name) if name else shared
-                if asset is None:
-                    asset = shared
-            except (KeyError, TypeError, AttributeError):
-                self._item(item, outer, names)
-                last = None
-                continue
+    def _array(self, glance: Glance, items: list[Any], scopes: Scopes, names: Names) -> None:
+        """Read an array of readings, ordinary ones at a glance."""
 
-            kind, of_time = type(value), type(time)
-            if (
-                (kind is float or kind is int)
-                and type(channel) is str
-                and (of_time is int or of_time is str or of_time is float)
-                and type(asset) is str
-            ):
-                if last == (asset, time):
-                    points.width[-1] += 1
-                else:
-                    points.row.append(self._row)
-                    points.part.append(self._part)
-                    points.asset.append(asset)
-                    points.time.append(time)
-                    points.width.append(1)
-                    last = asset, time
-                channels.append(codes[channel])
-                values.append(value)
-            else:
-                self._item(item, outer, names)
-                last = None
+        def closer(part: int, item: Any) -> None:
+            self._part = part
+            self._item(item, scopes, names)
+
+        glance.array(Around(self._row, scopes, names, self._message), self._part + 1, items, closer)
+        self._part += len(items)
 
     def _item(self, item: Any, outer: Scopes, names: Names) -> None:
         if type(item) is dict and self._map.tables:
@@ -285,7 +211,7 @@ class _Reader:
     def _reading(self, item: dict[str, Any], outer: Scopes, names: Names) -> None:
         scopes = (item, *outer)
         found = self._searched(scopes, names)
-        channel = found.get("channel") or _name(self._map.channel(scopes, names, self._message))
+        channel = found.get("channel") or name_of(self._map.channel(scopes, names, self._message))
         if not isinstance(channel, str):
             self.points.skipped[Skip.NAME] += 1
             return
@@ -303,10 +229,10 @@ class _Reader:
         if value is None:
             self.points.skipped[Skip.NULL] += 1
             return
-        if self._qualities is not None and not self._good(scopes, names, found):
+        if self._judges and not self._good(scopes, names, found):
             self.points.skipped[Skip.QUALITY] += 1
             return
-        asset = found.get("asset") or _name(self._map.asset(scopes, names, self._message))
+        asset = found.get("asset") or name_of(self._map.asset(scopes, names, self._message))
         if asset is None or (time := self._time(scopes, names, found)) is None:
             self._miss(scopes, names, 1, asset)
             return
@@ -336,7 +262,6 @@ class _Reader:
     def _good(self, scopes: Scopes, names: Names, found: dict[str, str]) -> bool:
         """Return whether a value counts; of several qualities the worst one does."""
         qualities = self._qualities
-        assert qualities is not None
         if "quality" in found and not qualities.counts(found["quality"]):
             return False
         for get, inverted in self._map.quality:
@@ -351,14 +276,7 @@ class _Reader:
         """Return what the groups of the patterns have found, the first pattern first."""
         found: dict[str, str] = {}
         for number, search in enumerate(self._map.searches):
-            text = search.text(scopes, names, self._message)
-            if type(text) is not str or len(text) > _LONGEST_SEARCHED:
-                continue
-            groups = self._groups_of.get((number, text))
-            if groups is None:
-                match = search.pattern.search(text)
-                groups = {name: each for name, each in match.groupdict().items() if each} if match else {}
-                self._groups_of[number, text] = groups
+            groups = self._matches.of(number, search.text(scopes, names, self._message))
             found = groups | found if found else groups
         return found
 
@@ -394,7 +312,7 @@ class _Reader:
             return
 
         scopes = (item, *outer)
-        if self._map.by_member or not _PLAIN.issuperset(map(type, table.values())):
+        if self._map.by_member or not PLAIN.issuperset(map(type, table.values())):
             self._members(table, "", scopes, names, _DEEPEST_TABLE)
             return
 
@@ -402,24 +320,24 @@ class _Reader:
         keys = tuple(table)
         codes, pick = self._layouts.get(keys) or self._layout(keys)
         values = table.values() if pick is None else pick(table)
-        if self._qualities is not None or self._map.searches:
+        if self._judges:
             found = self._searched(scopes, ("", *names))
             if not self._good(scopes, ("", *names), found):
                 self.points.skipped[Skip.QUALITY] += len(codes) - list(values).count(None)
                 return
         else:
             found = {}
-        asset = found.get("asset") or _name(self._map.asset(scopes, ("", *names), self._message))
+        asset = found.get("asset") or name_of(self._map.asset(scopes, ("", *names), self._message))
         if asset is None or (time := self._time(scopes, ("", *names), found)) is None:
             self._miss(scopes, ("", *names), len(codes), asset)
             return
         self._add(asset, time, codes, values)
 
-    def _layout(self, keys: tuple[str, ...]) -> tuple[list[int], Callable[[Any], Any] | None]:
+    def _layout(self, keys: tuple[str, ...]) -> tuple[list[int], Pick | None]:
         """Return the codes of a table's channels, and what picks their values; None = all are channels."""
         kept = [name for name in keys if self._is_channel(name)]
         codes = [self._codes[name] for name in kept]
-        pick: Callable[[Any], Any] | None = None
+        pick: Pick | None = None
         if len(kept) < len(keys):
             pick = operator.itemgetter(*kept) if len(kept) > 1 else _picked(kept)
         self._layouts[keys] = codes, pick
@@ -455,19 +373,14 @@ class _Reader:
         return any(steps[0] in member for steps in self._map.value)
 
 
-def _picked(names: list[str]) -> Callable[[Any], list[Any]]:
+def _picked(names: list[str]) -> Pick:
     return lambda table: [table[name] for name in names]
 
 
 def _seen(found: Any) -> str:
     """Return what was found, for an error."""
-    return f"a value that cannot be read ({found})" if isinstance(found, Skip) else shown(found)
-
-
-def _name(found: Any) -> str | None:
-    """Return a name; ids are often numbers. None if it is none."""
-    if type(found) is str:
-        return found
-    if type(found) is int or (type(found) is float and found.is_integer()):
-        return str(int(found)) if abs(found) < 2**64 else None
-    return None
+    if isinstance(found, Skip):
+        return f"a value that cannot be read ({found})"
+    if found is None or isinstance(found, bool):
+        return "null" if found is None else str(found).lower()
+    return shown(found)
