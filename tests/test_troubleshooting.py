@@ -14,10 +14,14 @@ from monitor.backtest.replay import Replay
 from monitor.backtest.tracks import Collector
 from monitor.connectors.base import Finding
 from monitor.connectors.kafka.probe import probe, refused_options
+from monitor.core.decode.format import Format
 from monitor.core.records import Count, Message, Outputs, Partition, Rejected
 from monitor.core.windows.rings import empty_windows
 from monitor.evaluation.label import Label
 from monitor.evaluation.matching import Evaluation, LabelRow
+from monitor.onboard.format.recognise import DetectedFormat
+from monitor.onboard.report import scattered
+from monitor.onboard.survey import survey
 from monitor.service.backends import probe_points
 from monitor.service.connect import try_all, verdict
 from monitor.service.intake import Intake
@@ -98,11 +102,27 @@ def refused_settings() -> Iterator[str]:
         {"source.topics": [r"^plant\d+"]},
         {"select.measurements": ["pumps"]},
         {"select.assets": ["P*"], "select.assets_exclude": ["P*"]},
+        {"channels": {"*.energy": {"as": "counter"}}},
+        {"channels": {"*": {"as": "ignore"}, "flow": {"as": "measurement"}}},
     )
     for given in wrong:
         with pytest.raises(ConfigurationError) as refused:
             load(None, {}, given)
         yield from map(str, refused.value.problems)
+
+
+def in_partitions() -> Iterator[str]:
+    """What onboard says of machines whose messages lie in several partitions."""
+    rows = [{"asset": "P1", "channel": "flow", "timestamp": 10**12 + 1000 * n, "value": n * 37 % 11} for n in range(40)]
+    bodies = [json.dumps(row).encode() for row in rows]
+    runs = [
+        [Message(Partition("plant", part), n, None, body, 0) for n, body in enumerate(bodies[part::2])]
+        for part in (0, 1)
+    ]
+    long = Format("json_long")
+    figures = survey(runs, long, 2 * 10**12)
+    for form in (replace(long, kind="telegraf_json", asset_from="tag", asset_tag="asset"), long):
+        yield scattered(figures, DetectedFormat(form, {}, ""))
 
 
 def stopped() -> str:
@@ -152,6 +172,7 @@ def test_the_page_quotes_what_commands_say(tmp_path: Path, monkeypatch: pytest.M
         re.findall(r"monitor: (.*)", short)[0],
         *labels().splitlines(),
         *refused_settings(),
+        *in_partitions(),
         stopped(),
         *connected(tmp_path),
         *(f"configuration: kafka.options: {text}" for text in refused_options({"linger.mss": 5})),
