@@ -79,7 +79,7 @@ def scattered(figures: Survey, recognised: DetectedFormat) -> str:
     name, parts = next(iter(figures.scattered.items()))
     form = recognised.format
     if form.asset_from == "tag":
-        repair = f'in Telegraf\'s Kafka output set routing_tag = "{form.asset_tag}", and no routing_key = "random"'
+        repair = f'in Telegraf\'s Kafka output set routing_tag = "{form.asset_tag}", which counts before routing_key'
     else:
         repair = "let the producer write the asset's name as the key of each message"
     return (
