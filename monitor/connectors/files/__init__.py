@@ -5,7 +5,9 @@ offsets are row numbers. `sink.FileSink` appends records to one file per topic, 
 
     source    partitions, offsets, replay in the recorded rhythm
     lines     rows of a file or of a pipe, as they are
-    tables    rows of CSV and Parquet (each with its header) and of npz (as JSON)
+    tables    rows of CSV and Parquet, each with its header
+    arrays    rows of npz, as JSON
+    shape     files that are no table, rows wider than the header
     parquet   rows of Parquet as lines of text
     layout    the columns of a CSV file, found in its first rows; `words` has their usual names
     stamps    dates, times and zones of CSV

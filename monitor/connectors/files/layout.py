@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from monitor.connectors.files.numerals import POINT, decimal_of
+from monitor.connectors.files.numerals import POINT, decimal_of, plain_stamp
+from monitor.connectors.files.shape import fitted
 from monitor.connectors.files.stamps import has_zone, is_clock, is_date, is_stamp, order_of, zone_of
 from monitor.connectors.files.tags import Split, split_of
 from monitor.connectors.files.words import ASSETS, FAULTS, QUALITIES, TAGS, TIMES, VALUES
+from monitor.core.decode.format import shown
 from monitor.core.decode.from_csv import DELIMITERS, MISSING, QUALITY, TIME, cells, number
 from monitor.core.decode.times import parse_time
 
@@ -111,6 +113,7 @@ class _Header(NamedTuple):
 def layout_of(head: Sequence[str], options: TableOptions) -> Layout:
     """Return the layout of a file that begins with these lines. Raises ValueError for one that is unclear."""
     start, delimiter, names = _header(head, options)
+    names = fitted(names, [cells_or_none(line, delimiter) for line in head[start:] if line.strip()])
     lines = [row for line in head[start:] if len(row := cells_or_none(line, delimiter)) == len(names)]
     times = _time(names, lines[:LOOK], options)
 
@@ -141,8 +144,8 @@ def _layout(header: _Header, times: tuple[int, int], rows: Sequence[Sequence[str
     channels, qualities, text = found
 
     numbers = [row[n] for row in rows for n in channels if n not in header.numeric]
-    stamps = [row[time] for row in rows]
     decimal = decimal_of(numbers, options.decimal)
+    stamps = [plain_stamp(row[time], decimal) for row in rows]
     order = order_of(stamps, options.date_order)
     local = not all(map(has_zone, stamps[:LOOK])) or not stamps
     zone = zone_of(options.timezone) if local else None
@@ -259,7 +262,12 @@ def _header(head: Sequence[str], options: TableOptions) -> tuple[int, str, list[
         return best
     line = head[0] if head else ""
     delimiter = _delimiter(line, head[1 : 1 + LOOK])[0]
-    return 1, delimiter, [name.strip() for name in cells(line, delimiter)]
+    names = [name.strip() for name in cells_or_none(line, delimiter)]
+    if len(names) < 2:
+        raise ValueError(f"found no comma, semicolon, tab or | between the columns of {shown(line)}")
+    if any(map(is_stamp, names)):
+        raise ValueError(f"the first line holds values, not names: {shown(line)}; write the names of the columns above")
+    return 1, delimiter, names
 
 
 def _named(names: Sequence[str], options: TableOptions) -> bool:
@@ -388,6 +396,14 @@ def _asset(names: Sequence[str], rows: Sequence[Sequence[str]], columns: Sequenc
         for n in columns
         if _simple(names[n]) in ASSETS or names[n].lower() == "unit"
     }
+    for n, values in different.items():
+        rest = values - {""}
+        if "" in values and rest and not options.asset and _may_name(rest, ""):
+            raise ValueError(
+                f"column {names[n]!r} names assets ({', '.join(sorted(rest)[:3])}) and is empty in some rows, whose "
+                f"asset is unknown: fill it, set source.asset_column to {names[n]!r} to drop these rows, or add it to "
+                "source.ignore"
+            )
     found = [n for n, values in different.items() if _may_name(values, "unit" if names[n].lower() == "unit" else "")]
     if not found:
         return -1
@@ -461,5 +477,7 @@ def check_names(names: Sequence[str], originals: Sequence[str]) -> None:
         if not 1 <= len(name) <= 128:
             raise ValueError(f"channel {original[:130]!r}: expected a name of 1 to 128 characters")
         if name in seen:
-            raise ValueError(f"the channels {seen[name]!r} and {original!r} would both be called {name!r}")
+            raise ValueError(
+                f"the channels {seen[name]!r} and {original!r} would both be called {name!r}: give them different names"
+            )
         seen[name] = original

@@ -72,3 +72,9 @@ def plain_number(cell: str, decimal: str) -> str:
     if _SPACED.fullmatch(text):
         return re.sub(_GAP, "", text)
     return text
+
+
+def plain_stamp(cell: str, decimal: str) -> str:
+    """Return a time that is a number since 1970 with a decimal point; a date stays as it is."""
+    text = cell.strip()
+    return text.replace(",", ".") if decimal == COMMA and re.fullmatch(r"\d+,\d+", text) else text

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from monitor.connectors.base import OnAssign, OnRevoke, Unavailable
+from monitor.connectors.files.arrays import npz_rows
 from monitor.connectors.files.layout import TableOptions
 from monitor.connectors.files.lines import PipeRows, Row, Rows, TimesOf, line_rows
-from monitor.connectors.files.tables import npz_rows, table_rows
+from monitor.connectors.files.tables import table_rows
 from monitor.core.records import Message, Partition
 
 FORMATS = ("jsonl", "csv", "parquet", "npz")

@@ -1,4 +1,4 @@
-"""Rows of tables as messages: CSV with a header line, Parquet as the same table, and npz with named arrays.
+"""Rows of tables as messages: CSV with a header line, and Parquet as the same table.
 
 A row of CSV is passed on under a header that the decoder understands (core/decode/from_csv.py), with the asset as key:
 
@@ -13,13 +13,8 @@ left out.
 
 Guaranteed: a file is checked to its end before its first row is passed on. Rows of several machines are not merged, and
 an hour is not lost at the end of summer time: such a file is read rightly or refused, with the setting that cures it.
-
-A row of npz becomes JSON of the format `json_wide`:
-
-    {"asset": "pump-1", "timestamp": 1700000000000, "values": {"pressure": 2.5, "flow": null}}
 """
 
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -27,17 +22,12 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-import msgspec
-import numpy as np
-import numpy.typing as npt
-
 from monitor.connectors.files.layout import (
     HEAD,
     LOOK,
     Layout,
     TableOptions,
     cells_or_none,
-    check_names,
     described,
     layout_of,
     legal,
@@ -45,28 +35,18 @@ from monitor.connectors.files.layout import (
     typed_layout,
 )
 from monitor.connectors.files.lines import FileRows, Row
-from monitor.connectors.files.numerals import POINT, plain_number
+from monitor.connectors.files.numerals import POINT, plain_number, plain_stamp
 from monitor.connectors.files.parquet import DELIMITER, ParquetColumns, parquet_columns
-from monitor.connectors.files.stamps import Clock, UndecidedTime
-from monitor.connectors.files.text import HEAD_BYTES, count_text_lines, encoding_of, text_lines
+from monitor.connectors.files.shape import refuse_foreign
+from monitor.connectors.files.stamps import Clock, UndecidedTime, is_stamp
+from monitor.connectors.files.tags import split_of
+from monitor.connectors.files.text import HEAD_BYTES, count_text_lines, encoding_of, text_rows
 from monitor.core.decode.from_csv import MISSING, QUALITY, TIME, cells
 from monitor.core.decode.times import parse_time
-from monitor.core.records import Times
 
+_EARLIEST_MS = 100_000_000_000  # 1973: a smaller number counts from another day
 _BACK_ROWS, _BACK_MS = 20, 300_000  # so many rows in a line, so far behind: the rows are not in the order of time
 _REPEATED, _FEW = 0.1, 1  # share and number of rows that repeat a time; as few may be a clock that was set
-
-_encode = msgspec.json.Encoder().encode
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """The arrays of an npz file."""
-
-    time: Times  # (N,)
-    values: npt.NDArray[np.float64]  # (A, N, C)
-    assets: list[str]
-    channels: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +59,19 @@ class CsvTable:
     asset: str
     step_ms: int
     lines: int  # after the header
+    head: bytes = b""  # the header as it is in the file, which may come again where exports were put together
     parquet: ParquetColumns | None = None
 
     def numbered(self, start: int = 0) -> Iterator[tuple[int, bytes]]:
-        """Yield the lines from number `start` after the header on, without blank ones and rows of units."""
+        """Yield the rows after the header from `start` on, without blank ones, rows of units and further headers."""
         layout = self.layout
         if self.parquet is not None:
             yield from self.parquet.lines(start)
             return
         with self.path.open("rb") as file:
-            lines = enumerate(text_lines(file, self.encoding), -layout.start)
+            lines = enumerate(text_rows(file, self.encoding), -layout.start)
             for number, line in islice(lines, layout.start + layout.skipped, None):
-                if line and number >= start:
+                if line and line != self.head and number >= start:
                     yield number, line
 
     def clock(self) -> Clock:
@@ -100,9 +81,9 @@ class CsvTable:
     def stamp(self, row: Sequence[str]) -> str:
         """Return the text of the row's time."""
         layout = self.layout
-        return (
-            row[layout.time].strip() if layout.clock < 0 else f"{row[layout.time].strip()} {row[layout.clock].strip()}"
-        )
+        if layout.clock >= 0:
+            return f"{row[layout.time].strip()} {row[layout.clock].strip()}"
+        return plain_stamp(row[layout.time], layout.decimal)
 
     def owner(self, row: Sequence[str]) -> tuple[str, str]:
         """Return the name of a row's asset, and of its channel in a long table; "" for one that has none."""
@@ -121,12 +102,14 @@ def table_of(path: Path, options: TableOptions, kind: str = "csv") -> CsvTable:
     if kind == "parquet":
         return _parquet_table(path, options)
     with path.open("rb") as file:
-        encoding = encoding_of(file.read(HEAD_BYTES), options.encoding)
-    with path.open("rb") as file:
-        head = [line.decode("utf-8", "replace") for line in islice(text_lines(file, encoding), HEAD + 1)]
-
+        begin = file.read(HEAD_BYTES)
     asset = options.asset or path.stem
     try:
+        refuse_foreign(begin)
+        encoding = encoding_of(begin, options.encoding)
+        with path.open("rb") as file:
+            rows_of_bytes = list(islice(text_rows(file, encoding), HEAD + 1))
+        head = [line.decode("utf-8", "replace") for line in rows_of_bytes]
         layout = layout_of(head, options)
         lines = count_text_lines(path, encoding) - layout.start
         rows = [
@@ -134,7 +117,8 @@ def table_of(path: Path, options: TableOptions, kind: str = "csv") -> CsvTable:
             for line in head[layout.start + layout.skipped :]
             if len(row := cells_or_none(line, layout.delimiter)) == len(layout.names)
         ]
-        return _checked(CsvTable(path, encoding, layout, asset, 0, lines), rows, options)
+        table = CsvTable(path, encoding, layout, asset, 0, lines, rows_of_bytes[layout.start - 1])
+        return _checked(table, rows, options)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -145,13 +129,14 @@ def _parquet_table(path: Path, options: TableOptions) -> CsvTable:
     try:
         layout = typed_layout(DELIMITER, columns.names, columns.numeric, head, options)
         asset = options.asset or path.stem
-        return _checked(CsvTable(path, "", layout, asset, 0, columns.rows, columns), head, options)
+        return _checked(CsvTable(path, "", layout, asset, 0, columns.rows, parquet=columns), head, options)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
 def _checked(table: CsvTable, rows: Sequence[Sequence[str]], options: TableOptions) -> CsvTable:
-    """Return the table with its step. Raises ValueError if its first rows repeat times."""
+    """Return the table with its step. Raises ValueError if its first rows repeat times, or have none."""
+    _refuse_times(table, rows)
     table = replace(table, step_ms=_step(table, rows))
     _refuse_repeated(table, rows, options.repeated_times)
     return table
@@ -206,6 +191,8 @@ def table_rows(
         if table.layout.text:
             text = ", ".join(table.layout.text)
             on_notice(f"{path}: columns without a number in the first {LOOK} rows are ignored: {text}")
+        if several := _several(table.layout):
+            on_notice(f"{path}: {several}")
         if table.parquet is not None and table.parquet.unread:
             on_notice(f"{path}: columns that hold no numbers are ignored: {', '.join(table.parquet.unread)}")
         tables[:] = [table]
@@ -216,6 +203,24 @@ def table_rows(
         return _as_they_stand(table, start) if table.layout.plain else _rewritten(table, start)
 
     return FileRows(read, prepare)
+
+
+def _several(layout: Layout) -> str:
+    """Return a remark if the names of a wide table's columns begin with what may be machines; otherwise empty."""
+    if layout.tag >= 0 or layout.asset >= 0:
+        return ""
+    names = [layout.names[column] for column, _ in layout.channels]
+    try:
+        split = split_of(names)
+    except ValueError:
+        return ""
+    assets = list(dict.fromkeys(parted[0] for name in names if (parted := split.parted(name)) and parted[0]))
+    if len(assets) < 2:
+        return ""
+    return (
+        f"the columns begin with {', '.join(assets[:3])}, which may be machines, and are read as channels of one: for "
+        "an asset each, give each machine a file, or write a row for each with a column that names it"
+    )
 
 
 def _as_they_stand(table: CsvTable, start: int) -> Generator[Row, None, None]:
@@ -297,6 +302,30 @@ def _step(table: CsvTable, rows: Sequence[Sequence[str]]) -> int:
     return steps.most_common(1)[0][0] if steps else 0
 
 
+def _refuse_times(table: CsvTable, rows: Sequence[Sequence[str]]) -> None:
+    """Raise ValueError if most times are unreadable, or count from another day than the first of 1970."""
+    clock, unreadable, early = Clock(table.layout.order, None, 0), list[str](), list[str]()
+    for row in rows:
+        text = table.stamp(row)
+        try:
+            early += [text] if clock.read(text, "") < _EARLIEST_MS and not is_stamp(text) else []
+        except ValueError:
+            unreadable.append(text)
+
+    name = table.layout.names[table.layout.time]
+    if unreadable and 2 * len(unreadable) > len(rows):
+        raise ValueError(
+            f"the times in {name!r}, such as {unreadable[0]!r}, cannot be read: expected a date and a time, with an "
+            "offset such as +01:00 or no zone, or a number of s, ms, us or ns since 1970"
+        )
+    if early and 2 * len(early) > len(rows):
+        raise ValueError(
+            f"the times in {name!r}, such as {early[0]!r}, lie before 1973: a number counts from 1970 on, not from the "
+            "start of a recording, and not in a spreadsheet's days; write dates, or set source.time_column to another "
+            "column"
+        )
+
+
 def _refuse_repeated(table: CsvTable, rows: Sequence[Sequence[str]], wanted: str) -> None:
     """Raise ValueError if rows of one asset and channel repeat a time with other values."""
     seen: dict[tuple[str, str, str], int] = {}
@@ -351,6 +380,7 @@ def _refuse_disorder(table: CsvTable) -> None:
         except UndecidedTime as undecided:
             raise ValueError(f"{table.path}: row {number}: {undecided}") from undecided
         except ValueError:
+            _refuse_header(table, number, row)
             continue
 
         last = latest.get(owner)
@@ -367,6 +397,17 @@ def _refuse_disorder(table: CsvTable) -> None:
         clock.finish()
     except UndecidedTime as undecided:
         raise ValueError(f"{table.path}: {undecided}") from undecided
+
+
+def _refuse_header(table: CsvTable, number: int, row: Sequence[str]) -> None:
+    """Raise ValueError if a row is the header of other columns: what follows would be read as the columns before."""
+    names = [cell.strip().lower() for cell in row]
+    known = {name.lower() for name in table.layout.names if name}
+    if table.layout.names[table.layout.time].lower() in names and 2 * sum(map(known.__contains__, names)) >= len(known):
+        raise ValueError(
+            f"{table.path}: row {number} is another header ({', '.join(row)}), and the first one is "
+            f"{', '.join(table.layout.names)}: give each part a file"
+        )
 
 
 def _run_back(table: CsvTable, number: int, last: str, first: str) -> str:
@@ -395,60 +436,3 @@ def _ascends(table: CsvTable) -> bool:
             return False
         last = found
     return True
-
-
-def npz_rows(path: Path, options: TableOptions) -> FileRows:
-    """Return the rows of an npz file. With N times and A assets, time n of asset a is row n * A + a.
-
-    Arrays: `time` (N,) int64 ms UTC, `values` (N, C) or (A, N, C), `channels` (C,) text and, unless `values` has two
-    axes, `assets` (A,) text. Opening raises ValueError if they do not fit together. NaN means "not measured"; a row
-    without a single measurement is left out.
-    """
-    asset = legal(options.asset or path.stem)
-    tables: list[_Table] = []
-
-    def prepare() -> int:
-        try:
-            tables[:] = [_load(path, asset)]
-        except (ValueError, KeyError) as error:
-            raise ValueError(f"{path}: {error}") from error
-        return len(tables[0].time) * len(tables[0].assets)
-
-    def read(start: int) -> Generator[Row, None, None]:
-        table = tables[0]
-        for row in range(start, len(table.time) * len(table.assets)):
-            n, a = divmod(row, len(table.assets))
-            values = table.values[a, n].tolist()  # (C,)
-            if not all(map(math.isnan, values)):
-                time = int(table.time[n])
-                named = dict(zip(table.channels, map(_json, values), strict=True))
-                yield Row(row, _encode({"asset": table.assets[a], "timestamp": time, "values": named}), time)
-
-    return FileRows(read, prepare)
-
-
-def _load(path: Path, asset: str) -> _Table:
-    """Load the arrays, `values` as (A, N, C). Raises ValueError or KeyError if they do not fit together."""
-    with np.load(path, allow_pickle=False) as file:
-        time, values, channels = file["time"], file["values"], file["channels"]
-        assets = file["assets"] if values.ndim == 3 else np.array([asset])
-    values = values[None] if values.ndim == 2 else values
-
-    if (len(assets), len(time), len(channels)) != values.shape or {time.ndim, channels.ndim, assets.ndim} != {1}:
-        shapes = f"time {time.shape}, assets {assets.shape}, channels {channels.shape}, values {values.shape}"
-        raise ValueError(f"the arrays do not fit together: {shapes}")
-    # Integers for the time, Unicode for the names, any number for the values.
-    kinds = time.dtype.kind + channels.dtype.kind + assets.dtype.kind + values.dtype.kind
-    if re.fullmatch("[iu]UU[iuf]", kinds) is None:
-        raise ValueError(f"expected integers, texts, texts and numbers, found the dtypes {kinds}")
-
-    names = [legal(name) for name in channels.tolist()]
-    check_names(names, channels.tolist())
-    return _Table(time.astype(np.int64), values.astype(np.float64), [legal(name) for name in assets.tolist()], names)
-
-
-def _json(value: float) -> float | str | None:
-    """Return None for NaN, and an infinity as text, for which the decoder rejects the message."""
-    if math.isnan(value):
-        return None
-    return value if math.isfinite(value) else str(value)

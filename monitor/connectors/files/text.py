@@ -1,4 +1,4 @@
-"""Bytes of a text file as lines in UTF-8, whatever encoding the file has.
+"""Bytes of a text file as lines or rows in UTF-8, whatever encoding the file has.
 
 The encoding is guessed from a bounded head: a byte order mark, zero bytes at every second place (UTF-16), otherwise
 UTF-8. A head that is no UTF-8 is Windows-1252, of which Latin-1 is a part, unless it also holds good UTF-8 beyond
@@ -7,6 +7,7 @@ ASCII: then it is UTF-8 with damaged places.
 
 import codecs
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +16,9 @@ from monitor.connectors.files.lines import MAX_LINE, count_lines, lines
 
 ENCODINGS = {"utf-8": "utf-8", "utf-16": "utf-16", "latin-1": "cp1252"}  # of the setting -> of Python
 HEAD_BYTES = 262_144  # looked at to guess the encoding
+MOST_LINES = 32  # of one row; a quotation mark that is not closed by then is a cell's own
+_QUOTED = re.compile(rb'(^|[,;\t|])\s*"(?:[^"]|"")*"(?=\s*(?:[,;\t|]|$))')
+_OPENS = re.compile(rb'(?:^|[,;\t|])\s*"')
 _BYTES = 65_536  # a smaller head ends within a character
 
 
@@ -25,7 +29,8 @@ def encoding_of(head: bytes, wanted: str = "") -> str:
     if wanted and wanted != "utf-16":
         return ENCODINGS[wanted]
 
-    # UTF-16 without a mark: mostly ASCII, so one byte of each pair is zero.
+    # UTF-16 without a mark: mostly ASCII, so one byte of each pair is zero. A block of zeros is left by a power loss.
+    head = head.rstrip(b"\0")
     pairs = head[: _BYTES // 2 * 2]
     half = max(1, len(pairs) // 2)
     if pairs[1::2].count(0) > 0.6 * half or wanted == "utf-16":
@@ -40,6 +45,33 @@ def encoding_of(head: bytes, wanted: str = "") -> str:
         good = any(ord(char) > 127 and char != "\ufffd" for char in head.decode("utf-8", "replace"))
         return "utf-8" if good else "cp1252"
     return "utf-8"
+
+
+def text_rows(file: BinaryIO, encoding: str) -> Iterator[bytes]:
+    """Yield the rows of a table: lines in UTF-8, and lines of one row, whose line ends are in quotes, as one.
+
+    A mark of the encoding is dropped wherever it is, since exports are put together. A line of zero bytes is blank.
+    """
+    held: list[bytes] = []
+    for line in text_lines(file, encoding):
+        if not held and b'"' not in line and b"\0" not in line and not line.startswith(codecs.BOM_UTF8):
+            yield line
+            continue
+
+        held.append(line.removeprefix(codecs.BOM_UTF8).strip(b"\0"))
+        joined = b" ".join(held)
+        if not _open(joined):
+            yield joined
+            held = []
+        elif len(held) == MOST_LINES or len(joined) > _BYTES:
+            yield from held
+            held = []
+    yield from held
+
+
+def _open(row: bytes) -> bool:
+    """Return whether a row ends within a quoted cell."""
+    return row.count(b'"') % 2 == 1 and _OPENS.search(_QUOTED.sub(rb"\1", row)) is not None
 
 
 def text_lines(file: BinaryIO, encoding: str) -> Iterator[bytes]:
