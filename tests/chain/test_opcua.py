@@ -1,0 +1,102 @@
+"""From a controller to an alert in the database, with the parts of a plant and without editing a file.
+
+OPC UA server -> Telegraf -> Apache Kafka -> monitor onboard -> monitor run -> alerts topic -> InfluxDB, in Flux
+"""
+
+import time
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.apache import ApacheKafka
+from tests.chain.faults import PUMPS
+from tests.chain.line import ALERT_S, Line
+from tests.chain.parts import machines, telegraf, until
+from tests.influxd import Influxd, influxd
+
+STEP_S = 0.1  # ten times as fast as a plant polls, so that the test does not take ten minutes
+SAMPLE_S = 20.0  # of readings before onboard looks
+WANTED = {("Pump2", "machine", "flow"), ("Pump3", "sensor", "temp")}
+CHANNELS = {"flow", "pressure", "temp", "current"}
+NODES = {
+    "flow": "Flow",
+    "pressure": "Pressure",
+    "temp": "Bearing Temp",
+    "current": "Motor.Current",
+    "running": "Running",
+    "mode": "Mode",
+    "hours": "Hours",
+}
+CONFIG = """\
+[agent]
+interval = "{step}s"
+flush_interval = "500ms"
+precision = "1ms"
+hostname = "edge01"
+[[inputs.cpu]]
+interval = "1s"
+[[inputs.mem]]
+interval = "1s"
+[[inputs.opcua]]
+name = "opcua"
+endpoint = "opc.tcp://127.0.0.1:{port}/plant/"
+security_policy = "None"
+security_mode = "None"
+auth_method = "Anonymous"
+{nodes}
+[[outputs.kafka]]
+brokers = ["{brokers}"]
+topic = "{topic}"
+routing_tag = "asset"
+data_format = "influx"
+"""
+
+
+def grouped() -> str:
+    """Return a group of nodes for each pump, with its name as tag and as measurement."""
+    text = 'timestamp = "gather"\n'
+    for pump in PUMPS:
+        nodes = ", ".join(f'{{name = "{name}", identifier = "{pump}.{node}"}}' for name, node in NODES.items())
+        text += f'[[inputs.opcua.group]]\nname = "{pump}"\nnamespace = "2"\nidentifier_type = "s"\n'
+        text += f'default_tags = {{asset = "{pump}", line = "1"}}\nnodes = [{nodes}]\n'
+    return text
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Influxd]:
+    with influxd(tmp_path_factory.mktemp("influxd")) as made:
+        yield made
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_faults_of_pumps_reach_the_database(apache: ApacheKafka, database: Influxd, tmp_path: Path) -> None:
+    """A fall of one pump's flow and a temperature with bad status become the only alerts, without an edited file."""
+    line = Line(tmp_path, apache, database, "pumps")
+    with machines("plc", tmp_path, STEP_S) as pumps:
+        config = CONFIG.format(step=STEP_S, port=pumps.port, nodes=grouped(), brokers=apache.bootstrap, topic=line.name)
+        with telegraf(tmp_path, config):
+            time.sleep(SAMPLE_S)
+            said = line.onboard()
+            assert f"assets    {len(PUMPS)}: Pump" in said
+            assert "the token may write" in said
+            with line.run() as monitoring:
+                until(lambda: line.scored() >= set(PUMPS), ALERT_S, "scores of each pump")
+                pumps.do("factor 0.6 Pump2 Flow")
+                pumps.do("bad Pump3 Bearing Temp")
+                line.wait_for(WANTED)
+                assert not monitoring.said("partition stopped")
+
+    # Both ends have the same alerts: of the faulty channels, and of no other machine.
+    assert line.found() == WANTED
+    published = [
+        (alert["asset"], alert["cause"], alert["channels"][0]["channel"]) for alert in line.published("alerts")
+    ]
+    assert set(published) == WANTED
+
+    # The collector's own measurements are no machine, and a text or a counter is no channel.
+    assert {name for score in line.published("scores") for name in score["channels"]} == CHANNELS
+    assert line.published("dead-letters") == []
+    assert tomllib.loads((line.folder / "x.toml").read_text())["windows"]["step_s"] == STEP_S
