@@ -84,11 +84,6 @@ def _of_text(text: str) -> Quality:
     return "uncertain" if word.startswith(_UNCERTAIN) else "bad"
 
 
-def is_good(quality: str) -> bool:
-    """Return whether a word or number of quality lets a value count; an uncertain one does, an unknown one does not."""
-    return quality_of(quality) != "bad"
-
-
 def _word(found: object) -> str:
     """Return a quality as it is written in a table of own words."""
     if isinstance(found, bool):

@@ -18,7 +18,7 @@ from monitor.connectors.files.tables import table_rows
 from monitor.core.decode.decode import Format, decode, decode_all
 from monitor.core.decode.format import Skip
 from monitor.core.decode.names import Names
-from monitor.core.decode.quality import is_good
+from monitor.core.decode.quality import Qualities
 from monitor.core.decode.select import Kinds
 from monitor.core.records import Message, Partition
 from monitor.settings.load import load
@@ -303,7 +303,7 @@ def test_bad_quality_is_not_measured(tmp_path: Path) -> None:
 )
 def test_words_and_numbers_of_quality_are_known(quality: str, good: bool) -> None:
     """The words of historians and the numbers of OPC are understood; an unknown word lets no value count."""
-    assert is_good(quality) is good
+    assert Qualities().counts(quality) is good
 
 
 def test_several_machines_are_never_merged(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from monitor.core.decode.decode import Format, decode_all
 from monitor.core.decode.format import Skip
 from monitor.core.decode.names import Names
-from monitor.core.decode.quality import Qualities, is_good, quality_of
+from monitor.core.decode.quality import Qualities, quality_of
 from tests.core.decode.decoding import message, named
 from tests.core.decode.malformed import NANOS, NOW, SECONDS
 
@@ -65,8 +65,6 @@ def test_own_words_win() -> None:
 def test_numbers_in_texts_are_the_numbers() -> None:
     """A code in a text has the quality of the number, for all codes of OPC DA."""
     assert all(quality_of(str(code)) == quality_of(code) for code in range(-2, 300))
-    assert is_good("192")
-    assert not is_good("24")
 
 
 def item(quality: Any, **more: Any) -> dict[str, Any]:
