@@ -104,7 +104,7 @@ class Decoder:
 
     def together(self, given: Sequence[Sent], came: Sequence[Any]) -> None:
         names = Names()
-        each = []
+        each: list[Any] = []
         for one in (self._good[0], *given, self._good[1]):  # a comprehension is one call deeper, and so less deep JSON
             each.append(self._decoded([one], names))  # noqa: PERF401
         readings, faults, _ = self._decoded([self._good[0], *given, self._good[1]], whole := Names())

@@ -125,10 +125,10 @@ def read_time(time: Any, unit: str, timezone: str, stamp: int) -> int:
         elif unit in {"iso", "auto"}:
             return _moment(text, timezone, stamp) + int(nanos) // 1_000_000
     if type(time) not in {int, float} or unit == "iso" or (type(time) is float and not math.isfinite(time)):
-        expected = {"iso": "a time in ISO 8601", "auto": "a number since 1970 or ISO 8601"}.get(
-            unit, f"a number ({unit})"
-        )
-        raise NoTime(f"expected {expected}")
+        if unit in {"iso", "auto"}:
+            raise NoTime(f"expected a time in ISO 8601{' or a number since 1970' if unit == 'auto' else ''}")
+        cure = ", or format.timestamp_unit to be iso" if type(time) is str else ""
+        raise NoTime(f"expected a number ({unit}){cure}")
     return max(min(_since_1970(time, unit) + int(nanos) // 1_000_000, _LIMIT), -_LIMIT)
 
 
