@@ -17,7 +17,7 @@ from pathlib import Path
 
 from monitor.connectors.base import Finding, Sample
 from monitor.core.decode.example import example
-from monitor.core.decode.select import Kinds
+from monitor.core.decode.select import RATE, Kinds
 from monitor.observe.clock import wall_ms
 from monitor.onboard.cost import estimate, measure
 from monitor.onboard.dashboard import Language, dashboard_text
@@ -69,7 +69,8 @@ def onboard(base: Settings, limit: int, out: Path, language: Language, *, force:
 
     measured = measure(settings, sample.runs, figures, now)  # 5
     files[1].write_text(rules_text(settings, figures))  # 6
-    files[2].write_text(dashboard_text(settings.name, figures.assets, list(figures.channels), language))
+    rates = [name for name in figures.channels if settings.channel_kinds().of(name) == RATE]
+    files[2].write_text(dashboard_text(settings.name, figures.assets, list(figures.channels), language, rates))
 
     as_read = replace(recognised.format, kinds=settings.channel_kinds())
     skipped = non_numeric(max(sample.runs, key=len), as_read)

@@ -8,7 +8,7 @@ import copy
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -55,8 +55,13 @@ def unit(channel: str) -> str:
     return _UNITS.get(re.split(r"[._:/-]", channel)[-1].lower(), "none")
 
 
-def dashboard_text(name: str, assets: Sequence[str], channels: Sequence[str], language: Language) -> str:
-    """Return the dashboard of a detector as JSON, to be imported or provisioned."""
+def dashboard_text(
+    name: str, assets: Sequence[str], channels: Sequence[str], language: Language, rates: Collection[str] = ()
+) -> str:
+    """Return the dashboard of a detector as JSON, to be imported or provisioned.
+
+    Of channels among `rates` the change a second is shown, which has another unit than the name says.
+    """
     page: dict[str, Any] = json.loads(template(language).read_text())
 
     page |= {"title": name, "uid": _uid(name, language)}
@@ -64,7 +69,7 @@ def dashboard_text(name: str, assets: Sequence[str], channels: Sequence[str], la
     choices["list"] = [{**each, **_choices(assets, several=each["multi"])} for each in choices["list"]]
 
     *panels, channel = page["panels"]
-    page["panels"] = panels + [_panel(channel, each, place) for place, each in enumerate(channels)]
+    page["panels"] = panels + [_panel(channel, each, place, each in rates) for place, each in enumerate(channels)]
     return json.dumps(page, indent=1, sort_keys=True) + "\n"
 
 
@@ -88,11 +93,11 @@ def _choices(assets: Sequence[str], *, several: bool) -> dict[str, Any]:
     }
 
 
-def _panel(channel: dict[str, Any], name: str, place: int) -> dict[str, Any]:
+def _panel(channel: dict[str, Any], name: str, place: int, is_rate: bool) -> dict[str, Any]:
     """Return the panel of a channel. Its name is escaped in regular expressions; the decoder allows no other signs."""
     made: dict[str, Any] = copy.deepcopy(channel)
-    made["title"] = name
-    made["fieldConfig"]["defaults"]["unit"] = unit(name)
+    made["title"] = f"{name}, change a second" if is_rate else name
+    made["fieldConfig"]["defaults"]["unit"] = "none" if is_rate else unit(name)
 
     pattern = name.replace(".", r"\.").replace("/", r"\/")
     for target in made["targets"]:

@@ -55,7 +55,8 @@ def report(
         yield f"          … and {len(figures.channels) - _LISTED} more"
 
     yield from _kinds(figures)
-    units = sum(unit(name) != "none" for name in figures.channels)
+    rates = settings.channel_kinds().among(list(figures.channels), RATE)
+    units = sum(unit(name) != "none" for name, is_rate in zip(figures.channels, rates, strict=True) if not is_rate)
     yield f"dashboard of these {_count(len(figures.assets), 'asset')} and {_count(len(figures.channels), 'channel')}"
     yield f"          {units} of the channels have the unit that their name ends with"
 

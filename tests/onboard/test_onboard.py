@@ -145,6 +145,8 @@ def test_kinds_that_were_given_are_kept() -> None:
     path = pumps({"energy.kwh": lambda n: 5000 + n / 10})
     result = monitor("onboard", "--file", path, "-s", 'channels={"energy.*": {"as": "rate"}}')
     assert result.exit_code == 0, result.output
+    panel = json.loads(Path("monitor.dashboard.json").read_text())["panels"][-1]
+    assert (panel["title"], panel["fieldConfig"]["defaults"]["unit"]) == ("energy.kwh, change a second", "none")
     settings = load(Path("monitor.toml"), {}, {})
     assert (settings.channel_kinds().globs, settings.select.channels_exclude) == ((("energy.*", "rate"),), ())
     assert '[channels."energy.*"]\nas = "rate"' in Path("monitor.toml").read_text()
