@@ -2,7 +2,7 @@
 
     python -m benchmarks.fuzz [--inputs 1000000] [--seed 0] [--seconds N] [--only PATTERN] [--json FILE]
 
-Targets are the decoders of every format, the recorder's points, CSV rows and configurations, files of tensors,
+Targets are the decoders of every format, schemas, the recorder's points, CSV rows and configurations, files of tensors,
 snapshots and models, and `load_state` of every stage. tests/properties/hostile.py makes the inputs; other modules there
 check the results. Inputs are drawn in batches of 64, so that messages are also decoded among neighbours. A seed gives
 the same inputs again. The first failure of a target is printed with its batch and its input, and the run continues with
@@ -31,6 +31,7 @@ from random import Random
 
 import torch
 
+from tests.properties.hostile_schemas import schema_targets
 from tests.properties.hostile_stores import store_targets
 from tests.properties.hostile_targets import Broken, Target, input_targets
 
@@ -147,7 +148,7 @@ def main() -> None:
 
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        targets = [*input_targets(Path(folder)), *store_targets()]
+        targets = [*input_targets(Path(folder)), *schema_targets(), *store_targets()]
         targets = [target for target in targets if re.search(options.only, target.name)]
         for target in targets:  # excludes the one-time setup of libraries
             run_batch(target, "first", BATCH, Tally(target.name))

@@ -120,7 +120,7 @@ class Decoder:
 
     def _decoded(self, sent: Sequence[Sent], names: Names) -> tuple[list[Any], list[Any], tuple[int, int]]:
         """Readings without offsets, faults, and the numbers of empty messages and of readings whose name is taken."""
-        messages = [Message(READINGS, at, key, value, stamp) for at, (key, value, stamp) in enumerate(sent)]
+        messages = self._messages(sent)
         batch, rejected, empty, skipped, *_ = decode_all(messages, self._format, NOW, names)
         demand(np.isfinite(batch.value).all(), "a value is not finite")
         demand(all(map(_ID.fullmatch, (*batch.assets, *batch.channels))), "an id has forbidden characters")
@@ -130,6 +130,9 @@ class Decoder:
             _check_words(each)
         faults = [(each.field, each.error, each.reason) for each in rejected]
         return [row[1:] for row in named(batch)], faults, (empty, skipped[Skip.NAME_TAKEN])
+
+    def _messages(self, sent: Sequence[Sent]) -> list[Message]:
+        return [Message(READINGS, at, key, value, stamp) for at, (key, value, stamp) in enumerate(sent)]
 
 
 def _check_words(rejected: Rejected) -> None:

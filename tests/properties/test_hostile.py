@@ -20,11 +20,13 @@ from tests.core.decode.decoding import LINE, TELEGRAF, bad, good, message
 from tests.core.decode.malformed import FORMATS, GOOD, NOW
 from tests.core.decode.mapped import MAPS, MAPS_GOOD
 from tests.core.machines import L, history, rows
+from tests.properties.hostile_schemas import schema_targets
 from tests.properties.hostile_stores import pipeline, store_targets
 from tests.properties.hostile_targets import Alone, Broken, Decoder, Sent, Target, input_targets
 
 NAMES = [
     *(f"decode {form}" for form in (*FORMATS, *MAPS)),
+    *("decode avro", "decode protobuf", "schema headers", "Avro schemas", "Protobuf schemas"),
     *("points of alerts", "points of scores", "CSV rows", "configuration"),
     *("Windows.load_state", "Threshold.load_state", "Budget.load_state", "MachineAlerts.load_state"),
     *(
@@ -42,7 +44,7 @@ NAMES = [
 
 @pytest.fixture(scope="module")
 def targets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Target]:
-    made = [*input_targets(tmp_path_factory.mktemp("hostile")), *store_targets()]
+    made = [*input_targets(tmp_path_factory.mktemp("hostile")), *schema_targets(), *store_targets()]
     return {target.name: target for target in made}
 
 

@@ -132,7 +132,9 @@ def _parsed(text: str) -> Any:
     """Return the schema in a text, which may be the bare name of a type."""
     if re.fullmatch(r"\s*[A-Za-z_][\w.]*\s*", text):
         return text.strip()
-    return json.loads(text)
+    found = json.loads(text)
+    json.dumps(found, ensure_ascii=False).encode()  # raises UnicodeEncodeError, for JSON may escape half of a character
+    return found
 
 
 def _renamed(schema: Any) -> Any:  # noqa: PLR0911 - one for each kind of type

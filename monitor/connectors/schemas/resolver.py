@@ -19,7 +19,7 @@ MOST_ASKED = 32  # schemas for one batch, so that a poll ends; the messages of o
 LONGEST_S = 5.0  # after this, no further schema is asked for
 _ABSENT_S = 60.0  # until a schema that was not there is asked for again
 _MOST_MARKS = 10_000  # a header may end in any bytes
-_TEXT = b"{[ \t\r\n"  # how JSON begins
+_SPACE = b" \t\r\n"  # before JSON
 
 Unpack = Callable[[bytes], bytes]
 
@@ -187,7 +187,7 @@ def _by_file(encoding: Encoding, *, framed: bool) -> Unpack:
 
 def _as_text(value: bytes) -> bytes:
     """Return JSON as it is. Raises BodyError for bytes that are none."""
-    if value[:1] not in _TEXT:
+    if value.lstrip(_SPACE)[:1] not in {b"{", b"["}:  # Protobuf often begins with a line feed: its first field
         raise BodyError(
             "NoSchema",
             f"found a value that begins with {value[:5].hex(' ')}, expected 00 and the number of a schema, or JSON; "

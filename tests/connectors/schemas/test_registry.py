@@ -161,6 +161,12 @@ def test_a_schema_that_cannot_be_used_is_named(server: RegistryServer, registry:
     assert "cannot be used: L contains itself" in rejected.reason
 
 
+@pytest.mark.parametrize("value", [b"\n\x06pump-1", b"\x01", b" ", b"abc"])
+def test_only_json_may_come_without_a_schema(value: bytes, registry: Registry) -> None:
+    """Bytes that do not begin like an object or an array are no JSON, also if they begin with a line feed."""
+    assert refused(Resolver(registry, None).resolved([message(value)])).error == "NoSchema"
+
+
 def test_bytes_without_a_schema_are_a_dead_letter(registry: Registry) -> None:
     """A message that is neither JSON nor begins with a number is rejected with its first bytes and the setting."""
     rejected = refused(Resolver(registry, None).resolved([message(b"\x0cpump-1\x02")]))
