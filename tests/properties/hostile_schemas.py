@@ -95,7 +95,7 @@ class _Schemas(Registry):
         self.url = "http://registry"
 
     def schema(self, frame: Frame) -> Schema:
-        found = {1: Schema("AVRO", json.dumps(AVRO)), 2: Schema("PROTOBUF", PROTO), 3: Schema("JSON", "{}")}
+        found = {1: Schema("AVRO", json.dumps(AVRO)), 2: Schema("PROTOBUF", PROTO)}
         if frame.number not in found:
             raise NoSchemaError("Schema not found")
         return found[frame.number]

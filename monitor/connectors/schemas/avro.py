@@ -150,7 +150,8 @@ def _renamed(schema: Any) -> Any:  # noqa: PLR0911 - one for each kind of type
     if isinstance(kind, dict | list):  # {"type": {"type": "long", …}} means the inner one
         return _renamed(kind)
     if kind in {"record", "error"}:
-        return copy | {"fields": [field | {"type": _renamed(field["type"])} for field in schema["fields"]]}
+        fields = [field | {"name": str(field["name"]), "type": _renamed(field["type"])} for field in schema["fields"]]
+        return copy | {"fields": fields}
     for name in {"array": ["items"], "map": ["values"]}.get(str(kind), []):
         copy[name] = _renamed(schema[name])
     logical = str(schema.get("logicalType", ""))
