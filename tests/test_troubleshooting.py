@@ -14,15 +14,20 @@ from monitor.backtest.replay import Replay
 from monitor.backtest.tracks import Collector
 from monitor.connectors.base import Finding
 from monitor.connectors.kafka.probe import probe, refused_options
+from monitor.connectors.memory.client import MemoryBroker, MemorySource
+from monitor.connectors.schemas.registry import Registry, RegistryOptions
+from monitor.connectors.schemas.resolver import Resolver
+from monitor.connectors.schemas.source import SchemaSource
+from monitor.core.decode.decode import decode
 from monitor.core.decode.format import Format
-from monitor.core.records import Count, Message, Outputs, Partition, Rejected
+from monitor.core.records import Count, Message, Outputs, Partition, Record, Rejected
 from monitor.core.windows.rings import empty_windows
 from monitor.evaluation.label import Label
 from monitor.evaluation.matching import Evaluation, LabelRow
 from monitor.onboard.format.recognise import DetectedFormat
 from monitor.onboard.report import scattered
 from monitor.onboard.survey import survey
-from monitor.service.backends import probe_points
+from monitor.service.backends import probe_points, probe_registry
 from monitor.service.connect import try_all, verdict
 from monitor.service.intake import Intake
 from monitor.service.no_windows import not_assigned, why_no_windows, why_not_scored
@@ -31,7 +36,9 @@ from monitor.settings.load import ConfigurationError, load
 from monitor.worker.dead_letter_limit import DeadLetterLimit
 from tests.backtest.backtests import backtest, npz
 from tests.brokers import mock_broker
+from tests.connectors.schemas.producers import AVRO, writer
 from tests.influx_server import Answer, influx_server
+from tests.registry_server import RegistryServer, registry_server
 from tests.service.test_no_windows import PART, WINDOWS, every, intake
 
 PAGE = Path(__file__).parents[1] / "docs" / "troubleshooting.md"
@@ -135,6 +142,46 @@ def stopped() -> str:
     return limit.check(messages, Outputs(empty_windows(0, 16), None, None, rejected=rejected))
 
 
+def with_schemas(server: RegistryServer) -> Iterator[str]:
+    """What the program says of messages with schemas, and of a registry that cannot be asked."""
+    registry = Registry(RegistryOptions(server.url))
+    write = writer(server, "AVRO", AVRO)
+    whole = write({"asset": "p", "timestamp": 1_700_000_000_000, "values": {}}).value or b""
+    server.register(
+        "node", '{"type": "record", "name": "Node", "fields": [{"name": "next", "type": ["null", "Node"]}]}'
+    )
+    values = [b"\0\0\0\x03\xe7x", whole[:8], b"\0\0\0\0\x02\0", b"\x0cpump-1"]
+    for value in values:
+        (message,) = Resolver(registry, None).resolved([Message(PART, 0, None, value, 0)])
+        yield decode([message], Format("json_wide"), 0)[1][0].reason
+    keyed = Message(PART, 0, b"\0\0\0\0\x09\x0cpump-1", b"{}", 0)
+    yield decode([keyed], Format("json_wide", asset_from="key"), 0)[1][0].reason
+
+    server.login = ("monitor", "secret")
+    broker = MemoryBroker({"readings": 1})
+    broker.append(Record("readings", None, whole))
+    source = SchemaSource(MemorySource(broker, ["readings"], "g"), Resolver(registry, None), lambda _: None)
+    source.open(dict.fromkeys, lambda _: None, lambda _: None)
+    while not source.stalled():
+        source.poll(10, 0.1)
+    yield source.stalled()
+    source.close()
+    registry.close()
+
+    server.login, server.answer = None, (404, "<html>")
+    (finding,) = probe_registry(load(None, {}, {"schemas.registry_url": server.url}), 5.0)
+    yield line(finding)
+
+
+def without_the_extra(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """What the settings say if libraries are missing."""
+    with monkeypatch.context() as patch:
+        patch.setattr("monitor.settings.schema_checks._is_installed", lambda _: False)
+        with pytest.raises(ConfigurationError) as refused:
+            load(None, {}, {"schemas.registry_url": "http://registry:8081"})
+    yield from refused.value.problems
+
+
 def connected(folder: Path) -> Iterator[str]:
     """Lines of `monitor check --connect`."""
     (folder / "in.jsonl").write_text("{}\n")
@@ -167,7 +214,11 @@ def test_the_page_quotes_what_commands_say(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("monitor.connectors.kafka.probe._RIGHTS_S", 0.3)
     short = backtest(npz(tmp_path), training__first_steps=5000).stderr
+    with registry_server() as server:
+        schemas = [text.replace(server.url, "http://registry:8081") for text in with_schemas(server)]
     said = [
+        *schemas,
+        *without_the_extra(monkeypatch),
         *without_windows(),
         re.findall(r"monitor: (.*)", short)[0],
         *labels().splitlines(),

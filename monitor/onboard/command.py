@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from monitor.connectors.base import Finding, Sample
+from monitor.core.decode.bodies import SCHEMA_HEADER
 from monitor.core.decode.example import example
 from monitor.core.decode.select import RATE, Kinds
 from monitor.observe.clock import wall_ms
@@ -51,7 +52,7 @@ def onboard(base: Settings, limit: int, out: Path, language: Language, *, force:
         recognised = _selected(base, recognised)
         figures = _survey(sample, recognised, now, limit, base.windows.length)
     except UnknownFormat as refusal:
-        _refuse(sample, str(refusal))
+        _refuse(sample, f"{refusal}{_header_hint(base, sample)}")
         return 1
 
     database = probe_points(base, _DATABASE_S) if base.recorder.enabled else []  # 3
@@ -109,6 +110,17 @@ def _refuse(sample: Sample, reason: str) -> None:
     shown = [message for run in sample.runs for message in run if message.value][:: max(1, _total(sample) // _SHOWN)]
     for message in shown[:_SHOWN]:
         print(f"  {example(message)}", file=sys.stderr)
+
+
+def _header_hint(base: Settings, sample: Sample) -> str:
+    """Return what to do about messages whose schema is named in a header; empty if none is, or a registry is given."""
+    named = any(name == SCHEMA_HEADER for run in sample.runs for message in run for name, _ in message.headers)
+    if base.schemas.registry_url or not named:
+        return ""
+    return (
+        f"; they name a schema in the header {SCHEMA_HEADER}: give the registry's address by --registry or "
+        "schemas.registry_url"
+    )
 
 
 def _total(sample: Sample) -> int:

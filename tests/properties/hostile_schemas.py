@@ -13,12 +13,12 @@ from google.protobuf.message_factory import GetMessageClass
 
 from monitor.connectors.schemas.avro import Avro
 from monitor.connectors.schemas.encoding import Schema
-from monitor.connectors.schemas.framing import HEADER, Frame
+from monitor.connectors.schemas.framing import Frame
 from monitor.connectors.schemas.proto_text import file_of
 from monitor.connectors.schemas.protobuf import Protobuf
 from monitor.connectors.schemas.registry import NoSchemaError, Registry
 from monitor.connectors.schemas.resolver import Resolver
-from monitor.core.decode.bodies import BodyError
+from monitor.core.decode.bodies import SCHEMA_HEADER, BodyError
 from monitor.core.decode.format import Format
 from monitor.core.records import Message
 from tests.core.decode.malformed import NOW
@@ -138,7 +138,7 @@ class Headers(Alone):
 
     def judge(self, given: tuple[bytes, bytes]) -> tuple[bool, Any]:
         header, body = given
-        (message,), why = self._resolver.resolve([Message(READINGS, 0, None, body, NOW, ((HEADER, header),))])
+        (message,), why = self._resolver.resolve([Message(READINGS, 0, None, body, NOW, ((SCHEMA_HEADER, header),))])
         demand(message is not None and message.unpack is not None and not why, "a message without a function")
         assert message is not None
         assert message.unpack is not None

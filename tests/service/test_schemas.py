@@ -168,6 +168,21 @@ def test_onboard_reads_the_schemas_of_the_sample(server: RegistryServer) -> None
             assert "assets    2" in done.stdout
 
 
+def test_onboard_names_the_option_for_schemas_in_headers(server: RegistryServer) -> None:
+    """Without a registry, messages that name their schema in a header are refused with the option that reads them."""
+    with mock_broker({"readings": 1}) as broker:
+        from tests.service.test_dead_letters import write  # noqa: PLC0415 - as above
+
+        sent = [writer(server, "AVRO", AVRO, header=True)(json.loads(value)) for _, value, _ in values(rows(30))]
+        write(broker.bootstrap, [Record("readings", None, each.value, each.headers) for each in sent])
+        refused = monitor("onboard", "--topic", "readings", "--bootstrap", broker.bootstrap)
+    assert refused.exit_code == 1
+    assert (
+        "they name a schema in the header __value_schema_id: give the registry's address by --registry"
+        in refused.stderr
+    )
+
+
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in an empty folder."""

@@ -11,10 +11,9 @@ Which message: a count and so many indexes, as zigzag varints. A count of 0 stan
 from typing import NamedTuple
 from uuid import UUID
 
-from monitor.core.decode.bodies import BodyError
+from monitor.core.decode.bodies import SCHEMA_HEADER, BodyError
 from monitor.core.records import Message
 
-HEADER = "__value_schema_id"
 PREFIX = 5  # bytes
 _GUID = 17
 _MOST_INDEXES = 64
@@ -35,7 +34,7 @@ class Frame(NamedTuple):
 def mark_of(message: Message) -> bytes:
     """Return the bytes that name a message's schema: the value's first ones, or `h` and its header; empty = none."""
     for name, value in message.headers:
-        if name == HEADER and len(value) >= {0: PREFIX, 1: _GUID}.get(value[0] if value else -1, _NEVER):
+        if name == SCHEMA_HEADER and len(value) >= {0: PREFIX, 1: _GUID}.get(value[0] if value else -1, _NEVER):
             return b"h" + value
     value = message.value or b""
     return value[:PREFIX] if value[:1] == b"\x00" and len(value) > PREFIX else b""

@@ -118,6 +118,8 @@ class Registry:
             raise NoSchemaError(_clean(said))
         if status in _DENIED:
             raise self._unavailable(f"refuses the credentials ({status}): set schemas.username, schemas.password_file")
+        if status == 404 and not said:
+            said = "it is no schema registry, or its path is missing in the URL"
         raise self._unavailable(f"answers {status}{': ' if said else ''}{_clean(said)}")
 
     def _unavailable(self, what: str) -> Unavailable:

@@ -11,6 +11,7 @@ from operator import attrgetter
 from monitor.core.decode.format import DecodeError
 from monitor.core.records import Message
 
+SCHEMA_HEADER = "__value_schema_id"  # of messages that do not name their schema in front of the body
 _PREFIX = 5  # bytes: 0 and the number of a schema
 _unpack_of = attrgetter("unpack")
 

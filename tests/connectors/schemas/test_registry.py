@@ -16,9 +16,10 @@ from cryptography.x509.oid import NameOID
 
 from monitor.connectors.base import Unavailable
 from monitor.connectors.schemas.encoding import file_encoding
-from monitor.connectors.schemas.framing import HEADER, Frame
+from monitor.connectors.schemas.framing import Frame
 from monitor.connectors.schemas.registry import NoSchemaError, Registry, RegistryOptions
 from monitor.connectors.schemas.resolver import Resolver
+from monitor.core.decode.bodies import SCHEMA_HEADER
 from monitor.core.decode.decode import decode, decode_all
 from monitor.core.decode.format import Format
 from monitor.core.decode.names import Names
@@ -136,7 +137,7 @@ def test_a_number_that_the_registry_does_not_have_is_a_dead_letter(server: Regis
 
 def test_a_guid_that_the_registry_does_not_have_is_a_dead_letter(server: RegistryServer, registry: Registry) -> None:
     """A schema that a header names by a GUID is missed by that name."""
-    header = (HEADER, b"\x01" + bytes(range(16)))
+    header = (SCHEMA_HEADER, b"\x01" + bytes(range(16)))
     rejected = refused(Resolver(registry, None).resolved([message(b"x", [header])]))
     assert rejected.error == "UnknownSchema"
     assert "found schema 00010203-0405-0607-0809-0a0b0c0d0e0f, which the registry" in rejected.reason
