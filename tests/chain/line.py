@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +97,15 @@ class Line:
             until(lambda: monitoring.said("model adopted"), MODEL_S, "a model")
             yield monitoring
 
-    def scored(self) -> set[str]:
-        """Return the assets that have scores, asked of the database in Flux."""
+    def wait_for_scores(self, assets: set[str]) -> None:
+        """Wait until each asset has a score of readings that are made from now on."""
+        now = datetime.now(UTC)
+        until(lambda: {asset for asset, time in self._newest().items() if time > now} >= assets, ALERT_S, "scores")
+
+    def _newest(self) -> dict[str, datetime]:
+        """Return the time of each asset's newest score, asked of the database in Flux."""
         question = 'filter(fn: (r) => r._measurement == "monitor_scores" and r._field == "score") |> last()'
-        return {row["asset"] for row in self._asked(question)}
+        return {row["asset"]: datetime.fromisoformat(row["_time"]) for row in self._asked(question)}
 
     def alerts(self) -> list[dict[str, str]]:
         """Return the alerts, asked of the database in Flux."""

@@ -10,8 +10,8 @@ import pytest
 
 from tests.apache import ApacheKafka
 from tests.chain.faults import FANS, PRESSES
-from tests.chain.line import ALERT_S, Line
-from tests.chain.parts import machines, telegraf, until
+from tests.chain.line import Line
+from tests.chain.parts import machines, telegraf
 from tests.influxd import influxd
 
 STEP_S = 0.1  # ten times as fast as a plant sends, so that the test does not take ten minutes
@@ -76,7 +76,7 @@ def test_messages_of_two_gateways_lead_to_alerts(apache: ApacheKafka, tmp_path: 
             presses.onboard()
             fans.onboard()
             with presses.run(), fans.run():
-                until(lambda: fans.scored() >= {*PRESSES, *FANS}, ALERT_S, "scores of each machine")
+                fans.wait_for_scores({*PRESSES, *FANS})
                 plant.do("factor 1.5 press-2 power")
                 plant.do("factor 0.6 fan-1 current")
                 plant.do("bad press-3 oil_temp")

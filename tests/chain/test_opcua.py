@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 
 from tests.apache import ApacheKafka
+from tests.brokers import suspended
 from tests.chain.faults import PUMPS
-from tests.chain.line import ALERT_S, Line
-from tests.chain.parts import machines, telegraf, until
+from tests.chain.line import Line
+from tests.chain.parts import machines, telegraf
 from tests.influxd import Influxd, influxd
 
 STEP_S = 0.1  # ten times as fast as a plant polls, so that the test does not take ten minutes
 SAMPLE_S = 20.0  # of readings before onboard looks
+AWAY_S = 6.0  # longer than any hole that windows bridge
 WANTED = {("Pump2", "machine", "flow"), ("Pump3", "sensor", "temp")}
 CHANNELS = {"flow", "pressure", "temp", "current"}
 NODES = {
@@ -54,9 +56,9 @@ data_format = "influx"
 """
 
 
-def grouped() -> str:
+def grouped(timestamp: str = "gather") -> str:
     """Return a group of nodes for each pump, with its name as tag and as measurement."""
-    text = 'timestamp = "gather"\n'
+    text = f'timestamp = "{timestamp}"\n'
     for pump in PUMPS:
         nodes = ", ".join(f'{{name = "{name}", identifier = "{pump}.{node}"}}' for name, node in NODES.items())
         text += f'[[inputs.opcua.group]]\nname = "{pump}"\nnamespace = "2"\nidentifier_type = "s"\n'
@@ -83,7 +85,7 @@ def test_faults_of_pumps_reach_the_database(apache: ApacheKafka, database: Influ
             assert f"assets    {len(PUMPS)}: Pump" in said
             assert "the token may write" in said
             with line.run() as monitoring:
-                until(lambda: line.scored() >= set(PUMPS), ALERT_S, "scores of each pump")
+                line.wait_for_scores(set(PUMPS))
                 pumps.do("factor 0.6 Pump2 Flow")
                 pumps.do("bad Pump3 Bearing Temp")
                 line.wait_for(WANTED)
@@ -100,3 +102,36 @@ def test_faults_of_pumps_reach_the_database(apache: ApacheKafka, database: Influ
     assert {name for score in line.published("scores") for name in score["channels"]} == CHANNELS
     assert line.published("dead-letters") == []
     assert tomllib.loads((line.folder / "x.toml").read_text())["windows"]["step_s"] == STEP_S
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(500)
+def test_parts_that_are_restarted_make_no_alert(apache: ApacheKafka, database: Influxd, tmp_path: Path) -> None:
+    """A controller, a Telegraf and a broker that were away, with the nodes' own times, cost scores and no alert."""
+    line = Line(tmp_path, apache, database, "restarts")
+    with machines("plc", tmp_path, STEP_S) as pumps:
+        config = CONFIG.format(
+            step=STEP_S, port=pumps.port, nodes=grouped("source"), brokers=apache.bootstrap, topic=line.name
+        )
+        with telegraf(tmp_path, config) as collector:
+            time.sleep(SAMPLE_S)
+            line.onboard()
+            with line.run() as monitoring:
+                line.wait_for_scores(set(PUMPS))
+                pumps.stop()
+                time.sleep(AWAY_S)
+                pumps.start()
+                line.wait_for_scores(set(PUMPS))
+                collector.stop()
+                collector.start()
+                line.wait_for_scores(set(PUMPS))
+                with suspended(apache):  # Telegraf keeps its metrics and sends them late
+                    time.sleep(AWAY_S)
+                line.wait_for_scores(set(PUMPS))
+                assert line.found() == set()
+                pumps.do("factor 0.6 Pump2 Flow")
+                pumps.do("bad Pump3 Bearing Temp")
+                line.wait_for(WANTED)
+                assert line.found() == WANTED
+                assert not monitoring.said("partition stopped")
+    assert line.published("dead-letters") == []
