@@ -22,7 +22,7 @@ from monitor.core.decode.select import RATE, Kinds
 from monitor.observe.clock import wall_ms
 from monitor.onboard.cost import estimate, measure
 from monitor.onboard.dashboard import Language, dashboard_text
-from monitor.onboard.format.recognise import DetectedFormat, UnknownFormat, recognise, table_format
+from monitor.onboard.format.recognise import DetectedFormat, Known, UnknownFormat, recognise, table_format
 from monitor.onboard.report import costs, remarks, report, scattered
 from monitor.onboard.settings import Chosen, decide, written
 from monitor.onboard.survey import Survey, non_numeric, survey
@@ -48,7 +48,7 @@ def onboard(base: Settings, limit: int, out: Path, language: Language, *, force:
     sample = make_sample(base, limit, lambda text: print(f"monitor: {text}", file=sys.stderr))  # 1
     try:
         table = base.source.kind == "files" and base.source.format in {"csv", "parquet"}
-        recognised = table_format(sample.runs, now) if table else recognise(sample.runs, now)  # 2
+        recognised = table_format(sample.runs, now) if table else recognise(sample.runs, now, _known(base))  # 2
         recognised = _selected(base, recognised)
         figures = _survey(sample, recognised, now, limit, base.windows.length)
     except UnknownFormat as refusal:
@@ -94,13 +94,20 @@ def _survey(sample: Sample, recognised: DetectedFormat, now: int, limit: int, le
         ) from error
 
 
+def _known(base: Settings) -> Known:
+    """Return the settings of the format that the user gave and that decide what messages leave open."""
+    default = type(base.format).model_fields["asset"].default
+    return Known(base.format.timezone, base.format.asset if base.format.asset != default else "")
+
+
 def _selected(base: Settings, recognised: DetectedFormat) -> DetectedFormat:
     """Return the format with filters and kinds that the user gave. Measurements that were given replace those proposed.
 
     A kind that was given counts before one that was recognised.
     """
     given = base.select.build()
-    select = replace(given, measurements=given.measurements or recognised.format.select.measurements)
+    found = recognised.format.select
+    select = replace(given, measurements=given.measurements or found.measurements, assets=given.assets or found.assets)
     kinds = Kinds((*base.channel_kinds().globs, *recognised.format.kinds.globs))
     return replace(recognised, format=replace(recognised.format, select=select, kinds=kinds))
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from monitor.connectors.base import Sample
-from monitor.core.decode.format import place
+from monitor.core.decode.format import Format, place, shown
 from monitor.core.decode.ids import legal
 from monitor.core.decode.select import IGNORE, RATE
 from monitor.onboard.cost import Estimate
@@ -32,7 +32,16 @@ def report(
     yield f"format    {form.kind}: {recognised.kind}{times}{numbers}"
     where = {"key": "the message's key", "tag": f"tag {place(form.asset_tag)}", "field": f"field {place(form.asset)}"}
     reason = recognised.reasons.get({"key": "asset_from", "tag": "asset_tag"}.get(form.asset_from, "asset"), "")
+    if form.kind == "json":
+        where["field"] = _place_of("asset", form, form.asset)
     yield f"asset     {where[form.asset_from]}: {reason}"
+    if form.kind == "json" and not form.values:
+        yield f"channel   {_place_of('channel', form, form.channel)}: {recognised.reasons.get('channel', '')}"
+    for name, lead in (("timezone", "zone"), ("quality", "quality")):
+        if (found := getattr(form, name)) != getattr(Format(form.kind, asset_from=form.asset_from), name):
+            yield f"{lead:<10}{place(found)}: {recognised.reasons.get(name, '')}"
+    if left_out := form.select.assets.exclude:
+        yield f"select    not {', '.join(map(place, left_out))}; {recognised.reasons.get('select.assets_exclude', '')}"
 
     if form.channel_name == "field":
         yield f"names     channels by their field alone: {recognised.reasons['channel_name']}"
@@ -88,6 +97,14 @@ def scattered(figures: Survey, recognised: DetectedFormat) -> str:
         f"{' and '.join(map(str, parts[:_FEW]))}: each partition has windows of its own and would see a part of the "
         f"machine only; {repair}"
     )
+
+
+def _place_of(name: str, form: Format, place_: str) -> str:
+    """Return where the asset or the channel is: by a pattern, or at a place."""
+    for each in form.patterns:
+        if f"(?P<{name}>" in each.pattern:
+            return f"part of {place(each.place)} by {shown(each.pattern, 200)}"
+    return {"topic:": "the topic's name", "key:": "the message's key"}.get(place_, f"at {place(place_)}")
 
 
 def remarks(

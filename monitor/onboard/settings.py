@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from textwrap import wrap
 from typing import Any, NamedTuple
 
+from monitor.core.decode.presets import PRESETS
 from monitor.core.decode.select import IGNORE, MEASUREMENT, RATE, STATE, Kinds
 from monitor.onboard.format.recognise import DetectedFormat
 from monitor.onboard.survey import Survey
@@ -30,6 +31,11 @@ _FORMAT: tuple[str, ...] = (
     "asset_tag",
     "channel_name",
     "timestamp_unit",
+    "each",
+    "ignore",
+    "timestamp_nanos",
+    "timezone",
+    "quality",
     "numbers",
 )
 _LIMITS = ("max_message_bytes", "max_channels")
@@ -54,8 +60,19 @@ def decide(base: Settings, recognised: DetectedFormat, figures: Survey) -> dict[
     reasons = recognised.reasons
     names = _LIMITS if recognised.format.kind == "csv" else _FORMAT + _LIMITS  # rows of csv files need no field map
     chosen = {f"format.{name}": Chosen(getattr(recognised.format, name), reasons.get(name, "")) for name in names}
-    if wanted := recognised.format.select.measurements.include:
-        chosen["select.measurements"] = Chosen(wanted, reasons.get("select.measurements", ""))
+    form = recognised.format
+    chosen["format.preset"] = Chosen(recognised.preset, reasons.get("preset", ""))
+    if form.patterns or "patterns" in PRESETS.get(recognised.preset, {}):
+        tables = tuple({"from": each.place, "pattern": each.pattern} for each in form.patterns)
+        chosen["format.patterns"] = Chosen(tables, reasons.get("patterns", ""))
+    if form.qualities:
+        chosen["format.qualities"] = Chosen(dict(form.qualities), reasons.get("qualities", ""))
+    for name, globs in (
+        ("measurements", form.select.measurements.include),
+        ("assets_exclude", form.select.assets.exclude),
+    ):
+        if globs:
+            chosen[f"select.{name}"] = Chosen(globs, reasons.get(f"select.{name}", ""))
     chosen |= _channels(base, recognised, figures)
     chosen |= grid(base, figures)
     chosen |= _holes(base, figures)
@@ -175,12 +192,15 @@ def _more(seen: int, key: str) -> int:
 
 
 def merged(base: Settings, chosen: Mapping[str, Chosen]) -> dict[str, Any]:
-    """Return values by key that differ from their defaults, without secrets and derived values."""
+    """Return values by key that differ from the preset's and the defaults, without secrets and derived values."""
     values = {key: chosen[key].value if key in chosen else base.value(key) for key in fields()}
     derived = {*SECRETS.values()}
     if values["recorder.group"] == f"{base.source.group}-recorder":
         derived.add("recorder.group")
-    return {key: value for key, value in values.items() if key not in derived and value != fields()[key].default}
+    preset = PRESETS.get(values["format.preset"], {})
+    usual = {key: field.default for key, field in fields().items()}
+    usual |= {f"format.{name}": value for name, value in preset.items()}
+    return {key: value for key, value in values.items() if key not in derived and value != usual[key]}
 
 
 def written(base: Settings, chosen: Mapping[str, Chosen], head: str) -> str:

@@ -3,6 +3,7 @@
 1. The file is read. A missing file is a mistake, not an empty configuration.
 2. Variables MONITOR_SECTION__KEY and flags `section.key` replace single settings of it. Every variable that begins with
    MONITOR_ must name a setting; otherwise a misspelt one would be ignored without a word.
+   A preset of [format] gives what they leave open.
 3. Unknown keys are refused. Their values are not shown: each may be a secret under a misspelt name.
 4. Each value is checked against its field. A setting with a bad value gets its default for the checks that follow, and
    contradictions that involve it are not reported.
@@ -24,6 +25,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
+from monitor.core.decode.presets import filled
 from monitor.settings.base import about, expected, literal, shown
 from monitor.settings.checks import ContradictionError
 from monitor.settings.sections import PREFIX, Sections, fields, sections
@@ -88,6 +90,8 @@ def load(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any]
         raise ConfigurationError(problems.lines)
 
     merged = _merge(_merge(tree, variables), flags)
+    if isinstance(merged.get("format"), dict):
+        merged["format"] = filled(merged["format"])
     valid = _validate(merged, problems)  # 3, 4
     complete = _complete(valid, problems)  # 5
     settings = _agree(complete, problems)  # 6

@@ -38,6 +38,31 @@ class FormatSection(Section):
         "read by places (docs/field-map.md). influx_line and telegraf_json: written by Telegraf's Kafka output, by "
         "default and with data_format = json.",
     )
+    preset: Literal[
+        "",
+        "kepware",
+        "kepware-array",
+        "opc-publisher",
+        "opcua-pubsub",
+        "sparkplug",
+        "umh",
+        "umh-tag",
+        "edgex",
+        "edgex-add-event",
+        "sitewise",
+        "sitewise-batch",
+        "sitewise-update",
+        "thingsboard",
+        "thingsboard-gateway",
+        "connect",
+        "debezium",
+        "debezium-envelope",
+        "node-red",
+    ] = setting(
+        "",
+        "Map of a known gateway, such as kepware (docs/field-map.md): gives kind, places, units and patterns that are "
+        "not set here.",
+    )
     asset: str = _field_name("asset", "JSON field with the asset's name; of json a place.")
     channel: str = _field_name("channel", "JSON field with the channel's name (json_long; of json a place).")
     timestamp: str = _field_name("timestamp", "JSON field with the time; of json a place.")
@@ -124,7 +149,7 @@ class FormatSection(Section):
 
     def build(self, select: Select = EVERYTHING, kinds: Kinds = ALL_MEASURED) -> Format:
         """Return the decoder's form of these settings. Raises ValueError if they contradict one another."""
-        same = self.model_dump(exclude={"max_future_s", "patterns", "qualities"})
+        same = self.model_dump(exclude={"max_future_s", "patterns", "qualities", "preset"})
         return Format(
             **same,
             patterns=tuple(Pattern(each.get("from", ""), each.get("pattern", "")) for each in self.patterns),

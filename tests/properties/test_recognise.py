@@ -10,17 +10,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.core.decode.decode import decode
-from monitor.core.decode.format import UNITS
 from monitor.core.records import Message, Partition
-from monitor.onboard.format.json_fields import TABLES, TIMES, VALUES
+from monitor.onboard.format.address import _NEITHER as OTHERS
+from monitor.onboard.format.clocks import NAMES as TIMES
 from monitor.onboard.format.labels import _NEITHER, ASSETS, CHANNELS, plain
+from monitor.onboard.format.qualities import is_quality_name
 from monitor.onboard.format.recognise import UnknownFormat, recognise
+from monitor.onboard.format.shape import CONTAINERS, META, VALUES
 from monitor.onboard.survey import survey
 
 NOW = 1_780_000_000_000
 FIRST, LAST = 978_307_200_000, NOW - 3_600_000  # ms UTC: 2001, an hour ago
-KNOWN = {*ASSETS, *CHANNELS, *_NEITHER, *TIMES, *VALUES, *TABLES}  # names with a meaning would mislead on purpose
-NAMES = st.text("ABCdefgxyz_-.äß '#$[]=", min_size=1, max_size=10).filter(lambda name: plain(name) not in KNOWN)
+KNOWN = {
+    *ASSETS,
+    *CHANNELS,
+    *_NEITHER,
+    *OTHERS,
+    *TIMES,
+    *META,
+    *VALUES,
+    *CONTAINERS,
+}  # names with a meaning would mislead on purpose
+NAMES = st.text("ABCdefgxyz_-.äß '#$[]=", min_size=1, max_size=10).filter(
+    lambda name: plain(name) not in KNOWN and name[0] not in "_$@" and not is_quality_name(name)
+)
 IDS = st.text("abcXYZ019._:/-", min_size=1, max_size=10)
 PER = {"s": 0.001, "ms": 1, "us": 1000, "ns": 10**6}
 
@@ -39,7 +52,7 @@ def plants(draw: Callable[..., Any]) -> dict[str, Any]:
         "fields": dict(zip(("asset", "channel", "time", "value", "site", "sort"), names, strict=True)),
         "assets": draw(st.lists(IDS, min_size=2, max_size=5, unique=True)),
         "channels": draw(st.lists(IDS, min_size=3, max_size=5, unique=True)),
-        "unit": draw(st.sampled_from(UNITS)),
+        "unit": draw(st.sampled_from(["ms", "s", "us", "ns", "iso"])),
         "start": draw(st.integers(FIRST // 1000, LAST // 1000)) * 1000,
         "step": draw(st.sampled_from([1000, 5000, 60_000])),
         "draw": draw(st.randoms(use_true_random=False)),

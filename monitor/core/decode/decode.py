@@ -22,7 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from monitor.core.decode.bodies import encoded_key, names_schema, unpacked
-from monitor.core.decode.format import Codes, DecodeError, Format, ParsedMessages, Parser, Skip, channel_names, shown
+from monitor.core.decode.by_pattern import assign
+from monitor.core.decode.format import MEASURED, Codes, DecodeError, Format, ParsedMessages, Parser, Skip, shown
 from monitor.core.decode.from_csv import parse_csv
 from monitor.core.decode.from_json import parse_long, parse_telegraf, parse_wide
 from monitor.core.decode.from_line import parse_line
@@ -77,6 +78,8 @@ def decode_all(messages: Sequence[Message], format: Format, now: int, names: Nam
     errors = _screen(messages, format)
     points = PARSERS[format.kind](unpacked(messages, errors), format, errors)
     columns, ambiguous = _named_by_field(_columns(points, messages, format), format)
+    if format.patterns and format.kind in MEASURED:
+        columns = _assigned(columns, format)
     columns, unwanted = _selected(columns, format)
     if format.kind == "json":
         columns = _without_bad_items(columns, messages, format, now)
@@ -185,6 +188,28 @@ def _columns(points: ParsedMessages, messages: Sequence[Message], form: Format) 
     return _Columns(points, list(codes), asset, row, time, point, channel, value)
 
 
+def _assigned(columns: _Columns, form: Format) -> _Columns:
+    """Name assets and channels of Telegraf's points by patterns."""
+    points = columns.points
+    channels = list(points.codes)
+    fields = channels if form.channel_name == "field" else points.fields
+    names = assign(form, columns.assets, columns.asset, channels, fields, columns.point, columns.channel)
+
+    codes = Codes()
+    for name in names.channels:
+        _ = codes[name]
+    split = names.points.tolist()
+    named = replace(
+        points,
+        part=[points.part[at] for at in split],
+        asset=[names.assets[code] for code in names.asset.tolist()],
+        time=[points.time[at] for at in split],
+        codes=codes,
+    )
+    times, rows = columns.time[names.points], columns.row[names.points]
+    return _Columns(named, names.assets, names.asset, rows, times, names.point, names.channel, columns.value)
+
+
 def _named_by_field(columns: _Columns, form: Format) -> tuple[_Columns, Times]:
     """Name the channels by their field alone, if the format says so.
 
@@ -195,7 +220,7 @@ def _named_by_field(columns: _Columns, form: Format) -> tuple[_Columns, Times]:
     if form.channel_name != "field":
         return columns, np.empty(0, np.int64)
     codes = Codes()
-    renamed = np.array([codes[name] for name in channel_names(points, form)], np.int32)
+    renamed = np.array([codes[name] for name in points.fields], np.int32)
     channel = renamed[columns.channel]
 
     # Readings of one channel at one time lie together, in the order of the message.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from monitor.core.decode.by_pattern import by_field, check_tagged
 from monitor.core.decode.field_map import Pattern, check_map, check_quality
 from monitor.core.decode.select import ALL_MEASURED, EVERYTHING, Kinds, Select
 from monitor.core.records import Message
@@ -101,6 +102,9 @@ class Format:
         """Refuse options that belong to other kinds, and places that contradict one another."""
         other = {each: getattr(self, each) for each in MAPPED if self.kind != "json"}
         other |= {each: getattr(self, each) for each in QUALITY if self.kind not in {"json", "csv", *MEASURED}}
+        if self.kind in MEASURED:
+            other.pop("patterns")
+            check_tagged(self)
         defaults = type(self).__dataclass_fields__
         ignored = [each for each, value in other.items() if value != defaults[each].default]
         if ignored:
@@ -214,8 +218,14 @@ class ParsedMessages:
 
 
 def channel_names(points: ParsedMessages, form: Format) -> list[str]:
-    """Return the channel's name of each code; with `channel_name` field, several codes may have one name."""
-    return points.fields if form.channel_name == "field" else list(points.codes)
+    """Return the channel's name of each code; with `channel_name` field or patterns, several codes may have one name.
+
+    A name that depends on the asset's tag is not known here.
+    """
+    names = points.fields if form.channel_name == "field" else list(points.codes)
+    if form.patterns and form.kind in MEASURED:
+        return [by_field(form, field, name) or name for name, field in zip(names, points.fields, strict=True)]
+    return names
 
 
 # Parses the messages that have no error yet, and adds errors by index of the message.

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from monitor.core.decode.format import Format, ParsedMessages, Skip
+from monitor.core.decode.format import Format, ParsedMessages, Skip, channel_names
 from monitor.core.decode.ids import LONGEST, legal
 from monitor.core.decode.select import STATE
 
@@ -29,6 +29,7 @@ class Members:
 
     def __init__(self, form: Format, points: ParsedMessages) -> None:
         self._texts = form.numbers == "texts"
+        self._form = form
         self._kinds = form.kinds
         self._points = points
         self._names: list[str] = []
@@ -74,7 +75,7 @@ class Members:
 
         if code not in self._is_state:
             if code >= len(self._names):
-                self._names = list(self._points.codes)
+                self._names = channel_names(self._points, self._form)
             name = self._names[code]
             asked = (name, legal(name) or name) if len(name) <= LONGEST else ()
             self._is_state[code] = self._kinds.of(*asked) == STATE

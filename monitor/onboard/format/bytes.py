@@ -13,7 +13,7 @@ import msgspec
 
 from monitor.core.decode.line_grammar import Bad, Scanner
 
-OBJECT, LINE = "JSON objects", "line protocol"  # the two that the decoder reads
+OBJECT, ARRAY, LINE = "JSON objects", "JSON arrays", "line protocol"  # that the decoder reads
 
 _MAGIC = (
     (b"\x1f\x8b", "gzip"),
@@ -42,7 +42,7 @@ class Point(NamedTuple):
 
 
 def kind_of(value: bytes) -> str:
-    """Return the kind of a message, in words that follow "messages are"; the decoder reads OBJECT and LINE."""
+    """Return the kind of a message, in words that follow "messages are"; the decoder reads OBJECT, ARRAY and LINE."""
     for magic, name in _MAGIC:
         if value.startswith(magic):
             return name
@@ -78,7 +78,7 @@ def _text(text: str) -> str:
             lines = text.splitlines()
             several = len(lines) > 1 and all(_text(line) == OBJECT for line in lines)
             return "several JSON objects each, one a line" if several else "broken JSON"
-        return OBJECT if isinstance(found, dict) else "JSON arrays"
+        return OBJECT if isinstance(found, dict) else ARRAY
     if text[:1] == "<":
         return "XML"
     try:

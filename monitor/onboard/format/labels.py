@@ -7,7 +7,7 @@ Three kinds of evidence, in this order:
 2. Names. "machine_id" is clear; the lists below hold the usual names.
 3. Structure. The Kafka key usually names the asset. The values of one channel are alike, those of one asset are not.
 
-Only labels that could be ids are candidates, and the reason says which evidence decided.
+Only labels that can become ids are candidates, and the reason says which evidence decided.
 """
 
 import re
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monitor.core.decode.decode import ID
+from monitor.core.decode.ids import LONGEST, legal
 
 KEY = ""  # stands for the message's key where a field or tag is named
 PRESENT = 0.9  # share of the points that must have a label
@@ -87,7 +87,7 @@ def candidates(points: Sequence[Labelled], known: Sequence[str]) -> dict[str, li
     found = {}
     for name in names:
         column = [point.labels.get(name, "") for point in points]
-        given = [text for text in column if ID.fullmatch(text)]
+        given = [text for text in column if text and len(text) <= LONGEST and legal(text)]
         repeats = 2 * len(set(given)) <= len(given) or rank(name, known) < len(known)
         if len(given) >= PRESENT * len(points) and repeats and plain(name) not in _NEITHER:
             found[name] = column

@@ -1,10 +1,10 @@
 """Detects the format of the messages of an unknown topic, or gives the reason why the decoder cannot read them.
 
-    recognise(runs, now) -> DetectedFormat; raises UnknownFormat
+    recognise(runs, now, known) -> DetectedFormat; raises UnknownFormat
 
 1. Class each message by its bytes (bytes.py). Nearly all must be of one class that the decoder reads.
 2. Propose a format: for line protocol and Telegraf's JSON the tag that names the asset; for other JSON the field map
-   (json_fields.py, labels.py).
+   (json_fields.py, and the modules that it names).
 3. Let the decoder read the messages with it. The proposal is accepted only if nearly all of them pass.
 
 Pure: the time now is an argument. At most LOOK messages are read, in runs that are contiguous in the topic: only
@@ -20,20 +20,28 @@ from typing import Any
 import msgspec
 
 from monitor.core.decode.decode import decode, decode_all
-from monitor.core.decode.format import Format, shown
+from monitor.core.decode.format import Format, Skip, shown
 from monitor.core.decode.line_grammar import Bad
 from monitor.core.decode.names import Names
 from monitor.core.decode.select import Globs, Select
 from monitor.core.records import Message, Rejected
-from monitor.onboard.format.bytes import LINE, OBJECT, Point, kind_of, lines_of
-from monitor.onboard.format.json_fields import Reasons, UnknownFormat, field_map, labels_of, unit_of
+from monitor.onboard.format.bytes import ARRAY, LINE, OBJECT, Point, kind_of, lines_of
+from monitor.onboard.format.clocks import unit_of_time
+from monitor.onboard.format.json_fields import Known, Reasons, UnknownFormat, json_format, labels_of
 from monitor.onboard.format.labels import KEY, PRESENT, Choice, Labelled, choose_measurements
+from monitor.onboard.format.qualities import find_quality
+from monitor.onboard.format.telegraf_names import machine_in_names
 
-__all__ = ["LOOK", "DetectedFormat", "UnknownFormat", "reasons", "recognise"]
+__all__ = ["LOOK", "DetectedFormat", "Known", "UnknownFormat", "reasons", "recognise"]
 
 LOOK = 6000  # messages; 0.2 s of work, and 60 of each of a hundred assets
 _NAMED = 8  # measurements in a sentence
 MOST_CHANNELS = 65_536  # that the setting takes
+UNITS_OF_NUMBERS = ("ms", "s", "us", "ns")
+NOTHING = Known()
+_MOST_NAMES = 1000  # of fields and tags, among which a quality is looked for
+_MORE = 1.3  # times the readings: numbers written as texts must be usual
+_JSON = (OBJECT, ARRAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +51,14 @@ class DetectedFormat:
     format: Format
     reasons: Reasons  # by name of the format's setting
     kind: str  # in words
+    preset: str = ""  # that gives most of the format
 
 
-def recognise(runs: Sequence[Sequence[Message]], now: int) -> DetectedFormat:
-    """Detect the format of `runs`, each contiguous in a partition; `now` is ms UTC. Raises UnknownFormat."""
+def recognise(runs: Sequence[Sequence[Message]], now: int, known: Known = NOTHING) -> DetectedFormat:
+    """Detect the format of `runs`, each contiguous in a partition; `now` is ms UTC. Raises UnknownFormat.
+
+    `known` is what the user has given.
+    """
     look = [message for run in runs for message in run[: -(-LOOK // max(1, len(runs)))] if message.value]
     if not look:
         some = any(runs)
@@ -54,19 +66,23 @@ def recognise(runs: Sequence[Sequence[Message]], now: int) -> DetectedFormat:
 
     kinds = Counter(kind_of(message.value or b"") for message in look)  # 1
     kind, count = kinds.most_common(1)[0]
-    if kind not in {OBJECT, LINE} or count < PRESENT * len(look):
+    if kind in _JSON:
+        count = sum(kinds[each] for each in _JSON)
+    if kind not in {*_JSON, LINE} or count < PRESENT * len(look):
         listed = "; ".join(f"{times} of {len(look)} are {name}" for name, times in kinds.most_common(4))
         raise UnknownFormat(f"expected {OBJECT} or {LINE}, all alike; of the messages looked at, {listed}")
 
-    good = [message for message in look if kind_of(message.value or b"") == kind]
+    alike = _JSON if kind in _JSON else (kind,)
+    good = [message for message in look if kind_of(message.value or b"") in alike]
     try:
-        form, why, words = _lines(good, now) if kind == LINE else _json(good, now)  # 2
+        form, why, words, preset = (*_lines(good, now), "") if kind == LINE else _json(good, now, known)  # 2
     except ValueError as error:
         raise UnknownFormat(f"the messages are {kind}, but no format describes them: {error}") from error
 
     form, why = _limits(form, why, look, now)
+    form, why = _members(form, why, look, now)
     _confirm(form, look, now)  # 3
-    return DetectedFormat(form, why, words)
+    return DetectedFormat(form, why, words, preset)
 
 
 def table_format(runs: Sequence[Sequence[Message]], now: int) -> DetectedFormat:
@@ -84,18 +100,17 @@ def table_format(runs: Sequence[Sequence[Message]], now: int) -> DetectedFormat:
     return DetectedFormat(form, why, "rows of a table")
 
 
-def _json(messages: Sequence[Message], now: int) -> tuple[Format, Reasons, str]:
-    objects: list[dict[str, Any]] = [msgspec.json.decode(message.value or b"") for message in messages]
-    metrics = [_metrics(item) for item in objects]
-    batched = sum("metrics" in item for item in objects)
-    if sum(map(bool, metrics)) < PRESENT * len(objects):
-        form, why = field_map(messages, objects, now)
-        return form, why, "JSON, a reading a message" if form.kind == "json_long" else "JSON, a table a message"
+def _json(messages: Sequence[Message], now: int, known: Known) -> tuple[Format, Reasons, str, str]:
+    bodies: list[Any] = [msgspec.json.decode(message.value or b"") for message in messages]
+    metrics = [_metrics(item) if isinstance(item, dict) else [] for item in bodies]
+    batched = sum("metrics" in item for item in bodies)
+    if sum(map(bool, metrics)) < PRESENT * len(bodies):
+        return json_format(messages, bodies, now, known)
 
     points = [(message, point) for message, found in zip(messages, metrics, strict=True) for point in found]
     several = f", {batched} messages with several metrics" if batched else ""
     form, why = _telegraf("telegraf_json", points, now)
-    return form, why, f"Telegraf's JSON{several}"
+    return form, why, f"Telegraf's JSON{several}", ""
 
 
 def _metrics(item: dict[str, Any]) -> list[Point]:
@@ -127,8 +142,8 @@ def _lines(messages: Sequence[Message], now: int) -> tuple[Format, Reasons, str]
 def _telegraf(kind: str, points: Sequence[tuple[Message, Point]], now: int) -> tuple[Format, Reasons]:
     """Find the asset's tag and the unit of time of Telegraf's points. Raises UnknownFormat."""
     stamps = [point.time for _, point in points if point.time is not None]
-    unit = unit_of(stamps, now)
-    if stamps and unit is None:
+    unit = (unit_of_time(stamps, now) or ("", False))[0]
+    if stamps and unit not in UNITS_OF_NUMBERS:
         found = shown(stamps[0])
         raise UnknownFormat(f"the timestamps are not between the year 2000 and now in s, ms, us or ns: {found}")
 
@@ -153,7 +168,8 @@ def _telegraf(kind: str, points: Sequence[tuple[Message, Point]], now: int) -> t
     )
     form, why = _tagged(kind, asset, unit or "ns", why)
     owners = [each.labels.get(asset.name, "") for each in labelled]
-    own = _own_measurements([point for _, point in points], owners, wanted)
+    form, why = _named(form, why, [point for _, point in points], owners, wanted)
+    own = "" if form.patterns else _own_measurements([point for _, point in points], owners, wanted)
     if own:
         form = replace(form, channel_name="field")
         why["channel_name"] = f"each asset has its own measurement: {own}"
@@ -169,6 +185,30 @@ def _telegraf(kind: str, points: Sequence[tuple[Message, Point]], now: int) -> t
     )
     globs = Globs(tuple(re.sub("([*?[])", r"[\1]", name) for name in wanted))
     return replace(form, select=Select(measurements=globs)), why
+
+
+def _named(
+    form: Format, why: Reasons, points: Sequence[Point], owners: Sequence[str], wanted: Collection[str]
+) -> tuple[Format, Reasons]:
+    """Let patterns find machines in names, and the quality leave out bad values."""
+    read = [each for each in zip(points, owners, strict=True) if not wanted or each[0].measurement in wanted]
+    mine = [point for point, _ in read if point.fields]
+    found = machine_in_names(mine, [owner for point, owner in read if point.fields], _tag_of(form))
+    if found is not None:
+        form = replace(form, patterns=(found.pattern,))
+        why = why | {"patterns": found.reason}
+
+    names = dict.fromkeys(name for point in mine for name in (*point.fields, *point.tags))
+    columns = {(name,): [point.fields.get(name, point.tags.get(name)) for point in mine] for name in names}
+    quality = find_quality(columns, {(_tag_of(form),)})
+    if quality is not None and len(names) <= _MOST_NAMES:
+        form = replace(form, quality=quality[0][0], qualities=tuple(quality[1].items()))
+        why = why | {"quality": "its name and its codes; values of bad quality are not measured"}
+    return form, why
+
+
+def _tag_of(form: Format) -> str:
+    return KEY if form.asset_from == "key" else form.asset_tag
 
 
 def _own_measurements(points: Sequence[Point], owners: Sequence[str], wanted: Collection[str]) -> str:
@@ -200,6 +240,19 @@ def _tagged(kind: str, asset: Choice, unit: str, why: Reasons) -> tuple[Format, 
         return Format(kind, asset_from="key", timestamp_unit=unit), why | {"asset_from": reason}
     form = Format(kind, asset_from="tag", asset_tag=asset.name, timestamp_unit=unit)
     return form, why | {"asset_from": "Telegraf's points have tags", "asset_tag": reason}
+
+
+def _members(form: Format, why: Reasons, look: Sequence[Message], now: int) -> tuple[Format, Reasons]:
+    """Read numbers that are written as texts, where most texts are."""
+    plain = decode_all(look, form, now, Names())
+    texts = plain.skipped[Skip.TEXT]
+    if form.numbers != "texts" and texts:
+        as_texts = replace(form, numbers="texts")
+        read = decode_all(look, as_texts, now, Names())
+        if 2 * (texts - read.skipped[Skip.TEXT]) > texts and len(read.readings) > _MORE * len(plain.readings):
+            form = as_texts
+            why = why | {"numbers": "most texts among the values are numbers"}
+    return form, why
 
 
 def _limits(form: Format, why: Reasons, look: Sequence[Message], now: int) -> tuple[Format, Reasons]:
