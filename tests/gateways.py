@@ -358,7 +358,7 @@ def edgex(given: Sequence[Row], *, wrapped: bool = False) -> Iterator[Sent]:
             {"id": f"{number:08x}-{place}", **common, "resourceName": name, "value": f"{value:e}"}
             for place, (name, value) in enumerate(row.values.items())
         ]
-        event = {"apiVersion": "v3", "id": f"{number:036x}", "deviceName": row.machine, "profileName": "pump"}
+        event: Body = {"apiVersion": "v3", "id": f"{number:036x}", "deviceName": row.machine, "profileName": "pump"}
         event |= {"sourceName": "all", "origin": at + 1000, "readings": readings}
         yield Sent({"apiVersion": "v3", "requestId": f"{number:x}", "event": event} if wrapped else event)
 

@@ -83,7 +83,8 @@ class FormatSection(Section):
     )
     patterns: tuple[dict[Literal["from", "pattern"], str], ...] = setting(
         (),
-        "Regular expressions with the groups asset, channel, timestamp or quality (json), and the place that each is "
+        "Regular expressions with the groups asset, channel, timestamp or quality (json; Telegraf: the first two), and "
+        "the place that each is "
         'searched in: { from = "topic:", pattern = "^plant/(?P<asset>[^/]+)/" }. A group that matched wins over the '
         "setting of its name. Texts of more than 256 characters are not searched.",
         form="a list of up to 4 tables, each with from and pattern",

@@ -22,6 +22,7 @@ from monitor.settings.load import load
 from monitor.settings.stages import FormatSection
 from tests.commands import monitor
 from tests.gateways import GATEWAYS, START, Gateway, iso, messages, rows
+from tests.gateways_page import PAGE, page
 from tests.rig import SMALL
 
 NOW = START + 10**9
@@ -49,7 +50,7 @@ def test_a_gateway_is_read_with_its_assets_channels_times_and_values(gateway: Ga
     assert {channel for _, channel, *_ in got} == gateway.channels
     assert found.preset == gateway.preset
 
-    sent = {row.at: set() for row in rows(STEPS)}
+    sent: dict[int, set[float]] = {row.at: set() for row in rows(STEPS)}
     for row in rows(STEPS):
         sent[row.at] |= set(row.values.values())
     assert all(value in sent[time - time % 1000] for _, _, time, value in got)
@@ -104,7 +105,7 @@ def msg(message: Message, number: int) -> Message:
 
 
 def topic(bodies: list[Any], keys: list[str] | None = None) -> list[Message]:
-    pairs = enumerate(zip(bodies, keys or [None] * len(bodies), strict=True))
+    pairs = enumerate(zip(bodies, keys or [""] * len(bodies), strict=True))
     return [
         Message(Partition("plant", 0), n, key.encode() if key else None, json.dumps(body).encode(), START)
         for n, (body, key) in pairs
@@ -257,3 +258,8 @@ def test_onboard_writes_a_file_that_scores_without_an_edit(
     lines = Path(settings.outputs.directory, "monitor.scores.jsonl").read_text().splitlines()
     assert {json.loads(line)["asset"] for line in lines} == gateway.assets
     assert not Path(settings.outputs.directory, "monitor.dead-letters.jsonl").exists()
+
+
+def test_the_page_of_gateways_shows_what_is_recognised() -> None:
+    """docs/gateways.md has each shape with the setting that reads it; `python -m tests.gateways_page` writes it."""
+    assert PAGE.read_text(encoding="utf-8") == page()

@@ -52,8 +52,8 @@ def check_tagged(form: "Format") -> None:
     for each in form.patterns:
         if each.place not in {_FIELD, _CHANNEL, owner}:
             raise ValueError(
-                f"patterns of {form.kind} are searched in {_FIELD} (the field's name), {_CHANNEL} (measurement.field) or "
-                f"{owner} (which names the asset); got {each.place!r}"
+                f"patterns of {form.kind} are searched in {_FIELD} (the field's name), {_CHANNEL} (measurement.field) "
+                f"or {owner} (which names the asset); got {each.place!r}"
             )
         try:
             groups = set(re.compile(each.pattern).groupindex)
@@ -66,19 +66,20 @@ def check_tagged(form: "Format") -> None:
             )
 
 
-def assign(
-    form: "Format",
-    assets: Sequence[str],
-    asset: Ints,
-    channels: Sequence[str],
-    fields: Sequence[str],
-    point: Times,
-    channel: Ints,
-) -> Assigned:
-    """Return points and readings with the names that the patterns of `form` give.
+class Given(NamedTuple):
+    """Points (P,) and readings (N,) as they were parsed."""
 
-    `asset` (P,) are codes of `assets`, `channel` (N,) of `channels` and `fields`, and `point` (N,) the readings' points.
-    """
+    assets: Sequence[str]
+    channels: Sequence[str]  # and the field of each
+    fields: Sequence[str]
+    asset: Ints  # (P,) codes of `assets`
+    point: Times  # (N,) index of the reading's point
+    channel: Ints  # (N,) codes of `channels`
+
+
+def assign(form: "Format", given: Given) -> Assigned:
+    """Return points and readings with the names that the patterns of `form` give."""
+    assets, channels, fields, asset, point, channel = given
     by_name = [_search(form, {_FIELD: field, _CHANNEL: name}) for field, name in zip(fields, channels, strict=True)]
     by_owner = [_search(form, {_owner(form): name}) for name in assets]
 

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monitor.core.decode.bodies import encoded_key, names_schema, unpacked
-from monitor.core.decode.by_pattern import assign
+from monitor.core.decode.by_pattern import Given, assign
 from monitor.core.decode.format import MEASURED, Codes, DecodeError, Format, ParsedMessages, Parser, Skip, shown
 from monitor.core.decode.from_csv import parse_csv
 from monitor.core.decode.from_json import parse_long, parse_telegraf, parse_wide
@@ -193,7 +193,7 @@ def _assigned(columns: _Columns, form: Format) -> _Columns:
     points = columns.points
     channels = list(points.codes)
     fields = channels if form.channel_name == "field" else points.fields
-    names = assign(form, columns.assets, columns.asset, channels, fields, columns.point, columns.channel)
+    names = assign(form, Given(columns.assets, channels, fields, columns.asset, columns.point, columns.channel))
 
     codes = Codes()
     for name in names.channels:

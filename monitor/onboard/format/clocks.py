@@ -26,6 +26,7 @@ _OLDEST_S = 946_684_800  # 2000-01-01, as the decoder's oldest_ms
 _AHEAD_S = 86_400  # of now: a day covers every zone mistaken for another
 _PER_S = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9, "ticks": 10**7}  # their ranges do not overlap
 _EPOCH_TICKS = 621_355_968_000_000_000  # of 1970-01-01
+_HUGE = 1e30
 _ISO = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?\s?(Z|z|UTC|GMT|[+-]\d\d(?::?\d\d)?)?"
 )
@@ -69,7 +70,7 @@ class Clock:
 
 
 def unit_of_time(values: Sequence[Any], now: int) -> tuple[str, bool] | None:
-    """Return the unit in which nearly all values are times between 2000 and a day after `now`, and if texts lack a zone.
+    """Return the unit in which nearly all values are times from 2000 to a day after `now`, and if texts lack a zone.
 
     None if the values are no times.
     """
@@ -81,18 +82,20 @@ def unit_of_time(values: Sequence[Any], now: int) -> tuple[str, bool] | None:
     if len(texts) == len(some) and sum(map(bool, matches)) >= PRESENT * len(some):
         return "iso", any(match is not None and not match[8] for match in matches)
 
-    numbers = []
-    for value in some:
-        if (isinstance(value, str) and re.fullmatch(r"\d{9,20}(\.\d*)?", value.strip())) or (
-            isinstance(value, int | float) and not isinstance(value, bool)
-        ):
-            numbers.append(float(value))
+    numbers = [float(value) for value in some if _is_count(value)]
     for unit, per in _PER_S.items():
         low, high = _OLDEST_S * per, (now / 1000 + _AHEAD_S) * per
         shift = _EPOCH_TICKS if unit == "ticks" else 0
         if numbers and sum(low <= number - shift <= high for number in numbers) >= PRESENT * len(some):
             return unit, False
     return None
+
+
+def _is_count(value: Any) -> bool:
+    """Return whether a time is a number, which may be written as a text."""
+    if isinstance(value, str):
+        return re.fullmatch(r"\d{9,20}(\.\d*)?", value.strip()) is not None
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _HUGE
 
 
 def seconds(values: Sequence[Any], unit: str) -> np.ndarray[Any, Any]:
@@ -160,14 +163,14 @@ def find_clock(columns: Mapping[Path, Sequence[Any]], inner: set[Path] | None, n
 
     ranked = sorted(found, key=order)
     path = ranked[0]
-    unit, zoneless = found[path]
+    scale, zoneless = found[path]
     times = list(columns[path])
     chosen = [path]
 
     # Where the best one is not always there, another one of the same unit follows.
     for other in ranked[1:]:
         missing = [at for at, time in enumerate(times) if time is None]
-        if len(missing) <= _SELDOM * len(times) or found[other][0] != unit:
+        if len(missing) <= _SELDOM * len(times) or found[other][0] != scale:
             continue
         if sum(columns[other][at] is not None for at in missing) >= PRESENT * len(missing):
             chosen.append(other)
@@ -176,8 +179,8 @@ def find_clock(columns: Mapping[Path, Sequence[Any]], inner: set[Path] | None, n
     others = [written(each) for each in ranked if each not in chosen]
     reason = f"beside {', '.join(others[:4])}" if others else "the only one"
     place = "|".join(map(written, chosen))
-    better = plain(path[-1]) in _SOURCE or path[-1] in {"SourceTimestamp"} or inner is None
-    return Clock(place, unit, tuple(chosen), times, _nanos(columns, path), zoneless, reason, better)
+    better = plain(path[-1]) in _SOURCE or inner is None
+    return Clock(place, scale, tuple(chosen), times, _nanos(columns, path), zoneless, reason, better)
 
 
 def _order(path: Path, inner: set[Path] | None) -> tuple[bool, bool, int, int]:

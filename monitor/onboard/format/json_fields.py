@@ -77,24 +77,10 @@ def _fast(settings: Settings, why: Reasons, bodies: Sequence[Any]) -> Format | N
     names = ["timestamp", "values"] if wide else ["timestamp", "channel", "value"]
     by_key = settings.get("asset") == "key:"
     names += [] if by_key else ["asset"]
-    fields = {name: _top_level(str(settings.get(name, ""))) for name in names}
-    if any(settings.get(name) for name in _SLOW) or settings["timestamp_unit"] not in _UNITS:
+    fields: dict[str, Any] = {name: _top_level(str(settings.get(name, ""))) for name in names}
+    simple = not any(settings.get(name) for name in _SLOW) and settings["timestamp_unit"] in _UNITS
+    if not (simple and all(fields.values()) and _all_fit(fields, settings["timestamp_unit"], bodies)):
         return None
-    if not all(isinstance(body, dict) for body in bodies):
-        return None
-    time = fields["timestamp"]
-    some: list[dict[str, Any]] = [body for body in bodies if time in body]
-    if len(some) < PRESENT * len(bodies) or not all(fields.values()):
-        return None
-
-    for name in names:
-        values = [body.get(fields[name]) for body in some]
-        if sum(_fits(name, value, settings["timestamp_unit"]) for value in values) < PRESENT * len(bodies):
-            return None
-    if settings["timestamp_unit"] == "iso":
-        times = to_ms([text for body in some if isinstance(text := body[time], str)], "iso")
-        if (times == UNREADABLE).mean() > 1 - PRESENT:
-            return None
 
     fields |= {name: settings[name] for name in ("timestamp_unit", "numbers") if name in settings}
     if by_key:
@@ -105,6 +91,20 @@ def _fast(settings: Settings, why: Reasons, bodies: Sequence[Any]) -> Format | N
         return Format("json_wide" if wide else "json_long", **fields)
     except ValueError:  # a name that the fast kinds cannot have, or one field for two purposes
         return None
+
+
+def _all_fit(fields: dict[str, str], unit: str, bodies: Sequence[Any]) -> bool:
+    """Return whether nearly all messages have the fields as the fast kinds need them."""
+    time = fields["timestamp"]
+    some: list[dict[str, Any]] = [body for body in bodies if isinstance(body, dict) and time in body]
+    if len(some) < PRESENT * len(bodies):
+        return False
+    for name, field in fields.items():
+        if sum(_fits(name, body.get(field), unit) for body in some) < PRESENT * len(bodies):
+            return False
+    if unit == "iso":
+        return bool((to_ms([str(body[time]) for body in some], "iso") == UNREADABLE).mean() <= 1 - PRESENT)
+    return True
 
 
 def _top_level(text: str) -> str:

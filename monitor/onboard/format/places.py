@@ -51,7 +51,7 @@ def find_map(messages: Sequence[Message], bodies: Sequence[Any], now: int, asset
         items = items_of(bodies, level)
         if not len(items):
             continue
-        ways = [(shape, address) for shape in shapes(items, now) if (address := choose(shape, messages, asset))]
+        ways = [(each, address) for each in shapes(items, now) if (address := choose(each, messages, asset))]
         chosen = _reading_or_table([way for way in ways if not _is_table(*way)])
         if chosen is not None:
             found.append((_explained(*chosen), len(found), *chosen))
@@ -65,9 +65,9 @@ def find_map(messages: Sequence[Message], bodies: Sequence[Any], now: int, asset
         raise Merging(_merging(address))
     if address.contradicted > _CONTRADICTED and address.asset.place == "topic:":
         raise Merging(
-            f"no field, key or header names the asset, and {address.contradicted:.0%} of the readings have the channel and "
-            "the time of another one but another value: several machines send here without a name. Add the machine's "
-            "name to the messages, or send each machine to a topic of its own"
+            f"no field, key or header names the asset, and {address.contradicted:.0%} of the readings have the channel "
+            "and the time of another one but another value: several machines send here without a name. Add the "
+            "machine's name to the messages, or send each machine to a topic of its own"
         )
     return _map(shape, address)
 
@@ -100,8 +100,8 @@ def _merging(address: Address) -> str:
     asset = address.asset.place or address.asset.label.place
     return (
         f"asset = {shown(asset)} names {address.asset.count} assets, but within one of them {shown(address.merged_by)} "
-        "changes from reading to reading, so it may tell machines apart, too. Both are possible: name the machine's one, "
-        f"as in --set format.asset={asset}, or join both in one field, header or key at the producer"
+        "changes from reading to reading, so it may tell machines apart, too. Both are possible: name the machine's "
+        f"one, as in --set format.asset={asset}, or join both in one field, header or key at the producer"
     )
 
 

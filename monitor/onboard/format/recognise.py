@@ -199,7 +199,9 @@ def _named(
         why = why | {"patterns": found.reason}
 
     names = dict.fromkeys(name for point in mine for name in (*point.fields, *point.tags))
-    columns = {(name,): [point.fields.get(name, point.tags.get(name)) for point in mine] for name in names}
+    columns: dict[tuple[str, ...], list[Any]] = {
+        (name,): [point.fields.get(name, point.tags.get(name)) for point in mine] for name in names
+    }
     quality = find_quality(columns, {(_tag_of(form),)})
     if quality is not None and len(names) <= _MOST_NAMES:
         form = replace(form, quality=quality[0][0], qualities=tuple(quality[1].items()))

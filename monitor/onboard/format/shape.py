@@ -46,7 +46,21 @@ META = {
 }
 META |= {"version", "schema", "schemaversion", "apiversion", "revision", "qos", "retain", "mid", "alias", "datatype"}
 META |= {"type", "lsn", "tx", "txid", "pos", "row", "server", "majorversion", "minorversion", "crc", "checksum", "ttl"}
-META |= {"msgid", "rev", "id", "index", "line", "batch", "order", "shift", "port", "msgcount", "messagecount", "counter", "registerid"}
+META |= {
+    "msgid",
+    "rev",
+    "id",
+    "index",
+    "line",
+    "batch",
+    "order",
+    "shift",
+    "port",
+    "msgcount",
+    "messagecount",
+    "counter",
+    "registerid",
+}
 CONTAINERS = {"schema", "source", "meta", "metadata", "header", "headers", "transaction", "context", "metadataversion"}
 _SIGNALS = {"channel", "sensor", "signal", "metric", "variable", "tag"}
 _NUMERIC = 0.5  # share of a field's values that are numbers, from which it is a channel
@@ -315,8 +329,8 @@ def _of_members(items: Items, inside: Sequence[Path]) -> dict[Path, list[Any]]:
                         key = (name,) if inner is None else (name, inner)
                         found.setdefault(key, [None] * count).append(each)
             count += 1
-            for each in found.values():
-                each += [None] * (count - len(each))
+            for held in found.values():
+                held.extend([None] * (count - len(held)))
     return found
 
 
