@@ -7,7 +7,7 @@ import pytest
 
 from monitor.core.decode.decode import Format, decode_all
 from monitor.core.decode.names import Names
-from monitor.core.decode.select import Globs, Select
+from monitor.core.decode.select import Globs, Kinds, Select
 from monitor.core.records import Count
 from tests.core.decode.decoding import LINE, LONG, TELEGRAF, WIDE, message, named
 from tests.core.decode.malformed import NOW
@@ -53,6 +53,14 @@ def test_machines_with_measurements_of_their_own_share_channels(kind: str) -> No
     assert read(BY_FIELD[kind], *values) == (expected, 0)
     select = Select(channels=Globs(("flow",)))
     assert read(replace(BY_FIELD[kind], select=select), *values) == (expected[:2], 0)
+
+
+@pytest.mark.parametrize("kind", ["line", "json"])
+def test_states_are_known_by_their_field(kind: str) -> None:
+    """The kind of a channel is asked by the name that it has, which is the field alone."""
+    value = body(kind, ("Pump1", "P1", 0, {"flow": 1.5, "on": True}), ("Pump2", "P2", 0, {"on": False, "door": True}))
+    form = replace(BY_FIELD[kind], kinds=Kinds((("on", "state"), ("Pump*", "ignore"))))
+    assert read(form, value) == ([("P1", "flow", 1.5), ("P1", "on", 1.0), ("P2", "on", 0.0)], 0)
 
 
 @pytest.mark.parametrize("kind", ["line", "json"])
