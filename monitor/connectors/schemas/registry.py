@@ -11,6 +11,7 @@ A 404 without that code comes from a proxy or from another server, not from a re
 Redirects are not followed, since the credentials would go along. The password appears in no message of this module.
 """
 
+import base64
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +56,8 @@ class Registry:
         self._timeout = options.timeout_s
         headers = {"Accept": _ACCEPT}
         if options.username:
-            headers |= urllib3.make_headers(basic_auth=f"{options.username}:{options.password}")
+            login = base64.b64encode(f"{options.username}:{options.password}".encode()).decode()
+            headers["Authorization"] = f"Basic {login}"
         tls: dict[str, Any] = {"ca_certs": options.ca} if options.ca else {}
         self._http = urllib3.PoolManager(headers=headers, retries=False, maxsize=2, **tls)
 

@@ -226,9 +226,9 @@ def test_answers_of_a_registry_that_are_believed(server: RegistryServer, registr
 
 def test_the_credentials_are_sent_and_not_shown(server: RegistryServer) -> None:
     """User and password are sent with each request; a registry that refuses them is Unavailable without them."""
-    server.login = ("monitor", "planted-secret")
+    server.login = ("monitor", "planted-sécret€")
     server.register("a", '"string"')
-    right = Registry(RegistryOptions(server.url, "monitor", "planted-secret"))
+    right = Registry(RegistryOptions(server.url, "monitor", "planted-sécret€"))
     assert right.schema(Frame(1)).text == '"string"'
     right.close()
     wrong = Registry(RegistryOptions(server.url, "monitor", "planted-wrong"))
