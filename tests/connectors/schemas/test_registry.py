@@ -3,7 +3,9 @@
 import datetime as dt
 import ipaddress
 import json
+import socket
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -214,6 +216,13 @@ def test_an_absent_registry_is_unavailable(server: RegistryServer, registry: Reg
         registry.schema(Frame(1))
     with pytest.raises(Unavailable, match="cannot be reached"):
         Registry(RegistryOptions("http://registry.invalid:8081")).check(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        begin = time.monotonic()
+        slow = Registry(RegistryOptions(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout_s=0.3))
+        with pytest.raises(Unavailable, match=r"cannot be reached: .*[Tt]imed? ?out"):
+            slow.schema(Frame(1))
+        assert time.monotonic() - begin < 5
 
 
 def test_answers_of_a_registry_that_are_believed(server: RegistryServer, registry: Registry) -> None:
