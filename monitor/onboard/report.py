@@ -35,8 +35,9 @@ def report(
     if form.kind == "json":
         where["field"] = _place_of("asset", form, form.asset)
     yield f"asset     {where[form.asset_from]}: {reason}"
-    if form.kind == "json" and not form.values:
-        yield f"channel   {_place_of('channel', form, form.channel)}: {recognised.reasons.get('channel', '')}"
+    if form.channel_tag or (form.kind == "json" and not form.values):
+        named = f"tag {place(form.channel_tag)}" if form.channel_tag else _place_of("channel", form, form.channel)
+        yield f"channel   {named}: {recognised.reasons.get('channel_tag' if form.channel_tag else 'channel', '')}"
     for name, lead in (("timezone", "zone"), ("quality", "quality")):
         if (found := getattr(form, name)) != getattr(Format(form.kind, asset_from=form.asset_from), name):
             yield f"{lead:<10}{place(found)}: {recognised.reasons.get(name, '')}"

@@ -30,6 +30,7 @@ _FORMAT: tuple[str, ...] = (
     "asset_from",
     "asset_tag",
     "channel_name",
+    "channel_tag",
     "timestamp_unit",
     "each",
     "ignore",

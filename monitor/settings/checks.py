@@ -236,7 +236,11 @@ def _format(settings: Sections) -> Iterator[Problem]:
         yield problem(
             f"{error}; otherwise every message would become a dead letter",
             *("format.kind", "format.asset_from", "format.channel_name", "format.timestamp_unit"),
-            *(f"format.{name}" for name in ("values", *MAPPED, *QUALITY) if _given(settings.format, name)),
+            *(
+                f"format.{name}"
+                for name in ("values", "channel_tag", *MAPPED, *QUALITY)
+                if _given(settings.format, name)
+            ),
         )
 
 

@@ -120,6 +120,11 @@ class FormatSection(Section):
         "groups; otherwise each machine would have channels that no other has. Where two measurements of a message "
         "have the same field of an asset at one time, the first one counts.",
     )
+    channel_tag: str = setting(
+        "",
+        "Tag whose value stands for the measurement in the channel's name (Telegraf), where each point is one reading "
+        "and a tag such as sensor=flow names it.",
+    )
     timestamp_unit: Literal["ms", "s", "us", "ns", "iso", "ticks", "auto"] = setting(
         "ms",
         "Unit of the times. Telegraf writes ns in line protocol and s in JSON. iso is a text in ISO 8601. json also "

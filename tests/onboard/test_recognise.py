@@ -348,3 +348,28 @@ def test_measurement_that_machines_share_stays_in_the_name() -> None:
     """One measurement of two machines, or one field of two measurements of a machine, keeps the names apart."""
     assert recognise(topic(own("influx_line", "Pump1")), NOW).format.channel_name == "measurement.field"
     assert recognise(topic(own("influx_line", twice=True)), NOW).format.channel_name == "measurement.field"
+
+
+@pytest.mark.parametrize("kind", ["influx_line", "telegraf_json"])
+def test_tags_of_machine_and_signal_are_told_apart(kind: str) -> None:
+    """Where no single tag separates the readings of one time, one names the asset and another one the channel."""
+    rows = [
+        ({"plc": f"P{n}", "sensor": sensor, "host": "edge"}, {"value": level + n + t % 3}, t)
+        for t in range(20)
+        for n in range(3)
+        for sensor, level in (("flow", 100.5), ("temp", 40.5))
+    ]
+    if kind == "telegraf_json":
+        values = bodies(
+            [{"name": "r", "tags": tags, "fields": each, "timestamp": SECONDS - 20 + t} for tags, each, t in rows]
+        )
+    else:
+        heads = [",".join(["r", *(f"{name}={value}" for name, value in tags.items())]) for tags, _, _ in rows]
+        values = [
+            f"{head} value={each['value']} {NANOS - (20 - t) * 10**9}".encode()
+            for head, (_, each, t) in zip(heads, rows, strict=True)
+        ]
+    recognised = recognise(topic(values), NOW)
+    assert (recognised.format.asset_tag, recognised.format.channel_tag) == ("plc", "sensor")
+    readings, rejected = decode(topic(values)[0], recognised.format, NOW)
+    assert (readings.assets, readings.channels, rejected) == (("P0", "P1", "P2"), ("flow", "temp"), [])

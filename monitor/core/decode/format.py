@@ -67,6 +67,7 @@ class Format:
     oldest_ms: int = 946_684_800_000  # 2000-01-01 UTC; a clock that lost its battery starts in 1970 or 1980
     select: Select = EVERYTHING
     channel_name: str = "measurement.field"  # one of CHANNEL_NAMES; "field" where the measurement is the machine
+    channel_tag: str = ""  # of kinds with measurements: its value stands for the measurement in the channel's name
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -91,7 +92,7 @@ class Format:
 
         if self.kind in MEASURED and self.asset_from == "tag" and self.quality == self.asset_tag:
             raise ValueError(f"quality and asset_tag name one tag: {self.quality}")
-        tags = [self.asset_tag, self.quality]
+        tags = [self.asset_tag, self.quality, self.channel_tag]
         names = self.mapped() if self.kind in _OWN else tags if self.kind == "telegraf_json" else []
         if any(map(_UNNAMEABLE.search, names)):
             raise ValueError(
@@ -129,6 +130,16 @@ class Format:
                 f"channel_name field leaves out the measurement, which messages of {self.kind} do not have; only "
                 f"{' and '.join(MEASURED)} have one"
             )
+        if not self.channel_tag:
+            return
+        if self.kind not in MEASURED:
+            raise ValueError(f"channel_tag names a tag, which messages of {self.kind} do not have")
+        if self.channel_name == "field":
+            raise ValueError(
+                "channel_tag stands for the measurement, and channel_name field leaves it out: leave out one of them"
+            )
+        if self.channel_tag in {self.quality, self.asset_tag if self.asset_from == "tag" else ""}:
+            raise ValueError(f"channel_tag names a tag that names something else, too: {self.channel_tag}")
 
     def mapped(self) -> list[str]:
         """Return the top-level fields that a json_long or json_wide message must have."""

@@ -116,11 +116,17 @@ def parse_telegraf(messages: Sequence[Message], form: Format, errors: dict[int, 
     points.width = [len(item.fields) for item in metrics]
     codes = Measurements(points)
     for item in metrics:
-        points.channel += map(codes[item.name].__getitem__, item.fields)
+        points.channel += map(codes[_measurement(item)].__getitem__, item.fields)
     points.value = list(itertools.chain.from_iterable(item.fields.values() for item in metrics))
     if not set(map(type, points.value)) <= {float, type(None)}:
         Members(form, points).mend(points.value, points.channel, 0, len(points.value))
     return points
+
+
+def _measurement(metric: Any) -> str:
+    """Return the measurement of a metric, or its channel's tag, where it has that."""
+    tag = getattr(metric.tags, "channel", UNSET)  # tags may be absent, too
+    return str(metric.name if tag is UNSET else tag)
 
 
 def _drop_bad(metrics: list[Any], form: Format, points: ParsedMessages) -> None:
@@ -290,13 +296,15 @@ def _telegraf(form: Format, values: Any) -> Any:
         values = _SCALARS
     fields: list[Any] = [("name", str), ("fields", _table(values)), ("time", _time(form))]
     rest: dict[str, Any] = {"rename": {"time": "timestamp"}, "gc": False}
-    if form.asset_from == "tag" or form.quality:  # a Struct of few fields, so that msgspec skips the other tags
+    if (
+        form.asset_from == "tag" or form.quality or form.channel_tag
+    ):  # a Struct of few fields, so that msgspec skips the other tags
         own: list[Any] = []
+        tag_of = {"asset": form.asset_tag, "quality": form.quality, "channel": form.channel_tag}
         if form.asset_from == "tag":
             own.append(("asset", str | UnsetType, UNSET) if form.select.measurements else ("asset", str))
-        if form.quality:
-            own.append(("quality", str | UnsetType, UNSET))
-        tags: Any = msgspec.defstruct("Tags", own, rename={"asset": form.asset_tag, "quality": form.quality}, gc=False)
+        own += [(name, str | UnsetType, UNSET) for name in ("quality", "channel") if tag_of[name]]
+        tags: Any = msgspec.defstruct("Tags", own, rename=tag_of, gc=False)
         if form.asset_from == "key":
             tags = tags | None
         absent = form.select.measurements or form.asset_from == "key"

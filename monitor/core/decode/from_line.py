@@ -96,6 +96,7 @@ class _Reader:
         self._texts = form.numbers == "texts"  # they are read by the careful way
         self._tag = "" if form.asset_from == "key" else form.asset_tag
         self._select = form.select.measurements
+        self._channel_tag = form.channel_tag
         self._quality = form.quality
         self._qualities = Qualities(form.qualities, form.uncertain)
         self._hide = functools.partial(_field_text(form.quality).sub, self._sign) if form.quality else _hidden
@@ -173,7 +174,7 @@ class _Reader:
             if not good:
                 self.bad += len(fields)
                 fields = {}
-            channels = self._measurements[measurement]
+            channels = self._measurements[tags.get(self._channel_tag, measurement)]
             codes, values = [channels[name] for name in fields], list(fields.values())
             asset = tags.get(self._tag) or _key(message)
             lines.append(_Line(scanner.number, asset, stamp, codes, values, mixed=True))
@@ -216,7 +217,8 @@ class _Reader:
     def _head(self, text: str) -> tuple[str | None, str, bool]:
         """Return asset and measurement of a head whose escapes are replaced, and whether its quality counts.
 
-        The asset is empty if it is the key, and None if the measurement is not wanted.
+        The asset is empty if it is the key, and None if the measurement is not wanted. The channel's tag stands for the
+        measurement where the head has it.
 
         Raises ValueError if the head is unusual.
         """
@@ -233,6 +235,12 @@ class _Reader:
             asset = rest.partition(",")[0]
             if not found or _ESCAPE in asset or "\\" in asset:
                 raise ValueError("no asset tag, or one with escapes")
+        measurement = match[1]
+        if self._channel_tag:
+            _, found, rest = text.rpartition(f",{self._channel_tag}=")
+            measurement = rest.partition(",")[0] if found else measurement
+            if _ESCAPE in measurement or "\\" in measurement:
+                raise ValueError("a channel's name with escapes")
         good = True
         if self._quality:
             _, found, rest = text.rpartition(f",{self._quality}=")
@@ -240,8 +248,8 @@ class _Reader:
             if _ESCAPE in quality or "\\" in quality or quality in {_GOOD, _BAD}:
                 raise ValueError("a quality with escapes")
             good = not found or self._qualities.counts(quality)
-        self._heads[text] = asset, match[1], good
-        return asset, match[1], good
+        self._heads[text] = asset, measurement, good
+        return asset, measurement, good
 
     def _layout(self, names: tuple[str, ...], measurement: str) -> list[int]:
         """Return the codes of fields whose names end with "=".

@@ -205,6 +205,22 @@ def choose_pair(points: Sequence[Labelled]) -> tuple[Choice, Choice] | None:
     return Choice(a, _why(a, assets, ASSETS, []), len(set(assets[a]) - {""})), channel
 
 
+def channel_by_tag(
+    points: Sequence[Labelled], measurements: Sequence[str], asset: Choice, wanted: Sequence[str]
+) -> tuple[Choice, Choice] | None:
+    """Return the labels of asset and channel where no single label separates the readings of one time, but two do.
+
+    `asset` is the best single label, `wanted` has the measurements that are read; empty = all of them.
+    """
+    mine = [point for point, name in zip(points, measurements, strict=True) if not wanted or name in wanted]
+    by_asset = coinciding(mine, [point.labels.get(asset.name, "") for point in mine])
+    pair = choose_pair(mine) if by_asset > COARSE else None
+    if pair is None:
+        return None
+    by_pair = coinciding(mine, *([point.labels.get(each.name, "") for point in mine] for each in pair))
+    return pair if by_pair + COARSE < by_asset else None
+
+
 def _why(name: str, found: dict[str, list[str]], known: Sequence[str], coarser: Sequence[str]) -> str:
     others = sorted(set(found) - {name, KEY})
     said = []

@@ -28,7 +28,7 @@ from monitor.core.records import Message, Rejected
 from monitor.onboard.format.bytes import ARRAY, LINE, OBJECT, Point, kind_of, lines_of
 from monitor.onboard.format.clocks import unit_of_time
 from monitor.onboard.format.json_fields import Known, Reasons, UnknownFormat, json_format, labels_of
-from monitor.onboard.format.labels import KEY, PRESENT, Choice, Labelled, choose_measurements
+from monitor.onboard.format.labels import KEY, PRESENT, Choice, Labelled, channel_by_tag, choose_measurements
 from monitor.onboard.format.qualities import find_quality
 from monitor.onboard.format.telegraf_names import machine_in_names
 
@@ -152,6 +152,7 @@ def _telegraf(kind: str, points: Sequence[tuple[Message, Point]], now: int) -> t
             labels_of(message, point.tags),
             (point.measurement, *point.fields),
             str(message.timestamp if point.time is None else point.time),
+            next((float(each) for each in point.fields.values() if type(each) in {int, float}), 0.0),
         )
         for message, point in points
     ]
@@ -166,10 +167,15 @@ def _telegraf(kind: str, points: Sequence[tuple[Message, Point]], now: int) -> t
     why["timestamp_unit"] = (
         f"the first is {shown(stamps[0])}" if stamps else "no point has a time; the message's time counts"
     )
-    form, why = _tagged(kind, asset, unit or "ns", why)
+    pair = channel_by_tag(labelled, measurements, asset, wanted)
+    form, why = _tagged(kind, asset if pair is None else pair[0], unit or "ns", why)
+    if pair is not None:
+        asset, channel = pair
+        form = replace(form, channel_tag=channel.name)
+        why = why | {"channel_tag": f"{channel.count} different ones among the points read; {channel.reason}"}
     owners = [each.labels.get(asset.name, "") for each in labelled]
     form, why = _named(form, why, [point for _, point in points], owners, wanted)
-    own = "" if form.patterns else _own_measurements([point for _, point in points], owners, wanted)
+    own = "" if form.patterns or form.channel_tag else _own_measurements([point for _, point in points], owners, wanted)
     if own:
         form = replace(form, channel_name="field")
         why["channel_name"] = f"each asset has its own measurement: {own}"

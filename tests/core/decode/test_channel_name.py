@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -84,3 +85,41 @@ def test_only_formats_with_measurements_can_leave_them_out(form: Format) -> None
     """A format without measurements refuses the setting, and names itself."""
     with pytest.raises(ValueError, match=f"channel_name field .* {form.kind}"):
         replace(form, channel_name="field")
+
+
+def test_a_tag_names_the_channel_of_readings_that_come_one_by_one() -> None:
+    """The tag's value stands for the measurement, in both of Telegraf's formats; points without the tag keep theirs."""
+    stamp = NOW * 1_000_000
+    lines = (
+        f"r,asset=P1,sensor=flow value=1.5 {stamp}\nr,asset=P1,sensor=fl\\ ow raw=2.5 {stamp}\nr,asset=P2 a=3.5 {stamp}"
+    )
+    form = replace(LINE, asset_tag="asset", channel_tag="sensor", channel_name="measurement.field")
+    expected = [("P1", "flow", 1.5), ("P1", "fl_ow.raw", 2.5), ("P2", "r.a", 3.5)]
+    assert read(form, lines.encode()) == (expected, 0)
+
+    rows: list[tuple[dict[str, str], dict[str, float]]] = [
+        ({"asset": "P1", "sensor": "flow"}, {"value": 1.5}),
+        ({"asset": "P1", "sensor": "fl ow"}, {"raw": 2.5}),
+        ({"asset": "P2"}, {"a": 3.5}),
+    ]
+    metrics = [{"name": "r", "tags": tags, "fields": fields, "timestamp": NOW // 1000} for tags, fields in rows]
+    form = replace(TELEGRAF, asset_tag="asset", channel_tag="sensor", channel_name="measurement.field")
+    assert read(form, json.dumps({"metrics": metrics}).encode()) == (expected, 0)
+
+
+@pytest.mark.parametrize(
+    ("form", "options", "culprit"),
+    [
+        (LONG, {}, "json_long"),
+        (LINE, {"channel_name": "field"}, "channel_name field"),
+        (LINE, {"asset_tag": "sensor"}, "sensor"),
+        (TELEGRAF, {"quality": "sensor"}, "sensor"),
+    ],
+)
+def test_a_channel_tag_that_names_something_else_is_refused(
+    form: Format, options: dict[str, str], culprit: str
+) -> None:
+    """A format without tags, a tag with two meanings, and a measurement that is left out, are refused by name."""
+    changed: Any = options
+    with pytest.raises(ValueError, match=f"channel_tag .*{culprit}"):
+        replace(form, channel_tag="sensor", **changed)
