@@ -66,6 +66,7 @@ class ChannelKind:
     kind: str  # "measurement" | "counter" | "state" | "angle" | "constant" | "text" | "rare"
     read_as: str  # one of select.py's kinds
     reason: str
+    boolean: bool = False  # whether its values are true and false
 
 
 class _Moves(NamedTuple):
@@ -235,9 +236,14 @@ def _times(moves: _Moves) -> int:
     return min(low, high)
 
 
-def boolean_kind(readings: int) -> ChannelKind:
-    """Return the kind of a channel of true and false."""
-    return ChannelKind("state", STATE, f"state: true or false in {readings} readings; read as 1 and 0")
+def boolean_kind(kind: ChannelKind, readings: int) -> ChannelKind:
+    """Return the kind of a channel of true and false, which is `kind` by its ones and zeros.
+
+    One that never changed, or too seldom, would only add noise to the score.
+    """
+    if kind.kind == "constant" or (kind.kind == "state" and kind.read_as == IGNORE):
+        return ChannelKind("state", IGNORE, f"state of true and false; {kind.reason}", boolean=True)
+    return ChannelKind("state", STATE, f"state: true or false in {readings} readings; read as 1 and 0", boolean=True)
 
 
 def text_kind() -> ChannelKind:

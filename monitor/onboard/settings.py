@@ -99,9 +99,10 @@ def _channels(base: Settings, recognised: DetectedFormat, figures: Survey) -> di
     sections |= {name: ChannelSection.model_validate({"as": kind}) for name, kind in recognised.format.kinds.globs}
     reasons = {}
     for name, kind in new.items():
-        if kind.read_as in {STATE, RATE} and recognised.format.kinds.of(name) == MEASUREMENT:
-            sections[name] = ChannelSection.model_validate({"as": kind.read_as})
-            reasons[name] = kind.reason
+        read_as = STATE if kind.boolean else kind.read_as
+        if read_as in {STATE, RATE} and recognised.format.kinds.of(name) == MEASUREMENT:
+            sections[name] = ChannelSection.model_validate({"as": read_as})
+            reasons[name] = "read as 1 and 0, once it is no longer left out" if name in left else kind.reason
     if sections != base.channels:
         chosen["channels"] = Chosen(sections, "", reasons)
     return chosen

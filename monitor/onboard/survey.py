@@ -172,10 +172,7 @@ def _kinds(table: _Table, form: Format, step_ms: int, booleans: Mapping[str, int
     order = first[np.lexsort((table.time[first], table.asset[first], table.channel[first]))]
     readings = Readings(table.channel[order], table.asset[order], table.time[order], table.value[order])
     kinds = kinds_of(readings, table.channels, step_ms)
-    for name, count in booleans.items():
-        if (kinds[name].kind, kinds[name].read_as) != ("state", IGNORE):  # one of its values came too seldom
-            kinds[name] = boolean_kind(count)
-
+    kinds |= {name: boolean_kind(kinds[name], count) for name, count in booleans.items()}
     given = Kinds((*form.kinds.globs, ("*", "")))
     for name, kind in kinds.items():
         if asked := given.of(name):

@@ -123,7 +123,7 @@ def pumps(members: dict[str, Callable[[int], object]]) -> Path:
 def test_counters_and_texts_are_left_out_with_their_reasons() -> None:
     """Each name in select.channels_exclude has a comment with its figures, states have sections, and all loads."""
     members: dict[str, Callable[[int], object]] = {"energy.kwh": lambda n: 5000 + n / 10, "mode": lambda _: "AUTO"}
-    members |= {"word": lambda _: 4, "running": lambda n: n % 40 > 5}
+    members |= {"word": lambda _: 4, "running": lambda n: n % 40 > 5, "ready": lambda _: True}
     result = monitor("onboard", "--file", pumps(members), "-s", 'select.channels_exclude=["spare"]')
     assert result.exit_code == 0, result.output
     text = Path("monitor.toml").read_text()
@@ -133,10 +133,10 @@ def test_counters_and_texts_are_left_out_with_their_reasons() -> None:
     assert re.search(r'\[channels.running\]\n# state: true or false in 240 readings.*\nas = "state"', text)
 
     settings = load(Path("monitor.toml"), {}, {})
-    assert settings.select.channels_exclude == ("spare", "energy.kwh", "word", "mode")
-    assert settings.channel_kinds().globs == (("running", "state"),)
+    assert settings.select.channels_exclude == ("spare", "energy.kwh", "word", "ready", "mode")
+    assert settings.channel_kinds().globs == (("running", "state"), ("ready", "state"))
     assert "channels  2\n" in result.stdout
-    assert "left out  3 channels" in result.stdout
+    assert "left out  4 channels" in result.stdout
     assert monitor("check", "-c", "monitor.toml").exit_code == 0
 
 

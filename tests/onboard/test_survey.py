@@ -241,13 +241,16 @@ def test_kinds_that_are_given_stay() -> None:
 
 def test_texts_and_booleans_are_told() -> None:
     """True and false make a state, a field of texts is left out, and a field of nulls is neither."""
-    values = [{"x": n * 37 % 101, "on": n % 7 > 3, "mode": "AUTO", "gone": None} for n in range(60)]
+    texts = {"mode": "AUTO", "gone": None}
+    values = [{"x": n * 37 % 101, "on": n % 7 > 3, "ready": True, "alarm": n > 55, **texts} for n in range(60)]
     bodies = [{"asset": "a", "timestamp": START + 1000 * n, "values": each} for n, each in enumerate(values)]
     made = [Message(Partition("t", 0), n, None, json.dumps(body).encode(), NOW) for n, body in enumerate(bodies)]
     figures = survey([made], Format("json_wide"), NOW)
     assert {name: (kind.kind, kind.read_as) for name, kind in figures.kinds.items()} == {
         "x": ("measurement", "measurement"),
         "on": ("state", "state"),
+        "ready": ("state", "ignore"),  # nothing to learn from
+        "alarm": ("state", "ignore"),
         "mode": ("text", "ignore"),
     }
     assert list(figures.channels) == ["x", "on"]
