@@ -109,6 +109,38 @@ def test_booleans_are_states_and_words_are_left_out() -> None:
     assert onboarded(path) == wide() | states
 
 
+@pytest.mark.parametrize("sign", [".", ","])
+def test_numbers_in_texts_are_numbers(sign: str) -> None:
+    """Values in quotes are read, with a decimal point or a comma."""
+    assert onboarded(of_pumps(lambda _, __, row: {c: str(v).replace(".", sign) for c, v in row.items()})) == wide()
+
+
+QUALITIES: dict[str, tuple[Any, Any, Callable[[int, float], Any]]] = {  # good, bad, and the value while bad
+    "words": ("Good", "Bad", lambda k, _: ("Bad", None, "---")[k % 3]),
+    "OPC DA, the value stays": (192, 0, lambda _, value: value),
+    "OPC DA, the value is 0": (192, 0, lambda _, __: 0.0),
+    "OPC UA": (0, 0x80350000, lambda _, __: 0.0),
+}
+
+
+@pytest.mark.parametrize("name", QUALITIES)
+def test_a_value_of_bad_quality_is_not_measured(name: str) -> None:
+    """A quality beside the value decides, also where the value stays a number."""
+    good, bad, value_of = QUALITIES[name]
+    rng = random.Random(3)
+    expected: Readings = {}
+    messages = []
+    for k, asset, row in pumps():
+        for channel, value in row.items():
+            fine = rng.random() > 0.05
+            shown = value if fine else value_of(k, value)
+            message = {"asset": asset, "channel": channel, "timestamp": iso(k), "value": shown}
+            messages.append(message | {"quality": good if fine else bad})
+            if fine:
+                expected[asset, channel, k] = value
+    assert onboarded(sent("in.jsonl", iter(messages))) == expected
+
+
 # Tables of SCADA systems and historians
 
 HEAD = "timestamp," + ",".join(NAMES)
