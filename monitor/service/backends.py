@@ -31,6 +31,7 @@ from monitor.connectors.memory.client import MemoryBroker, MemorySink, MemorySou
 from monitor.connectors.schemas.source import SchemaSource
 from monitor.core.decode.bodies import unpacked
 from monitor.core.decode.decode import decode
+from monitor.core.decode.format import DecodeError
 from monitor.core.decode.times import parse_time
 from monitor.core.records import Message, Partition
 from monitor.observe.clock import wall_ms
@@ -177,11 +178,21 @@ def make_sample(settings: Settings, limit: int, tell: Callable[[str], None]) -> 
 
 
 def _as_json(settings: Settings, sample: Sample) -> Sample:
-    """Return the sample with the JSON texts of messages that have a schema. Raises ValueError, Unavailable."""
+    """Return the sample with the JSON texts of messages that have a schema.
+
+    Raises ValueError if none of them fits its schema, Unavailable.
+    """
     resolver = make_resolver(settings)
     if resolver is None:
         return sample
-    return replace(sample, runs=tuple(tuple(unpacked(resolver.resolved(run), {})) for run in sample.runs))
+    runs, reasons = [], []
+    for run in sample.runs:
+        errors: dict[int, DecodeError] = {}
+        runs.append(tuple(unpacked(resolver.resolved(run), errors)))
+        reasons += [error.reason for error in errors.values()]
+    if reasons and len(reasons) == sum(map(len, runs)):
+        raise ValueError(f"no message of the sample can be read by its schema; the first: {reasons[0]}")
+    return replace(sample, runs=tuple(runs))
 
 
 def make_dead_letters(settings: Settings, since: int) -> Iterator[list[Message]]:

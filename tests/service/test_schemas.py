@@ -169,13 +169,21 @@ def test_onboard_reads_the_schemas_of_the_sample(server: RegistryServer) -> None
 
 
 def test_onboard_names_the_option_for_schemas_in_headers(server: RegistryServer) -> None:
-    """Without a registry, messages that name their schema in a header are refused with the option that reads them."""
+    """Schemas in headers are refused with the option that reads them, schemas that are not there with their number."""
     with mock_broker({"readings": 1}) as broker:
         from tests.service.test_dead_letters import write  # noqa: PLC0415 - as above
 
         sent = [writer(server, "AVRO", AVRO, header=True)(json.loads(value)) for _, value, _ in values(rows(30))]
         write(broker.bootstrap, [Record("readings", None, each.value, each.headers) for each in sent])
         refused = monitor("onboard", "--topic", "readings", "--bootstrap", broker.bootstrap)
+        broker.create_topic("strange", 1)
+        write(broker.bootstrap, [Record("strange", None, b"\x00\x00\x00\x03\xe7x")] * 20)
+        arguments = ("--bootstrap", broker.bootstrap, "--registry", server.url)
+        strange = monitor("onboard", "--topic", "strange", *arguments)
+    assert strange.exit_code == 1
+    assert (
+        "no message of the sample can be read by its schema; the first: found schema 999, which the" in strange.stderr
+    )
     assert refused.exit_code == 1
     assert (
         "they name a schema in the header __value_schema_id: give the registry's address by --registry"
