@@ -17,8 +17,7 @@ from tests.chain.parts import monitor
 from tests.parts import part
 
 BEGIN_MS = 1_795_996_663_000  # of the recording
-QUICK = ["-s", "training.first_steps=250"]  # before the first fault
-CHANNELS = {"flow", "pressure", "temp", "current"}
+CHANNELS = {"flow", "pressure", "temp", "current", "running"}
 
 
 @pytest.mark.slow
@@ -37,11 +36,27 @@ def test_pumps_with_a_tag(encoding: str, tmp_path: Path) -> None:
     assert {each["channel"] for each in machine["channels"]} <= CHANNELS
 
 
-def replayed(name: str, folder: Path) -> tuple[str, list[dict[str, Any]]]:
-    """Run onboard and backtest on a recording; return what onboard said, and the alerts that fired."""
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("encoding", ["lp", "json"])
+def test_pumps_in_the_names_of_fields(encoding: str, tmp_path: Path) -> None:
+    """Without a tag two pumps are found in the names of fields, and so is the fall of the flow."""
+    said, alerts = replayed(f"plain.{encoding}", tmp_path, "training.first_steps=500")
+    assert "assets    2: Pump1, Pump2" in said
+    first = min(alerts, key=lambda alert: int(alert["start"]))
+    assert (first["asset"], first["cause"], first["channels"][0]["channel"]) == ("Pump2", "machine", "Flow")
+    assert 720 <= (first["start"] - BEGIN_MS) / 1000 <= 730
+    assert not [alert for alert in alerts if alert["cause"] == "sensor"]
+
+
+def replayed(name: str, folder: Path, first: str = "training.first_steps=250") -> tuple[str, list[dict[str, Any]]]:
+    """Run onboard and backtest on a recording; return what onboard said, and the alerts that fired.
+
+    `first` is a setting. By default, the first model is learned before the first fault.
+    """
     packed = part("FIELD", "folder of recordings") / "opcua" / f"{name}.xz"
     (folder / name).write_bytes(lzma.decompress(packed.read_bytes()))
     said = monitor(folder, "onboard", "--file", name, "--out", "x.toml")
-    monitor(folder, "backtest", "-c", "x.toml", *QUICK, "--alerts", "alerts.jsonl")
+    monitor(folder, "backtest", "-c", "x.toml", "-s", first, "--alerts", "alerts.jsonl")
     records = map(json.loads, (folder / "alerts.jsonl").read_text().splitlines())
     return said, [record for record in records if record["state"] == "firing" and record["sequence"] == 0]

@@ -4,6 +4,7 @@ import json
 import struct
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import product
 from typing import Any
 
 import msgspec
@@ -311,6 +312,26 @@ def test_a_few_points_of_the_collector_are_left_out(kind: str) -> None:
     assert recognised.format.select.measurements.include == ("pumps",)
     readings, rejected = decode(topic(values)[0], recognised.format, NOW)
     assert (len(readings.assets), rejected) == (20, [])
+
+
+@pytest.mark.parametrize("kind", ["influx_line", "telegraf_json"])
+def test_the_collector_is_left_out_of_machines_in_names(kind: str) -> None:
+    """Pumps in the names of fields are found, and the collector's measurements left out, though all have one host."""
+    values = points(kind, [{"host": "edge01"}])
+    for pump, node in product(("Pump1", "Pump2", "Pump3"), ("Flow", "Bearing Temp", "Pressure")):
+        for t in range(10):
+            if kind == "influx_line":
+                field = f"{pump}.{node}".replace(" ", "\\ ")
+                values.append(f"opcua,host=edge01 {field}={t}.5 {NANOS - 10**10 + t * 10**9}".encode())
+            else:
+                item = {"name": "opcua", "tags": {"host": "edge01"}, "fields": {f"{pump}.{node}": t + 0.5}}
+                values += bodies([{**item, "timestamp": SECONDS - 10 + t}])
+    recognised = recognise(topic(values), NOW)
+    assert recognised.format.select.measurements.include == ("opcua",)
+    assert "'cpu', 10% of the points read, the collector's own" in recognised.reasons["select.measurements"]
+    readings, rejected = decode(topic(values)[0], recognised.format, NOW)
+    assert (set(readings.assets), rejected) == ({"Pump1", "Pump2", "Pump3"}, [])
+    assert set(readings.channels) == {"Flow", "Bearing_Temp", "Pressure"}
 
 
 def own(kind: str, second: str = "Pump2", *, twice: bool = False) -> list[bytes]:

@@ -28,7 +28,7 @@ from monitor.core.records import Message, Rejected
 from monitor.onboard.format.bytes import ARRAY, LINE, OBJECT, Point, kind_of, lines_of
 from monitor.onboard.format.clocks import unit_of_time
 from monitor.onboard.format.json_fields import Known, Reasons, UnknownFormat, json_format, labels_of
-from monitor.onboard.format.labels import KEY, PRESENT, Choice, Labelled, channel_by_tag, choose_measurements
+from monitor.onboard.format.labels import COLLECTOR, KEY, PRESENT, Choice, Labelled, channel_by_tag, choose_measurements
 from monitor.onboard.format.qualities import find_quality
 from monitor.onboard.format.telegraf_names import machine_in_names
 
@@ -174,7 +174,11 @@ def _telegraf(kind: str, points: Sequence[tuple[Message, Point]], now: int) -> t
         form = replace(form, channel_tag=channel.name)
         why = why | {"channel_tag": f"{channel.count} different ones among the points read; {channel.reason}"}
     owners = [each.labels.get(asset.name, "") for each in labelled]
-    form, why = _named(form, why, [point for _, point in points], owners, wanted)
+    machines = wanted or sorted(set(measurements) - COLLECTOR)
+    form, why = _named(form, why, [point for _, point in points], owners, machines)
+    lacking = f"which lack the label {asset.name or 'of the key'} that names the asset"
+    if form.patterns and not wanted and len(machines) < len(set(measurements)):
+        wanted, lacking = machines, "the collector's own, whose names hold no machine"
     own = "" if form.patterns or form.channel_tag else _own_measurements([point for _, point in points], owners, wanted)
     if own:
         form = replace(form, channel_name="field")
@@ -182,12 +186,11 @@ def _telegraf(kind: str, points: Sequence[tuple[Message, Point]], now: int) -> t
     if not wanted:
         return form, why
 
-    # Points of the other measurements lack the label: they are left out.
+    # Points of the other measurements have no asset: they are left out.
     left = Counter(name for name in measurements if name not in wanted)
     listed = ", ".join(map(shown, sorted(left)[:_NAMED])) + (", …" if len(left) > _NAMED else "")
     why["select.measurements"] = (
-        f"left out: {listed}, {left.total() / len(measurements):.0%} of the points read, which lack the label "
-        f"{asset.name or 'of the key'} that names the asset"
+        f"left out: {listed}, {left.total() / len(measurements):.0%} of the points read, {lacking}"
     )
     globs = Globs(tuple(re.sub("([*?[])", r"[\1]", name) for name in wanted))
     return replace(form, select=Select(measurements=globs)), why
