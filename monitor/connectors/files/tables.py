@@ -40,7 +40,14 @@ from monitor.connectors.files.parquet import DELIMITER, ParquetColumns, parquet_
 from monitor.connectors.files.shape import refuse_foreign
 from monitor.connectors.files.stamps import Clock, UndecidedTime, is_stamp
 from monitor.connectors.files.tags import split_of
-from monitor.connectors.files.text import HEAD_BYTES, count_text_lines, encoding_of, text_rows
+from monitor.connectors.files.text import (
+    HEAD_BYTES,
+    count_text_lines,
+    encoding_of,
+    is_a_row_a_line,
+    text_lines,
+    text_rows,
+)
 from monitor.core.decode.from_csv import MISSING, QUALITY, TIME, cells
 from monitor.core.decode.times import parse_time
 
@@ -60,6 +67,7 @@ class CsvTable:
     step_ms: int
     lines: int  # after the header
     head: bytes = b""  # the header as it is in the file, which may come again where exports were put together
+    simple: bool = False  # whether each line is a row
     parquet: ParquetColumns | None = None
 
     def numbered(self, start: int = 0) -> Iterator[tuple[int, bytes]]:
@@ -69,7 +77,8 @@ class CsvTable:
             yield from self.parquet.lines(start)
             return
         with self.path.open("rb") as file:
-            lines = enumerate(text_rows(file, self.encoding), -layout.start)
+            read = text_lines if self.simple else text_rows
+            lines = enumerate(read(file, self.encoding), -layout.start)
             for number, line in islice(lines, layout.start + layout.skipped, None):
                 if line and line != self.head and number >= start:
                     yield number, line
@@ -117,7 +126,9 @@ def table_of(path: Path, options: TableOptions, kind: str = "csv") -> CsvTable:
             for line in head[layout.start + layout.skipped :]
             if len(row := cells_or_none(line, layout.delimiter)) == len(layout.names)
         ]
-        table = CsvTable(path, encoding, layout, asset, 0, lines, rows_of_bytes[layout.start - 1])
+        table = CsvTable(
+            path, encoding, layout, asset, 0, lines, rows_of_bytes[layout.start - 1], is_a_row_a_line(path, encoding)
+        )
         return _checked(table, rows, options)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from monitor.connectors.files.text import is_a_row_a_line, text_lines, text_rows
 from tests.connectors.files.test_csv_dialects import Readings, _refusal, _rows, _table
 
 BEGIN = datetime(2026, 3, 2, 6)  # noqa: DTZ001 - as the cells write it
@@ -170,3 +171,22 @@ def test_a_start_within_quoted_lines_goes_on_after_them(tmp_path: Path) -> None:
     found = _rows(path, {})
     for start in (1, 2, 5, 19):
         assert _rows(path, {}, start=start) == [row for row in found if row.number >= start]
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_the_quick_look_at_a_file_is_right(tmp_path: Path, name: str) -> None:
+    """Where each line is said to be a row, reading rows and reading lines is the same."""
+    path = tmp_path / "pump.csv"
+    path.write_bytes(SAME[name])
+    with path.open("rb") as one, path.open("rb") as other:
+        same = list(text_rows(one, "utf-8")) == list(text_lines(other, "utf-8"))
+    assert same or not is_a_row_a_line(path, "utf-8")
+    assert is_a_row_a_line(path, "utf-8") or any(mark in SAME[name][1:] for mark in (b'"', b"\0", MARK))
+
+
+@pytest.mark.parametrize("before", range(4))
+def test_a_mark_across_two_blocks_is_seen(tmp_path: Path, before: int) -> None:
+    """A mark of the encoding is found wherever the reading of a file is cut."""
+    path = tmp_path / "pump.csv"
+    path.write_bytes(b"x" * (len(MARK) + 2**20 - before) + MARK + b"x")
+    assert not is_a_row_a_line(path, "utf-8")
