@@ -263,3 +263,35 @@ def test_onboard_writes_a_file_that_scores_without_an_edit(
 def test_the_page_of_gateways_shows_what_is_recognised() -> None:
     """docs/gateways.md has each shape with the setting that reads it; `python -m tests.gateways_page` writes it."""
     assert PAGE.read_text(encoding="utf-8") == page()
+
+
+@pytest.mark.parametrize("share", [3, 12])
+def test_messages_without_a_name_are_left_out_by_a_filter(share: int) -> None:
+    """A gateway's signs of life are no dead letters, also where they are few; the reason says what they lack."""
+    bodies: list[Any] = []
+    for step in range(240):
+        at = START + 1000 * step
+        bodies.append({"machine": f"P{step % 2}", "ts": at, "flow": step / 3, "temp": 40.5 + step % 7})
+        if step % share == 0:
+            bodies.append({"gateway": "g1", "ts": at, "uptime": step})
+    found = recognise([topic(bodies)], NOW)
+    assert {asset for asset, *_ in readings(found, topic(bodies))} == {"P0", "P1"}
+    assert found.format.select.assets.exclude == ("plant",)
+    assert "lack 'machine'" in found.reasons["select.assets_exclude"]
+
+
+def test_status_codes_as_numbers_are_a_quality() -> None:
+    """OPC UA's numbers under the name StatusCode are recognised, and bad ones leave their values out."""
+    bodies = [
+        {
+            "machine": f"P{step % 2}",
+            "tag": "flow",
+            "ts": START + 1000 * step,
+            "value": step / 3,
+            "StatusCode": 0x80310000 if step % 50 == 7 else 0,
+        }
+        for step in range(200)
+    ]
+    found = recognise([topic(bodies)], NOW)
+    assert found.format.quality == "StatusCode"
+    assert len(readings(found, topic(bodies))) == 196

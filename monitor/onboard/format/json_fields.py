@@ -5,11 +5,13 @@ them: json_long (one reading a message) or json_wide (a table of values). What n
 fields found and the form needed.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from monitor.core.decode.decode import decode
 from monitor.core.decode.format import Format, place, shown
 from monitor.core.decode.places import parse_place
 from monitor.core.decode.select import Globs, Select
@@ -25,6 +27,8 @@ TIMES = ("timestamp", "time", "ts", "eventtime", "datetime", "date", "measuredat
 _UNITS = {"ms", "s", "us", "ns", "iso"}  # of the fast kinds
 _SLOW = ("each", "patterns", "ignore", "quality", "qualities", "timestamp_nanos", "timezone", "preset")
 _LISTED = 12  # fields that a refusal names
+_FEW = 8  # topics in a filter
+_USUAL = 0.01  # share of messages without a name; fewer stay dead letters, which are reported
 
 
 class UnknownFormat(Exception):  # noqa: N818 - reads as the state it reports
@@ -65,10 +69,40 @@ def json_format(
         form = format_of(settings)
         why |= {"preset": "the names in the messages"} if preset else {}
     if found.left_out:
-        form = replace(form, select=Select(assets=Globs(exclude=(found.left_out,))))
+        form = _without(form, {found.left_out})
         why["select.assets_exclude"] = found.left_out_reason
+    else:
+        form, why = _nameless_left_out(form, settings, why, messages, now)
     words = {"json_long": "JSON, a reading a message", "json_wide": "JSON, a table a message"}
     return form, why, words.get(form.kind, found.words), preset
+
+
+def _without(form: Format, assets: set[str]) -> Format:
+    """Return the format that leaves out these assets."""
+    globs = tuple(re.sub("([*?[])", r"[\1]", name) for name in sorted(assets))
+    return replace(form, select=Select(assets=Globs(exclude=globs)))
+
+
+def _nameless_left_out(
+    form: Format, settings: Settings, why: Reasons, messages: Sequence[Message], now: int
+) -> tuple[Format, Reasons]:
+    """Leave out messages without the asset's name, such as the gateway's own, which would be dead letters.
+
+    The topic stands for the name they lack, and is left out as an asset.
+    """
+    asset = str(settings.get("asset", ""))
+    if not asset or any(each.source != "path" for each in parse_place(asset)):
+        return form, why
+    readings, rejected = decode(messages, form, now)
+    lacking = [each for each in rejected if each.error == "MissingField" and each.field.endswith(place(asset))]
+    topics = {each.message.partition.topic for each in lacking}
+    few = len(lacking) < _USUAL * len(messages)
+    if few or len(topics) > _FEW or not topics.isdisjoint(readings.assets):
+        return form, why
+
+    form = _without(format_of({**settings, "asset": f"{asset}|topic:"}), topics)
+    reason = f"left out: {len(lacking) / len(messages):.0%} of the messages, which lack {shown(asset)}"
+    return form, why | {"select.assets_exclude": reason}
 
 
 def _fast(settings: Settings, why: Reasons, bodies: Sequence[Any]) -> Format | None:

@@ -58,10 +58,16 @@ def _place(path: Path) -> Path | None:
 
 def _order(name: str) -> int:
     known = (*_NAMES, *_MAYBE)
-    bare = plain(name)
+    bare = _bare(name)
     if bare in known:
         return known.index(bare)
     return len(_NAMES) if bare.endswith(("quality", "statuscode")) else _unknown()
+
+
+def _bare(name: str) -> str:
+    """Return a name without case and separators; without its ending only if it is unknown with it."""
+    whole = re.sub(r"[\W_]", "", name).lower()
+    return whole if whole in _NAMES else plain(name)
 
 
 def _unknown() -> int:
@@ -71,7 +77,7 @@ def _unknown() -> int:
 def _codes(place: Path, given: Sequence[Any]) -> bool:
     """Return whether values are codes of quality. A name that may mean something else needs a word that is one."""
     some = given[:2000]
-    if plain(place[-1]) in _MAYBE:
+    if _bare(place[-1]) in _MAYBE:
         return all(isinstance(each, str) and _WORD.search(each) for each in some)
     if all(isinstance(each, bool) for each in some):
         return True
@@ -84,4 +90,4 @@ def _is_code(found: Any) -> bool:
 
 def is_quality_name(name: str) -> bool:
     """Return whether a field is called as qualities are."""
-    return plain(name) in _NAMES or plain(name).endswith(("quality", "statuscode")) or name == "DataType"
+    return _bare(name) in _NAMES or _bare(name).endswith(("quality", "statuscode")) or name == "DataType"
