@@ -51,7 +51,8 @@ def parse_line(messages: Sequence[Message], form: Format, errors: dict[int, Deco
     for row in rows:
         try:
             lines = reader.read(messages[row], tidy=tidy)
-            reader.points.skipped[Skip.QUALITY] += reader.bad
+            if reader.bad:
+                reader.points.skipped[Skip.QUALITY] += reader.bad
             if lines or not reader.unwanted:
                 _add(reader, row, messages[row], lines)
             if reader.unwanted:
