@@ -334,6 +334,23 @@ def test_the_collector_is_left_out_of_machines_in_names(kind: str) -> None:
     assert set(readings.channels) == {"Flow", "Bearing_Temp", "Pressure"}
 
 
+def test_topics_of_readings_that_come_one_by_one_are_told_apart() -> None:
+    """A value a message, each with a time of its own: the tag of the topic names machine and channel, not the host."""
+    values = [
+        f"mqtt_consumer,host=edge01,topic=plant/line2/fan-{fan}/{channel} value={t}.5 "
+        f"{NANOS - 10**10 + t * 10**8 + fan * 10**6 + at * 10**5}".encode()
+        for t in range(50)
+        for fan in (1, 2, 3)
+        for at, channel in enumerate(("speed", "current"))
+    ]
+    recognised = recognise(topic(values), NOW)
+    assert recognised.format.asset_tag == "topic"
+    assert "it changes from reading to reading under host" in recognised.reasons["asset_tag"]
+    readings, rejected = decode(topic(values)[0], recognised.format, NOW)
+    assert (set(readings.assets), rejected) == ({"fan-1", "fan-2", "fan-3"}, [])
+    assert set(readings.channels) == {"speed", "current"}
+
+
 def own(kind: str, second: str = "Pump2", *, twice: bool = False) -> list[bytes]:
     """Ten seconds of two pumps under measurements of their own, and of their collector."""
     rows: list[tuple[str, dict[str, str], int]] = []

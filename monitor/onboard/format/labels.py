@@ -22,6 +22,7 @@ from monitor.core.decode.ids import LONGEST, legal
 KEY = ""  # stands for the message's key where a field or tag is named
 PRESENT = 0.9  # share of the points that must have a label
 COARSE = 0.05  # more points coincide than under the best label by this share: readings would be lost
+_SWITCHES = 0.2  # of the points: a label under which another one changes as often merges machines
 _ALIKE = 0.1  # of the variance explained; less is no difference
 
 _MACHINES = (
@@ -108,14 +109,32 @@ def choose_asset(points: Sequence[Labelled]) -> Choice | None:
 
     share = {name: coinciding(points, column) for name, column in found.items()}
     best = min(share.values())
+    mixed = {name: _mixed(points, column, found) for name, column in found.items()}
+    pure = min(mixed.values()) <= COARSE
 
     def order(name: str) -> tuple[object, ...]:
         same = name != KEY and found[name] == found.get(KEY)
-        return (share[name] > best + COARSE, rank(name, ASSETS), not same, name == KEY, -len(set(found[name])))
+        merges = share[name] > best + COARSE or (pure and mixed[name] > _SWITCHES)
+        return (merges, rank(name, ASSETS), not same, name == KEY, -len(set(found[name])))
 
     name = min(found, key=order)
     coarser = [other for other in found if share[other] > share[name] + COARSE]
-    return Choice(name, _why(name, found, ASSETS, coarser), len(set(found[name]) - {""}))
+    merging = [other for other in found if pure and mixed[name] <= COARSE and mixed[other] > _SWITCHES]
+    return Choice(name, _why(name, found, ASSETS, coarser, merging), len(set(found[name]) - {""}))
+
+
+def _mixed(points: Sequence[Labelled], column: Sequence[str], found: dict[str, list[str]]) -> float:
+    """Return the share of points with another value of some label than the point before them of one channel.
+
+    `column` has the asset of each point. Readings that come one by one have no time in common, so this alone shows that
+    a label merges machines.
+    """
+    last: dict[Hashable, tuple[str, ...]] = {}
+    switches = 0
+    for point, asset, labels in zip(points, column, zip(*found.values(), strict=True), strict=True):
+        switches += last.get((point.what, asset), labels) != labels
+        last[point.what, asset] = labels
+    return switches / len(points)
 
 
 def choose_measurements(points: Sequence[Labelled], measurements: Sequence[str]) -> tuple[Choice | None, list[str]]:
@@ -221,7 +240,9 @@ def channel_by_tag(
     return pair if by_pair + COARSE < by_asset else None
 
 
-def _why(name: str, found: dict[str, list[str]], known: Sequence[str], coarser: Sequence[str]) -> str:
+def _why(
+    name: str, found: dict[str, list[str]], known: Sequence[str], coarser: Sequence[str], merging: Sequence[str] = ()
+) -> str:
     others = sorted(set(found) - {name, KEY})
     said = []
     if name == KEY:
@@ -233,6 +254,9 @@ def _why(name: str, found: dict[str, list[str]], known: Sequence[str], coarser: 
     if coarser:
         listed = ", ".join(each or "the key" for each in coarser)
         said.append(f"readings of the same time would coincide under {listed}")
+    elif merging:
+        listed = ", ".join(each or "the key" for each in merging)
+        said.append(f"it changes from reading to reading under {listed}, which would merge them")
     if others and not said:
         said.append(f"chosen among {', '.join([name, *others])} by how the readings repeat: check it")
     return "; ".join(said) or "the only label"
