@@ -7,7 +7,7 @@ with line.run() as monitoring: ...  monitor run -c x.toml
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -115,20 +115,28 @@ class Line:
         )
         return self._asked(question)
 
-    def found(self) -> set[tuple[str, str, str]]:
-        """Return asset, cause and first channel of each alert in the database."""
-        return {(row["asset"], row["cause"], row["channel"]) for row in self.alerts()}
+    def found(self) -> set[tuple[str, str]]:
+        """Return asset and cause of each alert in the database."""
+        return {(row["asset"], row["cause"]) for row in self.alerts()}
 
-    def wait_for(self, wanted: set[tuple[str, str, str]]) -> None:
+    def assert_named(self, wanted: Mapping[tuple[str, str], str]) -> None:
+        """Check that the alerts topic has alerts of just these assets and causes, which name the channel."""
+        published = self.published("alerts")
+        assert {(alert["asset"], alert["cause"]) for alert in published} == set(wanted)
+        for alert in published:  # the fault of a machine moves more than one channel
+            channels = [each["channel"] for each in alert["channels"][: 1 if alert["cause"] == "sensor" else 2]]
+            assert wanted[alert["asset"], alert["cause"]] in channels
+
+    def wait_for(self, wanted: Collection[tuple[str, str]]) -> None:
         """Wait until the database has these alerts."""
         deadline = time.monotonic() + ALERT_S
-        while not wanted <= self.found():
+        while not set(wanted) <= self.found():
             if time.monotonic() > deadline:
                 ratios: dict[str, list[float]] = {}
                 for score in self.published("scores"):
                     ratios.setdefault(score["asset"], []).append(score["ratio"])
                 last = {asset: values[-600::20] for asset, values in ratios.items()}
-                raise AssertionError(f"after {ALERT_S} s {self.found()}, not {wanted}; ratios: {last}")
+                raise AssertionError(f"after {ALERT_S} s {self.found()}, not {list(wanted)}; ratios: {last}")
             time.sleep(0.5)
 
     def published(self, what: str) -> list[dict[str, Any]]:
