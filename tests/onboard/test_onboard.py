@@ -202,7 +202,11 @@ def test_what_was_set_before_is_kept_and_no_secret_copied() -> None:
     assert "hunter2" not in text
     assert "MONITOR_RECORDER__TOKEN" in text
     settings = load(Path("it.toml"), {"MONITOR_RECORDER__TOKEN": "hunter2"}, {})
-    assert (settings.name, settings.training.first_steps, settings.format.kind) == ("hall-3", 500, "json_long")
+    assert (settings.name, settings.training.first_steps, settings.format.kind) == (
+        "hall-3",
+        500,
+        "json",
+    )  # has a quality
     assert settings.kafka.options == {"client.id": "x"}
     assert "recorder.group" not in flat(Path("it.toml"))
     assert 'job="hall-3"' in Path("it.rules.yml").read_text()
@@ -234,15 +238,13 @@ def test_nothing_is_overwritten_unasked() -> None:
 
 def test_what_is_not_understood_is_refused_with_examples() -> None:
     """An unknown format gives exit code 1, the reason, at most three messages, no secrets and no file."""
-    body = json.dumps(
-        {"asset": "a", "temp": 1.5, "flow": 2.5, "timestamp": NOW, "password": "hunter2", "note": "\u001b"}
-    )
+    body = json.dumps({"asset": "a", "temp": 1.5, "flow": 2.5, "at": "today", "password": "hunter2", "note": "\u001b"})
     Path("flat.jsonl").write_text(f"{body}\n" * 30)
     result = monitor("onboard", "--file", "flat.jsonl")
     assert result.exit_code == 1
     first, *shown = result.stderr.splitlines()
     assert first.startswith("monitor: format unknown")
-    assert "(temp, flow)" in first
+    assert "temp (number), flow (number)" in first
     assert len(shown) == 3
     assert all(line.startswith("  flat[0]@") for line in shown)
     assert "hunter2" not in result.output

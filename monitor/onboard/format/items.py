@@ -101,6 +101,8 @@ def _inner(item: dict[str, Any], path: Path) -> Iterator[tuple[Path, tuple[str, 
             yield level, tuple(alike)
 
     for name, value in item.items():
+        if name in {EACH, MEMBERS}:  # cannot be told from a step
+            continue
         if isinstance(value, list):
             yield from _levels(value, (*path, name))
         elif isinstance(value, dict) and len(path) < _DEEP:
@@ -161,9 +163,14 @@ def _walk(
 
 
 def written(path: Path) -> str:
-    """Return a path or a level as a place: `payload.ts`, `Messages[].Payload`, `"a.b".c`."""
+    """Return a path as a place: `payload.ts`, `"a.b".c`."""
+    return ".".join(step if _PLAIN_NAME.fullmatch(step) else _quoted(step) for step in path)
+
+
+def written_level(level: Path) -> str:
+    """Return a level as `format.each` has it: `Messages[].Payloads[]`."""
     text = ""
-    for step in path:
+    for step in level:
         if step in {EACH, MEMBERS}:
             text += step
         else:

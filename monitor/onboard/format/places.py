@@ -14,7 +14,7 @@ from typing import Any
 from monitor.core.decode.format import shown
 from monitor.core.records import Message
 from monitor.onboard.format.address import Address, choose
-from monitor.onboard.format.items import items_of, levels, written
+from monitor.onboard.format.items import items_of, levels, written, written_level
 from monitor.onboard.format.labels import ASSETS, COARSE, rank
 from monitor.onboard.format.shape import Shape, shapes
 
@@ -110,7 +110,7 @@ def _map(shape: Shape, address: Address) -> Found:
     settings: Settings = {"kind": "json"}
     why: Reasons = {}
     if level:
-        settings["each"] = written(level)
+        settings["each"] = written_level(level)
         why["each"] = f"there are the items, {len(shape.items)} in the messages read"
     _names(settings, why, shape, address)
 
