@@ -445,6 +445,30 @@ def prometheus_adapter(given: Sequence[Row]) -> Iterator[Sent]:
             yield Sent({"labels": labels, "name": channel, "timestamp": iso(row.at, 0), "value": f"{value}"})
 
 
+def industrial_edge(given: Sequence[Row]) -> Iterator[Sent]:
+    """Values with a quality code of the sender's own, where 3 is good."""
+    for number, row in enumerate(given):
+        vals = [{"id": f"{row.machine}.{n}", "qc": 3, "ts": iso(row.at), "val": x} for n, x in row.values.items()]
+        yield Sent({"seq": number, "vals": vals})
+
+
+def cloud_events(given: Sequence[Row]) -> Iterator[Sent]:
+    for number, row in enumerate(given):
+        body = {
+            "specversion": "1.0",
+            "id": f"{number}-{number:x}",
+            "source": f"/plant/{row.machine}",
+            "type": "reading",
+        }
+        yield Sent({**body, "time": iso(row.at), "data": row.values})
+
+
+def json_key(given: Sequence[Row]) -> Iterator[Sent]:
+    """The machine is in a key that is JSON."""
+    for row in given:
+        yield Sent({"eventTime": row.at, **row.values}, key=json.dumps({"machine": row.machine}))
+
+
 # Historians and databases.
 
 
@@ -469,6 +493,18 @@ def historian(given: Sequence[Row]) -> Iterator[Sent]:
             for c, x in row.values.items()
         ]
         yield Sent({"Links": {}, "Items": items})
+
+
+def omf(given: Sequence[Row]) -> Iterator[Sent]:
+    """Containers with values, as sent to a PI system."""
+    for row in given:
+        times = iso(row.at)
+        yield Sent(
+            [
+                {"containerid": f"{row.machine}_{n}", "values": [{"timestamp": times, "value": x}]}
+                for n, x in row.values.items()
+            ]
+        )
 
 
 def connect(given: Sequence[Row]) -> Iterator[Sent]:
@@ -538,6 +574,21 @@ def telegraf_opcua_json(given: Sequence[Row]) -> Iterator[Sent]:
             yield Sent({"fields": fields, "name": "opcua", "tags": tags, "timestamp": row.at})
 
 
+def telegraf_mqtt(given: Sequence[Row]) -> Iterator[Sent]:
+    """The MQTT consumer: the topic is a tag."""
+    for row in given:
+        for channel, value in row.values.items():
+            yield Sent(f"mqtt_consumer,host=e1,topic=plant/{row.machine}/{channel} value={value} {row.at}000000")
+
+
+def telegraf_groups(given: Sequence[Row]) -> Iterator[Sent]:
+    """OPC UA groups without a tag: the measurement is the machine."""
+    for row in given:
+        for channel, value in row.values.items():
+            tags = f"host=e1,id=ns\\=2;s\\={row.machine}.{channel}"
+            yield Sent(f'{row.machine},{tags} {channel}={value},Quality="OK (0x0)" {row.at}000000')
+
+
 def _gateway(build: Builder, preset: str = "", assets: Iterable[str] = MACHINES, **more: Any) -> Gateway:
     channels = frozenset(more.pop("channels", CHANNELS))
     return Gateway(build.__name__, build, frozenset(assets), channels, preset, **more)
@@ -595,15 +646,21 @@ GATEWAYS = (
     _gateway(losant, assets=_named("5f-{}", MACHINES)),
     _gateway(ngsi, assets=_named("urn:ngsi-ld:Pump:{}", MACHINES)),
     _gateway(mindconnect),
+    _gateway(industrial_edge),
+    _gateway(cloud_events, assets=_named("/plant/{}", MACHINES)),
+    _gateway(json_key),
     _gateway(prometheus_adapter, assets=_named("{}:9100", MACHINES)),
     _gateway(ignition),
     _gateway(historian),
+    _gateway(omf),
     _gateway(connect, "connect"),
     _gateway(debezium, "debezium"),
     _gateway(debezium_envelope, "debezium-envelope"),
     _gateway(debezium_unwrapped),
     _gateway(telegraf, channels=_named("pump.{}", CHANNELS)),
     _gateway(telegraf_lines, assets=_named("Pump_{}", MACHINES), channels=_POINTS),
+    _gateway(telegraf_mqtt),
+    _gateway(telegraf_groups),
     _gateway(telegraf_opcua),
     _gateway(telegraf_opcua_json),
 )

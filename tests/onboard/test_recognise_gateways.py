@@ -166,6 +166,40 @@ def test_the_finest_label_counts_though_a_part_lacks_it() -> None:
     assert "33% of the readings" in found.reasons["select.assets_exclude"]
 
 
+def test_messages_of_another_kind_are_left_out_and_counted() -> None:
+    """Heartbeats without machine and time are no dead letters, and the reason has their number."""
+    bodies: list[Any] = []
+    for step in range(40):
+        bodies += [{"machine": f"P{n}", "ts": START + 1000 * step, "flow": n + step / 3} for n in (1, 2)]
+        bodies.append({"type": "heartbeat", "gateway": "g1", "uptime": step})
+    found = recognise([topic(bodies)], NOW)
+    assert {asset for asset, *_ in readings(found, topic(bodies))} == {"P1", "P2"}
+    assert "40 of 120 messages" in found.reasons["select.assets_exclude"]
+
+
+def test_two_shapes_in_a_topic_are_read_by_alternatives() -> None:
+    """Messages of two senders, each with its own names of machine and time, are read together."""
+    bodies = [
+        {"machine": f"P{n % 4 // 2}", "ts": START + 1000 * n, "flow": n / 3}
+        if n % 2
+        else {"device": f"P{n % 4 // 2}", "time": START + 1000 * n, "flow": n / 3}
+        for n in range(60)
+    ]
+    found = recognise([topic(bodies)], NOW)
+    assert len(readings(found, topic(bodies))) == 60
+    assert set(found.format.asset.split("|")) == {"machine", "device"}
+
+
+def test_names_that_are_carried_on_are_refused() -> None:
+    """Records that refer to an earlier one for their name and time are not read in part."""
+    bodies = [
+        [{"bn": f"P{n % 2}:", "bt": START / 1000 + n, "n": "flow", "v": 1.5}, *({"n": c, "v": n / 3} for c in "abc")]
+        for n in range(40)
+    ]
+    with pytest.raises(UnknownFormat, match="not carried on"):
+        recognise([topic(bodies)], NOW)
+
+
 def test_a_zone_that_is_not_known_is_assumed_aloud() -> None:
     """Times without a zone are taken as UTC, which the reason calls an assumption, or as of the zone that was given."""
     bodies = [

@@ -10,6 +10,7 @@ The evidence, in this order:
 4. Names. Then the finest choice counts, the one with the most assets.
 """
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -63,6 +64,7 @@ class Label:
     texts: list[str | None]
     name: str = ""  # by which it is ranked
     number: bool = False  # in the message
+    pattern: str = ""  # that finds the texts at the place
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +116,53 @@ def labels_of(shape: Shape, messages: Sequence[Message]) -> list[Label]:
 
     rows = [items.row[at] for at in shape.item]
     found = [label for label in found if not _counts(label.texts, rows)]
+    found += _complements(found)
     for place, every in _outside(messages).items():
-        found.append(Label(place, [every[row] for row in rows]))
+        mine = [every[row] for row in rows]
+        inner = _members_of_key(mine) if place == "key:" else []
+        found += inner or [Label(place, mine)]
     deepest = max((len(names) for names in items.names), default=0)
     for depth in range(deepest):
         texts_ = [items.names[at][depth] if depth < len(items.names[at]) else None for at in shape.item]
         inside = depth + (table is not None)  # the member of the table is the innermost name
         found.append(Label(f"name:{-inside if inside else ''}", texts_))
     return [label for label in found if any(text is not None for text in label.texts)]
+
+
+def _complements(labels: Sequence[Label]) -> list[Label]:
+    """Return pairs of labels that are called as assets are, of which each reading has one."""
+    partial = [label for label in labels if rank(label.name, ASSETS) < len(ASSETS) and None in label.texts][:4]
+    found = []
+    for at, one in enumerate(partial):
+        for other in partial[at + 1 :]:
+            pairs = list(zip(one.texts, other.texts, strict=True))
+            if sum((mine is None) != (their is None) for mine, their in pairs) >= PRESENT * len(pairs):
+                texts = [mine if mine is not None else their for mine, their in pairs]
+                found.append(Label(f"{one.place}|{other.place}", texts, one.name))
+    return found
+
+
+def _members_of_key(keys: Sequence[str | None]) -> list[Label]:
+    """Return the texts in keys that are JSON objects, each with the pattern that finds it."""
+    bodies = [_object(key) for key in keys]
+    if not all(bodies):
+        return []
+    names = dict.fromkeys(name for body in bodies for name, value in body.items() if isinstance(value, str))
+    found = []
+    for name in names:
+        pattern = f'"{re.escape(name)}"\\s*:\\s*"(?P<asset>[^"]+)"'
+        found.append(Label("key:", [body.get(name) for body in bodies], name, pattern=pattern))
+    return found
+
+
+def _object(key: str | None) -> dict[str, Any]:
+    """Return a key's JSON object, or that within its member `payload`; empty if it is none."""
+    try:
+        body = json.loads(key) if key and key[:1] == "{" else None
+    except (ValueError, RecursionError):
+        return {}
+    inner = body.get("payload") if isinstance(body, dict) else None
+    return inner if isinstance(inner, dict) else body if isinstance(body, dict) else {}
 
 
 def _first(column: Sequence[Any]) -> Any:
@@ -324,6 +365,9 @@ def _assets(label: Label, topic: str) -> Iterable[Part]:
     outside = label.place.startswith(("key:", "topic:", "name:", "header:"))
     strong = plain(label.name) in _MACHINES and bool(label.name)
     known = rank(label.name, ASSETS) < len(ASSETS) or outside
+    if label.pattern:
+        yield Part("", codes, count, label, known, (label.place, label.pattern), strong=strong)
+        return
     part = asset_only(names) if count > 1 and label.place.startswith(("key:", "topic:")) else None
     if part is not None and part.pattern.endswith("(?P<asset>.+)$"):
         part = None  # only a beginning is common: the whole name is as good
@@ -405,7 +449,7 @@ def _merged(asset: Part, channel: Part, separating: Sequence[tuple[Label, Codes]
     if not same.any():
         return ""
     for label, codes in separating:
-        if label is asset.label or label is channel.label:
+        if label is asset.label or label is channel.label or label.place in asset.label.place.split("|"):
             continue
         mine = codes[order]
         known = same & (mine[1:] >= 0) & (mine[:-1] >= 0)

@@ -178,7 +178,8 @@ def labels_of(message: Message, texts: Mapping[str, str]) -> dict[str, str]:
 
 def _why_not(bodies: Sequence[Any], now: int) -> str:
     """Return what the messages lack."""
-    objects = [body for body in bodies if isinstance(body, dict)]
+    objects = [each for body in bodies for each in (body[:1] if isinstance(body, list) else [body])]
+    objects = [each for each in objects if isinstance(each, dict)]
     if not objects:
         inner = [each for body in bodies if isinstance(body, list) for each in body[:1]]
         return (

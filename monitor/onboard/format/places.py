@@ -134,7 +134,10 @@ def _map(shape: Shape, address: Address) -> Found:
         why["quality"] = "its name and its codes; values of bad quality are not measured"
         if shape.qualities:
             settings["qualities"] = dict(shape.qualities)
-            why["qualities"] = "192 is good here, as in OPC DA, where 0 is bad"
+            usual = "good" in shape.qualities.values()
+            why["qualities"] = (
+                "what nearly all values have" if usual else "192 is good here, as in OPC DA, where 0 is bad"
+            )
     own = {settings.get("asset", ""), settings["timestamp"]}
     ignore = tuple(name for name in shape.ignore if name not in own)
     if ignore:

@@ -1,6 +1,7 @@
 """Finds the field that holds the quality of values, by its name and by codes that it has."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ _NAMES = (
 _MAYBE = ("status", "state", "valid", "isvalid", "validity", "reliability", "datastatus")
 _FLAGS = ("isnull",)
 _OBJECT = {"code", "symbol", "value", "type", "name"}
+_USUAL = 0.8  # of the values have a code, which then is good
 _WORD = re.compile(r"good|bad|uncertain|ok\b|invalid|valid|questionable", re.IGNORECASE)
 
 
@@ -44,7 +46,12 @@ def find_quality(columns: Mapping[Path, Sequence[Any]], used: set[Path]) -> tupl
     numbers = {int(code) for code in codes if not isinstance(code, bool) and re.fullmatch(r"\d{1,3}", str(code))}
     if any(192 <= number < 256 for number in numbers):
         return path, {"0": "bad"}
-    return path, {}
+    if any(quality_of(code) == "good" for code in codes):
+        return path, {}
+
+    # A scale of the sender's own, such as Siemens' 3: what nearly all values have is good.
+    code, times = Counter(map(str, codes)).most_common(1)[0]
+    return (path, {code: "good"}) if times >= _USUAL * len(codes) else None
 
 
 def _place(path: Path) -> Path | None:

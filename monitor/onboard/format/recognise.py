@@ -40,6 +40,8 @@ MOST_CHANNELS = 65_536  # that the setting takes
 UNITS_OF_NUMBERS = ("ms", "s", "us", "ns")
 NOTHING = Known()
 _MOST_NAMES = 1000  # of fields and tags, among which a quality is looked for
+_SELDOM = 0.02  # share of the messages of another kind that needs no filter
+_OTHER_KIND = 0.4  # share of the messages that may be of another kind; a worker stops at a half
 _MORE = 1.3  # times the readings: numbers written as texts must be usual
 _JSON = (OBJECT, ARRAY)
 
@@ -81,6 +83,7 @@ def recognise(runs: Sequence[Sequence[Message]], now: int, known: Known = NOTHIN
 
     form, why = _limits(form, why, look, now)
     form, why = _members(form, why, look, now)
+    form, why = _others(form, why, look, now)
     _confirm(form, look, now)  # 3
     return DetectedFormat(form, why, words, preset)
 
@@ -266,6 +269,27 @@ def _members(form: Format, why: Reasons, look: Sequence[Message], now: int) -> t
     return form, why
 
 
+def _others(form: Format, why: Reasons, look: Sequence[Message], now: int) -> tuple[Format, Reasons]:
+    """Leave out messages of another kind, which have no asset or time: the topic stands for both."""
+    topics = {message.partition.topic for message in look}
+    if form.kind != "json" or len(topics) != 1 or form.select.assets:
+        return form, why
+    decoded = decode_all(look, form, now, Names())
+    lacking = [each for each in decoded.rejected if each.error == "MissingField"]
+    if len(lacking) <= _SELDOM * len(look):
+        return form, why
+
+    topic = next(iter(topics))
+    asset = "topic:" if any("(?P<asset>" in each.pattern for each in form.patterns) else f"{form.asset}|topic:"
+    time = form.timestamp if "broker:" in form.timestamp else f"{form.timestamp}|broker:"
+    wider = replace(form, asset=asset, timestamp=time, select=Select(assets=Globs(exclude=(topic,))))
+    read = decode_all(look, wider, now, Names())
+    if len(read.rejected) >= len(decoded.rejected) or len(read.readings) < len(decoded.readings):
+        return form, why
+    reason = f"left out: {len(lacking)} of {len(look)} messages, which lack asset or time; {lacking[0].reason}"
+    return wider, why | {"select.assets_exclude": reason}
+
+
 def _limits(form: Format, why: Reasons, look: Sequence[Message], now: int) -> tuple[Format, Reasons]:
     """Raise the limits of the length and the channels of a message, where messages exceed them, to twice those seen."""
     longest = max(len(message.value or b"") for message in look)
@@ -286,7 +310,16 @@ def _confirm(form: Format, look: Sequence[Message], now: int) -> None:
     """Raise UnknownFormat unless the decoder takes nearly all messages and finds a reading in them."""
     decoded = decode_all(look, form, now, Names())
     rejected = decoded.rejected
-    if len(rejected) <= (1 - PRESENT) * len(look) and len(decoded.readings):
+    lost = decoded.skipped[Skip.ITEM]
+    if lost > len(decoded.readings) > 0:
+        raise UnknownFormat(
+            f"the messages look like {form.kind}, but {lost} readings lack asset or time, and only "
+            f"{len(decoded.readings)} have both: names or times that an earlier reading gave are not carried on"
+        )
+    lacking = sum(each.error == "MissingField" for each in rejected)
+    usable = form.kind == "json" and lacking <= _OTHER_KIND * len(look)
+    others = len(rejected) - lacking if usable else len(rejected)
+    if others <= (1 - PRESENT) * len(look) and len(decoded.readings):
         return
 
     if not rejected:

@@ -45,6 +45,7 @@ META = {
     "partition",
 }
 META |= {"version", "schema", "schemaversion", "apiversion", "revision", "qos", "retain", "mid", "alias", "datatype"}
+META |= {"specversion"}
 META |= {"type", "lsn", "tx", "txid", "pos", "row", "server", "majorversion", "minorversion", "crc", "checksum", "ttl"}
 META |= {
     "msgid",
@@ -266,7 +267,7 @@ def _members(items: Items, columns: dict[Path, list[Any]], clock: Clock | None) 
     mine = {path: _given(columns[path]) for path in columns if path in inner}
     texts = sum(_share_numeric(given, texts=True) > _NUMERIC for given in mine.values())
     numbers = sum(_share_numeric(given, texts=False) > _NUMERIC for given in mine.values())
-    as_texts = texts > numbers and any("." in str(each) for given in mine.values() for each in given[:20])
+    as_texts = texts > 2 * numbers and any("." in str(each) for given in mine.values() for each in given[:20])
 
     found = []
     for path, given in mine.items():
