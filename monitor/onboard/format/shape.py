@@ -264,20 +264,20 @@ def _as_table(items: Items, columns: dict[Path, list[Any]], clock: Clock | None,
 def _members(items: Items, columns: dict[Path, list[Any]], clock: Clock | None) -> list[Path]:
     """Return the paths of the channels within the items; of a value in an object of its own, the object's."""
     inner = _inner_paths(items)
-    mine = {path: _given(columns[path]) for path in columns if path in inner}
+    mine = {path: _given(column) for path, column in columns.items() if path in inner and not is_meta(path)}
+    if clock is not None:
+        mine = {
+            path: given for path, given in mine.items() if path not in clock.paths and not clock.near(columns[path])
+        }
+    mine = {path: given for path, given in mine.items() if not is_name(path, given) and not _counts_messages(given)}
+
+    # Where most numbers are texts, texts that vary are measurements.
     texts = sum(_share_numeric(given, texts=True) > _NUMERIC for given in mine.values())
     numbers = sum(_share_numeric(given, texts=False) > _NUMERIC for given in mine.values())
-    as_texts = texts > 2 * numbers and any("." in str(each) for given in mine.values() for each in given[:20])
-
-    found = []
-    for path, given in mine.items():
-        if clock is not None and (path in clock.paths or clock.near(columns[path])):
-            continue
-        if is_meta(path) or is_name(path, given) or _counts_messages(given):
-            continue
-        if _share_numeric(given, texts=as_texts and _vary(given)) > _NUMERIC:
-            found.append(path)
-    return found
+    as_texts = texts > 2 * numbers and any(
+        re.search("[.,]", str(each)) for given in mine.values() for each in given[:20]
+    )
+    return [path for path, given in mine.items() if _share_numeric(given, texts=as_texts and _vary(given)) > _NUMERIC]
 
 
 def _table(found: list[Path], count: dict[Path, int]) -> tuple[Path, str | None]:
