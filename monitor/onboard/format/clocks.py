@@ -46,8 +46,6 @@ class Clock:
     nanos: str = ""
     zoneless: bool = False
     reason: str = ""
-    better: bool = False  # a source's own time
-    _ms: np.ndarray[Any, Any] | None = None
 
     @property
     def names(self) -> list[str]:
@@ -179,8 +177,7 @@ def find_clock(columns: Mapping[Path, Sequence[Any]], inner: set[Path] | None, n
     others = [written(each) for each in ranked if each not in chosen]
     reason = f"beside {', '.join(others[:4])}" if others else "the only one"
     place = "|".join(map(written, chosen))
-    better = plain(path[-1]) in _SOURCE or inner is None
-    return Clock(place, scale, tuple(chosen), times, _nanos(columns, path), zoneless, reason, better)
+    return Clock(place, scale, tuple(chosen), times, _nanos(columns, path), zoneless, reason)
 
 
 def _order(path: Path, inner: set[Path] | None) -> tuple[bool, bool, int, int]:

@@ -12,25 +12,12 @@ from itertools import pairwise
 from typing import Any
 
 from monitor.core.decode.members import number_of
-from monitor.onboard.format.clocks import Clock, find_clock, unit_of_time
-from monitor.onboard.format.items import Items, Path, written
+from monitor.onboard.format.clocks import Clock, find_clock
+from monitor.onboard.format.items import Items, Path
 from monitor.onboard.format.labels import ASSETS, PRESENT, plain, rank
 from monitor.onboard.format.qualities import find_quality
 
 VALUES = ("value", "val", "v", "reading", "result", "pv", "measurement", "payload", "data")
-_COMPANIONS = {  # of a value in an object of its own, beside times and qualities
-    "unit",
-    "units",
-    "uom",
-    "unitcode",
-    "type",
-    "datatype",
-    "metadata",
-    "sourcepicoseconds",
-    "serverpicoseconds",
-    "min",
-    "max",
-}
 META = {
     "uuid",
     "guid",
@@ -46,7 +33,7 @@ META = {
 }
 META |= {"version", "schema", "schemaversion", "apiversion", "revision", "qos", "retain", "mid", "alias", "datatype"}
 META |= {"specversion"}
-META |= {"type", "lsn", "tx", "txid", "pos", "row", "server", "majorversion", "minorversion", "crc", "checksum", "ttl"}
+META |= {"type", "lsn", "tx", "txid", "row", "server", "majorversion", "minorversion", "crc", "checksum", "ttl"}
 META |= {
     "msgid",
     "rev",
@@ -67,7 +54,6 @@ _SIGNALS = {"channel", "sensor", "signal", "metric", "variable", "tag"}
 _NUMERIC = 0.5  # share of a field's values that are numbers, from which it is a channel
 _HIDDEN = 0.02  # share of the items in which two alternatives of a value may meet
 _WORDS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+(?![a-z])")
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 @dataclass(slots=True)
@@ -227,7 +213,7 @@ def _as_table(items: Items, columns: dict[Path, list[Any]], clock: Clock | None,
     if by_member:
         own = _own_fields(items, inside, now)
         if own is not None:
-            clock = own if clock is None or own.better else clock
+            clock = _with_own(own, clock, len(items))
     if clock is None:
         return None
 
@@ -264,12 +250,12 @@ def _as_table(items: Items, columns: dict[Path, list[Any]], clock: Clock | None,
 def _members(items: Items, columns: dict[Path, list[Any]], clock: Clock | None) -> list[Path]:
     """Return the paths of the channels within the items; of a value in an object of its own, the object's."""
     inner = _inner_paths(items)
-    mine = {path: _given(column) for path, column in columns.items() if path in inner and not is_meta(path)}
+    mine = {path: _given(column) for path, column in columns.items() if path in inner}
     if clock is not None:
         mine = {
             path: given for path, given in mine.items() if path not in clock.paths and not clock.near(columns[path])
         }
-    mine = {path: given for path, given in mine.items() if not is_name(path, given) and not _counts_messages(given)}
+    mine = {path: given for path, given in mine.items() if not _is_about_message(path, given)}
 
     # Where most numbers are texts, texts that vary are measurements.
     texts = sum(_share_numeric(given, texts=True) > _NUMERIC for given in mine.values())
@@ -307,6 +293,15 @@ def _table(found: list[Path], count: dict[Path, int]) -> tuple[Path, str | None]
         if times < PRESENT * total:
             return at, value_name
         at = (*at, name)
+
+
+def _with_own(own: Clock, clock: Clock | None, items: int) -> Clock:
+    """Return the clock of members with times of their own, and of items where a member has none."""
+    own.times = clock.times if clock is not None else [None] * items
+    if clock is not None and clock.unit == own.unit and clock.place not in own.place.split("|"):
+        own.place = f"{own.place}|{clock.place}"
+        own.paths += clock.paths
+    return own
 
 
 def _own_fields(items: Items, inside: Sequence[Path], now: int) -> Clock | None:
@@ -398,6 +393,14 @@ def is_meta(path: Path) -> bool:
     return marked or plain(path[-1]) in META or any(plain(each) in CONTAINERS for each in path[:-1])
 
 
+def _is_about_message(path: Path, given: Sequence[Any]) -> bool:
+    """Return whether a field is no channel. A number with a fraction is one, unless its place says otherwise."""
+    fraction = any(isinstance(each, float) and each % 1 for each in given[:200])
+    if fraction and len(path) == 1 and not path[0].startswith(("__", "@", "$")):
+        return False
+    return is_meta(path) or is_name(path, given) or _counts_messages(given)
+
+
 def is_name(path: Path, given: Sequence[Any]) -> bool:
     """Return whether a number is a name: it is called as assets are, or as an id, and is a whole number."""
     words = [word.lower() for word in _WORDS.findall(path[-1])]
@@ -412,6 +415,3 @@ def _counts_messages(given: Sequence[Any]) -> bool:
         return False
     steps = [later - earlier for earlier, later in pairwise(some)]
     return steps.count(1) >= PRESENT * len(steps)
-
-
-__all__ = ["Shape", "is_meta", "is_name", "shapes", "unit_of_time", "written"]
