@@ -51,7 +51,10 @@ def find_quality(columns: Mapping[Path, Sequence[Any]], used: set[Path]) -> tupl
 
     # A scale of the sender's own, such as Siemens' 3: what nearly all values have is good.
     code, times = Counter(map(str, codes)).most_common(1)[0]
-    return (path, {code: "good"}) if times >= _USUAL * len(codes) else None
+    everywhere = max(map(len, columns.values())) * _USUAL <= len(codes)
+    if everywhere and re.fullmatch(r"\d{1,3}", code):
+        return (path, {code: "good"}) if times >= _USUAL * len(codes) else None
+    return path, {}
 
 
 def _place(path: Path) -> Path | None:

@@ -272,7 +272,7 @@ def _members(form: Format, why: Reasons, look: Sequence[Message], now: int) -> t
 def _others(form: Format, why: Reasons, look: Sequence[Message], now: int) -> tuple[Format, Reasons]:
     """Leave out messages of another kind, which have no asset or time: the topic stands for both."""
     topics = {message.partition.topic for message in look}
-    if form.kind != "json" or len(topics) != 1 or form.select.assets:
+    if form.kind != "json" or len(topics) != 1:
         return form, why
     decoded = decode_all(look, form, now, Names())
     lacking = [each for each in decoded.rejected if each.error == "MissingField"]
@@ -280,7 +280,9 @@ def _others(form: Format, why: Reasons, look: Sequence[Message], now: int) -> tu
         return form, why
 
     topic = next(iter(topics))
-    asset = "topic:" if any("(?P<asset>" in each.pattern for each in form.patterns) else f"{form.asset}|topic:"
+    asset = form.asset if "topic:" in form.asset else f"{form.asset}|topic:"
+    if any("(?P<asset>" in each.pattern for each in form.patterns):
+        asset = "topic:"
     time = form.timestamp if "broker:" in form.timestamp else f"{form.timestamp}|broker:"
     wider = replace(form, asset=asset, timestamp=time, select=Select(assets=Globs(exclude=(topic,))))
     read = decode_all(look, wider, now, Names())

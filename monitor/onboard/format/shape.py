@@ -213,7 +213,8 @@ def _as_table(items: Items, columns: dict[Path, list[Any]], clock: Clock | None,
     if by_member:
         own = _own_fields(items, inside, now)
         if own is not None:
-            clock = _with_own(own, clock, len(items))
+            around = {path: columns[path] for path in columns if not any(path[: len(each)] == each for each in inside)}
+            clock = _with_own(own, find_clock(around, _inner_paths(items), now), len(items))
     if clock is None:
         return None
 
