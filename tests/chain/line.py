@@ -22,7 +22,7 @@ from tests.chain.parts import Daemon, daemon, monitor, until
 from tests.influxd import Influxd
 
 # What a user may set on the command line: a small first model, early, and no second one.
-QUICK = {"training.first_steps": 300, "training.steps": 200, "training.interval_s": 0}
+QUICK = {"training.first_steps": 450, "training.steps": 200, "training.interval_s": 0}
 MODEL_S = 120.0  # until the first model is adopted; 30 s on two idle cores
 ALERT_S = 60.0  # from a fault to its alerts; 6 s on two idle cores
 
