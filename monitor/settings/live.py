@@ -39,6 +39,7 @@ _REASONS = {  # by section
     "channels": "earlier messages were read with it",
     "source": _CLIENTS,
     "kafka": _CLIENTS,
+    "schemas": "earlier messages were unpacked with it",
     "outputs": _CLIENTS,
     "recorder": _CLIENTS,
     "format": "earlier messages were decoded with it",
