@@ -39,19 +39,23 @@ class Rig:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Run the recorder in a thread, and raise its exception at the end."""
-        stop = threading.Event()
+        """Open and run the recorder in a thread, and raise its exception at the end. Enter when it is open."""
+        stop, opened = threading.Event(), threading.Event()
         failures: list[BaseException] = []
 
         def work() -> None:
             try:
                 self.recorder.open()
+                opened.set()
                 self.recorder.run(stop)
             except BaseException as failure:  # noqa: BLE001 - raised below
                 failures.append(failure)
+            finally:
+                opened.set()
 
         thread = threading.Thread(target=work)
         thread.start()
+        opened.wait(30)
         try:
             yield
         finally:

@@ -62,9 +62,9 @@ def test_dead_letters_come_before_the_commit(server: InfluxServer) -> None:
     dead = MemoryBroker()
     rig = Rig(MemoryBroker(), server, dead=MemorySink(dead))
     server.script = [Answer(400, "bad"), Answer(400, "bad")]
-    send(rig.broker, 2)
     with rig.running():
         dead.refuse("away")
+        send(rig.broker, 2)
         until(lambda: rig.gauge("monitor_recorder_blocked") == 1)
         rig.turns()
         assert rig.committed() == 0
