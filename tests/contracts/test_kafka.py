@@ -17,7 +17,7 @@ class TestKafkaSource(GroupContract):
     @pytest.fixture
     def harness(self) -> Iterator[GroupHarness]:
         with mock_broker() as broker:
-            yield GroupHarness(broker, MOCK_MEMBER, 60.0)  # a refused commit in `on_revoke` may take 10 s, several times
+            yield GroupHarness(broker, MOCK_MEMBER, 60.0)  # a commit in `on_revoke` may take 10 s
 
 
 class TestKafkaSink(PartitionedSinkContract):
