@@ -32,7 +32,7 @@ _OWN = "monitor-"  # of the names of our logical types
 _LONGEST_DECIMAL = 256  # bytes; float64 has room for 128
 _MOST_SCALE = 1000  # digits; a larger one makes any number 0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MISFIT = (EOFError, IndexError, KeyError, OverflowError, StopIteration, TypeError, ValueError, MemoryError)
+_MISFIT = (EOFError, IndexError, KeyError, ArithmeticError, StopIteration, TypeError, ValueError, MemoryError)
 
 Reader = Callable[..., Any]  # called with the value, the schema, and a reader's schema that there is none of
 
@@ -63,8 +63,9 @@ def _decimal(value: bytes, schema: Mapping[str, Any] | None = None, _other: obje
     if len(value) > _LONGEST_DECIMAL:
         return math.inf
     try:
-        scale = min(int((schema or {}).get("scale", 0)), _MOST_SCALE)
-        return float(int.from_bytes(value, "big", signed=True) / 10**scale)
+        scale = max(-_MOST_SCALE, min(int((schema or {}).get("scale", 0)), _MOST_SCALE))
+        unscaled = int.from_bytes(value, "big", signed=True)
+        return unscaled / 10**scale if scale >= 0 else float(unscaled * 10**-scale)
     except OverflowError:
         return math.inf
 
@@ -110,7 +111,7 @@ class Avro:
             _Sizes(named).least(self._schema)
         except UnknownType as error:
             raise ValueError(f"the type {error.args[0]!r} is in none of the schemas") from None
-        except (SchemaParseException, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (SchemaParseException, ArithmeticError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"no schema of Avro: {type(error).__name__}: {error}") from None
         self.name = _name_of(self._schema)
 

@@ -130,9 +130,14 @@ def _below(folder: Path, name: str, text: str, known: set[str]) -> "list[FileDes
 def _flat(schema: Schema) -> dict[str, Schema]:
     """Return the schemas that a schema refers to, each after those that it refers to itself."""
     found: dict[str, Schema] = {}
-    for name, each in schema.references.items():
-        found |= {inner: one for inner, one in _flat(each).items() if inner not in found}
-        found.setdefault(name, each)
+
+    def add(references: Mapping[str, Schema]) -> None:
+        for name, each in references.items():
+            if name not in found:
+                add(each.references)
+                found.setdefault(name, each)
+
+    add(schema.references)
     return found
 
 

@@ -1,8 +1,8 @@
 """The text of a .proto file -> its FileDescriptorProto, without a compiler.
 
 Read are packages, imports, messages, enums, fields, oneofs and maps, of proto2, proto3 and editions: the parts that
-decide how bytes become values. Options, services, extensions and reserved numbers are passed over. Names of types stay
-as they are written, and protobuf's own pool resolves them.
+decide how bytes become values. Options, services, extensions and reserved numbers are passed over. The features of
+editions that change values are refused. Names of types stay as they are written, and protobuf's own pool resolves them.
 
 The language: https://protobuf.dev/reference/protobuf/proto3-spec
 """
@@ -38,6 +38,7 @@ _LABELS = {
 }
 _CLOSING = {"{": "}", "(": ")", "[": "]", "<": ">"}
 _EDITIONS = {"2023": 1000, "2024": 1001}
+_FEATURES = {"field_presence", "enum_type", "utf8_validation", "message_encoding"}  # change how bytes become values
 _DEEPEST = 32  # messages within messages; protoc's own limit
 
 
@@ -198,6 +199,8 @@ class _Parser:
 
     def _skip(self) -> None:
         """Pass over a statement: up to its semicolon, or its block in braces."""
+        if self._peek() == "option":
+            self._refuse_feature(1)
         while True:
             word = self._peek()
             if word in _CLOSING:
@@ -209,13 +212,24 @@ class _Parser:
 
     def _skip_block(self) -> None:
         """Pass over brackets and what is in them."""
+        options = self._peek() == "["
         open_ = [_CLOSING[self._next()]]
         while open_:
+            if options and len(open_) == 1:
+                self._refuse_feature()
             word = self._next()
             if word in _CLOSING:
                 open_.append(_CLOSING[word])
             elif word == open_[-1]:
                 open_.pop()
+
+    def _refuse_feature(self, further: int = 0) -> None:
+        """Raise ProtoError if an option of editions changes how bytes become values."""
+        name = self._peek(further) or ""
+        first, _, feature = name.partition(".")
+        if first == "features" and (not feature or feature in _FEATURES) and self._peek(further + 1) == "=":
+            cure = "compile the file (protoc --descriptor_set_out) and set schemas.files to the .desc"
+            raise self._error(f"found the option {name}, which changes how values are read; {cure}", further)
 
     # Tokens
 

@@ -27,7 +27,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
-from monitor.connectors.schemas.values import iso, size, to_json
+from monitor.connectors.schemas.values import iso, most_text, size, to_json, too_large
 from monitor.core.decode.bodies import BodyError
 
 _KNOWN = {
@@ -57,6 +57,8 @@ class Protobuf:
         self._converters: dict[str, _Converter] = {}
         self._readers: dict[str, tuple[Any, _Converter]] = {}
         self._paths: dict[tuple[int, ...], str] = {}
+        self._entries: set[str] = set()  # full names of the maps' entries that are read as messages
+        self._room = _Room()
         self._add(main, {**_KNOWN, **others}, set())
 
         names = [_full(main, each.name) for each in main.message_type]
@@ -82,7 +84,11 @@ class Protobuf:
             raise BodyError("SchemaMismatch", f"found a body that is no {name} ({error!s:.100})") from None
         if body and not message.ListFields():
             raise BodyError("SchemaMismatch", f"found a body without any field of {name}")
-        return to_json(convert(message))
+        self._room.left = most_text(body)
+        try:
+            return to_json(convert(message))
+        except _FullError:
+            raise too_large(body) from None
 
     def _add(self, file: FileDescriptorProto, known: Mapping[str, FileDescriptorProto], added: set[str]) -> None:
         """Add a file to the pool, after its imports. An import that nothing is known of may serve options only."""
@@ -98,11 +104,22 @@ class Protobuf:
             copy.dependency.append(name)
             if index in file.public_dependency:
                 copy.public_dependency.append(len(copy.dependency) - 1)
+        if file.syntax != "proto3":
+            self._open_maps(copy, copy.message_type, ())
         try:
             self._pool.Add(copy)
         except (TypeError, ValueError) as error:
             hint = f"; imported, and not given: {', '.join(missing)}" if missing else ""
             raise ValueError(f"{file.name}: {error!s:.300}{hint}") from None
+
+    def _open_maps(self, file: FileDescriptorProto, inner: Sequence[DescriptorProto], around: tuple[str, ...]) -> None:
+        """Make the entries of maps messages like any others: the library has no value for a key that is not UTF-8."""
+        for each in inner:
+            key = next((field for field in each.field if field.name == "key"), None)
+            if each.options.map_entry and key is not None and key.type == FieldDescriptor.TYPE_STRING:
+                each.options.map_entry = False
+                self._entries.add(_full(file, *around, each.name))
+            self._open_maps(file, each.nested_type, (*around, each.name))
 
     def _has(self, name: str) -> bool:
         try:
@@ -144,8 +161,8 @@ class Protobuf:
         """Return the converter of a message. One that contains itself is entered before its fields."""
         name = descriptor.full_name
         if name not in self._converters:
-            self._converters[name] = converter = _Converter()
-            converter.fields = [self._field(field) for field in descriptor.fields]
+            self._converters[name] = converter = _Converter(self._room)
+            converter.set([self._field(field) for field in descriptor.fields])
         return self._converters[name]
 
     def _field(self, field: FieldDescriptor) -> tuple[str, bool, Convert | None]:
@@ -154,6 +171,8 @@ class Protobuf:
         if entry is not None and entry.GetOptions().map_entry:
             single = self._single(entry.fields_by_name["value"])
             return field.name, False, _map_of(single)
+        if entry is not None and entry.full_name in self._entries:
+            return field.name, False, _entries_of(self._single(entry.fields_by_name["value"]))
         single = self._single(field)
         if field.is_repeated:
             return field.name, False, _list_of(single)
@@ -163,6 +182,8 @@ class Protobuf:
         """Return the function for one value of a field."""
         if field.type == FieldDescriptor.TYPE_BYTES:
             return size
+        if field.type == FieldDescriptor.TYPE_STRING:
+            return _text
         if field.type == FieldDescriptor.TYPE_ENUM:
             return _names(field.enum_type)
         if field.type not in {FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_GROUP}:
@@ -170,15 +191,35 @@ class Protobuf:
         return _WELL_KNOWN.get(field.message_type.full_name) or self._converter(field.message_type)
 
 
+class _FullError(Exception):
+    """A message becomes more JSON than it may."""
+
+
+class _Room:
+    """The bytes of JSON that the message being read may still become. What must be written is counted before."""
+
+    left = 0
+
+
 class _Converter:
     """A message -> an object."""
 
-    def __init__(self) -> None:
-        self.fields: list[tuple[str, bool, Convert | None]] = []
+    def __init__(self, room: _Room) -> None:
+        self._fields: Sequence[tuple[str, bool, Convert | None]] = ()
+        self._room = room
+        self._least = 2  # bytes of JSON
+
+    def set(self, fields: Sequence[tuple[str, bool, Convert | None]]) -> None:
+        """Take over name, presence and function of each field."""
+        self._fields = fields
+        self._least = 2 + sum(len(name) + 4 for name, presence, _ in fields if not presence)
 
     def __call__(self, message: Any) -> dict[str, Any]:
+        self._room.left -= self._least
+        if self._room.left < 0:
+            raise _FullError
         made = {}
-        for name, presence, convert in self.fields:
+        for name, presence, convert in self._fields:
             if presence and not message.HasField(name):
                 continue
             value = getattr(message, name)
@@ -216,6 +257,16 @@ def _map_of(single: Convert | None) -> Convert:
     if single is None:
         return lambda values: {str(key): value for key, value in values.items()}
     return lambda values: {str(key): single(value) for key, value in values.items()}
+
+
+def _entries_of(single: Convert | None) -> Convert:
+    convert = single or (lambda value: value)
+    return lambda entries: {_text(entry.key): convert(entry.value) for entry in entries}
+
+
+def _text(value: str | bytes) -> str:
+    """Return a text. The library returns bytes for one of proto2 that is not UTF-8."""
+    return value if isinstance(value, str) else value.decode(errors="replace")
 
 
 def _timestamp(message: Any) -> str:

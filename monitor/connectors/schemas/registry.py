@@ -13,6 +13,7 @@ Redirects are not followed, since the credentials would go along. The password a
 
 import base64
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -29,6 +30,7 @@ _DENIED = (401, 403)
 _MOST_BYTES = 8 * 2**20  # of an answer
 _MOST_TEXT = 200  # characters of the server's text in a message
 _DEEPEST = 16  # schemas that refer to schemas
+_REFERENCE = {"name", "subject", "version"}
 _ACCEPT = "application/vnd.schemaregistry.v1+json, application/json"
 
 
@@ -64,7 +66,7 @@ class Registry:
     def schema(self, frame: Frame) -> Schema:
         """Return a schema with those that it refers to. Raises NoSchemaError, Unavailable."""
         path = f"/schemas/guids/{frame.guid}" if frame.guid else f"/schemas/ids/{frame.number}"
-        return self._complete(self._get(path), 0)
+        return self._complete(self._get(path), 0, {})
 
     def check(self, seconds: float) -> int:
         """Return the number of subjects. Raises Unavailable."""
@@ -77,18 +79,27 @@ class Registry:
         """Close the connections."""
         self._http.clear()
 
-    def _complete(self, answer: Any, depth: int) -> Schema:
-        """Return the schema in an answer, and ask for those that it refers to."""
+    def _complete(self, answer: Any, depth: int, known: dict[str, Schema]) -> Schema:
+        """Return the schema in an answer, and ask for those that it refers to unless `known` has them by path."""
         if not isinstance(answer, dict) or not isinstance(answer.get("schema"), str):
             raise self._unavailable("answers without a schema: it is no schema registry")
         if depth > _DEEPEST:
             raise NoSchemaError(f"its schemas refer to one another more than {_DEEPEST} deep")
         references = {}
-        for each in answer.get("references") or ():
+        for each in self._references(answer):
             subject, version = quote(str(each["subject"]), safe=""), quote(str(each["version"]), safe="")
-            found = self._get(f"/subjects/{subject}/versions/{version}?deleted=true")
-            references[str(each["name"])] = self._complete(found, depth + 1)
+            path = f"/subjects/{subject}/versions/{version}?deleted=true"
+            if path not in known:
+                known[path] = self._complete(self._get(path), depth + 1, known)
+            references[str(each["name"])] = known[path]
         return Schema(str(answer.get("schemaType") or "AVRO"), answer["schema"], references)
+
+    def _references(self, answer: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        found = answer.get("references") or []
+        if not isinstance(found, list) or not all(isinstance(one, dict) and one.keys() >= _REFERENCE for one in found):
+            shown = _clean(json.dumps(found))
+            raise self._unavailable(f"answers with references {shown}, expected a list of name, subject and version")
+        return found
 
     def _get(self, path: str, seconds: float | None = None) -> Any:
         """Return the answer of the registry. Raises NoSchemaError, Unavailable."""

@@ -12,6 +12,7 @@ from monitor.connectors.base import Unavailable
 from monitor.connectors.schemas.encoding import Encoding, Schema, as_json, encoding_of
 from monitor.connectors.schemas.framing import PREFIX, Frame, frame_of, indexes, mark_of, path_of
 from monitor.connectors.schemas.registry import NoSchemaError, Registry
+from monitor.connectors.schemas.values import most_text, too_large
 from monitor.core.decode.bodies import BodyError
 from monitor.core.records import Message
 
@@ -20,6 +21,7 @@ LONGEST_S = 5.0  # after this, no further schema is asked for
 _ABSENT_S = 60.0  # until a schema that was not there is asked for again
 _MOST_MARKS = 10_000  # a header may end in any bytes
 _SPACE = b" \t\r\n"  # before JSON
+_ODD = (ArithmeticError, LookupError, RecursionError, TypeError, ValueError)  # of a library, for odd input
 
 Unpack = Callable[[bytes], bytes]
 
@@ -111,7 +113,7 @@ class Resolver:
                 "registry of the senders, or register the schema, then replay the dead letters"
             )
             self._absent[frame] = BodyError("UnknownSchema", reason)
-        except ValueError as error:
+        except _ODD as error:
             self._refused[frame] = BodyError(
                 "BadSchema", f"found {frame} of {url}, which cannot be used: {error!s:.300}"
             )
@@ -144,13 +146,27 @@ def _refusing(fault: BodyError) -> Unpack:
     return unpack
 
 
+def _read(encoding: Encoding, body: bytes, path: Sequence[int]) -> bytes:
+    """Return a body as JSON. Raises BodyError, also for whatever a library raises for odd bytes."""
+    try:
+        text = encoding(body, path)
+    except BodyError:
+        raise
+    except _ODD as error:
+        why = f"found a body that cannot be read ({type(error).__name__}: {str(error)!r:.100})"
+        raise BodyError("SchemaMismatch", why) from error
+    if len(text) > most_text(body):
+        raise too_large(body)
+    return text
+
+
 def _behind_prefix(encoding: Encoding, where: str, *, indexed: bool) -> Unpack:
     """Return the function for values that begin with the number of their schema."""
 
     def unpack(value: bytes) -> bytes:
         try:
             path, at = indexes(value, PREFIX) if indexed else ((), PREFIX)
-            return encoding(value[at:], path)
+            return _read(encoding, value[at:], path)
         except BodyError as error:
             raise BodyError(error.error, f"{error} ({where})") from None
 
@@ -162,7 +178,7 @@ def _whole(encoding: Encoding, where: str, path: tuple[int, ...]) -> Unpack:
 
     def unpack(value: bytes) -> bytes:
         try:
-            return encoding(value, path)
+            return _read(encoding, value, path)
         except BodyError as error:
             raise BodyError(error.error, f"{error} ({where})") from None
 
@@ -174,7 +190,7 @@ def _by_file(encoding: Encoding, *, framed: bool) -> Unpack:
 
     def unpack(value: bytes) -> bytes:
         try:
-            return encoding(value, ())
+            return _read(encoding, value, ())
         except BodyError as error:
             cure = ""
             if framed and value[:1] == b"\x00" and len(value) > PREFIX:

@@ -5,8 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from monitor.core.decode.bodies import BodyError
+
 _encode = msgspec.json.Encoder().encode
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MOST_TEXT, _MOST_TIMES = 2**20, 64  # bytes of JSON, which a body of many empty members exceeds, and times its own
 
 
 def iso(value: int, per_second: int, *, zone: bool = True) -> str:
@@ -25,6 +28,20 @@ def iso(value: int, per_second: int, *, zone: bool = True) -> str:
 def size(value: bytes) -> str:
     """Return a text for bytes, which are no reading."""
     return f"({len(value)} bytes)"
+
+
+def most_text(body: bytes) -> int:
+    """Return how many bytes of JSON a body may become."""
+    return max(_MOST_TEXT, _MOST_TIMES * len(body))
+
+
+def too_large(body: bytes) -> BodyError:
+    """Return the error of a body that becomes more."""
+    return BodyError(
+        "TooLarge",
+        f"found a body of {len(body)} bytes that becomes more than {most_text(body)} bytes of JSON, expected less; "
+        "send fewer records in a message",
+    )
 
 
 def to_json(record: object) -> bytes:

@@ -67,6 +67,8 @@ def test_values_of_each_type(kind: Any, given: Any, expected: Any) -> None:
         (logical("int", "date"), 2**30, '"day 1073741824"'),
         (logical("int", "time-millis"), 2**30, '"1073741824 / 1000 s"'),
         (logical("bytes", "decimal", precision=999, scale=0), b"\x7f" * 300, "Infinity"),
+        (logical("bytes", "decimal", precision=4, scale=-400), b"\x01", "Infinity"),
+        (logical("bytes", "decimal", precision=4, scale=-2), b"\x03", "300"),
         ("string", b"\xff1", '"\\ufffd1"'),
     ],
     ids=str,

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,10 @@ def test_a_body_of_another_schema_is_refused(body: bytes) -> None:
         ("\x00", r"line 1: found '\\x00'"),
         ("message A { optional group G = 1 { } }", "groups are not read"),
         ("message A { " * 40, "at most 32 levels"),
+        ('edition = "2023"; option features.field_presence = IMPLICIT;', r"features.field_presence.*\.desc"),
+        ('edition = "2023"; option features = { field_presence: IMPLICIT };', r"option features, .*\.desc"),
+        ('edition = "2023"; message A { int32 a = 1 [deprecated = true, features.message_encoding = X]; }', "encoding"),
+        ('edition = "2023"; message A { option features.utf8_validation = NONE; }', "utf8_validation"),
     ],
     ids=lambda each: each[:30],
 )
@@ -133,6 +138,44 @@ def test_schemas_that_are_refused(text: str, reason: str) -> None:
     """A text that is no schema is refused with the line, and a schema that lacks a type with its name."""
     with pytest.raises(ValueError, match=reason):
         Protobuf(file_of(text, "a.proto"), {})
+
+
+@pytest.mark.parametrize("syntax", ["", 'syntax = "proto2";', 'edition = "2023";'])
+def test_texts_that_are_no_utf_8_are_read_with_replacement(syntax: str) -> None:
+    """A text of proto2 in another encoding stays a text, also in lists and keys of maps; editions refuse the body."""
+    inner = "message Inner { string s = 1; }"
+    fields = "string asset = 1; repeated string many = 2; map<string, double> values = 3; map<string, Inner> more = 4;"
+    text = f"{syntax} message Pump {{ {fields} {inner} }}"
+    text = text if "edition" in syntax else text.replace("string asset", "optional string asset")
+    text = text if "edition" in syntax else text.replace("{ string s", "{ optional string s")
+    read = Protobuf(file_of(text, "a.proto"), {})
+    latin = "Kühl".encode("latin-1")
+
+    body = b"\x0a\x04" + latin + b"\x12\x04" + latin
+    body += b"\x1a\x0f\x0a\x04" + latin + b"\x11" + struct.pack("<d", 1.5)
+    body += b"\x22\x0e\x0a\x04" + latin + b"\x12\x06\x0a\x04" + latin
+    if "edition" in syntax:
+        with pytest.raises(BodyError, match="is no Pump"):
+            read(body)
+        return
+    assert json.loads(read(body)) == {
+        "asset": "K\ufffdhl",
+        "many": ["K\ufffdhl"],
+        "values": {"K\ufffdhl": 1.5},
+        "more": {"K\ufffdhl": {"s": "K\ufffdhl"}},
+    }
+
+
+def test_a_body_that_becomes_much_more_json_is_refused() -> None:
+    """A few bytes that stand for many members are refused with both sizes before they are written out."""
+    fields = "".join(f"double some_value_{n} = {n};" for n in range(1, 21))
+    text = f'syntax = "proto3"; message B {{ repeated R r = 1; }} message R {{ {fields} }}'
+    read = Protobuf(file_of(text, "b.proto"), {}, "B")
+    assert len(json.loads(read(b"\x0a\x00" * 1000))["r"]) == 1000
+    with pytest.raises(BodyError, match="a body of 100000 bytes that becomes more than 6400000 bytes") as refused:
+        read(b"\x0a\x00" * 50_000)
+    assert refused.value.error == "TooLarge"
+    assert len(json.loads(read(b"\x0a\x00" * 1000))["r"]) == 1000
 
 
 def test_recursive_messages_are_read_to_the_depth_that_protobuf_allows() -> None:

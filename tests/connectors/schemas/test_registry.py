@@ -5,6 +5,7 @@ import ipaddress
 import json
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from monitor.connectors.base import Unavailable
+from monitor.connectors.schemas.avro import Avro
 from monitor.connectors.schemas.encoding import file_encoding
 from monitor.connectors.schemas.framing import Frame
 from monitor.connectors.schemas.registry import NoSchemaError, Registry, RegistryOptions
@@ -125,6 +127,51 @@ def test_schemas_with_references_are_completed(server: RegistryServer, registry:
     assert sent.unpack(value) == b'{"motor":{"speed":0.0}}'
 
 
+def test_a_shared_reference_is_asked_for_once(server: RegistryServer, registry: Registry) -> None:
+    """Schemas that refer to one another on many paths are asked for once each, and used once each."""
+    server.register("s0", record_text("R0", "double"))
+    for n in range(1, 13):
+        one = {"name": f"R{n - 1}", "subject": f"s{n - 1}", "version": 1}
+        server.register(f"s{n}", record_text(f"R{n}", f"R{n - 1}"), references=[one, one | {"name": f"again {n}"}])
+    before = len(server.requests)
+    value = b"\x00\x00\x00\x00\x0d" + struct.pack("<d", 1.5)
+    (sent,) = Resolver(registry, None).resolved([message(value)])
+    assert len(server.requests) - before == 13
+    assert sent.unpack is not None
+    assert b'"x":1.5' in sent.unpack(value)
+
+
+def record_text(name: str, kind: str) -> str:
+    return json.dumps({"type": "record", "name": name, "fields": [{"name": "x", "type": kind}]})
+
+
+@pytest.mark.parametrize("fault", [ZeroDivisionError("by zero"), TypeError("\n"), ValueError("x"), RecursionError()])
+def test_whatever_a_library_raises_for_a_body_is_a_dead_letter(
+    fault: Exception, server: RegistryServer, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error that no encoding foresees costs its message alone, and the reason names it."""
+
+    def broken(*_: object) -> bytes:
+        raise fault
+
+    sent = writer(server, "AVRO", AVRO)({"asset": "p", "timestamp": NOW, "values": {"flow": 1.0}})
+    monkeypatch.setattr(Avro, "__call__", broken)
+    rejected = refused(Resolver(registry, None).resolved([sent]))
+    assert rejected.error == "SchemaMismatch"
+    assert f"found a body that cannot be read ({type(fault).__name__}: " in rejected.reason
+
+
+def test_a_record_of_avro_that_becomes_much_more_json_is_refused(server: RegistryServer, registry: Registry) -> None:
+    """Members that take no bytes are refused where they would become more text than a message may."""
+    empty = [{"name": f"nothing_{n}", "type": "null"} for n in range(100)]
+    inner = {"type": "record", "name": "Inner", "fields": [{"name": "x", "type": "int"}, *empty]}
+    made = server.register("much", json.dumps({"type": "array", "items": inner}))
+    body = b"\xa0\x9c\x01" + bytes(10_001)
+    rejected = refused(Resolver(registry, None).resolved([message(b"\x00" + made.number.to_bytes(4, "big") + body)]))
+    assert rejected.error == "TooLarge"
+    assert "becomes more than" in rejected.reason
+
+
 def test_a_number_that_the_registry_does_not_have_is_a_dead_letter(server: RegistryServer, registry: Registry) -> None:
     """The reason names number, registry and cure, the message keeps its bytes, and the others are read."""
     good = writer(server, "AVRO", AVRO)({"asset": "p", "timestamp": NOW, "values": {"flow": 1.0}})
@@ -195,6 +242,9 @@ def test_bytes_without_a_schema_are_a_dead_letter(registry: Registry) -> None:
         ((200, "[]"), "answers without a schema"),
         ((200, '{"schema": 5}'), "answers without a schema"),
         ((302, ""), "answers 302"),
+        ((200, '{"schema": "{}", "references": 5}'), "answers with references 5, expected a list of name, subject"),
+        ((200, '{"schema": "{}", "references": [{"name": "a"}]}'), 'answers with references [{"name": "a"}], expected'),
+        ((200, '{"schema": "{}", "references": {"name": "a"}}'), "expected a list of name, subject and version"),
     ],
     ids=lambda each: str(each)[:30],
 )
