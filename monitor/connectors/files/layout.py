@@ -188,7 +188,8 @@ def _wide_channels(names: Sequence[str], columns: Sequence[int], rows: Sequence[
     channels = {n: passable(names[n]) for n in columns if n not in text}
     states = [n for n in channels if {row[n].strip().lower() for row in rows} <= _STATES]
     codes = [n for n in channels if {row[n].strip() for row in rows} <= _OPC_CODES]
-    qualities = _beside(names, [*text, *codes, *states], channels)
+    faults = [n for n in channels if all(is_missing(row[n]) for row in rows)]
+    qualities = _beside(names, [*text, *codes, *states, *faults], channels)
     channels = {n: name for n, name in channels.items() if n not in qualities}
     check_names([legal(name) for name in channels.values()], [names[n] for n in channels])
     return channels, qualities, [n for n in text if n not in qualities]

@@ -55,6 +55,11 @@ def check_tagged(form: "Format") -> None:
                 f"patterns of {form.kind} are searched in {_FIELD} (the field's name), {_CHANNEL} (measurement.field) "
                 f"or {owner} (which names the asset); got {each.place!r}"
             )
+        if each.place == _CHANNEL and form.channel_name == "field":
+            raise ValueError(
+                f"patterns: {_CHANNEL} is measurement.field, which channel_name field leaves out: search in "
+                f"{_FIELD}, or leave out channel_name"
+            )
         try:
             groups = set(re.compile(each.pattern).groupindex)
         except (re.error, RecursionError) as error:

@@ -31,6 +31,7 @@ from monitor.core.decode.from_map import parse_mapped
 from monitor.core.decode.ids import ID, LONGEST
 from monitor.core.decode.members import Members
 from monitor.core.decode.names import Names, claim
+from monitor.core.decode.places import sources_of
 from monitor.core.decode.select import IGNORE
 from monitor.core.decode.times import UNREADABLE, NoTime, read_time, read_times, to_ms
 from monitor.core.records import Bools, Count, Ints, Message, ReadingBatch, Rejected, Renamed, Times
@@ -141,7 +142,8 @@ def _screen(messages: Sequence[Message], form: Format) -> dict[int, DecodeError]
 
 def _screen_keys(messages: Sequence[Message], form: Format, errors: dict[int, DecodeError]) -> None:
     """Add the errors of keys that should name the asset."""
-    if form.asset_from == "key" or (form.kind == "json" and "key:" in form.asset):
+    places = (form.asset, *(each.place for each in form.patterns)) if form.kind == "json" else ()
+    if form.asset_from == "key" or any("key" in sources_of(each) for each in places):
         for row, message in enumerate(messages):
             if names_schema(message.key) and row not in errors:
                 errors[row] = encoded_key(message.key or b"")

@@ -23,7 +23,7 @@ GROUPS = ("asset", "channel", "timestamp", "quality")  # names of groups in a pa
 MOST_PATTERNS = 4
 _LONGEST_PATTERN = 512  # characters
 _NUMERIC = ("ms", "s", "us", "ns", "ticks", "auto")
-_USED = ("asset", "timestamp", "timestamp_nanos", "quality")  # of a table's members: places of no value
+_USED = ("asset", "timestamp", "timestamp_nanos", "quality", "patterns")  # of a table's members: places of no value
 _INVERTED = ("is_null", "isNull", "isnull")  # flags of which true is bad
 
 
@@ -156,6 +156,11 @@ def _check_patterns(form: "Format") -> None:
             raise ValueError(f"patterns: {each.pattern!r} from {each.place!r}: {error}") from error
         if "broker" in sources:
             raise ValueError("patterns: broker: is a time, and no text to search in")
+        if form.values and "channel" in groups and not any(map(_is_own_name, parse_place(each.place))):
+            raise ValueError(
+                f"patterns: {each.pattern!r} from {each.place!r} would give all members of the table one channel: "
+                'search for channel in name:, the member\'s name, or set values = "" where an item is one reading'
+            )
         if len(each.pattern) > _LONGEST_PATTERN:
             raise ValueError(f"patterns: at most {_LONGEST_PATTERN} characters each")
         if not groups or not groups <= set(GROUPS):
@@ -165,17 +170,22 @@ def _check_patterns(form: "Format") -> None:
             )
 
 
+def _is_own_name(place: Place) -> bool:
+    return place.source == "name" and not place.segment
+
+
 @functools.lru_cache(maxsize=64)  # one format per pipeline
 def field_map(form: "Format") -> FieldMap:
     """Return the compiled map of a format."""
     places = _places(form)
     tables = tuple(place.steps for place in places.get("values", ()))
     searches = []
-    by_member = any(place.source == "name" and not place.segment for place in places["asset"])
+    by_member = any(map(_is_own_name, places["asset"]))
     for each in form.patterns:
         alternatives, pattern = parse_place(each.place), re.compile(each.pattern)
         searches.append(Search(lookup(alternatives), pattern, tuple(pattern.groupindex)))
-        by_member |= any(place.source == "name" and not place.segment for place in alternatives)
+        by_member |= any(map(_is_own_name, alternatives))
+        places["patterns"] = (*places.get("patterns", ()), *alternatives)
 
     ignored = re.compile("|".join(map(fnmatch.translate, form.ignore))) if form.ignore else None
     return FieldMap(

@@ -118,10 +118,16 @@ class _Reader:
             found = value[broken.start : broken.start + 4]
             raise Bad(DecodeError("NotUtf8", "", f"found {found!r} at byte {broken.start}, expected UTF-8")) from None
         try:
-            return self._plain(message, text if tidy else _tidied(text, self._hide))
+            return self._plain(message, self._without_texts(text, tidy=tidy))
         except ValueError:
             self.unwanted = self.unwanted_readings = self.bad = 0
             return self._careful(message, text)
+
+    def _without_texts(self, text: str, *, tidy: bool) -> str:
+        """Return `text` for the plain way. Raises ValueError if it needs the careful one."""
+        if self._quality and _GOOD in text:
+            raise ValueError("a number that would be taken for a sign")
+        return text if tidy else _tidied(text, self._hide)
 
     def _plain(self, message: Message, text: str) -> list[_Line]:
         """Return the lines of an ordinary message. Raises ValueError if anything in it is unusual."""
@@ -152,7 +158,7 @@ class _Reader:
                 self._leave_out(values)
                 continue
             if self._quality:
-                codes, values = self._judged(keys=names, codes=codes, values=values, good=good)
+                codes, values = self._judged(parts, codes, values, good=good)
             lines.append(_Line(number, asset or _key(message), stamp, codes, values, mixed))
         return lines
 
@@ -182,19 +188,19 @@ class _Reader:
         return lines
 
     def _judged(
-        self, keys: Sequence[str], codes: list[int], values: list[Any], *, good: bool
+        self, parts: Sequence[str], codes: list[int], values: list[Any], *, good: bool
     ) -> tuple[list[int], list[Any]]:
         """Return the codes and values of a plain line without its quality, none if that is bad.
 
         Raises ValueError for a quality that is neither a number nor one of the two signs.
         """
-        name = f"{self._quality}="
+        name, keys = f"{self._quality}=", parts[::2]
         if name in keys:
             at = keys.index(name)
-            found = values[at]
+            found, text = values[at], parts[2 * at + 1]
             if type(found) is not float:
                 raise ValueError("a quality that is hidden, or a boolean")
-            good = good and (found > 0 if abs(found) == float(_GOOD) else self._qualities.counts(found))
+            good = good and (text == _GOOD if text in {_GOOD, _BAD} else self._qualities.counts(found))
             codes, values = codes[:at] + codes[at + 1 :], values[:at] + values[at + 1 :]
         if good:
             return codes, values

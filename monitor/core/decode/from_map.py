@@ -287,7 +287,8 @@ class _Reader:
             points.row
             and points.row[-1] == self._row
             and points.asset[-1] == asset
-            and (points.time[-1] == time if time is not BROKER else points.untimed[-1:] == [len(points.row) - 1])
+            and (points.untimed[-1:] == [len(points.row) - 1]) == (time is BROKER)
+            and points.time[-1] == (0 if time is BROKER else time)
         ):
             points.width[-1] += len(codes)
         else:

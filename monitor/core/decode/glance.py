@@ -170,13 +170,13 @@ class Glance:
         """
         at = 0
         for name, inverted in self._shortcut.quality:
-            quality = item.get(name)
+            quality = item.get(name) if name else None
             if quality is None:
                 quality = shared[at]
             at += 1
             if inverted and type(quality) is bool:
                 quality = not quality
-            if quality is not True and not self._qualities.counts(quality):
+            if not self._qualities.counts(quality):
                 self._points.skipped[Skip.QUALITY] += 1
                 return _BAD
 

@@ -64,7 +64,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "each": "Messages[]",
         "asset": "DataSetWriterName|DataSetWriterId",
         "values": "Payload",
-        "value": "Value",
+        "value": "Value.Body|Value",  # also of the reversible encoding
         "timestamp": "SourceTimestamp|ServerTimestamp|Timestamp",
         "timestamp_unit": "iso",
         "quality": "StatusCode",

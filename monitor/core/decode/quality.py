@@ -8,8 +8,8 @@
     other numbers                        OPC UA's Good with flags (1024 to 2047), otherwise bad
     objects                              OPC UA's {"Code": …, "Symbol": …}, Sparkplug's {"value": …}; {} is Good
 
-A quality that is not there, or null, is good: OPC UA leaves Good out. An unknown word is bad. A plant's own words, and
-a 0 that means bad, are listed in `format.qualities`; that table wins.
+A quality that is not there, null or blank is good: OPC UA leaves Good out. An unknown word is bad. A plant's own words,
+and a 0 that means bad, are listed in `format.qualities`; that table wins.
 """
 
 import re
@@ -38,7 +38,7 @@ class Qualities:
 
     def counts(self, found: Any) -> bool:
         """Return whether a value of this quality counts as measured."""
-        if found is None:
+        if found is None or (isinstance(found, str) and not found.strip() and "" not in self._own):
             return True
         if isinstance(found, dict | list):
             return self._read(found) in self._counts

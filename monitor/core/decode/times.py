@@ -32,7 +32,9 @@ _RFC3339 = re.compile(
 )  # RFC 3339 allows a space for the T; without a zone a time names no instant
 
 _ISO = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d(?::\d\d)?)(?:[.,](\d{1,9}))? ?([Zz]|UTC|GMT|[+-]\d\d(?::?\d\d)?)?", re.ASCII
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d(?::\d\d)?)(?:(?<=:\d\d:\d\d)[.,](\d{1,9}))?"
+    r" ?([Zz]|UTC|GMT|[+-]\d\d(?::?\d\d)?)?",
+    re.ASCII,
 )  # also the forms that RFC 3339 does not have
 
 
@@ -115,7 +117,7 @@ def read_time(time: Any, unit: str, timezone: str, stamp: int) -> int:
     nanos = 0
     if type(time) is WithNanos:
         time, nanos = time
-        if type(nanos) not in {int, float}:
+        if type(nanos) not in {int, float} or not math.isfinite(nanos):
             raise NoTime("expected a number of nanoseconds to add")
 
     if type(time) is str:
@@ -123,13 +125,17 @@ def read_time(time: Any, unit: str, timezone: str, stamp: int) -> int:
         if _NUMBER.fullmatch(text) and len(text) <= _LONGEST:
             time = int(text) if text.lstrip("+-").isdecimal() else float(text)
         elif unit in {"iso", "auto"}:
-            return _moment(text, timezone, stamp) + int(nanos) // 1_000_000
+            return _within_int64(_moment(text, timezone, stamp) + int(nanos) // 1_000_000)
     if type(time) not in {int, float} or unit == "iso" or (type(time) is float and not math.isfinite(time)):
         if unit in {"iso", "auto"}:
             raise NoTime(f"expected a time in ISO 8601{' or a number since 1970' if unit == 'auto' else ''}")
         cure = ", or format.timestamp_unit to be iso" if type(time) is str else ""
         raise NoTime(f"expected a number ({unit}){cure}")
-    return max(min(_since_1970(time, unit) + int(nanos) // 1_000_000, _LIMIT), -_LIMIT)
+    return _within_int64(_since_1970(time, unit) + int(nanos) // 1_000_000)
+
+
+def _within_int64(ms: int) -> int:
+    return max(min(ms, _LIMIT), -_LIMIT)
 
 
 def zone(name: str) -> ZoneInfo:

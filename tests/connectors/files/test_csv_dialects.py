@@ -290,6 +290,7 @@ def test_bad_quality_is_not_measured(tmp_path: Path) -> None:
     text = "time,flow,flow_quality,temp\n2026-03-02 06:00:00,1,Good,2\n2026-03-02 06:00:01,3,Bad,4\n"
     right = [("flow", 1.0), ("temp", 2.0), ("temp", 4.0)]
     assert [(channel, value) for (_, channel, _), value in _table(tmp_path, text).items()] == right
+    assert [(channel, value) for (_, channel, _), value in _table(tmp_path, text.replace("Good", "")).items()] == right
     codes = text.replace("Good", "192").replace("Bad", "0")
     assert [(channel, value) for (_, channel, _), value in _table(tmp_path, codes).items()] == right
 
@@ -297,8 +298,8 @@ def test_bad_quality_is_not_measured(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("quality", "good"),
     [
-        *((word, True) for word in ("Good", "GOOD", "OK", "192", "216", "0", "Uncertain", "1073741824")),
-        *((word, False) for word in ("Bad", "24", "2150891520", "Comm Fail", "")),
+        *((word, True) for word in ("Good", "GOOD", "OK", "192", "216", "0", "Uncertain", "1073741824", "")),
+        *((word, False) for word in ("Bad", "24", "2150891520", "Comm Fail")),
     ],
 )
 def test_words_and_numbers_of_quality_are_known(quality: str, good: bool) -> None:

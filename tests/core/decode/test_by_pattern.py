@@ -74,6 +74,12 @@ def test_a_pattern_that_finds_nothing_is_refused(place: str, pattern: str, reaso
         Format("influx_line", asset_from="tag", patterns=(Pattern(place, pattern),))
 
 
+def test_a_channel_without_its_measurement_is_searched_by_no_pattern() -> None:
+    """With channel_name field there is no name that channel: could be."""
+    with pytest.raises(ValueError, match="channel_name field leaves out"):
+        Format("influx_line", asset_from="tag", channel_name="field", patterns=(Pattern("channel:", BOTH),))
+
+
 @given(
     st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["P1.x", "P2.x", "P1.y", "z"])), min_size=1, max_size=20)
 )

@@ -9,6 +9,7 @@ from monitor.core.decode.decode import Decoded, Format, decode_all
 from monitor.core.decode.field_map import Pattern
 from monitor.core.decode.format import Skip
 from monitor.core.decode.names import Names
+from monitor.core.decode.presets import PRESETS
 from monitor.core.decode.select import Kinds
 from monitor.core.records import Message, Partition
 from tests.core.decode.decoding import Named, named
@@ -218,3 +219,44 @@ def test_states_and_numbers_in_texts_are_read_as_elsewhere() -> None:
         (0, "a", "x", T, 1234.5),
         (0, "a", "n", T, 7),
     ]
+
+
+def test_an_item_at_time_0_is_not_merged_with_one_of_the_broker() -> None:
+    """The message's own time serves the items without one, and no item whose time is bad."""
+    items = [{"asset": "a", "channel": "c", "value": 1}, {"asset": "a", "channel": "c", "value": 2, "timestamp": 0}]
+    decoded = mapped(items, items[::-1], each="[]", values="", timestamp="timestamp|broker:")
+    assert [(each[3], each[4]) for each in named(decoded.readings)] == [(NOW, 1.0)] * 2
+    assert skipped(decoded) == {"item": 2}
+
+
+def test_the_text_of_a_pattern_is_no_channel_of_a_flat_table() -> None:
+    """A member that a pattern is searched in is used, and not counted as skipped."""
+    form: dict[str, Any] = {"values": ".", "asset": "site", "patterns": (Pattern("dev", "(?P<asset>P.)"),)}
+    decoded = mapped({"dev": "x/P1", "timestamp": T, "c": 1}, **form)
+    assert [each[1:3] for each in named(decoded.readings)] == [("P1", "c")]
+    assert skipped(decoded) == {}
+
+
+@pytest.mark.parametrize("place", ["id", "topic:", "name:-1"])
+def test_a_pattern_that_would_give_all_members_one_channel_is_refused(place: str) -> None:
+    """In a table only the member's own name can be its channel; an asset may lie elsewhere."""
+    with pytest.raises(ValueError, match="one channel"):
+        Format("json", patterns=(Pattern(place, "(?P<channel>.+)"),))
+    Format("json", patterns=(Pattern(place, "(?P<asset>.+)"), Pattern("name:", "(?P<channel>.+)")))
+
+
+def test_a_key_with_a_schema_is_no_text_for_a_pattern() -> None:
+    """A key that begins with the number of a schema is refused where a pattern is searched in it."""
+    form: dict[str, Any] = {"patterns": (Pattern("key:", "(?P<asset>P.)"),)}
+    body = {"asset": "a", "timestamp": T, "values": {"c": 1}}
+    assert [each.error for each in mapped(body, key=b"\0\0\0\0\x05 P1", **form).rejected] == ["EncodedKey"]
+    assert mapped(body, key=b"P1", **form).rejected == []
+
+
+def test_values_of_the_reversible_encoding_are_read() -> None:
+    """The preset of PubSub reads a value with its type, and a bare one."""
+    fields = {"c": {"Value": {"Type": 11, "Body": 2.5}}, "d": {"Value": 3}}
+    body = {"Messages": [{"DataSetWriterName": "P1", "Timestamp": "2023-11-14T22:13:20Z", "Payload": fields}]}
+    form = {name: value for name, value in PRESETS["opcua-pubsub"].items() if name != "kind"}
+    found = read(body, **form)
+    assert [(each[1], each[2], each[4]) for each in found] == [("P1", "c", 2.5), ("P1", "d", 3.0)]

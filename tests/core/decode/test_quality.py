@@ -16,7 +16,7 @@ GOOD: tuple[Any, ...] = (
     *(0, 192, 216, 255, 0x0030_0000, 0x400, 0x480, True, 192.0),
     *("Good", "good", "OK", "ok (0x0)", "OK (0x0)", "Good, non-specific", "GOOD_LOCAL_OVERRIDE", "GoodClamped", "192"),
     *("The operation succeeded. StatusGood (0x0)", "0x00300000", "true", " valid ", "0", "GUT", "192.0"),
-    *({"Code": 0}, {"Code": 0, "Symbol": "Good"}, {"type": "Int32", "value": 192}, {}, None),
+    *({"Code": 0}, {"Code": 0, "Symbol": "Good"}, {"type": "Int32", "value": 192}, {}, None, "", " "),
 )
 UNCERTAIN: tuple[Any, ...] = (
     *(64, 80, 127, 0x4080_0000, "Uncertain", "Uncertain (0x40000000)", "UncertainLastUsableValue", "questionable"),
@@ -25,7 +25,7 @@ UNCERTAIN: tuple[Any, ...] = (
 BAD: tuple[Any, ...] = (
     *(1, 24, 63, 128, 191, 500, 600, 0x8000_0000, 2_156_331_008, -2_147_483_136, 1e300, 10**30, False),
     *("Bad", "BadNoCommunication", "Bad (0x80000000)", "StatusBadNodeIDUnknown (0x80340000)", "24", "-2147483136"),
-    *("", "stale", "nonsense", "false", "x" * 5000, "Not Good", [0], [], {"Code": 2_147_483_648}, {"Symbol": "BadX"}),
+    *("stale", "nonsense", "false", "x" * 5000, "Not Good", [0], [], {"Code": 2_147_483_648}, {"Symbol": "BadX"}),
     *({"other": 1}, {"value": [192]}, {"value": {"value": 192}}, Skip.TEXT),
 )
 
@@ -58,6 +58,23 @@ def test_own_words_win() -> None:
         *(False, False, False, False, True, True, False, True, True, False)
     ]
     assert Qualities((("1", "good"),)).counts(1)
+    assert not Qualities((("", "bad"),)).counts(" ")
+
+
+def test_own_words_win_at_a_glance() -> None:
+    """An own word for true rules arrays of ordinary readings, too."""
+    form = Format("json", each="[]", values="", quality="q", qualities=(("true", "bad"),))
+    items = [item(True), item(False), item(192)]
+    decoded = decode_all([message(json.dumps(items).encode())], form, NOW, Names())
+    assert (len(decoded.readings), decoded.skipped[Skip.QUALITY]) == (1, 2)
+
+
+def test_a_header_of_quality_is_no_member() -> None:
+    """Where a header holds the quality, a member with an empty name is none."""
+    form = Format("json", each="[]", values="", quality="header:q")
+    items = [item(None) | {"": "Bad"}]
+    decoded = decode_all([message(json.dumps(items).encode())], form, NOW, Names())
+    assert (len(decoded.readings), decoded.skipped[Skip.QUALITY]) == (1, 0)
     assert not Qualities((("1", "good"),)).counts(False)
     assert Qualities((("1", "good"),)).counts(True)
 
@@ -104,6 +121,9 @@ LINES = [
     (b"m,host=a f=1,Quality=192i", ["m.f"], 0),
     (b"m,host=a f=1,Quality=24", [], 1),
     (b"m,host=a f=1,Quality=f", [], 1),
+    (b'm,host=a f=1,Quality=""', ["m.f"], 0),
+    (b"m,host=a f=1,Quality=1e300", [], 1),
+    (b"m,host=a f=1,Quality=10E299", [], 1),
     (b'm,host=a note="x,Quality=",flow=5,b="y"', ["m.flow"], 0),
     (b'm,host=a my\\ Quality="Bad",f=1', ["m.f"], 0),
     (b'm,host=a f=1,Quality="a\\"Good"', [], 1),

@@ -32,7 +32,7 @@ TIMES: tuple[tuple[str, Any, int], ...] = (
     ),
     *(("auto", str(TICKS), 0), ("auto", f"{ISO}Z", 0), ("auto", NOW / 1000 + 0.5, 500), ("auto", str(NOW * 10**6), 0)),
     *(("s", WithNanos(NOW // 1000, 123_456_789), 123), ("s", WithNanos(str(NOW // 1000), 0), 0)),
-    *(("auto", WithNanos(NOW // 1000, 5_000_000.0), 5),),
+    *(("auto", WithNanos(NOW // 1000, 5_000_000.0), 5), ("auto", WithNanos(f"{ISO}Z", 5_000_000), 5)),
 )
 
 
@@ -61,6 +61,9 @@ def test_times_are_read_to_ms(unit: str, time: Any, after: int) -> None:
         ("auto", "yesterday", "ISO 8601"),
         ("iso", ISO, "format.timezone"),
         ("s", WithNanos(5, "x"), "nanoseconds"),
+        ("auto", WithNanos(f"{ISO}Z", float("inf")), "nanoseconds"),
+        ("s", WithNanos(5, float("nan")), "nanoseconds"),
+        ("iso", "2023-11-14T22:13.5Z", "ISO 8601"),
         ("s", "9" * 65, "a number"),
     ],
 )
@@ -76,6 +79,13 @@ def test_what_is_no_time_is_refused(unit: str, time: Any, expected: str) -> None
 def test_a_number_of_any_size_gives_a_time(unit: str, size: float) -> None:
     """A number beyond all times gives one that the decoder refuses, never an overflow."""
     assert abs(read_times([size, 1.5], unit, "", [NOW, NOW])[0]) > 2**52
+
+
+@pytest.mark.parametrize("time", [NOW, f"{ISO}Z"])
+@pytest.mark.parametrize("nanos", [10**40, -(10**40), 1e300])
+def test_nanoseconds_of_any_size_give_a_time(time: Any, nanos: float) -> None:
+    """Nanoseconds beyond all times give a time that the decoder refuses, also beside a text."""
+    assert abs(read_times([WithNanos(time, nanos)], "auto", "", [NOW])[0]) > 2**52
 
 
 def local(text: str, stamp: int = 0) -> datetime:
