@@ -78,9 +78,7 @@ def decode_all(messages: Sequence[Message], format: Format, now: int, names: Nam
     """Decode `messages`; `now` is ms UTC. `names` is the partition's memory of changed names, and is updated."""
     errors = _screen(messages, format)
     points = PARSERS[format.kind](unpacked(messages, errors), format, errors)
-    columns, ambiguous = _named_by_field(_columns(points, messages, format), format)
-    if format.patterns and format.kind in MEASURED:
-        columns = _assigned(columns, format)
+    columns, ambiguous = _named(_columns(points, messages, format), format)
     columns, unwanted = _selected(columns, format)
     if format.kind == "json":
         columns = _without_bad_items(columns, messages, format, now)
@@ -190,12 +188,10 @@ def _columns(points: ParsedMessages, messages: Sequence[Message], form: Format) 
     return _Columns(points, list(codes), asset, row, time, point, channel, value)
 
 
-def _assigned(columns: _Columns, form: Format) -> _Columns:
-    """Name assets and channels of Telegraf's points by patterns."""
+def _assigned(columns: _Columns, channels: list[str], form: Format) -> _Columns:
+    """Name assets and channels of Telegraf's points by patterns; `channels` are the names by code."""
     points = columns.points
-    channels = list(points.codes)
-    fields = channels if form.channel_name == "field" else points.fields
-    names = assign(form, Given(columns.assets, channels, fields, columns.asset, columns.point, columns.channel))
+    names = assign(form, Given(columns.assets, channels, points.fields, columns.asset, columns.point, columns.channel))
 
     codes = Codes()
     for name in names.channels:
@@ -212,34 +208,42 @@ def _assigned(columns: _Columns, form: Format) -> _Columns:
     return _Columns(named, names.assets, names.asset, rows, times, names.point, names.channel, columns.value)
 
 
-def _named_by_field(columns: _Columns, form: Format) -> tuple[_Columns, Times]:
-    """Name the channels by their field alone, if the format says so.
+def _named(columns: _Columns, form: Format) -> tuple[_Columns, Times]:
+    """Name the channels by their field alone, a tag or patterns, if the format says so.
 
-    Where two measurements of a message have the same field of one asset at one time, only the first one's readings
-    stay. Return also the message (index) of each reading that was left out.
+    Where two sources of a message become one channel of one asset at one time, only the first one's readings stay.
+    Return also the message (index) of each reading that was left out.
     """
-    points = columns.points
-    if form.channel_name != "field":
+    points, source = columns.points, columns.channel.astype(np.int64)
+    names = points.fields if form.channel_name == "field" else points.names
+    if form.patterns and form.kind in MEASURED:
+        source += columns.asset[columns.point].astype(np.int64) * len(points.codes)
+        columns = _assigned(columns, names or list(points.codes), form)
+    elif names:
+        codes = Codes()
+        renamed = np.array([codes[name] for name in names], np.int32)
+        columns = replace(columns, points=replace(points, codes=codes), channel=renamed[columns.channel])
+    else:
         return columns, np.empty(0, np.int64)
-    codes = Codes()
-    renamed = np.array([codes[name] for name in points.fields], np.int32)
-    channel = renamed[columns.channel]
+    return _first_sources(columns, source)
 
+
+def _first_sources(columns: _Columns, source: Times) -> tuple[_Columns, Times]:
+    """Keep the readings of the first source (N,) of each channel, asset, time and message."""
     # Readings of one channel at one time lie together, in the order of the message.
     point = columns.point
-    keys = (channel, columns.time[point], columns.asset[point], columns.row[point])
+    keys = (columns.channel, columns.time[point], columns.asset[point], columns.row[point])
     order = np.lexsort(keys)
     first = np.ones(len(order), np.bool_)
     first[1:] = np.any([np.diff(key[order]) != 0 for key in keys], axis=0)
     begin = np.maximum.accumulate(np.where(first, np.arange(len(order)), 0))
-    measured = columns.channel[order]  # codes that still tell the measurements apart
+    measured = source[order]
     keep = np.ones(len(order), np.bool_)
     keep[order[measured != measured[begin]]] = False
 
     ambiguous = columns.row[point[~keep]]
-    named = replace(points, codes=codes)
-    value = columns.value[keep]
-    return replace(columns, points=named, point=point[keep], channel=channel[keep], value=value), ambiguous
+    channel, value = columns.channel[keep], columns.value[keep]
+    return replace(columns, point=point[keep], channel=channel, value=value), ambiguous
 
 
 def _selected(columns: _Columns, form: Format) -> tuple[_Columns, dict[Count, Times]]:

@@ -178,31 +178,52 @@ class Codes(dict[str, int]):
         return code
 
 
-class FieldCodes(dict[str, int]):
-    """Codes of one measurement's fields: `measurement.field`, or `measurement` if the field is called `value`."""
-
-    def __init__(self, measurement: str, codes: Codes, fields: list[str]) -> None:
-        self._measurement = measurement
-        self._codes = codes
-        self._fields = fields
-
-    def __missing__(self, name: str) -> int:
-        channel = self._measurement if name == "value" else f"{self._measurement}.{name}"
-        known = len(self._codes)
-        self[name] = code = self._codes[channel]
-        if code == known:
-            self._fields.append(name)
-        return code
-
-
-class Measurements(dict[str, FieldCodes]):
-    """The FieldCodes of each measurement so far."""
+class Sources(dict[tuple[str, ...], int]):
+    """Codes of channels that several sources may have: a channel's name, and what tells its sources apart."""
 
     def __init__(self, points: "ParsedMessages") -> None:
         self._points = points
 
-    def __missing__(self, measurement: str) -> FieldCodes:
-        self[measurement] = fields = FieldCodes(measurement, self._points.codes, self._points.fields)
+    def __missing__(self, key: tuple[str, ...]) -> int:
+        self[key] = code = self._points.codes[repr(key)]
+        self._points.names.append(key[0])
+        return code
+
+
+class FieldCodes(dict[str, int]):
+    """Codes of one measurement's fields: `name.field`, or `name` if the field is called `value`.
+
+    `sources` are given where a tag is the name, which several measurements may have.
+    """
+
+    def __init__(self, name: str, measurement: str, points: "ParsedMessages", sources: Sources | None) -> None:
+        self._name = name
+        self._measurement = measurement
+        self._points = points
+        self._sources = sources
+
+    def __missing__(self, field: str) -> int:
+        channel = self._name if field == "value" else f"{self._name}.{field}"
+        known = len(self._points.codes)
+        if self._sources is None:
+            code = self._points.codes[channel]
+        else:
+            code = self._sources[channel, field, self._measurement]
+        self[field] = code
+        if code == known:
+            self._points.fields.append(field)
+        return code
+
+
+class Measurements(dict[tuple[str, str], FieldCodes]):
+    """The FieldCodes so far, by name of the channels and measurement; `tagged` where the name may be a tag's."""
+
+    def __init__(self, points: "ParsedMessages", *, tagged: bool) -> None:
+        self._points = points
+        self._sources = Sources(points) if tagged else None
+
+    def __missing__(self, named: tuple[str, str]) -> FieldCodes:
+        self[named] = fields = FieldCodes(*named, self._points, self._sources)
         return fields
 
 
@@ -222,6 +243,7 @@ class ParsedMessages:
     channel: list[int] = field(default_factory=list)  # codes of `codes`
     value: list[float | None] = field(default_factory=list)  # None = `none`, NaN = counted in `skipped`
     codes: Codes = field(default_factory=Codes)
+    names: list[str] = field(default_factory=list)  # by code, where sources of one name have codes of their own
     fields: list[str] = field(default_factory=list)  # of kinds with measurements: the field's own name, by code
     left_out: dict[int, int] = field(default_factory=dict)  # readings of unwanted measurements, by index of the message
     none: Skip = Skip.NULL  # what None in `value` stands for
@@ -233,7 +255,7 @@ def channel_names(points: ParsedMessages, form: Format) -> list[str]:
 
     A name that depends on the asset's tag is not known here.
     """
-    names = points.fields if form.channel_name == "field" else list(points.codes)
+    names = points.fields if form.channel_name == "field" else points.names or list(points.codes)
     if form.patterns and form.kind in MEASURED:
         return [by_field(form, field, name) or name for name, field in zip(names, points.fields, strict=True)]
     return names

@@ -114,7 +114,7 @@ def parse_telegraf(messages: Sequence[Message], form: Format, errors: dict[int, 
     points.asset = [_key(messages[row]) for row in points.row] if by_key else [item.tags.asset for item in metrics]
     points.time = [item.time for item in metrics]
     points.width = [len(item.fields) for item in metrics]
-    codes = Measurements(points)
+    codes = Measurements(points, tagged=bool(form.channel_tag))
     for item in metrics:
         points.channel += map(codes[_measurement(item)].__getitem__, item.fields)
     points.value = list(itertools.chain.from_iterable(item.fields.values() for item in metrics))
@@ -123,10 +123,10 @@ def parse_telegraf(messages: Sequence[Message], form: Format, errors: dict[int, 
     return points
 
 
-def _measurement(metric: Any) -> str:
-    """Return the measurement of a metric, or its channel's tag, where it has that."""
+def _measurement(metric: Any) -> tuple[str, str]:
+    """Return the name of a metric's channels, which may be a tag, and its measurement."""
     tag = getattr(metric.tags, "channel", UNSET)  # tags may be absent, too
-    return str(metric.name if tag is UNSET else tag)
+    return (metric.name if tag is UNSET else tag), metric.name
 
 
 def _drop_bad(metrics: list[Any], form: Format, points: ParsedMessages) -> None:

@@ -85,6 +85,10 @@ def _add(reader: "_Reader", row: int, message: Message, lines: list[_Line]) -> N
         points.value += values
 
 
+# Asset, None if left out; name of the channels, which may be a tag, and measurement; whether the quality counts.
+_Head = tuple[str | None, tuple[str, str], bool]
+
+
 class _Reader:
     """Reads messages one after the other; remembers the heads and rows of field names of the batch."""
 
@@ -101,9 +105,9 @@ class _Reader:
         self._quality = form.quality
         self._qualities = Qualities(form.qualities, form.uncertain)
         self._hide = functools.partial(_field_text(form.quality).sub, self._sign) if form.quality else _hidden
-        self._measurements = Measurements(points)
-        self._heads: dict[str, tuple[str | None, str, bool]] = {}  # asset, None if left out; measurement; good
-        self._layouts: dict[tuple[str, ...], dict[str, list[int]]] = {}  # field names -> measurement -> codes
+        self._measurements = Measurements(points, tagged=bool(form.channel_tag))
+        self._heads: dict[str, _Head] = {}
+        self._layouts: dict[tuple[str, ...], dict[tuple[str, str], list[int]]] = {}  # fields -> measurement -> codes
 
     def read(self, message: Message, *, tidy: bool) -> list[_Line]:
         """Return the wanted lines of a message. Raises Bad. `tidy` promises that the message holds none of _TIDY.
@@ -181,7 +185,7 @@ class _Reader:
             if not good:
                 self.bad += len(fields)
                 fields = {}
-            channels = self._measurements[tags.get(self._channel_tag, measurement)]
+            channels = self._measurements[tags.get(self._channel_tag, measurement), measurement]
             codes, values = [channels[name] for name in fields], list(fields.values())
             asset = tags.get(self._tag) or _key(message)
             lines.append(_Line(scanner.number, asset, stamp, codes, values, mixed=True))
@@ -221,7 +225,7 @@ class _Reader:
         self.unwanted += 1
         self.unwanted_readings += sum(type(value) is float for value in values)
 
-    def _head(self, text: str) -> tuple[str | None, str, bool]:
+    def _head(self, text: str) -> _Head:
         """Return asset and measurement of a head whose escapes are replaced, and whether its quality counts.
 
         The asset is empty if it is the key, and None if the measurement is not wanted. The channel's tag stands for the
@@ -233,8 +237,8 @@ class _Reader:
         if match is None:
             raise ValueError("a head with control characters or misplaced signs")
         if self._select and not self._select.want(match[1]):
-            self._heads[text] = None, match[1], True
-            return None, match[1], True
+            self._heads[text] = head = None, (match[1], match[1]), True
+            return head
 
         asset = ""
         if self._tag:
@@ -242,11 +246,11 @@ class _Reader:
             asset = rest.partition(",")[0]
             if not found or _ESCAPE in asset or "\\" in asset:
                 raise ValueError("no asset tag, or one with escapes")
-        measurement = match[1]
+        name = match[1]
         if self._channel_tag:
             _, found, rest = text.rpartition(f",{self._channel_tag}=")
-            measurement = rest.partition(",")[0] if found else measurement
-            if _ESCAPE in measurement or "\\" in measurement:
+            name = rest.partition(",")[0] if found else name
+            if _ESCAPE in name or "\\" in name:
                 raise ValueError("a channel's name with escapes")
         good = True
         if self._quality:
@@ -255,10 +259,10 @@ class _Reader:
             if _ESCAPE in quality or "\\" in quality or quality in {_GOOD, _BAD}:
                 raise ValueError("a quality with escapes")
             good = not found or self._qualities.counts(quality)
-        self._heads[text] = asset, measurement, good
-        return asset, measurement, good
+        self._heads[text] = kept = asset, (name, match[1]), good
+        return kept
 
-    def _layout(self, names: tuple[str, ...], measurement: str) -> list[int]:
+    def _layout(self, names: tuple[str, ...], measurement: tuple[str, str]) -> list[int]:
         """Return the codes of fields whose names end with "=".
 
         Raises ValueError if a name does not, or occurs twice.

@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 
 from monitor.core.decode.field_map import FieldMap, field_map
-from monitor.core.decode.format import DecodeError, Format, ParsedMessages, Skip, place, shown
+from monitor.core.decode.format import DecodeError, Format, ParsedMessages, Skip, Sources, place, shown
 from monitor.core.decode.from_json import CONSTANT, REFUSED, explain, member_of
-from monitor.core.decode.glance import PLAIN, Around, Glance, Layouts, Matches, Pick, name_of
+from monitor.core.decode.glance import PLAIN, Around, Glance, Layouts, Matches, Pick, name_of, source_of
 from monitor.core.decode.members import Members
 from monitor.core.decode.places import BROKER, Names, Scopes, Step, walk
 from monitor.core.decode.quality import Qualities
@@ -107,7 +107,12 @@ class _Reader:
         self._matches = Matches(self._map.searches)
         self._layouts: Layouts = {}
         shortcut = self._map.shortcut
-        self._glance = None if shortcut is None else Glance(shortcut, self.points, self._matches, self._qualities)
+        groups = {name for search in self._map.searches for name in search.groups}
+        renames = groups & {"asset", "channel"} and (not form.values or self._map.by_member)
+        self._sources = Sources(self.points) if renames else None
+        self._glance = (
+            None if shortcut is None else Glance(shortcut, self.points, self._matches, self._qualities, self._sources)
+        )
         self._message = Message(("", 0), 0, None, None, 0)  # type: ignore[arg-type]
         self._row = 0
         self._part = -1
@@ -211,11 +216,12 @@ class _Reader:
     def _reading(self, item: dict[str, Any], outer: Scopes, names: Names) -> None:
         scopes = (item, *outer)
         found = self._searched(scopes, names)
-        channel = found.get("channel") or name_of(self._map.channel(scopes, names, self._message))
-        if not isinstance(channel, str):
+        own = name_of(self._map.channel(scopes, names, self._message))
+        channel = found.get("channel") or own
+        if channel is None:
             self.points.skipped[Skip.NAME] += 1
             return
-        self._value(channel, self._own_value(item), scopes, names, found)
+        self._value(source_of(channel, own or "", found), self._own_value(item), scopes, names, found)
 
     def _own_value(self, item: dict[str, Any]) -> Any:
         for steps in self._map.value:
@@ -224,7 +230,7 @@ class _Reader:
                 return value
         return None
 
-    def _value(self, channel: str, value: Any, scopes: Scopes, names: Names, found: dict[str, str]) -> None:
+    def _value(self, source: tuple[str, ...], value: Any, scopes: Scopes, names: Names, found: dict[str, str]) -> None:
         """Add one value of which all is known but asset, time and quality."""
         if value is None:
             self.points.skipped[Skip.NULL] += 1
@@ -238,7 +244,8 @@ class _Reader:
             return
         if type(value) in {dict, list}:
             value = Skip.NESTED
-        self._add(asset, time, (self._codes[channel],), (value,))
+        code = self._codes[source[0]] if self._sources is None else self._sources[source]
+        self._add(asset, time, (code,), (value,))
 
     def _miss(self, scopes: Scopes, names: Names, values: int, asset: str | None) -> None:
         """Note that an item lacks its asset or time."""
@@ -367,7 +374,7 @@ class _Reader:
     def _member(self, channel: str, value: Any, scopes: Scopes, outside: Names) -> None:
         names = (channel, *outside)
         found = self._searched(scopes, names)
-        self._value(found.get("channel") or channel, value, scopes, names, found)
+        self._value(source_of(found.get("channel") or channel, channel, found), value, scopes, names, found)
 
     def _is_value(self, member: dict[str, Any]) -> bool:
         """Return whether an object in a table is one value, not a table of its own."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from monitor.core.decode.field_map import Search, Shortcut
-from monitor.core.decode.format import ParsedMessages, Skip
+from monitor.core.decode.format import ParsedMessages, Skip, Sources
 from monitor.core.decode.places import Names, Scopes
 from monitor.core.decode.quality import Qualities
 from monitor.core.records import Message
@@ -29,6 +29,11 @@ def name_of(found: Any) -> str | None:
     if type(found) is int or (type(found) is float and found.is_integer()):
         return str(int(found)) if abs(found) < 2**64 else None
     return None
+
+
+def source_of(channel: str, own: str, found: dict[str, str]) -> tuple[str, ...]:
+    """Return a channel, and what tells its sources apart: the name without patterns, and the texts searched."""
+    return channel, own, found.get("channel in", ""), found.get("asset in", "")
 
 
 class Around(NamedTuple):
@@ -55,6 +60,7 @@ class Matches:
         if groups is None:
             match = self._patterns[number].search(text)
             groups = {name: each for name, each in match.groupdict().items() if each} if match else _NOTHING
+            groups = groups | {f"{name} in": text for name in ("asset", "channel") if name in groups}
             self._known[number][text] = groups
         return groups
 
@@ -62,8 +68,16 @@ class Matches:
 class Glance:
     """Reads ordinary items of the messages of one batch."""
 
-    def __init__(self, shortcut: Shortcut, points: ParsedMessages, matches: Matches, qualities: Qualities) -> None:
+    def __init__(
+        self,
+        shortcut: Shortcut,
+        points: ParsedMessages,
+        matches: Matches,
+        qualities: Qualities,
+        sources: Sources | None,  # of maps whose patterns may give several sources one channel
+    ) -> None:
         self._shortcut = shortcut
+        self._sources = sources
         self._points = points
         self._matches = matches
         self._qualities = qualities
@@ -79,6 +93,7 @@ class Glance:
             return False
         if type(channel) is not str or (type(value) is not float and type(value) is not int):
             return False
+        own, found = channel, _NOTHING
         if self._more:
             found = self._found(item, shortcut.shared((), (), message))
             if found is _BAD:
@@ -93,7 +108,8 @@ class Glance:
         points.asset.append(asset)
         points.time.append(time)
         points.width.append(1)
-        points.channel.append(points.codes[channel])
+        code = points.codes[channel] if self._sources is None else self._sources[source_of(channel, own, found)]
+        points.channel.append(code)
         points.value.append(value)
         return True
 
@@ -127,6 +143,7 @@ class Glance:
         row, outside = around.row, around[1:]
         shortcut, points = self._shortcut, self._points
         get, own, codes, more = shortcut.get, shortcut.asset, points.codes, self._more
+        sources, found, name = self._sources, _NOTHING, ""
         outer = name_of(shortcut.outer(*outside)) if around.scopes or not own else None
         shared = shortcut.shared(*outside) if more else ()
         last: tuple[Any, Any] | None = None  # asset and time of the last point, if it is of this array
@@ -146,7 +163,7 @@ class Glance:
                 found = self._found(item, shared)
                 if found is _BAD:
                     continue
-                asset, channel = found.get("asset") or asset, found.get("channel") or channel
+                asset, name, channel = found.get("asset") or asset, channel, found.get("channel") or channel
             if plain and type(asset) is str and (type(time) is int or type(time) is str or type(time) is float):
                 if last == (asset, time):
                     points.width[-1] += 1
@@ -157,7 +174,7 @@ class Glance:
                     points.time.append(time)
                     points.width.append(1)
                     last = asset, time
-                points.channel.append(codes[channel])
+                points.channel.append(codes[channel] if sources is None else sources[source_of(channel, name, found)])
                 points.value.append(value)
             else:
                 closer(part, item)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from monitor.core.decode.decode import Format, decode_all
+from monitor.core.decode.field_map import Pattern
 from monitor.core.decode.names import Names
 from monitor.core.decode.select import Globs, Kinds, Select
 from monitor.core.records import Count
@@ -123,3 +124,44 @@ def test_a_channel_tag_that_names_something_else_is_refused(
     changed: Any = options
     with pytest.raises(ValueError, match=f"channel_tag .*{culprit}"):
         replace(form, channel_tag="sensor", **changed)
+
+
+@pytest.mark.parametrize("before", [b"", b"# careful\n"])
+def test_a_tag_of_two_measurements_is_one_channel_of_the_first(before: bytes) -> None:
+    """Where a tag names the channel, a second measurement with it at one time is ambiguous, and counted."""
+    stamp = NOW * 1_000_000
+    line = b"m,host=a,id=x value=1 %d\nn,host=a,id=x value=2 %d\nm,host=a,id=x value=3 %d" % (
+        stamp,
+        stamp,
+        stamp - 10**9,
+    )
+    assert read(replace(LINE, channel_tag="id"), before + line) == ([("a", "x", 1.0), ("a", "x", 3.0)], 1)
+    metrics = [
+        {"name": name, "tags": {"host": "a", "id": "x"}, "fields": {"value": at}, "timestamp": NOW // 1000}
+        for at, name in enumerate("mn")
+    ]
+    body = json.dumps({"metrics": metrics}).encode()
+    assert read(replace(TELEGRAF, channel_tag="id"), body) == ([("a", "x", 0.0)], 1)
+
+
+@pytest.mark.parametrize(("values", "each"), [("", "[]"), (".", "")])
+def test_two_names_that_a_pattern_makes_one_are_one_channel_of_the_first(values: str, each: str) -> None:
+    """Where a pattern of kind json gives two names of a message one channel, the second one is counted."""
+    pattern = Pattern("name:" if values else "id", r"(?P<asset>P.)\.(?P<channel>.+)$")
+    form = Format(
+        "json", values=values, each=each, asset="key:", channel="channel" if values else "id", patterns=(pattern,)
+    )
+    found = {"L1.P1.x": 1, "L2.P1.x": 2, "L1.P2.x": 3}
+    items = [{"id": name, "value": value, "timestamp": NOW} for name, value in found.items()]
+    for more in ({}, {"extra": {"z": 1}}):
+        body = {**found, "timestamp": NOW} if values else [{**item, **more} for item in items]
+        assert read(form, json.dumps(body).encode()) == ([("P1", "x", 1.0), ("P2", "x", 3.0)], 1)
+
+
+@pytest.mark.parametrize("channel_name", ["measurement.field", "field"])
+def test_two_fields_that_a_pattern_makes_one_are_one_channel_of_the_first(channel_name: str) -> None:
+    """Where a pattern gives two fields of a line one channel, the second one is counted."""
+    pattern = Pattern("name:", r"(?P<asset>P.)\.(?P<channel>.+)$")
+    form = replace(LINE, channel_name=channel_name, patterns=(pattern,))
+    line = b"m,host=a L1.P1.x=1,L2.P1.x=2,L1.P2.x=3 %d" % (NOW * 1_000_000)
+    assert read(form, line) == ([("P1", "x", 1.0), ("P2", "x", 3.0)], 1)
