@@ -23,7 +23,7 @@ from monitor.observe.clock import wall_ms
 from monitor.onboard.cost import estimate, measure
 from monitor.onboard.dashboard import Language, dashboard_text
 from monitor.onboard.format.recognise import DetectedFormat, Known, UnknownFormat, recognise, table_format
-from monitor.onboard.report import costs, remarks, report, scattered
+from monitor.onboard.report import MERGED, costs, merging, remarks, report, scattered
 from monitor.onboard.settings import Chosen, decide, written
 from monitor.onboard.survey import Survey, non_numeric, survey
 from monitor.service.backends import make_sample, probe_points
@@ -86,12 +86,15 @@ def onboard(base: Settings, limit: int, out: Path, language: Language, *, force:
 
 def _survey(sample: Sample, recognised: DetectedFormat, now: int, limit: int, length: int) -> Survey:
     try:
-        return survey(sample.runs, recognised.format, now, length)
+        figures = survey(sample.runs, recognised.format, now, length)
     except ValueError as error:
         more = f"wait for more messages, or look at more than --messages {limit}"
         raise UnknownFormat(
             f"the messages are {recognised.kind}, but {error}, so the step is unknown: {more}"
         ) from error
+    if figures.colliding > MERGED:
+        raise UnknownFormat(merging(figures, recognised))
+    return figures
 
 
 def _known(base: Settings) -> Known:

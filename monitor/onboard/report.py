@@ -9,12 +9,14 @@ from monitor.core.decode.select import IGNORE, RATE
 from monitor.onboard.cost import Estimate
 from monitor.onboard.dashboard import unit
 from monitor.onboard.format.recognise import DetectedFormat, reasons
+from monitor.onboard.format.tags import split
 from monitor.onboard.survey import Survey
 from monitor.settings.tree import Settings
 
 _LISTED = 20  # channels; the rest is counted
 _FEW = 5  # assets or fields named in a sentence
 _SHARE = 0.001  # of readings, from which a remark is made
+MERGED = 0.2  # share of readings that contradict others, from which a format is refused
 _LITTLE = 0.02  # share of missing readings that needs no remark
 
 
@@ -157,10 +159,36 @@ def _about_messages(figures: Survey, recognised: DetectedFormat) -> Iterator[str
     for reason in reasons(figures.rejected, 3):
         yield f"dead letters: {len(figures.rejected)} of {figures.messages} messages; {reason}"
     if figures.colliding > _SHARE:
+        yield f"{_contradicting(figures)}; the last one counts. {_collision(recognised)}"
+    left_out = recognised.reasons.get("select.assets_exclude")
+    if left_out is not None:
+        yield f"messages are {left_out}; if a machine sends them, name it in them or give them a topic of their own"
+    if len(figures.assets) == 1 and (several := split(figures.channels)) is not None and several.certain:
+        machines = list(dict.fromkeys(asset for asset, _ in several.parts.values()))
         yield (
-            f"{figures.colliding:.1%} of the readings contradict another of the same asset, channel and time; "
-            f"the last one counts. {_collision(recognised)}"
+            f"one asset only, but the names of its channels hold {len(machines)} parts that may be machines: "
+            f"{', '.join(map(place, machines[:_FEW]))}. {_apart(recognised)}"
         )
+
+
+def merging(figures: Survey, recognised: DetectedFormat) -> str:
+    """Return why a format is refused under which more than MERGED of the readings contradict each other."""
+    assets = ", ".join(map(place, figures.assets[:_FEW])) + (", …" if len(figures.assets) > _FEW else "")
+    return (
+        f"{_contradicting(figures)}, with the assets {assets}: machines are merged, or the times are too coarse. "
+        f"{_collision(recognised)}"
+    )
+
+
+def _contradicting(figures: Survey) -> str:
+    return f"{figures.colliding:.1%} of the readings contradict another of the same asset, channel and time"
+
+
+def _apart(recognised: DetectedFormat) -> str:
+    """Return how parts of the channels' names become assets."""
+    if recognised.format.kind == "csv":
+        return "If they are, give each a table of its own, or the long form with a column of tags"
+    return 'If they are, let format.patterns find them from "name:" (docs/field-map.md)'
 
 
 def _never(figures: Survey, skipped: Mapping[str, float]) -> Iterator[str]:

@@ -562,3 +562,33 @@ def test_machines_that_lie_in_several_partitions_are_told(figures: Survey, form:
     text = "\n".join(remarks(load(None, {}, {}), odd, {}, DetectedFormat(form, {}, "")))
     for part in ("2 assets lie in several partitions", "P1 in 0 and 2", "windows of its own", repair):
         assert part in text
+
+
+def test_a_format_under_which_machines_are_merged_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where many readings contradict others of their asset, channel and time, onboard names share and assets."""
+    monkeypatch.chdir(tmp_path)
+    begin = 1_764_500_000 * 10**9
+    lines = [
+        f"pump,line={line},machine={machine} flow={t + number / 2} {begin + t * 10**9}"
+        for t in range(60)
+        for number, (line, machine) in enumerate((("L1", "P1"), ("L1", "P2"), ("L2", "P1")))
+    ]
+    Path("lines.jsonl").write_text("\n".join(lines) + "\n")
+    result = monitor("onboard", "--file", "lines.jsonl")
+    assert result.exit_code == 1
+    assert "33.3% of the readings contradict" in result.stderr
+    assert "P1, P2" in result.stderr
+    assert not Path("monitor.toml").exists()
+
+
+def test_one_asset_whose_channels_hold_machines_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table in which the columns' names hold machines is one asset, and a remark names them and the cure."""
+    monkeypatch.chdir(tmp_path)
+    head = "time," + ",".join(f"PU{n}_{channel}" for n in (1, 2, 3) for channel in ("flow", "temp", "vib"))
+    rows = [
+        f"2026-03-01T00:{t // 60:02}:{t % 60:02}Z," + ",".join(f"{t % 7 + n}.5" for n in range(9)) for t in range(90)
+    ]
+    Path("wide.csv").write_text("\n".join([head, *rows]) + "\n")
+    result = monitor("onboard", "--file", "wide.csv", "--out", "wide.toml")
+    assert result.exit_code == 0, result.output
+    assert "may be machines: PU1, PU2, PU3" in result.output

@@ -411,3 +411,14 @@ def test_tags_of_machine_and_signal_are_told_apart(kind: str) -> None:
     assert (recognised.format.asset_tag, recognised.format.channel_tag) == ("plc", "sensor")
     readings, rejected = decode(topic(values)[0], recognised.format, NOW)
     assert (readings.assets, readings.channels, rejected) == (("P0", "P1", "P2"), ("flow", "temp"), [])
+
+
+@pytest.mark.parametrize("fields", ["value=1.5", "flow=1.5,temp=2.5"])
+def test_two_labels_that_name_the_machine_together_are_no_channel(fields: str) -> None:
+    """Lines and machines are no channels, also where only both together separate the readings of one time."""
+    values = [
+        f"pump,line={line},machine={machine} {fields} {NANOS - (20 - t) * 10**9}".encode()
+        for t in range(20)
+        for line, machine in (("L1", "P1"), ("L1", "P2"), ("L2", "P1"))
+    ]
+    assert recognise(topic(values), NOW).format.channel_tag == ""

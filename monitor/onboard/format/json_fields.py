@@ -29,6 +29,7 @@ _SLOW = ("each", "patterns", "ignore", "quality", "qualities", "timestamp_nanos"
 _LISTED = 12  # fields that a refusal names
 _FEW = 8  # topics in a filter
 _USUAL = 0.01  # share of messages without a name; fewer stay dead letters, which are reported
+_MOST = 0.5  # share of messages that may be left out
 
 
 class UnknownFormat(Exception):  # noqa: N818 - reads as the state it reports
@@ -96,8 +97,8 @@ def _nameless_left_out(
     readings, rejected = decode(messages, form, now)
     lacking = [each for each in rejected if each.error == "MissingField" and each.field.endswith(place(asset))]
     topics = {each.message.partition.topic for each in lacking}
-    few = len(lacking) < _USUAL * len(messages)
-    if few or len(topics) > _FEW or not topics.isdisjoint(readings.assets):
+    usual = _USUAL * len(messages) <= len(lacking) <= _MOST * len(messages)
+    if not usual or len(topics) > _FEW or not topics.isdisjoint(readings.assets):
         return form, why
 
     form = _without(format_of({**settings, "asset": f"{asset}|topic:"}), topics)

@@ -58,6 +58,7 @@ class Labelled:
     what: Hashable  # its channels, where no label names them
     time: Hashable
     value: float = 0.0  # of a point that is one reading
+    fields: int = 1  # with a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,12 +230,17 @@ def channel_by_tag(
 ) -> tuple[Choice, Choice] | None:
     """Return the labels of asset and channel where no single label separates the readings of one time, but two do.
 
-    `asset` is the best single label, `wanted` has the measurements that are read; empty = all of them.
+    `asset` is the best single label, `wanted` has the measurements that are read; empty = all of them. Points of
+    several fields have their channels in these: there, two labels are parts of the asset's name, unless one is named as
+    channels are.
     """
     mine = [point for point, name in zip(points, measurements, strict=True) if not wanted or name in wanted]
     by_asset = coinciding(mine, [point.labels.get(asset.name, "") for point in mine])
     pair = choose_pair(mine) if by_asset > COARSE else None
     if pair is None:
+        return None
+    several = any(point.fields > 1 for point in mine)
+    if rank(pair[1].name, ASSETS) < len(ASSETS) or (several and rank(pair[1].name, CHANNELS) == len(CHANNELS)):
         return None
     by_pair = coinciding(mine, *([point.labels.get(each.name, "") for point in mine] for each in pair))
     return pair if by_pair + COARSE < by_asset else None

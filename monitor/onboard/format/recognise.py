@@ -29,7 +29,7 @@ from monitor.onboard.format.bytes import ARRAY, LINE, OBJECT, Point, kind_of, li
 from monitor.onboard.format.clocks import unit_of_time
 from monitor.onboard.format.json_fields import Known, Reasons, UnknownFormat, json_format, labels_of
 from monitor.onboard.format.labels import COLLECTOR, KEY, PRESENT, Choice, Labelled, channel_by_tag, choose_measurements
-from monitor.onboard.format.qualities import find_quality
+from monitor.onboard.format.qualities import find_quality, is_quality_name
 from monitor.onboard.format.telegraf_names import machine_in_names
 
 __all__ = ["LOOK", "DetectedFormat", "Known", "UnknownFormat", "reasons", "recognise"]
@@ -156,6 +156,7 @@ def _telegraf(kind: str, points: Sequence[tuple[Message, Point]], now: int) -> t
             (point.measurement, *point.fields),
             str(message.timestamp if point.time is None else point.time),
             next((float(each) for each in point.fields.values() if type(each) in {int, float}), 0.0),
+            sum(type(each) in {int, float} and not is_quality_name(name) for name, each in point.fields.items()),
         )
         for message, point in points
     ]
