@@ -13,6 +13,8 @@ from random import Random
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from monitor.connectors.files.layout import TableOptions
 from monitor.connectors.files.tables import table_rows
@@ -196,6 +198,35 @@ class Table(Alone):
         return len(rejected) < len(messages), None
 
 
+class ParquetFile(Alone):
+    """A Parquet file with changed bytes."""
+
+    name = "Parquet files"
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "table.parquet"
+        columns = {"time": [NOW + n for n in range(50)], "flow": [n / 2 for n in range(50)], "note": ["a", "b"] * 25}
+        pq.write_table(pa.table(columns), self._path)
+        self._good = self._path.read_bytes()
+
+    def make(self, draw: Random) -> bytes:
+        return hostile.mangled(draw, self._good, [self._good])
+
+    def judge(self, given: bytes) -> tuple[bool, Any]:
+        self._path.write_bytes(given)
+        table = table_rows(self._path, TableOptions("a"), lambda _: None, kind="parquet")
+        try:
+            table.open()
+            table.start(0)
+            found = list(iter(table.take, None))
+        except (ValueError, OSError) as error:
+            demand(str(error), "there is no reason")
+            return False, None
+        finally:
+            table.close()
+        return bool(found), None
+
+
 class Text(Alone):
     """A configuration."""
 
@@ -234,5 +265,6 @@ def input_targets(folder: Path) -> list[Target]:
         Published("alerts", alert_points, published),
         Published("scores", score_points, scores),
         Table(folder),
+        ParquetFile(folder),
         Text(folder),
     ]

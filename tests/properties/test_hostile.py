@@ -27,7 +27,7 @@ from tests.properties.hostile_targets import Alone, Broken, Decoder, Sent, Targe
 NAMES = [
     *(f"decode {form}" for form in (*FORMATS, *MAPS)),
     *("decode avro", "decode protobuf", "schema headers", "Avro schemas", "Protobuf schemas"),
-    *("points of alerts", "points of scores", "CSV rows", "configuration"),
+    *("points of alerts", "points of scores", "CSV rows", "Parquet files", "configuration"),
     *("Windows.load_state", "Threshold.load_state", "Budget.load_state", "MachineAlerts.load_state"),
     *(
         "Sensors.load_state",

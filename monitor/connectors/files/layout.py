@@ -189,7 +189,8 @@ def _wide_channels(names: Sequence[str], columns: Sequence[int], rows: Sequence[
     states = [n for n in channels if {row[n].strip().lower() for row in rows} <= _STATES]
     codes = [n for n in channels if {row[n].strip() for row in rows} <= _OPC_CODES]
     faults = [n for n in channels if all(is_missing(row[n]) for row in rows)]
-    qualities = _beside(names, [*text, *codes, *states, *faults], channels)
+    flags = [n for n in states if {row[n].strip().lower() for row in rows} & {"true", "false"}]
+    qualities = _beside(names, [*text, *codes, *states, *faults], channels, flags)
     channels = {n: name for n, name in channels.items() if n not in qualities}
     check_names([legal(name) for name in channels.values()], [names[n] for n in channels])
     return channels, qualities, [n for n in text if n not in qualities]
@@ -427,11 +428,14 @@ def _may_name(values: set[str], name: str) -> bool:
     return "" not in values and bool(values) and (not any(map(_is_number, values)) or (whole and len(values) <= _MANY))
 
 
-def _beside(names: Sequence[str], text: Sequence[int], channels: dict[int, str]) -> dict[int, str]:
-    """Return the columns of quality beside their channel: `flow` and `flow_quality`."""
+def _beside(
+    names: Sequence[str], text: Sequence[int], channels: dict[int, str], flags: Sequence[int]
+) -> dict[int, str]:
+    """Return the columns of quality beside their channel: `flow` and `flow_quality`. A status of flags is a state."""
     found: dict[int, str] = {}
     for n in text:
-        match = re.fullmatch(r"(.+?)[ ._:-]*(?:quality|status|qual|q)", names[n], re.IGNORECASE)
+        status = "" if n in flags else "|status"
+        match = re.fullmatch(rf"(.+?)[ ._:-]*(?:quality{status}|qual|q)", names[n], re.IGNORECASE)
         owner = (
             None if match is None else next((c for c in channels if names[c].lower() == match.group(1).lower()), None)
         )

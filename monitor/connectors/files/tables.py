@@ -77,11 +77,17 @@ class CsvTable:
             yield from self.parquet.lines(start)
             return
         with self.path.open("rb") as file:
-            read = text_lines if self.simple else text_rows
-            lines = enumerate(read(file, self.encoding), -layout.start)
+            found = text_lines(file, self.encoding) if self.simple else text_rows(file, self.encoding, self._fits)
+            lines = enumerate(found, -layout.start)
             for number, line in islice(lines, layout.start + layout.skipped, None):
                 if line and line != self.head and number >= start:
                     yield number, line
+
+    def _fits(self, number: int, row: bytes) -> bool:
+        """Return whether a row of several lines is one: one below the header has as many cells as the header."""
+        if number < self.layout.start:
+            return True
+        return len(cells_or_none(row.decode("utf-8", "replace"), self.layout.delimiter)) == len(self.layout.names)
 
     def clock(self) -> Clock:
         """Return a clock for the rows from the first one on."""

@@ -8,7 +8,7 @@ ASCII: then it is UTF-8 with damaged places.
 import codecs
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,8 +17,8 @@ from monitor.connectors.files.lines import MAX_LINE, count_lines, lines
 ENCODINGS = {"utf-8": "utf-8", "utf-16": "utf-16", "latin-1": "cp1252"}  # of the setting -> of Python
 HEAD_BYTES = 262_144  # looked at to guess the encoding
 MOST_LINES = 32  # of one row; a quotation mark that is not closed by then is a cell's own
-_QUOTED = re.compile(rb'(^|[,;\t|])\s*"(?:[^"]|"")*"(?=\s*(?:[,;\t|]|$))')
-_OPENS = re.compile(rb'(?:^|[,;\t|])\s*"')
+_QUOTED = re.compile(rb'(^|[,;\t|]) *+"(?:[^"]|"")*"(?= *+(?:[,;\t|]|$))')
+_OPENS = re.compile(rb'(?:^|[,;\t|]) *+"')
 _BYTES = 65_536  # a smaller head ends within a character
 
 
@@ -47,26 +47,37 @@ def encoding_of(head: bytes, wanted: str = "") -> str:
     return "utf-8"
 
 
-def text_rows(file: BinaryIO, encoding: str) -> Iterator[bytes]:
+def text_rows(file: BinaryIO, encoding: str, fits: Callable[[int, bytes], bool] | None = None) -> Iterator[bytes]:
     """Yield the rows of a table: lines in UTF-8, and lines of one row, whose line ends are in quotes, as one.
 
     A mark of the encoding is dropped wherever it is, since exports are put together. A line of zero bytes is blank.
+    A row of several lines that does not fit is no row: its lines are yielded. `fits` is called with number and row.
     """
+    number = 0
+    for held in _rows_of_lines(file, encoding):
+        row = b" ".join(held) if len(held) > 1 else held[0]
+        found = held if len(held) > 1 and fits is not None and not fits(number, row) else [row]
+        number += len(found)
+        yield from found
+
+
+def _rows_of_lines(file: BinaryIO, encoding: str) -> Iterator[list[bytes]]:
+    """Yield the lines of each row."""
     held: list[bytes] = []
     for line in text_lines(file, encoding):
         if not held and b'"' not in line and b"\0" not in line and not line.startswith(codecs.BOM_UTF8):
-            yield line
+            yield [line]
             continue
 
         held.append(line.removeprefix(codecs.BOM_UTF8).strip(b"\0"))
         joined = b" ".join(held)
         if not _open(joined):
-            yield joined
+            yield held
             held = []
         elif len(held) == MOST_LINES or len(joined) > _BYTES:
-            yield from held
+            yield from ([each] for each in held)
             held = []
-    yield from held
+    yield from ([each] for each in held)
 
 
 def is_a_row_a_line(path: Path, encoding: str) -> bool:

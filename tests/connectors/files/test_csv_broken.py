@@ -1,6 +1,7 @@
 """CSV that programs, people and power losses have spoilt: read rightly, or refused with cause and cure."""
 
 import codecs
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from monitor.connectors.files.text import is_a_row_a_line, text_lines, text_rows
+from monitor.core.decode.decode import Format, decode
+from monitor.core.records import Message, Partition
 from tests.connectors.files.test_csv_dialects import Readings, _refusal, _rows, _table
 
 BEGIN = datetime(2026, 3, 2, 6)  # noqa: DTZ001 - as the cells write it
@@ -162,6 +165,36 @@ def test_columns_that_begin_with_machines_are_remarked(tmp_path: Path) -> None:
     notices: list[str] = []
     _rows(path, {}, notices)
     assert any("the columns begin with P1, P2, which may be machines" in each for each in notices)
+
+
+def test_two_stray_quotation_marks_cost_their_own_rows_alone(tmp_path: Path) -> None:
+    """Marks that open a cell in two rows do not join the rows between them, from any start."""
+    noted = [f"{row},{chr(34) + 'x' if n in {5, 12} else '-'}" for n, row in enumerate(rows())]
+    path = tmp_path / "pump.csv"
+    path.write_bytes(text(f"{HEAD},note", *noted))
+    found = _rows(path, {})
+    assert [row.number for row in found] == list(range(20))
+    for start in (1, 5, 6, 12, 19):
+        assert _rows(path, {}, start=start) == found[start:]
+    messages = [Message(Partition("t", 0), row.number, row.key, row.value, 0) for row in found]
+    batch, rejected = decode(messages, Format("csv", asset_from="key"), 1_900_000_000_000)
+    assert [each.message.offset for each in rejected] == [5, 12]
+    assert len(batch.value) == len(plain(18))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b'"' + b"\t" * 200_000, b'"a"' + b"\t" * 200_000 + b'"', b'",' * 200_001, b"," + b" " * 200_000 + b'"'],
+    ids=["tabs behind a mark", "tabs between marks", "marks and commas", "spaces"],
+)
+def test_a_line_of_delimiters_and_marks_is_read_quickly(tmp_path: Path, line: bytes) -> None:
+    """Whether a row ends within a quoted cell takes time in proportion to its length."""
+    path = tmp_path / "pump.csv"
+    path.write_bytes(line + b"\n")
+    begin = time.process_time()
+    with path.open("rb") as file:
+        assert list(text_rows(file, "utf-8")) == [line]
+    assert time.process_time() - begin < 1
 
 
 def test_a_start_within_quoted_lines_goes_on_after_them(tmp_path: Path) -> None:

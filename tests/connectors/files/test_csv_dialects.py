@@ -295,6 +295,16 @@ def test_bad_quality_is_not_measured(tmp_path: Path) -> None:
     assert [(channel, value) for (_, channel, _), value in _table(tmp_path, codes).items()] == right
 
 
+@pytest.mark.parametrize("name", ["motor_status", "motor_quality", "motor_q"])
+def test_a_status_of_true_and_false_is_a_state(tmp_path: Path, name: str) -> None:
+    """Booleans beside a channel are its quality by a name of quality alone; a status of them is a channel."""
+    rows = [f"2026-03-02 06:00:0{n},{n}.5,{'true' if n % 2 else 'false'}" for n in range(6)]
+    path = tmp_path / "pump.csv"
+    path.write_text("\n".join([f"time,motor,{name}", *rows]))
+    header = _rows(path, {})[0].value.split(b"\n")[0].decode()
+    assert header.split(",")[2] == (name if name.endswith("status") else "@quality:motor")
+
+
 @pytest.mark.parametrize(
     ("quality", "good"),
     [
