@@ -158,6 +158,13 @@ def _about_messages(figures: Survey, recognised: DetectedFormat) -> Iterator[str
         yield scattered(figures, recognised)
     for reason in reasons(figures.rejected, 3):
         yield f"dead letters: {len(figures.rejected)} of {figures.messages} messages; {reason}"
+    if figures.refused:
+        first, count = figures.refused[0], len(figures.refused)
+        yield (
+            f"{_count(figures.taken, 'reading')} of {_count(count, 'name')} skipped, since another name has become the "
+            f"same id: the {first.kind} {shown(first.name)} would be {first.id}, as {shown(first.owner)} is; give them "
+            "different names where they are made"
+        )
     if figures.colliding > _SHARE:
         yield f"{_contradicting(figures)}; the last one counts. {_collision(recognised)}"
     left_out = recognised.reasons.get("select.assets_exclude")

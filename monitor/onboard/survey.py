@@ -27,7 +27,7 @@ from monitor.core.decode.format import Codes, DecodeError, Format, Skip, channel
 from monitor.core.decode.ids import legal
 from monitor.core.decode.names import Names
 from monitor.core.decode.select import IGNORE, MEASUREMENT, RATE, STATE, Kinds
-from monitor.core.records import Bools, Message, ReadingBatch, Rejected, Times
+from monitor.core.records import Bools, Message, ReadingBatch, Rejected, Renamed, Times
 from monitor.onboard.kinds import ChannelKind, Readings, boolean_kind, kinds_of, rare_kind, text_kind
 
 LENGTH = 64  # steps of a window, as by default
@@ -79,6 +79,8 @@ class Survey:
     hole_ms: int  # 99.9 % of the times without any reading of an asset are at most so long
     kinds: Mapping[str, ChannelKind]  # of all channels, also of those that are in no figure since they are left out
     scattered: Mapping[str, tuple[int, ...]]  # assets whose messages lie in several partitions at a time, and these
+    taken: int  # readings that were skipped since another name has become the same id
+    refused: tuple[Renamed, ...]  # their names
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ def survey(runs: Sequence[Sequence[Message]], form: Format, now: int, length: in
 
     A channel for which the format has a kind already, or that is selected by name, is not left out.
     """
-    everything, rejected, booleans = _read(runs, form, now)
+    everything, rejected, booleans, taken, refused = _read(runs, form, now)
     periods, counts, _ = _periods(everything, _unique(everything))
     step_ms = _step(periods, counts)
     kinds = _kinds(everything, form, step_ms, booleans)
@@ -141,12 +143,20 @@ def survey(runs: Sequence[Sequence[Message]], form: Format, now: int, length: in
         hole_ms=_hole(table),
         kinds=kinds | {name: text_kind() for name in _texts(runs, form) if name not in kinds},
         scattered=_scattered(everything, [run[0].partition.number for run in runs if run]),
+        taken=taken,
+        refused=refused,
     )
 
 
-def _read(runs: Sequence[Sequence[Message]], form: Format, now: int) -> tuple[_Table, list[Rejected], dict[str, int]]:
-    """Return the readings, true and false among them, what was rejected, and the number of booleans by channel."""
-    batches, rejected = [], []
+def _read(
+    runs: Sequence[Sequence[Message]], form: Format, now: int
+) -> tuple[_Table, list[Rejected], dict[str, int], int, tuple[Renamed, ...]]:
+    """Return the readings, true and false among them, what was rejected, and the number of booleans by channel.
+
+    Return also the number of readings whose name's id has another owner, and these names.
+    """
+    batches, rejected, taken = [], [], 0
+    refused: dict[Renamed, None] = {}
     booleans: Counter[str] = Counter()
     as_states = replace(form, kinds=Kinds((*form.kinds.globs, ("*", STATE))))
     for run in filter(None, runs):
@@ -158,7 +168,10 @@ def _read(runs: Sequence[Sequence[Message]], form: Format, now: int) -> tuple[_T
             booleans.subtract(_by_channel(decoded.readings))
         batches.append((run, readings))
         rejected += decoded.rejected
-    return _table(batches), rejected, {name: count for name, count in booleans.items() if count > 0}
+        taken += decoded.skipped[Skip.NAME_TAKEN]
+        refused |= dict.fromkeys(each for each in decoded.renamed if each.owner)
+    some = {name: count for name, count in booleans.items() if count > 0}
+    return _table(batches), rejected, some, taken, tuple(refused)
 
 
 def _by_channel(readings: ReadingBatch) -> dict[str, int]:

@@ -460,6 +460,8 @@ def test_whatever_is_found_loads(step_ms: int, late_ms: int, channels: int, asse
         "hole_ms": step_ms,
         "kinds": {},
         "scattered": {},
+        "taken": 0,
+        "refused": (),
         "skew_ms": {},
         "repeated": 0.0,
         "colliding": 0.0,
@@ -547,6 +549,22 @@ def test_what_is_odd_is_remarked(figures: Survey) -> None:
         "1 of 2 channels exist on some assets only",
     ):
         assert part in text
+
+
+def test_names_that_become_one_id_are_told() -> None:
+    """Machines that differ by an umlaut are all read, and those that differ by another character are remarked."""
+    rows = [
+        {"asset": name, "timestamp": 1_750_000_000_000 + 1000 * step, "values": {"flow": step % 7 + 0.5}}
+        for step in range(100)
+        for name in ("Ofen Ä", "Ofen Ö", "Ofen Ü", "Ofen #1", "Ofen %1")
+    ]
+    Path("in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = monitor("onboard", "--file", "in.jsonl")
+    assert result.exit_code == 0, result.output
+    assert "assets    4: Ofen_Ae, Ofen_Oe, Ofen_Ue, Ofen__1" in result.output
+    (told,) = [line for line in result.output.splitlines() if "another name" in line]
+    assert told.startswith("look at   100 readings of 1 name skipped")
+    assert "the asset 'Ofen %1' would be Ofen__1, as 'Ofen #1' is" in told
 
 
 @pytest.mark.parametrize(

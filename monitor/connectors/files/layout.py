@@ -21,6 +21,7 @@ from monitor.connectors.files.shape import fitted
 from monitor.connectors.files.stamps import has_zone, is_clock, is_date, is_stamp, order_of, zone_of
 from monitor.connectors.files.tags import Split, split_of
 from monitor.connectors.files.words import ASSETS, FAULTS, QUALITIES, TAGS, TIMES, VALUES
+from monitor.core.decode import ids
 from monitor.core.decode.format import shown
 from monitor.core.decode.from_csv import DELIMITERS, MISSING, QUALITY, TIME, cells, number
 from monitor.core.decode.times import parse_time
@@ -96,8 +97,8 @@ def passable(name: str) -> str:
 
 
 def legal(name: str) -> str:
-    """Return `name` with "_" for every character that ids of assets and channels may not have."""
-    return re.sub(r"[^A-Za-z0-9._:/-]", "_", name)
+    """Return the id that the decoder makes of `name`; the name itself where that will refuse it."""
+    return ids.legal(name) or name
 
 
 class _Header(NamedTuple):

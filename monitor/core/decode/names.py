@@ -1,4 +1,4 @@
-"""Names of channels and assets: characters that an id may not have become `_`, and two names never become one.
+"""Names of channels and assets: characters that an id may not have are changed, and two names never become one.
 
 A name is changed for good: the first name
 that becomes an id owns it, and readings of another name that would become the same id are skipped. A name that needs no
