@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parent.parent / "monitor"
 FILES = sorted(ROOT.rglob("*.py"))
 STANDARD_IN_CORE = {"bisect", "collections", "contextlib", "csv", "dataclasses", "datetime", "functools", "hashlib"}
-STANDARD_IN_CORE |= {"enum", "fnmatch", "itertools", "json", "math", "operator", "re", "typing", "unicodedata", "zoneinfo"}
+STANDARD_IN_CORE |= {"enum", "fnmatch", "itertools", "json", "math", "operator", "re", "typing", "zoneinfo"}
+STANDARD_IN_CORE |= {"unicodedata"}
 LIBRARIES_IN_CORE = {"msgspec", "numpy", "torch"}
 CLIENTS = {  # library -> the packages or modules that may import it
     "confluent_kafka": {"monitor.connectors.kafka"},

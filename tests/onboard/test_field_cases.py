@@ -164,7 +164,7 @@ def test_german_export() -> None:
     rows = [row.replace(".", ",") for row in cells("%Y-%m-%d %H:%M:%S", mark=";")]
     rows = [f"{row[8:10]}.{row[5:7]}.{row[:4]}{row[10:]}" for row in rows]
     found = onboarded(table([";".join(["Zeit", *names.values()]), *rows], "utf-8-sig"))
-    ids = names | {"flow": "Durchfluss__m_/h_", "temp": "Lager__C"}
+    ids = names | {"flow": "Durchfluss__m3/h_", "temp": "Lager__C"}
     assert found == {(asset, ids[name], k): value for (asset, name, k), value in wide(1).items()}
 
 
