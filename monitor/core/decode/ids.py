@@ -1,8 +1,8 @@
 """Ids: names of assets and channels that are safe in Kafka keys, InfluxDB tags, file names, logs and JSON alike.
 
 Letters outside ASCII are spelled, so that names that differ by them stay different: German ones as ae, oe, ue and ss,
-other Latin ones and raised digits by their base, all others by their code point, as `u041d`. Names that differ only by marks
-(`é`, `e`) or by other characters (` `, `?`) are one id.
+other Latin ones and raised digits by their base, all others by their code point, as `u041d`. Names that differ only by
+marks (`é`, `e`) or by other characters (` `, `?`) are one id.
 """
 
 import functools
