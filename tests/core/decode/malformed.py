@@ -207,7 +207,7 @@ MEMBERS: tuple[Member, ...] = (
     ("array as number", "json_long", None, long(value="[1]"), (), ("nested",)),
     ("empty channel", "json_long", None, long(channel='""'), (), ("name",)),
     ("channel of 129", "json_long", None, long(channel=f'"{"c" * 129}"'), (), ("name",)),
-    ("channel with umlaut", "json_long", None, long(channel='"\xf6l"'), ("_l",), ()),
+    ("channel with umlaut", "json_long", None, long(channel='"\xf6l"'), ("oel",), ()),
     ("channel with escape sequence", "json_long", None, long(channel='"\\u001b[2J"'), ("__2J",), ()),
     ("asset with line break", "json_long", None, long('"a\\nb"'), ("c",), ()),
     ("key with space", "json_long_key", b"a b", long(), ("c",), ()),
