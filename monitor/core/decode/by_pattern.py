@@ -120,6 +120,13 @@ def by_field(form: "Format", field: str, channel: str) -> str:
     return _search(form, {_FIELD: field, _CHANNEL: channel}).channel
 
 
+def channel_of(form: "Format", asset: str, field: str, channel: str) -> str:
+    """Return the channel of a reading with the names that the patterns give, by its asset's tag, too."""
+    return _channel(
+        _search(form, {_FIELD: field, _CHANNEL: channel}), _search(form, {_owner(form): asset}), channel, field
+    )
+
+
 def _owner(form: "Format") -> str:
     return "key:" if form.asset_from == "key" else f"tag:{form.asset_tag}"
 

@@ -250,12 +250,17 @@ class ParsedMessages:
     skipped: Counter[Skip] = field(default_factory=Counter)  # values, also of messages that are rejected later
 
 
+def names_as_sent(points: ParsedMessages, form: Format) -> list[str]:
+    """Return the channel's name of each code without patterns."""
+    return points.fields if form.channel_name == "field" else points.names or list(points.codes)
+
+
 def channel_names(points: ParsedMessages, form: Format) -> list[str]:
     """Return the channel's name of each code; with `channel_name` field or patterns, several codes may have one name.
 
     A name that depends on the asset's tag is not known here.
     """
-    names = points.fields if form.channel_name == "field" else points.names or list(points.codes)
+    names = names_as_sent(points, form)
     if form.patterns and form.kind in MEASURED:
         return [by_field(form, field, name) or name for name, field in zip(names, points.fields, strict=True)]
     return names

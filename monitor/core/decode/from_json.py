@@ -119,7 +119,10 @@ def parse_telegraf(messages: Sequence[Message], form: Format, errors: dict[int, 
         points.channel += map(codes[_measurement(item)].__getitem__, item.fields)
     points.value = list(itertools.chain.from_iterable(item.fields.values() for item in metrics))
     if not set(map(type, points.value)) <= {float, type(None)}:
-        Members(form, points).mend(points.value, points.channel, 0, len(points.value))
+        members, end = Members(form, points), 0
+        for asset, width in zip(points.asset, points.width, strict=True):
+            members.mend(points.value, points.channel, end, end + width, asset)
+            end += width
     return points
 
 

@@ -81,7 +81,7 @@ def _add(reader: "_Reader", row: int, message: Message, lines: list[_Line]) -> N
         points.width.append(len(codes))
         points.channel += codes
         if mixed:
-            reader.members.mend(values, codes, 0, len(codes))
+            reader.members.mend(values, codes, 0, len(codes), asset)
         points.value += values
 
 

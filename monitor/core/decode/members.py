@@ -12,7 +12,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from monitor.core.decode.format import Format, ParsedMessages, Skip, channel_names
+from monitor.core.decode.by_pattern import channel_of
+from monitor.core.decode.format import MEASURED, Format, ParsedMessages, Skip, names_as_sent
 from monitor.core.decode.ids import LONGEST, legal
 from monitor.core.decode.select import STATE
 
@@ -33,23 +34,24 @@ class Members:
         self._kinds = form.kinds
         self._points = points
         self._names: list[str] = []
-        self._is_state: dict[int, bool] = {}  # by code
+        self._is_state: dict[tuple[int, str], bool] = {}  # by code, and by asset where patterns name the channel
+        self._patterned = bool(form.patterns) and form.kind in MEASURED
 
-    def mend(self, values: list[Any], codes: Sequence[int], begin: int, end: int) -> None:
+    def mend(self, values: list[Any], codes: Sequence[int], begin: int, end: int, asset: str = "") -> None:
         """Make values from `begin` to before `end` finite numbers, None (null) or NaN (skipped).
 
-        `codes` are those of the values' channels.
+        `codes` are those of the values' channels. `asset` is theirs, as it was sent, where a pattern may search it.
         """
         for at in [at for at in range(begin, end) if type(values[at]) is not float]:
             if values[at] is not None:
-                values[at] = self.read(values[at], codes[at])
+                values[at] = self.read(values[at], codes[at], asset)
 
-    def read(self, value: object, code: int) -> float:
+    def read(self, value: object, code: int, asset: str = "") -> float:
         """Return a value that is no number as one, or NaN after counting why it was skipped."""
         if isinstance(value, Skip):
             reason = value
         elif isinstance(value, bool):
-            if self._of_state(code):
+            if self._of_state(code, asset if self._patterned else ""):
                 return float(value)
             reason = Skip.BOOLEAN
         elif isinstance(value, int):
@@ -69,17 +71,19 @@ class Members:
         """Count a value that was skipped for another reason."""
         self._points.skipped[reason] += 1
 
-    def _of_state(self, code: int) -> bool:
+    def _of_state(self, code: int, asset: str) -> bool:
         if not self._kinds:
             return False
 
-        if code not in self._is_state:
+        if (code, asset) not in self._is_state:
             if code >= len(self._names):
-                self._names = channel_names(self._points, self._form)
+                self._names = names_as_sent(self._points, self._form)
             name = self._names[code]
+            if self._patterned:
+                name = channel_of(self._form, asset, self._points.fields[code], name)
             asked = (name, legal(name) or name) if len(name) <= LONGEST else ()
-            self._is_state[code] = self._kinds.of(*asked) == STATE
-        return self._is_state[code]
+            self._is_state[code, asset] = self._kinds.of(*asked) == STATE
+        return self._is_state[code, asset]
 
 
 def number_of(text: str) -> float | None:

@@ -8,8 +8,9 @@ from typing import Any
 
 _DOTTED = r"^(?P<asset>.+)\.(?P<channel>[^.]+)$"
 _SPARKPLUG = r"^spBv1\.0[/.][^/.]+[/.][ND](?:BIRTH|DATA)[/.](?P<asset>.+)$"
-_UMH = r"^umh[/.]v1[/.](?P<asset>.+?)[/.]_[a-z]+"
-_UMH_TAG = rf"{_UMH}[/.](?P<channel>.+)$"
+_UMH = r"^umh[/.]v1[/.](?P<asset>.+?)[/.]_[a-z]+$"
+_UMH_GROUP = r"^umh[/.]v1[/.](?P<asset>.+[/.]_[a-z]+[/.].+)$"  # with a group of tags, which is an asset of its own
+_UMH_TAG = r"^umh[/.]v1[/.](?P<asset>.+?)[/.]_[a-z]+[/.](?P<channel>.+)$"
 _SPARKPLUG_VALUES = "value|floatValue|doubleValue|intValue|longValue|booleanValue"
 _SPARKPLUG_VALUES += "|float_value|double_value|int_value|long_value|boolean_value"
 
@@ -84,7 +85,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "asset": "key:|topic:",
         "values": ".",
         "timestamp": "timestamp_ms",
-        "patterns": _pattern("key:|topic:", _UMH),
+        "patterns": (*_pattern("key:|topic:", _UMH), *_pattern("key:|topic:", _UMH_GROUP)),
     },
     "umh-tag": _readings("", asset="key:|topic:", timestamp="timestamp_ms", patterns=_pattern("key:|topic:", _UMH_TAG)),
     # Platforms.

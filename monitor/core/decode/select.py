@@ -82,12 +82,22 @@ class Kinds:
 
 
 ALL_MEASURED = Kinds()
+_NO_ID = re.compile(r"\[(!?\]?[^\]]*)\]|[^A-Za-z0-9._:/*?-]")  # one of several characters, or one that no id has
+_NO_ID_WITHIN = re.compile(r"(?!^!)[^A-Za-z0-9._:/-]")
 
 
 @functools.lru_cache(maxsize=8)
 def _alternatives(globs: tuple[tuple[str, str], ...]) -> re.Pattern[str]:
-    """Return one pattern with a group for each glob; of several that match, the first one takes part."""
-    return re.compile("|".join(f"({fnmatch.translate(glob)})" for glob, _ in globs))
+    """Return one pattern with a group for each glob; of several that match, the first one takes part.
+
+    A glob also matches as an id, since the stages after the decoder know a channel by its id alone.
+    """
+    return re.compile("|".join(f"({fnmatch.translate(glob)}|{fnmatch.translate(_as_id(glob))})" for glob, _ in globs))
+
+
+def _as_id(glob: str) -> str:
+    """Return a glob with `_` for each character that no id has, as in the ids of the names that it matches."""
+    return _NO_ID.sub(lambda match: f"[{_NO_ID_WITHIN.sub('_', match[1])}]" if match[1] else "_", glob)
 
 
 @functools.lru_cache(maxsize=64)  # a pipeline has six lists

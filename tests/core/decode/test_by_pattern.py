@@ -1,5 +1,6 @@
 """Patterns of Telegraf's formats: machines in names of fields, in measurements and in tags."""
 
+import json
 from typing import Any
 
 import pytest
@@ -58,6 +59,23 @@ def test_states_are_known_by_the_name_that_the_pattern_gives() -> None:
     """True and false of a channel that is a state by its short name are 1 and 0."""
     found = read("opcua,host=e P1.on=true,P1.off=false", kinds=Kinds((("on", "state"),)))
     assert found == [("P1", "on", 1.0)]
+
+
+def test_states_are_known_by_the_name_that_a_tag_gives() -> None:
+    """The same field is a state of one topic and none of another, in line protocol and in JSON."""
+    form = {"asset_tag": "topic", "kinds": Kinds((("on", "state"),))}
+    lines = ("mqtt,topic=plant/P1/on value=true", "mqtt,topic=plant/P1/off value=true")
+    assert read(*lines, place="tag:topic", pattern=SLASH, **form) == [("P1", "on", 1.0)]
+
+    metrics = [
+        {"name": "mqtt", "tags": {"topic": f"plant/P1/{name}"}, "fields": {"value": True}, "timestamp": NOW // 1000}
+        for name in ("on", "off")
+    ]
+    message = Message(Partition("t", 0), 0, None, json.dumps({"metrics": metrics}).encode(), NOW)
+    options = {"asset_from": "tag", "timestamp_unit": "s", "patterns": (Pattern("tag:topic", SLASH),), **form}
+    decoded = decode_all([message], Format("telegraf_json", **options), NOW, Names())
+    assert [(asset, channel, value) for _, asset, channel, _, value in named(decoded.readings)] == [("P1", "on", 1.0)]
+    assert decoded.skipped["boolean"] == 1
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ from monitor.core.decode.decode import Decoded, Format, decode_all
 from monitor.core.decode.field_map import Pattern
 from monitor.core.decode.format import Skip
 from monitor.core.decode.names import Names
-from monitor.core.decode.presets import PRESETS
+from monitor.core.decode.presets import PRESETS, filled
 from monitor.core.decode.select import Kinds
 from monitor.core.records import Message, Partition
+from monitor.settings.stages import FormatSection
 from tests.core.decode.decoding import Named, named
 from tests.core.decode.malformed import NOW
 
@@ -260,3 +261,16 @@ def test_values_of_the_reversible_encoding_are_read() -> None:
     form = {name: value for name, value in PRESETS["opcua-pubsub"].items() if name != "kind"}
     found = read(body, **form)
     assert [(each[1], each[2], each[4]) for each in found] == [("P1", "c", 2.5), ("P1", "d", 3.0)]
+
+
+def test_groups_of_tags_are_not_mixed() -> None:
+    """Tags of the same name in two groups of the United Manufacturing Hub are two assets' channels."""
+    form = FormatSection(**filled({"preset": "umh"})).build()
+    head, tail, plain = ("umh.v1.acme.P1._historian" + end for end in (".head", ".tail", ""))
+    messages = [
+        Message(Partition("t", 0), at, key.encode(), json.dumps({"timestamp_ms": T, "x": at}).encode(), T)
+        for at, key in enumerate((head, tail, plain))
+    ]
+    readings = named(decode_all(messages, form, NOW, Names()).readings)
+    found = [(asset, channel, value) for _, asset, channel, _, value in readings]
+    assert found == [("acme.P1._historian.head", "x", 0), ("acme.P1._historian.tail", "x", 1), ("acme.P1", "x", 2)]

@@ -30,6 +30,14 @@ def test_a_counter_becomes_its_change_a_second() -> None:
     assert values(rated(), *rows) == [(10, 0.0), (20, 100.0), (30, 200.0)]
 
 
+@pytest.mark.parametrize("glob", ["Energy_total__kWh_", "Energy total [[]kWh]", "Energy *", "?nergy[ ]*"])
+def test_a_counter_is_known_by_the_name_that_it_came_with(glob: str) -> None:
+    """A glob with characters that no id has names the channel whose id the windows know."""
+    stage = windows("Energy_total__kWh_", kinds=Kinds(((glob, RATE),)))
+    rows = [(n, "a", "Energy_total__kWh_", 10 * n, value) for n, value in enumerate([5.0, 5.0, 6.0])]
+    assert values(stage, *rows) == [(10, 0.0), (20, 100.0)]
+
+
 def test_a_gap_gives_the_mean_rate_over_it() -> None:
     """After an hour without a reading, the value is the mean of the hour."""
     rows: list[Row] = [(0, "a", "n", 0, 100.0), (1, "a", "n", 3_600_000, 460.0)]
