@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from monitor.core.decode.decode import Format, decode, decode_all
 from monitor.core.decode.field_map import Pattern
+from monitor.core.decode.format import Skip
 from monitor.core.decode.names import Names
 from monitor.core.decode.select import Kinds
 from monitor.core.records import Message, Partition
@@ -63,7 +64,7 @@ def test_states_are_known_by_the_name_that_the_pattern_gives() -> None:
 
 def test_states_are_known_by_the_name_that_a_tag_gives() -> None:
     """The same field is a state of one topic and none of another, in line protocol and in JSON."""
-    form = {"asset_tag": "topic", "kinds": Kinds((("on", "state"),))}
+    form: dict[str, Any] = {"asset_tag": "topic", "kinds": Kinds((("on", "state"),))}
     lines = ("mqtt,topic=plant/P1/on value=true", "mqtt,topic=plant/P1/off value=true")
     assert read(*lines, place="tag:topic", pattern=SLASH, **form) == [("P1", "on", 1.0)]
 
@@ -72,10 +73,15 @@ def test_states_are_known_by_the_name_that_a_tag_gives() -> None:
         for name in ("on", "off")
     ]
     message = Message(Partition("t", 0), 0, None, json.dumps({"metrics": metrics}).encode(), NOW)
-    options = {"asset_from": "tag", "timestamp_unit": "s", "patterns": (Pattern("tag:topic", SLASH),), **form}
+    options: dict[str, Any] = {
+        "asset_from": "tag",
+        "timestamp_unit": "s",
+        "patterns": (Pattern("tag:topic", SLASH),),
+        **form,
+    }
     decoded = decode_all([message], Format("telegraf_json", **options), NOW, Names())
     assert [(asset, channel, value) for _, asset, channel, _, value in named(decoded.readings)] == [("P1", "on", 1.0)]
-    assert decoded.skipped["boolean"] == 1
+    assert decoded.skipped[Skip.BOOLEAN] == 1
 
 
 @pytest.mark.parametrize(
