@@ -50,7 +50,16 @@ def fingerprint(settings: Settings) -> str:
     A change of any other setting leaves snapshots usable.
     """
     windows, threshold = settings.windows, settings.threshold
-    kinds = settings.channel_kinds().globs
-    rates = kinds if RATE in {kind for _, kind in kinds} else ()  # others do not change a state
-    shape = [STATE_FORMAT, windows.step_ms, windows.length, threshold.memory, threshold.kind, rates]
+    shape = [STATE_FORMAT, windows.step_ms, windows.length, threshold.memory, threshold.kind, _rates(settings)]
     return hashlib.sha256(json.dumps(shape).encode()).hexdigest()[:16]
+
+
+def rates_of(settings: Settings) -> str:
+    """Return the sections of channels if one makes a rate, as text, for the file of a history; otherwise nothing."""
+    return json.dumps(rates) if (rates := _rates(settings)) else ""
+
+
+def _rates(settings: Settings) -> tuple[tuple[str, str], ...]:
+    """Return the globs and kinds of channels if one is a rate; others do not change a state."""
+    kinds = settings.channel_kinds().globs
+    return kinds if RATE in {kind for _, kind in kinds} else ()

@@ -25,7 +25,7 @@ from monitor.service.backends import (
     make_snapshots,
     make_source,
 )
-from monitor.service.pipelines import fingerprint, make_history, make_pipeline
+from monitor.service.pipelines import fingerprint, make_history, make_pipeline, rates_of
 from monitor.settings.live import live_settings, with_live
 from monitor.settings.tree import Role, Settings
 from monitor.store.base import Blobs
@@ -133,7 +133,7 @@ def make_registry(settings: Settings, blobs: Blobs, observer: Observer) -> Model
 
 def make_histories(settings: Settings, blobs: Blobs, observer: Observer) -> HistoryStore:
     """Make the store of the histories that training learns from."""
-    return HistoryStore(blobs, settings.source.topics, lambda: make_history(settings), observer)
+    return HistoryStore(blobs, settings.source.topics, lambda: make_history(settings), observer, rates_of(settings))
 
 
 def make_trainer(

@@ -215,7 +215,8 @@ class ChannelSection(Section):
         "What the channel is read as. rate: a counter, whose change a second takes the place of its value under the "
         "same name. A gap gives the mean rate over it. A reset, and a reading that is not newer than the one before, "
         "gives no value. state: true and false are 1 and 0; elsewhere a boolean is skipped. ignore: left out, as by "
-        "select.channels_exclude. After a change, train anew.",
+        "select.channels_exclude. After a change, train anew: the model in use takes no notice. If a "
+        "counter becomes a rate or back, the history for training is set aside, too.",
         key="as",
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 from monitor.connectors.base import is_pattern, subscribes
 from monitor.core.fitting.history import History
-from monitor.core.records import Partition, State
+from monitor.core.records import Partition
 from monitor.observe.observer import Observer
 from monitor.store.base import Blobs, StoreUnavailable, quarantine
 from monitor.store.tensors import Damaged, pack, unpack
@@ -19,8 +19,14 @@ _SUFFIX = ".safetensors"
 class HistoryStore:
     """Files history/<topic>/<partition>.safetensors."""
 
-    def __init__(self, blobs: Blobs, topics: Sequence[str], make: Callable[[], History], observer: Observer) -> None:
-        """Store the parts; `topics` are those of readings, by name or pattern; `make` returns an empty history."""
+    def __init__(
+        self, blobs: Blobs, topics: Sequence[str], make: Callable[[], History], observer: Observer, rates: str
+    ) -> None:
+        """Store the parts; `topics` are those of readings, by name or pattern; `make` returns an empty history.
+
+        `rates` says which channels are counters that became rates. A history with others is not used.
+        """
+        self._rates = rates
         self._blobs = blobs
         self._topics = topics
         self._make = make
@@ -30,8 +36,8 @@ class HistoryStore:
     def read(self, partition: Partition) -> History:
         """Return the history of a partition, for its new owner. Raises StoreUnavailable.
 
-        The history is empty if none was written. A damaged one is quarantined, and the history starts empty: it is
-        only a sample.
+        The history is empty if none was written. One that is damaged, or was kept with other windows or rates, is
+        quarantined, and the history starts empty: it is only a sample.
         """
         name = _name(partition)
         try:
@@ -46,7 +52,7 @@ class HistoryStore:
     def write(self, partition: Partition, history: History) -> None:
         """Write a history. An unavailable store is only logged, since the next write comes soon."""
         try:
-            self._blobs.write(_name(partition), pack(history.save_state(), {}))
+            self._blobs.write(_name(partition), pack(history.save_state(), {"rates": self._rates}))
         except StoreUnavailable as error:
             self._log.warning("history not written", store=error.path, reason=error.reason)
         self._alive()
@@ -73,7 +79,12 @@ class HistoryStore:
 
     def _load(self, name: str) -> History:
         """Raises FileNotFoundError, Damaged, ValueError, StoreUnavailable."""
-        state: State = unpack(self._blobs.read(name))[0]
+        state, about = unpack(self._blobs.read(name))
+        rates = about.get("rates", "")
+        if rates != self._rates:
+            raise ValueError(
+                f"kept with other [channels] that make rates: {rates or 'none'}, expected {self._rates or 'none'}"
+            )
         history = self._make()
         history.load_state(state)
         self._alive()

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -279,10 +280,13 @@ def test_history_survives_a_restart(tmp_path: Path) -> None:
     assert again.history.steps_seen().tolist() == [160, 160]
 
 
-@pytest.mark.parametrize("damage", ["torn", "of another length"])
+@pytest.mark.parametrize("damage", ["torn", "of another length", "with other rates"])
 def test_a_damaged_history_is_set_aside(tmp_path: Path, damage: str) -> None:
-    """A history that cannot be read, or was kept with other windows, is moved away, and a new one begun."""
-    rig = ManagerRig(tmp_path, settings(tmp_path, windows__length=2 * L) if damage != "torn" else None)
+    """A history that cannot be read, or was kept with other windows or rates, is moved away, and a new one begun."""
+    changes: dict[str, Any] = {"of another length": {"windows__length": 2 * L}}.get(damage, {})
+    if damage == "with other rates":
+        changes = {"channels": {"p*": {"as": "rate"}}}
+    rig = ManagerRig(tmp_path, settings(tmp_path, **changes))
     state = rig.manager.assign(READINGS, None, NEVER)
     process(state, readings(rows(160)))
     rig.histories.write(state.partition, state.history)
