@@ -7,7 +7,7 @@ fields found and the form needed.
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -75,7 +75,7 @@ def json_format(
     else:
         form, why = _nameless_left_out(form, settings, why, messages, now)
     words = {"json_long": "JSON, a reading a message", "json_wide": "JSON, a table a message"}
-    return form, why, words.get(form.kind, found.words), preset
+    return form, why, "; ".join(filter(None, (words.get(form.kind, found.words), found.remark))), preset
 
 
 def _without(form: Format, assets: set[str]) -> Format:
@@ -191,10 +191,28 @@ def _why_not(bodies: Sequence[Any], now: int) -> str:
             f"a field holds JSON written as a text, which is not parsed: {_seen(objects)}; let the producer send it as "
             "an object"
         )
-    clock = find_clock(items_of(objects, ()).columns(), None, now)
+    if all({"n"} < each.keys() and not {"bn", "bt"}.isdisjoint(each) for each in objects):
+        return (
+            "these are SenML packs whose records depend on the first one (bn, bt), which no format reads: "
+            f"{_seen(objects)}; let the producer resolve them, so that each record has its full n and its own t"
+        )
+    columns = items_of(objects, ()).columns()
+    clock = find_clock(columns, None, now)
+    times = clock.paths if clock is not None else ()
+    numbers = [each for path, column in columns.items() if path not in times for each in column]
+    found = list(dict.fromkeys(each for item in objects[:50] for each in _plain_arrays(item, "")))
+    arrays = ", ".join(map(place, found[:_LISTED])) + (", …" if len(found) > _LISTED else "")
+    if arrays and not any(isinstance(each, int | float) for each in numbers):
+        return (
+            f"the values are in arrays of plain values, which are not read: {arrays}; let the producer send an object "
+            "per reading, or a table of names and numbers per time, or unpack the arrays on the way, as in a processor "
+            "of Telegraf or a function of Node-RED"
+        )
+    rest = f"; arrays of something other than objects are not read ({arrays})" if arrays else ""
     if clock is None:
-        return f"none of these fields holds a time between the year 2000 and now: {_seen(objects)}{_almost(objects)}"
-    return f"no field but the time holds a number: {_seen(objects)}{_deeper(objects)}"
+        lacking = f"none of these fields holds a time between the year 2000 and now: {_seen(objects)}"
+        return f"{lacking}{_almost(objects)}{rest}"
+    return f"no field but the time holds a number: {_seen(objects)}{rest}"
 
 
 def _is_json_text(value: Any) -> bool:
@@ -229,10 +247,16 @@ def _almost(objects: Sequence[dict[str, Any]]) -> str:
     return ""
 
 
-def _deeper(objects: Sequence[dict[str, Any]]) -> str:
-    arrays = [name for name in _fields(objects) if isinstance(objects[0].get(name), list)]
-    listed = ", ".join(map(place, arrays[:_LISTED]))
-    return f"; arrays of something other than objects are not read ({listed})" if arrays else ""
+def _plain_arrays(value: Any, path: str) -> Iterator[str]:
+    """Yield the places of arrays that hold numbers, or arrays, instead of objects; those of an array end with []."""
+    if isinstance(value, dict):
+        for name, each in value.items():
+            yield from _plain_arrays(each, f"{path}.{name}" if path else name)
+    elif isinstance(value, list) and any(isinstance(each, int | float | list) for each in value[:1]):
+        yield path
+    elif isinstance(value, list):
+        for each in value[:1]:
+            yield from _plain_arrays(each, f"{path}[]")
 
 
 __all__ = ["Found", "Known", "Reasons", "UnknownFormat", "json_format", "labels_of", "unit_of_time"]

@@ -39,6 +39,7 @@ class Found:
     words: str
     left_out: str = ""  # an asset to leave out: messages without the label
     left_out_reason: str = ""
+    remark: str = ""  # on qualities that are not applied
 
 
 def find_map(messages: Sequence[Message], bodies: Sequence[Any], now: int, asset: str = "") -> Found | None:
@@ -135,14 +136,12 @@ def _map(shape: Shape, address: Address) -> Found:
         if shape.qualities:
             settings["qualities"] = dict(shape.qualities)
             usual = "good" in shape.qualities.values()
-            why["qualities"] = (
-                "what nearly all values have" if usual else "192 is good here, as in OPC DA, where 0 is bad"
-            )
+            why["qualities"] = "what nearly all values have is good" if usual else "0 is bad, as in OPC DA"
     own = {settings.get("asset", ""), settings["timestamp"]}
     ignore = tuple(name for name in shape.ignore if name not in own)
     if ignore:
         settings["ignore"] = ignore
-        why["ignore"] = "numbers of the message, not of the machine"
+        why["ignore"] = "of the message or a quality, not measured at the machine"
     if shape.texts:
         settings["numbers"] = "texts"
         why["numbers"] = "numbers are written as texts"
@@ -150,7 +149,7 @@ def _map(shape: Shape, address: Address) -> Found:
     rest = address.asset.rest
     without = sum(text is None for text in address.asset.label.texts) / max(1, len(shape.item)) if rest else 0
     reason = f"left out: {without:.0%} of the readings, which lack {shown(address.asset.label.place)}" if rest else ""
-    return Found(settings, why, address.asset.count - bool(rest), clock.zoneless, words, rest, reason)
+    return Found(settings, why, address.asset.count - bool(rest), clock.zoneless, words, rest, reason, shape.remark)
 
 
 def _names(settings: Settings, why: Reasons, shape: Shape, address: Address) -> None:

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from monitor.core.decode.format import shown
 from monitor.core.decode.members import number_of
 from monitor.onboard.format.clocks import Clock, find_clock
 from monitor.onboard.format.items import Items, Path
 from monitor.onboard.format.labels import ASSETS, PRESENT, plain, rank
-from monitor.onboard.format.qualities import find_quality
+from monitor.onboard.format.qualities import find_quality, not_applied, single_qualities
 
 VALUES = ("value", "val", "v", "reading", "result", "pv", "measurement", "payload", "data")
 META = {
@@ -73,6 +74,7 @@ class Shape:
     qualities: dict[str, str] = field(default_factory=dict)
     ignore: tuple[str, ...] = ()
     texts: bool = False  # numbers are written as texts
+    remark: str = ""  # on qualities that are not applied
     guess: bool = False  # the only number is taken for the value, without evidence by names
     nested: bool = False  # members of the table are tables themselves
     channels: frozenset[Path] = frozenset()  # paths of the members that are read
@@ -126,9 +128,9 @@ def _as_reading(items: Items, columns: dict[Path, list[Any]], clock: Clock) -> S
     if len(given) < PRESENT * len(items) * 0.8 or _share_numeric(given) < 0.2:
         return None
 
-    quality = find_quality(columns, {*found, *clock.paths})
+    used = {*found, *clock.paths}
     shape = Shape(items, columns, clock, found, None, texts=_as_texts(given), guess=guess)
-    shape.quality, shape.qualities = quality or (None, {})
+    _rate(shape, columns, used)
     shape.item = list(range(len(items)))
     shape.member = [""] * len(items)
     shape.values = values
@@ -206,7 +208,7 @@ def _as_table(items: Items, columns: dict[Path, list[Any]], clock: Clock | None,
     found = _members(items, columns, clock)
     if not found:
         return None
-    at, value_name = _table(found, {path: len(_given(columns[path])) for path in found})
+    at, value_name = _table_and_flag(found, columns, clock)
     inside = [path for path in found if path[: len(at)] == at]
     by_member = value_name is not None
 
@@ -239,8 +241,7 @@ def _as_table(items: Items, columns: dict[Path, list[Any]], clock: Clock | None,
             given.append(holder)
 
     used = {*clock.paths}
-    found_quality = find_quality(_of_members(items, inside) if by_member else columns, used | set(inside))
-    shape.quality, shape.qualities = found_quality or (None, {})
+    _rate(shape, _of_members(items, inside) if by_member else columns, used | set(inside))
     shape.texts = _as_texts(given)
     shape.channels = frozenset(inside)
     shape.nested = any(len(path) > len(at) + 1 for path in inside)
@@ -248,10 +249,34 @@ def _as_table(items: Items, columns: dict[Path, list[Any]], clock: Clock | None,
     return shape if shape.item else None
 
 
+def _table_and_flag(found: list[Path], columns: dict[Path, list[Any]], clock: Clock | None) -> tuple[Path, str | None]:
+    """Return the table as `_table` does, after a quality beside the table or above it has left `found`."""
+    count = {path: len(_given(columns[path])) for path in found}
+    at, value_name = _table(found, count)
+    flag = find_quality(columns, set(clock.paths) if clock is not None else set())
+    path = flag[0] if flag is not None and value_name is None else ()
+    if path not in found or len(found) == 1 or path[:-1] != at[: len(path) - 1]:
+        return at, value_name
+    found.remove(path)
+    return _table(found, count)
+
+
+def _rate(shape: Shape, columns: dict[Path, list[Any]], used: set[Path]) -> None:
+    """Enter the quality of the values, and the qualities that cannot be applied."""
+    shape.quality, shape.qualities = find_quality(columns, used) or (None, {})
+    shape.remark = not_applied(columns, used)
+    single = [".".join(path) for path in single_qualities(columns)]
+    if single:
+        listed = ", ".join(map(shown, single[:3])) + (", …" if len(single) > 3 else "")
+        one = f"each of {listed} is the quality of one channel, which is not applied: bad values are read, too"
+        shape.remark = "; ".join(filter(None, (shape.remark, one)))
+
+
 def _members(items: Items, columns: dict[Path, list[Any]], clock: Clock | None) -> list[Path]:
     """Return the paths of the channels within the items; of a value in an object of its own, the object's."""
     inner = _inner_paths(items)
-    mine = {path: _given(column) for path, column in columns.items() if path in inner}
+    single = set(single_qualities(columns))
+    mine = {path: _given(column) for path, column in columns.items() if path in inner and path not in single}
     if clock is not None:
         mine = {
             path: given for path, given in mine.items() if path not in clock.paths and not clock.near(columns[path])
