@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from monitor.core.decode.backtracking import compiled
 from monitor.core.records import Ints, Times
 
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ def check_tagged(form: "Format") -> None:
                 f"{_FIELD}, or leave out channel_name"
             )
         try:
-            groups = set(re.compile(each.pattern).groupindex)
-        except (re.error, RecursionError) as error:
+            groups = set(compiled(each.pattern).groupindex)
+        except ValueError as error:
             raise ValueError(f"patterns: {each.pattern!r}: {error}") from error
         if not groups or not groups <= _GROUPS:
             raise ValueError(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from monitor.core.decode.backtracking import compiled
 from monitor.core.decode.places import Lookup, Names, Place, Scopes, Step, lookup, parse_each, parse_place
 from monitor.core.decode.quality import QUALITIES, UNCERTAIN
 from monitor.core.decode.times import zone
@@ -151,8 +152,8 @@ def _check_patterns(form: "Format") -> None:
     for each in form.patterns:
         try:
             sources = {place.source for place in parse_place(each.place)}
-            groups = set(re.compile(each.pattern[: _LONGEST_PATTERN + 1]).groupindex)
-        except (ValueError, re.error, RecursionError) as error:
+            groups = set(compiled(each.pattern[: _LONGEST_PATTERN + 1]).groupindex)
+        except ValueError as error:
             raise ValueError(f"patterns: {each.pattern!r} from {each.place!r}: {error}") from error
         if "broker" in sources:
             raise ValueError("patterns: broker: is a time, and no text to search in")

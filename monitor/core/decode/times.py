@@ -117,7 +117,7 @@ def read_time(time: Any, unit: str, timezone: str, stamp: int) -> int:
     nanos = 0
     if type(time) is WithNanos:
         time, nanos = time
-        if type(nanos) not in {int, float} or not math.isfinite(nanos):
+        if type(nanos) not in {int, float} or (type(nanos) is float and not math.isfinite(nanos)):
             raise NoTime("expected a number of nanoseconds to add")
 
     if type(time) is str:
