@@ -33,6 +33,8 @@ TOPICS = {
         1350,
         1000,
         {
+            "format.kind": "json",  # json_long has no quality
+            "format.quality": "quality",
             "format.asset": "machine_id",
             "format.channel": "sensor",
             "format.timestamp": "ts",

@@ -117,7 +117,7 @@ def _summary(messages: Sequence[Message], settings: Settings, now: int) -> tuple
     except ValueError:
         return None
     names = set(readings.assets), set(readings.channels)
-    return (*names, len(readings), len(rejected), int(readings.time.sum()), float(readings.value.sum()))
+    return (*names, len(readings), len(rejected), readings.time.tobytes(), readings.value.tobytes())
 
 
 def format_of(settings: Settings) -> Format:
