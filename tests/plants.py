@@ -35,6 +35,7 @@ TOPICS = {
         {
             "format.kind": "json",  # json_long has no quality
             "format.quality": "quality",
+            "format.values": "",
             "format.asset": "machine_id",
             "format.channel": "sensor",
             "format.timestamp": "ts",
