@@ -58,6 +58,7 @@ def test_a_gateway_is_read_with_its_assets_channels_times_and_values(gateway: Ga
     assert len(got) > 0.97 * STEPS * 15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gateway", GATEWAYS, ids=lambda each: each.name)
 def test_the_order_of_fields_and_messages_does_not_matter(gateway: Gateway) -> None:
     """Members of objects in another order, and messages of a step in another order, give the same readings."""
@@ -249,7 +250,7 @@ ANY = st.recursive(
 
 
 @given(st.lists(ANY, min_size=1, max_size=20))
-@examples(max_examples=300, deadline=None)
+@examples(max_examples=100, deadline=None)
 def test_no_json_breaks_the_recognition(bodies: list[Any]) -> None:
     """Any JSON is either recognised or refused with a reason."""
     try:
@@ -294,6 +295,7 @@ def test_onboard_writes_a_file_that_scores_without_an_edit(
     assert not Path(settings.outputs.directory, "monitor.dead-letters.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_the_page_of_gateways_shows_what_is_recognised() -> None:
     """docs/gateways.md has each shape with the setting that reads it; `python -m tests.gateways_page` writes it."""
     assert PAGE.read_text(encoding="utf-8") == page()

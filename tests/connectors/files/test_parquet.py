@@ -201,6 +201,7 @@ def test_pyarrow_is_imported_for_parquet_alone() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 def test_backtest_train_and_onboard_read_parquet(tmp_path: Path) -> None:
     """A recording gives the alerts and labels of the same table in CSV, and onboard writes its configuration."""
     (tmp_path / "csv").mkdir()
