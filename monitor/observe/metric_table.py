@@ -80,8 +80,8 @@ TABLE = (
         "monitor_readings_dropped_total",
         "Readings that did not enter a window, by reason.",
         "late: increase windows.lateness_s or correct clocks. duplicate: another value for a time that was read; two "
-        "producers share a name, or times are too coarse. ambiguous: two sources of an asset are one channel at one time, see "
-        "format.channel_name, channel_tag and patterns. "
+        "producers share a name, or times are too coarse. ambiguous: two sources of an asset are one channel at one "
+        "time, see format.channel_name, channel_tag and patterns. "
         "unknown_channel, refused: compare names and numbers of assets and channels with the settings. flood: more "
         "new assets per minute than windows.new_assets; the log names one per minute.",
         reason=("late", "duplicate", "unknown_channel", "ambiguous", "refused", "flood"),
