@@ -116,7 +116,8 @@ def parse_telegraf(messages: Sequence[Message], form: Format, errors: dict[int, 
     points.width = [len(item.fields) for item in metrics]
     codes = Measurements(points, tagged=bool(form.channel_tag))
     for item in metrics:
-        points.channel += map(codes[_measurement(item)].__getitem__, item.fields)
+        named = _measurement(item) if form.channel_tag else (item.name, item.name)
+        points.channel += map(codes[named].__getitem__, item.fields)
     points.value = list(itertools.chain.from_iterable(item.fields.values() for item in metrics))
     if not set(map(type, points.value)) <= {float, type(None)}:
         members, end = Members(form, points), 0

@@ -85,8 +85,10 @@ def _add(reader: "_Reader", row: int, message: Message, lines: list[_Line]) -> N
         points.value += values
 
 
-# Asset, None if left out; name of the channels, which may be a tag, and measurement; whether the quality counts.
-_Head = tuple[str | None, tuple[str, str], bool]
+_Layouts = dict[tuple[str, ...], list[int]]  # field names -> codes, of one measurement
+# Asset, None if left out; name of the channels, which may be a tag, and measurement; its layouts; whether the quality
+# counts.
+_Head = tuple[str | None, tuple[str, str], _Layouts, bool]
 
 
 class _Reader:
@@ -107,7 +109,7 @@ class _Reader:
         self._hide = functools.partial(_field_text(form.quality).sub, self._sign) if form.quality else _hidden
         self._measurements = Measurements(points, tagged=bool(form.channel_tag))
         self._heads: dict[str, _Head] = {}
-        self._layouts: dict[tuple[str, ...], dict[tuple[str, str], list[int]]] = {}  # fields -> measurement -> codes
+        self._layouts: dict[tuple[str, str], _Layouts] = {}  # by measurement
 
     def read(self, message: Message, *, tidy: bool) -> list[_Line]:
         """Return the wanted lines of a message. Raises Bad. `tidy` promises that the message holds none of _TIDY.
@@ -122,7 +124,7 @@ class _Reader:
             found = value[broken.start : broken.start + 4]
             raise Bad(DecodeError("NotUtf8", "", f"found {found!r} at byte {broken.start}, expected UTF-8")) from None
         try:
-            return self._plain(message, self._without_texts(text, tidy=tidy))
+            return self._plain(message, text if tidy and not self._quality else self._without_texts(text, tidy=tidy))
         except ValueError:
             self.unwanted = self.unwanted_readings = self.bad = 0
             return self._careful(message, text)
@@ -147,14 +149,11 @@ class _Reader:
             elif len(cells) != 2:
                 raise ValueError("the cells of this line are not those of a plain one")
 
-            asset, measurement, good = self._heads.get(cells[0]) or self._head(cells[0])
+            asset, measurement, layouts, good = self._heads.get(cells[0]) or self._head(cells[0])
             # "a=1,b=2" -> "a=", "1", "b=", "2": a name keeps its sign, so that no value can pass for one
             parts = cells[1].replace("=", "=,").split(",")
             names = tuple(parts[::2])
-            try:
-                codes = self._layouts[names][measurement]
-            except KeyError:
-                codes = self._layout(names, measurement)
+            codes = layouts.get(names) or self._layout(names, measurement)
             if self._texts and _HIDDEN in cells[1]:
                 raise ValueError("texts that may be numbers")
             values, mixed = _values(parts[1::2])
@@ -237,7 +236,7 @@ class _Reader:
         if match is None:
             raise ValueError("a head with control characters or misplaced signs")
         if self._select and not self._select.want(match[1]):
-            self._heads[text] = head = None, (match[1], match[1]), True
+            self._heads[text] = head = self._kept(None, (match[1], match[1]), good=True)
             return head
 
         asset = ""
@@ -259,8 +258,11 @@ class _Reader:
             if _ESCAPE in quality or "\\" in quality or quality in {_GOOD, _BAD}:
                 raise ValueError("a quality with escapes")
             good = not found or self._qualities.counts(quality)
-        self._heads[text] = kept = asset, (name, match[1]), good
+        self._heads[text] = kept = self._kept(asset, (name, match[1]), good=good)
         return kept
+
+    def _kept(self, asset: str | None, measurement: tuple[str, str], *, good: bool) -> _Head:
+        return asset, measurement, self._layouts.setdefault(measurement, {}), good
 
     def _layout(self, names: tuple[str, ...], measurement: tuple[str, str]) -> list[int]:
         """Return the codes of fields whose names end with "=".
@@ -272,7 +274,7 @@ class _Reader:
             raise ValueError("field names that are misplaced or come twice")
         channels = self._measurements[measurement]
         codes = [channels[key] for key in keys]
-        self._layouts.setdefault(names, {})[measurement] = codes
+        self._layouts[measurement][names] = codes
         return codes
 
 
