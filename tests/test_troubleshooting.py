@@ -45,9 +45,9 @@ PAGE = Path(__file__).parents[1] / "docs" / "troubleshooting.md"
 HEADING = "## What commands say"
 
 
-def quoted() -> list[str]:
-    """The sentences in the section, one for each line of its blocks of text."""
-    section = PAGE.read_text().partition(f"\n{HEADING}\n")[2]
+def quoted(heading: str) -> list[str]:
+    """The sentences in a section, one for each line of its blocks of text."""
+    section = PAGE.read_text().partition(f"\n{heading}\n")[2]
     section = re.split(r"^## ", section, flags=re.MULTILINE)[0]
     blocks = re.findall(r"^```text\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     return [line for block in blocks for line in block.splitlines()]
@@ -228,4 +228,4 @@ def test_the_page_quotes_what_commands_say(tmp_path: Path, monkeypatch: pytest.M
         *connected(tmp_path),
         *(f"configuration: kafka.options: {text}" for text in refused_options({"linger.mss": 5})),
     ]
-    assert sorted(quoted()) == sorted(said), json.dumps(said, indent=1)
+    assert sorted(quoted(HEADING)) == sorted(said), json.dumps(said, indent=1)

@@ -1,7 +1,6 @@
 """docs/troubleshooting.md quotes what is said about values, names and steps: each sentence is produced here."""
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,18 +23,10 @@ from tests.core.machines import model, rows
 from tests.rig import ORIGIN, readings
 from tests.service.test_file_step import recorded, stepped
 from tests.service.test_no_windows import PART, WINDOWS, every, intake
+from tests.test_troubleshooting import quoted
 from tests.worker.test_status import state  # noqa: F401 - a fixture
 
-PAGE = Path(__file__).parents[1] / "docs" / "troubleshooting.md"
 HEADING = "## Values, names and steps"
-
-
-def quoted() -> list[str]:
-    """The sentences in the section, one for each line of its blocks of text."""
-    section = PAGE.read_text().partition(f"\n{HEADING}\n")[2]
-    section = re.split(r"^## ", section, flags=re.MULTILINE)[0]
-    blocks = re.findall(r"^```text\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
-    return [line for block in blocks for line in block.splitlines()]
 
 
 def values() -> Iterator[str]:
@@ -91,4 +82,4 @@ def settings(folder: Path) -> Iterator[str]:
 def test_the_page_quotes_what_is_said(tmp_path: Path, state: PartitionState) -> None:  # noqa: F811
     """Every sentence in the section is one that the program says, and every one that it says is in the section."""
     said = [*values(), unscored(state), *renamed(), *steps(tmp_path), *settings(tmp_path)]
-    assert quoted() == said, json.dumps(said, indent=1, ensure_ascii=False)
+    assert quoted(HEADING) == said, json.dumps(said, indent=1, ensure_ascii=False)

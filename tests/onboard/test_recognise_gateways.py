@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
@@ -250,6 +250,7 @@ ANY = st.recursive(
 
 
 @given(st.lists(ANY, min_size=1, max_size=20))
+@example([{"value": 1_750_000_000_000}, {"": {"value": 1_750_000_000_000}}])  # a value beside an object of values
 @examples(max_examples=100, deadline=None)
 def test_no_json_breaks_the_recognition(bodies: list[Any]) -> None:
     """Any JSON is either recognised or refused with a reason."""

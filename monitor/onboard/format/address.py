@@ -23,28 +23,15 @@ import numpy.typing as npt
 from monitor.core.records import Message
 from monitor.onboard.format.clocks import FAR, unit_of_time
 from monitor.onboard.format.items import Path, written
-from monitor.onboard.format.labels import ASSETS, CHANNELS, COARSE, PRESENT, plain, rank
-from monitor.onboard.format.shape import Shape
+from monitor.onboard.format.labels import ASSETS, CHANNELS, COARSE, MACHINES, PRESENT, plain, rank, words_of
+from monitor.onboard.format.shape import Shape, is_name
 from monitor.onboard.format.tags import Split, asset_only, single, split
 
-_MACHINES = (
-    "asset",
-    "machine",
-    "equipment",
-    "device",
-    "pump",
-    "compressor",
-    "turbine",
-    "motor",
-    "robot",
-    "plc",
-    "thing",
-)
+_MACHINES = {*MACHINES, "thing"} - {"node"}  # in JSON a node is as often a gateway or a tag of OPC UA
 _NEITHER = {"status", "state", "quality", "unit", "units", "uom", "type", "version", "severity", "mode", "level", "msg"}
 _NEITHER |= {"message", "batch", "event", "action", "schema", "format", "description", "comment", "timezone", "shift"}
 _NEITHER |= {"uuid", "guid", "mid", "seq", "sequence", "revision", "datatype", "apiversion", "schemaversion", "qos"}
 _NEITHER |= {"operator", "product", "recipe", "order", "op", "deleted", "error", "alarm", "text", "symbol"}
-_WORDS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+(?![a-z])")
 _SWITCHES = 0.2  # of the neighbours of an asset's channel: a label that changes as often tells machines apart
 _LONELY = 0.5  # share of the readings whose channel must come under several assets
 _ALIKE = 0.1  # of the variance explained; less is no difference
@@ -181,9 +168,7 @@ def _texts(path: Path, column: Sequence[Any]) -> list[str | None] | None:
     given = [value for value in column if value is not None]
     if given and all(isinstance(value, str) for value in given):
         return None if unit_of_time(given, FAR) is not None else list(column)
-    words = [word.lower() for word in _WORDS.findall(path[-1])]
-    named = rank(path[-1], ASSETS) < len(ASSETS) or (len(words) > 1 and words[-1] in {"id", "nr", "no", "number"})
-    if named and given and all(isinstance(value, int) and not isinstance(value, bool) for value in given):
+    if given and is_name(path, given):
         return [None if value is None else str(value) for value in column]
     return None
 
@@ -430,7 +415,7 @@ def _separating(labels: Sequence[Label]) -> list[tuple[Label, Codes]]:
     found = []
     for label in labels:
         codes, count = _counted(label.texts)
-        words = {word.lower() for word in _WORDS.findall(label.name)}
+        words = set(words_of(label.name))
         if 1 < count <= _RARE * len(codes) and not words & _NEITHER and not _is_other(label.name):
             found.append((label, codes))
     return found

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from monitor.onboard.format.items import Path, written
-from monitor.onboard.format.labels import PRESENT, plain
+from monitor.onboard.format.labels import PRESENT, plain, words_of
 
 NAMES = ("timestamp", "time", "ts", "eventtime", "datetime", "date", "measuredat", "observedat", "created", "t")
 _SOURCE = {"sourcetimestamp", "sourcetime", "origin", "eventtime", "measuredat", "observedat", "devicetime", "plctime"}
@@ -19,7 +19,6 @@ _SOURCE |= {"sampletime", "readat", "recordedat", "phenomenontime", "eventtimest
 _LATER = {"server", "receive", "received", "ingest", "ingested", "enqueued", "processed", "kafka", "insert", "inserted"}
 _LATER |= {"published", "publish", "stored", "arrival", "created", "updated", "modified", "gateway", "broker", "sent"}
 _NEVER = {"installed", "commissioned", "manufactured", "birth", "expires", "expiry", "start", "since", "until", "next"}
-_WORDS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+(?![a-z])")
 _TIME = {"time", "timestamp", "ts", "date", "datetime", "at", "stamp", "ticks", "origin", "t", "ms"}
 _SELDOM = 0.05  # share of the items that may lack a time before another field is asked
 _OLDEST_S = 946_684_800  # 2000-01-01, as the decoder's oldest_ms
@@ -143,7 +142,7 @@ def find_clock(columns: Mapping[Path, Sequence[Any]], inner: set[Path] | None, n
     different: dict[Path, int] = {}
     for path, column in columns.items():
         given = [value for value in column if value is not None]
-        if len(given) < 0.2 * len(column) or not set(_words(path[-1])).isdisjoint(_NEVER):
+        if len(given) < 0.2 * len(column) or not set(words_of(path[-1])).isdisjoint(_NEVER):
             continue
         unit = unit_of_time(given, now)
         if unit is not None:
@@ -181,17 +180,13 @@ def find_clock(columns: Mapping[Path, Sequence[Any]], inner: set[Path] | None, n
 
 
 def _order(path: Path, inner: set[Path] | None) -> tuple[bool, bool, int, int]:
-    words = _words(path[-1])
-    later = not {*words, *(word for each in path[:-1] for word in _words(each))}.isdisjoint(_LATER)
+    words = words_of(path[-1])
+    later = not {*words, *(word for each in path[:-1] for word in words_of(each))}.isdisjoint(_LATER)
     own = inner is None or path in inner
     name = plain(path[-1])
     known = 0 if name in _SOURCE else 1 if name in NAMES or path[-1].startswith("$") else 2
     known = 3 if known == 2 and not set(words) & _TIME else known
     return later and name not in _SOURCE, not own, known, NAMES.index(name) if name in NAMES else len(NAMES)
-
-
-def _words(name: str) -> list[str]:
-    return [word.lower() for word in _WORDS.findall(name)]
 
 
 def _nanos(columns: Mapping[Path, Sequence[Any]], path: Path) -> str:

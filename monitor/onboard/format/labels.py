@@ -25,7 +25,7 @@ COARSE = 0.05  # more points coincide than under the best label by this share: r
 _SWITCHES = 0.2  # of the points: a label under which another one changes as often merges machines
 _ALIKE = 0.1  # of the variance explained; less is no difference
 
-_MACHINES = (
+MACHINES = (
     "asset",
     "machine",
     "equipment",
@@ -39,7 +39,7 @@ _MACHINES = (
     "node",
 )
 _PLACES = ("thing", "station", "source", "host", "hostname", "site", "line")
-ASSETS = (*_MACHINES, *_PLACES)  # the better first
+ASSETS = (*MACHINES, *_PLACES)  # the better first
 _SIGNALS = ("channel", "sensor", "signal", "metric", "variable", "parameter", "measurement", "measure", "point", "tag")
 CHANNELS = (*_SIGNALS, "name", "item", "field", "key", "quantity")
 _NEITHER = {"status", "state", "quality", "unit", "units", "uom", "type", "version", "severity", "mode", "level"}
@@ -70,9 +70,14 @@ class Choice:
     count: int  # different values
 
 
+def words_of(name: str) -> list[str]:
+    """Return the words of a name in lower case: `assetId`, `asset_id` -> `asset`, `id`."""
+    return [word.lower() for word in _WORDS.findall(name)]
+
+
 def plain(name: str) -> str:
     """Return a name without case, separators and endings: `assetId`, `asset_name`, `Asset` -> `asset`."""
-    words = [word.lower() for word in _WORDS.findall(name)]
+    words = words_of(name)
     while len(words) > 1 and words[-1] in {"id", "name", "nr", "no", "number", "key", "code"}:
         words.pop()
     return "".join(words)

@@ -15,7 +15,7 @@ from monitor.core.decode.format import shown
 from monitor.core.decode.members import number_of
 from monitor.onboard.format.clocks import Clock, find_clock
 from monitor.onboard.format.items import Items, Path
-from monitor.onboard.format.labels import ASSETS, PRESENT, plain, rank
+from monitor.onboard.format.labels import ASSETS, PRESENT, plain, rank, words_of
 from monitor.onboard.format.qualities import find_quality, not_applied, single_qualities
 
 VALUES = ("value", "val", "v", "reading", "result", "pv", "measurement", "payload", "data")
@@ -54,7 +54,6 @@ CONTAINERS = {"schema", "source", "meta", "metadata", "header", "headers", "tran
 _SIGNALS = {"channel", "sensor", "signal", "metric", "variable", "tag"}
 _NUMERIC = 0.5  # share of a field's values that are numbers, from which it is a channel
 _HIDDEN = 0.02  # share of the items in which two alternatives of a value may meet
-_WORDS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+(?![a-z])")
 
 
 @dataclass(slots=True)
@@ -254,7 +253,9 @@ def _table_and_flag(found: list[Path], columns: dict[Path, list[Any]], clock: Cl
     count = {path: len(_given(columns[path])) for path in found}
     at, value_name = _table(found, count)
     flag = find_quality(columns, set(clock.paths) if clock is not None else set())
-    path = flag[0] if flag is not None and value_name is None else ()
+    if flag is None or value_name is not None:
+        return at, value_name
+    path = flag[0]
     if path not in found or len(found) == 1 or path[:-1] != at[: len(path) - 1]:
         return at, value_name
     found.remove(path)
@@ -303,7 +304,7 @@ def _table(found: list[Path], count: dict[Path, int]) -> tuple[Path, str | None]
         name, times = lasts.most_common(1)[0]
         if times >= _NUMERIC * len(found):
             value_name = name
-            count = {path[:-1]: count[path] for path in found if path[-1] == name}
+            count = {path[:-1]: count[path] for path in found if len(path) > 1 and path[-1] == name}
             found[:] = list(count)
 
     total = sum(count[path] for path in found)
@@ -429,7 +430,7 @@ def _is_about_message(path: Path, given: Sequence[Any]) -> bool:
 
 def is_name(path: Path, given: Sequence[Any]) -> bool:
     """Return whether a number is a name: it is called as assets are, or as an id, and is a whole number."""
-    words = [word.lower() for word in _WORDS.findall(path[-1])]
+    words = words_of(path[-1])
     called = rank(path[-1], ASSETS) < len(ASSETS) or (len(words) > 1 and words[-1] in {"id", "nr", "no", "number"})
     return called and all(isinstance(each, int) and not isinstance(each, bool) for each in given)
 
