@@ -125,7 +125,7 @@ class Line:
         assert {(alert["asset"], alert["cause"]) for alert in published} == set(wanted)
         for alert in published:  # the fault of a machine moves more than one channel
             channels = [each["channel"] for each in alert["channels"][: 1 if alert["cause"] == "sensor" else 2]]
-            assert wanted[alert["asset"], alert["cause"]] in channels
+            assert wanted[alert["asset"], alert["cause"]] in channels, alert
 
     def wait_for(self, wanted: Collection[tuple[str, str]]) -> None:
         """Wait until the database has these alerts."""
