@@ -1,4 +1,4 @@
-"""Scores for the alarm-budget benchmark, computed once with the product's detector and kept for all later runs.
+"""Scores for the alarm-budget benchmark, computed once with the product's scorer and kept for all later runs.
 
 Recordings are learned and scored as in `benchmarks.detection`. The plant's model learns from eight pumps and scores all
 pumps, without faults, so that every alert is false.
@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.detection import PARTITION, Task, placed, tasks, windows_of
 from monitor.core.fitting.fit import fit, prepare
-from monitor.core.model.detector import Detector
+from monitor.core.model.scorer import Scorer
 from monitor.core.records import Bools, Floats, ReadingBatch, Times
 from monitor.service.pipelines import make_history, make_pipeline
 from monitor.settings.tree import Settings
@@ -43,12 +43,12 @@ def of_task(task: Task, settings: Settings) -> Scores | None:
 
     recipe = settings.training.recipe(settings.model)
     model = fit(prepare(corpus, recipe, None), recipe, None, lambda *_: None).model
-    pipeline, detector = make_pipeline(settings, PARTITION), Detector(model)
-    pipeline.use(detector)
+    pipeline, scorer = make_pipeline(settings, PARTITION), Scorer(model)
+    pipeline.use(scorer)
 
     score, ends = [np.empty(0, np.float32)], [np.empty(0, np.int64)]
     for windows in windows_of(pipeline, task, when, task.test):
-        score.append(detector.score(windows, pipeline.windows.assets).score)
+        score.append(scorer.score(windows, pipeline.windows.assets).score)
         ends.append(windows.ends)
 
     row = np.searchsorted(when[task.test], np.concatenate(ends))
@@ -80,14 +80,14 @@ def plant(folder: Path, settings: Settings, assets: int, steps: int) -> None:
     model = fit(prepare(kept.normal(), recipe, None), recipe, None, lambda *_: None).model
 
     # A fresh pipeline scores all pumps in pieces, which bounds the memory.
-    pipeline, detector = make_pipeline(settings, PARTITION), Detector(model)
-    pipeline.use(detector)
+    pipeline, scorer = make_pipeline(settings, PARTITION), Scorer(model)
+    pipeline.use(scorer)
     score = np.full((assets, steps), np.nan, np.float32)
     for begin in range(LEARNED, LEARNED + steps, PIECE):
         windows = pipeline.windows.push(_readings(made, begin, min(begin + PIECE, LEARNED + steps), assets))
         place = np.array([made.names.index(name) for name in pipeline.windows.assets])[windows.assets]
         column = (windows.ends - made.time(LEARNED)) // made.settings.step_ms
-        score[place, column] = detector.score(windows, pipeline.windows.assets).score
+        score[place, column] = scorer.score(windows, pipeline.windows.assets).score
 
     for name, line in zip(made.names, score, strict=True):
         row = np.flatnonzero(np.isfinite(line))

@@ -1,11 +1,11 @@
-"""Measure how often the top channel is the cause, on the simulated plant, for both rankings and the detector's choice.
+"""Measure how often the top channel is the cause, on the simulated plant, for both rankings and the scorer's choice.
 
     python -m benchmarks.causes [--seeds 0,1,2] [--rounds 6]
 
 For each seed, eight pumps run healthy for as long as in `monitor demo`, and a model is trained with the demo's
 settings. Then faults of eight kinds follow in each round. For every alert that fires during a fault of its asset, or up
 to a window after it, the first channel is compared with the changed channels. Alerts do not depend on the ranking, so
-every row counts the same ones. `foresees` is the figure by which the detector chooses its ranking.
+every row counts the same ones. `foresees` is the figure by which the scorer chooses its ranking.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from monitor.core.fitting.fit import fit
-from monitor.core.model.detector import Detector
+from monitor.core.model.scorer import Scorer
 from monitor.core.records import Message, Partition, WindowBatch
 from monitor.evaluation.label import Label
 from monitor.service.pipelines import make_history, make_pipeline
@@ -27,7 +27,7 @@ from monitor.simulator.plant import Plant, PlantSettings, messages
 
 ASSETS, BATCH = 8, 2000
 PARTITION = Partition("readings", 0)
-# Factors on the usual changes: the detector trusts errors always, never, or by its own choice.
+# Factors on the usual changes: the scorer trusts errors always, never, or by its own choice.
 ALWAYS, NEVER = np.float32(1e6), np.float32(1e-6)
 RANKINGS = {"part of the score": ALWAYS, "move": NEVER, "as it chooses": np.float32(1)}
 
@@ -47,12 +47,12 @@ def judge(seed: int, rounds: int) -> tuple[dict[str, list[bool]], str]:
         windows = pipeline.process(part, part[-1].timestamp, lambda _: None).windows
         history.add(windows, pipeline.windows.assets, pipeline.windows.channels)
     model = fit(history.normal(), settings.training.recipe(settings.model), None, lambda *_: None).model
-    pipeline.adopt(Detector(model))
+    pipeline.adopt(Scorer(model))
 
-    # One detector per ranking, on the same alerts.
+    # One scorer per ranking, on the same alerts.
     calibration = model.calibration
-    detectors = {
-        name: Detector(replace(model, calibration=replace(calibration, move=calibration.move * factor)))
+    scorers = {
+        name: Scorer(replace(model, calibration=replace(calibration, move=calibration.move * factor)))
         for name, factor in RANKINGS.items()
     }
 
@@ -67,8 +67,8 @@ def judge(seed: int, rounds: int) -> tuple[dict[str, list[bool]], str]:
                 false += 1
                 continue
             window = _window(outputs.windows, alert.position, pipeline.windows.assets.index(alert.asset))
-            for name, detector in detectors.items():
-                first = detector.explain(window, pipeline.windows.assets)[0].channel
+            for name, scorer in scorers.items():
+                first = scorer.explain(window, pipeline.windows.assets)[0].channel
                 named[name].append(first in fault.channels)
 
     foresees = float(np.median(calibration.move / calibration.error))

@@ -31,10 +31,10 @@ import numpy as np
 import torch
 
 from monitor.core.fitting.fit import fit, prepare
-from monitor.core.model.detector import Detector
 from monitor.core.model.model import Model
 from monitor.core.model.new_assets import NewAssets, WindowScaling
 from monitor.core.model.scaling import Scaling
+from monitor.core.model.scorer import Scorer
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Bools, Message, Partition, WindowBatch
 from monitor.evaluation.label import Label
@@ -248,7 +248,7 @@ def measure(seed: int, assets: int, hours: float, apart: float, groups: Sequence
     streams = [set_apart(values, usual, seed, apart) for values in streams]
 
     past = sent_by(plant, 0, streams[0][:, :CLEAN])
-    detector = Detector(learned(settings, past, old))
+    scorer = Scorer(learned(settings, past, old))
     begin, grace = plant.time(CLEAN), settings.windows.step_ms * settings.windows.length
 
     # Every group takes every stream from an empty state.
@@ -259,7 +259,7 @@ def measure(seed: int, assets: int, hours: float, apart: float, groups: Sequence
             pipeline = make_pipeline(settings, PARTITION)
             if name in LEARNERS:
                 pipeline.new_assets = LEARNERS[name](length=settings.windows.length, step_ms=settings.windows.step_ms)
-            pipeline.use(detector)
+            pipeline.use(scorer)
             if name == "warm":
                 run(pipeline, past, old, begin)
             runs[name].append(run(pipeline, sent, old if name in {"old", "warm"} else new, begin))

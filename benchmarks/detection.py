@@ -7,7 +7,7 @@ For each series:
 1. Its training part becomes history as in the daemon, and `monitor.core.fitting.fit.fit` makes a model of it. The
    training part is the part before `train_end`. For series of TSB-AD-M, it is the first `train_rows` of the test part,
    as for the published figures.
-2. The test part goes through windows, detector, threshold and alerting as in `monitor run`, from an empty
+2. The test part goes through windows, scorer, threshold and alerting as in `monitor run`, from an empty
    state. A row's score is that of the window that ends with it. An alert is on from the row that made it fire.
    Alerts with a sensor as their cause are counted separately: "sensors", and "s. false" outside labels.
 3. Score and alert of every row are written to OUT/SET/SERIES.npz, those of a baseline to OUT/baselines/NAME/SET/.
@@ -39,10 +39,10 @@ from benchmarks.quality import Bools
 from benchmarks.recordings import Recording, load, published
 from monitor.core.fitting.corpus import Corpus, held_out
 from monitor.core.fitting.fit import fit, prepare
-from monitor.core.model.detector import Detector
 from monitor.core.model.forward import BATCH
 from monitor.core.model.model import LEVELS
 from monitor.core.model.scaling import fit_scaling
+from monitor.core.model.scorer import Scorer
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, ChannelShare, Floats, Partition, ReadingBatch, ScoreBatch, WindowBatch
 from monitor.service.pipelines import make_history, make_pipeline
@@ -165,7 +165,7 @@ def product(task: Task, settings: Settings) -> Scored:
 
     # The test part begins from an empty state.
     pipeline = make_pipeline(settings, PARTITION)
-    pipeline.use(detector := Detector(model))
+    pipeline.use(scorer := Scorer(model))
     names, calibration = pipeline.windows.assets, model.calibration.scores
     score, parts = np.full(T, np.nan), np.full((T, len(model.channels)), np.nan)
     alerts, sensors, seconds, count = list[Alert](), list[Alert](), 0.0, 0
@@ -173,12 +173,12 @@ def product(task: Task, settings: Settings) -> Scored:
     for raw in windows_of(pipeline, task, when, task.test):
         begin = time.process_time()
         windows, findings = pipeline.sensors.update(raw)
-        scores = detector.score(windows, names)
+        scores = scorer.score(windows, names)
         seconds, count = seconds + time.process_time() - begin, count + len(windows)
         sensors += pipeline.sensor_alerts.update(windows, findings, {}, scores, names, model.channels, pipeline.model)
         if not len(windows):
             continue
-        alerts += alerted(pipeline, windows, scores, calibration, _explain(detector, windows, names))
+        alerts += alerted(pipeline, windows, scores, calibration, _explain(scorer, windows, names))
 
         # Rows get the score of the window that ends with them.
         at = np.searchsorted(windows.ends, when[task.test])
@@ -188,8 +188,8 @@ def product(task: Task, settings: Settings) -> Scored:
     return Scored(score, firing(alerts, task.test), parts, trained, seconds, count, firing(sensors, task.test))
 
 
-def _explain(detector: Detector, windows: WindowBatch, names: Sequence[str]) -> Explain:
-    return lambda place: detector.explain(windows.take(np.array([place], np.intp)), names)
+def _explain(scorer: Scorer, windows: WindowBatch, names: Sequence[str]) -> Explain:
+    return lambda place: scorer.explain(windows.take(np.array([place], np.intp)), names)
 
 
 def baseline(task: Task, settings: Settings, method: Fit) -> Scored:

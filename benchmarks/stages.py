@@ -28,9 +28,9 @@ import torch
 from monitor.core.fitting.corpus import Corpus
 from monitor.core.fitting.fit import fit
 from monitor.core.fitting.recipe import Recipe
-from monitor.core.model.detector import Detector
 from monitor.core.model.model import Model
 from monitor.core.model.scaling import fit_scaling
+from monitor.core.model.scorer import Scorer
 from monitor.core.model.vae import Doubling
 from monitor.core.records import Message, Partition, Record
 from monitor.service.pipelines import make_history, make_pipeline
@@ -119,7 +119,7 @@ def messages(kind: str, names: Sequence[str], channels: Sequence[str], rows: Dou
 def full_partition(settings: Settings, model: Model, assets: int) -> PartitionState:
     """Return a partition with full score rings."""
     pipeline = make_pipeline(settings, PARTITION)
-    pipeline.use(Detector(model))
+    pipeline.use(Scorer(model))
     state = pipeline.threshold.save_state()
     draw = np.random.default_rng(0)
     state["count"] = np.full(assets, SCORES)

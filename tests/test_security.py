@@ -115,7 +115,7 @@ def test_a_sound_file_with_a_senseless_model_is_refused(change: Change, tmp_path
     version = models.put(manifest, tensors, ORIGIN)
     library = ModelRegistry(models, L, lambda: 0.0, structlog.stdlib.get_logger("test"))
     with pytest.raises(ModelInvalid):
-        library.detector(version)
+        library.scorer(version)
 
 
 def test_librdkafkas_own_list_has_no_option_that_loads_code(tmp_path: Path) -> None:

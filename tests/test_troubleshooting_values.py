@@ -10,7 +10,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from monitor.core.decode.format import Skip
-from monitor.core.model.detector import Detector
+from monitor.core.model.scorer import Scorer
 from monitor.core.records import Count, Renamed
 from monitor.observe.metrics import Metrics
 from monitor.service.intake import Intake
@@ -39,7 +39,7 @@ def values() -> Iterator[str]:
 
 def unscored(given: PartitionState) -> str:
     """The reason of an asset of which most channels never came."""
-    given.pipeline.use(Detector(model()))
+    given.pipeline.use(Scorer(model()))
     batch = rows(400)
     batch[0, :, 1:] = np.nan
     given.remember(given.process(readings(batch), ORIGIN + 10**9, lambda _: None))

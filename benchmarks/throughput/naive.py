@@ -19,9 +19,9 @@ import torch
 
 from benchmarks.throughput.fleet import CHANNELS, LENGTH, PATTERNS, WARM, Fleet, fleet
 from benchmarks.throughput.store import MEMORY, scores
-from monitor.core.model.detector import ratios
 from monitor.core.model.errors import window_errors
 from monitor.core.model.model import Model
+from monitor.core.model.scorer import ratios
 from monitor.core.model.vae import VAE
 from monitor.core.records import Floats
 from monitor.store.files import open_blobs

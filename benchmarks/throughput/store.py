@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.throughput.fleet import LENGTH, PARTITIONS, PATTERNS, Fleet, partition
-from monitor.core.model.detector import Detector
 from monitor.core.model.model import LEVELS, Model
 from monitor.core.model.scaling import Scaling
+from monitor.core.model.scorer import Scorer
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Floats
 from monitor.service.pipelines import fingerprint, make_pipeline
@@ -60,7 +60,7 @@ def fill(settings: Settings, base: Model, fleet: Fleet) -> Model:
 def warmed(settings: Settings, model: Model, fleet: Fleet, number: int) -> Pipeline:
     """Return full stages of a partition: an asset's next step completes a window, its threshold has MEMORY scores."""
     pipeline = make_pipeline(settings, partition(number))
-    pipeline.use(Detector(model))
+    pipeline.use(Scorer(model))
     for readings in fleet.warm(number):
         windows = pipeline.windows.push(readings)
         assert not len(windows), "no window is complete yet"

@@ -17,7 +17,7 @@ from monitor.backtest.labels import spans_in, spans_of
 from monitor.backtest.replay import Learner, Span, name, replay
 from monitor.backtest.report.page import Compared, page
 from monitor.core.fitting.fit import Progress as Fitting
-from monitor.core.model.detector import Detector
+from monitor.core.model.scorer import Scorer
 from monitor.core.publish import alert_record
 from monitor.core.records import Count
 from monitor.evaluation.label import Label
@@ -102,7 +102,7 @@ def _labels(settings: Settings, options: Options) -> Sequence[Label] | None:
     return spans_of(paths, settings, options.label_column) or None
 
 
-def _model(settings: Settings, name: str) -> Detector | None:
+def _model(settings: Settings, name: str) -> Scorer | None:
     """Load a model of the store; None if no model was named. Raises ModelInvalid, ValueError if none is in use."""
     if not name:
         return None
@@ -110,10 +110,10 @@ def _model(settings: Settings, name: str) -> Detector | None:
     log = structlog.stdlib.get_logger("monitor")
     models = make_models(make_blobs(settings), Metrics())
     registry = ModelRegistry(models, settings.windows.length, time.monotonic, log)
-    detector = registry.in_use() if name == CURRENT else registry.detector(name)
-    if detector is None:
+    scorer = registry.in_use() if name == CURRENT else registry.scorer(name)
+    if scorer is None:
         raise ValueError(f"no model is in use in {settings.store.url}; omit --model to learn one from the recording")
-    return detector
+    return scorer
 
 
 def _same_readings(settings: Settings, other: Settings) -> Settings:

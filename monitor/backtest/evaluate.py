@@ -84,8 +84,8 @@ class EvaluatedReplay:
     @property
     def channels(self) -> tuple[str, ...]:
         """Names (C,) of the model's channels."""
-        detector = self.replay.detector
-        return detector.model.channels if detector else ()
+        scorer = self.replay.scorer
+        return scorer.model.channels if scorer else ()
 
 
 def evaluate(replay: Replay, labels: Sequence[Label] | None) -> EvaluatedReplay:

@@ -9,21 +9,21 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from monitor.core.model.detector import Detector
 from monitor.core.model.forward import BATCH
+from monitor.core.model.scorer import Scorer
 from monitor.core.records import Floats, WindowBatch
 
 
-def latent_means(detector: Detector, windows: WindowBatch, names: Sequence[str]) -> Floats:
+def latent_means(scorer: Scorer, windows: WindowBatch, names: Sequence[str]) -> Floats:
     """Return the latent means (B, latent) of windows whose `assets` index `names`."""
-    scaling = detector.model.scaling
+    scaling = scorer.model.scaling
     x = scaling.forward(windows.values, scaling.rows(names)[windows.assets])
-    means = np.empty((len(x), detector.model.architecture.latent), np.float32)
+    means = np.empty((len(x), scorer.model.architecture.latent), np.float32)
 
     with torch.inference_mode():
         for start in range(0, len(x), BATCH):
             part = slice(start, start + BATCH)
-            mu, _ = detector.network.encode(torch.from_numpy(x[part]), torch.from_numpy(windows.observed[part]))
+            mu, _ = scorer.network.encode(torch.from_numpy(x[part]), torch.from_numpy(windows.observed[part]))
             means[part] = mu.numpy()
     return means
 

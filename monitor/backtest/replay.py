@@ -25,7 +25,7 @@ from monitor.core.fitting.fit import Progress as Fitting
 from monitor.core.fitting.fit import fit, prepare
 from monitor.core.fitting.gate import refusal
 from monitor.core.fitting.history import median_steps
-from monitor.core.model.detector import Detector
+from monitor.core.model.scorer import Scorer
 from monitor.core.records import Alert, Message, Partition
 from monitor.core.threshold.budget import BudgetForecast
 from monitor.observe.clock import wall_ms
@@ -64,7 +64,7 @@ class Replay:
 
     settings: Settings
     collector: Collector
-    detector: Detector | None
+    scorer: Scorer | None
     alerts: list[Alert] = field(default_factory=list)  # records, in the order in which they would be published
     intake: Intake = field(default_factory=Intake)  # what was read
     learned_after: int = 0  # messages that were read before the model was learned here
@@ -81,10 +81,10 @@ class Learner:
 
     def __init__(self, fitting: Fitting) -> None:
         self._fitting = fitting
-        self._known: dict[str, tuple[Detector, str]] = {}
+        self._known: dict[str, tuple[Scorer, str]] = {}
 
-    def learn(self, settings: Settings, corpus: Corpus) -> tuple[Detector, str]:
-        """The detector, and what it was learned from. Raises ValueError if the history does not suffice."""
+    def learn(self, settings: Settings, corpus: Corpus) -> tuple[Scorer, str]:
+        """The scorer, and what it was learned from. Raises ValueError if the history does not suffice."""
         recipe = settings.training.recipe(settings.model)
         digest = hashlib.sha256(repr((recipe, corpus.channels, corpus.assets, corpus.step_ms)).encode())
         for array in (corpus.asset, corpus.end, corpus.values, corpus.observed):
@@ -96,14 +96,14 @@ class Learner:
             if refused := refusal(fitted.model, None, prepared, settings.training.margin):
                 raise ValueError(f"the model that was learned would be refused: {refused}")
             text = f"learned here from {fitted.windows} windows, held-out loss {fitted.loss:.3f}"
-            self._known[key] = Detector(fitted.model), text
+            self._known[key] = Scorer(fitted.model), text
         return self._known[key]
 
 
 def replay(  # noqa: PLR0917 - what it reads, scores with and tells, one each
     settings: Settings,
     source: Source,
-    detector: Detector | None,
+    scorer: Scorer | None,
     learner: Learner,
     span: Span,
     progress: Progress,
@@ -112,7 +112,7 @@ def replay(  # noqa: PLR0917 - what it reads, scores with and tells, one each
 
     Raises ValueError if there is too little to learn from or files cannot be understood, Unavailable, OSError.
     """
-    result = Replay(settings, Collector(settings.windows.step_ms), detector)
+    result = Replay(settings, Collector(settings.windows.step_ms), scorer)
     states: dict[Partition, PartitionState] = {}
     began = time.monotonic()
 
@@ -125,12 +125,12 @@ def replay(  # noqa: PLR0917 - what it reads, scores with and tells, one each
             make_history(settings),
             DeadLetterLimit(delivery.dead_letters_in_a_row, delivery.dead_letters_share),
         )
-        if detector is not None:
-            state.pipeline.use(detector)
+        if scorer is not None:
+            state.pipeline.use(scorer)
 
     def limit() -> int:
         most = settings.source.batch_messages
-        return min(most, FEW) if result.detector is None else most
+        return min(most, FEW) if result.scorer is None else most
 
     for batches in polls(settings, source, begin, progress, limit):
         for partition, batch in batches.items():
@@ -139,10 +139,10 @@ def replay(  # noqa: PLR0917 - what it reads, scores with and tells, one each
             result.intake.outside += len(batch) - len(messages)
             if messages and state.phase is not Phase.STOPPED:
                 _process(result, state, messages)
-        if result.detector is None and _enough(settings, list(states.values()), source.lag()):
+        if result.scorer is None and _enough(settings, list(states.values()), source.lag()):
             _learn(result, list(states.values()), learner)
     result.seconds = time.monotonic() - began
-    if result.detector is None:
+    if result.scorer is None:
         raise ValueError(_too_little(settings, result, list(states.values())))
     for state in states.values():
         result.names = result.names.and_of(state.pipeline.names)
@@ -160,11 +160,11 @@ def _process(result: Replay, state: PartitionState, messages: Sequence[Message])
         result.stopped[state.partition] = state.stopped
         return
 
-    if pipeline.detector is None:
+    if pipeline.scorer is None:
         state.remember(outputs)
         return
     result.alerts += outputs.alerts
-    result.collector.take(outputs.names, pipeline.detector, outputs)
+    result.collector.take(outputs.names, pipeline.scorer, outputs)
 
 
 def _enough(settings: Settings, states: Sequence[PartitionState], lag: Mapping[Partition, int]) -> bool:
@@ -181,13 +181,13 @@ def _learn(result: Replay, states: Sequence[PartitionState], learner: Learner) -
     began = time.monotonic()
     corpus = join([normal for state in states if len(normal := state.history.normal())])
     try:
-        detector, result.learned = learner.learn(result.settings, corpus)
+        scorer, result.learned = learner.learn(result.settings, corpus)
     except ValueError as error:  # the daemon would try again with more history after a minute of the clock
         raise ValueError(f"{error}; raise training.first_steps, or lower windows.length") from error
-    result.detector = detector
+    result.scorer = scorer
     result.learned_after = result.intake.messages
     for state in states:
-        state.pipeline.use(detector)
+        state.pipeline.use(scorer)
     result.training_s = time.monotonic() - began
 
 

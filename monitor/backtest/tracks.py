@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from monitor.backtest.latent_map import latent_means
-from monitor.core.model.detector import Detector
+from monitor.core.model.scorer import Scorer
 from monitor.core.records import Bools, Floats, Ints, Outputs, Times, WindowBatch
 
 SAMPLE = 2000  # windows in each of the two samples, at most; more dots would hide one another
@@ -70,13 +70,13 @@ class Collector:
         self._spread: dict[str, Floats] = {}  # (C,) by asset; with one model it never changes
         self._latent = 0
 
-    def take(self, names: Sequence[str], detector: Detector, outputs: Outputs) -> None:
+    def take(self, names: Sequence[str], scorer: Scorer, outputs: Outputs) -> None:
         """Keep one batch of one partition; `names` are those of asset rows."""
         windows, scores, thresholds = outputs.windows, outputs.scores, outputs.thresholds
         if scores is None or thresholds is None or not len(windows):
             return
 
-        self._latent = detector.model.architecture.latent
+        self._latent = scorer.model.architecture.latent
         columns = (windows.assets, windows.ends, scores.score, thresholds.threshold, thresholds.anomalous)
         self._chunks.append(_Chunk(names, *columns, scores.newest, scores.expected))
         for row, place in zip(*np.unique(windows.assets, return_index=True), strict=True):
@@ -86,7 +86,7 @@ class Collector:
         every = np.ones(len(windows), np.bool_)
         for sample, among in zip(self._samples, (every, thresholds.anomalous), strict=True):
             chosen = np.flatnonzero(among & (number % sample.spacing == 0))
-            sample.take(chosen, number, names, detector, windows)
+            sample.take(chosen, number, names, scorer, windows)
 
     def tracks(self) -> list[Track]:
         """Return the track of every scored asset, by name."""
@@ -115,7 +115,7 @@ class _Sample:
         self._numbers: list[int] = []  # of the grid steps
 
     def take(
-        self, index: np.ndarray, number: Times, names: Sequence[str], detector: Detector, windows: WindowBatch
+        self, index: np.ndarray, number: Times, names: Sequence[str], scorer: Scorer, windows: WindowBatch
     ) -> None:
         """Add windows `index` of a batch; `number` (B,) are their grid steps."""
         if not len(index):
@@ -127,7 +127,7 @@ class _Sample:
             index = index[number[index] % self.spacing == 0] if self.spacing < SPARSEST else index[:SAMPLE]
 
         part = windows.take(index)
-        means = latent_means(detector, part, names)
+        means = latent_means(scorer, part, names)
         self.kept += [
             (names[row], end, mean)
             for row, end, mean in zip(part.assets.tolist(), part.ends.tolist(), means, strict=True)

@@ -23,8 +23,8 @@ from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.decode.decode import decode_all
 from monitor.core.decode.format import Format, Skip
 from monitor.core.decode.names import Names
-from monitor.core.model.detector import Detector
 from monitor.core.model.new_assets import NewAssets, WindowScaling
+from monitor.core.model.scorer import Scorer
 from monitor.core.records import (
     FILTERED,
     Alert,
@@ -67,7 +67,7 @@ class Stage(Stateful, Protocol):
 
 @dataclass(slots=True)
 class Pipeline:
-    """The stages of one partition, each with its own state; `detector` may be shared with other partitions."""
+    """The stages of one partition, each with its own state; `scorer` may be shared with other partitions."""
 
     format: Format
     windows: Windows
@@ -78,14 +78,14 @@ class Pipeline:
     clocks: Clocks
     sensor_alerts: SensorAlerts
     new_assets: NewAssets
-    detector: Detector | None = None
+    scorer: Scorer | None = None
     live: LiveSettings = field(default_factory=dict)  # of threshold and alerting; a replay needs them
     names: Names = field(default_factory=Names)  # of assets and channels that decoding has changed
 
     @property
     def model(self) -> str:
         """Version of the model in use; empty while there is none."""
-        return "" if self.detector is None else self.detector.model.version
+        return "" if self.scorer is None else self.scorer.model.version
 
     def process(self, messages: Sequence[Message], now: int, mark: Mark) -> Outputs:
         """Process messages of this partition in the order of their offsets; `now` is ms UTC."""
@@ -123,7 +123,7 @@ class Pipeline:
         windows = self.windows.push(readings)
         mark("windows")
         names = self.windows.assets
-        if self.detector is None:
+        if self.scorer is None:
             return Outputs(windows, None, None, names=names)
 
         # Cells of faulty sensors are masked before any score.
@@ -131,12 +131,12 @@ class Pipeline:
         skews = self.clocks.update(windows, timestamps(windows.position))
         mark("sensors")
 
-        scalings = self.new_assets.update(windows, names, self.detector.model.scaling)
-        scores = self.detector.score(windows, names, scalings)
+        scalings = self.new_assets.update(windows, names, self.scorer.model.scaling)
+        scores = self.scorer.score(windows, names, scalings)
         mark("score")
 
         # The threshold gives the limit at the margin of the settings, the budget the limit at the asset's own margin.
-        calibration = self.detector.model.calibration.scores
+        calibration = self.scorer.model.calibration.scores
         limits = self.threshold.update(windows.assets, scores.score, calibration, scalings.unknown)
         thresholds = self.budget.update(windows.assets, windows.ends, scores.score, limits)
         mark("threshold")
@@ -165,19 +165,19 @@ class Pipeline:
             stage.forget(row)
         return row, names[row]
 
-    def adopt(self, detector: Detector) -> None:
+    def adopt(self, scorer: Scorer) -> None:
         """Score with another model from the next message on. Kept scores are converted to the new model's scale."""
-        if self.detector is not None:
-            old, new = self.detector.model.calibration.scores, detector.model.calibration.scores
+        if self.scorer is not None:
+            old, new = self.scorer.model.calibration.scores, scorer.model.calibration.scores
             self.threshold.rebase(old, new)
-        self.use(detector)
+        self.use(scorer)
 
-    def use(self, detector: Detector) -> None:
-        """Score with `detector`: the first one, or the one that a loaded state was saved with."""
-        self.windows.set_channels(detector.model.channels, frozen=True)
-        self.sensors.use(detector.model.channels, detector.model.profile)
-        self.new_assets.use(detector.model.channels)
-        self.detector = detector
+    def use(self, scorer: Scorer) -> None:
+        """Score with `scorer`: the first one, or the one that a loaded state was saved with."""
+        self.windows.set_channels(scorer.model.channels, frozen=True)
+        self.sensors.use(scorer.model.channels, scorer.model.profile)
+        self.new_assets.use(scorer.model.channels)
+        self.scorer = scorer
 
     def open_alerts(self) -> list[Alert]:
         """Return the last published record of every firing alert; a restart publishes these records again."""
@@ -219,12 +219,12 @@ class Pipeline:
     def _explain(
         self, windows: WindowBatch, names: Sequence[str], scalings: WindowScaling
     ) -> Callable[[int], tuple[ChannelShare, ...]]:
-        detector = self.detector
-        assert detector is not None, "there is a score to explain, so there is a detector"
+        scorer = self.scorer
+        assert scorer is not None, "there is a score to explain, so there is a scorer"
 
         def explain(place: int) -> tuple[ChannelShare, ...]:
             at = np.array([place], np.intp)
-            return detector.explain(windows.take(at), names, scalings.take(at))
+            return scorer.explain(windows.take(at), names, scalings.take(at))
 
         return explain
 

@@ -166,7 +166,7 @@ class WindowBatch:
 
 @dataclass(frozen=True, slots=True)
 class ScoreBatch:
-    """The detector's result for each window of a WindowBatch, row by row."""
+    """The scorer's result for each window of a WindowBatch, row by row."""
 
     score: Floats  # (B,) higher = more anomalous; 1.0 is the edge of the clean windows
     by_channel: Floats  # (B, C) contribution of each channel to the score, in units of the channel's usual error

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 
 from monitor.core.decode.decode import decode
-from monitor.core.model.detector import Detector
 from monitor.core.model.errors import horizons
 from monitor.core.model.model import LEVELS, Calibration, Model
 from monitor.core.model.scaling import Scaling
+from monitor.core.model.scorer import Scorer
 from monitor.core.model.vae import VAE
 from monitor.core.pipeline import Pipeline
 from monitor.core.publish import score_records
@@ -101,11 +101,11 @@ def measure(settings: Settings, runs: Sequence[Sequence[Message]], figures: Surv
     decoding = (time.process_time() - begin) / decoded  # s per reading
     readings = [decode(part, form, now)[0] for part in parts]
     pipeline = make_pipeline(settings, run[0].partition)
-    detector = untrained(settings, tuple(figures.channels)[: settings.windows.max_channels])
-    pipeline.use(detector)
+    scorer = untrained(settings, tuple(figures.channels)[: settings.windows.max_channels])
+    pipeline.use(scorer)
     stages, windows = _laps(settings, pipeline, run, [each for each in readings if len(each)])
     per_s = 1 / (decoding + stages)
-    return Measured(per_s, per_s * windows, _training_step(settings, len(detector.model.channels)))
+    return Measured(per_s, per_s * windows, _training_step(settings, len(scorer.model.channels)))
 
 
 def _laps(
@@ -151,8 +151,8 @@ def _step(settings: Settings, pipeline: Pipeline, readings: ReadingBatch) -> int
     return len(outputs.windows)
 
 
-def untrained(settings: Settings, channels: tuple[str, ...]) -> Detector:
-    """Return an untrained detector of the settings' shape; its limits are so high that it finds nothing."""
+def untrained(settings: Settings, channels: tuple[str, ...]) -> Scorer:
+    """Return an untrained scorer of the settings' shape; its limits are so high that it finds nothing."""
     count, length = len(channels), settings.windows.length
     architecture = settings.model.architecture(count, length)
     with torch.random.fork_rng(devices=[]):
@@ -161,7 +161,7 @@ def untrained(settings: Settings, channels: tuple[str, ...]) -> Detector:
     one, usual = np.ones((1, count)), np.ones(count, np.float32)
     limits = np.full(len(horizons(length)) + 1, _QUIET, np.float32)
     calibration = Calibration(usual, usual, limits, np.linspace(0.1, 1, len(LEVELS), dtype=np.float32))
-    return Detector(Model(architecture, channels, Scaling((), 0 * one, one), calibration, weights))
+    return Scorer(Model(architecture, channels, Scaling((), 0 * one, one), calibration, weights))
 
 
 def _training_step(settings: Settings, channels: int) -> float:

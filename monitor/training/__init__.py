@@ -3,7 +3,7 @@
 The door is `Trainer`: the loop calls `tick` about once a second. It decides when to train, starts a child process
 (child.py), watches it, and makes its model current. `TrainingWorker` (role.py) is the loop of a process that only
 trains. `HistoryStore` keeps what training learns from, and `ModelRegistry` returns the models
-of the store as detectors.
+of the store as scorers.
 
 Promises:
 

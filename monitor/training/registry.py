@@ -1,4 +1,4 @@
-"""The model registry: the models of the store as detectors ready to score, and the version in use.
+"""The model registry: the models of the store, ready to score, and the version in use.
 
 A version is loaded once and shared by all partitions. Only the KEPT versions requested last stay in memory, since a
 worker that runs for a year meets hundreds. The pointer to the current version is read every RECHECK_S, so that a model
@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 from structlog.stdlib import BoundLogger
 
-from monitor.core.model.detector import Detector
 from monitor.core.model.model import Model
+from monitor.core.model.scorer import Scorer
 from monitor.store.base import StoreUnavailable
 from monitor.store.models import ModelInvalid, Models
 
@@ -22,7 +22,7 @@ KEPT = 4  # the one in use, the one before, and those that snapshots of newly as
 
 
 class ModelRegistry:
-    """Detectors by version. Methods raise StoreUnavailable."""
+    """Scorers by version. Methods raise StoreUnavailable."""
 
     def __init__(self, models: Models, length: int, monotonic: Callable[[], float], log: BoundLogger) -> None:
         """Store the parts; `length` is that of the windows, in steps."""
@@ -30,14 +30,14 @@ class ModelRegistry:
         self._length = length
         self._monotonic = monotonic
         self._log = log
-        self._detectors: dict[str, Detector] = {}  # requested last comes last
+        self._scorers: dict[str, Scorer] = {}  # requested last comes last
         self._created: dict[str, int] = {}  # ms UTC, by version
         self._unusable: set[str] = set()
-        self._in_use: Detector | None = None
+        self._in_use: Scorer | None = None
         self._checked: float | None = None  # monotonic seconds, when the pointer was read
 
-    def in_use(self) -> Detector | None:
-        """Return the detector to score with, as last known; None while there is no model."""
+    def in_use(self) -> Scorer | None:
+        """Return the scorer in use, as last known; None while there is no model."""
         if self._checked is None or self._monotonic() - self._checked >= RECHECK_S:
             try:
                 self._in_use = self._read_current()
@@ -51,18 +51,18 @@ class ModelRegistry:
     def set_current(self, version: str) -> None:
         """Make `version` the one in use for all workers. Raises ModelInvalid."""
         self._models.set_current(version)
-        self._in_use = self.detector(version)
+        self._in_use = self.scorer(version)
 
-    def detector(self, version: str) -> Detector:
-        """Return the detector of a version. Raises ModelInvalid if the model is missing, damaged or does not fit."""
-        if version not in self._detectors:
+    def scorer(self, version: str) -> Scorer:
+        """Return the scorer of a version. Raises ModelInvalid if the model is missing, damaged or does not fit."""
+        if version not in self._scorers:
             self._load(version)
 
-        detector = self._detectors.pop(version)
-        self._detectors[version] = detector  # requested last, so it stays longest
-        while len(self._detectors) > KEPT:
-            del self._detectors[next(iter(self._detectors))]
-        return detector
+        scorer = self._scorers.pop(version)
+        self._scorers[version] = scorer  # requested last, so it stays longest
+        while len(self._scorers) > KEPT:
+            del self._scorers[next(iter(self._scorers))]
+        return scorer
 
     def created_ms(self, version: str) -> int:
         """Return when a version was trained, ms UTC. The version must have been loaded."""
@@ -86,10 +86,10 @@ class ModelRegistry:
         length = model.architecture.length
         if length != self._length:
             raise ModelInvalid(f"{version} was made for windows of {length} steps, here they have {self._length}")
-        self._detectors[version] = Detector(model)
+        self._scorers[version] = Scorer(model)
         self._created[version] = stored.created_ms
 
-    def _read_current(self) -> Detector | None:
+    def _read_current(self) -> Scorer | None:
         current = self._models.current()
         if current is None:
             return None
@@ -97,7 +97,7 @@ class ModelRegistry:
             if version in self._unusable:
                 continue
             try:
-                return self.detector(version)
+                return self.scorer(version)
             except ModelInvalid as error:
                 self._unusable.add(version)
                 self._log.error("model rejected", model=version, reason=str(error))

@@ -37,7 +37,7 @@ class TrainingWorker:
     def _step(self) -> None:
         try:
             self._trainer.tick({})
-            detector = self._registry.in_use()
+            scorer = self._registry.in_use()
         except StoreUnavailable as error:
             self._health.set(CONDITION, ok=False, reason=str(error))
             return
@@ -46,6 +46,6 @@ class TrainingWorker:
         status = self._trainer.status
         self._metrics.set("monitor_learning_ratio", status.share if self._trainer.learning else 1.0)
         self._metrics.set("monitor_training_running", int(status.running))
-        if detector is not None:
-            created = self._registry.created_ms(detector.model.version)
+        if scorer is not None:
+            created = self._registry.created_ms(scorer.model.version)
             self._metrics.set("monitor_model_created_timestamp_seconds", created / 1000)

@@ -72,13 +72,13 @@ class AlertCharts:
         outputs: Outputs,
     ) -> AlertChart:
         """Return a chart of the window at `place` (1,) without its newest step."""
-        assert pipeline.detector is not None, "a pending asset was scored"
+        assert pipeline.scorer is not None, "a pending asset was scored"
         window = outputs.windows.take(place)
         observed = np.where(window.observed, window.values, np.float32(np.nan))[0, :, :-1].T
 
-        names, scaling = pipeline.windows.assets, pipeline.detector.model.scaling
+        names, scaling = pipeline.windows.assets, pipeline.scorer.model.scaling
         scalings = pipeline.new_assets.current(window, names, scaling)
-        expected = pipeline.detector.expected(window, names, scalings)[0, :, :-1].T
+        expected = pipeline.scorer.expected(window, names, scalings)[0, :, :-1].T
 
         ends = window.ends[0] - self._step_ms * np.arange(len(observed), 0, -1)
         return AlertChart(channels, ends, observed, expected, np.zeros(len(channels), np.float32))

@@ -285,17 +285,17 @@ class Daemon:
     def _adopt(self, state: PartitionState) -> None:
         """Rule 5 for one partition: adopt the model in use and the live settings, if they are new to it."""
         try:
-            detector = self._registry.in_use()
+            scorer = self._registry.in_use()
         except StoreUnavailable as error:
             self._log.warning("store not reached", store=error.path, reason=error.reason)
             return
-        if self._partitions.up_to_date(state, detector):
+        if self._partitions.up_to_date(state, scorer):
             return
 
         # Under exactly once a previous owner's uncommitted outputs were never published.
         state.note_lag(self._source.lag().get(state.partition))
         if self._committer.once or state.phase is Phase.LIVE:
-            self._partitions.adopt(state, detector)
+            self._partitions.adopt(state, scorer)
 
     def _housekeep(self) -> None:
         """Do the work of about once a second, apart from the stream: histories, training, status, metrics, health."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from monitor.core.fitting.history import History
-from monitor.core.model.detector import Detector
+from monitor.core.model.scorer import Scorer
 from monitor.core.pipeline import LiveSettings, Mark, Pipeline, saved_live
 from monitor.core.records import Floats, Message, Outputs, Partition, Rejected, State
 from monitor.core.threshold.budget import BudgetForecast
@@ -88,7 +88,7 @@ class PartitionState:
             return Phase.STOPPED
         if self.next is not None and self.next < self.replay_end:
             return Phase.REPLAYING
-        if self.pipeline.detector is None:
+        if self.pipeline.scorer is None:
             return Phase.LIVE
         if self.assignment_end is not None and (self.next or 0) >= self.assignment_end:
             return Phase.LIVE
@@ -263,12 +263,12 @@ class PartitionManager:
         """Write the sample of a partition's past that training learns from."""
         self._histories.write(state.partition, state.history)
 
-    def up_to_date(self, state: PartitionState, detector: Detector | None) -> bool:
+    def up_to_date(self, state: PartitionState, scorer: Scorer | None) -> bool:
         """Return True if the partition has this model and the live settings."""
-        same = detector is None or detector.model.version == state.pipeline.model
+        same = scorer is None or scorer.model.version == state.pipeline.model
         return same and state.pipeline.live == self._live()
 
-    def adopt(self, state: PartitionState, detector: Detector | None) -> None:
+    def adopt(self, state: PartitionState, scorer: Scorer | None) -> None:
         """Rule 5: adopt a model or live settings if a snapshot that names them can be written; otherwise later.
 
         Without the snapshot, a replay after a crash would use the old model for windows published with the new one.
@@ -277,10 +277,10 @@ class PartitionManager:
         old = state.pipeline
         pipeline = self._factory.pipeline(state.partition, self._live())
         pipeline.load_state(old.save_state())
-        if old.detector is not None:
-            pipeline.use(old.detector)
-        if detector is not None and detector.model.version != pipeline.model:
-            pipeline.adopt(detector)
+        if old.scorer is not None:
+            pipeline.use(old.scorer)
+        if scorer is not None and scorer.model.version != pipeline.model:
+            pipeline.adopt(scorer)
 
         if state.next is not None and not self._save(state, pipeline):
             return
@@ -297,8 +297,8 @@ class PartitionManager:
     def _fresh(self, partition: Partition) -> Pipeline:
         """Return a pipeline in its first state, with the model in use."""
         pipeline = self._factory.pipeline(partition, self._live())
-        if (detector := self._registry.in_use()) is not None:
-            pipeline.use(detector)
+        if (scorer := self._registry.in_use()) is not None:
+            pipeline.use(scorer)
         return pipeline
 
     def _restore(self, snapshot: Snapshot) -> Pipeline | None:
@@ -314,13 +314,13 @@ class PartitionManager:
         if not snapshot.model:
             return pipeline
         try:
-            pipeline.use(self._registry.detector(snapshot.model))
+            pipeline.use(self._registry.scorer(snapshot.model))
         except ModelInvalid as error:  # the same alerts cannot be computed any more: continue with the model in use
             self._log.error("snapshot model not found", model=snapshot.model, reason=str(error))
-            detector = self._registry.in_use()
-            if detector is None:
+            scorer = self._registry.in_use()
+            if scorer is None:
                 return None
-            pipeline.use(detector)
+            pipeline.use(scorer)
         return pipeline
 
     def _save(self, state: PartitionState, pipeline: Pipeline) -> bool:

@@ -134,7 +134,7 @@ def _assets(state: PartitionState) -> list[Asset]:
     ratios: list[float | None] = [None if isnan(ratio) else ratio for ratio in state.ratios.tolist()]
     ratios += [None] * (len(warming) - len(ratios))
 
-    learning = pipeline.detector is None
+    learning = pipeline.scorer is None
     calm = ["learning" if learning else "warming" if each else "normal" for each in warming.tolist()]
     rows = enumerate(zip(pipeline.windows.assets, calm, ratios, strict=True))
     assets = [Asset(name, alert_states.get(row, without_alert), ratio) for row, (name, without_alert, ratio) in rows]

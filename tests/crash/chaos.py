@@ -27,7 +27,7 @@ import pytest
 import torch
 from confluent_kafka import KafkaError, KafkaException
 
-from monitor.core.model.detector import Detector
+from monitor.core.model.scorer import Scorer
 from monitor.core.records import Message
 from monitor.settings.load import load
 from monitor.store.files import open_blobs
@@ -171,9 +171,9 @@ def _judge(scenario: Scenario, chaos: Chaos, broker: Broker, folder: Path, versi
     found_scores = [_found(message) for message in read_topic(broker.bootstrap, SCORES)]
 
     adopted, back = adoption_offsets(readings, found_scores, versions[1])
-    detectors = [Detector(replace(model, version=name)) for model, name in zip(plant.models(), versions, strict=True)]
+    scorers = [Scorer(replace(model, version=name)) for model, name in zip(plant.models(), versions, strict=True)]
     _keep(folder / "published.jsonl", [*found_alerts, *found_scores])
-    alerts, scores = reference(settings, readings, (detectors[0], detectors[1]), adopted)
+    alerts, scores = reference(settings, readings, (scorers[0], scorers[1]), adopted)
 
     tenures = [tenure for worker in chaos.workers for tenure in worker.tenures()]
     of_alerts = difference(alerts, _by_key(found_alerts, alert_key), tenures)

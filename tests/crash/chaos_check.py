@@ -21,7 +21,7 @@ from itertools import pairwise
 
 import msgspec
 
-from monitor.core.model.detector import Detector
+from monitor.core.model.scorer import Scorer
 from monitor.core.publish import alert_record, score_records
 from monitor.core.records import Message, Partition
 from monitor.service.pipelines import make_pipeline
@@ -102,7 +102,7 @@ def adoption_offsets(
 def reference(
     settings: Settings,
     readings: Mapping[int, Sequence[Message]],
-    models: tuple[Detector, Detector],
+    models: tuple[Scorer, Scorer],
     adopted: Mapping[int, int],
 ) -> tuple[Expected, Expected]:
     """Return the alerts and scores of these readings; each partition adopts the second model at its offset."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.core.model.detector import Detector
+from monitor.core.model.scorer import Scorer
 from monitor.core.records import Message
 from monitor.settings.load import load
 from monitor.store.files import open_blobs
@@ -100,8 +100,8 @@ def wanted(broker: Broker, folder: Path) -> tuple[Expected, Expected]:
     settings = load(folder / "worker-0.toml", {}, {})
     version = Models(open_blobs(str(folder / "store")), lambda _: None).current()
     assert version is not None
-    detector = Detector(replace(plant.models()[0], version=version))
-    return reference(settings, readings, (detector, detector), {})
+    scorer = Scorer(replace(plant.models()[0], version=version))
+    return reference(settings, readings, (scorer, scorer), {})
 
 
 def progress(broker: Broker) -> int:

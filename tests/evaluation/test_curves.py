@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from monitor.backtest.latent_map import flat_map, latent_means
-from monitor.core.model.detector import Detector
+from monitor.core.model.scorer import Scorer
 from monitor.evaluation.curves import curves
 from tests.core.machines import ASSETS, model, rows, windows
 
@@ -63,9 +63,9 @@ def test_a_map_of_next_to_nothing_is_a_map(shape: tuple[int, int]) -> None:
 
 def test_means_are_the_networks_own() -> None:
     """A window's place does not depend on which others are asked for with it."""
-    detector, batch = Detector(model()), windows(rows(80))
-    means = latent_means(detector, batch, ASSETS)
+    scorer, batch = Scorer(model()), windows(rows(80))
+    means = latent_means(scorer, batch, ASSETS)
     assert means.shape == (len(batch), model().architecture.latent)
-    alone = latent_means(detector, batch.take(np.array([7])), ASSETS)
+    alone = latent_means(scorer, batch.take(np.array([7])), ASSETS)
     assert np.allclose(alone[0], means[7], atol=1e-5)
     assert np.ptp(means, axis=0).max() > 0.1

@@ -15,9 +15,9 @@ from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.decode.format import Format
 from monitor.core.fitting.corpus import Corpus
-from monitor.core.model.detector import Detector
 from monitor.core.model.model import Model
 from monitor.core.model.new_assets import NewAssets
+from monitor.core.model.scorer import Scorer
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import State
 from monitor.core.sensors.checks import SensorOptions, Sensors
@@ -226,7 +226,7 @@ class Stored(Alone):
             return False, None
         if made.architecture.length == L and len(made.channels) == self._windows.values.shape[1]:
             with np.errstate(all="ignore"):  # numbers at the edge of their type
-                scored = Detector(made).score(self._windows, ASSETS)
+                scored = Scorer(made).score(self._windows, ASSETS)
             demand(scored.score.shape == (len(self._windows),), "a window has no score")
         return True, None
 
@@ -269,7 +269,7 @@ def new_pipeline() -> Pipeline:
         SensorAlerts("d", READINGS, options),
         NewAssets(length=L, step_ms=STEP),
     )
-    made.use(Detector(model()))
+    made.use(Scorer(model()))
     return made
 
 

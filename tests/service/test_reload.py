@@ -194,7 +194,7 @@ def test_live_settings_are_adopted_with_a_snapshot_that_names_them(tmp_path: Pat
     before = state.pipeline.save_state()
 
     turned_to = rig(tmp_path, threshold__margin=30.0, alerting__on_delay_s=0.0)
-    turned_to.manager.adopt(state, state.pipeline.detector)
+    turned_to.manager.adopt(state, state.pipeline.scorer)
     assert in_force(state) == OTHER
     assert turned_to.newest() == (460, version)
     after = state.pipeline.save_state()
@@ -214,11 +214,11 @@ def test_an_alarm_budget_is_taken_up_and_given_up(tmp_path: Path) -> None:
     state = rig(tmp_path).manager.assign(READINGS, None, NEVER)
     process(state, faulty()[:460])
     with structlog.testing.capture_logs() as lines:
-        rig(tmp_path, alerting__alarms_per_day=5.0).manager.adopt(committed(state), state.pipeline.detector)
+        rig(tmp_path, alerting__alarms_per_day=5.0).manager.adopt(committed(state), state.pipeline.scorer)
     assert [line["asset_days"] for line in lines if line["event"] == "alarm budget forecast"] == [0.0]
     process(state, faulty()[460:])
     assert state.pipeline.save_state()["budget.alarms"].shape[0] == 2
-    rig(tmp_path).manager.adopt(committed(state), state.pipeline.detector)
+    rig(tmp_path).manager.adopt(committed(state), state.pipeline.scorer)
     assert not [name for name in state.pipeline.save_state() if name.startswith("budget.")]
 
 

@@ -12,7 +12,7 @@ import structlog
 
 from monitor.connectors.base import Unavailable
 from monitor.connectors.memory.client import MemoryBroker, MemorySink, MemorySource
-from monitor.core.model.detector import Detector
+from monitor.core.model.scorer import Scorer
 from monitor.core.records import Partition
 from monitor.recorder.recorder import Recorder
 from monitor.service.run import Service, run_service
@@ -121,14 +121,14 @@ def test_a_fault_in_the_middle_of_a_batch_loses_nothing(tmp_path: Path, monkeypa
     put_model(tmp_path)
     broker, sent = MemoryBroker(), values(rows(140))
     feed(broker, sent[:200])
-    wanted, score = settings(tmp_path), Detector.score
+    wanted, score = settings(tmp_path), Scorer.score
 
     def break_down(*_: object) -> None:
         raise RuntimeError("a fault of the program")
 
     with pytest.raises(RuntimeError, match="a fault of the program"), running(wanted, broker):
         _break(broker, sent[200:], monkeypatch, break_down)
-    monkeypatch.setattr(Detector, "score", score)
+    monkeypatch.setattr(Scorer, "score", score)
     assert committed(broker) == 200
     with running(wanted, broker):
         until(lambda: committed(broker) == 280)
@@ -147,7 +147,7 @@ def _break(
     how: Callable[..., None],
 ) -> None:
     until(lambda: committed(broker) == 200)
-    monkeypatch.setattr(Detector, "score", how)
+    monkeypatch.setattr(Scorer, "score", how)
     feed(broker, sent)
     until(lambda: not broker._groups["monitor"].members)
 

@@ -37,8 +37,8 @@ class ManagerRig:
         self.library = ModelRegistry(self.models, length, self.clock, structlog.stdlib.get_logger("test"))
 
     def version(self) -> str | None:
-        detector = self.library.in_use()
-        return None if detector is None else detector.model.version
+        scorer = self.library.in_use()
+        return None if scorer is None else scorer.model.version
 
 
 def another() -> Model:
@@ -132,7 +132,7 @@ def test_a_model_for_windows_of_another_length_is_not_used(tmp_path: Path) -> No
         assert rig.version() is None
     assert "was made for windows of 16 steps, here they have 32" in lines[0]["reason"]
     with pytest.raises(ModelInvalid):
-        rig.library.detector(version)
+        rig.library.scorer(version)
     assert ManagerRig(tmp_path).version() == version
 
 
@@ -164,10 +164,10 @@ def test_a_store_that_was_never_reached_is_no_empty_store(tmp_path: Path) -> Non
 
 
 def test_a_version_is_loaded_once(tmp_path: Path) -> None:
-    """Whoever asks for a version gets the same detector, and its age with it."""
+    """Whoever asks for a version gets the same scorer, and its age with it."""
     version = put_model(tmp_path, fit(corpus(400), replace(FAST, steps=25), None, lambda *_: None).model)
     rig = ManagerRig(tmp_path)
-    assert rig.library.detector(version) is rig.library.in_use()
+    assert rig.library.scorer(version) is rig.library.in_use()
     assert rig.library.created_ms(version) == rig.models.get(version).created_ms
 
 
@@ -180,6 +180,6 @@ def test_a_year_of_models_is_not_kept(tmp_path: Path) -> None:
         made = replace(model(), calibration=replace(model().calibration, limits=limits))
         versions.append(put_model(tmp_path, made))
         rig.library.set_current(versions[-1])
-        rig.library.detector(versions[0])
-    assert list(rig.library._detectors) == [*versions[-KEPT + 1 :], versions[0]]
-    assert rig.library.detector(versions[1]).model.version == versions[1]
+        rig.library.scorer(versions[0])
+    assert list(rig.library._scorers) == [*versions[-KEPT + 1 :], versions[0]]
+    assert rig.library.scorer(versions[1]).model.version == versions[1]

@@ -146,9 +146,9 @@ def test_a_candidate_that_passes_becomes_the_model_in_use(store: Path) -> None:
         assert version is not None
         assert it.trainer.status.result == f"adopted: {version}"
         assert (it.runs("adopted"), it.trainer.first_running) == (1, False)
-        detector = it.library.in_use()
-        assert detector is not None
-        assert detector.model.version == version
+        scorer = it.library.in_use()
+        assert scorer is not None
+        assert scorer.model.version == version
         assert {0.0} < seen <= {n / 1000 for n in range(1001)}
         manifest = it.models.get(version).manifest
         assert manifest["training"]["parent"] is None

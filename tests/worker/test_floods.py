@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from monitor.core.model.detector import Detector
+from monitor.core.model.scorer import Scorer
 from monitor.core.pipeline import Pipeline
 from monitor.core.publish import score_records
 from monitor.core.records import Alert, Message, Outputs
@@ -48,7 +48,7 @@ def course(asset: str, first: int, values: np.ndarray) -> list[Sent]:
 
 def scoring(wanted: Settings) -> Pipeline:
     pipeline = make_pipeline(wanted, READINGS)
-    pipeline.use(Detector(model()))
+    pipeline.use(Scorer(model()))
     return pipeline
 
 
@@ -229,7 +229,7 @@ def test_nothing_is_shown_of_who_gave_way(tmp_path: Path) -> None:
     """The picture has the machines that are there now, and no ratio of another one; the history counts only these."""
     rig = ManagerRig(tmp_path, small(tmp_path))
     held: PartitionState = rig.manager.assign(READINGS, None, 0.0)
-    held.pipeline.use(Detector(model()))
+    held.pipeline.use(Scorer(model()))
     sent = [message for message in shift() if message.timestamp < ORIGIN + 135 * STEP]
     held.remember(take(held.pipeline, sent))
     picture = {asset.name: asset.ratio for asset in worker_status([held], Status(), {}).assets}

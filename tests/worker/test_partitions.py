@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import structlog
 
-from monitor.core.model.detector import Detector
+from monitor.core.model.scorer import Scorer
 from monitor.service.pipelines import STATE_FORMAT
 from monitor.store.atomic import Data
 from monitor.store.files import LocalBlobs
@@ -129,7 +129,7 @@ def test_no_snapshot_is_ahead_of_its_commit(tmp_path: Path) -> None:
         rig.manager.write_snapshot(state)
     state.committed = 39
     with pytest.raises(AssertionError, match="a snapshot comes after its commit"):
-        rig.manager.adopt(state, Detector(model()))
+        rig.manager.adopt(state, Scorer(model()))
     assert not rig.snapshots()
 
 
@@ -186,7 +186,7 @@ def test_a_model_is_adopted_after_the_snapshot_that_names_it(tmp_path: Path) -> 
     blobs.state = state
     new = replace(model(), version="m-20250102T000000-00000000")
     before = state.pipeline.save_state()
-    rig.manager.adopt(state, Detector(new))
+    rig.manager.adopt(state, Scorer(new))
     assert blobs.seen == old
     assert rig.newest() == (40, new.version)
     assert state.pipeline.model == new.version
@@ -202,7 +202,7 @@ def test_no_model_is_adopted_while_the_store_is_away(tmp_path: Path) -> None:
     rig = ManagerRig(path)
     state = process_and_keep(rig)
     pipeline, saved = state.pipeline, state.pipeline.save_state()
-    new = Detector(replace(model(), version="m-20250102T000000-00000000"))
+    new = Scorer(replace(model(), version="m-20250102T000000-00000000"))
     with away(path):
         rig.manager.adopt(state, new)
     assert state.pipeline is pipeline
@@ -216,7 +216,7 @@ def test_the_first_model_is_adopted_before_anything_was_read(tmp_path: Path) -> 
     """A partition that has read nothing has nothing to keep: it takes the model without a snapshot."""
     rig = ManagerRig(tmp_path)
     state = rig.manager.assign(READINGS, None, NEVER)
-    rig.manager.adopt(state, Detector(model()))
+    rig.manager.adopt(state, Scorer(model()))
     assert state.pipeline.model == model().version
     assert not rig.snapshots()
 
@@ -319,12 +319,12 @@ def test_the_ratio_shown_is_that_of_the_last_window(tmp_path: Path) -> None:
 
 
 def test_models_in_the_store_are_shared_by_partitions(tmp_path: Path) -> None:
-    """Two partitions taken over by one worker score with one detector, loaded once."""
+    """Two partitions taken over by one worker score with one scorer, loaded once."""
     put_model(tmp_path)
     rig = ManagerRig(tmp_path)
     one = rig.manager.assign(READINGS, None, NEVER)
     other = rig.manager.assign(READINGS._replace(number=1), None, NEVER)
-    assert one.pipeline.detector is other.pipeline.detector
+    assert one.pipeline.scorer is other.pipeline.scorer
     assert Models(rig.blobs, lambda _: None).current() == one.pipeline.model
 
 

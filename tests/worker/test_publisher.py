@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from monitor.connectors.base import Unavailable
 from monitor.connectors.memory.client import MemoryBroker, MemorySink
-from monitor.core.model.detector import Detector
+from monitor.core.model.scorer import Scorer
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Message, Outputs, Record, Rejected
 from monitor.observe.metrics import Metrics
@@ -68,7 +68,7 @@ def numbers(broker: MemoryBroker, topic: str = "alerts") -> list[int]:
 def scored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pipeline, Outputs]:
     """A pipeline and what it made of 20 steps of two machines and one message that is none."""
     pipeline = make_pipeline(settings(tmp_path_factory.mktemp("store")), READINGS)
-    pipeline.use(Detector(model()))
+    pipeline.use(Scorer(model()))
     bad = Message(READINGS, 40, b"a", b"{", ORIGIN)
     return pipeline, pipeline.process([*readings(rows(20)), bad], ORIGIN + 10**6, lambda _: None)
 

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.decode.select import Globs, Select
-from monitor.core.model.detector import Detector
+from monitor.core.model.scorer import Scorer
 from monitor.core.records import Count, Message, Outputs, Partition
 from monitor.observe.metric_table import TABLE
 from monitor.observe.metrics import Metrics
@@ -60,7 +60,7 @@ def test_an_asset_goes_through_its_states(state: PartitionState) -> None:
     push(state, batch[:, :10], 0)
     assert states(state) == {"a": "learning", "b": "learning"}
 
-    state.pipeline.use(Detector(model()))
+    state.pipeline.use(Scorer(model()))
     push(state, batch[:, 10:14], 10)
     (first, _) = worker_status([state], Status(), {}).assets
     assert first == Asset("a", "warming", None)
@@ -82,14 +82,14 @@ def test_an_asset_goes_through_its_states(state: PartitionState) -> None:
 def test_with_a_new_model_an_asset_warms_up(state: PartitionState) -> None:
     """An asset whose window is full but which the first model has not scored yet warms up; it is not called normal."""
     push(state, rows(100), 0)
-    state.pipeline.use(Detector(model()))
+    state.pipeline.use(Scorer(model()))
     assert not state.pipeline.windows.rows_until_full().any()
     assert states(state) == {"a": "warming", "b": "warming"}
 
 
 def test_an_asset_that_just_came_is_not_scored_yet(state: PartitionState) -> None:
     """An asset that joins later warms up, without a ratio, while others are scored."""
-    state.pipeline.use(Detector(model()))
+    state.pipeline.use(Scorer(model()))
     batch = rows(240)
     alone = [message for message in readings(batch) if message.key == b"a"]
     state.remember(state.pipeline.process(alone, ORIGIN + 10**9, lambda _: None))
@@ -105,7 +105,7 @@ def test_partitions_are_shown_together(state: PartitionState) -> None:
     """The picture holds the assets of all partitions, how many these are, and the model they score with."""
     status = Status(steps=7)
     push(state, rows(10), 0)
-    state.pipeline.use(Detector(model()))
+    state.pipeline.use(Scorer(model()))
     picture = worker_status([state, state], status, {})
     assert (picture.model, picture.training, picture.partitions) == (model().version, status, 2)
     assert [asset.name for asset in picture.assets] == ["a", "b", "a", "b"]
@@ -156,7 +156,7 @@ def test_what_passes_by_is_counted(state: PartitionState) -> None:
     assert skipped['{reason="warmup"}'] == 2 * (L - 1)
     assert gauges(metrics, "monitor_stage_seconds_total")['{stage="decode"}'] > 0
 
-    state.pipeline.use(Detector(model()))
+    state.pipeline.use(Scorer(model()))
     late = readings(rows(1), first=-600, offset=70)
     more = state.pipeline.process([*readings(rows(30)[:, 20:], 20, 50), *late], ORIGIN + 10**9, counter.stopwatch())
     counter.count(late, more)
@@ -194,7 +194,7 @@ def test_filters_that_leave_nothing_are_told(state: PartitionState) -> None:
 def test_what_is_muted_is_not_counted_as_new(state: PartitionState) -> None:
     """Outputs of a replay go into one counter and none of the others."""
     metrics = Metrics()
-    state.pipeline.use(Detector(model()))
+    state.pipeline.use(Scorer(model()))
     outputs = push(state, rows(20), 0)
     MetricsRecorder(metrics, LOG).count_muted(outputs)
     assert metrics.total("monitor_muted_records_total") == len(outputs.windows) == 2 * (20 - L + 1)
@@ -220,7 +220,7 @@ def test_a_summary_tells_what_happened_since_the_last(state: PartitionState) -> 
 
 def test_alerts_that_came_to_nothing_are_counted(state: PartitionState) -> None:
     """A batch in which an asset is pending and then normal again adds one to the suppressed, and no alert."""
-    state.pipeline.use(Detector(model()))
+    state.pipeline.use(Scorer(model()))
     metrics = Metrics()
     batch = rows(400)
     batch[1, 300:301, 1] += 8.0
@@ -235,7 +235,7 @@ def test_alerts_that_came_to_nothing_are_counted(state: PartitionState) -> None:
 
 def test_an_asset_without_most_of_its_channels_says_why(state: PartitionState) -> None:
     """With a model, an asset of which channels never came is unscored after three minutes, with the reason."""
-    state.pipeline.use(Detector(model()))
+    state.pipeline.use(Scorer(model()))
     batch = rows(400)
     batch[0, :, 1:] = np.nan
     state.remember(state.process(readings(batch[:, :120]), ORIGIN + 10**9, lambda _: None))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import structlog
 
-from monitor.core.model.detector import Detector
+from monitor.core.model.scorer import Scorer
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Outputs
 from monitor.core.threshold.histogram import ERROR
@@ -59,7 +59,7 @@ def test_a_model_and_live_settings_are_adopted_with_the_scores_carried_over(tmp_
         made.calibration, limits=made.calibration.limits / np.float32(3), scores=made.calibration.scores * 3
     )
     turned = rig(tmp_path, kind, threshold__margin=3.2)  # instead of 1.6
-    turned.manager.adopt(state, Detector(replace(made, calibration=calibration, version=NEWER)))
+    turned.manager.adopt(state, Scorer(replace(made, calibration=calibration, version=NEWER)))
     assert turned.newest() == (500, NEWER)
     rounded = 3 * ERROR if kind == "histogram" else 1e-5
     assert limits(process(state, sent[500:502])) == pytest.approx(6 * calm, rel=rounded)
@@ -88,7 +88,7 @@ def test_both_kinds_say_nearly_the_same(tmp_path: Path) -> None:
     found = {}
     for kind in ("ring", "histogram"):
         pipeline: Pipeline = make_pipeline(rig(tmp_path, kind).settings, READINGS)
-        pipeline.use(Detector(model()))
+        pipeline.use(Scorer(model()))
         for begin in range(0, 800, 100):
             outputs = pipeline.process(readings(rows(400))[begin : begin + 100], 2**42, lambda _: None)
         found[kind] = limits(outputs)

@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 
 from monitor.connectors.memory.client import MemoryBroker
-from monitor.core.model.detector import Detector
+from monitor.core.model.scorer import Scorer
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Message
 from monitor.core.sensors.clocks import LEAST
@@ -75,7 +75,7 @@ def test_the_tolerance_is_a_setting(tmp_path: Path, clock_s: float) -> None:
 
 def ready(wanted: Settings) -> Pipeline:
     made = make_pipeline(wanted, READINGS)
-    made.use(Detector(model()))
+    made.use(Scorer(model()))
     return made
 
 

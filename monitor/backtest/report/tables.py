@@ -62,7 +62,7 @@ def head_part(replay: EvaluatedReplay) -> dict[str, Any]:
     return {
         "begin": at(int(min(track.ends[0] for track in replay.tracks))),
         "end": at(int(max(track.ends[-1] for track in replay.tracks))),
-        "model": made.learned or (made.detector.model.version if made.detector else ""),
+        "model": made.learned or (made.scorer.model.version if made.scorer else ""),
         "tiles": tiles,
         "problems": problems,
     }

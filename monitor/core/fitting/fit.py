@@ -34,11 +34,11 @@ from monitor.core.fitting.corpus import Corpus, Cut, cut, held_out, reorder
 from monitor.core.fitting.profile import learn_profile
 from monitor.core.fitting.recipe import Recipe
 from monitor.core.model.architecture import Architecture
-from monitor.core.model.detector import scores, squared_errors
 from monitor.core.model.errors import channels_seen, newest, over_channels, recent_change, window_errors
 from monitor.core.model.forward import BATCH, Reconstruction
 from monitor.core.model.model import LEVELS, Calibration, Model
 from monitor.core.model.scaling import Scaling, fit_scaling
+from monitor.core.model.scorer import scores, squared_errors
 from monitor.core.model.vae import VAE
 from monitor.core.records import Floats, Times
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from monitor.core.fitting.corpus import Corpus, Cut, cut, held_out, reorder
 from monitor.core.fitting.fit import MOST_CHECKED, held_out_loss
-from monitor.core.model.detector import scores
 from monitor.core.model.model import Model
+from monitor.core.model.scorer import scores
 from monitor.core.model.vae import VAE
 from monitor.core.records import Floats
 

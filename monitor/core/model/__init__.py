@@ -6,10 +6,10 @@
     vae            the network as it is trained
     forward        the network as it scores: the same arithmetic, laid out once per model
     errors         errors of a reconstructed window, over several horizons
-    detector       windows -> scores; the door
+    scorer         windows -> scores; the door
     new_assets     scaling of assets that the model does not know yet, learned as they run
 
-`detector.Detector` holds no state of assets, so that all partitions share one. The only state here is that of
+`Scorer` holds no state of assets, so that all partitions share one. The only state here is that of
 `new_assets.NewAssets`. Guaranteed: a window's score depends on the window, its scaling and the model, and not on which
 windows share its batch. docs/model.md has the formulas and what was measured.
 """

@@ -2,7 +2,7 @@
 
 Reconstruction and level decide whether a window is anomalous (`window_errors`, `over_channels`). The level catches a
 window that lies far from the training data and is reconstructed well nevertheless. The recent change of a channel
-(`recent_change`) helps to find the cause: `detector.Detector` says when.
+(`recent_change`) helps to find the cause: `scorer.Scorer` says when.
 
 Everything here is a function of one window, so a row does not depend on which windows share its batch.
 """

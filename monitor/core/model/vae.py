@@ -9,7 +9,7 @@ nor, by their share, in the KL term.
 The likelihood is Gaussian with ONE learned log variance per channel. A variance per cell would let the model explain an
 anomaly away as noise, which costs detection quality.
 
-Scaling, scoring and fitting are elsewhere (scaling.py, detector.py, fitting/fit.py).
+Scaling, scoring and fitting are elsewhere (scaling.py, scorer.py, fitting/fit.py).
 """
 
 import math

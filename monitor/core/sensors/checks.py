@@ -7,7 +7,7 @@
 
 A channel is judged by its profile. Without one it is judged by limits only. The cells of a faulty channel are masked:
 they count as not observed, for the score and for training, back to the beginning of the fault as far as the window
-reaches. The detector puts the expected values in their place.
+reaches. The scorer puts the expected values in their place.
 
 A machine that stops must not be masked, though it looks like faulty sensors: it freezes many channels at once, often
 at a value they never had while it ran. So a channel is frozen only if its value is within its range, if no other

@@ -10,8 +10,8 @@ from monitor.core.fitting.corpus import Corpus, cut, held_out
 from monitor.core.fitting.fit import CHECK_STEPS, LIMIT, Fitted, fit, mean_error, prepare
 from monitor.core.fitting.gate import refusal
 from monitor.core.fitting.recipe import Recipe
-from monitor.core.model.detector import Detector
 from monitor.core.model.model import LEVELS, Model
+from monitor.core.model.scorer import Scorer
 from monitor.core.model.vae import VAE
 from tests.core.machines import ASSETS, CHANNELS, FAST, STEP, L, corpus, model, rows, windows
 
@@ -89,7 +89,7 @@ def test_training_stops_when_nothing_improves() -> None:
 def test_clean_windows_reach_the_edge_rarely() -> None:
     """On fresh normal data few windows score above 1.0, and the calibration's quantiles match the scores."""
     made = model()
-    fresh = Detector(made).score(windows(rows(1600, seed=5)), ASSETS)
+    fresh = Scorer(made).score(windows(rows(1600, seed=5)), ASSETS)
     assert np.mean(fresh.score > 1.0) < 10 * (1 - LIMIT)
     assert np.all(np.diff(made.calibration.scores) >= 0)
     expected = np.quantile(fresh.score, 0.5)
@@ -112,11 +112,11 @@ def test_faults_stand_out_and_are_explained() -> None:
     """A shift of one channel scores far above 1.0, and that channel ranks first with its values."""
     values = rows(200, seed=6)
     values[1, 150:, 1] += 20.0
-    scores = Detector(model()).score(windows(values), ASSETS)
+    scores = Scorer(model()).score(windows(values), ASSETS)
     batch = windows(values)
     late = np.flatnonzero((batch.assets == 1) & (batch.ends == 154 * STEP))
     assert scores.score[late] > 2.0
-    ranked = Detector(model()).explain(batch.take(late), ASSETS)
+    ranked = Scorer(model()).explain(batch.take(late), ASSETS)
     assert ranked[0].channel == "pressure"
     assert ranked[0].observed is not None
     assert ranked[0].observed > ranked[0].high
@@ -128,14 +128,14 @@ def test_a_level_far_off_stands_out_though_it_is_reconstructed() -> None:
     made = model()
     far = windows(rows(L + 20, seed=6) + 3 * made.scaling.scale[:2, None].astype(np.float32))
     blind_to_error = replace(made.calibration, error=made.calibration.error * 1e6)
-    assert (Detector(replace(made, calibration=blind_to_error)).score(far, ASSETS).score > 2).all()
+    assert (Scorer(replace(made, calibration=blind_to_error)).score(far, ASSETS).score > 2).all()
 
 
-def blurred() -> Detector:
+def blurred() -> Scorer:
     """Return a model whose usual error is as large as a usual move, except for the dominant temperature."""
     calibration = model().calibration
     error = np.where(np.arange(len(CHANNELS)) == 2, np.float32(1e-4), calibration.move)
-    return Detector(replace(model(), calibration=replace(calibration, error=error)))
+    return Scorer(replace(model(), calibration=replace(calibration, error=error)))
 
 
 def test_a_model_that_foresees_moves_names_what_it_reconstructs_wrongly() -> None:
@@ -144,7 +144,7 @@ def test_a_model_that_foresees_moves_names_what_it_reconstructs_wrongly() -> Non
     values[0, 100:, 2] = 0.9
     batch = windows(values)
     late = batch.take(np.flatnonzero((batch.assets == 0) & (batch.ends == 160 * STEP)))
-    ranked = Detector(model()).explain(late, ASSETS)
+    ranked = Scorer(model()).explain(late, ASSETS)
     assert ranked[0].channel == "temperature"
     assert abs(sum(share.contribution for share in ranked) - 1) < 1e-5
 
@@ -173,17 +173,17 @@ def test_where_nothing_moved_the_part_of_the_score_names_the_channel() -> None:
 def test_scores_do_not_depend_on_the_batch() -> None:
     """A window has the same score, bit for bit, alone and in any batch."""
     batch = windows(rows(120, seed=7))
-    detector = Detector(model())
-    whole = detector.score(batch, ASSETS)
+    scorer = Scorer(model())
+    whole = scorer.score(batch, ASSETS)
     for begin, end in ((0, 1), (5, 38), (100, len(batch))):
-        part = detector.score(batch.take(np.arange(begin, end)), ASSETS)
+        part = scorer.score(batch.take(np.arange(begin, end)), ASSETS)
         assert np.array_equal(part.score, whole.score[begin:end])
         assert np.array_equal(part.by_channel, whole.by_channel[begin:end])
 
 
 def test_no_window_no_score() -> None:
     """An empty batch of windows gives an empty batch of scores."""
-    scores = Detector(model()).score(windows(rows(L)).take(np.arange(0)), ASSETS)
+    scores = Scorer(model()).score(windows(rows(L)).take(np.arange(0)), ASSETS)
     assert len(scores.score) == 0
 
 
@@ -192,7 +192,7 @@ def test_a_model_survives_packing() -> None:
     made = model()
     again = Model.unpack(made.version, *made.pack())
     batch = windows(rows(60, seed=8))
-    assert np.array_equal(Detector(made).score(batch, ASSETS).score, Detector(again).score(batch, ASSETS).score)
+    assert np.array_equal(Scorer(made).score(batch, ASSETS).score, Scorer(again).score(batch, ASSETS).score)
 
 
 def test_channels_hardly_measured_are_left_out() -> None:

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from monitor.core.model.detector import Detector
 from monitor.core.model.model import Model
 from monitor.core.model.new_assets import CELLS, CLASS_ROWS, LEVEL, SCALE, WIDE, NewAssets
 from monitor.core.model.scaling import Scaling
+from monitor.core.model.scorer import Scorer
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Outputs, State, WindowBatch
 from tests.core.machines import ASSETS, CHANNELS, STEP, L, model, rows, windows
@@ -27,7 +27,7 @@ def class_only() -> Model:
 
 def walk(steps: int, made: Model) -> tuple[Pipeline, list[Outputs]]:
     pipeline = new_pipeline()
-    pipeline.use(Detector(made))
+    pipeline.use(Scorer(made))
     sent = readings(rows(steps, seed=9).astype(np.float64))
     return pipeline, [pipeline.process(sent[at : at + 500], NOW, lambda _: None) for at in range(0, len(sent), 500)]
 
@@ -48,7 +48,7 @@ def row(made: NewAssets, scaling: Scaling | None = None) -> tuple[np.ndarray, np
 
 def test_a_new_machine_is_soon_scored_like_one_that_was_learned() -> None:
     """Its scores come from far off to those it would have in a model that knew it; the known one's never differ."""
-    bare, known = Detector(class_only()), Detector(model())
+    bare, known = Scorer(class_only()), Scorer(model())
     batch = windows(rows(1500, seed=9))
     scalings = stage().update(batch, ASSETS, class_only().scaling)
     learned, ideal = (d.score(batch, ASSETS, r).score for d, r in ((bare, scalings), (known, None)))
@@ -66,14 +66,14 @@ def test_a_pipeline_scores_and_explains_with_what_it_learned() -> None:
     place = np.flatnonzero(last.windows.assets == 1)[-1:]
     window, names = last.windows.take(place), pipeline.windows.assets
     scalings = pipeline.new_assets.current(window, names, class_only().scaling)
-    detector = Detector(class_only())
-    apart = np.abs(detector.expected(window, names, scalings) - detector.expected(window, names))
+    scorer = Scorer(class_only())
+    apart = np.abs(scorer.expected(window, names, scalings) - scorer.expected(window, names))
     assert apart.max() > 0.5
     np.testing.assert_allclose(
-        detector.expected(window, names, scalings)[0, :, -1], last.scores.expected[place[0]], atol=0.5
+        scorer.expected(window, names, scalings)[0, :, -1], last.scores.expected[place[0]], atol=0.5
     )
-    by_channel = {share.channel: share.expected for share in detector.explain(window, names, scalings)}
-    in_class = {share.channel: share.expected for share in detector.explain(window, names)}
+    by_channel = {share.channel: share.expected for share in scorer.explain(window, names, scalings)}
+    in_class = {share.channel: share.expected for share in scorer.explain(window, names)}
     assert by_channel != in_class
 
 
@@ -134,7 +134,7 @@ def test_a_model_that_knows_the_machine_ends_what_it_learned_itself() -> None:
     """From adoption on its row is the model's; after a rollback it goes on with what it had learned."""
     pipeline, _ = walk(1000, class_only())
     before = row(pipeline.new_assets)
-    pipeline.adopt(Detector(model()))
+    pipeline.adopt(Scorer(model()))
     assert np.array_equal(row(pipeline.new_assets, model().scaling)[0], model().scaling.center[1])
     pipeline.process(
         readings(
@@ -143,7 +143,7 @@ def test_a_model_that_knows_the_machine_ends_what_it_learned_itself() -> None:
         NOW,
         lambda _: None,
     )
-    pipeline.adopt(Detector(class_only()))
+    pipeline.adopt(Scorer(class_only()))
     assert all(np.array_equal(now, then) for now, then in zip(row(pipeline.new_assets), before, strict=True))
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from monitor.core.fitting.history import History, HistoryOptions
-from monitor.core.model.detector import Detector
 from monitor.core.model.model import Model
+from monitor.core.model.scorer import Scorer
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Outputs
 from tests.core.machines import ASSETS, CHANNELS, STEP, L, model, rows, windows
@@ -29,7 +29,7 @@ def stuck() -> np.ndarray:
 def walk(values: np.ndarray, *, cut: int = 10**6, profile: bool = True) -> tuple[Pipeline, list[Outputs]]:
     made = new_pipeline()
     if not profile:
-        made.use(Detector(replace(model(), profile=None)))
+        made.use(Scorer(replace(model(), profile=None)))
     sent = readings(values.astype(np.float64))
     return made, [made.process(sent[at : at + cut], NOW, lambda _: None) for at in range(0, len(sent), cut)]
 
@@ -55,9 +55,9 @@ def test_what_is_doubted_is_replaced_by_what_the_others_say(channel: int) -> Non
     masked = np.zeros(every.values.shape, np.bool_)
     masked[:, channel] = True
     lacking = replace(every, observed=every.observed & ~masked, values=np.where(masked, np.nan, every.values))
-    detector = Detector(model())
-    nothing = detector.score(lacking, ASSETS)
-    instead = detector.score(replace(lacking, values=every.values, masked=masked), ASSETS)
+    scorer = Scorer(model())
+    nothing = scorer.score(lacking, ASSETS)
+    instead = scorer.score(replace(lacking, values=every.values, masked=masked), ASSETS)
     assert np.median(instead.score) < 0.5 * np.median(nothing.score)
     assert (instead.by_channel[:, channel] == 0).all()
     assert instead.newest[:, channel].tolist() == every.values[:, channel, -1].tolist()
@@ -109,7 +109,7 @@ def test_doubt_does_not_depend_on_the_batch() -> None:
     masked = np.zeros(every.values.shape, np.bool_)
     masked[::5, 1, L // 2 :] = True
     marked = replace(every, observed=every.observed & ~masked, masked=masked)
-    detector = Detector(model())
-    scores = detector.score(marked, ASSETS).score
+    scorer = Scorer(model())
+    scores = scorer.score(marked, ASSETS).score
     for place in (0, 1, 5):
-        assert detector.score(marked.take(np.array([place])), ASSETS).score == scores[place]
+        assert scorer.score(marked.take(np.array([place])), ASSETS).score == scores[place]

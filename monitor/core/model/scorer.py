@@ -88,7 +88,7 @@ def impute(network: Reconstruction, x: Floats, observed: Bools, masked: Bools) -
     x[place] = part
 
 
-class Detector:
+class Scorer:
     """Scores windows with one model; holds no state of the assets."""
 
     def __init__(self, model: Model) -> None:
