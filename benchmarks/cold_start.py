@@ -134,8 +134,8 @@ def spans_of(alerts: Iterable[Alert]) -> tuple[AlertSpan, ...]:
         channel = alert.channels[0].channel if alert.channels else None
         if alert.id not in spans:
             spans[alert.id] = AlertSpan(alert.id, alert.asset, alert.time, None, channel, alert.cause)
-        if alert.state == "resolved":
-            begun = spans[alert.id]
+        begun = spans[alert.id]
+        if alert.state != "firing" and begun.end is None:
             spans[alert.id] = AlertSpan(begun.id, begun.asset, begun.start, alert.time, begun.channel, begun.cause)
     return tuple(spans.values())
 

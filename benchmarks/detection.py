@@ -144,10 +144,14 @@ def alerted(
 
 def firing(alerts: Sequence[Alert], rows: slice) -> Bools:
     """Return the alert state at each of `rows`, as known at that row."""
-    change = np.zeros(rows.stop - rows.start + 1, np.int64)
+    change, open_ids = np.zeros(rows.stop - rows.start + 1, np.int64), set[str]()
     for alert in alerts:
-        if alert.state == "resolved" or alert.sequence == 0:
-            change[alert.position - rows.start] += 1 if alert.sequence == 0 else -1
+        if alert.sequence == 0:
+            open_ids.add(alert.id)
+            change[alert.position - rows.start] += 1
+        elif alert.state != "firing" and alert.id in open_ids:
+            open_ids.remove(alert.id)
+            change[alert.position - rows.start] -= 1
     return np.cumsum(change)[:-1] > 0
 
 

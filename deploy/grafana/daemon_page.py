@@ -165,10 +165,16 @@ def _input() -> list[Panel]:
 def _alerts() -> list[Panel]:
     delay = "monitor_alert_delay_seconds"
     firing = _sum("monitor_alerts_total", "severity", more=', state="firing"')
-    resolved = _sum("monitor_alerts_total", more=', state="resolved"')
+    resolved, adapted = (_sum("monitor_alerts_total", more=f', state="{state}"') for state in ("resolved", "adapted"))
     return [
         _curves("Firing", "Records per hour, by severity.", "none", of_severity=f"3600 * {firing}"),
-        _curves("Resolved", "Records per hour.", "none", resolved=f"3600 * {resolved}"),
+        _curves(
+            "Resolved and adapted",
+            "Records per hour. Adapted: the limit rose to the score.",
+            "none",
+            resolved=f"3600 * {resolved}",
+            adapted=f"3600 * {adapted}",
+        ),
         _curves(
             "Suppressed alerts",
             "Pending states without an alert per hour, by reason.",

@@ -48,9 +48,8 @@ def fleet(language: Language) -> dashboard.Dashboard:
         "Alert records", "The newest 200. Click an asset for its channels.", source, queries.alert_rows(language)
     )
     table.override_by_name("asset", settings(links=[to_asset.build()]))
-    table.override_by_name(
-        "state", settings(mappings=[words(firing=("firing", CRITICAL), resolved=("resolved", NORMAL))])
-    )
+    states = words(firing=("firing", CRITICAL), adapted=("adapted", WARNING), resolved=("resolved", NORMAL))
+    table.override_by_name("state", settings(mappings=[states]))
     for name in ("ratio", "peak"):
         table.override_by_name(name, settings(decimals=2))
     return made.with_panel(table.span(24).height(12))
@@ -91,7 +90,7 @@ def _alerts(language: Language, chosen: str = "asset") -> Panel:
         influx(language),
         queries.firing(language, chosen),
     )
-    made.display_name("${__field.labels.asset}").mappings([words(_0=("resolved", NORMAL), _1=("firing", CRITICAL))])
+    made.display_name("${__field.labels.asset}").mappings([words(_0=("not firing", NORMAL), _1=("firing", CRITICAL))])
     return made.thresholds(steps((None, NORMAL), (1, CRITICAL)))
 
 

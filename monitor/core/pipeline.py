@@ -42,7 +42,7 @@ from monitor.core.sensors.checks import Sensors
 from monitor.core.sensors.clocks import Clocks
 from monitor.core.state import pack, unpack
 from monitor.core.threshold.budget import Budget
-from monitor.core.threshold.threshold import Threshold
+from monitor.core.threshold.threshold import Threshold, carry_over
 from monitor.core.windows.windows import Windows
 
 LiveSettings = Mapping[str, float]  # setting -> value, of those that may change between two messages
@@ -153,9 +153,9 @@ class Pipeline:
         return {**self.windows.counts, **self.sensors.counts, **self.alerting.suppressed}
 
     def _firing(self) -> set[int]:
-        """Return the rows with a firing alert. They are not evicted, since the alert would never end."""
+        """Return the rows with a firing or adapted alert. They are not evicted, since the alert would never end."""
         stages = (self.alerting, self.sensor_alerts)
-        return {row for stage in stages for row, state in stage.states().items() if state == "firing"}
+        return {row for stage in stages for row, state in stage.states().items() if state != "pending"}
 
     def _evict(self, kept: Collection[int]) -> tuple[int, str]:
         """Clear a row for the next reading's asset, and return the row and the asset that had it."""
@@ -170,6 +170,7 @@ class Pipeline:
         if self.scorer is not None:
             old, new = self.scorer.model.calibration.scores, scorer.model.calibration.scores
             self.threshold.rebase(old, new)
+            self.alerting.rebase(lambda limits: carry_over(limits, old, new))
         self.use(scorer)
 
     def use(self, scorer: Scorer) -> None:
@@ -180,7 +181,7 @@ class Pipeline:
         self.scorer = scorer
 
     def open_alerts(self) -> list[Alert]:
-        """Return the last published record of every firing alert; a restart publishes these records again."""
+        """Return the last published record of every firing and adapted alert; a restart publishes these again."""
         return [*self.alerting.open_alerts(), *self.sensor_alerts.open_alerts()]
 
     def save_state(self) -> State:

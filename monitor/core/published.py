@@ -24,6 +24,10 @@ CONNECT = "__connect.errors."  # prefix of Kafka Connect's header names
 TIMESTAMP = "monitor.timestamp"  # header of a dead letter; Kafka Connect has none for it
 VALUE_GONE = ("value", b"too large to be kept")  # header of a dead letter that came without its value
 _AS_IT_CAME = "The name as it came, if it has characters that became _; otherwise absent."
+_STATE = (
+    "firing, adapted (no longer above its limit because the limit rose to it) or resolved. An adapted alert is "
+    "resolved when the score is clearly below the limit as it was at firing."
+)
 REPLAYED = "monitor.replayed"  # header of a message that was a dead letter: its first place, topic[partition]@offset
 
 
@@ -51,7 +55,7 @@ class PublishedAlert(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     id: Annotated[str, Meta(description="Id of the alert, the same from firing to resolution.")]
     asset: Annotated[str, Meta(description="Name of the asset; also the key of the Kafka record.")]
     asset_name: Annotated[str | UnsetType, Meta(description=_AS_IT_CAME)] = UNSET
-    state: Annotated[AlertState, Meta(description="Whether the alert is firing or resolved.")]
+    state: Annotated[AlertState, Meta(description=_STATE)]
     start: Annotated[
         int, Meta(description="ms UTC: end of the first anomalous window, of a sensor start of the fault.")
     ]

@@ -21,7 +21,7 @@ Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int32]
 Times = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
-AlertState = Literal["firing", "resolved"]  # as published; pending is not
+AlertState = Literal["firing", "resolved", "adapted"]  # as published; pending is not
 State = dict[str, npt.NDArray[Any]]  # of a stage: plain arrays by name, nothing that needs pickle
 
 

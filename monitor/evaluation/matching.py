@@ -82,21 +82,22 @@ class Evaluation:
 def alert_spans(bodies: Iterable[bytes]) -> list[AlertSpan]:
     """Read the values of alert records and return spans by start.
 
-    Records may repeat and come in any order, as after a restart. Raises ValueError for a value that is not an alert,
+    A span ends when the alert is resolved, or when it is adapted: from then on its limit alarms no more. Records may
+    repeat and come in any order, as after a restart. Raises ValueError for a value that is not an alert,
     and for a resolution without a firing record.
     """
     # The earliest record of each kind counts: later ones are updates, or repetitions after a restart.
     fired: dict[str, PublishedAlert] = {}
-    resolved: dict[str, int] = {}
+    ended: dict[str, int] = {}
     for body in bodies:
         alert = decode_alert(body)
-        if alert.state == "resolved":
-            resolved[alert.id] = min(alert.time, resolved.get(alert.id, alert.time))
+        if alert.state != "firing":
+            ended[alert.id] = min(alert.time, ended.get(alert.id, alert.time))
         elif alert.id not in fired or alert.time < fired[alert.id].time:
             fired[alert.id] = alert
 
     # Then records are missing, and any figure would be wrong.
-    if lost := resolved.keys() - fired.keys():
+    if lost := ended.keys() - fired.keys():
         raise ValueError(f"no firing record of alert {min(lost)}, expected one before its resolution")
 
     found = [
@@ -104,7 +105,7 @@ def alert_spans(bodies: Iterable[bytes]) -> list[AlertSpan]:
             id=id_,
             asset=first.asset,
             start=first.time,
-            end=resolved.get(id_),
+            end=ended.get(id_),
             channel=first.channels[0].channel if first.channels else None,
             cause=first.cause,
         )

@@ -131,7 +131,7 @@ TABLE = (
         "monitor_assets",
         "Assets by state.",
         "If many fire at the same time, suspect a common cause or a changed process before single machines.",
-        state=("learning", "warming", "normal", "unscored", "pending", "firing"),
+        state=("learning", "warming", "normal", "unscored", "adapted", "pending", "firing"),
     ),
     _gauge(
         "monitor_assets_unscored",
@@ -142,9 +142,9 @@ TABLE = (
     ),
     _counter(
         "monitor_alerts_total",
-        "Alert records published: firing with its updates, and resolved.",
+        "Alert records published: firing with its updates, adapted, and resolved.",
         "If there are too many to handle, raise on_delay, deadband or the percentile, or retrain.",
-        state=("firing", "resolved"),
+        state=("firing", "adapted", "resolved"),
         severity=("warning", "critical"),
         cause=("machine", "sensor"),
     ),

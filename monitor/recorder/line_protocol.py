@@ -7,7 +7,8 @@
                        state, sensor if one is faulty   channel observed expected low high text fault
 
 The time of a point is the end of its window, in ms. Measurement, tags and time identify a point, so a message that is
-recorded twice gives the same points. State is a tag of an alert, so a resolution can never replace the firing. Cause
+recorded twice gives the same points. State (firing, adapted, resolved) is a tag of an alert, so a resolution can never
+replace the firing. Cause
 and sensor are tags, too, since several sensors may fail at once. `firing` (1 or 0) repeats the state for databases that
 keep numbers only. An alert's point has its first channel; the whole ranking stays in the alert topic. The alert of a
 clock has no channel and no sensor.
@@ -30,6 +31,7 @@ Value = float | int | bool | str | None
 SCORES, CHANNELS, ALERTS = "monitor_scores", "monitor_channels", "monitor_alerts"
 
 _LATEST_MS = 9_223_372_036_854  # year 2262: InfluxDB keeps nanoseconds in 64 bits
+_ADDED = {"adapted": ": no longer above its limit because the limit rose to it"}  # to the text, by state
 _SPECIAL = re.compile(r"([,= ])")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # a line end would begin another point
 
@@ -87,7 +89,11 @@ def alert_points(message: Message) -> Record:
 
     # The first channel only: dashboards show one, and the ranking stays in the topic.
     if top is not None:
-        fields |= {"channel": top.channel, **_band(top), "text": _sentence(top, alert.fault)}
+        fields |= {
+            "channel": top.channel,
+            **_band(top),
+            "text": _sentence(top, alert.fault) + _ADDED.get(alert.state, ""),
+        }
     elif alert.fault == CLOCK and alert.score is not None:
         fields |= {"text": in_words(CLOCK, alert.score)}
     if alert.fault:

@@ -18,7 +18,7 @@ from monitor.service.budget_outlook import make_budget
 from monitor.settings.live import live_settings
 from monitor.settings.tree import Settings
 
-STATE_FORMAT = 5  # of snapshots; raise it when a stage saves other columns, so that older snapshots are refused
+STATE_FORMAT = 6  # of snapshots; raise it when a stage saves other columns, so that older snapshots are refused
 
 
 def make_pipeline(settings: Settings, partition: Partition) -> Pipeline:

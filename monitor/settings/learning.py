@@ -173,7 +173,8 @@ class ThresholdSection(Section):
     memory: int = setting(
         10_000,
         "Scores stored per asset: 2.8 hours at one a second. A ring of 10 000 takes 40 kB per asset. A histogram "
-        "stores between 7/8 of them and all.",
+        "stores between 7/8 of them and all. A lasting shift is accepted the later, the more scores are stored: with "
+        "86 400, a day, and the default clip, a score of 1.5, 2 or 5 times the threshold after 1.3, 2 or 4.4 hours.",
         unit="scores",
         low=100,
         high=1_000_000,
@@ -188,9 +189,10 @@ class ThresholdSection(Section):
     )
     clip: float = setting(
         1.05,
-        "A score is stored as at most this factor of the percentile, which limits how fast a lasting shift is "
-        "accepted. At 1 it never would be. At one score a second, a shift to twice the threshold is accepted after "
-        "about 16 minutes with 1.05, and after 4 with 1.2.",
+        "A score is stored as at most this factor of the percentile, which limits how fast the threshold rises to a "
+        "lasting shift. Its alert then becomes `adapted`, not `resolved`. With the default memory, at one score a "
+        "second, a score of 1.5, 2 or 5 times the threshold is accepted after 11, 18 or 38 minutes with 1.05, after 3, "
+        "5 or 10 with 1.2, and after 55, 86 or 184 with 1.01.",
         otherwise="a lasting shift would never be accepted, or an incident would blind the monitor",
         low=1.01,
         high=10,

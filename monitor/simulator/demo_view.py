@@ -91,6 +91,9 @@ def _sentence(alert: PublishedAlert) -> Text:
         lasted = "" if alert.end is None else f"  after {(alert.end - alert.start) / 1000:.0f} s"
         return Text(f"{head}  resolved  {alert.asset}{lasted}", "dim")
 
+    if alert.state == "adapted":
+        return Text(f"{head}  adapted   {alert.asset}  the limit rose to the score", "yellow")
+
     head += f"  {'worse' if alert.sequence else 'firing':8}  {alert.asset}"
     if alert.fault == CLOCK:
         return Text(f"{head}  {CLOCK if alert.score is None else in_words(CLOCK, alert.score)}", "cyan")

@@ -12,6 +12,8 @@ urgent are left out, and the totals count them.
     alerts              total; shown = id, asset, severity, cause, fault, start, ratio, peak, times (ms UTC), and for
                         each channel observed, low, high, contribution as published, and chart, which may be null:
                         observed and expected at `times`, and width, half of the band around the expected values
+    adapted             alerts whose limit rose to the score: total; shown = id, asset, label, severity, start, time (ms
+                        UTC, when it adapted), peak, and channel with most of the score, or null
     learning            the trainer's status: share, steps, needed, eta_s, running, progress, result
     models              version, and number of partitions that score with it
     partitions, lag     number of assigned partitions; messages not read yet, largest lags first
@@ -79,6 +81,7 @@ def status(now: WorkerStatus, sparkline: Callable[[str], list[float]], wanted: A
     return {
         "assets": _assets(now, sparkline, wanted),
         "alerts": _alerts(now),
+        "adapted": _adapted(now),
         "learning": asdict(now.training),
         "models": [{"version": version, "partitions": count} for version, count in sorted(now.models.items())],
         "partitions": now.partitions,
@@ -128,6 +131,27 @@ def _alerts(now: WorkerStatus) -> dict[str, Any]:
     return {
         "total": len(now.alerts),
         "shown": [_alert(alert, ratios.get(alert.asset), now) for alert in shown],
+    }
+
+
+def _adapted(now: WorkerStatus) -> dict[str, Any]:
+    """Return the adapted alerts to show, the newest first."""
+    shown = nsmallest(ALERTS, now.adapted, key=lambda alert: (-alert.time, alert.id))
+    return {
+        "total": len(now.adapted),
+        "shown": [
+            {
+                "id": alert.id,
+                "asset": alert.asset,
+                "label": now.names.asset_name(alert.asset),
+                "severity": alert.severity,
+                "start": alert.start,
+                "time": alert.time,
+                "peak": round(alert.peak, 3),
+                "channel": now.names.channel_name(alert.channels[0].channel) if alert.channels else None,
+            }
+            for alert in shown
+        ],
     }
 
 

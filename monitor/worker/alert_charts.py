@@ -38,7 +38,8 @@ class AlertCharts:
     def update(self, pipeline: Pipeline, outputs: Outputs) -> None:
         """Add the windows of pending and firing assets, after the pipeline has processed them."""
         names = pipeline.windows.assets
-        states = pipeline.sensor_alerts.states() | pipeline.alerting.states()
+        states = pipeline.sensor_alerts.states()
+        states |= {row: state for row, state in pipeline.alerting.states().items() if state != "adapted"}
 
         # Firing assets first, and of these the ones that have a chart already.
         urgent = sorted(states, key=lambda row: (states[row] != "firing", names[row] not in self.charts))

@@ -22,7 +22,7 @@ from monitor.training.trainer import Status
 from monitor.worker.alert_charts import AlertChart
 from monitor.worker.partitions import PartitionState
 
-STATES = ("learning", "warming", "normal", "unscored", "pending", "firing")
+STATES = ("learning", "warming", "normal", "unscored", "adapted", "pending", "firing")
 NOT_SCORED_MS = 180_000  # of the asset's own time: a channel that pauses for a minute is no news
 COUNTERS: dict[Count, tuple[str, dict[str, str]]] = {  # the stages' counts -> metric and labels
     Count.MESSAGES_EMPTY: ("monitor_messages_empty_total", {}),
@@ -94,6 +94,7 @@ class WorkerStatus:
     models: Mapping[str, int] = field(default_factory=dict)  # version -> partitions that score with it
     lag: Mapping[Partition, int] = field(default_factory=dict)  # messages
     names: Names = field(default_factory=Names)  # as they came
+    adapted: tuple[Alert, ...] = ()  # their limits rose to their scores, each as published last
 
 
 def worker_status(states: Sequence[PartitionState], training: Status, lag: Mapping[Partition, int]) -> WorkerStatus:
@@ -107,13 +108,15 @@ def worker_status(states: Sequence[PartitionState], training: Status, lag: Mappi
     names = Names()
     for state in states:
         names = names.and_of(state.pipeline.names)
+    open_alerts = [alert for state in states for alert in state.pipeline.open_alerts()]
 
     return WorkerStatus(
         model=models[-1] if models else "",
         training=training,
         assets=tuple(asset for state in states for asset in _assets(state)),
         partitions=len(states),
-        alerts=tuple(alert for state in states for alert in state.pipeline.open_alerts()),
+        alerts=tuple(alert for alert in open_alerts if alert.state == "firing"),
+        adapted=tuple(alert for alert in open_alerts if alert.state == "adapted"),
         charts=charts,
         models=Tally(models),
         lag=dict(lag),

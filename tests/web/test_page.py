@@ -76,9 +76,9 @@ def test_before_the_worker_is_there_the_page_says_so() -> None:
 
 
 def test_firing_assets_are_on_top_and_the_others_by_name() -> None:
-    """Assets come firing, pending, unscored, normal, warming, learning, and within a state by name."""
+    """Assets come firing, pending, adapted, unscored, normal, warming, learning, and within a state by name."""
     given = [Asset(f"{state[0]}{n}", state, 1.0 - n) for state in STATES for n in (2, 1)]
-    assert names(ask(page(picture(given)))) == ["f1", "f2", "p1", "p2", "u1", "u2", "n1", "n2", "w1", "w2", "l1", "l2"]
+    assert names(ask(page(picture(given)))) == [f"{state}{n}" for state in "fpaunwl" for n in (1, 2)]
 
 
 def test_of_many_assets_the_most_urgent_are_shown() -> None:
@@ -125,6 +125,16 @@ def test_an_alert_shows_its_channels() -> None:
     assert first["chart"] == {"observed": [None, 3.1235, 3.1235, 3.1235], "expected": [1.0] * 4, "width": 0.5}
     assert (first["observed"], first["low"], first["high"]) == (3.0, 0.5, 1.5)
     assert (second["observed"], second["chart"]) == (None, None)
+
+
+def test_adapted_alerts_are_listed_apart() -> None:
+    """An adapted alert is not among the firing ones; its list has the time, the peak and the channel, newest first."""
+    adapted = [replace(alert("a", NOW + n), state="adapted", end=NOW + n, time=NOW + 9 + n) for n in range(ALERTS + 1)]
+    answer = ask(page(replace(picture([Asset("a", "adapted", 0.7)]), adapted=tuple(adapted))))
+    assert (answer["alerts"]["total"], answer["adapted"]["total"]) == (0, ALERTS + 1)
+    assert [each["time"] for each in answer["adapted"]["shown"]] == [NOW + 9 + n for n in range(ALERTS, 0, -1)]
+    first = answer["adapted"]["shown"][0]
+    assert (first["asset"], first["start"], first["peak"], first["channel"]) == ("a", NOW + ALERTS, 1.75, "c0")
 
 
 def test_an_alert_of_a_clock_says_how_far_it_is_off() -> None:

@@ -1,10 +1,18 @@
-"""The life of an alert: pending, firing, resolved, in the sense of ISA-18.2.
+"""The life of an alert: pending, firing, resolved, in the sense of ISA-18.2, and adapted.
 
-    normal ──active──► pending ──active, on_delay after the first──► firing ──quiet for off_delay──► normal
+    normal ──active──► pending ──active, on_delay after the first──► firing ──quiet for off_delay──► normal, resolved
                        pending ──not active──► normal, without a record
+                       firing ──quiet for off_delay, but not back──► adapted ──back for off_delay──► normal, resolved
 
 A window is active if it is evidence of the fault, and quiet if it is evidence that the fault is over. A window that is
 neither leaves an alert as it is and ends a run of quiet windows, so a score that flaps around its limit is one alert.
+
+A limit may rise while an alert is firing, because it follows the scores. A window is back if its score is below
+(1 - deadband) x the limit as it was when the alert fired. If more than half of the quiet windows that end an alert are
+not back, the alert is adapted: its limit rose to the score. It stays open until all windows are back for `off_delay`. A
+new alert of the asset may fire meanwhile. If that one adapts, too, it takes over the lower limit and the older alert is
+resolved, so an asset has at most one adapted alert.
+
 A pending alert is dropped if the next window comes more than `gap_ms` later: two lone anomalies with a night between
 them are not one that lasted the night.
 
@@ -21,7 +29,7 @@ An asset that falls silent stays as it is, because silence is no evidence that a
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Annotated, NamedTuple
@@ -29,10 +37,10 @@ from typing import Annotated, NamedTuple
 import msgspec
 import numpy as np
 
-from monitor.core.records import Alert, ChannelShare, Count, Ints, Partition, State
+from monitor.core.records import Alert, AlertState, ChannelShare, Count, Floats, Ints, Partition, State
 from monitor.core.state import Column, check_state, pack, unfit, unpack
 
-_TABLE = {"alerts": Column("u1", ("bytes",))}  # JSON of all lives
+_TABLE = {"alerts": Column("u1", ("bytes",))}  # JSON of all lives: pending and firing ones, then adapted ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,8 @@ class Observation(NamedTuple):
     ratio: float
     active: bool
     quiet_from: int | None  # ms UTC: from when quiet is counted, if this window begins a quiet run; None = not quiet
+    score: float = 0.0
+    limit: float = 0.0  # of the score; 0 = a limit that never rises, so that the alert is never adapted
 
 
 class Change(Enum):
@@ -67,12 +77,13 @@ class Change(Enum):
 
     FIRED = auto()
     LASTING = auto()  # it was firing, and the window is active
+    ADAPTED = auto()  # its limit rose to the score
     RESOLVED = auto()
 
 
 @dataclass(slots=True)
 class Life:
-    """An asset or sensor that is not normal: pending until `alert` is there."""
+    """An asset or sensor that is not normal: pending until `alert` is there, then firing or adapted."""
 
     row: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
     sensor: str
@@ -85,7 +96,23 @@ class Life:
     peak: float
     last: int  # end of the last active window
     quiet_since: int | None = None
+    quiet: int = 0  # windows of the quiet run
+    back: int = 0  # of these
+    back_since: int | None = None  # of an adapted alert
+    limit: float = 0.0  # of the score when the alert fired, in the scale of the model in use
     alert: Alert | None = None  # the record published last
+
+    @property
+    def adapted(self) -> bool:
+        """Whether the limit rose to the score."""
+        return self.alert is not None and self.alert.state == "adapted"
+
+    def is_back(self, window: Observation, deadband: float) -> bool:
+        """Whether the score is clearly below the limit at which the alert fired."""
+        return not self.limit or window.score / self.limit < 1 - deadband
+
+
+_STATES: dict[Change, AlertState] = {Change.ADAPTED: "adapted", Change.RESOLVED: "resolved"}  # others are firing
 
 
 class Event(NamedTuple):
@@ -113,7 +140,15 @@ class Lifecycle:
     """All alerts of one kind in one partition. `name` is that kind, for messages about a state."""
 
     def __init__(
-        self, name: str, detector: str, partition: Partition, *, on_delay_ms: int, off_delay_ms: int, gap_ms: int | None
+        self,
+        name: str,
+        detector: str,
+        partition: Partition,
+        *,
+        on_delay_ms: int,
+        off_delay_ms: int,
+        gap_ms: int | None,
+        deadband: float = 0.0,
     ) -> None:
         self._name = name
         self._detector = detector
@@ -121,7 +156,9 @@ class Lifecycle:
         self._on_delay_ms = on_delay_ms
         self._off_delay_ms = off_delay_ms
         self._gap_ms = gap_ms  # None = no limit
-        self._lives: dict[tuple[int, str], Life] = {}
+        self._deadband = deadband
+        self._lives: dict[tuple[int, str], Life] = {}  # pending and firing
+        self._adapted: dict[tuple[int, str], Life] = {}
         # Pending alerts that were dropped, by reason
         self.suppressed: dict[str, int] = {Count.ALERTS_SUPPRESSED_SHORT: 0, Count.ALERTS_SUPPRESSED_GAP: 0}
 
@@ -130,7 +167,7 @@ class Lifecycle:
 
     def rows(self) -> Ints:
         """Return the asset rows that are not normal; a row may occur more than once."""
-        return np.fromiter((row for row, _ in self._lives), np.int32)
+        return np.fromiter((row for row, _ in (*self._lives, *self._adapted)), np.int32)
 
     def sensors(self, row: int) -> Iterator[Life]:
         """Yield the lives of one asset row by sensor."""
@@ -157,6 +194,8 @@ class Lifecycle:
             life.last = window.end
 
         change = self._pending(life, window) if life.alert is None else self._firing(life, window)
+        if change is Change.FIRED:
+            life.limit = window.limit
         return None if change is None else Event(change, window, life)
 
     def _is_gap(self, span_ms: int) -> bool:
@@ -186,16 +225,49 @@ class Lifecycle:
     def _firing(self, life: Life, window: Observation) -> Change | None:
         # Neither active nor quiet, that is within the deadband: the run of quiet windows starts again.
         if window.quiet_from is None:
-            life.quiet_since = None
+            life.quiet_since, life.quiet, life.back = None, 0, 0
             return Change.LASTING if window.active else None
 
-        # Resolve once all windows have been quiet for long enough.
+        # The alert ends once all windows have been quiet for long enough.
         if life.quiet_since is None:
             life.quiet_since = window.quiet_from
+        life.quiet += 1
+        life.back += life.is_back(window, self._deadband)
         if window.end - life.quiet_since < self._off_delay_ms:
             return None
         del self._lives[life.row, life.sensor]
-        return Change.RESOLVED
+        return Change.RESOLVED if 2 * life.back >= life.quiet else Change.ADAPTED
+
+    def settle(self, window: Observation) -> Event | None:
+        """Take a window of an asset with an adapted alert. Return its resolution, if the score is back for long."""
+        life = self._adapted.get((window.row, window.sensor))
+        if life is None:
+            return None
+        if not life.is_back(window, self._deadband):
+            life.back_since = None
+            return None
+        if life.back_since is None:
+            life.back_since = window.end
+        if window.end - life.back_since < self._off_delay_ms:
+            return None
+        del self._adapted[life.row, life.sensor]
+        return Event(Change.RESOLVED, window, life)
+
+    def supersede(self, event: Event) -> Event | None:
+        """Keep the alert that this event adapted. Return the resolution of the asset's older adapted alert, if any."""
+        life = event.life
+        older = self._adapted.pop((life.row, life.sensor), None)
+        self._adapted[life.row, life.sensor] = life
+        if older is None:
+            return None
+        life.limit = min(life.limit, older.limit)
+        return Event(Change.RESOLVED, event.window, older)
+
+    def rebase(self, convert: Callable[[Floats], Floats]) -> None:
+        """Convert the limits of open alerts to the scale of another model."""
+        lives = [life for life in (*self._lives.values(), *self._adapted.values()) if life.limit]
+        for life, limit in zip(lives, convert(np.array([life.limit for life in lives], np.float32)), strict=True):
+            life.limit = float(limit)
 
     def _drop(self, key: tuple[int, str], reason: str) -> None:
         del self._lives[key]
@@ -203,15 +275,15 @@ class Lifecycle:
 
     def publish(self, event: Event, details: Details) -> Alert:
         """Make the record of an event and keep it as the one published last."""
-        life, resolved = event.life, event.change is Change.RESOLVED
+        life, state = event.life, _STATES.get(event.change, "firing")
         sequence = 0 if life.alert is None else life.alert.sequence + 1
 
         life.alert = Alert(
             id=life.id,
             asset=life.asset,
-            state="resolved" if resolved else "firing",
+            state=state,
             start=life.start,
-            end=life.last if resolved else None,
+            end=None if state == "firing" else life.last,
             time=event.window.end,
             severity=details.severity,
             score=details.score,
@@ -239,26 +311,32 @@ class Lifecycle:
         return hashlib.sha256(json.dumps(origin).encode()).hexdigest()[:32]
 
     def open_alerts(self) -> list[Alert]:
-        """Return the record published last of every firing alert, by row and sensor. A restart publishes them again."""
-        return [life.alert for _, life in sorted(self._lives.items()) if life.alert is not None]
+        """Return the record published last of every firing and adapted alert. A restart publishes them again.
+
+        Firing alerts come first, each by row and sensor.
+        """
+        lives = [life for lives in (self._lives, self._adapted) for _, life in sorted(lives.items())]
+        return [life.alert for life in lives if life.alert is not None]
 
     def states(self) -> dict[int, str]:
-        """Return "pending" or "firing" by asset row, the more urgent of several; normal assets are left out."""
-        found: dict[int, str] = {}
+        """Return "adapted", "pending" or "firing" by asset row, the most urgent; normal assets are left out."""
+        found: dict[int, str] = dict.fromkeys((row for row, _ in self._adapted), "adapted")
         for (row, _), life in self._lives.items():
             found[row] = "pending" if life.alert is None and found.get(row) != "firing" else "firing"
         return found
 
     def clear(self, row: int) -> None:
-        """Clear the row, which has no firing alert. It is reused for another asset."""
+        """Clear the row, which has no firing or adapted alert. It is reused for another asset."""
         self._lives = {key: life for key, life in self._lives.items() if key[0] != row}
+        self._adapted = {key: life for key, life in self._adapted.items() if key[0] != row}
 
     def save_state(self) -> State:
         """Return the state as arrays, for `load_state`.
 
         Raises ValueError if a record holds a number that is not finite, because JSON could not give it back.
         """
-        state = {"alerts": pack([life for _, life in sorted(self._lives.items())])}
+        lives = [life for lives in (self._lives, self._adapted) for _, life in sorted(lives.items())]
+        state = {"alerts": pack(lives)}
         self._unpack(state)
         return state
 
@@ -268,14 +346,16 @@ class Lifecycle:
         lives = self._unpack(state)
         for place, life in enumerate(lives):
             self._check(f"alerts[{place}]", life)
-        self._lives = {(life.row, life.sensor): life for life in lives}
+        self._lives = {(life.row, life.sensor): life for life in lives if not life.adapted}
+        self._adapted = {(life.row, life.sensor): life for life in lives if life.adapted}
 
     def _unpack(self, state: State) -> list[Life]:
         check_state(self._name, state, _TABLE)
         lives = unpack(self._name, "alerts", state["alerts"], list[Life])
-        keys = [(life.row, life.sensor) for life in lives]
-        if keys != sorted(set(keys)):
-            raise unfit(self._name, "alerts", f"of {keys[:20]}", "ascending rows and sensors")
+        for adapted in (False, True):
+            keys = [(life.row, life.sensor) for life in lives if life.adapted is adapted]
+            if keys != sorted(set(keys)):
+                raise unfit(self._name, "alerts", f"of {keys[:20]}", "ascending rows and sensors")
         return lives
 
     def _check(self, place: str, life: Life) -> None:
@@ -287,6 +367,6 @@ class Lifecycle:
             raise unfit(self._name, f"{place}.id", found, f"{own} for {life.asset}")
 
         alert = life.alert
-        if alert is not None and (alert.id, alert.asset, alert.state) != (life.id, life.asset, "firing"):
+        if alert is not None and ((alert.id, alert.asset) != (life.id, life.asset) or alert.state == "resolved"):
             found = f"{alert.id}, {alert.state}, of {alert.asset}"
-            raise unfit(self._name, f"{place}.alert", found, f"{life.id}, firing, of {life.asset}")
+            raise unfit(self._name, f"{place}.alert", found, f"{life.id}, firing or adapted, of {life.asset}")

@@ -1,7 +1,7 @@
 """Alerts of machines: from windows above their limit to records.
 
 A window is active if its score exceeds the threshold, and quiet if its ratio (score / threshold, 1.0 = the limit) is
-below 1 - deadband. `lifecycle.py` says when an alert fires and ends.
+below 1 - deadband. `lifecycle.py` says when an alert fires and ends, and when it is adapted because its limit rose.
 
 While an alert is firing, a record is published if it gets worse: immediately if it becomes critical, and at most every
 `update_ms` if its peak has grown by half. Severity follows the peak, so it never falls.
@@ -10,15 +10,16 @@ Only windows of assets that are anomalous or not normal are looked at one by one
 in `monitor/core/threshold`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from monitor.core.alerts.lifecycle import AlertOptions, Change, Details, Event, Lifecycle, Observation
-from monitor.core.records import Alert, ChannelShare, Partition, ScoreBatch, State, ThresholdBatch, WindowBatch
+from monitor.core.records import Alert, ChannelShare, Floats, Partition, ScoreBatch, State, ThresholdBatch, WindowBatch
 
 GROWTH = 1.5  # least growth of the peak, over that of the record published last, that is published
 NAME = "machine alerts"
+_ENDS = (Change.ADAPTED, Change.RESOLVED)
 
 Explain = Callable[[int], tuple[ChannelShare, ...]]  # channels of the window at a place in the batch
 
@@ -35,6 +36,7 @@ class MachineAlerts:
             on_delay_ms=options.on_delay_ms,
             off_delay_ms=options.off_delay_ms,
             gap_ms=options.gap_ms,
+            deadband=options.deadband,
         )
 
     @property
@@ -54,26 +56,39 @@ class MachineAlerts:
         """Return the records that these windows cause, in order. `names` are those of asset rows."""
         alerts = []
         for place, window in self._relevant(windows, scores, thresholds, names):
-            event = self._lifecycle.observe(window)
-            if event is None or (event.change is Change.LASTING and not self._worse(event)):
-                continue
-
-            # An explanation costs a pass of the model, and a quiet window has nothing to explain.
-            if event.change is Change.RESOLVED and event.life.alert is not None:
-                channels = event.life.alert.channels
-            else:
-                channels = explain(place)
-            details = Details(
-                severity=self._severity(event.life.peak),
-                score=float(scores.score[place]),
-                threshold=float(thresholds.threshold[place]),
-                ratio=window.ratio,
-                channels=channels,
-                model=model,
-                cause="machine",
-            )
-            alerts.append(self._lifecycle.publish(event, details))
+            for event in self._events(window):
+                # An explanation costs a pass of the model, and a quiet window has nothing to explain.
+                if event.change in _ENDS and event.life.alert is not None:
+                    channels = event.life.alert.channels
+                else:
+                    channels = explain(place)
+                details = Details(
+                    severity=self._severity(event.life.peak),
+                    score=window.score,
+                    threshold=window.limit,
+                    ratio=window.ratio,
+                    channels=channels,
+                    model=model,
+                    cause="machine",
+                )
+                alerts.append(self._lifecycle.publish(event, details))
         return alerts
+
+    def _events(self, window: Observation) -> Iterator[Event]:
+        """Take a window. Yield the changes to publish: of the asset's adapted alert first, then of the current one."""
+        settled = self._lifecycle.settle(window)
+        if settled is not None:
+            yield settled
+        event = self._lifecycle.observe(window)
+        if event is None or (event.change is Change.LASTING and not self._worse(event)):
+            return
+        yield event
+        if event.change is Change.ADAPTED and (older := self._lifecycle.supersede(event)) is not None:
+            yield older
+
+    def rebase(self, convert: Callable[[Floats], Floats]) -> None:
+        """Convert the limits at which open alerts fired to the scale of another model."""
+        self._lifecycle.rebase(convert)
 
     def _relevant(
         self, windows: WindowBatch, scores: ScoreBatch, thresholds: ThresholdBatch, names: Sequence[str]
@@ -84,7 +99,8 @@ class MachineAlerts:
         place = np.flatnonzero(np.isin(windows.assets, rows))
 
         # In float64, because a float32 quotient would be rounded before it is held against the options.
-        ratio = scores.score[place].astype(np.float64) / thresholds.threshold[place].astype(np.float64)
+        score, limit = scores.score[place].astype(np.float64), thresholds.threshold[place].astype(np.float64)
+        ratio = score / limit
         columns = (
             place,
             windows.assets[place],
@@ -93,12 +109,14 @@ class MachineAlerts:
             ratio,
             thresholds.anomalous[place],
             ratio < 1 - self._options.deadband,
+            score,
+            limit,
         )
 
         # Arguments by place: in an incident of many assets, by keyword takes 0.4 µs more per window.
         return [
-            (at, Observation(row, names[row], "", "", end, end, position, ratio, anomalous, end if quiet else None))
-            for at, row, end, position, ratio, anomalous, quiet in zip(*(c.tolist() for c in columns), strict=True)
+            (at, Observation(row, names[row], "", "", end, end, position, ratio, active, end if quiet else None, x, y))
+            for at, row, end, position, ratio, active, quiet, x, y in zip(*(c.tolist() for c in columns), strict=True)
         ]
 
     def _worse(self, event: Event) -> bool:
@@ -113,15 +131,15 @@ class MachineAlerts:
         return "critical" if peak >= self._options.critical_ratio else "warning"
 
     def open_alerts(self) -> list[Alert]:
-        """Return the record published last of every firing alert, by asset row. A restart publishes them again."""
+        """Return the record published last of every firing and adapted alert. A restart publishes them again."""
         return self._lifecycle.open_alerts()
 
     def states(self) -> dict[int, str]:
-        """Return "pending" or "firing" by asset row; normal assets are left out."""
+        """Return "adapted", "pending" or "firing" by asset row; normal assets are left out."""
         return self._lifecycle.states()
 
     def forget(self, row: int) -> None:
-        """Clear the row, which has no firing alert. It is reused for another asset."""
+        """Clear the row, which has no firing or adapted alert. It is reused for another asset."""
         self._lifecycle.clear(row)
 
     def save_state(self) -> State:

@@ -114,12 +114,12 @@ class History:
             spans.append((alert.start, OPEN if alert.end is None else alert.end))
 
     def close_spans(self, open_alerts: Iterable[Alert]) -> None:
-        """End the spans that are open here, but not among `open_alerts`, the alerts that are firing by now.
+        """End the spans that are open here, but not of an alert that is firing by now, one of `open_alerts`.
 
         A stored sample is older than the state of the partition. Without this, the span of an alert that was resolved
         in between would never end.
         """
-        still = {(alert.asset, alert.start) for alert in open_alerts}
+        still = {(alert.asset, alert.start) for alert in open_alerts if alert.end is None}
         for asset, spans in self._spans.items():
             spans[:] = [
                 (start, max(start, self._newest)) if end == OPEN and (asset, start) not in still else (start, end)

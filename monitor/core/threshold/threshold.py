@@ -111,7 +111,7 @@ class Threshold:
         linearly, above the largest and below the smallest in proportion.
         """
         rows = self._columns.rows
-        self._scores.rebase(rows, lambda scores: _carry_over(scores, old, new))
+        self._scores.rebase(rows, lambda scores: carry_over(scores, old, new))
         own = np.flatnonzero(self._columns["count"][:rows] >= self._warm)
         self._columns["base"][own] = self._percentiles(own)
 
@@ -180,7 +180,7 @@ def _narrow(values: Doubles) -> Floats:
     return np.minimum(values, LARGEST).astype(np.float32)
 
 
-def _carry_over(scores: Floats, old: Floats, new: Floats) -> Floats:
+def carry_over(scores: Floats, old: Floats, new: Floats) -> Floats:
     """Convert scores of a model with quantiles `old` to the scale of a model with quantiles `new`."""
     x, y = (np.maximum.accumulate(np.maximum(quantiles.astype(np.float64), FLOOR)) for quantiles in (old, new))
     last = np.append(x[1:] > x[:-1], True)  # of equal quantiles the last: the higher limit is the safer one

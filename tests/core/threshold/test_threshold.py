@@ -16,6 +16,7 @@ from monitor.core.threshold.histogram import ERROR
 from monitor.core.threshold.options import ThresholdOptions
 from monitor.core.threshold.ring import Ring
 from monitor.core.threshold.threshold import FLOOR, Threshold
+from monitor.settings.learning import ThresholdSection
 
 CALIBRATION: Floats = np.linspace(0, 1.4, len(LEVELS)).astype(np.float32)
 
@@ -84,6 +85,20 @@ def test_scores_enter_clipped(kind: str) -> None:
     part = feed(stage, [100, 0.1, 0.1, 100, 0.1])
     assert part.threshold.tolist() == near(kind, [1.4, 1.4, 1.4, 2.8, 5.6])
     assert part.anomalous.tolist() == [True, False, False, True, False]
+
+
+def test_a_lasting_shift_is_accepted_as_fast_as_the_settings_say() -> None:
+    """At the defaults and one score a second, alerts of lasting shifts end after the minutes that `clip` states."""
+    section, minutes = ThresholdSection(), []
+    clean = np.exp(np.random.default_rng(0).normal(0, 0.3, section.memory))
+    for times in (1.5, 2, 5):
+        stage = Threshold(section.options())
+        feed(stage, clean)
+        score = times * feed(stage, [0.5]).threshold[0]
+        quiet = score < 0.9 * feed(stage, np.full(3000, score)).threshold
+        minutes.append(round(int(quiet.argmax()) / 60))
+    words = f"after {minutes[0]}, {minutes[1]} or {minutes[2]} minutes with 1.05"
+    assert words in str(ThresholdSection.model_fields["clip"].description)
 
 
 def test_ring_forgets_what_is_older_than_memory() -> None:
