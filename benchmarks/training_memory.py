@@ -54,7 +54,7 @@ def main() -> None:
         del made
 
         recipe = replace(settings.training.recipe(settings.model), steps=STEPS)
-        job = Job(str(folder / "store"), recipe, "", settings.training.margin, 1, 0, PLENTY_MB, 3600)
+        job = Job(str(folder / "store"), settings.name, recipe, "", settings.training.margin, 1, 0, PLENTY_MB, 3600)
         print(f"corpus {size:.0f} MB")
 
         for what in ("first training", "retraining"):

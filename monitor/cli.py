@@ -62,6 +62,7 @@ Files = Annotated[
     list[Path] | None, typer.Argument(help="Recordings, jsonl, csv, parquet or npz. Default: the configured source.")
 ]
 
+Detector = Annotated[str, typer.Option(help="Detector whose model is meant. Default: the first one.")]
 Since = Annotated[str, typer.Option(help="An age (30m, 12h, 7d) or a time in ISO 8601 or ms. Default: the beginning.")]
 Limit = Annotated[int, typer.Option(min=1, max=1000, help="Kinds to show, the newest.")]
 
@@ -146,12 +147,13 @@ def train(
     files: Files = None,
     config: Config = None,
     set_: Set = None,
+    detector: Detector = "",
 ) -> None:
     """Fit a model on normal history, from files or from the beginning of the topics, and put it into use.
 
     The model is refused if it is worse than the one in use; then the exit code is 1.
     """
-    settings = settings_or_exit(config, [*(set_ or []), *_reading(files)])
+    settings = _detector_or_exit(settings_or_exit(config, [*(set_ or []), *_reading(files)]), detector)
     from monitor.service.offline import train_now  # noqa: PLC0415 - see the module
 
     with _bar() as bar:
@@ -175,14 +177,15 @@ def backtest(  # noqa: PLR0917 - one option each
     from_: Annotated[str, typer.Option("--from", help="First time, in ISO 8601 or ms.")] = "",
     to: Annotated[str, typer.Option("--to", help="End time, exclusive, in ISO 8601 or ms.")] = "",
     against: Annotated[str, typer.Option(help="Configuration file or model version to compare with.")] = "",
+    detector: Detector = "",
 ) -> None:
     """Replay a recording, or the history in the topics, at full speed, and report the alerts."""
     # The column of labels is no channel, so it is not read as one.
     ignore = [f"source.ignore={json.dumps([label_column])}"] if label_column else []
-    settings = settings_or_exit(config, [*(set_ or []), *_reading(files), *ignore])
+    settings = _detector_or_exit(settings_or_exit(config, [*(set_ or []), *_reading(files), *ignore]), detector)
 
     file = against.endswith(".toml")
-    other = settings_or_exit(Path(against), None) if file else None
+    other = _detector_or_exit(settings_or_exit(Path(against), None), detector) if file else None
     from monitor.backtest.command import Options, backtest as work  # noqa: I001, PLC0415 - see the module
 
     versus = (against, other, model if file else against) if against else None
@@ -193,9 +196,9 @@ def backtest(  # noqa: PLR0917 - one option each
 
 
 @app.command()
-def rollback(config: Config = None, set_: Set = None) -> None:
+def rollback(config: Config = None, set_: Set = None, detector: Detector = "") -> None:
     """Put the previous model back into use. Running workers follow within seconds."""
-    settings = settings_or_exit(config, set_)
+    settings = _detector_or_exit(settings_or_exit(config, set_), detector)
     from monitor.service.rollback import roll_back  # noqa: PLC0415 - see the module
 
     print(f"{_or_exit(lambda: roll_back(settings))} in use")
@@ -342,6 +345,15 @@ def settings_or_exit(config: Path | None, overrides: list[str] | None) -> Settin
     except ConfigurationError as error:
         for problem in error.problems:
             print(f"configuration: {problem}", file=sys.stderr)
+        raise typer.Exit(BAD_CONFIGURATION) from None
+
+
+def _detector_or_exit(settings: Settings, name: str) -> Settings:
+    """Return the settings of a detector. If there is none of this name, print those there are and exit with 78."""
+    try:
+        return settings.of_detector(name)
+    except ValueError as error:
+        print(f"monitor: --detector: {error}", file=sys.stderr)
         raise typer.Exit(BAD_CONFIGURATION) from None
 
 

@@ -10,7 +10,7 @@ from monitor.cli import app
 from tests.rig import SMALL
 
 TRAINING: dict[str, Any] = {
-    key: value for key, value in SMALL.items() if key.partition(".")[0] in {"windows", "model", "training"}
+    key: value for key, value in SMALL.items() if key.partition(".")[0] in {"name", "windows", "model", "training"}
 }
 
 

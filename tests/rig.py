@@ -17,6 +17,7 @@ from monitor.service.run import Service
 from monitor.settings.load import load
 from monitor.settings.tree import Role, Settings
 from monitor.store.files import open_blobs
+from monitor.store.folder import detector_folder
 from monitor.store.models import Models
 from tests.core.machines import ASSETS, CHANNELS, STEP, L, model
 
@@ -52,9 +53,14 @@ def settings(store: Path, **overrides: object) -> Settings:
     return load(None, {}, {**SMALL, "store.url": str(store), **given})
 
 
-def put_model(store: Path, made: Model | None = None) -> str:
+def stored_models(store: Path, detector: str = "test") -> Models:
+    """Return the models of a detector in a store."""
+    return Models(detector_folder(open_blobs(str(store)), detector), lambda _: None)
+
+
+def put_model(store: Path, made: Model | None = None, detector: str = "test") -> str:
     """Store a model, make it current and return its version."""
-    models = Models(open_blobs(str(store)), lambda _: None)
+    models = stored_models(store, detector)
     version = models.put(*(made or model()).pack(), ORIGIN)
     models.set_current(version)
     return version

@@ -13,9 +13,8 @@ import pytest
 
 from monitor import __version__
 from monitor.settings.load import load
-from monitor.store.files import open_blobs
-from monitor.store.models import Models
 from tests.commands import monitor, sets
+from tests.rig import stored_models
 
 ROOT = Path(__file__).parents[1]
 
@@ -208,7 +207,7 @@ except SystemExit as done:
 def test_what_computes_nothing_imports_no_torch(tmp_path: Path) -> None:
     """Help, version, check, config, topics and rollback do not import torch, and training does."""
     store = sets(store__url=str(tmp_path / "store"))
-    models = Models(open_blobs(str(tmp_path / "store")), lambda _: None)
+    models = stored_models(tmp_path / "store", "monitor")
     first, second = (models.put({}, {"weights": np.full(1, number)}, 1000 * number) for number in (1, 2))
     models.set_current(first)
     models.set_current(second)

@@ -13,12 +13,10 @@ from structlog.testing import capture_logs
 from monitor.observe.metrics import Metrics
 from monitor.service.backends import make_source
 from monitor.settings.load import load
-from monitor.store.files import open_blobs
-from monitor.store.models import Models
 from tests.brokers import mock_broker
 from tests.commands import monitor, sets, small
 from tests.core.machines import ASSETS, CHANNELS, STEP, model, rows
-from tests.rig import ORIGIN, put_model, values
+from tests.rig import ORIGIN, put_model, stored_models, values
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +56,7 @@ def test_files_of_every_kind_make_a_model(tmp_path: Path, kind: str) -> None:
     """A recording is read in the format of its suffix, a model is fitted on all of it and put into use."""
     result = monitor("train", *recording(tmp_path, kind), *small(tmp_path / "store", training__steps=25))
     assert result.exit_code == 0, result.output
-    models = Models(open_blobs(str(tmp_path / "store")), lambda _: None)
+    models = stored_models(tmp_path / "store")
     version = models.current()
     assert version is not None
     assert re.match(rf"{version} in use \(\d+ windows of 2 assets, 25 steps, held-out loss ", result.stdout)
@@ -108,18 +106,18 @@ def test_a_model_that_is_worse_is_refused(tmp_path: Path) -> None:
     result = monitor("train", *recording(tmp_path, "jsonl"), *spoilt)
     assert result.exit_code == 1, result.output
     assert result.stdout.startswith("refused: held-out loss ")
-    models = Models(open_blobs(str(tmp_path / "store")), lambda _: None)
+    models = stored_models(tmp_path / "store")
     assert models.versions() == [models.current()] == [version]
 
 
 def test_a_damaged_model_does_not_block_training(tmp_path: Path) -> None:
     """If the model in use is damaged, training makes a first model instead of failing each time."""
     version = put_model(tmp_path / "store")
-    file = tmp_path / "store" / "models" / version / "weights.safetensors"
+    file = tmp_path / "store/detectors/test/models" / version / "weights.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"?")
     result = monitor("train", *recording(tmp_path, "jsonl"), *small(tmp_path / "store", training__steps=10))
     assert result.exit_code == 0, result.output
-    models = Models(open_blobs(str(tmp_path / "store")), lambda _: None)
+    models = stored_models(tmp_path / "store")
     assert models.current() not in {None, version}
 
 
@@ -130,11 +128,33 @@ def test_a_model_can_be_rolled_back(tmp_path: Path) -> None:
     assert (alone.exit_code, alone.stdout) == (1, "")
     assert alone.stderr == "monitor: there is no earlier model to go back to\n"
     second = put_model(tmp_path / "store", replace(model(), channels=("flow", "temperature", "pressure")))
-    models = Models(open_blobs(str(tmp_path / "store")), lambda _: None)
+    models = stored_models(tmp_path / "store")
     assert models.current() == second
     result = monitor("rollback", *small(tmp_path / "store"))
     assert (result.exit_code, result.stdout) == (0, f"{first} in use\n")
     assert models.current() == first
+
+
+@pytest.mark.parametrize("command", ["train", "backtest", "rollback"])
+def test_an_unknown_detector_is_refused(tmp_path: Path, command: str) -> None:
+    """A detector that the settings do not have is named, with those that they have, and nothing is read."""
+    result = monitor(command, "--detector", "pumps", *small(tmp_path / "store"))
+    assert (result.exit_code, result.stdout) == (78, "")
+    assert result.stderr == "monitor: --detector: there is no detector 'pumps', expected test\n"
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("folder", ["models", "history"])
+def test_a_store_of_an_earlier_version_is_refused(tmp_path: Path, folder: str) -> None:
+    """Models or histories at the root of a store are named, with the folder where they belong, and stay in place."""
+    file = tmp_path / folder / "readings" / "0.safetensors"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    result = monitor("rollback", "--detector", "test", *small(tmp_path))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"monitor: store.url: {tmp_path} has {folder}/ at its root")
+    assert f"move it to detectors/test/{folder}" in result.stderr
+    assert file.exists()
 
 
 @pytest.mark.parametrize(

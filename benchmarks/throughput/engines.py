@@ -21,9 +21,10 @@ from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks.throughput.fleet import CHANNELS, PARTITIONS, PATIENCE_S, Fleet
 from benchmarks.throughput.product import SCORES, make_topics
-from benchmarks.throughput.store import model_of
+from benchmarks.throughput.store import DETECTOR, model_of
 from monitor.core.model.model import Model
 from monitor.store.files import open_blobs
+from monitor.store.folder import detector_folder
 from monitor.store.models import Models
 from tests.brokers import Broker
 
@@ -106,7 +107,7 @@ def run(engine: Engine, race: Race, python: str) -> dict[str, Any]:
 
 def put_model(directory: Path, model: Model) -> None:
     """Write a store with only this model."""
-    models = Models(open_blobs(str(directory)), print)
+    models = Models(detector_folder(open_blobs(str(directory)), DETECTOR), print)
     manifest, tensors = model.pack()
     models.set_current(models.put({**manifest, "training": {}}, tensors, 0))
 

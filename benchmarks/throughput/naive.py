@@ -18,13 +18,14 @@ import numpy as np
 import torch
 
 from benchmarks.throughput.fleet import CHANNELS, LENGTH, PATTERNS, WARM, Fleet, fleet
-from benchmarks.throughput.store import MEMORY, scores
+from benchmarks.throughput.store import DETECTOR, MEMORY, scores
 from monitor.core.model.errors import window_errors
 from monitor.core.model.model import Model
 from monitor.core.model.scorer import ratios
 from monitor.core.model.vae import VAE
 from monitor.core.records import Floats
 from monitor.store.files import open_blobs
+from monitor.store.folder import detector_folder
 from monitor.store.models import Models
 
 PERCENTILE, MARGIN, CLIP = 99.5, 1.6, 1.05  # of `monitor.settings.learning.ThresholdSection`
@@ -159,7 +160,7 @@ class Call:
     def __init__(self) -> None:
         self.bootstrap, store, text, self.output, windows = sys.argv[1:6]
         self.fleet = fleet(text)
-        models = Models(open_blobs(str(Path(store))), print)
+        models = Models(detector_folder(open_blobs(str(Path(store))), DETECTOR), print)
         version = models.current()
         assert version is not None, "the store has a model"
         stored = models.get(version)

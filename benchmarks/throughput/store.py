@@ -20,10 +20,12 @@ from monitor.core.records import Floats
 from monitor.service.pipelines import fingerprint, make_pipeline
 from monitor.settings.tree import Settings
 from monitor.store.files import open_blobs
+from monitor.store.folder import detector_folder
 from monitor.store.models import Models
 from monitor.store.snapshots import Snapshot, Snapshots
 
 MEMORY = 10_000  # scores of a full threshold, as by default
+DETECTOR = "throughput"  # in whose folder of the store the model is
 
 
 def model_of(base: Model, fleet: Fleet) -> Model:
@@ -47,7 +49,7 @@ def fill(settings: Settings, base: Model, fleet: Fleet) -> Model:
     blobs = open_blobs(settings.store.url)
     model = model_of(base, fleet)
     manifest, tensors = model.pack()
-    models = Models(blobs, print)
+    models = Models(detector_folder(blobs, settings.name), print)
     version = models.put({**manifest, "training": {}}, tensors, fleet.first)
     models.set_current(version)
     snapshots = Snapshots(blobs, print)
@@ -85,7 +87,7 @@ def common(fleet: Fleet, directory: Path, more: Mapping[str, Any]) -> dict[str, 
     """Return the settings of every run; all others are the defaults."""
     assert LENGTH == 64, "the default length of a window"
     return {
-        "name": "throughput",
+        "name": DETECTOR,
         "store.url": str(directory),
         "store.snapshot_s": 3600.0,  # none during the measurement; the cost of one is measured when the worker ends
         "training.interval_s": 0.0,

@@ -27,6 +27,7 @@ from monitor.settings.load import load
 from monitor.settings.tree import Settings
 from monitor.simulator.plant import NAMES, Plant, PlantSettings
 from monitor.store.files import open_blobs
+from monitor.store.folder import detector_folder
 from monitor.store.models import Models
 from monitor.store.tensors import pack
 from monitor.training.trainer import Job
@@ -70,6 +71,7 @@ def train(assets: int, overrides: dict[str, Any]) -> Trained:
         folder = Path(name)
         job = Job(
             store=str(folder / "store"),
+            detector=settings.name,
             recipe=settings.training.recipe(settings.model),
             incumbent="",
             margin=settings.training.margin,
@@ -94,7 +96,7 @@ def train(assets: int, overrides: dict[str, Any]) -> Trained:
 
         answer = json.loads((folder / "result.json").read_text())
         assert answer["version"], answer
-        stored = Models(open_blobs(job.store), print).get(answer["version"])
+        stored = Models(detector_folder(open_blobs(job.store), job.detector), print).get(answer["version"])
 
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
     found = answer["figures"]

@@ -108,7 +108,7 @@ def _model(settings: Settings, name: str) -> Scorer | None:
         return None
 
     log = structlog.stdlib.get_logger("monitor")
-    models = make_models(make_blobs(settings), Metrics())
+    models = make_models(settings, make_blobs(settings), Metrics())
     registry = ModelRegistry(models, settings.windows.length, time.monotonic, log)
     scorer = registry.in_use() if name == CURRENT else registry.scorer(name)
     if scorer is None:

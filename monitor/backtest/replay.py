@@ -3,7 +3,7 @@
 The stages are the daemon's (stages.make_pipeline), and so is their order: poll by poll, partition by partition.
 Without a model, the first one is learned as the daemon with an empty store does it: after the poll with which the
 median asset has given `training.first_steps` steps and no partition with a backlog has given less, on the history up to
-there (trainer.Trainer.tick). All partitions score with it from their next message on. A partition with too many dead
+there (trainer.Trainer.look). All partitions score with it from their next message on. A partition with too many dead
 letters stops here, too. Until there is a model, FEW messages are read at a time, as they come on a live topic: a daemon
 that reads 5000 at a time from a file would learn up to as many messages later.
 
@@ -168,7 +168,7 @@ def _process(result: Replay, state: PartitionState, messages: Sequence[Message])
 
 
 def _enough(settings: Settings, states: Sequence[PartitionState], lag: Mapping[Partition, int]) -> bool:
-    """Whether the daemon would train its first model now: see trainer.Trainer.tick, and loop.Daemon._train."""
+    """Whether the daemon would train its first model now: see trainer.Trainer.look, and loop.Daemon._train."""
     first = settings.training.first_steps
     if median_steps(state.history.steps_seen() for state in states) < first:
         return False

@@ -40,6 +40,7 @@ from monitor.settings.load import read_secret
 from monitor.settings.tree import Settings
 from monitor.store.base import Blobs, Notice, StoreUnavailable
 from monitor.store.files import open_blobs
+from monitor.store.folder import DETECTORS, detector_folder
 from monitor.store.models import Models
 from monitor.store.snapshots import Snapshots
 
@@ -52,13 +53,21 @@ _SPARE_S = 10.0  # of a transaction, beyond the longest checkpoint: to end it is
 
 
 def make_blobs(settings: Settings) -> Blobs:
-    """Open the store. Raises ValueError or StoreUnavailable."""
-    return open_blobs(settings.store.url)
+    """Open the store. Raises ValueError, also for a store of earlier versions, or StoreUnavailable."""
+    blobs = open_blobs(settings.store.url)
+    for folder in ("models", "history"):
+        if blobs.names(folder):
+            raise ValueError(
+                f"store.url: {settings.store.url} has {folder}/ at its root, as earlier versions wrote it; expected it "
+                f"in the folder of a detector: move it to {DETECTORS}/{settings.name}/{folder}, or remove it"
+            )
+    return blobs
 
 
-def make_models(blobs: Blobs, metrics: Metrics) -> Models:
-    """Make the models of a store."""
-    return Models(blobs, _log_notices(metrics))
+def make_models(settings: Settings, blobs: Blobs, metrics: Metrics) -> Models:
+    """Make the models of the detector that the settings name."""
+    folder = detector_folder(blobs, settings.name)
+    return Models(folder, _log_notices(metrics, folder.full))
 
 
 def make_snapshots(settings: Settings, blobs: Blobs, metrics: Metrics) -> Snapshots:
@@ -388,15 +397,14 @@ def _write_offsets(blobs: Blobs, name: str, committed: Mapping[Partition, int]) 
         raise OSError(f"{error.path}: {error.reason}") from error
 
 
-def _log_notices(metrics: Metrics) -> Callable[[Notice], None]:
-    """Return a callback that counts and logs the files that a store has quarantined."""
+def _log_notices(metrics: Metrics, full: Callable[[str], str] = str) -> Callable[[Notice], None]:
+    """Return a callback that counts and logs the files that a store has quarantined; `full` returns their names."""
     log = structlog.stdlib.get_logger("monitor.store")
 
     def report(notice: Notice) -> None:
         metrics.add("monitor_store_notices_total", kind=notice.kind)
-        log.warning(
-            "file quarantined", kind=notice.kind, name=notice.name, moved=notice.quarantined, reason=notice.reason
-        )
+        moved = full(notice.quarantined)
+        log.warning("file quarantined", kind=notice.kind, name=full(notice.name), moved=moved, reason=notice.reason)
 
     return report
 

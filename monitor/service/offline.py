@@ -46,7 +46,7 @@ def train_now(settings: Settings, reading: Progress, fitting: Fitting) -> Outcom
     """Train in this process. Raises ValueError if the history does not suffice, Unavailable, StoreUnavailable."""
     torch.set_num_threads(settings.model.threads)
     metrics, blobs = Metrics(), make_blobs(settings)
-    models = make_models(blobs, metrics)
+    models = make_models(settings, blobs, metrics)
 
     # Read.
     own = with_file_step(alone(settings, "train"), print_layout)

@@ -5,7 +5,7 @@ import json
 
 from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.alerts.sensor_alerts import SensorAlerts
-from monitor.core.decode.select import RATE
+from monitor.core.decode.select import IGNORE, RATE, STATE
 from monitor.core.fitting.history import History
 from monitor.core.model.new_assets import NewAssets
 from monitor.core.pipeline import Pipeline
@@ -17,6 +17,7 @@ from monitor.core.windows.windows import Windows
 from monitor.service.budget_outlook import make_budget
 from monitor.settings.live import live_settings
 from monitor.settings.tree import Settings
+from monitor.training.history_store import Keeping
 
 STATE_FORMAT = 6  # of snapshots; raise it when a stage saves other columns, so that older snapshots are refused
 
@@ -54,9 +55,20 @@ def fingerprint(settings: Settings) -> str:
     return hashlib.sha256(json.dumps(shape).encode()).hexdigest()[:16]
 
 
-def rates_of(settings: Settings) -> str:
-    """Return the sections of channels if one makes a rate, as text, for the file of a history; otherwise nothing."""
-    return json.dumps(rates) if (rates := _rates(settings)) else ""
+def make_keeping(settings: Settings) -> Keeping:
+    """Return what a detector keeps of the past for training, and how."""
+    select, kinds = settings.select.build(), settings.channel_kinds()
+    assets, channels = select.assets.as_ids(), select.channels.as_ids()
+    of_kind = {kind: [glob for glob, each in kinds.globs if each == kind] for kind in (STATE, IGNORE)}
+    chosen = (select.channels.include, select.channels.exclude, of_kind[IGNORE])
+    return Keeping(
+        make=lambda: make_history(settings),
+        assets=assets.want,
+        channels=lambda name: channels.want(name) and kinds.of(name) != IGNORE,
+        shape={"rates": json.dumps(rates) if (rates := _rates(settings)) else ""},
+        states=json.dumps(of_kind[STATE]) if of_kind[STATE] else "",
+        chosen=json.dumps(chosen) if any(chosen) else "",
+    )
 
 
 def _rates(settings: Settings) -> tuple[tuple[str, str], ...]:

@@ -9,6 +9,6 @@ from monitor.store.models import ModelInvalid
 def roll_back(settings: Settings) -> str:
     """Return the version in use from now on. Raises ValueError if there is no earlier one, StoreUnavailable."""
     try:
-        return make_models(make_blobs(settings), Metrics()).rollback()
+        return make_models(settings, make_blobs(settings), Metrics()).rollback()
     except ModelInvalid as error:
         raise ValueError(str(error)) from error

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import structlog
 
@@ -25,7 +25,7 @@ from monitor.service.backends import (
     make_snapshots,
     make_source,
 )
-from monitor.service.pipelines import fingerprint, make_history, make_pipeline, rates_of
+from monitor.service.pipelines import fingerprint, make_keeping, make_pipeline
 from monitor.settings.live import live_settings, with_live
 from monitor.settings.tree import Role, Settings
 from monitor.store.base import Blobs
@@ -34,6 +34,7 @@ from monitor.training.registry import ModelRegistry
 from monitor.training.role import CONDITION as TRAINING_CONDITION
 from monitor.training.role import TrainingWorker
 from monitor.training.trainer import Job, Schedule, Trainer
+from monitor.training.trainers import Trainers
 from monitor.worker.alert_charts import AlertCharts
 from monitor.worker.dead_letter_limit import DeadLetterLimit
 from monitor.worker.loop import Daemon, LoopOptions
@@ -73,6 +74,7 @@ def make_daemon(
     histories = make_histories(settings, blobs, observer)
     source = make_source(settings, blobs, observer.metrics, broker)
     sink, committer = make_outputs(settings, source, observer.metrics, broker)
+    trainer = make_trainer(settings, registry, histories, observer)
 
     daemon = Daemon(
         source=source,
@@ -87,7 +89,7 @@ def make_daemon(
             observer=observer,
         ),
         registry=registry,
-        trainer=make_trainer(settings, registry, histories, observer, role, first_match=source.first_match),
+        trainers=make_trainers(settings, {settings.name: trainer}, role, first_match=source.first_match),
         options=make_loop_options(settings),
         observer=observer,
     )
@@ -126,41 +128,22 @@ def make_loop_options(settings: Settings) -> LoopOptions:
 
 
 def make_registry(settings: Settings, blobs: Blobs, observer: Observer) -> ModelRegistry:
-    """Make the registry of the store's models."""
-    models = make_models(blobs, observer.metrics)
+    """Make the registry of a detector's models."""
+    models = make_models(settings, blobs, observer.metrics)
     return ModelRegistry(models, settings.windows.length, observer.monotonic, observer.log)
 
 
 def make_histories(settings: Settings, blobs: Blobs, observer: Observer) -> HistoryStore:
-    """Make the store of the histories that training learns from."""
-    return HistoryStore(blobs, settings.source.topics, lambda: make_history(settings), observer, rates_of(settings))
+    """Make the store of the histories that a detector learns from."""
+    return HistoryStore(blobs, settings.name, settings.source.topics, make_keeping(settings), observer)
 
 
-def make_trainer(
-    settings: Settings,
-    registry: ModelRegistry,
-    histories: HistoryStore,
-    observer: Observer,
-    role: Role,
-    *,
-    first_match: Callable[[], str] = lambda: "",
-) -> Trainer:
-    """Make the trainer of this process. In a group that shares topics, the owner of the first partition trains.
-
-    That is a partition of the first topic with a name, or without any of `first_match`, the first one of a pattern.
-    """
-    named = [topic for topic in settings.source.topics if not is_pattern(topic)]
-
-    def leads(held: Collection[Partition]) -> bool:
-        if role is not Role.ALL:
-            return role is Role.TRAIN
-        if settings.source.kind == "files":  # they are read by one process alone, which then trains, too
-            return True
-        return bool(held) and Partition(named[0] if named else first_match(), 0) in held
-
+def make_trainer(settings: Settings, registry: ModelRegistry, histories: HistoryStore, observer: Observer) -> Trainer:
+    """Make the trainer of a detector."""
     training = settings.training
     job = Job(
         store=settings.store.url,
+        detector=settings.name,
         recipe=training.recipe(settings.model),
         incumbent="",
         margin=training.margin,
@@ -174,17 +157,36 @@ def make_trainer(
         job,
         registry,
         observer.named("monitor.training"),
-        leads=leads,
-        elsewhere=histories.elsewhere,
+        histories.elsewhere,
     )
+
+
+def make_trainers(
+    settings: Settings, trainers: Mapping[str, Trainer], role: Role, *, first_match: Callable[[], str] = lambda: ""
+) -> Trainers:
+    """Make the trainers of this process. In a group that shares topics, the owner of the first partition trains.
+
+    That is a partition of the first topic with a name, or without any of `first_match`, the first one of a pattern.
+    """
+    named = [topic for topic in settings.source.topics if not is_pattern(topic)]
+
+    def leads(held: Collection[Partition]) -> bool:
+        if role is not Role.ALL:
+            return role is Role.TRAIN
+        if settings.source.kind == "files":  # they are read by one process alone, which then trains, too
+            return True
+        return bool(held) and Partition(named[0] if named else first_match(), 0) in held
+
+    return Trainers(trainers, leads)
 
 
 def make_training_worker(settings: Settings, blobs: Blobs, observer: Observer) -> TrainingWorker:
     """Make the loop of a process that only trains."""
     registry = make_registry(settings, blobs, observer)
     histories = make_histories(settings, blobs, observer)
-    trainer = make_trainer(settings, registry, histories, observer, Role.TRAIN)
-    return TrainingWorker(trainer, registry, observer)
+    trainer = make_trainer(settings, registry, histories, observer)
+    trainers = make_trainers(settings, {settings.name: trainer}, Role.TRAIN)
+    return TrainingWorker(trainers, {settings.name: registry}, observer)
 
 
 def make_recorder(

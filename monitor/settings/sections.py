@@ -47,7 +47,8 @@ class Sections(BaseSettings):
 
     name: str = setting(
         "monitor",
-        "Name of this detector. It is part of the ids of alerts, so do not change it while alerts are open.",
+        "Name of this detector. It is part of the ids of alerts, so do not change it while alerts are open. Models and "
+        "histories are stored under it: under another name, a model is trained anew from the same history.",
         pattern=r"^[A-Za-z0-9._-]{1,64}$",
         form="1 to 64 of the characters A-Z a-z 0-9 . _ -",
     )

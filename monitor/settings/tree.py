@@ -35,6 +35,12 @@ class Settings(Sections):
             raise ContradictionError(problems)
         return self
 
+    def of_detector(self, name: str) -> "Settings":
+        """Return the settings of a detector; an empty name means the first. Raises ValueError for an unknown one."""
+        if name not in {"", self.name}:
+            raise ValueError(f"there is no detector {name!r}, expected {self.name}")
+        return self
+
     def message_format(self) -> Format:
         """Return the format of the source's messages. Raises ValueError if its settings contradict one another."""
         tables = self.source.kind == "files" and self.source.format != "jsonl"

@@ -26,6 +26,7 @@ from monitor.core.fitting.gate import refusal
 from monitor.core.fitting.recipe import Recipe
 from monitor.core.model.model import Model
 from monitor.store.files import open_blobs
+from monitor.store.folder import detector_folder
 from monitor.store.models import Models
 from monitor.store.tensors import unpack
 
@@ -80,7 +81,8 @@ def main(folder: Path) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (size, size))
     torch.set_num_threads(job["threads"])
 
-    models = Models(open_blobs(job["store"]), lambda notice: print(notice, file=sys.stderr))
+    blobs = detector_folder(open_blobs(job["store"]), job["detector"])
+    models = Models(blobs, lambda notice: print(notice, file=sys.stderr))
     begin = time.monotonic()
     trained = train(
         # Unpacked in the call, so that `prepare` can free the corpus: memory is limited.

@@ -3,23 +3,25 @@
 It learns from the histories that the detecting workers write to the store, and stores the model there for all of them.
 """
 
+from collections.abc import Mapping
 from threading import Event
 
 from monitor.observe.observer import Observer
 from monitor.store.base import StoreUnavailable
 from monitor.training.registry import ModelRegistry
-from monitor.training.trainer import Trainer
+from monitor.training.trainers import Trainers
 
 CONDITION = "store"
 _STEP_S = 1.0
 
 
 class TrainingWorker:
-    """The loop around a trainer without partitions."""
+    """The loop around trainers without partitions."""
 
-    def __init__(self, trainer: Trainer, registry: ModelRegistry, observer: Observer) -> None:
-        self._trainer = trainer
-        self._registry = registry
+    def __init__(self, trainers: Trainers, registries: Mapping[str, ModelRegistry], observer: Observer) -> None:
+        """Store the parts; `registries` are those of the models of each detector."""
+        self._trainers = trainers
+        self._registries = registries
         self._metrics = observer.metrics
         self._health = observer.health
         self._watchdog = observer.watchdog
@@ -32,20 +34,21 @@ class TrainingWorker:
                 self._step()
         finally:
             self._watchdog.stopping()
-            self._trainer.close()
+            self._trainers.close()
 
     def _step(self) -> None:
         try:
-            self._trainer.tick({})
-            scorer = self._registry.in_use()
+            self._trainers.tick({})
+            scorers = {name: registry.in_use() for name, registry in self._registries.items()}
         except StoreUnavailable as error:
             self._health.set(CONDITION, ok=False, reason=str(error))
             return
         self._health.set(CONDITION, ok=True)
 
-        status = self._trainer.status
-        self._metrics.set("monitor_learning_ratio", status.share if self._trainer.learning else 1.0)
-        self._metrics.set("monitor_training_running", int(status.running))
-        if scorer is not None:
-            created = self._registry.created_ms(scorer.model.version)
-            self._metrics.set("monitor_model_created_timestamp_seconds", created / 1000)
+        now = self._trainers.status.values()
+        self._metrics.set("monitor_learning_ratio", min(s.share for s in now) if self._trainers.learning else 1.0)
+        self._metrics.set("monitor_training_running", int(any(status.running for status in now)))
+        for name, scorer in scorers.items():
+            if scorer is not None:
+                created = self._registries[name].created_ms(scorer.model.version)
+                self._metrics.set("monitor_model_created_timestamp_seconds", created / 1000)

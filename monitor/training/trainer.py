@@ -1,4 +1,4 @@
-"""The trainer: decide when to train, start the child process, watch it, and make its model current.
+"""The trainer of one detector: decide when to train, start the child process, watch it, and make its model current.
 
 The first model is trained as soon as the assets have given enough history (the median asset has `first_steps` steps);
 later ones every `interval_s`, on the normal part of the history. The store keeps when the last training began, since
@@ -6,8 +6,9 @@ processes may be restarted more often than that. The child reads the history fro
 (core/fitting/gate.py) and stores it if it passes. Only then is the pointer to the current model moved here, and the
 loop adopts the model at its next checkpoint. A child that fails, is refused or exceeds its time changes nothing.
 
-A group has one trainer: the worker with a certain partition, or a process of its own. It learns from its own partitions
-and from the histories that the other workers write to the store. They find the model there.
+A group has one process that trains: the worker with a certain partition, or a process of its own. It learns from its
+own partitions and from the histories that the other workers write to the store. They find the model there.
+trainers.py decides whose turn it is, since all detectors of a process share one child.
 
 The child is a process of its own, with a lower priority and limits on memory and time: training must never cost the
 plant its monitoring, and a process can be killed, a thread cannot.
@@ -45,6 +46,7 @@ class Job:
     """Input of the child, apart from the history."""
 
     store: str  # URL
+    detector: str  # name
     recipe: Recipe
     incumbent: str  # version; empty = none
     margin: float  # see gate.refusal
@@ -85,8 +87,6 @@ class Trainer:
         job: Job,
         registry: ModelRegistry,
         observer: Observer,
-        *,
-        leads: Callable[[Collection[Partition]], bool],
         elsewhere: Callable[[Collection[Partition]], Iterator[History]],
     ) -> None:
         """Store the parts.
@@ -96,15 +96,13 @@ class Trainer:
             job: Input of the child. The incumbent is filled in at each start.
             registry: Returns the model in use, and makes a new one current.
             observer: Metrics, log, watchdog and clocks.
-            leads: Returns whether the worker with these partitions is the trainer of its group.
-            elsewhere: Returns the histories of the other partitions.
+            elsewhere: Returns the detector's histories of the other partitions.
         """
         self._enabled = schedule.enabled
         self._first_steps = schedule.first_steps
         self._interval_s = schedule.interval_s
         self._job = job
         self._registry = registry
-        self._leads = leads
         self._elsewhere = elsewhere
 
         self._metrics = observer.metrics
@@ -119,42 +117,104 @@ class Trainer:
         self._check_due = 0.0  # monotonic seconds, of the next check whether to train again
         self._look_due = 0.0  # monotonic seconds, of the next read of the other workers' histories
         self._steps_elsewhere: list[Times] = []
-        self._known: str | None = None  # model in use at the last tick; "" = there was none
+        self._due_since: float | None = None  # monotonic seconds; None = no training is due
+        self._known: str | None = None  # model in use at the last look; "" = there was none
         self._first_seen: tuple[float, int] | None = None  # monotonic seconds and steps when history was first seen
 
         self.learning = schedule.enabled  # there is no model yet, as far as is known
         self.first_running = False  # the first model is in training
         self.status = Status(needed=schedule.first_steps)
 
-    def tick(self, histories: Mapping[Partition, History], *, backlog: bool = False) -> None:
-        """Check whether a training has ended or is due; about once a second. Raises StoreUnavailable at the first tick.
+    @property
+    def running(self) -> bool:
+        """Whether the child process lives, or its result was not taken yet."""
+        return self._child is not None
 
-        `backlog` means that a partition with more to read has not given enough history yet. The first model waits for
-        it. Otherwise it would know only the machines of the partitions that happen to be read first.
+    @property
+    def has_model(self) -> bool:
+        """Whether a model is in use, as of the last look."""
+        return bool(self._known)
+
+    @property
+    def first_attempt(self) -> bool:
+        """Whether there is no model, and no training has ended yet."""
+        return self.learning and not self.status.result
+
+    def look(self, histories: Mapping[Partition, History], *, leads: bool, backlog: bool = False) -> float | None:
+        """Return the seconds for which a training has been due; None = none is. About once a second.
+
+        Args:
+            histories: The detector's, of the worker's own partitions.
+            leads: Whether this worker is the trainer of its group.
+            backlog: A partition with more to read has not given enough history yet. The first model waits for it.
+                Otherwise it would know only the machines of the partitions that happen to be read first.
+
+        Raises StoreUnavailable at the first call.
         """
-        if self._child is not None:
-            self._watch(self._child)
-            return
         if not self._enabled:
-            return
+            return None
 
         incumbent = self._registry.in_use()
         self.learning = incumbent is None
         version = "" if incumbent is None else incumbent.model.version
         if self._known not in {None, version}:  # set by hand, rolled back, or another worker was the trainer
             self._check_due = self._monotonic() + self._interval_s
+            self._due_since = None
         self._known = version
 
-        leads = self._leads(histories.keys())
         if incumbent is None:
             if leads and self._monotonic() >= self._look_due:
                 self._look(histories.keys())
             self._update_progress(histories.values())
-            due = self._first_due() and not backlog
+            due = leads and self._first_due() and not backlog
         else:
-            due = bool(self._interval_s) and leads and self._monotonic() >= self._check_due and self._interval_over()
-        if due and leads:
-            self._start(histories, version)
+            due = leads and bool(self._interval_s) and (self._due_since is not None or self._interval_over())
+
+        if not due:
+            self._due_since = None
+            return None
+        now = self._monotonic()
+        if self._due_since is None:
+            self._due_since = now if incumbent is None else self._check_due
+        return now - self._due_since
+
+    def start(self, histories: Mapping[Partition, History]) -> None:
+        """Gather the corpus and start the child, after `look` has returned that a training is due."""
+        incumbent = self._known or ""
+        self._due_since = None
+        self._check_due = self._monotonic() + self._interval_s
+        try:
+            # Note the start first: a process that is killed by the training must not begin with it again.
+            self._registry.note_training(self._wall_ms())
+            corpus = gather(self._normal(histories), self._job.memory_mb * 2**20 // CORPUS_SHARE)
+        except StoreUnavailable as error:
+            self._finish("failed", f"the store is away: {error}")
+            self._check_due = self._monotonic() + RETRY_S
+            return
+        if corpus is None:
+            self._finish("failed", "there is no normal history to train on")
+            return
+
+        try:
+            self._child = self._spawn(corpus, replace(self._job, incumbent=incumbent))
+        except OSError as error:  # no space for the corpus, or for another process
+            self._finish("failed", f"it could not be started: {error}")
+            return
+        self._deadline = self._monotonic() + self._job.timeout_s
+        self.first_running = not incumbent
+        self.status = replace(self.status, running=True, progress=0.0)
+        self._log.info(
+            "training started",
+            detector=self._job.detector,
+            blocks=len(corpus),
+            assets=len(corpus.assets),
+            incumbent=incumbent or None,
+        )
+
+    def watch(self) -> None:
+        """Update the progress of the child. Once it has ended, take its result."""
+        assert self._child is not None, "a training runs"
+        self._watch(self._child)
 
     def close(self) -> None:
         """Kill the child if there is one."""
@@ -175,6 +235,8 @@ class Trainer:
 
     def _interval_over(self) -> bool:
         """Return whether `interval_s` has passed since the group's last training began. If not, set the next check."""
+        if self._monotonic() < self._check_due:
+            return False
         now_ms = self._wall_ms()
         try:
             begun_ms = self._registry.training_begun_ms()
@@ -211,31 +273,6 @@ class Trainer:
             eta = max(0.0, (self._first_steps - median) * seconds / steps)
         share = min(1.0, median / self._first_steps)
         self.status = replace(self.status, share=share, steps=median, eta_s=eta)
-
-    def _start(self, histories: Mapping[Partition, History], incumbent: str) -> None:
-        """Gather the corpus and start the child."""
-        self._check_due = self._monotonic() + self._interval_s
-        try:
-            # Note the start first: a process that is killed by the training must not begin with it again.
-            self._registry.note_training(self._wall_ms())
-            corpus = gather(self._normal(histories), self._job.memory_mb * 2**20 // CORPUS_SHARE)
-        except StoreUnavailable as error:
-            self._finish("failed", f"the store is away: {error}")
-            self._check_due = self._monotonic() + RETRY_S
-            return
-        if corpus is None:
-            self._finish("failed", "there is no normal history to train on")
-            return
-
-        try:
-            self._child = self._spawn(corpus, replace(self._job, incumbent=incumbent))
-        except OSError as error:  # no space for the corpus, or for another process
-            self._finish("failed", f"it could not be started: {error}")
-            return
-        self._deadline = self._monotonic() + self._job.timeout_s
-        self.first_running = not incumbent
-        self.status = replace(self.status, running=True, progress=0.0)
-        self._log.info("training started", blocks=len(corpus), assets=len(corpus.assets), incumbent=incumbent or None)
 
     def _normal(self, histories: Mapping[Partition, History]) -> Iterator[Corpus]:
         """Yield the normal part of every history of the group. Raises StoreUnavailable."""
@@ -295,9 +332,9 @@ class Trainer:
         """Count and log the end of a training, and clean up."""
         self._metrics.add("monitor_training_runs_total", result=result)
         if result == "adopted":
-            self._log.info("training ended", result=result, about=about, **figures)
+            self._log.info("training ended", detector=self._job.detector, result=result, about=about, **figures)
         else:
-            self._log.warning("training ended", result=result, about=about)
+            self._log.warning("training ended", detector=self._job.detector, result=result, about=about)
 
         if self.learning and result != "adopted":
             self._check_due = self._monotonic() + RETRY_S

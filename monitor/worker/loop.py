@@ -29,7 +29,7 @@ from monitor.observe.clock import MonotonicWallClock
 from monitor.observe.observer import Observer
 from monitor.store.base import StoreUnavailable
 from monitor.training.registry import ModelRegistry
-from monitor.training.trainer import Trainer
+from monitor.training.trainers import Trainers
 from monitor.worker.partitions import PartitionManager, PartitionState, Phase
 from monitor.worker.publisher import Publisher
 from monitor.worker.status import MetricsRecorder, WorkerStatus, worker_status
@@ -66,7 +66,7 @@ class Daemon:
         publisher: Publisher,
         partitions: PartitionManager,
         registry: ModelRegistry,
-        trainer: Trainer,
+        trainers: Trainers,
         options: LoopOptions,
         observer: Observer,
     ) -> None:
@@ -75,7 +75,7 @@ class Daemon:
         self._publisher = publisher
         self._partitions = partitions
         self._registry = registry
-        self._trainer = trainer
+        self._trainers = trainers
         self._options = options
 
         self._metrics = observer.metrics
@@ -96,7 +96,9 @@ class Daemon:
         self._summary_due = 0.0
         self._jitter = random.Random()  # noqa: S311 - spreads the snapshots of many workers over time
 
-        self.status: WorkerStatus = worker_status((), self._trainer.status, {})  # replaced as a whole; any thread reads
+        self.status: WorkerStatus = worker_status(
+            (), next(iter(self._trainers.status.values())), {}
+        )  # replaced as a whole; any thread reads
 
     def open(self) -> None:
         """Join the group. Raises ValueError if the client refuses its options, OSError for files, StoreUnavailable."""
@@ -117,7 +119,7 @@ class Daemon:
             raise
         finally:
             self._watchdog.stopping()
-            self._trainer.close()
+            self._trainers.close()
             self._source.close()  # 7: revokes every partition, with the checkpoint of rule 6
 
     def _step(self, stop: Event) -> None:
@@ -135,11 +137,11 @@ class Daemon:
                 self._process(state, batch)
         self._uncommitted += len(messages)
 
-        # Without a model, look after each poll: messages that pass before the first training begins are never scored.
-        if self._trainer.learning:
-            waited = self._trainer.first_running
+        # At the start, look after each poll: messages that pass before the first training begins are never scored.
+        if self._trainers.starting:
+            waited = self._trainers.pausing
             self._train()
-            if waited and not self._trainer.first_running:
+            if waited and not self._trainers.pausing:
                 self._checkpoint_due = 0.0  # now, so that the model is adopted before the next poll
 
         # Checkpoint.
@@ -164,13 +166,13 @@ class Daemon:
 
     def _finished(self) -> bool:
         """Return whether an ended source leaves nothing to do. The first model may still be in training."""
-        return not self._trainer.first_running and not self._publisher.blocked
+        return not self._trainers.pausing and not self._publisher.blocked
 
     def _pause_or_resume(self) -> None:
         """Pause partitions while nothing may be read, and resume them afterwards."""
         # With commits refused, uncommitted messages must not grow without a bound.
         full = self._uncommitted >= self._options.checkpoint_messages
-        pause = bool(self._publisher.blocked) or self._trainer.first_running or full
+        pause = bool(self._publisher.blocked) or self._trainers.pausing or full
 
         paused = [part for part, state in self._states.items() if pause or state.phase is Phase.STOPPED]
         if paused:
@@ -304,12 +306,12 @@ class Daemon:
             for state in states:
                 self._partitions.write_history(state)
             self._history_due = self._monotonic() + self._history_s()
-        if not self._trainer.learning:
+        if not self._trainers.starting:
             self._train()
 
         # Status, for the page and the metrics.
         lag = self._source.lag()
-        self.status = worker_status(states, self._trainer.status, lag)
+        self.status = worker_status(states, next(iter(self._trainers.status.values())), lag)
         self._recorder.set_gauges(self.status, lag)
         replaying = [state for state in states if state.phase is Phase.REPLAYING]
         names = {name for state in replaying for name in state.pipeline.windows.assets}
@@ -333,7 +335,7 @@ class Daemon:
 
     def _history_s(self) -> float:
         """Return the seconds until histories are written again: few while the group's trainer may wait for them."""
-        return min(LEARNING_S, self._options.history_s) if self._trainer.learning else self._options.history_s
+        return min(LEARNING_S, self._options.history_s) if self._trainers.learning else self._options.history_s
 
     def _train(self) -> None:
         """Let the trainer start or watch a training. The first one waits for partitions that still have a backlog."""
@@ -342,12 +344,12 @@ class Daemon:
         reading = not (self._trouble or self._paused)
 
         awaited = [
-            state
+            part
             for part, state in self._states.items()
             if state.phase is not Phase.STOPPED and state.expects_more(lag.get(part), now, reading=reading)
         ]
-        backlog = not all(self._trainer.enough(state.history) for state in awaited)
-        self._trainer.tick({part: state.history for part, state in self._states.items()}, backlog=backlog)
+        histories = {part: state.history for part, state in self._states.items()}
+        self._trainers.tick(dict.fromkeys(self._trainers.status, histories), awaited)
 
     def _on_assign(self, committed: Committed) -> Mapping[Partition, int | None]:
         """Rule 3 for new partitions: restore their states and return the offsets to read from."""

@@ -169,7 +169,7 @@ def test_a_longer_delay_comes_later(tmp_path: Path, store: Path) -> None:
 
 def test_a_model_is_compared_with_itself(tmp_path: Path, store: Path) -> None:
     """Compared with its own version, every alarm is the same."""
-    version = next(path.name for path in (store / "models").iterdir() if path.is_dir())
+    version = next(path.name for path in (store / "detectors/test/models").iterdir() if path.is_dir())
     done = with_model(npz(tmp_path), store, "--against", version)
     assert "0 gained, 0 lost, 0 earlier, 0 later, 2 same" in done.stdout, done.output
 

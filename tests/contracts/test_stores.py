@@ -1,5 +1,6 @@
 """Every store keeps the same promises."""
 
+import re
 import threading
 import uuid
 from contextlib import suppress
@@ -10,6 +11,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from monitor.store.base import Blobs, StoreUnavailable
 from monitor.store.files import FsspecBlobs, LocalBlobs
+from monitor.store.folder import Folder
 from tests.contracts.store_contract import BlobsContract, DirectoryContract
 
 
@@ -100,3 +102,44 @@ class TestFileUrl(DirectoryContract):
         for ask, answer in ((lambda: blobs.names("a"), ["a/b"]), (lambda: blobs.read("a/b"), b"1")):
             place.rename(place.with_name("aside"))
             assert ask() == answer
+
+
+class TestFolderOfADirectory(DirectoryContract):
+    """A detector's folder in a directory: a store like the whole one."""
+
+    @pytest.fixture
+    def blobs(self, place: Path) -> Blobs:
+        return _opened(Folder(LocalBlobs(place), "detectors/pumps"))
+
+    @pytest.fixture
+    def again(self, place: Path) -> Blobs:
+        return _opened(Folder(LocalBlobs(place), "detectors/pumps"))
+
+
+class TestFolderOfAUrl(BlobsContract):
+    """A detector's folder at a URL."""
+
+    @pytest.fixture
+    def url(self) -> str:
+        return f"memory://{uuid.uuid4()}/store"
+
+    @pytest.fixture
+    def blobs(self, url: str) -> Blobs:
+        return _opened(Folder(FsspecBlobs(url), "detectors/pumps"))
+
+    @pytest.fixture
+    def again(self, url: str) -> Blobs:
+        return _opened(Folder(FsspecBlobs(url), "detectors/pumps"))
+
+
+def test_folders_of_a_store_are_apart(place: Path) -> None:
+    """A folder reads and lists its own files alone, also beside one whose name begins alike."""
+    whole = _opened(LocalBlobs(place))
+    one, other = Folder(whole, "detectors/pumps"), Folder(whole, "detectors/pumps-slow")
+    one.write("models/a", b"1")
+    other.write("models/a", b"2")
+    assert (one.read("models/a"), other.read("models/a")) == (b"1", b"2")
+    assert one.names("models") == ["models/a"]
+    assert whole.names("detectors") == ["detectors/pumps-slow/models/a", "detectors/pumps/models/a"]
+    with pytest.raises(ValueError, match=re.escape("not a name for a store: 'detectors/pumps/../x'")):
+        one.read("../x")

@@ -30,8 +30,6 @@ from confluent_kafka import KafkaError, KafkaException
 from monitor.core.model.scorer import Scorer
 from monitor.core.records import Message
 from monitor.settings.load import load
-from monitor.store.files import open_blobs
-from monitor.store.models import Models
 from tests.brokers import Broker
 from tests.contracts.kafka_harness import make_topic
 from tests.crash import chaos_plant as plant
@@ -51,6 +49,7 @@ from tests.crash.chaos_faults import Chaos
 from tests.crash.chaos_group import ROOT, Worker, make_workers
 from tests.crash.chaos_scenarios import SCENARIOS, Scenario, open_broker
 from tests.crash.chaos_topics import committed, feeding, read_topic
+from tests.rig import stored_models
 
 TOPIC, ALERTS, SCORES, GROUP = "readings", "monitor.alerts", "monitor.scores", "monitor"
 LONG_S, SHORT_S = 60.0, 27.0  # how long readings are fed
@@ -90,7 +89,7 @@ def run(scenario: Scenario, seed: int, duration_s: float, folder: Path) -> dict[
         for topic in (TOPIC, ALERTS, SCORES):
             make_topic(broker, topic, plant.PARTITIONS)
 
-        models = Models(open_blobs(str(folder / "store")), lambda notice: print(f"  {notice}", file=sys.stderr))
+        models = stored_models(folder / "store", "chaos")
         versions = [models.put(*model.pack(), plant.ORIGIN + at) for at, model in enumerate(plant.models())]
         models.set_current(versions[0])
 

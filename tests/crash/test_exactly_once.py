@@ -12,8 +12,6 @@ import pytest
 from monitor.core.model.scorer import Scorer
 from monitor.core.records import Message
 from monitor.settings.load import load
-from monitor.store.files import open_blobs
-from monitor.store.models import Models
 from tests.apache import apache_kafka
 from tests.brokers import Broker
 from tests.contracts.kafka_harness import make_topic
@@ -24,6 +22,7 @@ from tests.crash.chaos_check import Expected, reference
 from tests.crash.chaos_group import Worker, lines, make_workers
 from tests.crash.chaos_scenarios import ONCE, SCENARIOS
 from tests.crash.chaos_topics import committed, feeding, read_topic
+from tests.rig import stored_models
 
 STEPS, FEED_S = 200, 25.0
 SESSION_S = 3.0
@@ -80,7 +79,7 @@ def pair(broker: Broker, folder: Path) -> Iterator[tuple[Worker, Worker]]:
     """Make topics, a model and two workers of the same name, not started."""
     for topic in (TOPIC, ALERTS, SCORES):
         make_topic(broker, topic, plant.PARTITIONS)
-    models = Models(open_blobs(str(folder / "store")), lambda _: None)
+    models = stored_models(folder / "store", "chaos")
     models.set_current(models.put(*plant.models()[0].pack(), plant.ORIGIN))
     places = {"kafka.bootstrap_servers": broker.bootstrap, "store.url": str(folder / "store")}
     member = {"group.instance.id": "worker", "session.timeout.ms": round(SESSION_S * 1000)}
@@ -98,7 +97,7 @@ def wanted(broker: Broker, folder: Path) -> tuple[Expected, Expected]:
     for message in read_topic(broker.bootstrap, TOPIC):
         readings[message.partition.number].append(message)
     settings = load(folder / "worker-0.toml", {}, {})
-    version = Models(open_blobs(str(folder / "store")), lambda _: None).current()
+    version = stored_models(folder / "store", "chaos").current()
     assert version is not None
     scorer = Scorer(replace(plant.models()[0], version=version))
     return reference(settings, readings, (scorer, scorer), {})

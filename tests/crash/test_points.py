@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from monitor.store.files import open_blobs
-from monitor.store.models import Models
 from tests.brokers import Broker
 from tests.contracts.kafka_harness import make_topic
 from tests.crash import chaos
@@ -19,6 +17,7 @@ from tests.crash.chaos_group import Worker, lines, make_workers
 from tests.crash.chaos_scenarios import Scenario, open_broker
 from tests.crash.chaos_topics import committed, feeding, read_topic
 from tests.crash.test_exactly_once import progress, until, wanted
+from tests.rig import stored_models
 
 STEPS = 200  # the first alerts are open from about the 90th on
 ALONE = Scenario("points", ())  # on the mock broker, as in the chaos runs
@@ -82,7 +81,7 @@ def worker(folder: Path) -> Iterator[tuple[Broker, Worker]]:
             make_topic(broker, topic, plant.PARTITIONS)
         with feeding(broker.bootstrap, TOPIC, list(plant.readings(STEPS, seed=6)), 0.1):
             pass
-        models = Models(open_blobs(str(folder / "store")), lambda _: None)
+        models = stored_models(folder / "store", "chaos")
         models.set_current(models.put(*plant.models()[0].pack(), plant.ORIGIN))
         places = {"kafka.bootstrap_servers": broker.bootstrap, "store.url": str(folder / "store")}
         (one,) = make_workers(folder, {**chaos._SETTINGS, **SMALL, **places}, [ALONE.member(0)])

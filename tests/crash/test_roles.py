@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from monitor.store.files import open_blobs
-from monitor.store.models import Models
 from tests.contracts.kafka_harness import make_topic
 from tests.crash import chaos
 from tests.crash import chaos_plant as plant
@@ -18,6 +16,7 @@ from tests.crash.chaos_scenarios import Scenario, open_broker
 from tests.crash.chaos_topics import feeding, read_topic
 from tests.crash.test_exactly_once import until
 from tests.influx_server import influx_server
+from tests.rig import stored_models
 
 LEARNED, WATCHED = 400, 60  # steps
 SHARED = Scenario("roles", ())  # a group on the mock broker, as in the chaos runs
@@ -63,7 +62,7 @@ def test_a_trainer_killed_at_work_makes_the_model_after_all(tmp_path: Path) -> N
                 until(lambda: trainer.told("training started"))
 
             trainer.kill()
-            models = Models(open_blobs(str(tmp_path / "store")), lambda _: None)
+            models = stored_models(tmp_path / "store", "chaos")
             assert models.current() is None
             trainer.start()
             until(lambda: all(worker.told("model adopted") for worker in workers[:2]))

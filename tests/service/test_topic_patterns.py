@@ -11,7 +11,7 @@ from monitor.core.records import Partition
 from monitor.service import backends
 from monitor.service.backends import make_sample, make_topics
 from monitor.service.pipelines import make_history
-from monitor.service.wiring import make_histories, make_observer, make_registry, make_trainer
+from monitor.service.wiring import make_histories, make_observer, make_trainers
 from monitor.settings.load import load
 from monitor.settings.tree import Role
 from monitor.simulator.stream import _output
@@ -42,9 +42,7 @@ def test_topics_that_come_later_are_read_and_their_dead_letters_kept(tmp_path: P
 def test_owner_of_the_first_partition_trains(topics: list[str], first: str, tmp_path: Path) -> None:
     """The first topic with a name decides who trains, or else the first topic that a pattern matches."""
     wanted = settings(tmp_path, source__topics=topics)
-    observer, blobs = make_observer(wanted), open_blobs(str(tmp_path))
-    parts = make_registry(wanted, blobs, observer), make_histories(wanted, blobs, observer), observer
-    leads = make_trainer(wanted, *parts, Role.ALL, first_match=lambda: "plant-b")._leads
+    leads = make_trainers(wanted, {}, Role.ALL, first_match=lambda: "plant-b")._leads
     assert leads([Partition("z", 3), Partition(first, 0)])
     assert not leads([Partition(first, 1), Partition("plant-c", 0)])
     assert not leads([])

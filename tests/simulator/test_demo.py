@@ -147,7 +147,7 @@ def test_the_demo_finds_the_faults(tmp_path: Path) -> None:
     for line in scores:
         conforms("score", json.loads(line))
     assert (folder / "monitor.log").stat().st_size > 0
-    assert list((folder / "store" / "models").glob("*/weights.safetensors"))
+    assert list((folder / "store").glob("detectors/*/models/*/weights.safetensors"))
     assert not (folder / "monitor.dead-letters.jsonl").exists()
     for phase in ("learning: ", "training: ", "monitoring: "):
         assert any(line.startswith(phase) for line in lines), phase

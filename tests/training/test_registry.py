@@ -11,6 +11,7 @@ from monitor.core.fitting.fit import fit
 from monitor.core.model.model import Model
 from monitor.store.base import StoreUnavailable
 from monitor.store.files import LocalBlobs
+from monitor.store.folder import detector_folder
 from monitor.store.models import ModelInvalid, Models
 from monitor.training.registry import KEPT, RECHECK_S, ModelRegistry
 from tests.core.machines import FAST, L, corpus, model
@@ -33,7 +34,7 @@ class ManagerRig:
     def __init__(self, path: Path, length: int = L) -> None:
         self.blobs, self.clock = _Counting(path), Clock()
         self.blobs.open()
-        self.models = Models(self.blobs, lambda _: None)
+        self.models = Models(detector_folder(self.blobs, "test"), lambda _: None)
         self.library = ModelRegistry(self.models, length, self.clock, structlog.stdlib.get_logger("test"))
 
     def version(self) -> str | None:
@@ -47,7 +48,7 @@ def another() -> Model:
 
 
 def damage(path: Path, version: str) -> None:
-    file = path / "models" / version / "weights.safetensors"
+    file = path / "detectors/test/models" / version / "weights.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"?")
 
 

@@ -65,7 +65,7 @@ def test_the_first_training_waits_for_partitions_that_are_behind(store: Path) ->
     with rig(store, [short, long], first_steps=240) as it:
         empty = History(HistoryOptions(budget=9, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=0))
         assert [it.trainer.enough(each) for each in (short, long, empty)] == [False, True, False]
-        it.trainer.tick(it.held(), backlog=True)
+        it.trainers.tick({"test": it.held()}, list(it.held()))
         assert it.trainer.status.share == 1
         assert not it.running()
         it.tick()

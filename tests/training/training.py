@@ -11,13 +11,12 @@ import structlog
 from monitor.core.fitting.history import History
 from monitor.core.records import Partition
 from monitor.observe.metrics import Metrics
-from monitor.store.files import open_blobs
-from monitor.store.models import Models
 from monitor.training.registry import ModelRegistry
 from monitor.training.trainer import Job, Schedule, Trainer
+from monitor.training.trainers import Trainers
 from tests.core.machines import FAST, L, history, rows
 from tests.observing import observer
-from tests.rig import ORIGIN, Clock, until
+from tests.rig import ORIGIN, Clock, stored_models, until
 
 QUICK = replace(FAST, steps=10)  # gives a model, though not a good one
 LONG = replace(FAST, steps=1_000_000, patience=10_000)  # does not end by itself
@@ -34,21 +33,22 @@ class Rig:
         self.store, self.clock, self.metrics = store, Clock(), Metrics()
         self.skew_ms, self.beats = 0, 0
         self.histories = [history(rows(400))] if histories is None else histories
-        self.models = Models(open_blobs(str(store)), lambda _: None)
+        detector = given.pop("detector", "test")
+        self.models = stored_models(store, detector)
         self.library = ModelRegistry(self.models, L, self.clock, structlog.stdlib.get_logger("test"))
         schedule: dict[str, Any] = {"enabled": True, "first_steps": 320, "interval_s": INTERVAL_S}
         schedule = {name: given.pop(name, value) for name, value in schedule.items()}
         leads = given.pop("leads", lambda _: True)
         elsewhere = given.pop("elsewhere", lambda _: iter(()))
-        job = Job(str(store), QUICK, "", margin=0.05, threads=1, nice=0, memory_mb=65_536, timeout_s=1800)
+        job = Job(str(store), detector, QUICK, "", margin=0.05, threads=1, nice=0, memory_mb=65_536, timeout_s=1800)
         self.trainer = Trainer(
             Schedule(**schedule),
             replace(job, **given),
             self.library,
             observer(self.metrics, alive=self.alive, wall_ms=self.wall_ms, monotonic=self.clock),
-            leads=leads,
-            elsewhere=elsewhere,
+            elsewhere,
         )
+        self.trainers = Trainers({detector: self.trainer}, leads)
 
     def wall_ms(self) -> int:
         return ORIGIN + int(self.clock.now * 1000) + self.skew_ms
@@ -58,7 +58,7 @@ class Rig:
 
     def tick(self, seconds: float = 0.0) -> None:
         self.clock.now += seconds
-        self.trainer.tick(self.held())
+        self.trainers.tick({"test": self.held()})
 
     def held(self) -> dict[Partition, History]:
         return {Partition("readings", number): each for number, each in enumerate(self.histories)}

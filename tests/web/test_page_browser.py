@@ -77,7 +77,7 @@ def opened(browser: Tab) -> Iterator[Callable[[str], Tab]]:
 def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Yield the address of a worker whose asset b has left its band."""
     folder = tmp_path_factory.mktemp("plant")
-    put_model(folder)
+    put_model(folder, detector="boiler-house")
     broker = MemoryBroker()
     batch = rows(330)
     batch[1, 300:, 1] += 8.0

@@ -10,10 +10,9 @@ from monitor.core.fitting.fit import fit
 from monitor.core.records import Record
 from monitor.observe.watchdog import Notifier
 from monitor.store.files import open_blobs
-from monitor.store.models import Models
 from monitor.training.history_store import HistoryStore
 from tests.core.machines import ASSETS, FAST, corpus, rows
-from tests.rig import committed, feed, published, put_model, running, settings, until, values
+from tests.rig import committed, feed, published, put_model, running, settings, stored_models, until, values
 
 
 def faulty(steps: int = 300) -> np.ndarray:
@@ -110,7 +109,7 @@ def test_the_first_model_is_learned_from_the_stream(tmp_path: Path) -> None:
         until(lambda: service.daemon is not None and service.daemon.status.model)
         assert service.daemon is not None
         version = service.daemon.status.model
-    assert Models(open_blobs(str(tmp_path)), lambda _: None).current() == version
+    assert stored_models(tmp_path).current() == version
     found = scores(broker)
     assert len(found) >= 2 * 300
     assert {body["model"] for body in published(broker, "monitor.scores")} == {version}
@@ -126,7 +125,7 @@ def test_the_first_model_knows_the_machines_of_every_partition(tmp_path: Path) -
     wanted = settings(tmp_path, training__first_steps=1200, source__batch_messages=3000)
     with running(wanted, broker) as service:
         until(lambda: service.daemon is not None and service.daemon.status.model)
-    models = Models(open_blobs(str(tmp_path)), lambda _: None)
+    models = stored_models(tmp_path)
     assert models.get(str(models.current())).manifest["assets"] == 2
 
 

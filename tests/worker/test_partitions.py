@@ -12,10 +12,9 @@ from monitor.core.model.scorer import Scorer
 from monitor.service.pipelines import STATE_FORMAT
 from monitor.store.atomic import Data
 from monitor.store.files import LocalBlobs
-from monitor.store.models import Models
 from monitor.worker.partitions import QUIET_S, PartitionState, Phase
 from tests.core.machines import L, model, rows
-from tests.rig import READINGS, away, put_model, readings, settings
+from tests.rig import READINGS, away, put_model, readings, settings, stored_models
 from tests.worker.managing import NEVER, ManagerRig, committed, equal, process, process_and_keep, same
 
 
@@ -228,7 +227,7 @@ def test_a_snapshot_outlives_its_model(tmp_path: Path) -> None:
     state = ManagerRig(tmp_path).manager.assign(READINGS, None, NEVER)
     process(state, sent[:80])
     ManagerRig(tmp_path).manager.write_snapshot(committed(state))
-    (tmp_path / "models" / version / "manifest.json").unlink()
+    (tmp_path / "detectors/test/models" / version / "manifest.json").unlink()
     other = put_model(tmp_path, replace(model(), channels=("flow", "temperature", "pressure")))
     with structlog.testing.capture_logs() as lines:
         again = ManagerRig(tmp_path).manager.assign(READINGS, 80, NEVER)
@@ -241,7 +240,7 @@ def test_a_snapshot_without_any_model_left_begins_anew(tmp_path: Path) -> None:
     """If there is no model at all any more, the partition begins at the committed offset, as at the first start."""
     version = put_model(tmp_path)
     process_and_keep(ManagerRig(tmp_path))
-    (tmp_path / "models" / version / "manifest.json").unlink()
+    (tmp_path / "detectors/test/models" / version / "manifest.json").unlink()
     again = ManagerRig(tmp_path).manager.assign(READINGS, 45, NEVER)
     assert (again.next, again.pipeline.model, again.pipeline.windows.assets) == (45, "", [])
     assert again.phase is not Phase.REPLAYING
@@ -290,16 +289,16 @@ def test_a_damaged_history_is_set_aside(tmp_path: Path, damage: str) -> None:
     state = rig.manager.assign(READINGS, None, NEVER)
     process(state, readings(rows(160)))
     rig.histories.write(state.partition, state.history)
-    (name,) = rig.blobs.names("history")
+    (name,) = rig.blobs.names("detectors/test/history")
     if damage == "torn":
         rig.blobs.write(name, rig.blobs.read(name)[:-100])
     other = ManagerRig(tmp_path)
     with structlog.testing.capture_logs() as lines:
         again = other.manager.assign(READINGS, None, NEVER)
     assert len(again.history) == 0
-    assert other.blobs.names("history") == []
+    assert other.blobs.names("detectors/test/history") == []
     (moved,) = [line["moved"] for line in lines if line["event"] == "history quarantined"]
-    assert moved in other.blobs.names("quarantine")
+    assert moved in other.blobs.names("detectors/test/quarantine")
 
 
 def test_the_ratio_shown_is_that_of_the_last_window(tmp_path: Path) -> None:
@@ -325,7 +324,7 @@ def test_models_in_the_store_are_shared_by_partitions(tmp_path: Path) -> None:
     one = rig.manager.assign(READINGS, None, NEVER)
     other = rig.manager.assign(READINGS._replace(number=1), None, NEVER)
     assert one.pipeline.scorer is other.pipeline.scorer
-    assert Models(rig.blobs, lambda _: None).current() == one.pipeline.model
+    assert stored_models(tmp_path).current() == one.pipeline.model
 
 
 def test_an_alert_that_ended_after_the_history_was_written_is_over(tmp_path: Path) -> None:

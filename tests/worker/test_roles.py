@@ -14,13 +14,11 @@ from monitor.core.records import Record
 from monitor.service.run import Service
 from monitor.settings.load import ConfigurationError, load
 from monitor.settings.tree import Role, Settings
-from monitor.store.files import open_blobs
-from monitor.store.models import Models
 from monitor.training import trainer
 from monitor.worker import loop as daemon
 from tests.core.machines import ASSETS, rows
 from tests.influx_server import Answer, influx_server
-from tests.rig import published, put_model, running, settings, until, values
+from tests.rig import published, put_model, running, settings, stored_models, until, values
 from tests.service.test_running import recording
 
 LEARNING = {"training__first_steps": 320, "training__steps": 20, "store__history_s": 1.0}
@@ -60,7 +58,7 @@ def test_one_worker_trains_for_the_group(tmp_path: Path) -> None:
         versions = {it.daemon.status.model for it in workers if it.daemon}
         extend(broker, 400, 20)
         until(lambda: len({score["asset"] for score in published(broker, "monitor.scores")}) == 2 * len(ASSETS))
-    assert versions == {Models(open_blobs(str(tmp_path)), lambda _: None).current()}
+    assert versions == {stored_models(tmp_path).current()}
 
 
 def test_who_only_detects_gets_its_model_from_who_only_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

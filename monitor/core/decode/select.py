@@ -36,6 +36,11 @@ class Globs:
         included = not self.include or any(map(_matcher(self.include).fullmatch, names))
         return included and not (self.exclude and any(map(_matcher(self.exclude).fullmatch, names)))
 
+    def as_ids(self) -> "Globs":
+        """Return globs that also match as ids, for names that are known by their ids alone."""
+        include, exclude = ((*globs, *map(_as_id, globs)) for globs in (self.include, self.exclude))
+        return Globs(include, exclude)
+
     def among(self, names: Sequence[str]) -> Bools:
         """Return which of the names (n,) are wanted, as they are or as ids."""
         if not self:

@@ -13,8 +13,8 @@ later, in training.
 It is a sample, not a state that alerts depend on: losing it changes no alert.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -53,6 +53,17 @@ class _Block:
     channels: tuple[str, ...]
     values: Floats  # (C, L)
     observed: Bools  # (C, L)
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A part of a history, for another one to inherit. Each mapping is by asset."""
+
+    blocks: Sequence[_Block]
+    seen: Mapping[str, int]
+    latest: Mapping[str, int]
+    spans: Mapping[str, list[tuple[int, int]]]
+    spacing: int
 
 
 class History:
@@ -125,6 +136,47 @@ class History:
                 (start, max(start, self._newest)) if end == OPEN and (asset, start) not in still else (start, end)
                 for start, end in spans
             ]
+
+    def excerpt(self, assets: Callable[[str], bool], channels: Callable[[str], bool]) -> "Excerpt":
+        """Return what is known of wanted assets, with wanted channels alone, for another detector's history."""
+        wanted = {name for name in (*self._seen, *(block.asset for block in self._blocks)) if assets(name)}
+        blocks = (_narrowed(block, channels) for block in self._blocks if block.asset in wanted)
+        return Excerpt(
+            blocks=[block for block in blocks if block is not None],
+            seen={name: self._seen.get(name, 0) for name in wanted},
+            latest={name: end for name, end in self._latest.items() if name in wanted},
+            spans={name: list(spans) for name, spans in self._spans.items() if name in wanted},
+            spacing=self._spacing,
+        )
+
+    def inherit(self, given: "Excerpt") -> int:
+        """Take an excerpt of a history of the same step and length. Return the number of blocks taken.
+
+        Of an asset in both, the history counts that has seen more of it. The spans of alerts come along, so that an
+        incident which the other detector found is not learned.
+        """
+        own = {block.asset for block in self._blocks}
+        taken = {
+            name
+            for name, seen in given.seen.items()
+            if seen > self._seen.get(name, 0) or name not in own | self._seen.keys()
+        }
+
+        # All at one spacing and in the order of time, as if they had been offered here.
+        kept = [block for block in self._blocks if block.asset not in taken]
+        self._spacing = max(self._spacing, given.spacing)
+        blocks = [block for block in given.blocks if block.asset in taken]
+        blocks = [block for block in blocks if self._number(block) % self._spacing == 0]
+        kept = [block for block in kept if self._number(block) % self._spacing == 0]
+        self._blocks = sorted([*kept, *blocks], key=lambda block: block.end)
+
+        self._seen |= {name: seen for name, seen in given.seen.items() if name in taken and seen}
+        self._latest |= {name: end for name, end in given.latest.items() if name in taken}
+        self._newest = max(self._latest.values(), default=0)
+        self._spans |= {name: spans for name, spans in given.spans.items() if name in taken}
+        if len(self._blocks) > self._budget:
+            self._shrink()
+        return len(blocks)
 
     def forget(self, assets: Iterable[str]) -> None:
         """Stop counting assets whose rows were reused. Their blocks stay until they are too old."""
@@ -230,6 +282,17 @@ class History:
             begin <= end + self._guard_ms and block.end >= start - self._guard_ms
             for start, end in self._spans.get(block.asset, ())
         )
+
+
+def _narrowed(block: _Block, channels: Callable[[str], bool]) -> _Block | None:
+    """Return the block with the wanted channels alone; None if nothing of them was observed."""
+    places = [place for place, name in enumerate(block.channels) if channels(name)]
+    if not block.observed[places].any():
+        return None
+    if len(places) == len(block.channels):
+        return block
+    names = tuple(block.channels[place] for place in places)
+    return replace(block, channels=names, values=block.values[places], observed=block.observed[places])
 
 
 def median_steps(seen: Iterable[Times]) -> int:
