@@ -9,8 +9,9 @@ from monitor.recorder.line_protocol import ALERTS, CHANNELS, SCORES
 
 BAND = ("observed", "expected", "low", "high")
 SHOWN = ("text", "ratio", "peak", "channel", "model", "id")  # of an alert, in addition to its tags
-# A timeline has one bar per asset, for the machine. Sensor alerts are in the table only.
-_MACHINE = {"flux": '(not exists r.cause or r.cause == "machine")', "influxql": '"cause" !~ /sensor/'}
+# A timeline has one bar per asset, for the machine. Alerts of other causes are in the table only. Points of older
+# versions have no cause.
+_MACHINE = {"flux": '(not exists r.cause or r.cause == "machine")', "influxql": '"cause" =~ /^(machine)?$/'}
 _RANGE = "range(start: v.timeRangeStart, stop: v.timeRangeStop)"
 
 

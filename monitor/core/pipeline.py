@@ -20,6 +20,7 @@ import numpy as np
 
 from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.alerts.sensor_alerts import SensorAlerts
+from monitor.core.alerts.silence_alerts import SilenceAlerts
 from monitor.core.decode.decode import decode_all
 from monitor.core.decode.format import Format, Skip
 from monitor.core.decode.names import Names
@@ -78,6 +79,7 @@ class Pipeline:
     clocks: Clocks
     sensor_alerts: SensorAlerts
     new_assets: NewAssets
+    silence: SilenceAlerts
     scorer: Scorer | None = None
     live: LiveSettings = field(default_factory=dict)  # of threshold and alerting; a replay needs them
     names: Names = field(default_factory=Names)  # of assets and channels that decoding has changed
@@ -99,11 +101,13 @@ class Pipeline:
         while len(readings) or not parts:
             kept = self._firing()
             evicted: Sequence[tuple[int, str]] = ()
+            ended: list[Alert] = []
             count = self.windows.room(readings, kept)
             if not count and len(readings):
-                evicted, count = [self._evict(kept)], 1
+                row, name, ended = self._evict(kept, int(readings.offset[0]))
+                evicted, count = [(row, name)], 1
             outputs = self.step(readings.part(0, count), lambda offsets: _timestamps(messages, offsets), mark)
-            parts.append(replace(outputs, evicted=evicted))
+            parts.append(replace(outputs, alerts=[*ended, *outputs.alerts], evicted=evicted))
             readings = readings.part(count, len(readings))
 
         counts = {name: count - before[name] for name, count in self._counts().items()}
@@ -123,8 +127,9 @@ class Pipeline:
         windows = self.windows.push(readings)
         mark("windows")
         names = self.windows.assets
+        silence = self.silence.update(self.windows.heard, names, self.model)
         if self.scorer is None:
-            return Outputs(windows, None, None, names=names)
+            return Outputs(windows, None, None, silence, names=names)
 
         # Cells of faulty sensors are masked before any score.
         windows, faults = self.sensors.update(windows)
@@ -144,6 +149,7 @@ class Pipeline:
         explain = self._explain(windows, names, scalings)
         alerts = self.alerting.update(windows, scores, thresholds, names, self.model, explain)
         alerts += self.sensor_alerts.update(windows, faults, skews, scores, names, self.windows.channels, self.model)
+        alerts += silence
         alerts.sort(key=lambda alert: alert.position)  # of equal ones machines first: no batch has a cut between those
         mark("alerting")
         return Outputs(windows, scores, thresholds, alerts, names=names)
@@ -153,17 +159,24 @@ class Pipeline:
         return {**self.windows.counts, **self.sensors.counts, **self.alerting.suppressed}
 
     def _firing(self) -> set[int]:
-        """Return the rows with a firing or adapted alert. They are not evicted, since the alert would never end."""
+        """Return the rows with a firing or adapted alert. They are not evicted, since the alert would never end.
+
+        Silence is the reason for an eviction, so an alert of silence ends with it.
+        """
         stages = (self.alerting, self.sensor_alerts)
         return {row for stage in stages for row, state in stage.states().items() if state != "pending"}
 
-    def _evict(self, kept: Collection[int]) -> tuple[int, str]:
-        """Clear a row for the next reading's asset, and return the row and the asset that had it."""
+    def _evict(self, kept: Collection[int], position: int) -> tuple[int, str, list[Alert]]:
+        """Clear a row for the asset of the next reading, at offset `position`.
+
+        Return the row, the asset that had it, and the end of that asset's alert of silence.
+        """
         names = self.windows.assets
         row = self.windows.evict(kept)
+        ended = self.silence.end(row, position, self.model)
         for stage in self._later_stages().values():
             stage.forget(row)
-        return row, names[row]
+        return row, names[row], ended
 
     def adopt(self, scorer: Scorer) -> None:
         """Score with another model from the next message on. Kept scores are converted to the new model's scale."""
@@ -182,7 +195,7 @@ class Pipeline:
 
     def open_alerts(self) -> list[Alert]:
         """Return the last published record of every firing and adapted alert; a restart publishes these again."""
-        return [*self.alerting.open_alerts(), *self.sensor_alerts.open_alerts()]
+        return [*self.alerting.open_alerts(), *self.sensor_alerts.open_alerts(), *self.silence.open_alerts()]
 
     def save_state(self) -> State:
         """Return the state of all stages and changed names, for `load_state`, and live settings, for `saved_live`."""
@@ -215,6 +228,7 @@ class Pipeline:
             "alerting": self.alerting,
             "sensor_alerts": self.sensor_alerts,
             "new_assets": self.new_assets,
+            "silence": self.silence,
         }
 
     def _explain(

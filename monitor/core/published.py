@@ -57,30 +57,62 @@ class PublishedAlert(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     asset_name: Annotated[str | UnsetType, Meta(description=_AS_IT_CAME)] = UNSET
     state: Annotated[AlertState, Meta(description=_STATE)]
     start: Annotated[
-        int, Meta(description="ms UTC: end of the first anomalous window, of a sensor start of the fault.")
+        int,
+        Meta(
+            description="ms UTC: end of the first anomalous window, of a sensor start of the fault, of silence the "
+            "partition's time at the asset's last new reading."
+        ),
     ]
-    end: Annotated[int | None, Meta(description="ms UTC: end of the last anomalous window; null while firing.")]
-    time: Annotated[int, Meta(description="ms UTC: end of the window that caused this record.")]
+    end: Annotated[
+        int | None,
+        Meta(description="ms UTC: end of the last anomalous window, of silence its end; null while firing."),
+    ]
+    time: Annotated[
+        int,
+        Meta(
+            description="ms UTC: end of the window that caused this record, of silence the partition's time at the "
+            "reading that did."
+        ),
+    ]
     severity: Annotated[str, Meta(description="warning or critical.")]
-    cause: Annotated[str, Meta(description="machine or sensor. Records of older versions lack it.")] = "machine"
+    cause: Annotated[str, Meta(description="machine, sensor or silence. Records of older versions lack it.")] = (
+        "machine"
+    )
     fault: Annotated[
-        str, Meta(description="Of a sensor: limits, dropout, frozen, jump or clock. Empty for a machine.")
+        str,
+        Meta(
+            description="Of a sensor: limits, dropout, frozen, jump or clock. Of silence: absent (nothing comes) or "
+            "stale (what comes is not newer than the last reading). Empty for a machine."
+        ),
     ] = ""
     score: Annotated[
-        Number, Meta(description="Of a machine: score of the window. Of a sensor: steps; of a clock: seconds ahead.")
+        Number,
+        Meta(
+            description="Of a machine: score of the window. Of a sensor: steps; of a clock: seconds ahead; of silence: "
+            "seconds without news."
+        ),
     ]
     threshold: Annotated[Number, Meta(description="Limit of `score`, in the same unit.")]
     ratio: Annotated[Number, Meta(description="score / threshold; 1.0 = the limit.")]
     peak: Annotated[Number, Meta(description="Highest ratio since the alert opened.")]
     channels: Annotated[
         tuple[PublishedChannel, ...],
-        Meta(description="Channels by contribution, largest first. Of a sensor: that sensor. Of a clock: none."),
+        Meta(
+            description="Channels by contribution, largest first. Of a sensor: that sensor. Of a clock and of silence: "
+            "none."
+        ),
     ]
-    model: Annotated[str, Meta(description="Version of the model.")]
+    model: Annotated[str, Meta(description="Version of the model. Empty for silence while there is no model.")]
     detector: Annotated[str, Meta(description="Name of the detector.")]
     topic: Annotated[str, Meta(description="Source topic of the window that opened the alert.")]
     partition: Annotated[int, Meta(description="Partition of that topic.")]
-    offset: Annotated[int, Meta(description="Offset of the message that closed the window that opened the alert.")]
+    offset: Annotated[
+        int,
+        Meta(
+            description="Offset of the message that closed the window that opened the alert; of silence, of another "
+            "asset's message."
+        ),
+    ]
     sequence: Annotated[int, Meta(description="0 at firing, then 1, 2, ... for each further record of the alert.")]
 
 

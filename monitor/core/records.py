@@ -219,9 +219,10 @@ class Alert:
     offset: int  # of the window that opened the alert
     position: int  # offset of the message that caused this record; not published
     sequence: int  # 0 at firing, then 1, 2, … per alert
-    cause: str = "machine"  # | "sensor"; records of older versions lack it
+    cause: str = "machine"  # | "sensor" | "silence"; records of older versions lack it
     fault: str = ""  # of a sensor: "limits" | "dropout" | "frozen" | "jump"; score and threshold then count its steps
     # or "clock", of the whole asset: no channels; score and threshold are seconds ahead, negative = behind
+    # of silence: "absent" | "stale"; no channels; score and threshold are seconds without news
 
 
 @dataclass(frozen=True, slots=True)

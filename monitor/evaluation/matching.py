@@ -30,7 +30,7 @@ class AlertSpan:
     start: int  # ms UTC: time of the firing record, so the delay of `on_delay` counts
     end: int | None  # ms UTC: time of the resolution; None = still firing
     channel: str | None  # channel with the largest contribution at firing
-    cause: str = "machine"  # | "sensor"
+    cause: str = "machine"  # | "sensor" | "silence"
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,8 +130,9 @@ TABLE = (
     _gauge(
         "monitor_assets",
         "Assets by state.",
-        "If many fire at the same time, suspect a common cause or a changed process before single machines.",
-        state=("learning", "warming", "normal", "unscored", "adapted", "pending", "firing"),
+        "If many fire at the same time, suspect a common cause or a changed process before single machines. silent: it "
+        "sends nothing new while its partition goes on; check its gateway.",
+        state=("learning", "warming", "normal", "unscored", "adapted", "silent", "pending", "firing"),
     ),
     _gauge(
         "monitor_assets_unscored",
@@ -146,7 +147,7 @@ TABLE = (
         "If there are too many to handle, raise on_delay, deadband or the percentile, or retrain.",
         state=("firing", "adapted", "resolved"),
         severity=("warning", "critical"),
-        cause=("machine", "sensor"),
+        cause=("machine", "sensor", "silence"),
     ),
     _counter(
         "monitor_alerts_suppressed_total",

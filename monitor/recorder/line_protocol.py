@@ -20,11 +20,10 @@ detector. The meaning of values is not checked; `core/publish.py` wrote them.
 import re
 from collections.abc import Mapping
 
+from monitor.core.alerts.words import WHOLE, in_words
 from monitor.core.decode.format import shown
 from monitor.core.published import PublishedBand, PublishedChannel, decode_alert, decode_score
 from monitor.core.records import Message, Record
-from monitor.core.sensors.clocks import FAULT as CLOCK
-from monitor.core.sensors.clocks import in_words
 
 Value = float | int | bool | str | None
 
@@ -94,8 +93,8 @@ def alert_points(message: Message) -> Record:
             **_band(top),
             "text": _sentence(top, alert.fault) + _ADDED.get(alert.state, ""),
         }
-    elif alert.fault == CLOCK and alert.score is not None:
-        fields |= {"text": in_words(CLOCK, alert.score)}
+    elif alert.fault in WHOLE and alert.score is not None:
+        fields |= {"text": in_words(alert.fault, alert.score)}
     if alert.fault:
         fields |= {"fault": alert.fault}
     return Record(ALERTS, alert.asset.encode(), _line(ALERTS, tags, fields, alert.time).encode())

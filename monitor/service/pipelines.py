@@ -5,6 +5,7 @@ import json
 
 from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.alerts.sensor_alerts import SensorAlerts
+from monitor.core.alerts.silence_alerts import SilenceAlerts
 from monitor.core.decode.select import IGNORE, RATE, STATE
 from monitor.core.fitting.history import History
 from monitor.core.model.new_assets import NewAssets
@@ -36,6 +37,7 @@ def make_pipeline(settings: Settings, partition: Partition) -> Pipeline:
         Clocks(sensors.clock_options(windows)),
         SensorAlerts(settings.name, partition, options),
         NewAssets(length=windows.length, step_ms=windows.step_ms),
+        SilenceAlerts(settings.name, partition, settings.alerting.silence_ms(windows)),
         live=live_settings(settings),
     )
 

@@ -34,7 +34,8 @@ LIVE = (*ADOPTED, "log.level", "reload.on_change")
 
 _CLIENTS = "the clients were opened with it"
 _STATE = "the state in memory was built with it"
-_REASONS = {  # by section
+_REASONS = {  # by setting or section
+    "alerting.silence_s": "the pauses of assets were kept with it",
     "": "it is part of the ids of open alerts",
     "channels": "earlier messages were read with it",
     "source": _CLIENTS,

@@ -432,6 +432,20 @@ class AlertingSection(Section):
         low=1,
         high=86_400,
     )
+    silence_s: float = setting(
+        300.0,
+        "An asset that has sent nothing new for this time, while its partition goes on, is silent and has an alert. "
+        "The delay is longer for an asset whose usual pauses are longer, and at least `windows.idle` + 1 steps. "
+        "Shorter than a gateway needs to start again, each restart gives an alert for each of its assets. 0 = off: an "
+        "asset that stops is shown as it was.",
+        unit="s",
+        low=0,
+        high=604_800,
+    )
+
+    def silence_ms(self, windows: WindowsSection) -> int:
+        """Return the least delay of silence in the core's unit; 0 = off. By then an asset's last steps have closed."""
+        return max(round(self.silence_s * 1000), (windows.idle + 1) * windows.step_ms) if self.silence_s else 0
 
     def options(self, windows: WindowsSection) -> AlertOptions:
         """Return the options of alerts. A hole that restarts an asset's window also ends a pending alert."""

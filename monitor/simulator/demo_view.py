@@ -14,14 +14,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from monitor.core.alerts.words import WHOLE, in_words
 from monitor.core.published import PublishedAlert, decode_alert
-from monitor.core.sensors.clocks import FAULT as CLOCK
-from monitor.core.sensors.clocks import in_words
 from monitor.evaluation.matching import Evaluation
 from monitor.service.run import Service
 from monitor.worker.status import Asset, WorkerStatus
 
-STYLES = {"learning": "dim", "warming": "dim", "normal": "green", "unscored": "magenta"}
+STYLES = {"learning": "dim", "warming": "dim", "normal": "green", "unscored": "magenta", "silent": "cyan"}
 STYLES |= {"pending": "yellow", "firing": "bold red"}
 COLUMNS = 4  # of the table of assets
 SHOWN = 40  # assets; of more, those with the highest ratio are shown
@@ -95,8 +94,8 @@ def _sentence(alert: PublishedAlert) -> Text:
         return Text(f"{head}  adapted   {alert.asset}  the limit rose to the score", "yellow")
 
     head += f"  {'worse' if alert.sequence else 'firing':8}  {alert.asset}"
-    if alert.fault == CLOCK:
-        return Text(f"{head}  {CLOCK if alert.score is None else in_words(CLOCK, alert.score)}", "cyan")
+    if alert.fault in WHOLE:
+        return Text(f"{head}  {alert.fault if alert.score is None else in_words(alert.fault, alert.score)}", "cyan")
 
     top = alert.channels[0]
     channel = f"{top.channel} {top.reading()}"

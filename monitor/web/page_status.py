@@ -7,8 +7,8 @@ urgent are left out, and the totals count them.
     time, seen          ms UTC: now, and the last change of the worker's status; seen is null until the loop starts
     ready, reasons      as in /readyz, one text for each condition that does not hold
     assets              total; found = assets that match the search; states = of the found assets by state;
-                        shown = name, state, reason (why it is not scored), ratio, and sparkline: the asset's recent
-                        ratios, null = not scored
+                        shown = name, state, reason (why it is silent or not scored), newest (ms UTC, time of its newest
+                        reading), ratio, and sparkline: the asset's recent ratios, null = not scored
     alerts              total; shown = id, asset, severity, cause, fault, start, ratio, peak, times (ms UTC), and for
                         each channel observed, low, high, contribution as published, and chart, which may be null:
                         observed and expected at `times`, and width, half of the band around the expected values
@@ -28,10 +28,10 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
+from monitor.core.alerts.words import in_words
 from monitor.core.arrays import Doubles
 from monitor.core.decode.names import Names
 from monitor.core.records import Alert, ChannelShare
-from monitor.core.sensors.clocks import in_words
 from monitor.worker.alert_charts import AlertChart
 from monitor.worker.status import STATES, Asset, WorkerStatus
 
@@ -115,6 +115,7 @@ def _assets(now: WorkerStatus, sparkline: Callable[[str], list[float]], wanted: 
                 "label": label(asset.name),
                 "state": asset.state,
                 "reason": asset.reason,
+                "newest": asset.newest,
                 "ratio": None if asset.ratio is None else round(asset.ratio, 3),
                 "sparkline": sparkline(asset.name),
             }

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from structlog.stdlib import BoundLogger
 
+from monitor.core.alerts.words import SILENT
+from monitor.core.arrays import NEVER
 from monitor.core.decode.format import place
 from monitor.core.decode.names import Names
 from monitor.core.pipeline import Mark
@@ -22,7 +24,7 @@ from monitor.training.trainer import Status
 from monitor.worker.alert_charts import AlertChart
 from monitor.worker.partitions import PartitionState
 
-STATES = ("learning", "warming", "normal", "unscored", "adapted", "pending", "firing")
+STATES = ("learning", "warming", "normal", "unscored", "adapted", "silent", "pending", "firing")
 NOT_SCORED_MS = 180_000  # of the asset's own time: a channel that pauses for a minute is no news
 COUNTERS: dict[Count, tuple[str, dict[str, str]]] = {  # the stages' counts -> metric and labels
     Count.MESSAGES_EMPTY: ("monitor_messages_empty_total", {}),
@@ -75,10 +77,11 @@ class Asset(NamedTuple):
     """An asset as of its last window. A tuple, since 10 000 are made for each status."""
 
     name: str
-    state: str  # one of STATES; warming = its window or its threshold is not full yet; unscored = see reason
+    state: str  # one of STATES; warming = its window or its threshold is not full yet
     ratio: float | None  # score / threshold; None = not scored yet
-    reason: str = ""  # why it is not scored although it sends; empty = it is scored, or may be soon
+    reason: str = ""  # why it is silent, or not scored although it sends; empty = it is scored, or may be soon
     cause: str = ""  # the reason's kind, one of NOT_SCORED
+    newest: int | None = None  # ms UTC: time of its newest reading; None = none yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +143,22 @@ def _assets(state: PartitionState) -> list[Asset]:
     learning = pipeline.scorer is None
     calm = ["learning" if learning else "warming" if each else "normal" for each in warming.tolist()]
     rows = enumerate(zip(pipeline.windows.assets, calm, ratios, strict=True))
-    assets = [Asset(name, alert_states.get(row, without_alert), ratio) for row, (name, without_alert, ratio) in rows]
+    newest = [None if time == NEVER else time for time in pipeline.silence.newest.tolist()]
+    newest += [None] * (len(warming) - len(newest))
+    assets = [
+        Asset(name, alert_states.get(row, without_alert), ratio, newest=newest[row])
+        for row, (name, without_alert, ratio) in rows
+    ]
 
     # An alert stays shown as such: it says more than that its asset is not scored now.
     for row, why in ({} if learning else pipeline.windows.not_scored(NOT_SCORED_MS)).items():
         shown = alert_states.get(row, "unscored")
         assets[row] = assets[row]._replace(state=shown, reason=why.text, cause=why.cause)
+
+    # Nor is the ratio of a silent asset's last window one of now.
+    for row, fault in pipeline.silence.states().items():
+        shown = "firing" if alert_states.get(row) == "firing" else "silent"
+        assets[row] = assets[row]._replace(state=shown, reason=SILENT[fault], cause="", ratio=None)
     return assets
 
 

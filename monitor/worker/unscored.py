@@ -32,9 +32,9 @@ class UnscoredAssets:
             self._minute_s = now_s
 
         for asset in assets:
-            if bool(asset.reason) == (asset.name in self._told) or asset.name in replaying:
+            if bool(asset.cause) == (asset.name in self._told) or asset.name in replaying or asset.state == "silent":
                 continue
-            if asset.reason:
+            if asset.cause:
                 self._told.add(asset.name)
                 self._begun += 1
                 if self._begun <= LINES:

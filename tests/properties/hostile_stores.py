@@ -13,6 +13,7 @@ import numpy as np
 from monitor.core.alerts.lifecycle import AlertOptions
 from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.alerts.sensor_alerts import SensorAlerts
+from monitor.core.alerts.silence_alerts import SilenceAlerts
 from monitor.core.decode.format import Format
 from monitor.core.fitting.corpus import Corpus
 from monitor.core.model.model import Model
@@ -268,6 +269,7 @@ def new_pipeline() -> Pipeline:
         Clocks(ClockOptions(tolerance_ms=30_000, wait_ms=31 * STEP, step_ms=STEP)),
         SensorAlerts("d", READINGS, options),
         NewAssets(length=L, step_ms=STEP),
+        SilenceAlerts("d", READINGS, 60_000),
     )
     made.use(Scorer(model()))
     return made

@@ -63,7 +63,7 @@ def test_an_asset_goes_through_its_states(state: PartitionState) -> None:
     state.pipeline.use(Scorer(model()))
     push(state, batch[:, 10:14], 10)
     (first, _) = worker_status([state], Status(), {}).assets
-    assert first == Asset("a", "warming", None)
+    assert first == Asset("a", "warming", None, newest=ORIGIN + 13 * STEP)
     push(state, batch[:, 14:100], 14)
     (first, _) = worker_status([state], Status(), {}).assets
     assert first.state == "warming"

@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from monitor.backtest.evaluate import AlertHistory, EvaluatedReplay, Pair
 from monitor.backtest.report.words import NONE, at, lasting, number
+from monitor.core.alerts.words import in_words
 from monitor.core.decode.names import Names
-from monitor.core.sensors.clocks import in_words
 from monitor.evaluation.matching import LabelRow
 from monitor.settings.load import render
 from monitor.settings.tree import Settings
@@ -90,7 +90,7 @@ def _alert_row(each: AlertHistory, names: Names) -> list[str]:
     channels = ", ".join(f"{names.channel_name(share.channel)} {share.contribution:.0%}" for share in shares)
     lasted = "to the end" if each.end is None else lasting(each.end - each.begin)
     fault = each.first.fault
-    cause = f"sensor, {in_words(fault, each.first.score)}" if fault else each.first.cause
+    cause = f"{each.first.cause}, {in_words(fault, each.first.score)}" if fault else each.first.cause
     asset, peak = names.asset_name(each.span.asset), number(each.last.peak)
     return [at(each.span.start), asset, each.last.severity, cause, lasted, peak, channels]
 

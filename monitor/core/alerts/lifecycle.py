@@ -24,7 +24,8 @@ Guaranteed:
    alert the sensor and the fault. Clock, score and model are no part of it, so a replay gives the same ids.
 3. Only assets and sensors that are not normal have a state, in a healthy plant next to none.
 
-An asset that falls silent stays as it is, because silence is no evidence that a fault is over.
+An asset that falls silent stays as it is, because silence is no evidence that a fault is over. Silence has an alert of
+its own kind (`silence_alerts.py`).
 """
 
 import hashlib
@@ -172,6 +173,10 @@ class Lifecycle:
     def sensors(self, row: int) -> Iterator[Life]:
         """Yield the lives of one asset row by sensor."""
         yield from sorted((life for (own, _), life in self._lives.items() if own == row), key=lambda life: life.sensor)
+
+    def life(self, row: int) -> Life | None:
+        """Return the life of an asset row itself, not of its sensors. None = normal."""
+        return self._lives.get((row, ""))
 
     def observe(self, window: Observation) -> Event | None:
         """Take a window in the order of the stream. Return the change of the alert, if it is or was firing."""

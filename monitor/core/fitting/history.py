@@ -113,8 +113,13 @@ class History:
         return _Block(name, int(windows.ends[place]), channels, values, observed)
 
     def note(self, alerts: Iterable[Alert]) -> None:
-        """Remember the spans of alerts; of a sensor's alert only until it fires, since its readings are masked then."""
+        """Remember the spans of alerts; of a sensor's alert only until it fires, since its readings are masked then.
+
+        A silent asset gives no windows, and those before its silence may be learned.
+        """
         for alert in alerts:
+            if alert.cause == "silence":
+                continue
             spans = self._spans.setdefault(alert.asset, [])
             if alert.cause == "sensor":
                 if alert.state == "firing" and (alert.start, alert.time) not in spans:

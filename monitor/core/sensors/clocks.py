@@ -190,10 +190,3 @@ class Clocks:
         self._columns.load(state)
         self._usual = int(state["usual"][0])
         self._left = int(state["left"][0])
-
-
-def in_words(fault: str, score: float) -> str:
-    """Return the fault of an alert in words. Of a clock also how far it is off, for instance: clock 75 s ahead."""
-    if fault != FAULT:
-        return fault
-    return f"{fault} {abs(score):.4g} s {'ahead' if score > 0 else 'behind'}"

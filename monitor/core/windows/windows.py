@@ -27,6 +27,7 @@ from monitor.core.records import Count, ReadingBatch, State, Times, WindowBatch
 from monitor.core.state import Column, check_state, pack_names, unfit, unpack_distinct
 from monitor.core.windows.admission import ADMISSION, Admission
 from monitor.core.windows.grid import GRID, Arrivals, Grid
+from monitor.core.windows.heard import Heard, nothing_heard
 from monitor.core.windows.options import WindowOptions
 from monitor.core.windows.rates import RATES, Rates
 from monitor.core.windows.rings import RINGS, Rings, empty_windows
@@ -76,6 +77,7 @@ class Windows:
         self.refused_asset = ""  # the name that was refused last, for the log
         self._options = options
         self._idle_ms = options.idle * options.step_ms
+        self.heard = nothing_heard()  # of the last push, for the stage that finds silent assets
         self._admission = Admission(options.new_assets, options.length * options.step_ms)
         self._rows: dict[str, int] = {}
         self._free_row = -1  # the row that `evict` has freed for the next reading's asset
@@ -108,6 +110,7 @@ class Windows:
 
         Raises ValueError if a time lies further from the epoch than FARTHEST; the decoder rejects such readings.
         """
+        self.heard = nothing_heard()
         if not len(readings):
             return empty_windows(len(self.channels), self._options.length)
         if readings.time.max() > FARTHEST or readings.time.min() < -FARTHEST:
@@ -119,6 +122,7 @@ class Windows:
         self._clock = int(clock[-1])
 
         kept = np.flatnonzero((row >= 0) & (column >= 0))
+        self.heard = Heard(row[kept], readings.time[kept], kept, clock, readings.offset)
         arrivals = Arrivals(row[kept], column[kept], readings.time[kept], readings.value[kept], kept)
         arrivals, without = self._rates.take(arrivals)
         self._grid.notice(without.row, clock[without.index])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from monitor.core.records import WindowBatch
-from monitor.core.sensors.clocks import DRAINED, EPOCH, LEAST, ClockOptions, Clocks, Skew, in_words
+from monitor.core.sensors.clocks import DRAINED, EPOCH, LEAST, ClockOptions, Clocks, Skew
 
 STEP, TOLERANCE, WAIT = 1000, 20_000, 6000
 Delay = Callable[[int], int]
@@ -168,10 +168,3 @@ def test_a_state_that_does_not_fit_is_refused(change: dict[str, np.ndarray], wor
         fresh.load_state(made.save_state() | change)
     fresh.load_state({})  # of a worker that did not judge clocks
     np.testing.assert_equal(fresh.save_state(), stage().save_state())
-
-
-def test_a_skew_in_words() -> None:
-    """Words say how far a clock is off, and to which side; other faults have their name only."""
-    assert in_words("clock", 75.0) == "clock 75 s ahead"
-    assert in_words("clock", -3605.25) == "clock 3605 s behind"
-    assert in_words("frozen", 7.0) == "frozen"
