@@ -110,6 +110,18 @@ def _monitoring() -> list[Panel]:
             of_reason=f"sum by (reason) (monitor_assets_unscored{_ONE})",
         ),
         _curves(
+            "Without a new reading",
+            "By topic: the longest time of its partitions, by the worker's clock.",
+            "s",
+            of_topic=f"max by (topic) (monitor_source_silence_seconds{_ONE})",
+        ),
+        _curves(
+            "Silent partitions",
+            "By topic.",
+            "none",
+            of_topic=f"sum by (topic) (monitor_partitions_silent{_ONE})",
+        ),
+        _curves(
             "Partitions", "By worker.", "none", of_instance=f"sum by (instance) (monitor_partitions_assigned{_ONE})"
         ),
     ]

@@ -98,6 +98,19 @@ TABLE = (
         "If the plant has not changed, a producer invents names: see readings dropped as flood. Otherwise raise "
         "max_assets.",
     ),
+    _gauge(
+        "monitor_source_silence_seconds",
+        "Time without a new reading by the worker's clock, by topic: the longest of its partitions that had one.",
+        "Compare with the plant's usual pauses and source.silence_s. If it grows while messages are read, a driver "
+        "repeats old readings.",
+        topic=(),
+    ),
+    _gauge(
+        "monitor_partitions_silent",
+        "Partitions without a new reading for source.silence_s, by topic.",
+        "Check the gateways of the topic: the log has a line source silent, and the page lists their assets as silent.",
+        topic=(),
+    ),
     # Windows and scores.
     _counter(
         "monitor_steps_closed_total",

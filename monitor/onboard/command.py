@@ -196,7 +196,12 @@ def rules_text(settings: Settings, figures: Survey) -> str:
     windows, model = assets / settings.windows.step_s, f"max(monitor_model_info{job})"
 
     rows = (
-        ("AssetsMissing", f"sum(monitor_assets{job}) < {assets}", f"{{{{ $value }}}} of {assets} assets are known."),
+        # A silent asset stays in memory, so it counts as missing by its state.
+        (
+            "AssetsMissing",
+            f'sum(monitor_assets{{job="{settings.name}", state!="silent"}}) < {assets}',
+            f"{{{{ $value }}}} of {assets} assets send. The status page lists the silent ones.",
+        ),
         (
             "ReadingsMissing",
             f"sum(rate(monitor_readings_total{job}[15m])) < {figures.rate / 2:.6g}",

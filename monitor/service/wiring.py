@@ -118,6 +118,7 @@ def make_loop_options(settings: Settings) -> LoopOptions:
     return LoopOptions(
         batch=settings.source.batch_messages,
         poll_s=settings.source.poll_s,
+        silence_s=max(settings.source.silence_s, 6 * settings.windows.step_s) if settings.source.silence_s else 0.0,
         checkpoint_s=settings.delivery.checkpoint_s,
         checkpoint_messages=settings.delivery.checkpoint_messages,
         flush_s=settings.delivery.flush_timeout_s,

@@ -50,6 +50,15 @@ class SourceSection(Section):
         high=100_000,
     )
     poll_s: float = setting(0.2, "Longest wait of a poll for a message.", unit="s", low=0.001, high=10)
+    silence_s: float = setting(
+        600.0,
+        "Report a partition that has brought no new reading for this time by the worker's clock, and for at least 6 "
+        "steps: in the log, on the page and as a metric, once for all of its assets. Shorter than the plant's usual "
+        "pauses, each pause is reported. 0 = off: with a whole plant silent, the page stays as it was.",
+        unit="s",
+        low=0,
+        high=604_800,
+    )
     paths: tuple[str, ...] = setting(
         (),
         'Files to read (kind files). "-" is standard input.',

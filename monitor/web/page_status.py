@@ -16,6 +16,7 @@ urgent are left out, and the totals count them.
                         UTC, when it adapted), peak, and channel with most of the score, or null
     learning            the trainer's status: share, steps, needed, eta_s, running, progress, result
     models              version, and number of partitions that score with it
+    quiet               a text for each topic of which whole partitions bring nothing new
     partitions, lag     number of assigned partitions; messages not read yet, largest lags first
 """
 
@@ -84,6 +85,7 @@ def status(now: WorkerStatus, sparkline: Callable[[str], list[float]], wanted: A
         "adapted": _adapted(now),
         "learning": asdict(now.training),
         "models": [{"version": version, "partitions": count} for version, count in sorted(now.models.items())],
+        "quiet": [each.text() for each in now.quiet[:PARTITIONS]],
         "partitions": now.partitions,
         "lag": {
             "messages": sum(now.lag.values()),

@@ -32,6 +32,7 @@ from monitor.training.registry import ModelRegistry
 from monitor.training.trainers import Trainers
 from monitor.worker.partitions import PartitionManager, PartitionState, Phase
 from monitor.worker.publisher import Publisher
+from monitor.worker.quiet import QuietPartitions
 from monitor.worker.status import MetricsRecorder, WorkerStatus, worker_status
 from monitor.worker.unscored import UnscoredAssets
 
@@ -47,6 +48,7 @@ class LoopOptions:
 
     batch: int  # messages per poll
     poll_s: float
+    silence_s: float  # without a new reading, until a partition is reported; 0 = never
     checkpoint_s: float
     checkpoint_messages: int
     flush_s: float  # at most, for outputs to be acknowledged at a checkpoint
@@ -81,6 +83,7 @@ class Daemon:
         self._metrics = observer.metrics
         self._recorder = MetricsRecorder(observer.metrics, observer.log)
         self._unscored = UnscoredAssets(observer.log)
+        self._quiet = QuietPartitions(options.silence_s, observer.log)
         self._health = observer.health
         self._watchdog = observer.watchdog
         self._log = observer.log
@@ -311,7 +314,11 @@ class Daemon:
 
         # Status, for the page and the metrics.
         lag = self._source.lag()
-        self.status = worker_status(states, next(iter(self._trainers.status.values())), lag)
+        reading = not (self._trouble or self._paused)
+        progress = {state.partition: state.progress(reading=reading) for state in states}
+        quiet, waits = self._quiet.note(progress, self._monotonic())
+        self._recorder.set_waits(waits, quiet)
+        self.status = worker_status(states, next(iter(self._trainers.status.values())), lag, quiet)
         self._recorder.set_gauges(self.status, lag)
         replaying = [state for state in states if state.phase is Phase.REPLAYING]
         names = {name for state in replaying for name in state.pipeline.windows.assets}

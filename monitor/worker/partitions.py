@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from monitor.core.arrays import NEVER
 from monitor.core.fitting.history import History
 from monitor.core.model.scorer import Scorer
 from monitor.core.pipeline import LiveSettings, Mark, Pipeline, saved_live
@@ -27,6 +28,7 @@ from monitor.training.history_store import HistoryStore
 from monitor.training.registry import ModelRegistry
 from monitor.worker.alert_charts import AlertCharts
 from monitor.worker.dead_letter_limit import DeadLetterLimit
+from monitor.worker.quiet import Progress
 
 # A lag of which nothing arrives for so long counts as none: where a partition ends in markers of transactions, its end
 # is never reached. A broker delivers the messages it has within milliseconds.
@@ -134,6 +136,12 @@ class PartitionState:
 
         if self.charts is not None:
             self.charts.update(self.pipeline, outputs)
+
+    def progress(self, *, reading: bool) -> Progress:
+        """Return how far the partition has come; `reading` = the worker reads its partitions."""
+        clock = self.pipeline.silence.clock
+        newest = None if clock == NEVER else clock
+        return Progress(newest, self.next, reading and self.phase is not Phase.STOPPED)
 
     def note_lag(self, lag: int | None) -> None:
         """Set the end of the assignment, unless it is known; `lag` is the source's, in messages."""

@@ -6,7 +6,7 @@ The status is a frozen record. The loop's thread replaces it as a whole about on
 import time
 from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isnan
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from monitor.observe.metrics import Metrics
 from monitor.training.trainer import Status
 from monitor.worker.alert_charts import AlertChart
 from monitor.worker.partitions import PartitionState
+from monitor.worker.quiet import QuietTopic
 
 STATES = ("learning", "warming", "normal", "unscored", "adapted", "silent", "pending", "firing")
 NOT_SCORED_MS = 180_000  # of the asset's own time: a channel that pauses for a minute is no news
@@ -70,6 +71,7 @@ _SUMMARY = {  # key of the summary in the log -> counter
     "checkpoints": "monitor_checkpoints_total",
 }
 
+_ALL_QUIET = "nothing new comes from its whole partition"
 _REFUSED_NAMES = 1000  # that the log names, in the life of the process
 
 
@@ -98,10 +100,16 @@ class WorkerStatus:
     lag: Mapping[Partition, int] = field(default_factory=dict)  # messages
     names: Names = field(default_factory=Names)  # as they came
     adapted: tuple[Alert, ...] = ()  # their limits rose to their scores, each as published last
+    quiet: tuple[QuietTopic, ...] = ()  # topics of which whole partitions bring nothing new
 
 
-def worker_status(states: Sequence[PartitionState], training: Status, lag: Mapping[Partition, int]) -> WorkerStatus:
-    """Return the status of a worker with these partitions."""
+def worker_status(
+    states: Sequence[PartitionState],
+    training: Status,
+    lag: Mapping[Partition, int],
+    quiet: Sequence[QuietTopic] = (),
+) -> WorkerStatus:
+    """Return the status of a worker with these partitions, of which those in `quiet` bring nothing new."""
     models = [state.pipeline.model for state in states if state.pipeline.model]
     charts: dict[str, AlertChart] = {}
     for state in states:
@@ -113,10 +121,16 @@ def worker_status(states: Sequence[PartitionState], training: Status, lag: Mappi
         names = names.and_of(state.pipeline.names)
     open_alerts = [alert for state in states for alert in state.pipeline.open_alerts()]
 
+    hushed = {Partition(each.topic, number) for each in quiet for number in each.partitions}
+    assets = [asset for state in states for asset in _assets(state, quiet=state.partition in hushed)]
+    # History does not grow while most assets are silent, so that no end can be predicted.
+    if 2 * sum(asset.state == "silent" for asset in assets) > len(assets):
+        training = replace(training, eta_s=None)
+
     return WorkerStatus(
         model=models[-1] if models else "",
         training=training,
-        assets=tuple(asset for state in states for asset in _assets(state)),
+        assets=tuple(assets),
         partitions=len(states),
         alerts=tuple(alert for alert in open_alerts if alert.state == "firing"),
         adapted=tuple(alert for alert in open_alerts if alert.state == "adapted"),
@@ -124,10 +138,11 @@ def worker_status(states: Sequence[PartitionState], training: Status, lag: Mappi
         models=Tally(models),
         lag=dict(lag),
         names=names,
+        quiet=tuple(quiet),
     )
 
 
-def _assets(state: PartitionState) -> list[Asset]:
+def _assets(state: PartitionState, *, quiet: bool) -> list[Asset]:
     pipeline = state.pipeline
     alert_states = pipeline.alerting.states()
 
@@ -156,9 +171,12 @@ def _assets(state: PartitionState) -> list[Asset]:
         assets[row] = assets[row]._replace(state=shown, reason=why.text, cause=why.cause)
 
     # Nor is the ratio of a silent asset's last window one of now.
-    for row, fault in pipeline.silence.states().items():
+    reasons = {row: SILENT[fault] for row, fault in pipeline.silence.states().items()}
+    if quiet:
+        reasons = dict.fromkeys(range(len(assets)), _ALL_QUIET) | reasons
+    for row, reason in reasons.items():
         shown = "firing" if alert_states.get(row) == "firing" else "silent"
-        assets[row] = assets[row]._replace(state=shown, reason=SILENT[fault], cause="", ratio=None)
+        assets[row] = assets[row]._replace(state=shown, reason=reason, cause="", ratio=None)
     return assets
 
 
@@ -223,6 +241,15 @@ class MetricsRecorder:
         """Count the outputs that a replay did not publish."""
         scored = 0 if outputs.scores is None else len(outputs.windows)
         self._metrics.add("monitor_muted_records_total", scored + len(outputs.alerts) + len(outputs.rejected))
+
+    def set_waits(self, waits: Mapping[str, float], quiet: Sequence[QuietTopic]) -> None:
+        """Set the gauges of the time without new readings, by topic."""
+        numbers = {each.topic: len(each.partitions) for each in quiet}
+        self._metrics.clear("monitor_source_silence_seconds")
+        self._metrics.clear("monitor_partitions_silent")
+        for topic, seconds in waits.items():
+            self._metrics.set("monitor_source_silence_seconds", seconds, topic=topic)
+            self._metrics.set("monitor_partitions_silent", numbers.get(topic, 0), topic=topic)
 
     def set_gauges(self, now: WorkerStatus, lag: Mapping[Partition, int]) -> None:
         """Set the gauges."""
