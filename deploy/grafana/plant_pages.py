@@ -31,10 +31,13 @@ NAMES = {"flux": "Flux", "influxql": "InfluxQL"}
 def fleet(language: Language) -> dashboard.Dashboard:
     """Return the dashboard of all assets, their states and their alerts."""
     source, asset_page = influx(language), f"/d/monitor-asset-{language}"
-    to_asset = leads_to("Asset", f"{asset_page}?var-asset=${{__data.fields.asset}}")
+    to_asset = leads_to(
+        "Asset", f"{asset_page}?var-asset=${{__data.fields.asset}}&var-detector=${{__data.fields.detector}}"
+    )
     about = "Alerts and scores of all assets."
     made = page(f"Fleet ({NAMES[language]})", f"monitor-fleet-{language}", about, ["monitor", language], "now-6h")
     made.with_variable(variable("asset", "Asset", source, queries.values(language, "asset"), many=True))
+    made.with_variable(variable("detector", "Detector", source, queries.values(language, "detector"), many=True))
     made.link(leads_to("One asset", asset_page))
     now = queries.firing_now(language)
     made.with_panel(
@@ -61,7 +64,9 @@ def asset(language: Language) -> dashboard.Dashboard:
     about = "Score and channels of one asset: observed values and the expected band."
     made = page(f"Asset ({NAMES[language]})", f"monitor-asset-{language}", about, ["monitor", language], "now-1h")
     made.with_variable(variable("asset", "Asset", source, queries.values(language, "asset"), many=False))
-    made.with_variable(variable("channel", "Channel", source, queries.values(language, "channel"), many=True))
+    made.with_variable(_detector(language))
+    channels = queries.values(language, "channel", of=("asset", "detector"))
+    made.with_variable(variable("channel", "Channel", source, channels, many=True))
     made.link(leads_to("The fleet", f"/d/monitor-fleet-{language}"))
     made.annotation(_marks(language))
     made.with_panel(_score(language).span(12).height(9)).with_panel(_shares(language).span(12).height(9))
@@ -74,32 +79,44 @@ def plant(language: Language) -> dashboard.Dashboard:
     about = "Alerts, scores and channels of the assets that monitor onboard found."
     made = page("Plant", f"plant-{language}", about, ["monitor", language], "now-1h")
     made.with_variable(dashboard.CustomVariable("assets").label("Assets").multi(True).include_all(True))
+    detectors = queries.values(language, "detector")
+    made.with_variable(variable("detectors", "Detectors", influx(language), detectors, many=True))
     made.with_variable(dashboard.CustomVariable("asset").label("Asset in detail"))
+    made.with_variable(_detector(language))
     made.link(leads_to("The fleet", f"/d/monitor-fleet-{language}"))
     made.annotation(_marks(language))
-    for timeline_panel in (_alerts(language, "assets"), _states(language, "assets")):
+    for timeline_panel in (_alerts(language, "assets", "detectors"), _states(language, "assets", "detectors")):
         made.with_panel(timeline_panel.span(12).height(10))
     made.with_panel(_score(language).span(12).height(9)).with_panel(_shares(language).span(12).height(9))
     return made.with_panel(_channel(language).span(12).height(8))
 
 
-def _alerts(language: Language, chosen: str = "asset") -> Panel:
+def _detector(language: Language) -> Panel:
+    """Return the variable of the detector whose scores and channels of the asset are shown."""
+    found = queries.values(language, "detector", of=("asset",))
+    return variable("detector", "Detector", influx(language), found, many=False)
+
+
+def _alerts(language: Language, chosen: str = "asset", by: str = "detector") -> Panel:
     made = timeline(
         "Alerts",
         "From the first record to resolution. An alert that began before the time range is shown from its next record.",
         influx(language),
-        queries.firing(language, chosen),
+        queries.firing(language, chosen, by),
     )
-    made.display_name("${__field.labels.asset}").mappings([words(_0=("not firing", NORMAL), _1=("firing", CRITICAL))])
+    made.display_name("${__field.labels.asset} ${__field.labels.detector}").mappings(
+        [words(_0=("not firing", NORMAL), _1=("firing", CRITICAL))]
+    )
     return made.thresholds(steps((None, NORMAL), (1, CRITICAL)))
 
 
-def _states(language: Language, chosen: str = "asset") -> Panel:
+def _states(language: Language, chosen: str = "asset", by: str = "detector") -> Panel:
     made = timeline(
         "Score against threshold",
-        "Ratio 1 is the asset's limit, 2 is critical (alerting.critical_ratio). No bar: no score.",
+        "The highest ratio of the selected detectors. 1 is the asset's limit, 2 is critical "
+        "(alerting.critical_ratio). No bar: no score.",
         influx(language),
-        queries.ratios(language, chosen),
+        queries.ratios(language, chosen, by),
     )
     return made.thresholds(steps((None, NORMAL), (1, WARNING), (2, CRITICAL)))
 

@@ -70,6 +70,7 @@ class Stage(Stateful, Protocol):
 class Pipeline:
     """The stages of one partition, each with its own state; `scorer` may be shared with other partitions."""
 
+    name: str  # of the detector
     format: Format
     windows: Windows
     threshold: Threshold

@@ -115,6 +115,7 @@ def score_records(
     names: Sequence[str],
     channels: Sequence[str],
     model: str,
+    detector: str,
     every_steps: int,
     step_ms: int,
 ) -> list[Record]:
@@ -139,7 +140,7 @@ def score_records(
 
     # Even places hold the text that all records share, odd places the values of one record.
     text = [b""] * (2 * width + 9)
-    text[::2] = _template(channels, model)
+    text[::2] = _template(channels, model, detector)
     records = []
     for place, row in enumerate(outputs.windows.assets[wanted].tolist()):
         own = cells[place * width : (place + 1) * width]
@@ -149,10 +150,10 @@ def score_records(
     return records
 
 
-def _template(channels: Sequence[str], model: str) -> list[bytes]:
+def _template(channels: Sequence[str], model: str, detector: str) -> list[bytes]:
     """Encode a score with holes for values and return the text around them, in the order of the struct's fields.
 
-    A hole is a control character; names of assets, channels and models hold none.
+    A hole is a control character; names of assets, channels, models and detectors hold none.
     """
     hole: Any = "\0"
     band = PublishedBand(observed=hole, expected=hole, low=hole, high=hole, share=hole)
@@ -165,6 +166,7 @@ def _template(channels: Sequence[str], model: str) -> list[bytes]:
         anomalous=hole,
         warm=hole,
         model=model,
+        detector=detector,
         channels=dict.fromkeys(channels, band),
     )
     return _encoder.encode(score).split(_encoder.encode(hole))

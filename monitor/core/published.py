@@ -137,6 +137,7 @@ class PublishedScore(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     anomalous: Annotated[bool, Meta(description="Whether the score exceeds the threshold.")]
     warm: Annotated[bool, Meta(description="False while the threshold is borrowed from the model's calibration.")]
     model: Annotated[str, Meta(description="Version of the model.")]
+    detector: Annotated[str, Meta(description="Name of the detector. Records of older versions lack it.")] = ""
     channels: Annotated[dict[str, PublishedBand], Meta(description="Channels by name.")]
 
 

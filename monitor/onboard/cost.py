@@ -145,6 +145,7 @@ def _step(settings: Settings, pipeline: Pipeline, readings: ReadingBatch) -> int
             names=outputs.names,
             channels=pipeline.windows.channels,
             model=pipeline.model,
+            detector=pipeline.name,
             every_steps=topics.scores_every,
             step_ms=settings.windows.step_ms,
         )

@@ -66,7 +66,10 @@ def dashboard_text(
 
     page |= {"title": name, "uid": _uid(name, language)}
     choices = page["templating"]
-    choices["list"] = [{**each, **_choices(assets, several=each["multi"])} for each in choices["list"]]
+    choices["list"] = [
+        {**each, **_choices(assets, several=each["multi"])} if each["type"] == "custom" else each
+        for each in choices["list"]
+    ]
 
     *panels, channel = page["panels"]
     page["panels"] = panels + [_panel(channel, each, place, each in rates) for place, each in enumerate(channels)]

@@ -1,17 +1,17 @@
 """Published scores and alerts as points of a time-series database, in InfluxDB's line protocol.
 
     measurement        tags                             fields
-    monitor_scores     asset                            score threshold ratio anomalous warm model
-    monitor_channels   asset channel                    observed expected low high share
+    monitor_scores     asset detector                   score threshold ratio anomalous warm model
+    monitor_channels   asset channel detector           observed expected low high share
     monitor_alerts     asset cause detector severity    firing id sequence score threshold ratio peak start end model
                        state, sensor if one is faulty   channel observed expected low high text fault
 
 The time of a point is the end of its window, in ms. Measurement, tags and time identify a point, so a message that is
-recorded twice gives the same points. State (firing, adapted, resolved) is a tag of an alert, so a resolution can never
-replace the firing. Cause
-and sensor are tags, too, since several sensors may fail at once. `firing` (1 or 0) repeats the state for databases that
-keep numbers only. An alert's point has its first channel; the whole ranking stays in the alert topic. The alert of a
-clock has no channel and no sensor.
+recorded twice gives the same points, and detectors of one asset do not overwrite each other's. The score of an older
+version has no detector, and its points have no such tag. State (firing, adapted, resolved) is a tag of an alert, so a
+resolution can never replace the firing. Cause and sensor are tags, too, since several sensors may fail at once.
+`firing` (1 or 0) repeats the state for databases that keep numbers only. An alert's point has its first channel; the
+whole ranking stays in the alert topic. The alert of a clock has no channel and no sensor.
 
 A null gives no field. Fields that this version does not know are ignored, so the recorder may be older than the
 detector. The meaning of values is not checked; `core/publish.py` wrote them.
@@ -46,13 +46,14 @@ def score_points(message: Message) -> Record:
         "warm": score.warm,
         "model": score.model,
     }
-    lines = [_line(SCORES, {"asset": score.asset}, fields, score.time)]
+    detector = {"detector": score.detector} if score.detector else {}
+    lines = [_line(SCORES, {"asset": score.asset, **detector}, fields, score.time)]
 
     # A channel of which nothing is known gives no line, because a point needs at least one field.
     for name, band in score.channels.items():
         known = {**_band(band), "share": band.share}
         if any(value is not None for value in known.values()):
-            lines.append(_line(CHANNELS, {"asset": score.asset, "channel": name}, known, score.time))
+            lines.append(_line(CHANNELS, {"asset": score.asset, "channel": name, **detector}, known, score.time))
     return Record(SCORES, score.asset.encode(), "\n".join(lines).encode())
 
 

@@ -28,6 +28,7 @@ def make_pipeline(settings: Settings, partition: Partition) -> Pipeline:
     windows, sensors = settings.windows, settings.sensors
     options = settings.alerting.options(windows)
     return Pipeline(
+        settings.name,
         settings.message_format(),
         Windows(windows.options(settings.channel_kinds())),
         Threshold(settings.threshold.options()),

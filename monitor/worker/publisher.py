@@ -58,6 +58,7 @@ class Publisher:
                 names=outputs.names,
                 channels=pipeline.windows.channels,
                 model=pipeline.model,
+                detector=pipeline.name,
                 every_steps=topics.scores_every,
                 step_ms=topics.step_ms,
             )

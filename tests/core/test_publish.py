@@ -94,6 +94,7 @@ def published(given: Outputs, every_steps: int = 1) -> list[Record]:
         names=["pump", "fan"],
         channels=("pressure", "flow"),
         model="m-7",
+        detector="plant",
         every_steps=every_steps,
         step_ms=500,
     )
@@ -205,6 +206,7 @@ def test_a_score_record_says_score_limit_and_bands() -> None:
         "anomalous": False,
         "warm": True,
         "model": "m-7",
+        "detector": "plant",
         "channels": {
             "pressure": {"observed": 2.25, "expected": 2.0, "low": 1.5, "high": 2.5, "share": 0.75},
             "flow": {"observed": None, "expected": 10.0, "low": 8.0, "high": 12.0, "share": 0.25},

@@ -94,7 +94,7 @@ def test_every_score_is_read_back(channels: list[str], asset: str, model: str, v
     assert made.scores is not None
     made.scores.newest[:] = values
     for record in score_records(
-        "scores", made, names=[asset, "fan"], channels=channels, model=model, every_steps=1, step_ms=500
+        "scores", made, names=[asset, "fan"], channels=channels, model=model, detector=asset, every_steps=1, step_ms=500
     ):
         check(record, "score")
 
@@ -124,6 +124,7 @@ def test_a_run_publishes_what_the_schemas_say() -> None:
         names=result.names,
         channels=made.windows.channels,
         model=made.model,
+        detector="plant",
         every_steps=1,
         step_ms=1000,
     )

@@ -125,6 +125,7 @@ def reference(
                 names=pipeline.windows.assets,
                 channels=pipeline.windows.channels,
                 model=pipeline.model,
+                detector=pipeline.name,
                 every_steps=settings.outputs.scores_every,
                 step_ms=settings.windows.step_ms,
             ):

@@ -80,8 +80,8 @@ def test_variables_are_there(page: Mapping[str, Any]) -> None:
     own = {each["name"] for each in page["templating"]["list"]}
     text = json.dumps([page["panels"], page["annotations"]])
     used = set(re.findall(r"\$\{?([A-Za-z_]\w*)", text))
-    grafana = {"__rate_interval", "__interval", "__data", "__field", "timeFilter", "col", "tag_asset", "tag_channel"}
-    assert used - own <= grafana
+    grafana = {"__rate_interval", "__interval", "__data", "__field", "timeFilter", "col"}
+    assert used - own <= grafana | {"tag_asset", "tag_channel", "tag_detector"}
 
 
 def test_what_the_pages_must_show_is_there() -> None:
@@ -132,7 +132,8 @@ def test_an_onboarded_page_is_of_what_was_found() -> None:
     """The dashboard offers the found assets and has one panel with its unit for each channel."""
     text = dashboard_text("hall 3", ("p/1", "p.2"), ("oil.celsius", "flow", "a/b_rpm"), Language.INFLUXQL)
     page = json.loads(text)
-    several, one = page["templating"]["list"]
+    several, detectors, one, detector = page["templating"]["list"]
+    assert [each["type"] for each in (detectors, detector)] == ["query", "query"]  # found by Grafana itself
     assert [each["value"] for each in several["options"]] == ["$__all", "p/1", "p.2"]
     assert (one["query"], one["current"]["value"]) == ("p/1,p.2", "p/1")
     oil, flow, speed = page["panels"][-3:]

@@ -25,6 +25,7 @@ TAGS = {"asset", "channel", "detector", "severity", "state"}
 INTERVAL = "10s"  # between two points of a curve. Grafana computes it from the time range and the panel's width
 
 
+_DETECTOR = {"$detectors": "test", "$detector": "test"}
 EVERYTHING = "from(bucket: v.defaultBucket) |> range(start: v.timeRangeStart, stop: v.timeRangeStop)"
 
 
@@ -62,7 +63,7 @@ def influxql(query: str, run: Run, asset: str, channel: str) -> str:
     """Return a query as Grafana sends it, for the time of the run."""
     first, last = _span(run)
     filled = {"$timeFilter": f"time >= {first}ms and time <= {last}ms", "$__interval": INTERVAL}
-    return _filled(query, {**filled, "$assets": asset, "$asset": asset, "$channel": channel})
+    return _filled(query, {**filled, "$assets": asset, "$asset": asset, "$channel": channel, **_DETECTOR})
 
 
 def flux(query: str, run: Run, assets: str) -> str:
@@ -73,6 +74,9 @@ def flux(query: str, run: Run, assets: str) -> str:
         "v.timeRangeStop": _time(last + 1),  # Flux excludes the end of a range
         "v.windowPeriod": INTERVAL,
         "v.defaultBucket": f'"{BUCKET}"',
+        "${detector:regex}": "test",
+        "${detectors:regex}": "test",
+        "${detector}": "test",
         "${asset:regex}": assets,
         "${assets:regex}": assets,
         "${asset}": "b",
@@ -167,8 +171,30 @@ def test_the_figures_are_those_of_the_alerts(run: Run, database: Influxd) -> Non
     assert columns(scored_now, "count") == [2]
     assert len(timelines) == 2  # of the fleet, and of onboard's dashboard
     for (bars,) in timelines:
-        assert bars["tags"] == {"asset": "b"}
+        assert bars["tags"] == {"asset": "b", "detector": "test"}
         assert [tuple(row) for row in bars["values"]] == [(time, firing) for time, _, firing in records]
+
+
+@pytest.mark.slow
+def test_two_detectors_of_an_asset_are_told_apart(run: Run, tmp_path: Path) -> None:
+    """Points of a twin are kept next to the others; a figure counts an asset once, and an alert that is open in one."""
+    twin = run.lines.replace(b"detector=test", b"detector=slow")
+    lines = [line for line in twin.splitlines() if b"state=resolved" not in line]
+    with influxd(tmp_path) as made:
+        made.write(run.lines)
+        made.write(b"\n".join(lines))
+        for measurement in (ALERTS, CHANNELS, SCORES):
+            written = sum(point.measurement == measurement for point in run.points)
+            kept = made.influxql(f'SELECT * FROM "{measurement}" GROUP BY "detector"')
+            assert {each["tags"]["detector"]: len(each["values"]) for each in kept}["test"] == written
+
+        (firing,) = [query for query in INFLUXQL if 'sum("firing")' in query]
+        (fired,) = [query for query in FLUX if "sum()" in query]
+        for detector, number in (("test", 0), ("slow", 1), (".*", 1)):
+            one = influxql(firing.replace("$detector", detector), run, ".*", ".*")
+            assert columns(made.influxql(one), "sum") == [number]
+            (row,) = made.flux(flux(fired.replace("${detector:regex}", detector), run, ".*"))
+            assert float(row["_value"]) == number
 
 
 @pytest.mark.slow

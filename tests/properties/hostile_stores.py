@@ -260,6 +260,7 @@ def new_pipeline() -> Pipeline:
     holes: dict[str, Any] = {"lateness_ms": 0, "max_gap": 8, "max_fill": 2, "idle": 30}
     most: dict[str, Any] = {"max_assets": 100, "max_channels": 8, "new_assets": 100, "forget_ms": 3_600_000}
     made = Pipeline(
+        "d",
         Format("json_wide"),
         Windows(WindowOptions(step_ms=STEP, length=L, min_observed=0.5, **most, **holes)),
         Threshold(THRESHOLD),

@@ -79,7 +79,7 @@ def _scores(
         ThresholdBatch(threshold, score > threshold, np.array([True])),
     )
     (record,) = score_records(
-        "scores", outputs, names=[asset], channels=channels, model="m-7", every_steps=1, step_ms=1000
+        "scores", outputs, names=[asset], channels=channels, model="m-7", detector="plant", every_steps=1, step_ms=1000
     )
     return record
 
@@ -101,11 +101,22 @@ def test_a_score_is_a_point_of_its_window_and_one_of_each_channel() -> None:
         "warm": True,
         "model": "m-7",
     }
-    assert window == Point("monitor_scores", {"asset": "pump-1"}, fields, START)
+    assert window == Point("monitor_scores", {"asset": "pump-1", "detector": "plant"}, fields, START)
     band: dict[str, Value] = {"observed": 4.0, "expected": 2.0, "low": 1.5, "high": 2.5, "share": 0.5}
-    assert pressure == Point("monitor_channels", {"asset": "pump-1", "channel": "pressure"}, band, START)
+    assert pressure == Point(
+        "monitor_channels", {"asset": "pump-1", "channel": "pressure", "detector": "plant"}, band, START
+    )
     band = {"observed": 0.25, "expected": 0.5, "low": 0.25, "high": 0.75, "share": 0.5}
-    assert flow == Point("monitor_channels", {"asset": "pump-1", "channel": "flow"}, band, START)
+    assert flow == Point("monitor_channels", {"asset": "pump-1", "channel": "flow", "detector": "plant"}, band, START)
+
+
+def test_the_score_of_an_older_version_has_no_detector() -> None:
+    """A score record without a detector gives the same points without that tag."""
+    message = _message(_scores((1.5, 1.0, 4.0, 0.25, 2.0, 0.5, 0.25, 0.125)))
+    body = json.loads(message.value or b"")
+    del body["detector"]
+    old = _points(score_points(structs.replace(message, value=json.dumps(body).encode())))
+    assert [point.tags.keys() for point in old] == [{"asset"}, {"asset", "channel"}, {"asset", "channel"}]
 
 
 def test_what_was_not_measured_is_no_field() -> None:
@@ -127,7 +138,7 @@ def test_scores_come_back_as_they_were_encoded(values: tuple[float, ...], asset:
     body = json.loads(message.value or b"")
     window, *channels = _points(score_points(message))
     expected = {name: body[name] for name in ("score", "threshold", "ratio", "anomalous", "warm", "model")}
-    assert window == Point("monitor_scores", {"asset": asset}, _present(expected), START)
+    assert window == Point("monitor_scores", {"asset": asset, "detector": "plant"}, _present(expected), START)
     found = {point.tags["channel"]: point.fields for point in channels}
     assert found == {name: _present(fields) for name, fields in body["channels"].items()}
 

@@ -61,7 +61,14 @@ def told(pipeline: Pipeline, parts: Sequence[Outputs]) -> tuple[dict[str, list[b
     scores: dict[str, list[bytes]] = {}
     for outputs in parts:
         for record in score_records(
-            "s", outputs, names=outputs.names, channels=CHANNELS, model=pipeline.model, every_steps=1, step_ms=STEP
+            "s",
+            outputs,
+            names=outputs.names,
+            channels=CHANNELS,
+            model=pipeline.model,
+            detector="d",
+            every_steps=1,
+            step_ms=STEP,
         ):
             assert record.key is not None
             assert record.value is not None
