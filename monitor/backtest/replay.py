@@ -22,7 +22,7 @@ from monitor.connectors.base import Source
 from monitor.core.decode.names import Names
 from monitor.core.fitting.corpus import Corpus, join
 from monitor.core.fitting.fit import Progress as Fitting
-from monitor.core.fitting.fit import fit, prepare
+from monitor.core.fitting.fit import fit, levels_of, prepare
 from monitor.core.fitting.gate import refusal
 from monitor.core.fitting.history import median_steps
 from monitor.core.model.scorer import Scorer
@@ -85,14 +85,15 @@ class Learner:
 
     def learn(self, settings: Settings, corpus: Corpus) -> tuple[Scorer, str]:
         """The scorer, and what it was learned from. Raises ValueError if the history does not suffice."""
-        recipe = settings.training.recipe(settings.model)
+        recipe = settings.training.recipe(settings.model, rest=settings.running.learned)
         digest = hashlib.sha256(repr((recipe, corpus.channels, corpus.assets, corpus.step_ms)).encode())
         for array in (corpus.asset, corpus.end, corpus.values, corpus.observed):
             digest.update(np.ascontiguousarray(array).tobytes())
         key = digest.hexdigest()
         if key not in self._known:
-            prepared = prepare(corpus, recipe, None)
-            fitted = fit(prepared, recipe, None, self._fitting)
+            levels = levels_of(corpus, recipe, None)
+            prepared = prepare(corpus, recipe, None, levels)
+            fitted = fit(prepared, recipe, None, self._fitting, levels)
             if refused := refusal(fitted.model, None, prepared, settings.training.margin):
                 raise ValueError(f"the model that was learned would be refused: {refused}")
             text = f"learned here from {fitted.windows} windows, held-out loss {fitted.loss:.3f}"

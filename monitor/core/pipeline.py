@@ -39,6 +39,8 @@ from monitor.core.records import (
     WindowBatch,
     join_outputs,
 )
+from monitor.core.running.not_running import NotRunningAlerts
+from monitor.core.running.running import Running
 from monitor.core.sensors.checks import Sensors
 from monitor.core.sensors.clocks import Clocks
 from monitor.core.state import pack, unpack
@@ -81,6 +83,8 @@ class Pipeline:
     sensor_alerts: SensorAlerts
     new_assets: NewAssets
     silence: SilenceAlerts
+    running: Running
+    not_running: NotRunningAlerts
     scorer: Scorer | None = None
     live: LiveSettings = field(default_factory=dict)  # of threshold and alerting; a replay needs them
     names: Names = field(default_factory=Names)  # of assets and channels that decoding has changed
@@ -125,12 +129,18 @@ class Pipeline:
 
     def step(self, readings: ReadingBatch, timestamps: Timestamps, mark: Mark) -> Outputs:
         """Take readings, for which no asset must be evicted, through all stages after decoding."""
-        windows = self.windows.push(readings)
-        mark("windows")
+        closed = self.windows.close(readings)
         names = self.windows.assets
-        silence = self.silence.update(self.windows.heard, names, self.model)
+
+        # Steps in which a machine does not run count as steps without a reading.
+        running = self.running.update(closed)
+        alerts = self.not_running.update(closed, running.runs, readings, names, self.model)
+        alerts += self.silence.update(self.windows.heard, names, self.model, self._excused)
+        windows = self.windows.cut(closed.at(running.kept))
+        mark("windows")
         if self.scorer is None:
-            return Outputs(windows, None, None, silence, names=names)
+            alerts.sort(key=lambda alert: alert.position)
+            return Outputs(windows, None, None, alerts, names=names)
 
         # Cells of faulty sensors are masked before any score.
         windows, faults = self.sensors.update(windows)
@@ -148,33 +158,40 @@ class Pipeline:
         mark("threshold")
 
         explain = self._explain(windows, names, scalings)
-        alerts = self.alerting.update(windows, scores, thresholds, names, self.model, explain)
+        alerts += self.alerting.update(windows, scores, thresholds, names, self.model, explain)
         alerts += self.sensor_alerts.update(windows, faults, skews, scores, names, self.windows.channels, self.model)
-        alerts += silence
-        alerts.sort(key=lambda alert: alert.position)  # of equal ones machines first: no batch has a cut between those
+        # Of equal positions in the order of the stages, as no batch has a cut between those.
+        alerts.sort(key=lambda alert: alert.position)
         mark("alerting")
         return Outputs(windows, scores, thresholds, alerts, names=names)
 
     def _counts(self) -> dict[str, int]:
         """Return the cumulative counts of all stages."""
-        return {**self.windows.counts, **self.sensors.counts, **self.alerting.suppressed}
+        return {**self.windows.counts, **self.running.counts, **self.sensors.counts, **self.alerting.suppressed}
 
     def _firing(self) -> set[int]:
         """Return the rows with a firing or adapted alert. They are not evicted, since the alert would never end.
 
-        Silence is the reason for an eviction, so an alert of silence ends with it.
+        Silence is the reason for an eviction, so alerts of machines that are silent or do not run end with it.
         """
         stages = (self.alerting, self.sensor_alerts)
         return {row for stage in stages for row, state in stage.states().items() if state != "pending"}
 
+    def _excused(self, row: int, heard_at: int) -> bool:
+        """Return whether an asset that last spoke at `heard_at` has no alert of silence: it was off, or is watched."""
+        return self.not_running.judges or self.running.off_at(row, heard_at)
+
     def _evict(self, kept: Collection[int], position: int) -> tuple[int, str, list[Alert]]:
         """Clear a row for the asset of the next reading, at offset `position`.
 
-        Return the row, the asset that had it, and the end of that asset's alert of silence.
+        Return the row, the asset that had it, and the ends of that asset's alerts of silence and of not running.
         """
         names = self.windows.assets
         row = self.windows.evict(kept)
-        ended = self.silence.end(row, position, self.model)
+        ended = [
+            *self.silence.end(row, position, self.model),
+            *self.not_running.end(row, position, self.model),
+        ]
         for stage in self._later_stages().values():
             stage.forget(row)
         return row, names[row], ended
@@ -191,12 +208,14 @@ class Pipeline:
         """Score with `scorer`: the first one, or the one that a loaded state was saved with."""
         self.windows.set_channels(scorer.model.channels, frozen=True)
         self.sensors.use(scorer.model.channels, scorer.model.profile)
+        self.running.use(scorer.model.levels)
         self.new_assets.use(scorer.model.channels)
         self.scorer = scorer
 
     def open_alerts(self) -> list[Alert]:
         """Return the last published record of every firing and adapted alert; a restart publishes these again."""
-        return [*self.alerting.open_alerts(), *self.sensor_alerts.open_alerts(), *self.silence.open_alerts()]
+        stages = (self.alerting, self.sensor_alerts, self.silence, self.not_running)
+        return [alert for stage in stages for alert in stage.open_alerts()]
 
     def save_state(self) -> State:
         """Return the state of all stages and changed names, for `load_state`, and live settings, for `saved_live`."""
@@ -222,6 +241,8 @@ class Pipeline:
     def _later_stages(self) -> dict[str, Stage]:
         """Return the stages that know an asset by its row only."""
         return {
+            "running": self.running,
+            "not_running": self.not_running,
             "sensors": self.sensors,
             "clocks": self.clocks,
             "threshold": self.threshold,

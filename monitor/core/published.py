@@ -60,7 +60,7 @@ class PublishedAlert(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         int,
         Meta(
             description="ms UTC: end of the first anomalous window, of a sensor start of the fault, of silence the "
-            "partition's time at the asset's last new reading."
+            "partition's time at the asset's last new reading, of not_running since when."
         ),
     ]
     end: Annotated[
@@ -75,21 +75,22 @@ class PublishedAlert(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         ),
     ]
     severity: Annotated[str, Meta(description="warning or critical.")]
-    cause: Annotated[str, Meta(description="machine, sensor or silence. Records of older versions lack it.")] = (
-        "machine"
-    )
+    cause: Annotated[
+        str, Meta(description="machine, sensor, silence or not_running. Records of older versions lack it.")
+    ] = "machine"
     fault: Annotated[
         str,
         Meta(
             description="Of a sensor: limits, dropout, frozen, jump or clock. Of silence: absent (nothing comes) or "
-            "stale (what comes is not newer than the last reading). Empty for a machine."
+            "stale (what comes is not newer than the last reading). Of not_running: off (it says so) or silent. Empty "
+            "for a machine."
         ),
     ] = ""
     score: Annotated[
         Number,
         Meta(
             description="Of a machine: score of the window. Of a sensor: steps; of a clock: seconds ahead; of silence: "
-            "seconds without news."
+            "seconds without news; of not_running: seconds."
         ),
     ]
     threshold: Annotated[Number, Meta(description="Limit of `score`, in the same unit.")]
@@ -98,19 +99,19 @@ class PublishedAlert(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     channels: Annotated[
         tuple[PublishedChannel, ...],
         Meta(
-            description="Channels by contribution, largest first. Of a sensor: that sensor. Of a clock and of silence: "
-            "none."
+            description="Channels by contribution, largest first. Of a sensor: that sensor. Of a clock, of silence "
+            "and of not_running: none."
         ),
     ]
-    model: Annotated[str, Meta(description="Version of the model. Empty for silence while there is no model.")]
+    model: Annotated[str, Meta(description="Version of the model. Empty while there is none.")]
     detector: Annotated[str, Meta(description="Name of the detector.")]
     topic: Annotated[str, Meta(description="Source topic of the window that opened the alert.")]
     partition: Annotated[int, Meta(description="Partition of that topic.")]
     offset: Annotated[
         int,
         Meta(
-            description="Offset of the message that closed the window that opened the alert; of silence, of another "
-            "asset's message."
+            description="Offset of the message that closed the window that opened the alert; of silence and "
+            "not_running, of the message that told."
         ),
     ]
     sequence: Annotated[int, Meta(description="0 at firing, then 1, 2, ... for each further record of the alert.")]

@@ -52,6 +52,9 @@ class Count(StrEnum):
     STEPS_CLOSED = "steps_closed"
     GAPS = "gaps"
     ASSETS_FORGOTTEN = "assets_forgotten"  # evicted
+    MACHINES_STARTED = "machines_started"
+    MACHINES_STOPPED = "machines_stopped"
+    STEPS_OFF = "steps_off"  # in which the machine did not run, or had just started
     WINDOWS_SKIPPED_WARMUP = "windows_skipped_warmup"
     WINDOWS_SKIPPED_UNOBSERVED = "windows_skipped_unobserved"
     WINDOWS_SKIPPED_DOUBTED = "windows_skipped_doubted"
@@ -219,10 +222,11 @@ class Alert:
     offset: int  # of the window that opened the alert
     position: int  # offset of the message that caused this record; not published
     sequence: int  # 0 at firing, then 1, 2, … per alert
-    cause: str = "machine"  # | "sensor" | "silence"; records of older versions lack it
+    cause: str = "machine"  # | "sensor" | "silence" | "not_running"; records of older versions lack it
     fault: str = ""  # of a sensor: "limits" | "dropout" | "frozen" | "jump"; score and threshold then count its steps
     # or "clock", of the whole asset: no channels; score and threshold are seconds ahead, negative = behind
     # of silence: "absent" | "stale"; no channels; score and threshold are seconds without news
+    # of a machine that does not run: "off" | "silent"; no channels; score and threshold are seconds
 
 
 @dataclass(frozen=True, slots=True)

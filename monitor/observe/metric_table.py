@@ -139,13 +139,28 @@ TABLE = (
         "Steps of a channel excluded from score and history because its sensor is faulty.",
         "If it rises, alerts with cause sensor name the channels. If such a channel is healthy, adjust [sensors].",
     ),
+    _counter(
+        "monitor_steps_off_total",
+        "Closed steps in which the machine did not run, by [running], or had just started. They are in no window.",
+        "Compare with the steps closed. If machines that work count as off, adjust running.when.",
+    ),
+    _counter(
+        "monitor_machines_started_total",
+        "Starts of machines, by the condition of [running].",
+        "If machines start far more often than they do, the condition flaps: raise running.stop_delay_s.",
+    ),
+    _counter(
+        "monitor_machines_stopped_total",
+        "Stops of machines, by the condition of [running].",
+        "As for starts.",
+    ),
     # Alerts.
     _gauge(
         "monitor_assets",
-        "Assets by state.",
+        "Assets by state. off: the machine does not run.",
         "If many fire at the same time, suspect a common cause or a changed process before single machines. silent: it "
         "sends nothing new while its partition goes on; check its gateway.",
-        state=("learning", "warming", "normal", "unscored", "adapted", "silent", "pending", "firing"),
+        state=("off", "learning", "warming", "normal", "unscored", "adapted", "silent", "pending", "firing"),
     ),
     _gauge(
         "monitor_assets_unscored",
@@ -160,7 +175,7 @@ TABLE = (
         "If there are too many to handle, raise on_delay, deadband or the percentile, or retrain.",
         state=("firing", "adapted", "resolved"),
         severity=("warning", "critical"),
-        cause=("machine", "sensor", "silence"),
+        cause=("machine", "sensor", "silence", "not_running"),
     ),
     _counter(
         "monitor_alerts_suppressed_total",

@@ -59,7 +59,7 @@ def train_now(settings: Settings, reading: Progress, fitting: Fitting) -> Outcom
     begin = time.monotonic()
     trained = train(
         corpus,
-        settings.training.recipe(settings.model),
+        settings.training.recipe(settings.model, rest=settings.running.learned),
         models,
         incumbent="" if incumbent is None else incumbent.model.version,
         margin=settings.training.margin,

@@ -11,6 +11,8 @@ from monitor.core.fitting.history import History
 from monitor.core.model.new_assets import NewAssets
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Partition
+from monitor.core.running.not_running import NotRunningAlerts
+from monitor.core.running.running import Running
 from monitor.core.sensors.checks import Sensors
 from monitor.core.sensors.clocks import Clocks
 from monitor.core.threshold.threshold import Threshold
@@ -27,10 +29,11 @@ def make_pipeline(settings: Settings, partition: Partition) -> Pipeline:
     """Make the stages of one partition, in their first state."""
     windows, sensors = settings.windows, settings.sensors
     options = settings.alerting.options(windows)
+    condition = settings.running.condition()
     return Pipeline(
         settings.name,
         settings.message_format(),
-        Windows(windows.options(settings.channel_kinds())),
+        Windows(windows.options(settings.channel_kinds(), () if condition is None else condition.channels)),
         Threshold(settings.threshold.options()),
         make_budget(settings),
         MachineAlerts(settings.name, partition, options),
@@ -39,6 +42,8 @@ def make_pipeline(settings: Settings, partition: Partition) -> Pipeline:
         SensorAlerts(settings.name, partition, options),
         NewAssets(length=windows.length, step_ms=windows.step_ms),
         SilenceAlerts(settings.name, partition, settings.alerting.silence_ms(windows)),
+        Running(settings.running.options(windows)),
+        NotRunningAlerts(settings.name, partition, settings.running.expected_options(windows)),
         live=live_settings(settings),
     )
 

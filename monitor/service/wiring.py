@@ -145,7 +145,7 @@ def make_trainer(settings: Settings, registry: ModelRegistry, histories: History
     job = Job(
         store=settings.store.url,
         detector=settings.name,
-        recipe=training.recipe(settings.model),
+        recipe=training.recipe(settings.model, rest=settings.running.learned),
         incumbent="",
         margin=training.margin,
         threads=settings.model.threads,

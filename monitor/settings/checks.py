@@ -20,6 +20,7 @@ from monitor.core.decode.select import IGNORE
 from monitor.core.threshold.histogram import LEAST_CLIP, MOST_SCORES
 from monitor.settings.base import Section
 from monitor.settings.learning import ThresholdSection
+from monitor.settings.running_checks import running_problems
 from monitor.settings.schema_checks import schema_problems
 from monitor.settings.sections import Sections
 
@@ -253,6 +254,11 @@ def _schemas(settings: Sections) -> Iterator[Problem]:
         yield problem(consequence, *keys)
 
 
+def _running(settings: Sections) -> Iterator[Problem]:
+    for consequence, *keys in running_problems(settings):
+        yield problem(consequence, *keys)
+
+
 def _select(settings: Sections) -> Iterator[Problem]:
     select = settings.select
     tables = settings.source.kind == "files" and settings.source.format != "jsonl"
@@ -456,5 +462,5 @@ def _text(value: object) -> str:
 _SUBJECTS = (
     *(_source, _files, _unread, _tables, _topics, _outputs, _delivery, _health, _store),
     *(_format, _schemas, _select, _windows, _model, _training, _threshold),
-    *(_options, _login, _encryption, _recorder),
+    *(_running, _options, _login, _encryption, _recorder),
 )

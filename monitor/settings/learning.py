@@ -136,11 +136,11 @@ class TrainingSection(Section):
             guard_ms=round(self.guard_s * 1000),
         )
 
-    def recipe(self, model: ModelSection) -> Recipe:
-        """Return how to fit a model of this size."""
+    def recipe(self, model: ModelSection, *, rest: bool = False) -> Recipe:
+        """Return how to fit a model of this size; `rest` = learn levels of rest and work, too."""
         size = model.model_dump(exclude={"threads"})
         how = self.model_dump(include={"steps", "batch", "learning_rate", "patience", "worst", "seed"})
-        return Recipe(**size, **how)
+        return Recipe(**size, **how, rest=rest)
 
 
 class ThresholdSection(Section):

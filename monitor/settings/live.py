@@ -48,6 +48,7 @@ _REASONS = {  # by setting or section
     "windows": _STATE,
     "threshold": _STATE,
     "sensors": _STATE,
+    "running": _STATE,
     "model": "the trainer was started with it",
     "training": "the trainer was started with it",
     "store": "the store was opened with it",

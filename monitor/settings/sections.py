@@ -20,6 +20,7 @@ from monitor.settings.process import (
     SourceSection,
     StoreSection,
 )
+from monitor.settings.running import RunningSection
 from monitor.settings.servers import KafkaSection, RecorderSection, SchemasSection
 from monitor.settings.stages import (
     AlertingSection,
@@ -68,6 +69,7 @@ class Sections(BaseSettings):
     threshold: ThresholdSection = ThresholdSection()
     alerting: AlertingSection = AlertingSection()
     sensors: SensorsSection = SensorsSection()
+    running: RunningSection = RunningSection()
     outputs: OutputsSection = OutputsSection()
     kafka: KafkaSection = KafkaSection()
     recorder: RecorderSection = RecorderSection()

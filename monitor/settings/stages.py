@@ -317,8 +317,13 @@ class WindowsSection(Section):
         """Grid period in the core's unit."""
         return round(self.step_s * 1000)
 
-    def options(self, kinds: Kinds = ALL_MEASURED) -> WindowOptions:
-        """Return the options of the stage for channels of `kinds`.
+    @property
+    def wait_ms(self) -> int:
+        """The longest that a step may wait to be closed."""
+        return max(round(self.lateness_s * 1000), self.idle * self.step_ms) + self.step_ms
+
+    def options(self, kinds: Kinds = ALL_MEASURED, watched: tuple[str, ...] = ()) -> WindowOptions:
+        """Return the options of the stage for channels of `kinds`; `watched` are kept also if no window has them.
 
         An asset is not evicted while its last steps may still be open.
         """
@@ -335,6 +340,7 @@ class WindowsSection(Section):
             new_assets=self.new_assets,
             forget_ms=max(round(self.forget_s * 1000), self.idle * self.step_ms),
             kinds=kinds,
+            watched=watched,
         )
 
 
@@ -381,8 +387,8 @@ class SensorsSection(Section):
 
     def clock_options(self, windows: WindowsSection) -> ClockOptions:
         """Return how `monitor.core.sensors.clocks.Clocks` checks windows."""
-        wait_ms = max(round(windows.lateness_s * 1000), windows.idle * windows.step_ms) + windows.step_ms
-        return ClockOptions(tolerance_ms=round(self.clock_s * 1000), wait_ms=wait_ms, step_ms=windows.step_ms)
+        tolerance_ms = round(self.clock_s * 1000)
+        return ClockOptions(tolerance_ms=tolerance_ms, wait_ms=windows.wait_ms, step_ms=windows.step_ms)
 
 
 class AlertingSection(Section):

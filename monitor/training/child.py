@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from monitor.core.fitting.corpus import Corpus
-from monitor.core.fitting.fit import Fitted, Progress, fit, prepare
+from monitor.core.fitting.fit import Fitted, Progress, fit, levels_of, prepare
 from monitor.core.fitting.gate import refusal
 from monitor.core.fitting.recipe import Recipe
 from monitor.core.model.model import Model
@@ -52,8 +52,9 @@ def train(
         stored = models.get(incumbent)
         old = Model.unpack(incumbent, stored.manifest, stored.tensors)
 
-    corpus = prepare(corpus, recipe, old)
-    fitted = fit(corpus, recipe, old, progress)
+    levels = levels_of(corpus, recipe, old)
+    corpus = prepare(corpus, recipe, old, levels)
+    fitted = fit(corpus, recipe, old, progress, levels)
     reason = refusal(fitted.model, old, corpus, margin)
     if reason:
         return Trained(fitted, "", reason)

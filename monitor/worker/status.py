@@ -25,7 +25,7 @@ from monitor.worker.alert_charts import AlertChart
 from monitor.worker.partitions import PartitionState
 from monitor.worker.quiet import QuietTopic
 
-STATES = ("learning", "warming", "normal", "unscored", "adapted", "silent", "pending", "firing")
+STATES = ("off", "learning", "warming", "normal", "unscored", "adapted", "silent", "pending", "firing")
 NOT_SCORED_MS = 180_000  # of the asset's own time: a channel that pauses for a minute is no news
 COUNTERS: dict[Count, tuple[str, dict[str, str]]] = {  # the stages' counts -> metric and labels
     Count.MESSAGES_EMPTY: ("monitor_messages_empty_total", {}),
@@ -52,6 +52,9 @@ COUNTERS: dict[Count, tuple[str, dict[str, str]]] = {  # the stages' counts -> m
     Count.STEPS_CLOSED: ("monitor_steps_closed_total", {}),
     Count.GAPS: ("monitor_gaps_total", {}),
     Count.ASSETS_FORGOTTEN: ("monitor_assets_forgotten_total", {}),
+    Count.MACHINES_STARTED: ("monitor_machines_started_total", {}),
+    Count.MACHINES_STOPPED: ("monitor_machines_stopped_total", {}),
+    Count.STEPS_OFF: ("monitor_steps_off_total", {}),
     Count.WINDOWS_SKIPPED_WARMUP: ("monitor_windows_skipped_total", {"reason": "warmup"}),
     Count.WINDOWS_SKIPPED_UNOBSERVED: ("monitor_windows_skipped_total", {"reason": "unobserved"}),
     Count.WINDOWS_SKIPPED_DOUBTED: ("monitor_windows_skipped_total", {"reason": "doubted"}),
@@ -79,7 +82,7 @@ class Asset(NamedTuple):
     """An asset as of its last window. A tuple, since 10 000 are made for each status."""
 
     name: str
-    state: str  # one of STATES; warming = its window or its threshold is not full yet
+    state: str  # one of STATES; off = it does not run; warming = its window or its threshold is not full yet
     ratio: float | None  # score / threshold; None = not scored yet
     reason: str = ""  # why it is silent, or not scored although it sends; empty = it is scored, or may be soon
     cause: str = ""  # the reason's kind, one of NOT_SCORED
@@ -144,7 +147,7 @@ def worker_status(
 
 def _assets(state: PartitionState, *, quiet: bool) -> list[Asset]:
     pipeline = state.pipeline
-    alert_states = pipeline.alerting.states()
+    alert_states = pipeline.alerting.states() | pipeline.not_running.states()
 
     # Warming: the window is not full, the threshold is not warm, or the asset was never scored.
     warming = pipeline.windows.rows_until_full() > 0
@@ -177,6 +180,11 @@ def _assets(state: PartitionState, *, quiet: bool) -> list[Asset]:
     for row, reason in reasons.items():
         shown = "firing" if alert_states.get(row) == "firing" else "silent"
         assets[row] = assets[row]._replace(state=shown, reason=reason, cause="", ratio=None)
+
+    # Off is told by the machine, or by its calendar or sisters; the last ratio says nothing now.
+    for row in [*pipeline.running.off().tolist(), *pipeline.not_running.resting().tolist()]:
+        shown = "firing" if alert_states.get(row) == "firing" else "off"
+        assets[row] = assets[row]._replace(state=shown, reason="", cause="", ratio=None)
     return assets
 
 

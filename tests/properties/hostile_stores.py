@@ -21,6 +21,9 @@ from monitor.core.model.new_assets import NewAssets
 from monitor.core.model.scorer import Scorer
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import State
+from monitor.core.running.condition import parse
+from monitor.core.running.not_running import NotRunningAlerts, NotRunningOptions
+from monitor.core.running.running import Running, RunningOptions
 from monitor.core.sensors.checks import SensorOptions, Sensors
 from monitor.core.sensors.clocks import ClockOptions, Clocks
 from monitor.core.threshold.budget import Budget
@@ -259,6 +262,7 @@ def new_pipeline() -> Pipeline:
     options = AlertOptions(critical_ratio=3.0, update_ms=10_000, **delays)
     holes: dict[str, Any] = {"lateness_ms": 0, "max_gap": 8, "max_fill": 2, "idle": 30}
     most: dict[str, Any] = {"max_assets": 100, "max_channels": 8, "new_assets": 100, "forget_ms": 3_600_000}
+    expected = NotRunningOptions(None, sisters=True, delay_ms=60_000, wait_ms=31 * STEP, step_ms=STEP)
     made = Pipeline(
         "d",
         Format("json_wide"),
@@ -271,6 +275,12 @@ def new_pipeline() -> Pipeline:
         SensorAlerts("d", READINGS, options),
         NewAssets(length=L, step_ms=STEP),
         SilenceAlerts("d", READINGS, 60_000),
+        Running(
+            RunningOptions(
+                parse(f"{CHANNELS[0]} > -1e9"), learned=False, stop_delay_ms=0, start_delay_ms=0, step_ms=STEP
+            )
+        ),
+        NotRunningAlerts("d", READINGS, expected),
     )
     made.use(Scorer(model()))
     return made

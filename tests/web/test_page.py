@@ -76,9 +76,9 @@ def test_before_the_worker_is_there_the_page_says_so() -> None:
 
 
 def test_firing_assets_are_on_top_and_the_others_by_name() -> None:
-    """Assets come firing, pending, silent, adapted, unscored, normal, warming, learning, and within a state by name."""
+    """Assets come firing, pending, silent, adapted, unscored, normal, warming, learning, off, within each by name."""
     given = [Asset(f"{state[0]}{n}", state, 1.0 - n) for state in STATES for n in (2, 1)]
-    assert names(ask(page(picture(given)))) == [f"{state}{n}" for state in "fpsaunwl" for n in (1, 2)]
+    assert names(ask(page(picture(given)))) == [f"{state}{n}" for state in "fpsaunwlo" for n in (1, 2)]
 
 
 def test_of_many_assets_the_most_urgent_are_shown() -> None:

@@ -33,6 +33,7 @@ from monitor.core.arrays import Doubles
 from monitor.core.fitting.corpus import Corpus, Cut, cut, held_out, reorder
 from monitor.core.fitting.profile import learn_profile
 from monitor.core.fitting.recipe import Recipe
+from monitor.core.fitting.rest import find_levels, without_rest
 from monitor.core.model.architecture import Architecture
 from monitor.core.model.errors import channels_seen, newest, over_channels, recent_change, window_errors
 from monitor.core.model.forward import BATCH, Reconstruction
@@ -41,6 +42,7 @@ from monitor.core.model.scaling import Scaling, fit_scaling
 from monitor.core.model.scorer import scores, squared_errors
 from monitor.core.model.vae import VAE
 from monitor.core.records import Floats, Times
+from monitor.core.running.levels import Levels
 
 LIMIT = 0.995  # quantile of the clean windows' errors that counts as the edge, 1.0, of each horizon
 LEAST_ROWS = 256  # rows of its own before an asset gets statistics of its own
@@ -79,17 +81,34 @@ class _Data:
     rows: Times  # (assets,) the scaling's rows of the corpus's assets
 
 
-def prepare(corpus: Corpus, recipe: Recipe, incumbent: Model | None) -> Corpus:
+def levels_of(corpus: Corpus, recipe: Recipe, incumbent: Model | None) -> Levels | None:
+    """Return the levels of rest and work, if the recipe asks for them: those of the corpus, or of the incumbent.
+
+    While a model with levels is in use, rest is in no history.
+    """
+    if not recipe.rest:
+        return None
+    return find_levels(corpus) or (None if incumbent is None else incumbent.levels)
+
+
+def prepare(corpus: Corpus, recipe: Recipe, incumbent: Model | None, levels: Levels | None = None) -> Corpus:
     """Return the part of the corpus that is fit to learn from and to judge the result by (step 1 above).
 
-    Without an incumbent, channels that are hardly measured are left out. Raises ValueError if nothing is left, or if
-    the corpus does not fit the incumbent.
+    Times of rest, by `levels`, are left out. Without an incumbent, so are channels that are hardly measured. Raises
+    ValueError if nothing is left, or if the corpus does not fit the incumbent.
     """
+    if levels is not None:
+        corpus = without_rest(corpus, levels)
     return _measured(corpus) if incumbent is None else _normal(corpus, recipe, incumbent)
 
 
-def fit(corpus: Corpus, recipe: Recipe, incumbent: Model | None, progress: Progress) -> Fitted:
-    """Return a model of a corpus that `prepare` returned. Raises ValueError if the corpus does not suffice."""
+def fit(
+    corpus: Corpus, recipe: Recipe, incumbent: Model | None, progress: Progress, levels: Levels | None = None
+) -> Fitted:
+    """Return a model of a corpus that `prepare` returned, with the same `levels`.
+
+    Raises ValueError if the corpus does not suffice.
+    """
     held = held_out(corpus)  # 2
     train, check = cut(corpus.take(~held)), cut(corpus.take(held))
     if not len(train) or not len(check):
@@ -107,7 +126,7 @@ def fit(corpus: Corpus, recipe: Recipe, incumbent: Model | None, progress: Progr
     profile = profile or learn_profile(corpus)
 
     weights = {name: tensor.numpy().copy() for name, tensor in network.state_dict().items()}
-    model = Model(architecture, corpus.channels, scaling, calibration, weights, "", profile)
+    model = Model(architecture, corpus.channels, scaling, calibration, weights, "", profile, levels)
     model.check()
     return Fitted(model, len(train), len(check), steps, loss)
 

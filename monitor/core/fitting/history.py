@@ -18,9 +18,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from monitor.core.alerts.silence_alerts import CAUSE as SILENCE
 from monitor.core.fitting.corpus import STAGE, Corpus, reorder
 from monitor.core.fitting.corpus import TABLE as CORPUS_TABLE
 from monitor.core.records import Alert, Bools, Floats, State, Times, WindowBatch
+from monitor.core.running.not_running import CAUSE as NOT_RUNNING
 from monitor.core.state import Column, Table, check_state, pack_names, unfit, unpack_names
 
 OPEN = 2**62  # end of a span that has none yet
@@ -115,10 +117,10 @@ class History:
     def note(self, alerts: Iterable[Alert]) -> None:
         """Remember the spans of alerts; of a sensor's alert only until it fires, since its readings are masked then.
 
-        A silent asset gives no windows, and those before its silence may be learned.
+        A machine that is silent or off gives no windows, and those before its silence may be learned.
         """
         for alert in alerts:
-            if alert.cause == "silence":
+            if alert.cause in {SILENCE, NOT_RUNNING}:
                 continue
             spans = self._spans.setdefault(alert.asset, [])
             if alert.cause == "sensor":

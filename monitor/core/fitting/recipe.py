@@ -16,4 +16,5 @@ class Recipe:
     learning_rate: float = 2e-3
     patience: int = 8  # checks of the held-out windows without improvement before it stops
     worst: float = 0.02  # share of blocks left out that the incumbent scores highest
+    rest: bool = False  # learn levels of rest and work, and leave rest out
     seed: int = 0

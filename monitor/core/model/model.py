@@ -9,6 +9,7 @@ from monitor.core.model.architecture import Architecture
 from monitor.core.model.errors import horizons
 from monitor.core.model.scaling import Scaling
 from monitor.core.records import Floats, State
+from monitor.core.running.levels import Levels
 from monitor.core.sensors.profile import SensorProfile
 from monitor.core.state import pack_names, unpack_names
 
@@ -38,6 +39,7 @@ class Model:
     weights: State  # float32, by name
     version: str = ""  # given by the model store
     profile: SensorProfile | None = None  # models of older versions have none
+    levels: Levels | None = None  # of rest and work; None = not asked for, or not found
 
     def pack(self) -> tuple[dict[str, Any], State]:
         """Return manifest entries and arrays, for the model store."""
@@ -49,6 +51,8 @@ class Model:
             "assets": len(self.scaling.assets),
             "calibration": {"levels": LEVELS.tolist(), "scores": scores},
         }
+        if self.levels is not None:
+            manifest["running"] = self.levels.manifest()
 
         tensors = {f"weights.{name}": value for name, value in self.weights.items()}
         tensors["scaling.center"] = self.scaling.center
@@ -93,6 +97,7 @@ class Model:
             {name.removeprefix("weights."): v for name, v in tensors.items() if name.startswith("weights.")},
             version,
             profile,
+            Levels.of_manifest(manifest["running"]) if "running" in manifest else None,
         )
 
     def check(self) -> None:

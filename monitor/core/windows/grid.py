@@ -32,16 +32,16 @@ from monitor.core.records import Count, Floats, State, Times
 from monitor.core.state import Column, Columns
 from monitor.core.windows.options import WindowOptions
 
-GRID = {
+GRID = {  # D = channels of the windows, and watched ones that no window has
     "newest": Column("i8", fill=NEVER),  # largest time seen
     "seen": Column("i8", fill=NEVER),  # the partition's time when the asset's last reading arrived
     "frontier": Column("i8", fill=NEVER),  # first step that is not closed; NEVER = no reading yet
-    "known_time": Column("i8", ("A", "C"), fill=NEVER),  # of the channel's newest reading outside of the open steps
-    "known_value": Column("f4", ("A", "C"), fill=np.nan),  # and its value
+    "known_time": Column("i8", ("A", "D"), fill=NEVER),  # of the channel's newest reading outside of the open steps
+    "known_value": Column("f4", ("A", "D"), fill=np.nan),  # and its value
     "open_row": Column("i8", ("G",), below="A"),
     "open_step": Column("i8", ("G",)),
-    "open_offset": Column("i4", ("G", "C")),
-    "open_values": Column("f4", ("G", "C")),
+    "open_offset": Column("i4", ("G", "D")),
+    "open_values": Column("f4", ("G", "D")),
 }
 
 
@@ -126,7 +126,7 @@ class Grid:
 
     def remap(self, source: Index) -> None:
         """Take column `source[c]` (-1 = a new, empty one) as column c. Drop steps that are left without a reading."""
-        self._columns.pick(source)
+        self._columns.pick(source, "D")
         offset, values = pick_columns(self._open.offset, source, NONE), pick_columns(self._open.values, source, np.nan)
         keep = (offset >= 0).any(1)
         self._open = Open(self._open.row[keep], self._open.step[keep], offset[keep], values[keep])

@@ -21,3 +21,4 @@ class WindowOptions:
     new_assets: int  # assets a minute, after the first window
     forget_ms: int  # silence after which an asset can be evicted; at least `idle` steps, so that no step is open
     kinds: Kinds = ALL_MEASURED  # of channels; counters of kind "rate" become rates
+    watched: tuple[str, ...] = ()  # channels by which `monitor.core.running` decides; windows may lack them

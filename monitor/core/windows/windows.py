@@ -8,6 +8,10 @@ sequence is cut into batches does not matter, so a replay from a saved state rep
 follows the batch: while channels are being learned, a batch's windows all have the channels known at the batch's end.
 Channels that were not known when a window closed are unobserved in that window.
 
+Between the two, after `close` and before `cut`, a caller may take out steps, which then count as steps without a
+reading: those in which a machine does not run (`monitor.core.running`). The condition for that may need channels that
+no window has. They are columns of the grid after those of the windows, so a step waits for them, too.
+
 New assets are admitted as long as there is room and `Admission` has one to give. Without room, `room` and `evict` say
 whether, and before which reading, the asset that was seen least recently loses its row. The caller then clears the row
 in the later stages, which know an asset by its row only.
@@ -16,17 +20,18 @@ No clock is read, and no reading is buffered beyond `lateness` and `idle`.
 """
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from monitor.core.arrays import FARTHEST, NEVER
+from monitor.core.arrays import FARTHEST, NEVER, places
 from monitor.core.decode.select import RATE
-from monitor.core.records import Count, ReadingBatch, State, Times, WindowBatch
+from monitor.core.records import Bools, Count, Floats, ReadingBatch, State, Times, WindowBatch
 from monitor.core.state import Column, check_state, pack_names, unfit, unpack_distinct
 from monitor.core.windows.admission import ADMISSION, Admission
-from monitor.core.windows.grid import GRID, Arrivals, Grid
+from monitor.core.windows.grid import GRID, Arrivals, Closed, Grid
 from monitor.core.windows.heard import Heard, nothing_heard
 from monitor.core.windows.options import WindowOptions
 from monitor.core.windows.rates import RATES, Rates
@@ -54,6 +59,7 @@ _STATE = {
     **ADMISSION,
     "assets": Column("u1", ("bytes of assets",)),
     "channels": Column("u1", ("bytes of channels",)),
+    "watched": Column("u1", ("bytes of watched",)),
     "settings": Column("i8", (3,)),  # step_ms, length, whether the channels are frozen
     "counts": Column("i8", (len(COUNTS),)),
     "clock": Column("i8", (1,)),
@@ -65,6 +71,29 @@ class NotScored(NamedTuple):
 
     cause: str  # one of NOT_SCORED
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedSteps:
+    """Steps with at least one reading that closed, ordered by asset row, then step."""
+
+    names: tuple[str, ...]  # (C + E,) channels of the windows, then watched channels that no window has
+    row: Times  # (K,)
+    step: Times  # (K,)
+    index: Times  # (K,) place in the batch of the reading that closed the step
+    position: Times  # (K,) offset of the message of that reading
+    channels: Times  # (K,) channels of windows that were known then
+    values: Floats  # (K, C + E) NaN = no reading
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def at(self, keep: Bools) -> "ClosedSteps":
+        """Return the steps marked in `keep` (K,)."""
+        if keep.all():
+            return self
+        row, step, index = self.row[keep], self.step[keep], self.index[keep]
+        return ClosedSteps(self.names, row, step, index, self.position[keep], self.channels[keep], self.values[keep])
 
 
 class Windows:
@@ -85,6 +114,9 @@ class Windows:
         self._grid = Grid(options, self.counts)
         self._rings = Rings(options, self.counts)
         self._rates = Rates(self.counts)
+        self._watched: tuple[str, ...] = ()  # channels of options.watched that are none of `channels`
+        if options.watched:
+            self.set_channels((), frozen=False)
 
     def set_channels(self, names: tuple[str, ...] | list[str], *, frozen: bool) -> None:
         """Carry all state over to channels `names`: same name, same data; new ones unobserved; others dropped.
@@ -97,22 +129,41 @@ class Windows:
         if len(set(names)) < len(names) or len(names) > most:
             raise ValueError(f"expected at most {most} different channels, got {len(names)}: {names}")
         # -1 marks a channel that the state does not have yet.
-        known = {name: column for column, name in enumerate(self.channels)}
-        source = np.array([known.get(name, -1) for name in names], np.intp)
+        watched = tuple(name for name in self._options.watched if name not in names)
+        columns = (*names, *watched)
+        source = places(columns, (*self.channels, *self._watched))
         self._grid.remap(source)
-        self._rings.remap(source)
-        self._rates.remap(source, self._options.kinds.among(names, RATE))
+        self._rates.remap(source, self._options.kinds.among(columns, RATE))
+        self._rings.remap(places(names, self.channels))
         self._grid.frozen = frozen
-        self.channels = tuple(names)
+        self.channels, self._watched = tuple(names), watched
 
     def push(self, readings: ReadingBatch) -> WindowBatch:
         """Return the windows (B, C, L) that these readings close, ordered by position, asset row, end.
 
         Raises ValueError if a time lies further from the epoch than FARTHEST; the decoder rejects such readings.
         """
+        return self.cut(self.close(readings))
+
+    def cut(self, closed: ClosedSteps) -> WindowBatch:
+        """Return the windows (B, C, L) that end in closed steps, ordered by position, asset row, end."""
+        if self._watched:
+            measured: Bools = ~np.isnan(closed.values[:, : len(self.channels)])
+            closed = closed.at(np.logical_or.reduce(measured, axis=1))
+        if not len(closed):
+            return empty_windows(len(self.channels), self._options.length)
+        values = closed.values[:, : len(self.channels)]
+        steps = Closed(closed.row, closed.step, closed.index, values)
+        return self._rings.write(steps, closed.position, closed.channels)
+
+    def close(self, readings: ReadingBatch) -> ClosedSteps:
+        """Return the steps that these readings close.
+
+        Raises ValueError if a time lies further from the epoch than FARTHEST; the decoder rejects such readings.
+        """
         self.heard = nothing_heard()
         if not len(readings):
-            return empty_windows(len(self.channels), self._options.length)
+            return self._closed(_nothing_closed(len(self.channels) + len(self._watched)), readings, [])
         if readings.time.max() > FARTHEST or readings.time.min() < -FARTHEST:
             raise ValueError(f"times must lie within {FARTHEST} ms of the epoch, got {readings.time.max()}")
 
@@ -126,12 +177,13 @@ class Windows:
         arrivals = Arrivals(row[kept], column[kept], readings.time[kept], readings.value[kept], kept)
         arrivals, without = self._rates.take(arrivals)
         self._grid.notice(without.row, clock[without.index])
-        closed = self._grid.push(arrivals, clock)
-        if not len(closed.row):
-            return empty_windows(len(self.channels), self._options.length)
+        return self._closed(self._grid.push(arrivals, clock), readings, learned)
+
+    def _closed(self, closed: Closed, readings: ReadingBatch, learned: Times | list[int]) -> ClosedSteps:
         # A window that closed before a channel was learned is not short of that channel.
         channels = len(self.channels) - len(learned) + np.searchsorted(learned, closed.index, side="right")
-        return self._rings.write(closed, readings.offset[closed.index], channels)
+        names, position = (*self.channels, *self._watched), readings.offset[closed.index]
+        return ClosedSteps(names, closed.row, closed.step, closed.index, position, channels, closed.values)
 
     def rows_until_full(self) -> Times:
         """Return how many steps (A,) each asset needs until its first full window since its last restart."""
@@ -144,7 +196,7 @@ class Windows:
         if not self.channels:
             return dict.fromkeys(rows.tolist(), NotScored("missing", "no channel is known"))
         measured = self._rings.measured(rows)
-        never = (measured == 0) & ~self._grid.known(rows)
+        never = (measured == 0) & ~self._grid.known(rows)[:, : len(self.channels)]
         counts = zip(never.sum(1), (measured == 0).sum(1), never.argmax(1), measured.argmin(1), strict=True)
         return {
             row: self._why_not(share, *map(int, numbers))
@@ -242,6 +294,8 @@ class Windows:
             if learned and len(self.channels) == most:
                 full_from = learned[-1]
 
+        if self._watched:
+            column = np.where((column < 0) & (row >= 0), self._watched_codes(readings), column)
         self._count_dropped(readings, row, (column < 0) & (place > full_from), before, entered)
         return row, column, np.array(learned, np.int64)
 
@@ -267,6 +321,12 @@ class Windows:
         rows = np.array([self._rows.get(name, -1) for name in readings.assets], np.int64)
         columns = np.array([known.get(name, -1) for name in readings.channels], np.int64)
         return rows[readings.asset], columns[readings.channel]
+
+    def _watched_codes(self, readings: ReadingBatch) -> Times:
+        """Return the column (N,) of each reading of a watched channel that no window has; -1 = of another one."""
+        columns = places(readings.channels, self._watched).astype(np.int64)
+        columns[columns >= 0] += len(self.channels)
+        return columns[readings.channel]
 
     def _learn(
         self, readings: ReadingBatch, unknown: npt.NDArray[np.intp], most: int, before: Times
@@ -326,6 +386,7 @@ class Windows:
         return {
             "assets": pack_names(self.assets),
             "channels": pack_names(self.channels),
+            "watched": pack_names(self._watched),
             "settings": np.array([options.step_ms, options.length, self._grid.frozen], np.int64),
             "counts": np.array([self.counts[name] for name in COUNTS], np.int64),
             "clock": np.array([self._clock], np.int64),
@@ -337,9 +398,9 @@ class Windows:
 
     def load_state(self, state: State) -> None:
         """Continue from a saved state. Raises ValueError, and changes nothing, if the state does not fit."""
-        assets, channels = self._check(state)
+        assets, channels, watched = self._check(state)
         self.assets = assets
-        self.channels = tuple(channels)
+        self.channels, self._watched = tuple(channels), tuple(watched)
         self._rows = {name: row for row, name in enumerate(assets)}
         self._clock = int(state["clock"][0])
         self._admission.load(state["admission"])
@@ -347,10 +408,11 @@ class Windows:
         self._grid.frozen = bool(state["settings"][2])
         self._grid.load(state)
         self._rings.load(state)
-        self._rates.load(state, len(channels))
+        self._rates.load(state, len(channels) + len(watched))
+        self.set_channels(channels, frozen=self._grid.frozen)  # other channels may be watched now
 
-    def _check(self, state: State) -> tuple[list[str], list[str]]:
-        """Return assets and channels of a saved state. Raises ValueError if the state does not fit."""
+    def _check(self, state: State) -> tuple[list[str], list[str], list[str]]:
+        """Return assets, channels and watched channels of a saved state. Raises ValueError if it does not fit."""
         options = self._options
         sizes = check_state(_STAGE, state, _STATE, H=options.length - 1)
         if state["settings"][:2].tolist() != [options.step_ms, options.length]:
@@ -359,14 +421,24 @@ class Windows:
 
         assets = unpack_distinct(_STAGE, "assets", state["assets"])
         channels = unpack_distinct(_STAGE, "channels", state["channels"])
-        rates = np.flatnonzero(options.kinds.among(channels, RATE)).tolist()
+        watched = unpack_distinct(_STAGE, "watched", state["watched"])
+        columns = [*channels, *watched]
+        rates = np.flatnonzero(options.kinds.among(columns, RATE)).tolist()
         if state["rate_channels"].tolist() != rates:
             raise unfit(_STAGE, "rate_channels", state["rate_channels"].tolist(), rates)
-        if (len(assets), len(channels)) != (sizes["A"], sizes["C"]):
-            names = f"{len(assets)} assets and {len(channels)} channels"
-            raise unfit(_STAGE, "number of names", names, f"{sizes['A']} and {sizes['C']}, as its arrays have")
+        if (len(assets), len(channels), len(columns)) != (sizes["A"], sizes["C"], sizes["D"]):
+            names = f"{len(assets)} assets, {len(channels)} channels and {len(watched)} watched"
+            found = f"{sizes['A']}, {sizes['C']} and {sizes['D'] - sizes['C']}, as its arrays have"
+            raise unfit(_STAGE, "number of names", names, found)
+        if len(set(columns)) < len(columns):
+            raise unfit(_STAGE, "watched", watched, "none of the channels")
         if len(channels) > options.max_channels:
             raise unfit(
                 _STAGE, "channels", f"a list of {len(channels)}", f"at most max_channels {options.max_channels}"
             )
-        return assets, channels
+        return assets, channels, watched
+
+
+def _nothing_closed(columns: int) -> Closed:
+    nothing = np.empty(0, np.int64)
+    return Closed(nothing, nothing, nothing, np.empty((0, columns), np.float32))

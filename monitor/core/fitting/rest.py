@@ -1,0 +1,120 @@
+"""Learns from history whether machines have times of rest, and how to recognise them: Corpus -> Levels.
+
+A channel is evidence of rest if, with an asset's values divided by their usual top, it has two clearly separate levels:
+rest at most LOW, work at least HIGH, next to nothing in between. So a load curve is none, nor are the two positions of
+a valve that does not close, nor two recipes. Machines rest if most of such channels do, and only if
+
+- at least two channels and at least half of all are evidence, since a valve that closes stops a flow, not the machine;
+- the channels agree in nearly all steps;
+- most rest and most work lasts for whole blocks of history. A rest that fits into a window is part of the pattern that
+  the model learns, and a machine that never works for a window would never be scored.
+
+Measured on generated machines: docs/decisions/0034-running.md.
+"""
+
+import numpy as np
+
+from monitor.core.arrays import LARGEST
+from monitor.core.fitting.corpus import Corpus
+from monitor.core.records import Bools, Floats, Times
+from monitor.core.running.levels import LEAST_CHANNELS, Levels
+
+LOW, HIGH = 0.1, 0.3  # of the top
+TOP = 0.98  # quantile of an asset's values that is its top; work is at least RARE of them
+BETWEEN = 0.01  # largest share of the values between the levels: ramps
+RARE = 0.03  # least share of each level
+AGREE = 0.98  # least share of the steps in which all channels say the same
+LEAST_BLOCKS = 2  # of rest alone, and of work alone
+ODD = 0.05  # largest share of assets that a channel's levels do not fit: their other channels decide
+NEAR = 1.5  # factor around the limit in which hardly any value lies
+AT_REST = 3.0  # times what others show at rest, an asset that always rests may show
+MOST_VALUES = 20_000  # of an asset and channel
+OBSERVED = 0.5  # least share of a block's cells that must be left
+
+
+def find_levels(corpus: Corpus) -> Levels | None:
+    """Return how to recognise rest in a history that holds rest and work; None if it has no clear levels."""
+    C = len(corpus.channels)
+    amounts = np.abs(np.where(corpus.observed, corpus.values, np.float32(np.nan)))  # (K, C, L)
+    found = {column: _limit(amounts[:, column], corpus.asset) for column in range(C)}
+    limits = {column: limit for column, limit in found.items() if limit > 0}
+    varied = sum(_varies(amounts[:, column]) for column in range(C))
+    if len(limits) < LEAST_CHANNELS or 2 * len(limits) < varied:
+        return None
+
+    # What each channel says at each step.
+    columns = np.array(list(limits), np.intp)
+    part, most = amounts[:, columns], np.array(list(limits.values()), np.float32)
+    measured, resting = ~np.isnan(part), part <= most[:, None]
+    steps = np.logical_or.reduce(measured, axis=1)  # (K, L)
+    same = (resting | ~measured).all(1) | (~resting | ~measured).all(1)
+    if not steps.any() or np.count_nonzero(same & steps) < AGREE * np.count_nonzero(steps):
+        return None
+
+    rest: Bools = 2 * np.count_nonzero(resting, axis=1) > np.count_nonzero(measured, axis=1)  # (K, L)
+    if not (_lasts(rest & steps, steps) and _lasts(~rest & steps, steps)):
+        return None
+    return Levels(tuple(corpus.channels[column] for column in columns), tuple(map(float, most)))
+
+
+def without_rest(corpus: Corpus, levels: Levels) -> Corpus:
+    """Return the history with its times of rest unobserved, without blocks in which too little is left."""
+    K, _, L = corpus.values.shape
+    asked: Floats = np.full((K * L, len(levels.channels)), np.nan, np.float32)
+    for place, name in enumerate(levels.channels):
+        if name in corpus.channels:
+            asked[:, place] = corpus.values[:, corpus.channels.index(name)].reshape(-1)
+    rest = levels.judge(asked).false.reshape(K, 1, L)
+    observed = corpus.observed & ~rest
+    values = np.where(rest, np.float32(np.nan), corpus.values)
+    masked = Corpus(corpus.channels, corpus.assets, corpus.step_ms, corpus.asset, corpus.end, values, observed)
+    return masked.take(~rest.any((1, 2)) | (observed.mean((1, 2)) >= OBSERVED))
+
+
+def _limit(amounts: Floats, asset: Times) -> float:
+    """Return the largest amount at rest of a channel (K, L) for all assets (K,); 0 = it has no clear levels."""
+    found = [x for code in np.unique(asset).tolist() if len(x := _sample(amounts[asset == code]))]
+    tops = [float(np.quantile(x, TOP)) for x in found]
+    clear = [place for place, x in enumerate(found) if _has_levels(x, tops[place])]
+    if not clear:
+        return 0.0
+
+    # One limit for all of them, between what the largest one is at rest and what the smallest one is at work.
+    rest, work = max(LOW * tops[place] for place in clear), min(HIGH * tops[place] for place in clear)
+    limit = float(np.sqrt(rest * work))
+    if rest >= work or limit > LARGEST:
+        return 0.0
+
+    resting = AT_REST * max(float(np.quantile(found[place][found[place] <= limit], TOP)) for place in clear)
+    odd = sum(not _fits(x, tops[place], limit, resting) for place, x in enumerate(found) if place not in clear)
+    return limit if odd <= ODD * len(found) else 0.0
+
+
+def _sample(amounts: Floats) -> Floats:
+    """Return at most MOST_VALUES of the measured amounts, evenly spaced."""
+    measured = amounts[~np.isnan(amounts)]
+    return measured[:: max(1, len(measured) // MOST_VALUES)]
+
+
+def _has_levels(x: Floats, top: float) -> bool:
+    """Return whether amounts (n,) have two levels with next to nothing in between."""
+    low, high = np.count_nonzero(x <= LOW * top) / len(x), np.count_nonzero(x >= HIGH * top) / len(x)
+    return bool(top > 0 and low >= RARE and high >= RARE and 1 - low - high <= BETWEEN)
+
+
+def _fits(x: Floats, top: float, limit: float, resting: float) -> bool:
+    """Return whether an asset that only works, or only rests, is on the right side of the limit."""
+    if top <= limit:
+        return top <= resting
+    return bool(np.count_nonzero(x < NEAR * limit) <= BETWEEN * len(x))
+
+
+def _varies(amounts: Floats) -> bool:
+    measured = amounts[~np.isnan(amounts)]
+    return bool(len(measured)) and bool(measured.min() < measured.max())
+
+
+def _lasts(flag: Bools, steps: Bools) -> bool:
+    """Return whether steps (K, L) with `flag` mostly fill whole blocks, among the measured `steps` (K, L)."""
+    whole = (flag | ~steps).all(1) & flag.any(1)
+    return bool(np.count_nonzero(whole) >= LEAST_BLOCKS and 2 * np.count_nonzero(flag[whole]) >= np.count_nonzero(flag))

@@ -1,0 +1,98 @@
+"""The section about machines that do not run all the time."""
+
+from typing import Literal
+
+from monitor.core.running.condition import Condition, parse
+from monitor.core.running.not_running import NotRunningOptions
+from monitor.core.running.running import RunningOptions
+from monitor.core.running.shifts import Calendar, calendar
+from monitor.settings.base import Section, setting
+from monitor.settings.stages import WindowsSection
+
+AUTO, SISTERS = "auto", "sisters"
+
+
+class RunningSection(Section):
+    """When a machine runs, and when it should.
+
+    A machine that does not run is `off`: it has no windows, no scores and no place in thresholds and history. Without
+    a condition every machine runs all the time, and stops and starts are learned like everything else.
+    """
+
+    when: str = setting(
+        "",
+        "Condition under which a machine runs, over channels as they are read: speed > 50 and current >= 1. "
+        "Comparisons are > >= < <= == !=, joined by and, or, not and parentheses. A channel whose name has other "
+        "characters than letters, digits, _ and . stands in quotes. The model need not have these channels, "
+        "but they must be read, and each step waits for them. A boolean channel needs "
+        '[channels.NAME] as = "state": running == 1. A channel that never came says nothing, and the machine counts as '
+        "running. auto: learned at training, where the history shows clear levels of rest and work "
+        "(docs/operations.md). Empty: all machines run.",
+        form="a condition, auto, or empty",
+    )
+    stop_delay_s: float = setting(
+        0.0,
+        "The condition is false for this time before the machine counts as off. A shorter stop is a hole in its "
+        "windows, and not counted.",
+        unit="s",
+        low=0,
+        high=86_400,
+    )
+    start_delay_s: float = setting(
+        0.0,
+        "After a start, take nothing into windows for this time. Then the first window must fill.",
+        unit="s",
+        low=0,
+        high=86_400,
+    )
+    expected: Literal["", "sisters"] | tuple[str, ...] = setting(
+        "",
+        "When machines should run. sisters: while more than half of the other machines of the detector in the "
+        "partition run, of at least 3 that ran within a week. A list of weekly hours is a calendar, such as "
+        '["Mon-Fri 06:00-22:00", "Sat 06:00-14:00"]; hours may go past midnight, and holidays are unknown. A machine '
+        "that does not run then, off or silent alike, has an alert of cause not_running. At other times it has "
+        "neither that nor an alert of silence. Empty: whenever they like.",
+        form='"sisters", a list of days and hours such as "Mon-Fri 06:00-22:00", or empty',
+    )
+    timezone: str = setting("UTC", "Zone of the hours of `expected`, such as Europe/Berlin.", form="an IANA name")
+    expected_delay_s: float = setting(
+        900.0,
+        "A machine that should run may be off for this time before it has an alert. It also allows for machines that "
+        "start or end a shift one after another.",
+        unit="s",
+        low=60,
+        high=604_800,
+    )
+
+    @property
+    def learned(self) -> bool:
+        """Whether levels of rest and work are learned at training."""
+        return self.when == AUTO
+
+    def condition(self) -> Condition | None:
+        """Return the condition; None without one, or with a learned one. Raises ValueError if it cannot be read."""
+        return None if self.when in {"", AUTO} else parse(self.when)
+
+    def calendar(self) -> Calendar | None:
+        """Return the calendar; None without one. Raises ValueError if it cannot be read."""
+        return None if isinstance(self.expected, str) else calendar(self.expected, self.timezone)
+
+    def options(self, windows: WindowsSection) -> RunningOptions:
+        """Return how `monitor.core.running.running.Running` knows whether machines run."""
+        return RunningOptions(
+            rule=self.condition(),
+            learned=self.learned,
+            stop_delay_ms=round(self.stop_delay_s * 1000),
+            start_delay_ms=round(self.start_delay_s * 1000),
+            step_ms=windows.step_ms,
+        )
+
+    def expected_options(self, windows: WindowsSection) -> NotRunningOptions:
+        """Return when `monitor.core.running.not_running.NotRunningAlerts` expects machines to run."""
+        return NotRunningOptions(
+            calendar=self.calendar(),
+            sisters=self.expected == SISTERS,
+            delay_ms=round(self.expected_delay_s * 1000),
+            wait_ms=windows.wait_ms,
+            step_ms=windows.step_ms,
+        )
