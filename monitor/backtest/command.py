@@ -146,8 +146,9 @@ def _summary(here: EvaluatedReplay, compared: Compared | None, out: Path) -> str
     scored = sum(len(track.ends) for track in here.tracks)
     seconds = f"{made.seconds:.1f} s, of which {made.training_s:.1f} s training"
     readings = made.intake.counts.get(Count.READINGS, 0)
+    silent = f" and {here.silences} of silence" if here.silences else ""
     lines = [
-        f"{readings} readings, {scored} windows scored, {len(here.alerts)} alerts in {seconds}",
+        f"{readings} readings, {scored} windows scored, {len(here.alerts) - here.silences} alerts{silent} in {seconds}",
         made.intake.said(),
     ]
     lines += [f"{name(part)} stopped: {reason}" for part, reason in made.stopped.items()]

@@ -3,7 +3,7 @@
 Alerts are matched as everywhere (evaluation/matching.py): a label is found if an alert fires within it or within a
 window's length after it. Labels before the first score, in the stretch that the model learned from, do not count, nor
 do labels after the last score of the recording; both are named. A label of an asset that was not scored then, though
-others were, counts as missed. Alerts per day are per asset, over the scored time.
+others were, counts as missed. Alerts per day are per asset, over the scored time. Alerts of silence are counted apart.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ import numpy as np
 
 from monitor.backtest.replay import Replay
 from monitor.backtest.tracks import LatentSample, Track
+from monitor.core.alerts.silence_alerts import CAUSE as SILENCE
 from monitor.core.publish import alert_record
 from monitor.core.records import Alert, Bools
 from monitor.evaluation.curves import Curves, curves
@@ -70,9 +71,14 @@ class EvaluatedReplay:
     suggestion: Suggestion | None
 
     @property
+    def silences(self) -> int:
+        """Number of alerts of silence, which say nothing about a machine."""
+        return sum(each.span.cause == SILENCE for each in self.alerts)
+
+    @property
     def per_day(self) -> float | None:
-        """Alerts per asset and day; None if nothing was scored."""
-        return len(self.alerts) / self.days if self.days else None
+        """Alerts per asset and day, without those of silence; None if nothing was scored."""
+        return (len(self.alerts) - self.silences) / self.days if self.days else None
 
     @property
     def delay_ms(self) -> float | None:
@@ -150,7 +156,7 @@ def firing(track: Track, alerts: Sequence[AlertHistory]) -> Bools:
     """Return a mask (T,) of an asset's windows within an alert, from the first anomalous window to the last."""
     on = np.zeros(len(track.ends), np.bool_)
     for each in alerts:
-        if each.span.asset == track.asset:
+        if each.span.asset == track.asset and each.span.cause != SILENCE:
             end = track.ends[-1] if each.end is None else each.end
             on[np.searchsorted(track.ends, each.begin) : np.searchsorted(track.ends, end, side="right")] = True
     return on

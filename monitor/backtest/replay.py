@@ -161,10 +161,10 @@ def _process(result: Replay, state: PartitionState, messages: Sequence[Message])
         result.stopped[state.partition] = state.stopped
         return
 
+    result.alerts += outputs.alerts
     if pipeline.scorer is None:
         state.remember(outputs)
         return
-    result.alerts += outputs.alerts
     result.collector.take(outputs.names, pipeline.scorer, outputs)
 
 

@@ -9,6 +9,9 @@ The delay runs from the start of the label to the first time an alert is firing.
 label began finds it with a delay of 0, and the row is marked `already`. Otherwise a monitor that never resolves an
 alert would look perfect.
 
+An alert of silence says nothing about the machine. It finds labels of the kinds in OF_SILENCE only, and it is never
+false. Those that find no label are listed apart, so the figures of machines do not depend on gateways.
+
 Times and names are compared. Scores and severity do not count.
 """
 
@@ -17,8 +20,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from monitor.core.alerts.silence_alerts import CAUSE as SILENCE
 from monitor.core.published import PublishedAlert, decode_alert
 from monitor.evaluation.label import Label
+
+OF_SILENCE = (SILENCE, "silent")  # kinds of labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,7 @@ class Evaluation:
 
     rows: tuple[LabelRow, ...]  # one per label, in the order given
     false: tuple[AlertSpan, ...]  # in the order given
+    silent: tuple[AlertSpan, ...] = ()  # alerts of silence that no label expects, in the order given
 
     def by_kind(self) -> dict[str, KindRow]:
         """Return counts per kind of fault, in order of first appearance."""
@@ -124,11 +131,17 @@ def match(alerts: Sequence[AlertSpan], labels: Sequence[Label], grace_ms: int) -
     rows: list[LabelRow] = []
     touching: set[AlertSpan] = set()
     for label in labels:
-        near = [span for span in by_asset.get(label.asset, []) if _overlaps(span, label, grace_ms)]
+        possible = [span for span in by_asset.get(label.asset, []) if span.cause != SILENCE or label.kind in OF_SILENCE]
+        near = [span for span in possible if _overlaps(span, label, grace_ms)]
         touching.update(near)
         rows.append(_row(label, min(near, key=lambda span: max(span.start, label.start))) if near else LabelRow(label))
 
-    return Evaluation(tuple(rows), tuple(span for span in alerts if span not in touching))
+    others = [span for span in alerts if span not in touching]
+    return Evaluation(
+        tuple(rows),
+        false=tuple(span for span in others if span.cause != SILENCE),
+        silent=tuple(span for span in others if span.cause == SILENCE),
+    )
 
 
 def _overlaps(span: AlertSpan, label: Label, grace_ms: int) -> bool:

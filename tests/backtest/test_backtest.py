@@ -15,7 +15,7 @@ from monitor.settings.load import load
 from tests.backtest.backtests import FAULTS, SHAPE, STEPS, backtest, batch, csv, jsonl, npz, read
 from tests.brokers import mock_broker
 from tests.commands import monitor, sets
-from tests.core.machines import ASSETS, CHANNELS, STEP
+from tests.core.machines import ASSETS, CHANNELS, STEP, rows
 from tests.rig import ORIGIN, put_model, values
 
 
@@ -73,6 +73,26 @@ def test_labels_of_a_column_are_found(tmp_path: Path, store: Path) -> None:
     done = with_model(csv(tmp_path), store, "--label-column", "wrong")
     assert "labels: 2 of 2 found, 0 false alerts" in done.stdout
     assert "wrong" not in (tmp_path / "backtest.html").read_text()
+
+
+def test_a_machine_that_falls_silent_is_told_apart(tmp_path: Path, store: Path) -> None:
+    """One machine stops while the other goes on: one alert of silence after the delay, no false alert, none per day."""
+    whole = tmp_path / "whole.jsonl"
+    kept = [value for key, value, time in values(rows(STEPS)) if key != b"b" or time < ORIGIN + 500 * STEP]
+    whole.write_bytes(b"".join(value + b"\n" for value in kept))
+    label = {"asset": "b", "start": ORIGIN + 499 * STEP, "end": ORIGIN + STEPS * STEP, "kind": "silence"}
+    (tmp_path / "labels.jsonl").write_text(json.dumps(label) + "\n")
+    options = ("--labels", "labels.jsonl", "--alerts", "a.jsonl")
+    done = with_model([whole], store, *options, alerting__silence_s=60.0)
+    assert done.exit_code == 0, done.output
+    assert ", 0 alerts and 1 of silence in " in done.stdout
+    assert "labels: 1 of 1 found, 0 false alerts" in done.stdout
+    (record,) = read(tmp_path / "a.jsonl")
+    assert (record["asset"], record["cause"], record["fault"]) == ("b", "silence", "absent")
+    assert record["time"] - record["start"] == 60_000
+    shown = figures(tmp_path / "backtest.html")
+    assert (shown["alerts"], shown["alerts of silence"], shown["alerts per asset and day"]) == ("0", "1", "0")
+    assert shown["median delay"] == "60 s"
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])

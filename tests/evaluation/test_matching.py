@@ -1,5 +1,7 @@
 """Matching of alerts with labels, by hand and against a twin that looks at every millisecond."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,6 +54,16 @@ def test_an_alert_within_the_fault_finds_it() -> None:
     assert outcome.rows == (LabelRow(fault(100, 150), "soon", 20, already=False, named=False, cause="machine"),)
     assert outcome.rows[0].found
     assert outcome.false == ()
+
+
+@pytest.mark.parametrize(("kind", "found"), [("silence", "still"), ("silent", "still"), ("step", None), ("", None)])
+def test_silence_finds_its_own_labels_and_is_never_false(kind: str, found: str | None) -> None:
+    """An alert of silence neither finds a fault of the machine nor is a false alarm of it; it is listed apart."""
+    still = replace(span(120, None, name="still"), cause="silence", channel=None)
+    outcome = match([still, span(900, 910, name="wrong")], [fault(100, 150, kind=kind)], 0)
+    assert outcome.rows[0].alert == found
+    assert [alert.id for alert in outcome.false] == ["wrong"]
+    assert [alert.id for alert in outcome.silent] == ([] if found else ["still"])
 
 
 @pytest.mark.parametrize(("start", "found"), [(150, True), (160, True), (161, False)])

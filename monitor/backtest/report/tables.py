@@ -39,7 +39,7 @@ def head_part(replay: EvaluatedReplay) -> dict[str, Any]:
     """Return the scored time, the model, the key figures and what went wrong while reading."""
     made, found = replay.replay, replay.evaluation
     tiles = [
-        (number(len(replay.alerts)), "alerts"),
+        (number(len(replay.alerts) - replay.silences), "alerts"),
         (number(replay.per_day), "alerts per asset and day"),
         (number(len(replay.tracks)), "assets scored"),
         (number(sum(len(track.ends) for track in replay.tracks)), "windows scored"),
@@ -54,6 +54,9 @@ def head_part(replay: EvaluatedReplay) -> dict[str, Any]:
             (number(len(found.false)), "false alerts"),
             (lasting(replay.delay_ms), "median delay"),
         ]
+
+    if replay.silences:
+        tiles.append((number(replay.silences), "alerts of silence"))
 
     problems = [f"{part.topic}[{part.number}] stopped: {reason}" for part, reason in made.stopped.items()]
     if made.intake.rejected or made.intake.skipped:
@@ -75,13 +78,11 @@ def alerts_table(replay: EvaluatedReplay) -> Table:
     rows = [_alert_row(each, replay.replay.names) for each in replay.alerts[:ROWS]]
 
     if replay.evaluation is not None:
-        false = {span.id for span in replay.evaluation.false}
+        words = {span.id: _FALSE for span in replay.evaluation.false}
+        words |= dict.fromkeys((span.id for span in replay.evaluation.silent), Markup("silence"))
         head.append("label")
         classes.append("")
-        rows = [
-            [*row, _FALSE if each.span.id in false else "yes"]
-            for row, each in zip(rows, replay.alerts[:ROWS], strict=True)
-        ]
+        rows = [[*row, words.get(each.span.id, "yes")] for row, each in zip(rows, replay.alerts[:ROWS], strict=True)]
     return Table(head, rows, classes, len(replay.alerts))
 
 
@@ -150,7 +151,7 @@ def _side(name: str, replay: EvaluatedReplay) -> list[str]:
     found = replay.evaluation
     hits = NONE if found is None else f"{sum(row.found for row in found.rows)} of {len(found.rows)}"
     false = NONE if found is None else number(len(found.false))
-    return [name, number(len(replay.alerts)), number(replay.per_day), hits, false]
+    return [name, number(len(replay.alerts) - replay.silences), number(replay.per_day), hits, false]
 
 
 def _pair_row(pair: Pair) -> list[str]:
