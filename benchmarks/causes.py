@@ -10,16 +10,18 @@ every row counts the same ones. `foresees` is the figure by which the scorer cho
 
 import argparse
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 
+from monitor.core.detectors import Detectors
 from monitor.core.fitting.fit import fit
 from monitor.core.model.scorer import Scorer
-from monitor.core.records import Message, Partition, WindowBatch
+from monitor.core.records import Message, Outputs, Partition, WindowBatch
 from monitor.evaluation.label import Label
-from monitor.service.pipelines import make_history, make_pipeline
+from monitor.service.pipelines import make_detectors, make_history
 from monitor.settings.load import load
 from monitor.simulator.demo import CLEAN, CONFIG
 from monitor.simulator.faults import fault_schedule, faulty_rows
@@ -41,10 +43,11 @@ def judge(seed: int, rounds: int) -> tuple[dict[str, list[bool]], str]:
     stream = [Message(PARTITION, at, s.key, s.value, s.time) for at, s in enumerate(messages(plant, 0, rows))]
 
     # The healthy stretch, from which the model is learned.
-    pipeline, history = make_pipeline(settings, PARTITION), make_history(settings)
+    detectors, history = make_detectors([settings], PARTITION), make_history(settings)
+    pipeline = detectors.pipelines[settings.name]
     for begin in range(0, CLEAN * ASSETS, BATCH):
         part = stream[begin : min(begin + BATCH, CLEAN * ASSETS)]
-        windows = pipeline.process(part, part[-1].timestamp, lambda _: None).windows
+        windows = _processed(detectors, part).windows
         history.add(windows, pipeline.windows.assets, pipeline.windows.channels)
     model = fit(history.normal(), settings.training.recipe(settings.model), None, lambda *_: None).model
     pipeline.adopt(Scorer(model))
@@ -60,7 +63,7 @@ def judge(seed: int, rounds: int) -> tuple[dict[str, list[bool]], str]:
     false = 0
     for begin in range(CLEAN * ASSETS, len(stream), BATCH):
         part = stream[begin : begin + BATCH]
-        outputs = pipeline.process(part, part[-1].timestamp, lambda _: None)
+        outputs = _processed(detectors, part)
         for alert in (each for each in outputs.alerts if each.state == "firing" and each.sequence == 0):
             fault = next((f for f in faults if _fits(f, alert.asset, alert.time, settings.windows.length)), None)
             if fault is None:
@@ -73,6 +76,12 @@ def judge(seed: int, rounds: int) -> tuple[dict[str, list[bool]], str]:
 
     foresees = float(np.median(calibration.move / calibration.error))
     return named, f"seed {seed}: {len(faults)} faults, {false} false alerts, foresees {foresees:.0f}"
+
+
+def _processed(detectors: Detectors, part: Sequence[Message]) -> Outputs:
+    """Process a batch and return the outputs of the only detector."""
+    (outputs,) = detectors.process(part, part[-1].timestamp, lambda _: None).detectors.values()
+    return outputs
 
 
 def _fits(fault: Label, asset: str, time: int, length: int) -> bool:

@@ -30,16 +30,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from monitor.core.detectors import Detectors
 from monitor.core.fitting.fit import fit, prepare
 from monitor.core.model.model import Model
 from monitor.core.model.new_assets import NewAssets, WindowScaling
 from monitor.core.model.scaling import Scaling
 from monitor.core.model.scorer import Scorer
-from monitor.core.pipeline import Pipeline
-from monitor.core.records import Alert, Bools, Message, Partition, WindowBatch
+from monitor.core.records import Alert, Bools, Message, Outputs, Partition, WindowBatch
 from monitor.evaluation.label import Label
 from monitor.evaluation.matching import AlertSpan, match
-from monitor.service.pipelines import make_history, make_pipeline
+from monitor.service.pipelines import make_detectors, make_history
 from monitor.settings.load import load
 from monitor.settings.tree import Settings
 from monitor.simulator.demo import CLEAN, CONFIG
@@ -190,7 +190,13 @@ def sent_by(plant: Plant, begin: int, values: Doubles) -> list[Message]:
     return [Message(PARTITION, at, sent.key, sent.value, sent.time) for at, sent in enumerate(all_sent)]
 
 
-def run(pipeline: Pipeline, sent: Sequence[Message], group: Sequence[str], begin: int) -> Run:
+def processed(detectors: Detectors, part: Sequence[Message]) -> Outputs:
+    """Process a batch and return the outputs of the only detector."""
+    (outputs,) = detectors.process(part, part[-1].timestamp, lambda _: None).detectors.values()
+    return outputs
+
+
+def run(detectors: Detectors, sent: Sequence[Message], group: Sequence[str], begin: int) -> Run:
     """Process the messages of the group's assets. Return the result from `begin` on, ms UTC."""
     alerts: list[Alert] = []
     first: dict[str, int] = {}
@@ -198,7 +204,7 @@ def run(pipeline: Pipeline, sent: Sequence[Message], group: Sequence[str], begin
     own = [message for message in sent if message.key in keys]
     for at in range(0, len(own), BATCH):
         part = own[at : at + BATCH]
-        outputs = pipeline.process(part, part[-1].timestamp, lambda _: None)
+        outputs = processed(detectors, part)
         alerts += outputs.alerts
         ends, rows = outputs.windows.ends, outputs.windows.assets
         for row in np.unique(rows).tolist():
@@ -209,11 +215,12 @@ def run(pipeline: Pipeline, sent: Sequence[Message], group: Sequence[str], begin
 
 def learned(settings: Settings, past: Sequence[Message], old: Sequence[str]) -> Model:
     """Train a model on the past of the `old` assets."""
-    pipeline, history = make_pipeline(settings, PARTITION), make_history(settings)
+    detectors, history = make_detectors([settings], PARTITION), make_history(settings)
+    pipeline = detectors.pipelines[settings.name]
     own = [message for message in past if message.key is not None and message.key.decode() in old]
     for at in range(0, len(own), BATCH):
         part = own[at : at + BATCH]
-        windows = pipeline.process(part, part[-1].timestamp, lambda _: None).windows
+        windows = processed(detectors, part).windows
         history.add(windows, pipeline.windows.assets, pipeline.windows.channels)
     recipe = settings.training.recipe(settings.model)
     return fit(prepare(history.normal(), recipe, None), recipe, None, lambda *_: None).model
@@ -256,13 +263,14 @@ def measure(seed: int, assets: int, hours: float, apart: float, groups: Sequence
     for values in streams:
         sent = sent_by(plant, CLEAN, values[:, CLEAN:])
         for name in groups:
-            pipeline = make_pipeline(settings, PARTITION)
+            detectors = make_detectors([settings], PARTITION)
+            pipeline = detectors.pipelines[settings.name]
             if name in LEARNERS:
                 pipeline.new_assets = LEARNERS[name](length=settings.windows.length, step_ms=settings.windows.step_ms)
             pipeline.use(scorer)
             if name == "warm":
-                run(pipeline, past, old, begin)
-            runs[name].append(run(pipeline, sent, old if name in {"old", "warm"} else new, begin))
+                run(detectors, past, old, begin)
+            runs[name].append(run(detectors, sent, old if name in {"old", "warm"} else new, begin))
 
     return {name: row_of(each, faults, begin, plant.time(end), grace) for name, each in runs.items()}
 

@@ -33,7 +33,7 @@ from benchmarks.live import Daemon, Feed, Tail, a_broker, a_model, followed, unt
 from benchmarks.replay import SCORES
 from monitor.core.model.model import LEVELS
 from monitor.core.records import Message, Partition
-from monitor.service.pipelines import fingerprint, make_pipeline
+from monitor.service.pipelines import make_detectors, make_pipeline
 from monitor.settings.load import load
 from monitor.simulator.plant import Plant, PlantSettings, messages
 from monitor.store.files import open_blobs
@@ -187,12 +187,13 @@ def phases(daemon: Daemon, killed_at: float, new_at: float) -> dict[str, Any]:
 def snapshot_cost(assets: int, scores: int) -> dict[str, Any]:
     """Return size, write time and load time of a snapshot of one partition with this many assets."""
     settings, partition = load(None, {}, {"threshold.refresh": 10_000}), Partition("readings", 0)  # fills sooner
-    pipeline = make_pipeline(settings, partition)
+    detectors = make_detectors([settings], partition)
+    pipeline = detectors.pipelines[settings.name]
     plant = Plant(PlantSettings(assets=assets))
     length = settings.windows.length
     sent = messages(plant, 0, plant.rows(0, length))
     read = [Message(partition, offset, each.key, each.value, each.time) for offset, each in enumerate(sent)]
-    pipeline.process(read, read[-1].timestamp, lambda _: None)
+    detectors.process(read, read[-1].timestamp, lambda _: None)
     draw, rows = np.random.default_rng(0), np.arange(assets, dtype=np.int32)
     for _ in range(scores):
         score = draw.lognormal(0, 0.3, assets).astype(np.float32)
@@ -202,13 +203,12 @@ def snapshot_cost(assets: int, scores: int) -> dict[str, Any]:
         sizes: list[int] = []
 
         def write() -> None:
-            state = pipeline.save_state()
-            sizes.append(stored.save(Snapshot(partition, len(sizes), "", state, fingerprint(settings))))
+            sizes.append(stored.save(Snapshot(partition, len(sizes), detectors.save())))
 
         def restore() -> None:
-            found = stored.newest(partition, 10**9, fingerprint(settings))
+            found = stored.newest(partition, 10**9)
             assert found is not None
-            make_pipeline(settings, partition).load_state(found.state)
+            make_pipeline(settings, partition).load_state(found.detectors.parts[settings.name].state)
 
         write_s, load_s = timed(write), timed(restore)
     return {

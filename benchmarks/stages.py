@@ -33,7 +33,7 @@ from monitor.core.model.scaling import fit_scaling
 from monitor.core.model.scorer import Scorer
 from monitor.core.model.vae import Doubling
 from monitor.core.records import Message, Partition, Record
-from monitor.service.pipelines import make_history, make_pipeline
+from monitor.service.pipelines import make_detectors, make_history
 from monitor.service.wiring import make_observer
 from monitor.settings.load import load
 from monitor.settings.tree import Settings
@@ -41,6 +41,7 @@ from monitor.simulator.demo import CONFIG
 from monitor.simulator.plant import NAMES, Doubles, Plant, PlantSettings
 from monitor.worker.alert_charts import AlertCharts
 from monitor.worker.dead_letter_limit import DeadLetterLimit
+from monitor.worker.notes import Notes
 from monitor.worker.partitions import PartitionState
 from monitor.worker.publisher import Publisher, Topics
 from monitor.worker.status import MetricsRecorder
@@ -118,7 +119,8 @@ def messages(kind: str, names: Sequence[str], channels: Sequence[str], rows: Dou
 
 def full_partition(settings: Settings, model: Model, assets: int) -> PartitionState:
     """Return a partition with full score rings."""
-    pipeline = make_pipeline(settings, PARTITION)
+    detectors = make_detectors([settings], PARTITION)
+    pipeline = detectors.pipelines[settings.name]
     pipeline.use(Scorer(model))
     state = pipeline.threshold.save_state()
     draw = np.random.default_rng(0)
@@ -126,8 +128,8 @@ def full_partition(settings: Settings, model: Model, assets: int) -> PartitionSt
     state["base"] = np.full(assets, 2.0)
     state["ring"] = draw.gamma(9.0, 1 / 9, (assets, SCORES)).astype(np.float32)
     pipeline.threshold.load_state(state)
-    charts = AlertCharts(settings.windows.step_ms)
-    return PartitionState(PARTITION, pipeline, make_history(settings), DeadLetterLimit(10**9, 1.0), charts=charts)
+    notes = {settings.name: Notes(make_history(settings), AlertCharts())}
+    return PartitionState(PARTITION, detectors, notes, DeadLetterLimit(10**9, 1.0))
 
 
 def walk(
@@ -138,10 +140,9 @@ def walk(
     part.remember(outputs)
     counter.count(batch, outputs)
     watch.mark("hold")
-    publisher.publish(part.pipeline, outputs, batch)
+    publisher.publish(part.detectors, outputs, batch)
     watch.mark("output")
-    assert outputs.scores is not None, "there is a model"
-    return len(outputs.scores.score)
+    return sum(len(each.windows) for each in outputs.detectors.values())
 
 
 def measure(assets: int, channels: int, kind: str, per_batch: int, rounds: int) -> dict[str, Any]:
@@ -157,7 +158,7 @@ def measure(assets: int, channels: int, kind: str, per_batch: int, rounds: int) 
 
     part = full_partition(settings, model, assets)
     stream = list(messages(kind, names, labels, rows[:, :steps]))
-    topics = Topics("alerts", "scores", "dead", 1, settings.windows.step_ms)
+    topics = Topics("alerts", "scores", "dead", 1)
     observer = replace(make_observer(settings), wall_ms=lambda: 0)
     publisher = Publisher(Nowhere(), topics, observer)
     counter = MetricsRecorder(observer.metrics, observer.log)

@@ -11,19 +11,26 @@ from typing import Any
 import numpy as np
 
 from monitor.connectors.memory.client import MemoryBroker
+from monitor.core.decode.decode import decode
+from monitor.core.decode.format import Format
+from monitor.core.detectors import timestamps_of
 from monitor.core.model.model import Model
-from monitor.core.records import Message, Partition, Record
+from monitor.core.pipeline import Mark, Pipeline
+from monitor.core.records import Message, Outputs, Partition, PartitionOutputs, Record
 from monitor.service.run import Service
 from monitor.settings.load import load
 from monitor.settings.tree import Role, Settings
 from monitor.store.files import open_blobs
 from monitor.store.folder import detector_folder
 from monitor.store.models import Models
+from monitor.worker.notes import Notes
+from monitor.worker.partitions import PartitionState
 from tests.core.machines import ASSETS, CHANNELS, STEP, L, model
 
 ORIGIN = 1_700_000_000_000 // (L * STEP) * L * STEP  # ms UTC of step 0, on the grid of blocks
 READINGS = Partition("readings", 0)
 PATIENCE_S = 60.0
+WIDE = Format("json_wide")
 SMALL: Mapping[str, object] = {
     "name": "test",
     "source.kind": "memory",
@@ -95,6 +102,32 @@ def until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not within {PATIENCE_S} s"
         time.sleep(0.01)
+
+
+def processed(
+    pipeline: Pipeline, messages: Sequence[Message], now: int, mark: Mark = lambda _: None, form: Format = WIDE
+) -> Outputs:
+    """Decode messages and let one pipeline process their readings, as a detector that wants everything."""
+    decoded, _ = decode(messages, form, now)
+    return pipeline.process(decoded, timestamps_of(messages), mark)
+
+
+def only(state: PartitionState) -> Pipeline:
+    """Return the pipeline of a partition's only detector."""
+    (pipeline,) = state.detectors.pipelines.values()
+    return pipeline
+
+
+def own(outputs: PartitionOutputs) -> Outputs:
+    """Return the outputs of a partition's only detector."""
+    (each,) = outputs.detectors.values()
+    return each
+
+
+def notes(state: PartitionState) -> Notes:
+    """Return what the worker keeps of a partition's only detector."""
+    (kept,) = state.notes.values()
+    return kept
 
 
 class Clock:

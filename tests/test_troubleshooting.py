@@ -20,8 +20,7 @@ from monitor.connectors.schemas.resolver import Resolver
 from monitor.connectors.schemas.source import SchemaSource
 from monitor.core.decode.decode import decode
 from monitor.core.decode.format import Format
-from monitor.core.records import Count, Message, Outputs, Partition, Record, Rejected
-from monitor.core.windows.rings import empty_windows
+from monitor.core.records import Count, Message, Partition, PartitionOutputs, Record, Rejected
 from monitor.evaluation.label import Label
 from monitor.evaluation.matching import Evaluation, LabelRow
 from monitor.onboard.format.recognise import DetectedFormat
@@ -139,7 +138,7 @@ def stopped() -> str:
     rejected = [
         Rejected(each, "decode", "values", "Missing", "values: not there, expected a table") for each in messages
     ]
-    return limit.check(messages, Outputs(empty_windows(0, 16), None, None, rejected=rejected))
+    return limit.check(messages, PartitionOutputs({}, rejected=rejected))
 
 
 def with_schemas(server: RegistryServer) -> Iterator[str]:

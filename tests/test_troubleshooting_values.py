@@ -20,7 +20,7 @@ from monitor.training.trainer import Status
 from monitor.worker.partitions import PartitionState
 from monitor.worker.status import MetricsRecorder, worker_status
 from tests.core.machines import model, rows
-from tests.rig import ORIGIN, readings
+from tests.rig import ORIGIN, only, readings
 from tests.service.test_file_step import recorded, stepped
 from tests.service.test_no_windows import PART, WINDOWS, every, intake
 from tests.test_troubleshooting import quoted
@@ -39,7 +39,7 @@ def values() -> Iterator[str]:
 
 def unscored(given: PartitionState) -> str:
     """The reason of an asset of which most channels never came."""
-    given.pipeline.use(Scorer(model()))
+    only(given).use(Scorer(model()))
     batch = rows(400)
     batch[0, :, 1:] = np.nan
     given.remember(given.process(readings(batch), ORIGIN + 10**9, lambda _: None))

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.throughput.fleet import LENGTH, PARTITIONS, PATTERNS, Fleet, partition
+from monitor.core.detectors import Part, SavedDetectors
 from monitor.core.model.model import LEVELS, Model
 from monitor.core.model.scaling import Scaling
 from monitor.core.model.scorer import Scorer
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Floats
-from monitor.service.pipelines import fingerprint, make_pipeline
+from monitor.service.pipelines import make_pipeline
 from monitor.settings.tree import Settings
 from monitor.store.files import open_blobs
 from monitor.store.folder import detector_folder
@@ -55,7 +56,8 @@ def fill(settings: Settings, base: Model, fleet: Fleet) -> Model:
     snapshots = Snapshots(blobs, print)
     for number in range(PARTITIONS):
         pipeline = warmed(settings, model, fleet, number)
-        snapshots.save(Snapshot(partition(number), 0, version, pipeline.save_state(), fingerprint(settings)))
+        part = Part(version, pipeline.fingerprint, pipeline.save_state())
+        snapshots.save(Snapshot(partition(number), 0, SavedDetectors({}, {settings.name: part})))
     return model
 
 

@@ -1,6 +1,6 @@
 """The daemon's way through a recording, as fast as it goes and with nothing published.
 
-The stages are the daemon's (stages.make_pipeline), and so is their order: poll by poll, partition by partition.
+The stages are the daemon's (pipelines.make_detectors), and so is their order: poll by poll, partition by partition.
 Without a model, the first one is learned as the daemon with an empty store does it: after the poll with which the
 median asset has given `training.first_steps` steps and no partition with a backlog has given less, on the history up to
 there (trainer.Trainer.look). All partitions score with it from their next message on. A partition with too many dead
@@ -24,19 +24,21 @@ from monitor.core.fitting.corpus import Corpus, join
 from monitor.core.fitting.fit import Progress as Fitting
 from monitor.core.fitting.fit import fit, levels_of, prepare
 from monitor.core.fitting.gate import refusal
-from monitor.core.fitting.history import median_steps
+from monitor.core.fitting.history import History, median_steps
 from monitor.core.model.scorer import Scorer
+from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Message, Partition
 from monitor.core.threshold.budget import BudgetForecast
 from monitor.observe.clock import wall_ms
 from monitor.service.intake import Intake
 from monitor.service.no_windows import why_no_windows
 from monitor.service.offline import Progress, polls
-from monitor.service.pipelines import make_history, make_pipeline
+from monitor.service.pipelines import make_detectors, make_history
 from monitor.settings.base import about
 from monitor.settings.learning import TrainingSection
 from monitor.settings.tree import Settings
 from monitor.worker.dead_letter_limit import DeadLetterLimit
+from monitor.worker.notes import Notes
 from monitor.worker.partitions import PartitionState, Phase
 
 FEW = 100  # messages per poll while learning
@@ -122,12 +124,12 @@ def replay(  # noqa: PLR0917 - what it reads, scores with and tells, one each
         result.intake.partitions.append(partition)
         states[partition] = state = PartitionState(
             partition,
-            make_pipeline(settings, partition),
-            make_history(settings),
+            make_detectors([settings], partition),
+            {settings.name: Notes(make_history(settings))},
             DeadLetterLimit(delivery.dead_letters_in_a_row, delivery.dead_letters_share),
         )
         if scorer is not None:
-            state.pipeline.use(scorer)
+            _pipeline(result, state).use(scorer)
 
     def limit() -> int:
         most = settings.source.batch_messages
@@ -146,17 +148,25 @@ def replay(  # noqa: PLR0917 - what it reads, scores with and tells, one each
     if result.scorer is None:
         raise ValueError(_too_little(settings, result, list(states.values())))
     for state in states.values():
-        result.names = result.names.and_of(state.pipeline.names)
-    outlooks = [state.pipeline.budget.outlook() for state in states.values()]
+        result.names = result.names.and_of(state.detectors.names)
+    outlooks = [_pipeline(result, state).budget.outlook() for state in states.values()]
     result.outlooks = [outlook for outlook in outlooks if outlook is not None and outlook.assets]
     return result
 
 
+def _pipeline(result: Replay, state: PartitionState) -> Pipeline:
+    return state.detectors.pipelines[result.settings.name]
+
+
+def _histories(states: Sequence[PartitionState]) -> list[History]:
+    return [notes.history for state in states for notes in state.notes.values()]
+
+
 def _process(result: Replay, state: PartitionState, messages: Sequence[Message]) -> None:
-    pipeline = state.pipeline
+    pipeline = _pipeline(result, state)
     now = wall_ms()
     outputs = state.process(messages, now, lambda _: None)
-    result.intake.add(messages, outputs, pipeline.format, now)
+    result.intake.add(messages, outputs, state.detectors, now)
     if state.phase is Phase.STOPPED:
         result.stopped[state.partition] = state.stopped
         return
@@ -165,22 +175,22 @@ def _process(result: Replay, state: PartitionState, messages: Sequence[Message])
     if pipeline.scorer is None:
         state.remember(outputs)
         return
-    result.collector.take(outputs.names, pipeline.scorer, outputs)
+    own = outputs.detectors[pipeline.name]
+    result.collector.take(own.names, pipeline.scorer, own)
 
 
 def _enough(settings: Settings, states: Sequence[PartitionState], lag: Mapping[Partition, int]) -> bool:
     """Whether the daemon would train its first model now: see trainer.Trainer.look, and loop.Daemon._train."""
     first = settings.training.first_steps
-    if median_steps(state.history.steps_seen() for state in states) < first:
+    if median_steps(history.steps_seen() for history in _histories(states)) < first:
         return False
-    return not any(
-        lag.get(state.partition, 0) and median_steps([state.history.steps_seen()]) < first for state in states
-    )
+    behind = [state for state in states if lag.get(state.partition, 0)]
+    return all(median_steps([history.steps_seen()]) >= first for history in _histories(behind))
 
 
 def _learn(result: Replay, states: Sequence[PartitionState], learner: Learner) -> None:
     began = time.monotonic()
-    corpus = join([normal for state in states if len(normal := state.history.normal())])
+    corpus = join([normal for history in _histories(states) if len(normal := history.normal())])
     try:
         scorer, result.learned = learner.learn(result.settings, corpus)
     except ValueError as error:  # the daemon would try again with more history after a minute of the clock
@@ -188,15 +198,16 @@ def _learn(result: Replay, states: Sequence[PartitionState], learner: Learner) -
     result.scorer = scorer
     result.learned_after = result.intake.messages
     for state in states:
-        state.pipeline.use(scorer)
+        _pipeline(result, state).use(scorer)
     result.training_s = time.monotonic() - began
 
 
 def _too_little(settings: Settings, result: Replay, states: Sequence[PartitionState]) -> str:
     """Say why no model could be learned. Lowering training.first_steps is advised only where it would help."""
     intake, first = result.intake, settings.training.first_steps
-    usual = median_steps(state.history.steps_seen() for state in states)
-    most = int(max((int(state.history.steps_seen().max(initial=0)) for state in states), default=0))
+    seen = [history.steps_seen() for history in _histories(states)]
+    usual = median_steps(seen)
+    most = int(max((int(steps.max(initial=0)) for steps in seen), default=0))
     stopped = "".join(f"; {name(part)} stopped: {reason}" for part, reason in result.stopped.items())
 
     if not most:

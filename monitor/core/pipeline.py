@@ -1,12 +1,10 @@
-"""The stages of one partition in their order: messages -> readings -> windows -> scores -> thresholds -> alerts.
+"""The stages of one detector on one partition, in their order: readings -> windows -> scores -> thresholds -> alerts.
 
-`Pipeline.process` decodes messages and takes the readings through `Pipeline.step`, the one place that has the order of
-the stages after decoding.
+`detectors.Detectors` decodes the messages and gives each pipeline its readings. `Pipeline.process` takes them through
+`Pipeline.step`, the one place that has the order of the stages.
 
-All state is a function of the messages so far and of which model was adopted between which two messages, so a replay
-from a snapshot is exact. (The one exception is a message stamped ahead of the clock: whether its readings come from the
-future depends on when the message is read.) Without a model, messages are decoded and windows are cut, and nothing is
-scored.
+All state is a function of the readings so far and of which model was adopted between which two messages, so a replay
+from a snapshot is exact. Without a model, windows are cut and nothing is scored.
 
 Where an asset is evicted for a new one, the batch is cut: all stages process the readings before that, then the row is
 cleared in each stage. That happens at most as often as `Admission` admits an asset, and only without room.
@@ -21,17 +19,12 @@ import numpy as np
 from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.alerts.silence_alerts import SilenceAlerts
-from monitor.core.decode.decode import decode_all
-from monitor.core.decode.format import Format, Skip
-from monitor.core.decode.names import Names
 from monitor.core.model.new_assets import NewAssets, WindowScaling
 from monitor.core.model.scorer import Scorer
 from monitor.core.records import (
-    FILTERED,
     Alert,
     ChannelShare,
     Count,
-    Message,
     Outputs,
     ReadingBatch,
     State,
@@ -70,10 +63,10 @@ class Stage(Stateful, Protocol):
 
 @dataclass(slots=True)
 class Pipeline:
-    """The stages of one partition, each with its own state; `scorer` may be shared with other partitions."""
+    """The stages of one detector, each with its own state; `scorer` may be shared with other partitions."""
 
     name: str  # of the detector
-    format: Format
+    fingerprint: str  # of the settings that decide the shape of the state; the state of another one does not fit
     windows: Windows
     threshold: Threshold
     budget: Budget
@@ -87,19 +80,15 @@ class Pipeline:
     not_running: NotRunningAlerts
     scorer: Scorer | None = None
     live: LiveSettings = field(default_factory=dict)  # of threshold and alerting; a replay needs them
-    names: Names = field(default_factory=Names)  # of assets and channels that decoding has changed
 
     @property
     def model(self) -> str:
         """Version of the model in use; empty while there is none."""
         return "" if self.scorer is None else self.scorer.model.version
 
-    def process(self, messages: Sequence[Message], now: int, mark: Mark) -> Outputs:
-        """Process messages of this partition in the order of their offsets; `now` is ms UTC."""
+    def process(self, readings: ReadingBatch, timestamps: Timestamps, mark: Mark) -> Outputs:
+        """Process the detector's readings in the order of their offsets."""
         before = self._counts()
-        decoded = decode_all(messages, self.format, now, self.names)
-        readings, total = decoded.readings, len(decoded.readings)
-        mark("decode")
 
         # Each part ends where an asset must be evicted, nearly always at the batch's end.
         parts: list[Outputs] = []
@@ -111,20 +100,16 @@ class Pipeline:
             if not count and len(readings):
                 row, name, ended = self._evict(kept, int(readings.offset[0]))
                 evicted, count = [(row, name)], 1
-            outputs = self.step(readings.part(0, count), lambda offsets: _timestamps(messages, offsets), mark)
+            outputs = self.step(readings.part(0, count), timestamps, mark)
             parts.append(replace(outputs, alerts=[*ended, *outputs.alerts], evicted=evicted))
             readings = readings.part(count, len(readings))
 
         counts = {name: count - before[name] for name, count in self._counts().items()}
-        counts |= {name: decoded.left_out.get(name, 0) for name in (*FILTERED, Count.READINGS_AMBIGUOUS)}
-        counts |= {Count(f"values_skipped_{reason}"): decoded.skipped[reason] for reason in Skip}
         refused = counts[Count.READINGS_REFUSED] + counts[Count.READINGS_FLOOD]
         return replace(
             parts[0] if len(parts) == 1 else join_outputs(parts),
-            rejected=decoded.rejected,
-            counts={**counts, Count.READINGS: total, Count.MESSAGES_EMPTY: decoded.empty},
+            counts=counts,
             refused_asset=self.windows.refused_asset if refused else "",
-            renamed=decoded.renamed,
         )
 
     def step(self, readings: ReadingBatch, timestamps: Timestamps, mark: Mark) -> Outputs:
@@ -218,22 +203,16 @@ class Pipeline:
         return [alert for stage in stages for alert in stage.open_alerts()]
 
     def save_state(self) -> State:
-        """Return the state of all stages and changed names, for `load_state`, and live settings, for `saved_live`."""
+        """Return the state of all stages, for `load_state`, and what `saved_live` and `saved_alerts` return."""
         stages = self._stages().items()
         state = {f"{name}.{key}": array for name, stage in stages for key, array in stage.save_state().items()}
-        if self.names:
-            state["names"] = pack({"assets": self.names.assets, "channels": self.names.channels})
-        return {**state, "live": pack(dict(self.live))}
+        return {**state, "live": pack(dict(self.live)), "open": pack(self.open_alerts())}
 
     def load_state(self, state: State) -> None:
         """Continue from a saved state. Raises ValueError if a stage refuses its part; the pipeline is then unusable."""
         for name, stage in self._stages().items():
             prefix = f"{name}."
             stage.load_state({key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)})
-
-        if "names" in state:
-            names = unpack("the pipeline", "names", state["names"], dict[str, dict[str, str]])
-            self.names = Names(names.get("assets", {}), names.get("channels", {}))
 
     def _stages(self) -> dict[str, Stateful]:
         return {"windows": self.windows, **self._later_stages()}
@@ -266,20 +245,13 @@ class Pipeline:
         return explain
 
 
-def _timestamps(messages: Sequence[Message], offsets: Times) -> Times:
-    """Return the timestamps (n,) of the messages at `offsets` (n,); messages ascend by offset."""
-    if not len(offsets):
-        return offsets
-    first, last = messages[0].offset, messages[-1].offset
-    if last - first == len(messages) - 1:  # nearly always: no offset in between is missing
-        places = offsets - first
-    else:
-        places = np.searchsorted([message.offset for message in messages], offsets)
-    return np.array([messages[place].timestamp for place in places.tolist()], np.int64)
-
-
 def saved_live(state: State) -> LiveSettings:
     """Return the live settings of a saved state. Raises ValueError if they are none."""
     if "live" not in state:
         return {}
     return unpack("the pipeline", "live", state["live"], dict[str, int | float])
+
+
+def saved_alerts(state: State) -> list[Alert]:
+    """Return the alerts that are open in a saved state. Raises ValueError if they are none."""
+    return unpack("the pipeline", "open", state["open"], list[Alert]) if "open" in state else []

@@ -7,7 +7,7 @@ Records are frozen: a stage reads its input and returns new records. Times are i
 Unix epoch, UTC. NaN means "not measured", never zero.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import groupby
@@ -44,6 +44,8 @@ class Count(StrEnum):
     READINGS_REPEATED = "readings_repeated"  # the channel's newest one once more, time and value alike
     READINGS_UNKNOWN_CHANNEL = "readings_unknown_channel"
     READINGS_AMBIGUOUS = "readings_ambiguous"  # another measurement has the same field, by which channels are named
+    READINGS_UNWANTED_ASSET = "readings_unwanted_asset"  # no detector wants their asset
+    READINGS_UNWANTED_CHANNEL = "readings_unwanted_channel"  # each detector of their asset leaves their channel out
     READINGS_REFUSED = "readings_refused"  # of a new asset, without room
     READINGS_FLOOD = "readings_flood"  # of a new asset, with too many in a minute
     READINGS_FILTERED_MEASUREMENT = "readings_filtered_measurement"  # left out by [select], as are the next two
@@ -107,15 +109,44 @@ class ReadingBatch:
     time: Times  # (N,)
     value: npt.NDArray[np.float64]  # (N,) finite
     offset: Times  # (N,) offset of the message that carried the reading
+    groups: tuple[str, ...] = ()  # of assets, as the messages name them; empty = the messages name none
+    group: Ints | None = None  # (N,) codes of `groups`
 
     def __len__(self) -> int:
         return len(self.time)
 
     def part(self, begin: int, end: int) -> "ReadingBatch":
         """Return the readings from `begin` to before `end`; the names stay."""
-        at = slice(begin, end)
-        names = self.assets, self.channels
-        return ReadingBatch(*names, self.asset[at], self.channel[at], self.time[at], self.value[at], self.offset[at])
+        return self._at(slice(begin, end))
+
+    def take(self, index: npt.NDArray[np.intp]) -> "ReadingBatch":
+        """Return the readings at `index` (K,), with only the names that occur, in order of first appearance."""
+        part = self._at(index)
+        assets, asset = compact(self.assets, part.asset)
+        channels, channel = compact(self.channels, part.channel)
+        return replace(part, assets=assets, channels=channels, asset=asset, channel=channel)
+
+    def _at(self, at: "slice | npt.NDArray[np.intp]") -> "ReadingBatch":
+        return replace(
+            self,
+            asset=self.asset[at],
+            channel=self.channel[at],
+            time=self.time[at],
+            value=self.value[at],
+            offset=self.offset[at],
+            group=None if self.group is None else self.group[at],
+        )
+
+
+def compact(names: Sequence[str], codes: Ints) -> tuple[tuple[str, ...], Ints]:
+    """Return only the names that occur, in order of first appearance, and the codes (N,) that index them."""
+    unseen = len(codes)
+    first = np.full(len(names), unseen, np.int64)
+    first[codes[::-1]] = np.arange(unseen)[::-1]  # the last write to a place stays: the earliest reading
+    order = np.argsort(first, kind="stable")[: int(np.count_nonzero(first < unseen))]
+    renamed = np.empty(len(names), np.int32)
+    renamed[order] = np.arange(len(order), dtype=np.int32)
+    return tuple(names[code] for code in order), renamed[codes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,18 +262,28 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """The results of one batch of one partition, for the shell to encode and publish."""
+    """The results of one detector for one batch of one partition."""
 
     windows: WindowBatch
     scores: ScoreBatch | None  # None while there is no model
     thresholds: ThresholdBatch | None
     alerts: Sequence[Alert] = ()
-    rejected: Sequence[Rejected] = ()
     counts: dict[str, int] = field(default_factory=dict)
     names: Sequence[str] = ()  # of the rows in `windows.assets`; evicted assets have rows above those of the stage
     evicted: Sequence[tuple[int, str]] = ()  # rows that went to another asset, and the asset that had each before
     refused_asset: str = ""  # a new asset that was refused; empty = none
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionOutputs:
+    """The results of one batch of one partition, for the shell to encode and publish."""
+
+    detectors: Mapping[str, Outputs]  # by name
+    alerts: Sequence[Alert] = ()  # of all detectors, in the order of their positions
+    rejected: Sequence[Rejected] = ()
     renamed: Sequence[Renamed] = ()  # names that were changed for the first time in this partition, or refused
+    counts: dict[str, int] = field(default_factory=dict)  # of decoding and routing
+    unwanted: Sequence[str] = ()  # assets of this batch that no detector wants
 
 
 def by_partition(messages: Sequence[Message]) -> dict[Partition, list[Message]]:

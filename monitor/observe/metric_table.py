@@ -77,6 +77,12 @@ TABLE = (
         by=("measurement", "asset", "channel"),
     ),
     _counter(
+        "monitor_readings_unwanted_total",
+        "Readings that no detector wants: of assets without a detector, or of channels that every detector leaves out.",
+        "None if the globs of [[detectors]] are meant. The log names the assets (asset unwanted).",
+        by=("asset", "channel"),
+    ),
+    _counter(
         "monitor_readings_dropped_total",
         "Readings that did not enter a window, by reason.",
         "late: increase windows.lateness_s or correct clocks. duplicate: another value for a time that was read; two "
@@ -239,9 +245,9 @@ TABLE = (
     _counter(
         "monitor_store_notices_total",
         "Files of the store that were unusable and were moved to quarantine/.",
-        "The log names them. corrupt: check the disk. newer: a later version of the program ran here. foreign: "
-        "settings or version changed. beyond: the topic was recreated or offsets were reset.",
-        kind=("corrupt", "newer", "foreign", "beyond"),
+        "The log names them. corrupt: check the disk. newer: a later version of the program ran here. older: "
+        "an earlier one wrote it. beyond: the topic was recreated or offsets were reset.",
+        kind=("corrupt", "newer", "older", "beyond"),
     ),
     # Brokers and databases.
     _counter(

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from monitor.core.decode.decode import decode
-from monitor.core.decode.format import Format
-from monitor.core.records import Message, Outputs, Partition, Times
+from monitor.core.detectors import Detectors
+from monitor.core.records import Message, Partition, PartitionOutputs, Times
 
 MOST_READINGS = 200_000  # at 24 bytes each; to decode them takes a tenth of a second
 _SKIPPED = "values_skipped_"  # counts with this beginning are of values that could not be read; then comes the reason
@@ -49,27 +49,31 @@ class Intake:
     reason: str = ""  # of the first rejection
     counts: dict[str, int] = field(default_factory=dict)  # as Outputs.counts, summed
     partitions: list[Partition] = field(default_factory=list)  # assigned
+    unwanted: set[str] = field(default_factory=set)  # assets that no detector wants
     cut: bool = False  # whether there were more readings than those that were looked at
     _names: dict[str, int] = field(default_factory=dict)  # of assets and channels -> code
     _parts: list[tuple[Times, Times, Times]] = field(default_factory=list)  # asset, channel, time (N,)
     _left: int = MOST_READINGS
 
-    def add(self, messages: Sequence[Message], outputs: Outputs, form: Format, now: int) -> None:
-        """Count a batch and its outputs; `now` is ms UTC."""
+    def add(self, messages: Sequence[Message], outputs: PartitionOutputs, detectors: Detectors, now: int) -> None:
+        """Count a batch and its outputs; `now` is ms UTC. Only what is wanted by a detector is looked at."""
         self.messages += len(messages)
         self.rejected += len(outputs.rejected)
         if outputs.rejected and not self.reason:
             self.reason = outputs.rejected[0].reason
-        for name, count in outputs.counts.items():
-            self.counts[name] = self.counts.get(name, 0) + count
+        for counts in (outputs.counts, *(each.counts for each in outputs.detectors.values())):
+            for name, count in counts.items():
+                self.counts[name] = self.counts.get(name, 0) + count
+        self.unwanted.update(outputs.unwanted)
 
         if self._left <= 0:
             self.cut = True
             return
-        readings, _ = decode(messages, form, now)
-        assets, channels = self._codes(readings.assets), self._codes(readings.channels)
-        self._parts.append((assets[readings.asset], channels[readings.channel], readings.time))
-        self._left -= len(readings)
+        decoded, _ = decode(messages, detectors.format, now)
+        for readings in detectors.router.route(decoded).readings:
+            assets, channels = self._codes(readings.assets), self._codes(readings.channels)
+            self._parts.append((assets[readings.asset], channels[readings.channel], readings.time))
+        self._left -= len(decoded)
 
     @property
     def skipped(self) -> dict[str, int]:

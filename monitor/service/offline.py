@@ -22,10 +22,11 @@ from monitor.service.backends import make_blobs, make_models, make_source, print
 from monitor.service.file_step import with_file_step
 from monitor.service.intake import Intake
 from monitor.service.no_windows import not_assigned, why_no_windows
-from monitor.service.pipelines import make_history, make_pipeline
+from monitor.service.pipelines import make_detectors, make_history
 from monitor.settings.tree import Settings
 from monitor.training.child import train
 from monitor.training.registry import ModelRegistry
+from monitor.worker.notes import Notes
 from monitor.worker.partitions import PartitionState
 
 QUIET_S = 10.0  # without a message, when the source does not know whether there is more
@@ -144,17 +145,20 @@ def collect(settings: Settings, source: Source, progress: Progress, intake: Inta
 
     def begin(part: Partition) -> None:
         intake.partitions.append(part)
-        states[part] = PartitionState(part, make_pipeline(settings, part), make_history(settings))
+        notes = {settings.name: Notes(make_history(settings))}
+        states[part] = PartitionState(part, make_detectors([settings], part), notes)
 
     for batches in polls(settings, source, begin, progress):
         for part, messages in batches.items():
             state = states[part]
             now = wall_ms()
             outputs = state.process(messages, now, lambda _: None)
-            intake.add(messages, outputs, state.pipeline.format, now)
-            state.history.add(outputs.windows, outputs.names, state.pipeline.windows.channels)
+            intake.add(messages, outputs, state.detectors, now)
+            own, pipeline = outputs.detectors[settings.name], state.detectors.pipelines[settings.name]
+            state.notes[settings.name].history.add(own.windows, own.names, pipeline.windows.channels)
 
-    corpora = [corpus for state in states.values() if len(corpus := state.history.normal())]
+    histories = [notes.history for state in states.values() for notes in state.notes.values()]
+    corpora = [corpus for history in histories if len(corpus := history.normal())]
     if not corpora:
         raise ValueError(
             f"{intake.messages} messages gave no window of {settings.windows.length} steps of "

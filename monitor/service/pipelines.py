@@ -1,16 +1,19 @@
-"""Make the stages of a partition from the settings, in their first state."""
+"""Make the stages of the detectors of a partition from the settings, in their first state."""
 
 import hashlib
 import json
+from collections.abc import Sequence
 
 from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.alerts.silence_alerts import SilenceAlerts
 from monitor.core.decode.select import IGNORE, RATE, STATE
+from monitor.core.detectors import Detectors
 from monitor.core.fitting.history import History
 from monitor.core.model.new_assets import NewAssets
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Partition
+from monitor.core.routing import Router
 from monitor.core.running.not_running import NotRunningAlerts
 from monitor.core.running.running import Running
 from monitor.core.sensors.checks import Sensors
@@ -25,14 +28,21 @@ from monitor.training.history_store import Keeping
 STATE_FORMAT = 6  # of snapshots; raise it when a stage saves other columns, so that older snapshots are refused
 
 
+def make_detectors(settings: Sequence[Settings], partition: Partition) -> Detectors:
+    """Make the detectors with these settings on one partition, in their first state. They share a message format."""
+    router = Router({each.name: each.route() for each in settings})
+    pipelines = {each.name: make_pipeline(each, partition) for each in settings}
+    return Detectors(settings[0].message_format(), router, pipelines)
+
+
 def make_pipeline(settings: Settings, partition: Partition) -> Pipeline:
-    """Make the stages of one partition, in their first state."""
+    """Make the stages of the detector with these settings on one partition, in their first state."""
     windows, sensors = settings.windows, settings.sensors
     options = settings.alerting.options(windows)
     condition = settings.running.condition()
     return Pipeline(
         settings.name,
-        settings.message_format(),
+        fingerprint(settings),
         Windows(windows.options(settings.channel_kinds(), () if condition is None else condition.channels)),
         Threshold(settings.threshold.options()),
         make_budget(settings),

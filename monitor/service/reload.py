@@ -17,16 +17,15 @@ from pathlib import Path
 
 from structlog.stdlib import BoundLogger
 
-from monitor.core.pipeline import LiveSettings
 from monitor.observe.logs import set_level
 from monitor.observe.metrics import Metrics
-from monitor.settings.live import changes, live_settings
+from monitor.settings.live import changes
 from monitor.settings.load import ConfigurationError
 from monitor.settings.tree import Settings
 
 LOOK_S = 1.0  # between two reads of the file
 
-Apply = Callable[[LiveSettings], None]  # takes live settings, which each partition adopts at its next checkpoint
+Apply = Callable[[Settings], None]  # takes settings, which each partition adopts at its next checkpoint
 
 
 class Reloader:
@@ -110,7 +109,7 @@ class Reloader:
             return
 
         set_level(new.log.level)
-        apply(live_settings(new))
+        apply(new)
         self._settings = new
         self._metrics.add("monitor_config_reloads_total", result="applied")
         self._log.info("configuration reloaded", changed={key: new.value(key) for key in live})

@@ -14,14 +14,12 @@ import torch
 
 from monitor.connectors.base import Unavailable
 from monitor.connectors.memory.client import MemoryBroker
-from monitor.core.pipeline import LiveSettings
 from monitor.observe.clock import wall_ms
 from monitor.recorder.recorder import Recorder
 from monitor.service.backends import make_blobs
 from monitor.service.reload import Reloader, content
 from monitor.service.signals import AGAIN, handle_signals
 from monitor.service.wiring import make_daemon, make_observer, make_recorder, make_training_worker
-from monitor.settings.live import live_settings
 from monitor.settings.load import ConfigurationError
 from monitor.settings.tree import Role, Settings
 from monitor.store.base import StoreUnavailable
@@ -50,7 +48,7 @@ class Service:
         self.port: int | None = None  # of the HTTP server, once it listens
         self.failure: BaseException | None = None  # of the recorder's thread
         self._broker = broker
-        self._live = live_settings(settings)
+        self._wanted = settings  # as reloaded last
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set or the source has ended. Raises any unrecoverable error."""
@@ -88,7 +86,7 @@ class Service:
                 raise ValueError("there is nothing to do for the role train: training.enabled is false")
             return make_training_worker(settings, blobs, observer).run
 
-        self.daemon, sink = make_daemon(settings, blobs, observer, self._broker, role=role, wanted=lambda: self._live)
+        self.daemon, sink = make_daemon(settings, blobs, observer, self._broker, role=role, wanted=lambda: self._wanted)
         # The sink closes after the loop, which flushes to it on leaving the group.
         sink.open()
         stack.callback(sink.close)
@@ -119,9 +117,9 @@ class Service:
         self.port = server.port
         log.info("http server started", address=f"http://{address.host}:{server.port}")
 
-    def apply(self, live: LiveSettings) -> None:
-        """Let each partition adopt these live settings at its next checkpoint. Any thread may call it."""
-        self._live = live
+    def apply(self, settings: Settings) -> None:
+        """Let each partition adopt what is live of these settings at its next checkpoint. Any thread may call it."""
+        self._wanted = settings
 
     def _status(self) -> WorkerStatus | None:
         return None if self.daemon is None else self.daemon.status

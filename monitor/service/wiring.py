@@ -8,7 +8,6 @@ import structlog
 
 from monitor.connectors.base import Sink, is_pattern
 from monitor.connectors.memory.client import MemoryBroker
-from monitor.core.pipeline import LiveSettings
 from monitor.core.records import Partition
 from monitor.observe.clock import wall_ms
 from monitor.observe.health import Health
@@ -38,7 +37,7 @@ from monitor.training.trainers import Trainers
 from monitor.worker.alert_charts import AlertCharts
 from monitor.worker.dead_letter_limit import DeadLetterLimit
 from monitor.worker.loop import Daemon, LoopOptions
-from monitor.worker.partitions import PartitionFactory, PartitionManager
+from monitor.worker.partitions import DetectorFactory, PartitionFactory, PartitionManager, WantedDetectors
 from monitor.worker.publisher import Publisher, Topics
 
 RECORDER_CONDITIONS = ("recorder source", "recorder")
@@ -64,32 +63,31 @@ def make_daemon(
     broker: MemoryBroker | None = None,
     *,
     role: Role = Role.ALL,
-    wanted: Callable[[], LiveSettings] | None = None,
+    wanted: Callable[[], Settings] | None = None,
 ) -> tuple[Daemon, Sink]:
     """Make the detecting worker, and its sink, which the caller opens before it and closes after it.
 
-    `wanted` gives the live settings that partitions are to adopt, if these may change.
+    `wanted` gives the settings that partitions are to adopt, if these may change.
     """
-    registry = make_registry(settings, blobs, observer)
-    histories = make_histories(settings, blobs, observer)
+    made = DetectorMaker(settings, blobs, observer, wanted or (lambda: settings))
     source = make_source(settings, blobs, observer.metrics, broker)
     sink, committer = make_outputs(settings, source, observer.metrics, broker)
-    trainer = make_trainer(settings, registry, histories, observer)
+    factories = made().factories
+    trainers = {
+        each.name: make_trainer(each, factories[each.name].registry, factories[each.name].histories, observer)
+        for each in settings.detectors()
+    }
 
     daemon = Daemon(
         source=source,
         committer=committer,
         publisher=Publisher(sink, make_output_topics(settings), observer),
         partitions=PartitionManager(
-            factory=make_factory(settings),
-            live=wanted or (lambda: live_settings(settings)),
+            factory=make_factory(settings, made),
             snapshots=make_snapshots(settings, blobs, observer.metrics),
-            histories=histories,
-            registry=registry,
             observer=observer,
         ),
-        registry=registry,
-        trainers=make_trainers(settings, {settings.name: trainer}, role, first_match=source.first_match),
+        trainers=make_trainers(settings, trainers, role, first_match=source.first_match),
         options=make_loop_options(settings),
         observer=observer,
     )
@@ -99,18 +97,56 @@ def make_daemon(
 def make_output_topics(settings: Settings) -> Topics:
     """Return the topics of the outputs, and how often scores are published."""
     outputs = settings.outputs
-    return Topics(outputs.alerts, outputs.scores, outputs.dead_letters, outputs.scores_every, settings.windows.step_ms)
+    return Topics(outputs.alerts, outputs.scores, outputs.dead_letters, outputs.scores_every)
 
 
-def make_factory(settings: Settings) -> PartitionFactory:
+def make_factory(settings: Settings, wanted: Callable[[], WantedDetectors]) -> PartitionFactory:
     """Return the makers of a partition's parts."""
     delivery = settings.delivery
     return PartitionFactory(
-        pipeline=lambda partition, to: make_pipeline(with_live(settings, to), partition),
+        format=settings.message_format(),
         dead_letter_limit=lambda: DeadLetterLimit(delivery.dead_letters_in_a_row, delivery.dead_letters_share),
-        charts=lambda: AlertCharts(settings.windows.step_ms) if settings.health.paged else None,
-        fingerprint=fingerprint(settings),
+        wanted=wanted,
     )
+
+
+class DetectorMaker:
+    """Make the detectors that the settings ask for now. A detector keeps its stores over changes of the settings."""
+
+    def __init__(self, settings: Settings, blobs: Blobs, observer: Observer, wanted: Callable[[], Settings]) -> None:
+        self._blobs = blobs
+        self._observer = observer
+        self._wanted = wanted
+        self._stores: dict[str, tuple[HistoryStore, ModelRegistry]] = {}
+        self._settings = settings
+        self._made = self._make(settings)
+
+    def __call__(self) -> WantedDetectors:
+        """Return the detectors; the same object as before while the settings are the same."""
+        settings = self._wanted()
+        if settings is not self._settings:
+            made = self._make(settings)
+            self._made = self._made if made.same(self._made) else made
+            self._settings = settings
+        return self._made
+
+    def _make(self, settings: Settings) -> WantedDetectors:
+        return WantedDetectors({each.name: self._factory(each) for each in settings.detectors()})
+
+    def _factory(self, settings: Settings) -> DetectorFactory:
+        if settings.name not in self._stores:
+            histories = make_histories(settings, self._blobs, self._observer)
+            self._stores[settings.name] = histories, make_registry(settings, self._blobs, self._observer)
+        histories, registry = self._stores[settings.name]
+        return DetectorFactory(
+            route=settings.route(),
+            fingerprint=fingerprint(settings),
+            live=live_settings(settings),
+            pipeline=lambda partition, to: make_pipeline(with_live(settings, to), partition),
+            charts=lambda: AlertCharts() if settings.health.paged else None,
+            histories=histories,
+            registry=registry,
+        )
 
 
 def make_loop_options(settings: Settings) -> LoopOptions:
@@ -183,11 +219,13 @@ def make_trainers(
 
 def make_training_worker(settings: Settings, blobs: Blobs, observer: Observer) -> TrainingWorker:
     """Make the loop of a process that only trains."""
-    registry = make_registry(settings, blobs, observer)
-    histories = make_histories(settings, blobs, observer)
-    trainer = make_trainer(settings, registry, histories, observer)
-    trainers = make_trainers(settings, {settings.name: trainer}, Role.TRAIN)
-    return TrainingWorker(trainers, {settings.name: registry}, observer)
+    registries: dict[str, ModelRegistry] = {}
+    trainers: dict[str, Trainer] = {}
+    for each in settings.detectors():
+        registries[each.name] = make_registry(each, blobs, observer)
+        histories = make_histories(each, blobs, observer)
+        trainers[each.name] = make_trainer(each, registries[each.name], histories, observer)
+    return TrainingWorker(make_trainers(settings, trainers, Role.TRAIN), registries, observer)
 
 
 def make_recorder(

@@ -11,6 +11,7 @@ from pydantic import model_validator
 
 from monitor.core.decode.format import Format
 from monitor.core.decode.select import Kinds
+from monitor.core.routing import Route
 from monitor.settings.checks import ContradictionError, check
 from monitor.settings.sections import Sections
 
@@ -35,11 +36,20 @@ class Settings(Sections):
             raise ContradictionError(problems)
         return self
 
+    def detectors(self) -> "tuple[Settings, ...]":
+        """Return the settings of each detector: these, with its own name, routes and sections."""
+        return (self,)
+
     def of_detector(self, name: str) -> "Settings":
         """Return the settings of a detector; an empty name means the first. Raises ValueError for an unknown one."""
-        if name not in {"", self.name}:
-            raise ValueError(f"there is no detector {name!r}, expected {self.name}")
-        return self
+        found = {each.name: each for each in self.detectors()}
+        if name and name not in found:
+            raise ValueError(f"there is no detector {name!r}, expected {' or '.join(found)}")
+        return found[name or next(iter(found))]
+
+    def route(self) -> Route:
+        """Return which assets and channels the detector gets."""
+        return Route()
 
     def message_format(self) -> Format:
         """Return the format of the source's messages. Raises ValueError if its settings contradict one another."""

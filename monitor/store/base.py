@@ -35,7 +35,7 @@ class StoreUnavailable(Exception):  # noqa: N818 - reads as the state it reports
 class Notice:
     """A file of the store was unusable and was moved to quarantine/."""
 
-    kind: str  # "corrupt" | "newer" | "foreign" | "beyond"
+    kind: str  # "corrupt" | "newer" | "older" | "beyond"
     name: str  # before the move
     quarantined: str  # after it
     reason: str  # a sentence

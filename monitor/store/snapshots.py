@@ -5,18 +5,22 @@ committed. On assignment the newest snapshot at or below the committed offset is
 are read again. An unusable snapshot is moved to quarantine/ with a notice, and the next older one is tried. That costs
 a longer replay, never a wrong state.
 
-A store serves one detector: two detectors with different settings would quarantine each other's snapshots.
+A snapshot has one part for each detector, with the fingerprint of its settings and the version of its model, and a part
+that all share. Whether a part still fits is for the caller to decide, who may use some parts and not others.
 """
 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
+from monitor.core.detectors import Part, SavedDetectors
 from monitor.core.records import Partition, State
 from monitor.store.base import Blobs, Notice, OnNotice, quarantine
 from monitor.store.tensors import Damaged, pack, unpack
 
-FORMAT = 1
+FORMAT = 2  # 1 had the state of a single detector
 
 _FILE = re.compile(r"([0-9]{20})\.snap")
 
@@ -27,9 +31,14 @@ class Snapshot:
 
     partition: Partition
     offset: int  # next offset to read
-    model: str  # version of the model in use, "" = none yet
-    state: State
-    settings: str  # fingerprint of the settings that shape the state, and of its format
+    detectors: SavedDetectors
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    """A detector in the metadata of a file."""
+
+    model: str
+    settings: str
 
 
 class _UnusableError(Exception):
@@ -60,16 +69,19 @@ class Snapshots:
         if snapshot.offset < 0:
             raise ValueError(f"offsets are not negative: {snapshot.offset}")
 
+        parts = snapshot.detectors.parts
+        entries = {name: _Entry(part.model, part.fingerprint) for name, part in parts.items()}
         metadata = {
             "format": str(FORMAT),
             "topic": snapshot.partition.topic,
             "partition": str(snapshot.partition.number),
             "offset": str(snapshot.offset),
-            "model": snapshot.model,
-            "settings": snapshot.settings,
+            "detectors": msgspec.json.encode(entries).decode(),
         }
+        arrays = dict(snapshot.detectors.shared)  # names without a slash; a detector's begin with its name and a slash
+        arrays |= {f"{name}/{key}": array for name, part in parts.items() for key, array in part.state.items()}
         name = f"{_directory(snapshot.partition)}/{snapshot.offset:020d}.snap"
-        size = self._blobs.write(name, pack(snapshot.state, metadata))
+        size = self._blobs.write(name, pack(arrays, metadata))
 
         # Only after the write: an older snapshot must stay until this one is durable.
         older = [name for offset, name in self._newest_first(snapshot.partition) if offset <= snapshot.offset]
@@ -77,18 +89,18 @@ class Snapshots:
             self._blobs.delete(name)
         return size
 
-    def newest(self, partition: Partition, at_most: int, settings: str) -> Snapshot | None:
+    def newest(self, partition: Partition, at_most: int) -> Snapshot | None:
         """Return the newest usable snapshot at or below `at_most` (the committed offset), or None.
 
         The partition's owner calls it when it starts. Unusable files are moved to quarantine/, each with a notice:
-        damaged ones ("corrupt"), those of a later program ("newer"), and those with another fingerprint ("foreign").
+        damaged ones ("corrupt"), and those of a later or earlier program ("newer", "older").
         Snapshots above `at_most` are skipped: see `stale`. Raises StoreUnavailable; that moves nothing to quarantine/.
         """
         for offset, name in self._newest_first(partition):
             if offset > at_most:
                 continue
             try:
-                return _parse(self._blobs.read(name), partition, offset, settings)
+                return _parse(self._blobs.read(name), partition, offset)
             except FileNotFoundError:  # removed since it was listed
                 continue
             except _UnusableError as error:
@@ -127,22 +139,41 @@ def _directory(partition: Partition) -> str:
     return f"snapshots/{partition.topic}/{partition.number}"
 
 
-def _parse(data: bytes, partition: Partition, offset: int, settings: str) -> Snapshot:
+def _parse(data: bytes, partition: Partition, offset: int) -> Snapshot:
     """Return the snapshot in `data`, which must be of this partition and offset. Raises _UnusableError."""
     try:
-        state, metadata = unpack(data)
+        arrays, metadata = unpack(data)
     except Damaged as error:
         raise _UnusableError("corrupt", str(error)) from error
 
     written = metadata.get("format", "")
     if written != str(FORMAT):
-        kind = "newer" if re.fullmatch("[0-9]{1,9}", written) and int(written) > FORMAT else "corrupt"
-        raise _UnusableError(kind, f"format {written[:20]!r} is not {FORMAT}")
+        raise _other_format(written)
 
     # A file may have been copied or renamed by hand.
     place = (metadata.get("topic"), metadata.get("partition"), metadata.get("offset"))
     if place != (partition.topic, str(partition.number), str(offset)):
         raise _UnusableError("corrupt", f"holds {place}, which differs from its name")
-    if metadata.get("settings") != settings:
-        raise _UnusableError("foreign", "written under other settings or by another version; its state would not fit")
-    return Snapshot(partition, offset, metadata.get("model", ""), state, settings)
+    try:
+        entries = msgspec.json.decode(metadata.get("detectors", ""), type=dict[str, _Entry])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _UnusableError("corrupt", f"its list of detectors is unreadable ({error})") from error
+
+    shared = {key: array for key, array in arrays.items() if "/" not in key}
+    states: dict[str, State] = {name: {} for name in entries}
+    for key in arrays.keys() - shared.keys():
+        name, _, own = key.partition("/")
+        if name not in states:
+            raise _UnusableError("corrupt", f"has {key!r}, which is of no detector that it lists")
+        states[name][own] = arrays[key]
+    parts = {name: Part(entry.model, entry.settings, states[name]) for name, entry in entries.items()}
+    return Snapshot(partition, offset, SavedDetectors(shared, parts))
+
+
+def _other_format(written: str) -> _UnusableError:
+    """Return why a file of another format is unusable."""
+    number = int(written) if re.fullmatch("[0-9]{1,9}", written) else 0
+    if 0 < number < FORMAT:
+        reason = f"written by an earlier version (format {number}, expected {FORMAT}); the state is built up again"
+        return _UnusableError("older", reason)
+    return _UnusableError("newer" if number > FORMAT else "corrupt", f"format {written[:20]!r} is not {FORMAT}")

@@ -31,8 +31,7 @@ class AlertChart:
 class AlertCharts:
     """Charts of one partition's pending and firing assets, by name. The mapping is replaced, never changed."""
 
-    def __init__(self, step_ms: int) -> None:
-        self._step_ms = step_ms
+    def __init__(self) -> None:
         self.charts: Mapping[str, AlertChart] = {}
 
     def update(self, pipeline: Pipeline, outputs: Outputs) -> None:
@@ -81,5 +80,5 @@ class AlertCharts:
         scalings = pipeline.new_assets.current(window, names, scaling)
         expected = pipeline.scorer.expected(window, names, scalings)[0, :, :-1].T
 
-        ends = window.ends[0] - self._step_ms * np.arange(len(observed), 0, -1)
+        ends = window.ends[0] - pipeline.windows.step_ms * np.arange(len(observed), 0, -1)
         return AlertChart(channels, ends, observed, expected, np.zeros(len(channels), np.float32))

@@ -7,7 +7,7 @@ queue, there are two bounds: rejected messages in a row, and their share of the 
 from collections import deque
 from collections.abc import Sequence
 
-from monitor.core.records import Message, Outputs
+from monitor.core.records import Message, PartitionOutputs
 
 SPAN = 10_000  # messages; at one per second and asset, some seconds of a large plant and hours of a small one
 
@@ -23,7 +23,7 @@ class DeadLetterLimit:
         self._messages = 0  # sums over `_recent`
         self._rejected = 0
 
-    def check(self, messages: Sequence[Message], outputs: Outputs) -> str:
+    def check(self, messages: Sequence[Message], outputs: PartitionOutputs) -> str:
         """Count a batch. Return the reason if the partition must stop, otherwise an empty text."""
         rejected = {each.message.offset for each in outputs.rejected}
 

@@ -6,8 +6,8 @@ What is guaranteed, and how (docs/delivery.md has the same numbers):
 2. A snapshot is written only after its offset was committed.
 3. On assignment a partition starts from its newest snapshot, with outputs below the committed offset muted.
 4. When that replay crosses the committed offset, every open alert is published again, with the same id.
-5. A model, or a change of live settings, is adopted only at a checkpoint, with a snapshot that names it, and only after
-   passing every offset that a previous owner may have published but not committed.
+5. A model, or a change of live settings or of detectors, is adopted only at a checkpoint, with a snapshot that names
+   it, and only after passing every offset that a previous owner may have published but not committed.
 6. Revoked: checkpoint with snapshot, within one deadline, then the state is dropped. Lost: dropped, nothing written.
 7. One thread owns the source. A stop is a checkpoint with snapshots, then leaving the group.
 
@@ -28,7 +28,6 @@ from monitor.core.records import Message, Partition, by_partition
 from monitor.observe.clock import MonotonicWallClock
 from monitor.observe.observer import Observer
 from monitor.store.base import StoreUnavailable
-from monitor.training.registry import ModelRegistry
 from monitor.training.trainers import Trainers
 from monitor.worker.partitions import PartitionManager, PartitionState, Phase
 from monitor.worker.publisher import Publisher
@@ -67,7 +66,6 @@ class Daemon:
         committer: Committer,
         publisher: Publisher,
         partitions: PartitionManager,
-        registry: ModelRegistry,
         trainers: Trainers,
         options: LoopOptions,
         observer: Observer,
@@ -76,7 +74,6 @@ class Daemon:
         self._committer = committer
         self._publisher = publisher
         self._partitions = partitions
-        self._registry = registry
         self._trainers = trainers
         self._options = options
 
@@ -105,7 +102,7 @@ class Daemon:
 
     def open(self) -> None:
         """Join the group. Raises ValueError if the client refuses its options, OSError for files, StoreUnavailable."""
-        self._registry.in_use()  # takes a second; loaded later, it would delay the first rebalance
+        self._partitions.load_models()  # takes a second; loaded later, it would delay the first rebalance
         self._source.open(self._on_assign, self._on_revoke, self._on_lost)
 
     def run(self, stop: Event) -> None:
@@ -193,7 +190,7 @@ class Daemon:
 
             # 4. The first message beyond the replay publishes the open alerts again.
             if not muted and not state.replay_done and not self._committer.once:
-                self._publisher.publish_again(state.pipeline.open_alerts(), state.pipeline.names)
+                self._publisher.publish_again(state.detectors.open_alerts(), state.detectors.names)
                 state.replay_done = True
 
             outputs = state.process(part, self._wall_ms(), self._recorder.stopwatch())
@@ -208,7 +205,7 @@ class Daemon:
                 continue
             self._recorder.count(part, outputs)
             begin = self._monotonic()
-            self._publisher.publish(state.pipeline, outputs, part)
+            self._publisher.publish(state.detectors, outputs, part)
             self._metrics.add("monitor_stage_seconds_total", self._monotonic() - begin, stage="output")
 
     def _log_stopped(self, state: PartitionState) -> None:
@@ -228,7 +225,7 @@ class Daemon:
 
         1. Flush: every output is acknowledged before offsets are committed.
         2. Commit, and only then write snapshots.
-        5. Adopt a model or live settings, before the snapshot that names them.
+        5. Adopt models, live settings or detectors, before the snapshot that names them.
         """
         begin = self._monotonic()
         offsets = self._offsets_to_commit()
@@ -288,19 +285,16 @@ class Daemon:
         return None if self._committer.once and ready != offsets else ready
 
     def _adopt(self, state: PartitionState) -> None:
-        """Rule 5 for one partition: adopt the model in use and the live settings, if they are new to it."""
+        """Rule 5 for one partition: adopt models in use, live settings and detectors, if they are new to it."""
         try:
-            scorer = self._registry.in_use()
+            if self._partitions.up_to_date(state):
+                return
+            # Under exactly once a previous owner's uncommitted outputs were never published.
+            state.note_lag(self._source.lag().get(state.partition))
+            if self._committer.once or state.phase is Phase.LIVE:
+                self._partitions.adopt(state)
         except StoreUnavailable as error:
             self._log.warning("store not reached", store=error.path, reason=error.reason)
-            return
-        if self._partitions.up_to_date(state, scorer):
-            return
-
-        # Under exactly once a previous owner's uncommitted outputs were never published.
-        state.note_lag(self._source.lag().get(state.partition))
-        if self._committer.once or state.phase is Phase.LIVE:
-            self._partitions.adopt(state, scorer)
 
     def _housekeep(self) -> None:
         """Do the work of about once a second, apart from the stream: histories, training, status, metrics, health."""
@@ -321,10 +315,11 @@ class Daemon:
         self.status = worker_status(states, next(iter(self._trainers.status.values())), lag, quiet)
         self._recorder.set_gauges(self.status, lag)
         replaying = [state for state in states if state.phase is Phase.REPLAYING]
-        names = {name for state in replaying for name in state.pipeline.windows.assets}
+        pipelines = [pipeline for state in replaying for pipeline in state.detectors.pipelines.values()]
+        names = {name for pipeline in pipelines for name in pipeline.windows.assets}
         self._unscored.note(self.status.assets, names, self._monotonic())
         if self.status.model:
-            created = self._registry.created_ms(self.status.model)
+            created = self._partitions.created_ms(self.status.model)
             self._metrics.set("monitor_model_created_timestamp_seconds", created / 1000)
         if self._monotonic() >= self._summary_due:
             self._log.info("summary", **self._recorder.summary(self.status, lag))
@@ -355,8 +350,11 @@ class Daemon:
             for part, state in self._states.items()
             if state.phase is not Phase.STOPPED and state.expects_more(lag.get(part), now, reading=reading)
         ]
-        histories = {part: state.history for part, state in self._states.items()}
-        self._trainers.tick(dict.fromkeys(self._trainers.status, histories), awaited)
+        histories = {
+            name: {part: state.notes[name].history for part, state in self._states.items() if name in state.notes}
+            for name in self._trainers.status
+        }
+        self._trainers.tick(histories, awaited)
 
     def _on_assign(self, committed: Committed) -> Mapping[Partition, int | None]:
         """Rule 3 for new partitions: restore their states and return the offsets to read from."""

@@ -7,18 +7,19 @@
 5. A model, or a change of live settings, is adopted together with a snapshot that names it, or not at all.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
 import numpy as np
 
 from monitor.core.arrays import NEVER
-from monitor.core.fitting.history import History
-from monitor.core.model.scorer import Scorer
-from monitor.core.pipeline import LiveSettings, Mark, Pipeline, saved_live
-from monitor.core.records import Floats, Message, Outputs, Partition, Rejected, State
+from monitor.core.decode.format import Format
+from monitor.core.detectors import Detectors, Part, SavedDetectors
+from monitor.core.pipeline import LiveSettings, Mark, Pipeline, saved_alerts, saved_live
+from monitor.core.records import Alert, Message, Partition, PartitionOutputs, Rejected
+from monitor.core.routing import Route, Router
 from monitor.core.threshold.budget import BudgetForecast
 from monitor.observe.observer import Observer
 from monitor.store.base import StoreUnavailable
@@ -28,11 +29,18 @@ from monitor.training.history_store import HistoryStore
 from monitor.training.registry import ModelRegistry
 from monitor.worker.alert_charts import AlertCharts
 from monitor.worker.dead_letter_limit import DeadLetterLimit
+from monitor.worker.notes import Notes
 from monitor.worker.quiet import Progress
 
 # A lag of which nothing arrives for so long counts as none: where a partition ends in markers of transactions, its end
 # is never reached. A broker delivers the messages it has within milliseconds.
 QUIET_S = 30.0
+
+
+_OTHER_SHAPE = (
+    "it was built with other settings of windows, threshold or counters, or by another version of the program, and "
+    "would not fit; the detector begins without state"
+)
 
 
 class Phase(Enum):
@@ -49,8 +57,8 @@ class PartitionState:
     """State of a partition. Its phase follows from the offsets."""
 
     partition: Partition
-    pipeline: Pipeline
-    history: History
+    detectors: Detectors
+    notes: dict[str, Notes]  # by detector
     dead_letter_limit: DeadLetterLimit | None = None  # None = rejected messages never stop it
 
     # Offsets
@@ -67,14 +75,10 @@ class PartitionState:
 
     # Snapshots
     has_snapshot: bool = True  # a restart finds one
-    initial_state: State | None = None  # before the first message, while there is no snapshot
+    initial_state: SavedDetectors | None = None  # before the first message, while there is no snapshot
     snapshot_offset: int | None = None  # of the newest snapshot written
     snapshot_due: float = 0.0  # monotonic seconds
     stale_snapshots: Sequence[int] = ()  # offsets of those beyond the committed offset at the assignment
-
-    # For the status page
-    charts: AlertCharts | None = None  # None = there is no page
-    ratios: Floats = field(default_factory=lambda: np.empty(0, np.float32))  # (A,) of each asset's last window
 
     _progress: tuple[int | None, float] = (None, -np.inf)  # `next`, and the time when it last changed
 
@@ -84,13 +88,13 @@ class PartitionState:
 
         An earlier owner cannot have read beyond the partition's end at the assignment. Up to there a different model
         must not score: a record that the earlier owner published would differ from its copy, and an alert that only
-        the earlier owner raised would never be resolved. Without a model there is no score that could differ.
+        the earlier owner raised would never be resolved. Without any model there is no score that could differ.
         """
         if self.stopped:
             return Phase.STOPPED
         if self.next is not None and self.next < self.replay_end:
             return Phase.REPLAYING
-        if self.pipeline.scorer is None:
+        if all(pipeline.scorer is None for pipeline in self.detectors.pipelines.values()):
             return Phase.LIVE
         if self.assignment_end is not None and (self.next or 0) >= self.assignment_end:
             return Phase.LIVE
@@ -103,14 +107,14 @@ class PartitionState:
             return "not committed, as no snapshot to go back to could be written"
         return self.stopped
 
-    def process(self, messages: Sequence[Message], now_ms: int, mark: Mark) -> Outputs:
+    def process(self, messages: Sequence[Message], now_ms: int, mark: Mark) -> PartitionOutputs:
         """Process messages in the order of their offsets. If the partition is stopped by them, discard the outputs."""
         if self.first is None:
             self.first = messages[0].offset
             if not self.has_snapshot:
-                self.initial_state = self.pipeline.save_state()
+                self.initial_state = self.detectors.save()
 
-        outputs = self.pipeline.process(messages, now_ms, mark)
+        outputs = self.detectors.process(messages, now_ms, mark)
 
         if self.dead_letter_limit is not None:
             self.stopped = self.dead_letter_limit.check(messages, outputs)
@@ -119,27 +123,14 @@ class PartitionState:
             self.next = messages[-1].offset + 1
         return outputs
 
-    def remember(self, outputs: Outputs) -> None:
-        """Add outputs to the history for training, and to the ratios and charts for the status page."""
-        names, windows = outputs.names, outputs.windows
-        self.history.add(windows, names, self.pipeline.windows.channels)
-        self.history.note(outputs.alerts)
-        self.history.forget([name for _, name in outputs.evicted])
-
-        if outputs.scores is not None and outputs.thresholds is not None:
-            grown = np.full(len(names), np.nan, np.float32)
-            grown[: len(self.ratios)] = self.ratios
-            grown[[row for row, _ in outputs.evicted]] = np.nan
-            # If an asset occurs more than once, its last value is kept.
-            grown[windows.assets] = outputs.scores.score / outputs.thresholds.threshold
-            self.ratios = grown[: len(self.pipeline.windows.assets)]
-
-        if self.charts is not None:
-            self.charts.update(self.pipeline, outputs)
+    def remember(self, outputs: PartitionOutputs) -> None:
+        """Add outputs to what is kept of each detector for training and for the status page."""
+        for name, each in outputs.detectors.items():
+            self.notes[name].remember(self.detectors.pipelines[name], each)
 
     def progress(self, *, reading: bool) -> Progress:
         """Return how far the partition has come; `reading` = the worker reads its partitions."""
-        clock = self.pipeline.silence.clock
+        clock = max(pipeline.silence.clock for pipeline in self.detectors.pipelines.values())
         newest = None if clock == NEVER else clock
         return Progress(newest, self.next, reading and self.phase is not Phase.STOPPED)
 
@@ -162,37 +153,65 @@ class PartitionState:
 
 
 @dataclass(frozen=True, slots=True)
+class DetectorFactory:
+    """Makers of one detector's parts in their first state, and the detector's stores."""
+
+    route: Route
+    fingerprint: str  # see `Pipeline`
+    live: LiveSettings  # that its pipelines are to have
+    pipeline: Callable[[Partition, LiveSettings], Pipeline]
+    charts: Callable[[], AlertCharts | None]  # None = there is no page
+    histories: HistoryStore
+    registry: ModelRegistry
+
+
+class WantedDetectors:
+    """The detectors that every partition is to have. A change of them gives another object."""
+
+    def __init__(self, factories: Mapping[str, DetectorFactory]) -> None:
+        self.factories = factories  # by name, in their order
+        self.router = Router({name: factory.route for name, factory in factories.items()})
+
+    def same(self, other: "WantedDetectors") -> bool:
+        """Return whether nothing that a partition adopts differs."""
+        these, those = (
+            [(name, each.route, each.fingerprint, each.live) for name, each in wanted.factories.items()]
+            for wanted in (self, other)
+        )
+        return these == those
+
+
+@dataclass(frozen=True, slots=True)
 class PartitionFactory:
     """Makers of a partition's parts in their first state."""
 
-    pipeline: Callable[[Partition, LiveSettings], Pipeline]
+    format: Format
     dead_letter_limit: Callable[[], DeadLetterLimit]
-    charts: Callable[[], AlertCharts | None]
-    fingerprint: str  # of the settings that decide the shape of a state
+    wanted: Callable[[], WantedDetectors]
 
 
 class PartitionManager:
     """Start, restore and save partitions."""
 
-    def __init__(
-        self,
-        *,
-        factory: PartitionFactory,
-        live: Callable[[], LiveSettings],
-        snapshots: Snapshots,
-        histories: HistoryStore,
-        registry: ModelRegistry,
-        observer: Observer,
-    ) -> None:
-        """Store the parts; `live` returns the live settings that every partition is to have."""
+    def __init__(self, *, factory: PartitionFactory, snapshots: Snapshots, observer: Observer) -> None:
         self._factory = factory
-        self._live = live
         self._snapshots = snapshots
-        self._histories = histories
-        self._registry = registry
         self._metrics = observer.metrics
         self._log = observer.log
         self._wall_ms = observer.wall_ms
+
+    def wanted(self) -> Mapping[str, DetectorFactory]:
+        """Return the detectors that every partition is to have."""
+        return self._factory.wanted().factories
+
+    def load_models(self) -> None:
+        """Load every detector's model in use. Raises StoreUnavailable."""
+        for factory in self.wanted().values():
+            factory.registry.in_use()
+
+    def created_ms(self, model: str) -> int:
+        """Return when a model in use was trained, ms UTC."""
+        return max(factory.registry.created_ms(model) for factory in self.wanted().values())
 
     def assign(self, partition: Partition, committed: int | None, snapshot_due: float) -> PartitionState:
         """Rule 3: restore a partition from its newest snapshot, or start it. Raises StoreUnavailable.
@@ -200,11 +219,10 @@ class PartitionManager:
         `snapshot_due` is the time of the first snapshot, in monotonic seconds.
         """
         at_most = -1 if committed is None else committed
-        snapshot = self._snapshots.newest(partition, at_most, self._factory.fingerprint)
-        restored = None if snapshot is None else self._restore(snapshot)
-
-        pipeline = restored or self._fresh(partition)
-        start = committed if snapshot is None or restored is None else snapshot.offset
+        snapshot = self._snapshots.newest(partition, at_most)
+        wanted = self._factory.wanted()
+        detectors, restored = self._start(partition, snapshot, wanted, at_most)
+        start = committed if snapshot is None else snapshot.offset
 
         self._log.info(
             "partition assigned",
@@ -212,28 +230,25 @@ class PartitionManager:
             partition=partition.number,
             committed=committed,
             start=start,
-            restored=restored is not None,
-            model=pipeline.model or None,
+            restored=restored,
+            models={name: pipeline.model or None for name, pipeline in detectors.pipelines.items()},
         )
-        self._log_forecast(partition, pipeline)
-
-        history = self._histories.read(partition)
-        history.close_spans(pipeline.open_alerts())  # the replay adds alerts that fire in it again
+        for name, pipeline in detectors.pipelines.items():
+            self._log_forecast(partition, name, pipeline)
 
         return PartitionState(
             partition,
-            pipeline,
-            history,
+            detectors,
+            {name: self._notes(partition, pipeline, wanted) for name, pipeline in detectors.pipelines.items()},
             self._factory.dead_letter_limit(),
             next=start,
             committed=committed,
             replay_end=committed or 0,
             assignment_end=0 if committed is None else None,
             replay_done=start is None or snapshot is None,
-            has_snapshot=restored is not None,
+            has_snapshot=restored,
             snapshot_due=snapshot_due,
             stale_snapshots=self._snapshots.stale(partition, at_most),
-            charts=self._factory.charts(),
         )
 
     def ensure_snapshot(self, state: PartitionState) -> bool:
@@ -243,7 +258,7 @@ class PartitionManager:
         at the committed offset.
         """
         if not state.has_snapshot and state.first is not None and state.initial_state is not None:
-            state.has_snapshot = self._write(state, state.first, state.pipeline.model, state.initial_state)
+            state.has_snapshot = self._write(state, state.first, state.initial_state)
             if state.has_snapshot:
                 state.initial_state = None
         return state.has_snapshot
@@ -265,82 +280,164 @@ class PartitionManager:
     def write_snapshot(self, state: PartitionState) -> None:
         """Rule 2: write the state at `state.next`, which must be committed. An unavailable store is logged."""
         if state.next is not None and state.next != state.snapshot_offset:
-            self._save(state, state.pipeline)
+            self._save(state, state.detectors)
 
     def write_history(self, state: PartitionState) -> None:
-        """Write the sample of a partition's past that training learns from."""
-        self._histories.write(state.partition, state.history)
+        """Write each detector's sample of the partition's past, from which training learns."""
+        for name, factory in self.wanted().items():
+            if name in state.notes:
+                factory.histories.write(state.partition, state.notes[name].history)
 
-    def up_to_date(self, state: PartitionState, scorer: Scorer | None) -> bool:
-        """Return True if the partition has this model and the live settings."""
-        same = scorer is None or scorer.model.version == state.pipeline.model
-        return same and state.pipeline.live == self._live()
+    def up_to_date(self, state: PartitionState) -> bool:
+        """Return True if the partition has the wanted detectors, each with its model and live settings."""
+        pipelines, wanted = state.detectors.pipelines, self._factory.wanted()
+        same = state.detectors.router is wanted.router
+        return same and all(_current(pipelines[name], factory) for name, factory in wanted.factories.items())
 
-    def adopt(self, state: PartitionState, scorer: Scorer | None) -> None:
-        """Rule 5: adopt a model or live settings if a snapshot that names them can be written; otherwise later.
+    def adopt(self, state: PartitionState) -> None:
+        """Rule 5: adopt models, live settings or detectors if a snapshot that names them can be written, or else later.
 
         Without the snapshot, a replay after a crash would use the old model for windows published with the new one.
-        A second pipeline adopts first. If the snapshot fails, the old one continues as if nothing had happened.
+        Second pipelines adopt first. If the snapshot fails, the old ones continue as if nothing had happened.
         """
-        old = state.pipeline
-        pipeline = self._factory.pipeline(state.partition, self._live())
+        old, wanted = state.detectors, self._factory.wanted()
+        kept = {name: pipeline for name, pipeline in old.pipelines.items() if self._fits(pipeline, wanted)}
+        pipelines = {
+            name: self._renewed(kept[name], state.partition, factory)
+            if name in kept
+            else self._fresh(state.partition, factory)
+            for name, factory in wanted.factories.items()
+        }
+        notes = {
+            name: state.notes[name] if name in kept else self._notes(state.partition, pipeline, wanted)
+            for name, pipeline in pipelines.items()
+        }
+
+        new = replace(old, router=wanted.router, pipelines=pipelines)
+        for name in old.pipelines.keys() - kept.keys():
+            new.drop(old.pipelines[name].open_alerts(), state.next or 0)
+        if state.next is not None and not self._save(state, new):
+            return
+        state.detectors, state.notes = new, notes
+        self._log_changes(state.partition, old, new, kept)
+
+    def _fits(self, pipeline: Pipeline, wanted: WantedDetectors) -> bool:
+        """Return whether the pipeline's state can go on under its detector's present settings."""
+        factory = wanted.factories.get(pipeline.name)
+        return factory is not None and factory.fingerprint == pipeline.fingerprint
+
+    def _renewed(self, old: Pipeline, partition: Partition, factory: DetectorFactory) -> Pipeline:
+        """Return a second pipeline with the model in use and the live settings, or the old one if it has both."""
+        if _current(old, factory):
+            return old
+        pipeline = factory.pipeline(partition, factory.live)
         pipeline.load_state(old.save_state())
         if old.scorer is not None:
             pipeline.use(old.scorer)
+        scorer = factory.registry.in_use()
         if scorer is not None and scorer.model.version != pipeline.model:
             pipeline.adopt(scorer)
-
-        if state.next is not None and not self._save(state, pipeline):
-            return
-        state.pipeline = pipeline
-
-        if old.model != pipeline.model:
-            self._log.info("model adopted", partition=state.partition, model=pipeline.model, before=old.model or None)
-        changed = {key: value for key, value in pipeline.live.items() if value != old.live[key]}
-        if changed:
-            self._log.info("settings adopted", partition=state.partition, **changed)
-        if "alerting.alarms_per_day" in changed:
-            self._log_forecast(state.partition, pipeline)
-
-    def _fresh(self, partition: Partition) -> Pipeline:
-        """Return a pipeline in its first state, with the model in use."""
-        pipeline = self._factory.pipeline(partition, self._live())
-        if (scorer := self._registry.in_use()) is not None:
-            pipeline.use(scorer)
         return pipeline
 
-    def _restore(self, snapshot: Snapshot) -> Pipeline | None:
-        """Return a pipeline in the state of the snapshot; None if the state does not fit this program."""
+    def _log_changes(self, partition: Partition, old: Detectors, new: Detectors, kept: Mapping[str, Pipeline]) -> None:
+        for name in old.pipelines:
+            if name not in new.pipelines:
+                self._log.info("detector removed", partition=partition, detector=name)
+            elif name not in kept:
+                self._log_refused(partition, name, _OTHER_SHAPE)
+        for name, pipeline in new.pipelines.items():
+            if name not in old.pipelines:
+                self._log.info("detector added", partition=partition, detector=name, model=pipeline.model or None)
+                continue
+            before, about = old.pipelines[name], {"partition": partition, "detector": name}
+            if before.model != pipeline.model:
+                self._log.info("model adopted", **about, model=pipeline.model, before=before.model or None)
+            changed = {key: value for key, value in pipeline.live.items() if value != before.live[key]}
+            if changed:
+                self._log.info("settings adopted", **about, **changed)
+            if "alerting.alarms_per_day" in changed:
+                self._log_forecast(partition, name, pipeline)
+
+    def _start(
+        self, partition: Partition, snapshot: Snapshot | None, wanted: WantedDetectors, position: int
+    ) -> tuple[Detectors, bool]:
+        """Return the detectors of a partition, and whether all of the snapshot fits them.
+
+        Alerts that are open in a part without a detector are resolved from offset `position` on.
+        """
+        detectors = Detectors(self._factory.format, wanted.router, {})
+        parts: Mapping[str, Part] = {}
+        if snapshot is not None:
+            try:
+                detectors.load_shared(snapshot.detectors.shared)
+                parts = snapshot.detectors.parts
+            except ValueError as error:
+                self._log.error("snapshot refused", partition=partition, reason=str(error))
+
+        restored = {name: self._restored(partition, name, part, wanted) for name, part in parts.items()}
+        pipelines: dict[str, Pipeline] = {}
+        for name, factory in wanted.factories.items():
+            pipelines[name] = restored.get(name) or self._fresh(partition, factory)
+            if parts and name not in parts:
+                model = pipelines[name].model or None
+                self._log.info("detector added", partition=partition, detector=name, model=model)
+        detectors.pipelines = pipelines
+
+        for name, part in parts.items():
+            if restored[name] is None:
+                detectors.drop(_open(part), position)
+        return detectors, bool(parts) and pipelines.keys() == parts.keys() and all(restored.values())
+
+    def _restored(self, partition: Partition, name: str, part: Part, wanted: WantedDetectors) -> Pipeline | None:
+        """Return a pipeline in the state of its part of a snapshot; None if the state does not fit."""
+        factory = wanted.factories.get(name)
+        if factory is None:
+            self._log.info("detector removed", partition=partition, detector=name)
+            return None
+        if factory.fingerprint != part.fingerprint:
+            self._log_refused(partition, name, _OTHER_SHAPE)
+            return None
         try:
-            live = {**self._live(), **saved_live(snapshot.state)}
-            pipeline = self._factory.pipeline(snapshot.partition, live)
-            pipeline.load_state(snapshot.state)
+            pipeline = factory.pipeline(partition, {**factory.live, **saved_live(part.state)})
+            pipeline.load_state(part.state)
         except ValueError as error:
-            self._log.error("snapshot refused", partition=snapshot.partition, reason=str(error))
+            self._log_refused(partition, name, str(error))
             return None
 
-        if not snapshot.model:
+        if not part.model:
             return pipeline
         try:
-            pipeline.use(self._registry.scorer(snapshot.model))
+            pipeline.use(factory.registry.scorer(part.model))
         except ModelInvalid as error:  # the same alerts cannot be computed any more: continue with the model in use
-            self._log.error("snapshot model not found", model=snapshot.model, reason=str(error))
-            scorer = self._registry.in_use()
+            self._log.error("snapshot model not found", detector=name, model=part.model, reason=str(error))
+            scorer = factory.registry.in_use()
             if scorer is None:
                 return None
             pipeline.use(scorer)
         return pipeline
 
-    def _save(self, state: PartitionState, pipeline: Pipeline) -> bool:
+    def _fresh(self, partition: Partition, factory: DetectorFactory) -> Pipeline:
+        """Return a pipeline in its first state, with the model in use."""
+        pipeline = factory.pipeline(partition, factory.live)
+        if (scorer := factory.registry.in_use()) is not None:
+            pipeline.use(scorer)
+        return pipeline
+
+    def _notes(self, partition: Partition, pipeline: Pipeline, wanted: WantedDetectors) -> Notes:
+        factory = wanted.factories[pipeline.name]
+        history = factory.histories.read(partition)
+        history.close_spans(pipeline.open_alerts())  # the replay adds alerts that fire in it again
+        return Notes(history, factory.charts())
+
+    def _save(self, state: PartitionState, detectors: Detectors) -> bool:
         assert state.next is not None, "a snapshot has an offset"
         assert state.next <= (state.committed or 0), "a snapshot comes after its commit"
-        return self._write(state, state.next, pipeline.model, pipeline.save_state())
+        return self._write(state, state.next, detectors.save())
 
-    def _write(self, state: PartitionState, offset: int, model: str, arrays: State) -> bool:
+    def _write(self, state: PartitionState, offset: int, detectors: SavedDetectors) -> bool:
         """Write a snapshot. Return False if the store is unavailable; a restart then replays from the older one."""
-        snapshot = Snapshot(state.partition, offset, model, arrays, self._factory.fingerprint)
         try:
-            size = self._snapshots.save(snapshot)
+            size = self._snapshots.save(Snapshot(state.partition, offset, detectors))
         except StoreUnavailable as error:
             self._metrics.add("monitor_snapshots_total", result="unavailable")
             self._log.warning("snapshot not written", store=error.path, reason=error.reason)
@@ -353,9 +450,28 @@ class PartitionManager:
         self._metrics.set("monitor_snapshot_timestamp_seconds", self._wall_ms() / 1000)
         return True
 
-    def _log_forecast(self, partition: Partition, pipeline: Pipeline) -> None:
+    def _log_refused(self, partition: Partition, name: str, reason: str) -> None:
+        self._log.error("detector state refused", partition=partition, detector=name, reason=reason)
+
+    def _log_forecast(self, partition: Partition, name: str, pipeline: Pipeline) -> None:
         if (forecast := pipeline.budget.outlook()) is not None:
-            self._log.info("alarm budget forecast", partition=partition, **forecast_fields(forecast))
+            fields = forecast_fields(forecast)
+            self._log.info("alarm budget forecast", partition=partition, detector=name, **fields)
+
+
+def _current(pipeline: Pipeline, factory: DetectorFactory) -> bool:
+    """Return whether the pipeline has its detector's shape, live settings and the model in use."""
+    scorer = factory.registry.in_use()
+    same = scorer is None or scorer.model.version == pipeline.model
+    return same and pipeline.live == factory.live and pipeline.fingerprint == factory.fingerprint
+
+
+def _open(part: Part) -> list[Alert]:
+    """Return the alerts that are open in a part that cannot be used; none if it is damaged."""
+    try:
+        return saved_alerts(part.state)
+    except ValueError:
+        return []
 
 
 def forecast_fields(forecast: BudgetForecast) -> dict[str, Any]:

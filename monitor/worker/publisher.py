@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from monitor.connectors.base import Invalid, Sink, Unavailable
 from monitor.core.decode.names import Names
-from monitor.core.pipeline import Pipeline
+from monitor.core.detectors import Detectors
 from monitor.core.publish import alert_record, dead_letter, score_records
 from monitor.core.published import VALUE_GONE
-from monitor.core.records import Alert, Message, Outputs, Record
+from monitor.core.records import Alert, Message, PartitionOutputs, Record
 from monitor.observe.observer import Observer
 
 
@@ -25,12 +25,11 @@ class Topics:
     alerts: str
     scores: str
     dead_letters: str
-    scores_every: int  # steps of the grid; 0 = no scores
-    step_ms: int
+    scores_every: int  # steps of a detector's grid; 0 = no scores
 
 
 class Publisher:
-    """Outputs between the pipelines and the sink."""
+    """Outputs between the detectors and the sink."""
 
     def __init__(self, sink: Sink, topics: Topics, observer: Observer) -> None:
         self._sink = sink
@@ -42,7 +41,7 @@ class Publisher:
         self._stamps: list[int] = []  # ms UTC, of the messages behind unacknowledged alerts
         self.blocked = ""  # reason why nothing new may be read; empty = it may
 
-    def publish(self, pipeline: Pipeline, outputs: Outputs, messages: Sequence[Message]) -> None:
+    def publish(self, detectors: Detectors, outputs: PartitionOutputs, messages: Sequence[Message]) -> None:
         """Write the outputs of one batch of one partition. Never waits."""
         topics = self._topics
         records: list[Record] = []
@@ -51,19 +50,20 @@ class Publisher:
             reason = f"{rejected.field}: {rejected.reason}" if rejected.field else rejected.reason
             records.append(dead_letter(topics.dead_letters, rejected.message, rejected.stage, rejected.error, reason))
 
-        if topics.scores_every:
+        for name, each in outputs.detectors.items() if topics.scores_every else ():
+            pipeline = detectors.pipelines[name]
             records += score_records(
                 topics.scores,
-                outputs,
-                names=outputs.names,
+                each,
+                names=each.names,
                 channels=pipeline.windows.channels,
                 model=pipeline.model,
                 detector=pipeline.name,
                 every_steps=topics.scores_every,
-                step_ms=topics.step_ms,
+                step_ms=pipeline.windows.step_ms,
             )
 
-        records += [alert_record(topics.alerts, alert, pipeline.names) for alert in outputs.alerts]
+        records += [alert_record(topics.alerts, alert, detectors.names) for alert in outputs.alerts]
         if outputs.alerts:
             stamps = {message.offset: message.timestamp for message in messages}
             self._stamps += [stamps[alert.position] for alert in outputs.alerts if alert.position in stamps]

@@ -16,12 +16,13 @@ from monitor.core.alerts.words import SILENT
 from monitor.core.arrays import NEVER
 from monitor.core.decode.format import place
 from monitor.core.decode.names import Names
-from monitor.core.pipeline import Mark
-from monitor.core.records import Alert, Count, Message, Outputs, Partition, Renamed
+from monitor.core.pipeline import Mark, Pipeline
+from monitor.core.records import Alert, Count, Message, Partition, PartitionOutputs, Renamed
 from monitor.core.windows.windows import NOT_SCORED
 from monitor.observe.metrics import Metrics
 from monitor.training.trainer import Status
 from monitor.worker.alert_charts import AlertChart
+from monitor.worker.notes import Notes
 from monitor.worker.partitions import PartitionState
 from monitor.worker.quiet import QuietTopic
 
@@ -44,6 +45,8 @@ COUNTERS: dict[Count, tuple[str, dict[str, str]]] = {  # the stages' counts -> m
     Count.READINGS_REPEATED: ("monitor_readings_repeated_total", {}),
     Count.READINGS_UNKNOWN_CHANNEL: ("monitor_readings_dropped_total", {"reason": "unknown_channel"}),
     Count.READINGS_AMBIGUOUS: ("monitor_readings_dropped_total", {"reason": "ambiguous"}),
+    Count.READINGS_UNWANTED_ASSET: ("monitor_readings_unwanted_total", {"by": "asset"}),
+    Count.READINGS_UNWANTED_CHANNEL: ("monitor_readings_unwanted_total", {"by": "channel"}),
     Count.READINGS_REFUSED: ("monitor_readings_dropped_total", {"reason": "refused"}),
     Count.READINGS_FLOOD: ("monitor_readings_dropped_total", {"reason": "flood"}),
     Count.READINGS_FILTERED_MEASUREMENT: ("monitor_readings_filtered_total", {"by": "measurement"}),
@@ -75,7 +78,7 @@ _SUMMARY = {  # key of the summary in the log -> counter
 }
 
 _ALL_QUIET = "nothing new comes from its whole partition"
-_REFUSED_NAMES = 1000  # that the log names, in the life of the process
+_NAMES_TOLD = 1000  # of each kind that the log names, in the life of the process
 
 
 class Asset(NamedTuple):
@@ -113,19 +116,25 @@ def worker_status(
     quiet: Sequence[QuietTopic] = (),
 ) -> WorkerStatus:
     """Return the status of a worker with these partitions, of which those in `quiet` bring nothing new."""
-    models = [state.pipeline.model for state in states if state.pipeline.model]
+    pipelines = [pipeline for state in states for pipeline in state.detectors.pipelines.values()]
+    models = [pipeline.model for pipeline in pipelines if pipeline.model]
     charts: dict[str, AlertChart] = {}
-    for state in states:
-        if state.charts is not None:
-            charts |= state.charts.charts
+    for notes in (notes for state in states for notes in state.notes.values()):
+        if notes.charts is not None:
+            charts |= notes.charts.charts
 
     names = Names()
     for state in states:
-        names = names.and_of(state.pipeline.names)
-    open_alerts = [alert for state in states for alert in state.pipeline.open_alerts()]
+        names = names.and_of(state.detectors.names)
+    open_alerts = [alert for state in states for alert in state.detectors.open_alerts()]
 
     hushed = {Partition(each.topic, number) for each in quiet for number in each.partitions}
-    assets = [asset for state in states for asset in _assets(state, quiet=state.partition in hushed)]
+    assets = [
+        asset
+        for state in states
+        for name, pipeline in state.detectors.pipelines.items()
+        for asset in _assets(pipeline, state.notes[name], quiet=state.partition in hushed)
+    ]
     # History does not grow while most assets are silent, so that no end can be predicted.
     if 2 * sum(asset.state == "silent" for asset in assets) > len(assets):
         training = replace(training, eta_s=None)
@@ -145,8 +154,7 @@ def worker_status(
     )
 
 
-def _assets(state: PartitionState, *, quiet: bool) -> list[Asset]:
-    pipeline = state.pipeline
+def _assets(pipeline: Pipeline, notes: Notes, *, quiet: bool) -> list[Asset]:
     alert_states = pipeline.alerting.states() | pipeline.not_running.states()
 
     # Warming: the window is not full, the threshold is not warm, or the asset was never scored.
@@ -155,7 +163,7 @@ def _assets(state: PartitionState, *, quiet: bool) -> list[Asset]:
     warming[: len(left)] |= left > 0
     warming[len(left) :] = True
 
-    ratios: list[float | None] = [None if isnan(ratio) else ratio for ratio in state.ratios.tolist()]
+    ratios: list[float | None] = [None if isnan(ratio) else ratio for ratio in notes.ratios.tolist()]
     ratios += [None] * (len(warming) - len(ratios))
 
     learning = pipeline.scorer is None
@@ -197,6 +205,7 @@ class MetricsRecorder:
         self._refused_asset = ""  # one of those refused since the last summary
         self._refused_readings = 0
         self._refused_names: set[Renamed] = set()  # those that the log has named
+        self._unwanted: set[str] = set()  # assets that no detector wants, those that the log has named
         self._totals = dict.fromkeys(_SUMMARY, 0.0)  # at the last summary
 
     def stopwatch(self) -> Mark:
@@ -211,25 +220,28 @@ class MetricsRecorder:
 
         return mark
 
-    def count(self, messages: Sequence[Message], outputs: Outputs) -> None:
+    def count(self, messages: Sequence[Message], outputs: PartitionOutputs) -> None:
         """Count one batch and its outputs."""
-        add, counts = self._metrics.add, outputs.counts
+        add = self._metrics.add
 
-        # Messages and the counts of the stages
+        # Messages, and the counts of decoding and of the stages
         add("monitor_messages_total", len(messages))
-        for name, (metric, labels) in COUNTERS.items():
-            add(metric, counts[name], **labels)
-        self._refused_asset = outputs.refused_asset or self._refused_asset
-        self._refused_readings += counts[Count.READINGS_REFUSED] + counts[Count.READINGS_FLOOD]
+        for counts in (outputs.counts, *(each.counts for each in outputs.detectors.values())):
+            for name, count in counts.items():
+                metric, labels = COUNTERS[Count(name)]
+                add(metric, count, **labels)
         self._tell_names(outputs.renamed)
+        self._tell_unwanted(outputs.unwanted)
         for error, number in Tally(rejected.error for rejected in outputs.rejected).items():
             add("monitor_messages_rejected_total", number, error=error)
 
-        # Windows
-        if outputs.scores is None:
-            add("monitor_windows_skipped_total", len(outputs.windows), reason="no_model")
-        else:
-            add("monitor_windows_scored_total", len(outputs.windows))
+        for each in outputs.detectors.values():
+            self._refused_asset = each.refused_asset or self._refused_asset
+            self._refused_readings += each.counts[Count.READINGS_REFUSED] + each.counts[Count.READINGS_FLOOD]
+            if each.scores is None:
+                add("monitor_windows_skipped_total", len(each.windows), reason="no_model")
+            else:
+                add("monitor_windows_scored_total", len(each.windows))
 
         # Alerts
         for alert in outputs.alerts:
@@ -240,14 +252,21 @@ class MetricsRecorder:
         for each in renamed:
             if not each.owner:
                 self._log.warning("name changed", kind=each.kind, name=place(each.name), id=each.id)
-            elif each not in self._refused_names and len(self._refused_names) < _REFUSED_NAMES:
+            elif each not in self._refused_names and len(self._refused_names) < _NAMES_TOLD:
                 self._refused_names.add(each)
                 owner = place(each.owner)
                 self._log.warning("name refused", kind=each.kind, name=place(each.name), id=each.id, owner=owner)
 
-    def count_muted(self, outputs: Outputs) -> None:
+    def _tell_unwanted(self, assets: Sequence[str]) -> None:
+        """Log once each asset that no detector wants."""
+        for asset in assets:
+            if asset not in self._unwanted and len(self._unwanted) < _NAMES_TOLD:
+                self._unwanted.add(asset)
+                self._log.warning("asset unwanted", asset=asset)
+
+    def count_muted(self, outputs: PartitionOutputs) -> None:
         """Count the outputs that a replay did not publish."""
-        scored = 0 if outputs.scores is None else len(outputs.windows)
+        scored = sum(0 if each.scores is None else len(each.windows) for each in outputs.detectors.values())
         self._metrics.add("monitor_muted_records_total", scored + len(outputs.alerts) + len(outputs.rejected))
 
     def set_waits(self, waits: Mapping[str, float], quiet: Sequence[QuietTopic]) -> None:

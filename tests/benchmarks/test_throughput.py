@@ -23,6 +23,7 @@ from monitor.core.fitting.fit import fit, prepare
 from monitor.core.model.model import Model
 from monitor.core.records import Message
 from monitor.settings.load import load
+from tests.rig import processed
 
 LATENCY = ("assets", "channels", "load", "alerts", "p50_ms", "p99_ms", "most_ms")
 TINY = command.Plan(  # with fewer gradient steps or seconds, no fault is found
@@ -50,7 +51,7 @@ def product_scores(sent: Fleet, model: Model) -> dict[tuple[str, int], tuple[flo
             read = [
                 Message(partition(number), at, key, value, sent.time(step)) for at, (_, key, value) in enumerate(mine)
             ]
-            outputs = pipeline.process(read, sent.time(step), lambda _: None)
+            outputs = processed(pipeline, read, sent.time(step), form=settings.message_format())
             assert outputs.scores is not None
             assert outputs.thresholds is not None
             columns = (outputs.windows.assets, outputs.windows.ends, outputs.scores.score, outputs.thresholds.threshold)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from monitor.core.detectors import Part, SavedDetectors
 from monitor.core.records import Partition
 from monitor.store.base import QUARANTINE_KEEP, Blobs, Notice, StoreUnavailable, quarantine
 from monitor.store.models import Models
@@ -122,13 +123,15 @@ class BlobsContract:
         notices: list[Notice] = []
         state = {"ring": np.arange(6, dtype=np.float32).reshape(2, 3)}
         for offset in (5, 9):
-            Snapshots(blobs, notices.append).save(Snapshot(PARTITION, offset, "", state, "s"))
+            Snapshots(blobs, notices.append).save(
+                Snapshot(PARTITION, offset, SavedDetectors({}, {"pumps": Part("", "s", state)}))
+            )
         last = blobs.names(f"snapshots/{PARTITION.topic}/3")[-1]
         blobs.write(last, blobs.read(last)[:-1])
-        found = Snapshots(again, notices.append).newest(PARTITION, 9, "s")
+        found = Snapshots(again, notices.append).newest(PARTITION, 9)
         assert found is not None
         assert found.offset == 5
-        np.testing.assert_array_equal(found.state["ring"], state["ring"])
+        np.testing.assert_array_equal(found.detectors.parts["pumps"].state["ring"], state["ring"])
         assert [(notice.kind, notice.name) for notice in notices] == [("corrupt", last)]
         assert len(blobs.read(notices[0].quarantined)) > 0
 

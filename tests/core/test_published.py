@@ -19,7 +19,7 @@ from monitor.settings.schemas import FOLDER, texts
 from tests.core.machines import rows
 from tests.core.test_publish import ALERT, outputs
 from tests.properties.hostile_stores import new_pipeline
-from tests.rig import readings
+from tests.rig import processed, readings
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = schemas()
@@ -117,7 +117,7 @@ def test_a_run_publishes_what_the_schemas_say() -> None:
     values = rows(300, seed=9)
     values[1, 200:230, 1] += 8.0
     values[0, 215:230, 0] += 1000.0  # outside the limits of its sensor
-    result: Outputs = made.process(readings(values.astype(float)), 2**50, lambda _: None)
+    result: Outputs = processed(made, readings(values.astype(float)), 2**50)
     scores = score_records(
         "scores",
         result,

@@ -24,7 +24,7 @@ import msgspec
 from monitor.core.model.scorer import Scorer
 from monitor.core.publish import alert_record, score_records
 from monitor.core.records import Message, Partition
-from monitor.service.pipelines import make_pipeline
+from monitor.service.pipelines import make_detectors
 from monitor.settings.tree import Settings
 from tests.crash.chaos_group import Tenure
 
@@ -109,7 +109,8 @@ def reference(
     alerts, scores = Expected(), Expected()
     for number, messages in readings.items():
         at = adopted.get(number, len(messages))
-        pipeline = make_pipeline(settings, Partition(settings.source.topics[0], number))
+        detectors = make_detectors(settings.detectors(), Partition(settings.source.topics[0], number))
+        pipeline = detectors.pipelines[settings.name]
         pipeline.use(models[0])
         newest: dict[str, Key] = {}  # record of each alert that is open
 
@@ -117,11 +118,11 @@ def reference(
         for begin, end in pairwise(cuts):
             if begin == adopted.get(number):
                 pipeline.adopt(models[1])
-            outputs = pipeline.process(messages[begin:end], _LATER, lambda _: None)
+            outputs = detectors.process(messages[begin:end], _LATER, lambda _: None)
 
             for record in score_records(
                 settings.outputs.scores,
-                outputs,
+                outputs.detectors[settings.name],
                 names=pipeline.windows.assets,
                 channels=pipeline.windows.channels,
                 model=pipeline.model,

@@ -12,8 +12,8 @@ from typing import Any
 
 from monitor.cli import main
 from monitor.connectors.kafka.source import KafkaSource
-from monitor.core.pipeline import Pipeline
-from monitor.core.records import Message, Outputs
+from monitor.core.detectors import Detectors
+from monitor.core.records import Message, PartitionOutputs
 from monitor.worker.partitions import PartitionManager
 from monitor.worker.publisher import Publisher
 from monitor.worker.status import MetricsRecorder
@@ -32,9 +32,9 @@ def arm(point: str) -> None:
     function: Callable[..., Any] = getattr(owner, name)
     publish, raised = Publisher.publish, point == "replay"
 
-    def watched(self: Publisher, pipeline: Pipeline, outputs: Outputs, messages: Sequence[Message]) -> None:
+    def watched(self: Publisher, detectors: Detectors, outputs: PartitionOutputs, messages: Sequence[Message]) -> None:
         nonlocal raised
-        publish(self, pipeline, outputs, messages)
+        publish(self, detectors, outputs, messages)
         raised = raised or bool(outputs.alerts)
 
     def trapped(*args: Any, **kwargs: Any) -> Any:

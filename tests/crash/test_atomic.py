@@ -35,7 +35,7 @@ offset = int(sys.argv[2])
 while True:
     offset += 1
     state = {"ring": np.full(1 << 20, offset, np.float32), "count": np.array([offset])}
-    snapshots.save(Snapshot(Partition("readings", 0), offset, "", state, "s"))
+    snapshots.save(Snapshot(Partition("readings", 0), offset, SavedDetectors({}, {"pumps": Part("", "s", state)})))
     print(offset, flush=True)
 """
 
@@ -96,10 +96,11 @@ def test_a_killed_writer_leaves_a_whole_snapshot(tmp_path: Path) -> None:
         told = int(kill_after(SAVER, moments.uniform(0, 0.08), tmp_path, told)[-1])
         interrupted += bool(temporaries(tmp_path))
         notices: list[Notice] = []
-        found = Snapshots(open_blobs(str(tmp_path)), notices.append).newest(PARTITION, told + 1, "s")
+        found = Snapshots(open_blobs(str(tmp_path)), notices.append).newest(PARTITION, told + 1)
         assert found is not None
         assert found.offset in (told, told + 1)
-        np.testing.assert_array_equal(found.state["ring"], np.full(1 << 20, found.offset, np.float32))
+        ring = found.detectors.parts["pumps"].state["ring"]
+        np.testing.assert_array_equal(ring, np.full(1 << 20, found.offset, np.float32))
         assert notices == []
         assert temporaries(tmp_path) == []
         assert len([path for path in tmp_path.rglob("*") if path.is_file()]) <= 3

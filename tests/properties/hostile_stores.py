@@ -14,7 +14,7 @@ from monitor.core.alerts.lifecycle import AlertOptions
 from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.alerts.silence_alerts import SilenceAlerts
-from monitor.core.decode.format import Format
+from monitor.core.detectors import Part, SavedDetectors
 from monitor.core.fitting.corpus import Corpus
 from monitor.core.model.model import Model
 from monitor.core.model.new_assets import NewAssets
@@ -40,13 +40,13 @@ from tests.core.machines import ASSETS, CHANNELS, STEP, L, history, model, rows,
 from tests.properties import hostile
 from tests.properties.hostile_targets import Alone, Target, demand
 from tests.recorder.test_line_protocol import FIRING
-from tests.rig import ORIGIN, READINGS, readings
+from tests.rig import ORIGIN, READINGS, processed, readings
 
 THRESHOLD = ThresholdOptions(percentile=99.0, margin=1.1, memory=500, warm=100, clip=1.2, refresh=8)
 LIMIT = 100.0  # upper limit of the first channel, far above its readings
 _START = b'{"__metadata__":{"sha256":"'
 _PLACE = {"topic": "readings", "partition": "0", "offset": "2"}
-_METADATA = {"format": "1", "model": "", "settings": "s", **_PLACE}
+_METADATA = {"format": "2", "detectors": json.dumps({"pumps": {"model": "", "settings": "s"}}), **_PLACE}
 
 
 class Stage(Alone):
@@ -154,31 +154,34 @@ class Kept(Alone):
         blobs = DictBlobs({})
         store = Snapshots(blobs, lambda _: None)
         for offset in (1, 2):
-            store.save(Snapshot(READINGS, offset, "", self._state, "s"))
+            store.save(Snapshot(READINGS, offset, SavedDetectors({}, {"pumps": Part("", "s", self._state)})))
         self._files = blobs.files
         self._newest = max(self._files)
         self._pipeline = pipeline()
 
     def make(self, draw: Random) -> bytes:
         if draw.random() < 0.5:
-            return b"".join(pack(hostile.arrays(draw, self._state), _METADATA))
+            damaged = hostile.arrays(draw, self._state)
+            return b"".join(pack({f"pumps/{name}": each for name, each in damaged.items()}, _METADATA))
         return _damaged(draw, self._files[self._newest], resealed=draw.random() < 0.6)
 
     def judge(self, given: bytes) -> tuple[bool, Any]:
         blobs = DictBlobs({**self._files, self._newest: given})
         notices: list[Any] = []
-        found = Snapshots(blobs, notices.append).newest(READINGS, 100, "s")
+        found = Snapshots(blobs, notices.append).newest(READINGS, 100)
         demand(found is not None, "the older snapshot did not serve")
         assert found is not None
         if found.offset == 1:
-            demand(_bytes(found.state) == _bytes(self._state), "the older snapshot has changed")
+            demand(
+                _bytes(found.detectors.parts["pumps"].state) == _bytes(self._state), "the older snapshot has changed"
+            )
             demand(
                 [blobs.files[notice.quarantined] for notice in notices] == [given], "the newer one was not quarantined"
             )
             return False, None
         try:
-            self._pipeline.load_state(found.state)
-        except ValueError:
+            self._pipeline.load_state(found.detectors.parts["pumps"].state)
+        except (ValueError, KeyError):
             return False, None
         return True, None
 
@@ -242,7 +245,7 @@ def _states() -> State:
     values = rows(230, seed=9)
     values[1, 200:, 1] += 8.0
     values[0, 215:, 0] += 2 * LIMIT
-    made.process(readings(values.astype(np.float64)), NOW * 2, lambda _: None)
+    processed(made, readings(values.astype(np.float64)), NOW * 2)
     assert made.alerting.open_alerts()
     assert made.sensor_alerts.open_alerts()
     state = made.save_state()
@@ -265,7 +268,7 @@ def new_pipeline() -> Pipeline:
     expected = NotRunningOptions(None, sisters=True, delay_ms=60_000, wait_ms=31 * STEP, step_ms=STEP)
     made = Pipeline(
         "d",
-        Format("json_wide"),
+        "s",
         Windows(WindowOptions(step_ms=STEP, length=L, min_observed=0.5, **most, **holes)),
         Threshold(THRESHOLD),
         Budget(BudgetOptions(alarms_per_day=1000.0, margin=1.1, step_ms=STEP, **delays)),

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.core.decode.format import Format
-from monitor.core.records import Count, Message, Outputs, Partition
-from monitor.core.windows.rings import empty_windows
+from monitor.core.records import Count, Message, Partition, PartitionOutputs
 from monitor.service.intake import Grid, Intake
 from monitor.service.no_windows import not_assigned, why_no_windows
+from monitor.service.pipelines import make_detectors
+from monitor.settings.load import load
 from monitor.settings.stages import WindowsSection
 from tests.core.machines import STEP
 from tests.rig import ORIGIN
@@ -30,8 +30,8 @@ def intake(*rows: tuple[str, float, list[str]], counts: dict[str, int] | None = 
     ]
     messages = [Message(PART, place, None, json.dumps(body).encode(), 0) for place, body in enumerate(bodies)]
     number = sum(len(channels) for *_, channels in rows)
-    outputs = Outputs(empty_windows(0, 16), None, None, counts={Count.READINGS: number, **(counts or {})})
-    made.add(messages, outputs, Format("json_wide"), ORIGIN + 10**9)
+    outputs = PartitionOutputs({}, counts={Count.READINGS: number, **(counts or {})})
+    made.add(messages, outputs, make_detectors([load(None, {}, {})], PART), ORIGIN + 10**9)
     return made
 
 

@@ -10,7 +10,9 @@ import pytest
 import structlog
 
 from monitor.connectors.memory.client import MemoryBroker
+from monitor.core.detectors import Part, SavedDetectors
 from monitor.core.pipeline import LiveSettings, saved_live
+from monitor.core.records import State
 from monitor.observe.metrics import Metrics
 from monitor.service.pipelines import fingerprint
 from monitor.service.reload import Reloader
@@ -22,7 +24,7 @@ from monitor.store.files import open_blobs
 from monitor.store.snapshots import Snapshot, Snapshots
 from monitor.worker.partitions import PartitionState
 from tests.core.machines import rows
-from tests.rig import READINGS, away, feed, published, put_model, readings, running, settings, until, values
+from tests.rig import READINGS, away, feed, only, published, put_model, readings, running, settings, until, values
 from tests.rig import committed as committed_offset
 from tests.service.reloading import Site
 from tests.worker.managing import NEVER, ManagerRig, committed, process, same
@@ -78,7 +80,7 @@ class Desk:
     """A reloader whose file a test writes."""
 
     def __init__(self, file: Path) -> None:
-        self.file, self.metrics, self.turns = file, Metrics(), list[LiveSettings]()
+        self.file, self.metrics, self.turns = file, Metrics(), list[Settings]()
         self.write("")
         self.reloader = Reloader(self.read(), self.read, self.metrics, structlog.stdlib.get_logger("monitor"))
 
@@ -112,7 +114,9 @@ def test_what_is_live_is_applied(desk: Desk) -> None:
         "configuration reloaded",
         {"threshold.margin": 2.5, "log.level": "error"},
     )
-    assert desk.turns == [{**live_settings(load(None, {}, {})), "threshold.margin": 2.5}]
+    assert [live_settings(each) for each in desk.turns] == [
+        {**live_settings(load(None, {}, {})), "threshold.margin": 2.5}
+    ]
     assert logging.getLogger("monitor").level == logging.ERROR
     assert desk.counted("applied")
     assert desk.reload("")["changed"] == {"threshold.margin": 1.6, "log.level": "info"}
@@ -162,7 +166,7 @@ def faulty() -> Any:
 
 
 def in_force(state: PartitionState) -> dict[str, float]:
-    return {key: value for key, value in state.pipeline.live.items() if key in OTHER}
+    return {key: value for key, value in only(state).live.items() if key in OTHER}
 
 
 def test_a_replay_uses_the_live_settings_of_its_snapshot(tmp_path: Path) -> None:
@@ -180,7 +184,7 @@ def test_a_replay_uses_the_live_settings_of_its_snapshot(tmp_path: Path) -> None
     again = after.manager.assign(READINGS, 600, NEVER)
     assert in_force(again) == {"threshold.margin": 1.6, "alerting.on_delay_s": 3.0}
     assert same(process(again, sent[400:]), whole)
-    assert not after.manager.up_to_date(again, None)
+    assert not after.manager.up_to_date(again)
 
 
 def test_live_settings_are_adopted_with_a_snapshot_that_names_them(tmp_path: Path) -> None:
@@ -191,14 +195,14 @@ def test_live_settings_are_adopted_with_a_snapshot_that_names_them(tmp_path: Pat
     state = first.manager.assign(READINGS, None, NEVER)
     process(state, sent[:460])  # scores came since a percentile was computed: one computed too early would show
     first.manager.write_snapshot(committed(state))
-    before = state.pipeline.save_state()
+    before = only(state).save_state()
 
     turned_to = rig(tmp_path, threshold__margin=30.0, alerting__on_delay_s=0.0)
-    turned_to.manager.adopt(state, state.pipeline.scorer)
+    turned_to.adopt(state, only(state).scorer)
     assert in_force(state) == OTHER
     assert turned_to.newest() == (460, version)
-    after = state.pipeline.save_state()
-    assert saved_live(after) == state.pipeline.live
+    after = only(state).save_state()
+    assert saved_live(after) == only(state).live
     assert {name for name in before if before[name].tobytes() != after[name].tobytes()} == {"live"}
     whole = process(state, sent[460:])
     assert whole.thresholds is not None
@@ -214,12 +218,12 @@ def test_an_alarm_budget_is_taken_up_and_given_up(tmp_path: Path) -> None:
     state = rig(tmp_path).manager.assign(READINGS, None, NEVER)
     process(state, faulty()[:460])
     with structlog.testing.capture_logs() as lines:
-        rig(tmp_path, alerting__alarms_per_day=5.0).manager.adopt(committed(state), state.pipeline.scorer)
+        rig(tmp_path, alerting__alarms_per_day=5.0).adopt(committed(state), only(state).scorer)
     assert [line["asset_days"] for line in lines if line["event"] == "alarm budget forecast"] == [0.0]
     process(state, faulty()[460:])
-    assert state.pipeline.save_state()["budget.alarms"].shape[0] == 2
-    rig(tmp_path).manager.adopt(committed(state), state.pipeline.scorer)
-    assert not [name for name in state.pipeline.save_state() if name.startswith("budget.")]
+    assert only(state).save_state()["budget.alarms"].shape[0] == 2
+    rig(tmp_path).adopt(committed(state), only(state).scorer)
+    assert not [name for name in only(state).save_state() if name.startswith("budget.")]
 
 
 def test_no_live_settings_are_adopted_while_the_store_is_away(tmp_path: Path) -> None:
@@ -230,10 +234,10 @@ def test_no_live_settings_are_adopted_while_the_store_is_away(tmp_path: Path) ->
     process(state, faulty()[:100])
     other_settings = rig(path, threshold__margin=30.0)
     with away(path):
-        other_settings.manager.adopt(committed(state), None)
-    assert state.pipeline.live["threshold.margin"] == 1.6
-    other_settings.manager.adopt(state, None)
-    assert state.pipeline.live["threshold.margin"] == 30.0
+        other_settings.adopt(committed(state), only(state).scorer)
+    assert only(state).live["threshold.margin"] == 1.6
+    other_settings.adopt(state)
+    assert only(state).live["threshold.margin"] == 30.0
 
 
 @pytest.mark.parametrize("saved", [None, b'{"threshold.colour": 1}'])
@@ -243,29 +247,29 @@ def test_a_snapshot_without_these_live_settings_fits(tmp_path: Path, saved: byte
     first = rig(tmp_path, threshold__margin=30.0)
     state = first.manager.assign(READINGS, None, NEVER)
     process(state, faulty()[:100])
-    arrays = state.pipeline.save_state()
+    arrays = only(state).save_state()
     assert set(saved_live(arrays)) == set(ADOPTED)
     del arrays["live"]
     if saved is not None:
         arrays["live"] = np.frombuffer(saved, np.uint8)
-    first.manager._snapshots.save(Snapshot(READINGS, 100, version, arrays, fingerprint(first.settings)))
+    first.manager._snapshots.save(snapshot(first, 100, version, arrays))
     again = rig(tmp_path, threshold__margin=20.0).manager.assign(READINGS, 100, NEVER)
     assert again.next == 100
-    assert again.pipeline.live["threshold.margin"] == 20.0
+    assert only(again).live["threshold.margin"] == 20.0
 
 
 @pytest.mark.parametrize("saved", [b"[1]", b'{"threshold.margin": true}', b'{"threshold.margin": 0}', b"{", b"\xff"])
 def test_senseless_live_settings_are_refused_with_their_snapshot(tmp_path: Path, saved: bytes) -> None:
-    """A snapshot whose live settings are not numbers is rejected; the partition starts at the committed offset."""
+    """A state whose live settings are not numbers is refused; the detector starts without state at the snapshot."""
     put_model(tmp_path)
     first = rig(tmp_path)
     state = first.manager.assign(READINGS, None, NEVER)
     process(state, faulty()[:100])
-    arrays = {**state.pipeline.save_state(), "live": np.frombuffer(saved, np.uint8)}
-    first.manager._snapshots.save(Snapshot(READINGS, 90, "", arrays, fingerprint(first.settings)))
+    arrays = {**only(state).save_state(), "live": np.frombuffer(saved, np.uint8)}
+    first.manager._snapshots.save(snapshot(first, 90, "", arrays))
     again = first.manager.assign(READINGS, 100, NEVER)
-    assert again.next == 100
-    assert not again.pipeline.windows.assets
+    assert again.next == 90
+    assert not only(again).windows.assets
 
 
 def test_a_running_worker_adopts_live_settings(tmp_path: Path) -> None:
@@ -279,17 +283,23 @@ def test_a_running_worker_adopts_live_settings(tmp_path: Path) -> None:
         feed(broker, values(batch[:, :400]))
         until(lambda: committed_offset(broker) == 800)
         assert published(broker, "monitor.alerts") == []
-        service.apply({**live_settings(wanted), "threshold.margin": 1.0})
-        until(lambda: snapshot_live(tmp_path, wanted, 800).get("threshold.margin") == 1.0)
+        service.apply(with_live(wanted, {"threshold.margin": 1.0}))
+        until(lambda: snapshot_live(tmp_path, 800).get("threshold.margin") == 1.0)
         feed(broker, values(batch[:, 400:], 400))
         until(lambda: published(broker, "monitor.alerts"))
     assert published(broker, "monitor.alerts")[0]["asset"] == "b"
 
 
-def snapshot_live(path: Path, wanted: Settings, at_most: int) -> LiveSettings:
+def snapshot_live(path: Path, at_most: int) -> LiveSettings:
     """Of the newest snapshot."""
-    found = Snapshots(open_blobs(str(path)), lambda _: None).newest(READINGS, at_most, fingerprint(wanted))
-    return {} if found is None else saved_live(found.state)
+    found = Snapshots(open_blobs(str(path)), lambda _: None).newest(READINGS, at_most)
+    return {} if found is None else saved_live(found.detectors.parts["test"].state)
+
+
+def snapshot(rig: ManagerRig, offset: int, version: str, arrays: State) -> Snapshot:
+    """A snapshot of the only detector."""
+    part = Part(version, fingerprint(rig.settings), arrays)
+    return Snapshot(READINGS, offset, SavedDetectors({}, {"test": part}))
 
 
 def test_a_signal_reloads_the_file(tmp_path: Path) -> None:

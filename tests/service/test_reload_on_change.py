@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import structlog
 
-from monitor.core.pipeline import LiveSettings
 from monitor.observe.metrics import Metrics
 from monitor.service.reload import Reloader, content
 from monitor.settings.load import load
@@ -22,7 +21,7 @@ class Watched:
     """A reloader and the file it looks at."""
 
     def __init__(self, file: Path) -> None:
-        self.file, self.turns = file, list[LiveSettings]()
+        self.file, self.turns = file, list[Settings]()
         file.write_text("")
         self.reloader = Reloader(
             self.read(), self.read, Metrics(), structlog.stdlib.get_logger("monitor"), lambda: content(file)
@@ -60,7 +59,7 @@ def test_a_change_is_applied_once_it_has_stayed(watched: Watched) -> None:
     assert watched.looks() == []
     assert watched.looks() == [{"threshold.margin": 2.5}]
     assert watched.looks(3) == []
-    assert [turn["threshold.margin"] for turn in watched.turns] == [2.5]
+    assert [turn.threshold.margin for turn in watched.turns] == [2.5]
 
 
 def test_what_changed_before_the_first_look_is_applied(tmp_path: Path) -> None:
@@ -118,7 +117,7 @@ def test_it_can_be_left_to_the_signal(watched: Watched) -> None:
     watched.file.write_text(MARGIN)
     assert watched.looks(3) == []
     watched.reloader.reload(watched.turns.append)
-    assert watched.turns[-1]["threshold.margin"] == 2.5
+    assert watched.turns[-1].threshold.margin == 2.5
     assert watched.looks(3) == []
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
+from monitor.core.detectors import Part, SavedDetectors
 from monitor.core.records import Partition
 from monitor.store.base import Notice, StoreUnavailable
 from monitor.store.files import LEFTOVER_AGE_S, FsspecBlobs, LocalBlobs, open_blobs
@@ -111,16 +112,16 @@ def test_a_full_disk_costs_nothing_that_was_stored(tmp_path: Path, form: str) ->
     blobs.open()
     notices: list[Notice] = []
     snapshots, models = Snapshots(blobs, notices.append), Models(blobs, notices.append)
-    snapshots.save(Snapshot(PARTITION, 1, "", {"a": np.ones(3)}, "s"))
+    snapshots.save(Snapshot(PARTITION, 1, SavedDetectors({}, {"pumps": Part("", "s", {"a": np.ones(3)})})))
     version = models.put({}, {"a": np.ones(3)}, 0)
     before = sorted(path for path in tmp_path.rglob("*") if path.is_file())
     large = {"a": np.ones(1 << 18)}  # 2 MB
     with pytest.raises(StoreUnavailable, match="too large"):
-        snapshots.save(Snapshot(PARTITION, 2, "", large, "s"))
+        snapshots.save(Snapshot(PARTITION, 2, SavedDetectors({}, {"pumps": Part("", "s", large)})))
     with pytest.raises(StoreUnavailable, match="too large"):
         models.put({}, large, 0)
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == before
-    found = snapshots.newest(PARTITION, 2, "s")
+    found = snapshots.newest(PARTITION, 2)
     assert found is not None
     assert found.offset == 1
     assert models.versions() == [version]

@@ -1,5 +1,6 @@
 """Which snapshot a restart continues from."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monitor.core.detectors import Part, SavedDetectors
 from monitor.core.records import Partition, State
 from monitor.store.base import Blobs, Notice, StoreUnavailable
 from monitor.store.files import LocalBlobs, open_blobs
@@ -20,11 +22,14 @@ DIRECTORY = "snapshots/readings/0"
 
 
 def snapshot(offset: int, partition: Partition = PARTITION, settings: str = "s") -> Snapshot:
-    return Snapshot(partition, offset, f"m{offset}", {"value": np.full(3, offset, np.float32)}, settings)
+    part = Part(f"m{offset}", settings, {"value": np.full(3, offset, np.float32)})
+    return Snapshot(partition, offset, SavedDetectors({}, {"pumps": part}))
 
 
 def metadata(offset: int) -> dict[str, str]:
-    return {"format": "1", "topic": "readings", "partition": "0", "offset": str(offset), "model": "", "settings": "s"}
+    about = {"pumps": {"model": "", "settings": "s"}}
+    place = {"topic": "readings", "partition": "0", "offset": str(offset)}
+    return {"format": "2", **place, "detectors": json.dumps(about)}
 
 
 class Store:
@@ -38,8 +43,8 @@ class Store:
     def offsets(self) -> list[int]:
         return [int(name[-25:-5]) for name in self.blobs.names(DIRECTORY)]
 
-    def newest(self, at_most: int = 100, settings: str = "s") -> int | None:
-        found = self.snapshots.newest(PARTITION, at_most, settings)
+    def newest(self, at_most: int = 100) -> int | None:
+        found = self.snapshots.newest(PARTITION, at_most)
         return None if found is None else found.offset
 
 
@@ -53,16 +58,25 @@ def store(tmp_path: Path) -> Store:
 def test_a_snapshot_comes_back_whole(
     tmp_path_factory: pytest.TempPathFactory, state: State, offset: int, model: str
 ) -> None:
-    """State, model and place come back exactly, and the size told is the size written."""
+    """States, models and place come back exactly, by detector, and the size told is the size written."""
     directory = tmp_path_factory.mktemp("store")
     store = Store(directory)
-    written = Snapshot(PARTITION, offset, model, state, "s")
+    shared = {"names": np.zeros(2, np.uint8)}
+    parts = {"pumps": Part(model, "s", state), "pumps-slow": Part("", "t", {}), "x": Part(model, "s", state)}
+    written = Snapshot(PARTITION, offset, SavedDetectors(shared, parts))
     size = store.snapshots.save(written)
     assert size == (directory / DIRECTORY / f"{offset:020d}.snap").stat().st_size
-    found = store.snapshots.newest(PARTITION, offset, "s")
+    found = store.snapshots.newest(PARTITION, offset)
     assert found is not None
-    assert (found.partition, found.offset, found.model, found.settings) == (PARTITION, offset, model, "s")
-    assert_same(found.state, state)
+    assert (found.partition, found.offset) == (PARTITION, offset)
+    assert_same(found.detectors.shared, shared)
+    assert list(found.detectors.parts) == list(parts)
+    for name, part in parts.items():
+        assert (found.detectors.parts[name].model, found.detectors.parts[name].fingerprint) == (
+            part.model,
+            part.fingerprint,
+        )
+        assert_same(found.detectors.parts[name].state, part.state)
     assert store.notices == []
 
 
@@ -148,17 +162,17 @@ def test_a_changed_byte_never_reaches_the_state(
     data = bytearray(store.blobs.read(name))
     data[position % len(data)] ^= value
     store.blobs.write(name, bytes(data))
-    found = store.snapshots.newest(PARTITION, 100, "s")
+    found = store.snapshots.newest(PARTITION, 100)
     assert found is not None
-    assert_same(found.state, snapshot(1).state)
+    assert_same(found.detectors.parts["pumps"].state, snapshot(1).detectors.parts["pumps"].state)
     assert [notice.kind for notice in store.notices] == ["corrupt"]
 
 
 @pytest.mark.parametrize(
     ("kind", "changed"),
     [
-        ("foreign", {"settings": "other"}),
-        ("newer", {"format": "2"}),
+        ("older", {"format": "1"}),
+        ("newer", {"format": "3"}),
         ("corrupt", {"format": "0"}),
         ("corrupt", {"format": ""}),
         ("corrupt", {"format": "9" * 5000}),
@@ -166,10 +180,12 @@ def test_a_changed_byte_never_reaches_the_state(
         ("corrupt", {"topic": "other"}),
         ("corrupt", {"partition": "1"}),
         ("corrupt", {"offset": "4"}),
+        ("corrupt", {"detectors": "{"}),
+        ("corrupt", {"detectors": '{"pumps": {"model": 1}}'}),
     ],
 )
 def test_a_sound_file_that_does_not_belong_here_is_set_aside(store: Store, kind: str, changed: dict[str, str]) -> None:
-    """A snapshot of other settings, another format or another place than its name is quarantined under its kind."""
+    """A snapshot of another format or place than its name, or with a damaged list, is quarantined under its kind."""
     store.snapshots.save(snapshot(1))
     store.blobs.write(f"{DIRECTORY}/{5:020d}.snap", b"".join(pack({}, metadata(5) | changed)))
     assert store.newest() == 1
@@ -207,3 +223,19 @@ def test_senseless_arguments_are_refused(store: Store) -> None:
         store.snapshots.save(snapshot(1, Partition("../x", 0)))
     with pytest.raises(ValueError, match="keep"):
         Snapshots(LocalBlobs(Path("unused")), store.notices.append, keep=0)
+
+
+def test_an_array_of_no_detector_in_the_list_is_corrupt(store: Store) -> None:
+    """An array whose name begins with a detector that the file does not list is named in the notice."""
+    arrays = {"pumps/value": np.zeros(1), "fans/value": np.zeros(1)}
+    store.blobs.write(f"{DIRECTORY}/{5:020d}.snap", b"".join(pack(arrays, metadata(5))))
+    assert store.newest() is None
+    assert "'fans/value'" in store.notices[0].reason
+
+
+def test_an_older_format_is_refused_in_a_sentence(store: Store) -> None:
+    """A snapshot of an earlier version is quarantined, and the notice says both formats and what follows."""
+    store.blobs.write(f"{DIRECTORY}/{5:020d}.snap", b"".join(pack({}, metadata(5) | {"format": "1"})))
+    assert store.newest() is None
+    (notice,) = store.notices
+    assert notice.reason == "written by an earlier version (format 1, expected 2); the state is built up again"

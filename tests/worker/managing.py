@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from monitor.connectors.memory.client import MemoryBroker
+from monitor.core.model.scorer import Scorer
 from monitor.core.records import Message, Outputs, State
-from monitor.service.pipelines import fingerprint
 from monitor.service.wiring import make_daemon, make_observer
 from monitor.settings.tree import Settings
 from monitor.store.files import LocalBlobs
 from monitor.store.snapshots import Snapshots
 from monitor.training.history_store import HistoryStore
+from monitor.training.registry import ModelRegistry
 from monitor.worker.partitions import PartitionManager, PartitionState
 from tests.core.machines import rows
 from tests.rig import READINGS, readings, settings
@@ -31,22 +32,34 @@ class ManagerRig:
         self.blobs.open()
         daemon, _ = make_daemon(self.settings, self.blobs, observer, MemoryBroker())
         self.manager: PartitionManager = daemon._partitions
-        self.histories: HistoryStore = daemon._partitions._histories
+        (factory,) = self.manager.wanted().values()
+        self.histories: HistoryStore = factory.histories
+        self.registry: ModelRegistry = factory.registry
+
+    def adopt(self, state: PartitionState, scorer: Scorer | None = None) -> None:
+        """Adopt what is wanted, with this model in use if one is given."""
+        if scorer is not None:
+            self.registry._in_use = scorer
+            self.registry._checked = float("inf")
+        self.manager.adopt(state)
 
     def snapshots(self) -> list[str]:
         return [name.rpartition("/")[2] for name in self.blobs.names("snapshots")]
 
     def newest(self) -> tuple[int, str]:
         """Offset and model of the newest snapshot."""
-        found = Snapshots(self.blobs, lambda _: None).newest(READINGS, 10**9, fingerprint(self.settings))
+        found = Snapshots(self.blobs, lambda _: None).newest(READINGS, 10**9)
         assert found is not None
-        return found.offset, found.model
+        (part,) = found.detectors.parts.values()
+        return found.offset, part.model
 
 
 def process(state: PartitionState, messages: Sequence[Message]) -> Outputs:
+    """Let the partition process messages, and return the outputs of its only detector."""
     outputs = state.process(messages, messages[-1].timestamp + 60_000, lambda _: None)
     state.remember(outputs)
-    return outputs
+    (own,) = outputs.detectors.values()
+    return own
 
 
 def committed(state: PartitionState) -> PartitionState:

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from monitor.core.model.scorer import Scorer
 from monitor.core.pipeline import Pipeline
 from monitor.core.publish import score_records
-from monitor.core.records import Alert, Message, Outputs
+from monitor.core.records import Alert, Message, Outputs, PartitionOutputs
 from monitor.observe.metrics import Metrics
 from monitor.service.pipelines import make_pipeline
 from monitor.settings.tree import Settings
@@ -19,7 +19,7 @@ from monitor.training.trainer import Status
 from monitor.worker.partitions import PartitionState
 from monitor.worker.status import MetricsRecorder, worker_status
 from tests.core.machines import CHANNELS, STEP, L, model, rows
-from tests.rig import ORIGIN, READINGS, settings
+from tests.rig import ORIGIN, READINGS, notes, only, processed, settings
 from tests.worker.managing import ManagerRig
 from tests.worker.test_status import LOG
 
@@ -53,7 +53,7 @@ def scoring(wanted: Settings) -> Pipeline:
 
 
 def take(pipeline: Pipeline, sent: Sequence[Message]) -> Outputs:
-    return pipeline.process(sent, ORIGIN + 10**9, lambda _: None)
+    return processed(pipeline, sent, ORIGIN + 10**9)
 
 
 def told(pipeline: Pipeline, parts: Sequence[Outputs]) -> tuple[dict[str, list[bytes]], list[Alert]]:
@@ -221,7 +221,7 @@ def test_who_was_refused_is_told_once_a_minute(tmp_path: Path) -> None:
     counter = MetricsRecorder(metrics, LOG)
     pipeline = scoring(small(tmp_path))
     sent = messages([(name, 0, rows(1)[0, 0]) for name in ("a", "b", "c", "d")])
-    counter.count(sent, take(pipeline, sent))
+    counter.count(sent, PartitionOutputs({"test": take(pipeline, sent)}))
     nothing = worker_status((), Status(), {})
     with capture_logs() as lines:
         counter.summary(nothing, {})
@@ -236,11 +236,11 @@ def test_nothing_is_shown_of_who_gave_way(tmp_path: Path) -> None:
     """The picture has the machines that are there now, and no ratio of another one; the history counts only these."""
     rig = ManagerRig(tmp_path, small(tmp_path))
     held: PartitionState = rig.manager.assign(READINGS, None, 0.0)
-    held.pipeline.use(Scorer(model()))
+    only(held).use(Scorer(model()))
     sent = [message for message in shift() if message.timestamp < ORIGIN + 135 * STEP]
-    held.remember(take(held.pipeline, sent))
+    held.remember(PartitionOutputs({"test": take(only(held), sent)}))
     picture = {asset.name: asset.ratio for asset in worker_status([held], Status(), {}).assets}
     assert set(picture) == {"c", "b"}
     assert picture["c"] is None
     assert picture["b"] is not None
-    assert len(held.history.steps_seen()) == 1
+    assert len(notes(held).history.steps_seen()) == 1

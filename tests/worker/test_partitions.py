@@ -14,7 +14,7 @@ from monitor.store.atomic import Data
 from monitor.store.files import LocalBlobs
 from monitor.worker.partitions import QUIET_S, PartitionState, Phase
 from tests.core.machines import L, model, rows
-from tests.rig import READINGS, away, put_model, readings, settings, stored_models
+from tests.rig import READINGS, away, notes, only, put_model, readings, settings, stored_models
 from tests.worker.managing import NEVER, ManagerRig, committed, equal, process, process_and_keep, same
 
 
@@ -32,20 +32,20 @@ def test_a_partition_continues_from_its_snapshot(tmp_path: Path, behind: int) ->
     assert (again.next, again.committed, again.replay_end) == (200, 200 + behind, 200 + behind)
     assert (again.phase is Phase.REPLAYING) is bool(behind)
     assert not again.replay_done
-    assert again.pipeline.model == state.pipeline.model
+    assert only(again).model == only(state).model
     assert same(process(again, sent[200:]), process(state, sent[200:]))
 
 
-def test_a_snapshot_of_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After an upgrade that changed the format of states, a snapshot is quarantined, and the reason says so."""
+def test_a_state_of_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an upgrade that changed the format of states, a detector begins without state, and the reason says so."""
     state = process_and_keep(ManagerRig(tmp_path))
     monkeypatch.setattr("monitor.service.pipelines.STATE_FORMAT", STATE_FORMAT + 1)
     with structlog.testing.capture_logs() as lines:
         again = ManagerRig(tmp_path).manager.assign(READINGS, state.next, NEVER)
     assert not again.has_snapshot
-    (notice,) = (line for line in lines if line["event"] == "file quarantined")
-    assert "settings" in notice["reason"]
-    assert "version" in notice["reason"]
+    (refused,) = (line for line in lines if line["event"] == "detector state refused")
+    assert (refused["detector"], refused["log_level"]) == ("test", "error")
+    assert "another version of the program" in refused["reason"]
 
 
 def test_margins_of_a_budget_continue_from_a_snapshot(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_margins_of_a_budget_continue_from_a_snapshot(tmp_path: Path) -> None:
     assert (told["assets"], told["needed_asset_days"], told["expected_a_day_and_asset"]) == (2, 0.08, None)
     whole = process(state, sent[401:])
     assert same(process(again, sent[401:]), whole)
-    assert equal(again.pipeline.save_state(), state.pipeline.save_state(), "budget.")
+    assert equal(only(again).save_state(), only(state).save_state(), "budget.")
 
 
 def test_a_partition_nobody_has_read_begins_where_the_source_says(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_partition_nobody_has_read_begins_where_the_source_says(tmp_path: Path
     state = ManagerRig(tmp_path).manager.assign(READINGS, None, NEVER)
     assert (state.next, state.committed, state.replay_end, state.replay_done) == (None, None, 0, True)
     assert state.phase is Phase.LIVE
-    assert state.pipeline.model == version
+    assert only(state).model == version
 
 
 def test_before_its_first_commit_a_partition_has_a_snapshot(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_snapshot_of_a_past_that_was_given_up_is_set_aside(tmp_path: Path, off
     assert state.next == 40
     again = rig.manager.assign(READINGS, offset, NEVER)
     assert again.next == offset
-    assert not again.pipeline.windows.assets
+    assert not only(again).windows.assets
     assert len(rig.snapshots()) == 1
     rig.manager.quarantine_stale(again)
     assert not rig.snapshots()
@@ -128,7 +128,7 @@ def test_no_snapshot_is_ahead_of_its_commit(tmp_path: Path) -> None:
         rig.manager.write_snapshot(state)
     state.committed = 39
     with pytest.raises(AssertionError, match="a snapshot comes after its commit"):
-        rig.manager.adopt(state, Scorer(model()))
+        rig.adopt(state, Scorer(model()))
     assert not rig.snapshots()
 
 
@@ -154,7 +154,7 @@ def test_a_store_that_is_away_costs_no_more_than_the_snapshot(tmp_path: Path) ->
     process(state, readings(rows(20)))
     with away(path), structlog.testing.capture_logs() as lines:
         rig.manager.write_snapshot(committed(state))
-        rig.histories.write(state.partition, state.history)
+        rig.histories.write(state.partition, notes(state).history)
     assert [line["event"] for line in lines] == ["snapshot not written", "history not written"]
     assert state.snapshot_offset is None
     assert b'monitor_snapshots_total{result="unavailable"} 1.0' in rig.metrics.render()
@@ -171,7 +171,7 @@ class _Witness(LocalBlobs):
 
     def write(self, name: str, data: Data) -> int:
         if self.state is not None and name.startswith("snapshots/"):
-            self.seen = self.state.pipeline.model
+            self.seen = only(self.state).model
         return super().write(name, data)
 
 
@@ -184,12 +184,12 @@ def test_a_model_is_adopted_after_the_snapshot_that_names_it(tmp_path: Path) -> 
     assert rig.newest() == (40, old)
     blobs.state = state
     new = replace(model(), version="m-20250102T000000-00000000")
-    before = state.pipeline.save_state()
-    rig.manager.adopt(state, Scorer(new))
+    before = only(state).save_state()
+    rig.adopt(state, Scorer(new))
     assert blobs.seen == old
     assert rig.newest() == (40, new.version)
-    assert state.pipeline.model == new.version
-    after = state.pipeline.save_state()
+    assert only(state).model == new.version
+    after = only(state).save_state()
     assert equal(before, after, "windows")
     assert equal(before, after, "alerting")
 
@@ -200,23 +200,23 @@ def test_no_model_is_adopted_while_the_store_is_away(tmp_path: Path) -> None:
     old = put_model(path)
     rig = ManagerRig(path)
     state = process_and_keep(rig)
-    pipeline, saved = state.pipeline, state.pipeline.save_state()
+    pipeline, saved = only(state), only(state).save_state()
     new = Scorer(replace(model(), version="m-20250102T000000-00000000"))
     with away(path):
-        rig.manager.adopt(state, new)
-    assert state.pipeline is pipeline
-    assert state.pipeline.model == old
-    assert equal(state.pipeline.save_state(), saved)
-    rig.manager.adopt(state, new)
-    assert state.pipeline.model == "m-20250102T000000-00000000"
+        rig.adopt(state, new)
+    assert only(state) is pipeline
+    assert only(state).model == old
+    assert equal(only(state).save_state(), saved)
+    rig.adopt(state, new)
+    assert only(state).model == "m-20250102T000000-00000000"
 
 
 def test_the_first_model_is_adopted_before_anything_was_read(tmp_path: Path) -> None:
     """A partition that has read nothing has nothing to keep: it takes the model without a snapshot."""
     rig = ManagerRig(tmp_path)
     state = rig.manager.assign(READINGS, None, NEVER)
-    rig.manager.adopt(state, Scorer(model()))
-    assert state.pipeline.model == model().version
+    rig.adopt(state, Scorer(model()))
+    assert only(state).model == model().version
     assert not rig.snapshots()
 
 
@@ -232,38 +232,38 @@ def test_a_snapshot_outlives_its_model(tmp_path: Path) -> None:
     with structlog.testing.capture_logs() as lines:
         again = ManagerRig(tmp_path).manager.assign(READINGS, 80, NEVER)
     assert "snapshot model not found" in [line["event"] for line in lines]
-    assert (again.next, again.pipeline.model) == (80, other)
+    assert (again.next, only(again).model) == (80, other)
     assert process(again, sent[80:]).scores is not None
 
 
 def test_a_snapshot_without_any_model_left_begins_anew(tmp_path: Path) -> None:
-    """If there is no model at all any more, the partition begins at the committed offset, as at the first start."""
+    """If there is no model at all any more, the detector begins without state where its snapshot is."""
     version = put_model(tmp_path)
     process_and_keep(ManagerRig(tmp_path))
     (tmp_path / "detectors/test/models" / version / "manifest.json").unlink()
     again = ManagerRig(tmp_path).manager.assign(READINGS, 45, NEVER)
-    assert (again.next, again.pipeline.model, again.pipeline.windows.assets) == (45, "", [])
-    assert again.phase is not Phase.REPLAYING
+    assert (again.next, only(again).model, only(again).windows.assets) == (40, "", [])
+    assert again.phase is Phase.REPLAYING
 
 
 def test_a_state_that_does_not_fit_is_passed_over(tmp_path: Path) -> None:
-    """A state that does not fit this program is logged, and the partition starts empty at the committed offset."""
+    """A state that does not fit this program is logged, and the detector starts empty where its snapshot is."""
     process_and_keep(ManagerRig(tmp_path))
     narrow = ManagerRig(tmp_path, settings(tmp_path, windows__max_channels=2))
     with structlog.testing.capture_logs() as lines:
         again = narrow.manager.assign(READINGS, 45, NEVER)
     told = {line["event"]: line for line in lines}
-    assert "at most max_channels 2" in told["snapshot refused"]["reason"]
+    assert "at most max_channels 2" in told["detector state refused"]["reason"]
     assert told["partition assigned"]["restored"] is False
-    assert (again.next, again.pipeline.windows.assets) == (45, [])
+    assert (again.next, only(again).windows.assets) == (40, [])
 
 
 def test_a_snapshot_of_other_settings_is_set_aside(tmp_path: Path) -> None:
     """After a change of the window's length the old state is not used."""
     process_and_keep(ManagerRig(tmp_path))
     other = ManagerRig(tmp_path, settings(tmp_path, windows__length=2 * L))
-    assert other.manager.assign(READINGS, 45, NEVER).next == 45
-    assert not other.snapshots()
+    again = other.manager.assign(READINGS, 45, NEVER)
+    assert (again.next, only(again).windows.assets, again.has_snapshot) == (40, [], False)
 
 
 def test_history_survives_a_restart(tmp_path: Path) -> None:
@@ -271,12 +271,12 @@ def test_history_survives_a_restart(tmp_path: Path) -> None:
     rig = ManagerRig(tmp_path)
     state = rig.manager.assign(READINGS, None, NEVER)
     process(state, readings(rows(170)))
-    rig.histories.write(state.partition, state.history)
+    rig.histories.write(state.partition, notes(state).history)
     again = ManagerRig(tmp_path).manager.assign(READINGS, None, NEVER)
-    assert len(again.history) == len(state.history) == 2 * 160 // L
-    one, other = again.history.normal(), state.history.normal()
+    assert len(notes(again).history) == len(notes(state).history) == 2 * 160 // L
+    one, other = notes(again).history.normal(), notes(state).history.normal()
     assert np.array_equal(one.values, other.values)
-    assert again.history.steps_seen().tolist() == [160, 160]
+    assert notes(again).history.steps_seen().tolist() == [160, 160]
 
 
 @pytest.mark.parametrize("damage", ["torn", "of another length", "with other rates"])
@@ -288,14 +288,14 @@ def test_a_damaged_history_is_set_aside(tmp_path: Path, damage: str) -> None:
     rig = ManagerRig(tmp_path, settings(tmp_path, **changes))
     state = rig.manager.assign(READINGS, None, NEVER)
     process(state, readings(rows(160)))
-    rig.histories.write(state.partition, state.history)
+    rig.histories.write(state.partition, notes(state).history)
     (name,) = rig.blobs.names("detectors/test/history")
     if damage == "torn":
         rig.blobs.write(name, rig.blobs.read(name)[:-100])
     other = ManagerRig(tmp_path)
     with structlog.testing.capture_logs() as lines:
         again = other.manager.assign(READINGS, None, NEVER)
-    assert len(again.history) == 0
+    assert len(notes(again).history) == 0
     assert other.blobs.names("detectors/test/history") == []
     (moved,) = [line["moved"] for line in lines if line["event"] == "history quarantined"]
     assert moved in other.blobs.names("detectors/test/quarantine")
@@ -310,11 +310,11 @@ def test_the_ratio_shown_is_that_of_the_last_window(tmp_path: Path) -> None:
     assert outputs.thresholds is not None
     ratio = outputs.scores.score / outputs.thresholds.threshold
     for row in (0, 1):
-        assert state.ratios[row] == ratio[outputs.windows.assets == row][-1]
-    kept = state.ratios[1]
+        assert notes(state).ratios[row] == ratio[outputs.windows.assets == row][-1]
+    kept = notes(state).ratios[1]
     process(state, [message for message in readings(rows(44)[:, 40:], 40, 80) if message.key == b"a"])
-    assert state.ratios[1] == kept
-    assert state.ratios[0] != ratio[outputs.windows.assets == 0][-1]
+    assert notes(state).ratios[1] == kept
+    assert notes(state).ratios[0] != ratio[outputs.windows.assets == 0][-1]
 
 
 def test_models_in_the_store_are_shared_by_partitions(tmp_path: Path) -> None:
@@ -323,8 +323,8 @@ def test_models_in_the_store_are_shared_by_partitions(tmp_path: Path) -> None:
     rig = ManagerRig(tmp_path)
     one = rig.manager.assign(READINGS, None, NEVER)
     other = rig.manager.assign(READINGS._replace(number=1), None, NEVER)
-    assert one.pipeline.scorer is other.pipeline.scorer
-    assert stored_models(tmp_path).current() == one.pipeline.model
+    assert only(one).scorer is only(other).scorer
+    assert stored_models(tmp_path).current() == only(one).model
 
 
 def test_an_alert_that_ended_after_the_history_was_written_is_over(tmp_path: Path) -> None:
@@ -336,14 +336,14 @@ def test_an_alert_that_ended_after_the_history_was_written_is_over(tmp_path: Pat
     rig = ManagerRig(tmp_path)
     state = rig.manager.assign(READINGS, None, NEVER)
     process(state, sent[: 2 * 112])
-    assert state.pipeline.open_alerts()
-    rig.histories.write(state.partition, state.history)
+    assert only(state).open_alerts()
+    rig.histories.write(state.partition, notes(state).history)
     process(state, sent[2 * 112 : 2 * 200])
-    assert not state.pipeline.open_alerts()
+    assert not only(state).open_alerts()
     rig.manager.write_snapshot(committed(state))
     again = ManagerRig(tmp_path).manager.assign(READINGS, 400, NEVER)
     process(again, sent[400:])
-    later = again.history.normal()
+    later = notes(again).history.normal()
     late = later.end > sent[2 * 300].timestamp
     assert {later.assets[code] for code in later.asset[late].tolist()} == {"a", "b"}
 

@@ -10,17 +10,18 @@ from structlog.testing import capture_logs
 
 from monitor.connectors.base import Unavailable
 from monitor.connectors.memory.client import MemoryBroker, MemorySink
+from monitor.core.detectors import Detectors
 from monitor.core.model.scorer import Scorer
-from monitor.core.pipeline import Pipeline
-from monitor.core.records import Alert, Message, Outputs, Record, Rejected
+from monitor.core.records import Alert, Message, PartitionOutputs, Record, Rejected
 from monitor.observe.metrics import Metrics
-from monitor.service.pipelines import make_pipeline
+from monitor.service.pipelines import make_detectors
 from monitor.worker.publisher import Publisher, Topics
-from tests.core.machines import STEP, L, model, rows
+from tests.core.machines import L, model, rows
 from tests.observing import observer
 from tests.rig import ORIGIN, READINGS, readings, settings
 
-TOPICS = Topics("alerts", "scores", "dead", scores_every=0, step_ms=STEP)
+TOPICS = Topics("alerts", "scores", "dead", scores_every=0)
+Scored = tuple[Detectors, PartitionOutputs]
 
 
 class Box(Publisher):
@@ -65,19 +66,19 @@ def numbers(broker: MemoryBroker, topic: str = "alerts") -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def scored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pipeline, Outputs]:
-    """A pipeline and what it made of 20 steps of two machines and one message that is none."""
-    pipeline = make_pipeline(settings(tmp_path_factory.mktemp("store")), READINGS)
-    pipeline.use(Scorer(model()))
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Scored:
+    """The only detector of a partition, and what it made of 20 steps of two machines and one message that is none."""
+    detectors = make_detectors([settings(tmp_path_factory.mktemp("store"))], READINGS)
+    detectors.pipelines["test"].use(Scorer(model()))
     bad = Message(READINGS, 40, b"a", b"{", ORIGIN)
-    return pipeline, pipeline.process([*readings(rows(20)), bad], ORIGIN + 10**6, lambda _: None)
+    return detectors, detectors.process([*readings(rows(20)), bad], ORIGIN + 10**6, lambda _: None)
 
 
-def test_everything_a_batch_gave_is_written(scored: tuple[Pipeline, Outputs]) -> None:
+def test_everything_a_batch_gave_is_written(scored: Scored) -> None:
     """Scores, alerts and dead letters of a batch go to their topics, and are there once they are settled."""
-    pipeline, outputs = scored
+    detectors, outputs = scored
     box = Box(MemoryBroker(), topics=replace(TOPICS, scores_every=1))
-    box.publish(pipeline, replace(outputs, alerts=[alert(1)]), [])
+    box.publish(detectors, replace(outputs, alerts=[alert(1)]), [])
     assert not stored(box.broker, "scores")
     box.flush(1)
     assert len(stored(box.broker, "scores")) == 2 * (20 - L + 1)
@@ -87,7 +88,7 @@ def test_everything_a_batch_gave_is_written(scored: tuple[Pipeline, Outputs]) ->
     assert dict(dead.headers)["__connect.errors.stage"] == b"decode"
 
 
-def test_scores_are_published_as_often_as_asked(scored: tuple[Pipeline, Outputs]) -> None:
+def test_scores_are_published_as_often_as_asked(scored: Scored) -> None:
     """With every second step only scores whose time is a multiple of two steps go out, and none with 0."""
     for every, count in ((2, 2), (0, 0)):
         box = Box(MemoryBroker(), topics=replace(TOPICS, scores_every=every))
@@ -173,12 +174,12 @@ def test_the_others_of_a_call_are_written_when_one_is_refused() -> None:
 
 
 @pytest.mark.parametrize("size", [401, 5000])
-def test_a_dead_letter_that_is_too_large_goes_without_value(scored: tuple[Pipeline, Outputs], size: int) -> None:
+def test_a_dead_letter_that_is_too_large_goes_without_value(scored: Scored, size: int) -> None:
     """A record too large even as a dead letter is published with its key and headers, without the value."""
-    pipeline, outputs = scored
+    detectors, outputs = scored
     message = Message(READINGS, 41, b"key", b"x" * size, ORIGIN)
     box = Box(MemoryBroker(max_record_bytes=400))
-    box.publish(pipeline, replace(outputs, rejected=[Rejected(message, "decode", "value", "NotJson", "found x")]), [])
+    box.publish(detectors, replace(outputs, rejected=[Rejected(message, "decode", "value", "NotJson", "found x")]), [])
     box.flush(1)
     (dead,) = stored(box.broker, "dead")
     assert (dead.key, dead.value) == (b"key", None)
@@ -223,12 +224,12 @@ def test_settling_has_one_deadline() -> None:
     assert sink.given[3] == 0
 
 
-def test_the_delay_of_an_alert_ends_with_its_acknowledgement(scored: tuple[Pipeline, Outputs]) -> None:
+def test_the_delay_of_an_alert_ends_with_its_acknowledgement(scored: Scored) -> None:
     """The delay runs from the message behind the alert until the sink acknowledged it, through an outage; once."""
-    pipeline, outputs = scored
+    detectors, outputs = scored
     box = Box(MemoryBroker())
     messages = [Message(READINGS, number, None, b"", ORIGIN - 1000 * number) for number in range(5)]
-    box.publish(pipeline, replace(outputs, alerts=[alert(1), alert(3)], rejected=()), messages)
+    box.publish(detectors, replace(outputs, alerts=[alert(1), alert(3)], rejected=()), messages)
     box.broker.refuse("away")
     with pytest.raises(Unavailable):
         box.flush(1)

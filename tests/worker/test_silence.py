@@ -7,13 +7,13 @@ import pytest
 
 from monitor.core.model.scorer import Scorer
 from monitor.core.pipeline import Pipeline
-from monitor.core.records import Alert, Message, Outputs
+from monitor.core.records import Alert, Message
 from monitor.observe.metrics import Metrics
 from monitor.service.pipelines import make_pipeline
 from monitor.training.trainer import Status
 from monitor.worker.status import Asset, MetricsRecorder, worker_status
 from tests.core.machines import STEP, model, rows
-from tests.rig import ORIGIN, READINGS, settings
+from tests.rig import ORIGIN, READINGS, only, processed, settings
 from tests.worker.managing import ManagerRig
 from tests.worker.test_floods import course, messages, small
 from tests.worker.test_status import LOG, gauges
@@ -26,7 +26,7 @@ def take(pipeline: Pipeline, sent: Sequence[Message], size: int = 10**6) -> list
     """Process messages in batches of `size`."""
     alerts: list[Alert] = []
     for begin in range(0, len(sent), size):
-        alerts += pipeline.process(sent[begin : begin + size], ORIGIN + 10**9, lambda _: None).alerts
+        alerts += processed(pipeline, sent[begin : begin + size], ORIGIN + 10**9).alerts
     return alerts
 
 
@@ -96,8 +96,8 @@ def test_a_backlog_after_a_standstill_makes_nobody_silent(tmp_path: Path) -> Non
     wanted = settings(tmp_path, alerting__silence_s=float(DELAY))
     pipeline = make_pipeline(wanted, READINGS)
     sent = messages([*course("a", 0, VALUES[0]), *course("b", 0, VALUES[1])])
-    alerts = [*pipeline.process(sent[:100], ORIGIN, lambda _: None).alerts]
-    alerts += pipeline.process(sent[100:], ORIGIN + 30 * 86_400_000, lambda _: None).alerts
+    alerts = [*processed(pipeline, sent[:100], ORIGIN).alerts]
+    alerts += processed(pipeline, sent[100:], ORIGIN + 30 * 86_400_000).alerts
     assert alerts == []
 
 
@@ -105,8 +105,8 @@ def shown(rig: ManagerRig, sent: Sequence[Message], *, scored: bool) -> tuple[As
     """Return the assets of a worker that has read the messages."""
     state = rig.manager.assign(READINGS, None, 0.0)
     if scored:
-        state.pipeline.use(Scorer(model()))
-    outputs: Outputs = state.process(sent, ORIGIN + 10**9, lambda _: None)
+        only(state).use(Scorer(model()))
+    outputs = state.process(sent, ORIGIN + 10**9, lambda _: None)
     state.remember(outputs)
     status = worker_status([state], Status(), {})
     metrics = Metrics()

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.decode.select import Globs, Select
 from monitor.core.model.scorer import Scorer
-from monitor.core.records import Count, Message, Outputs, Partition
+from monitor.core.records import Count, Message, Partition, PartitionOutputs
 from monitor.observe.metric_table import TABLE
 from monitor.observe.metrics import Metrics
 from monitor.service.wiring import make_daemon, make_observer
@@ -21,7 +21,7 @@ from monitor.worker.partitions import PartitionState
 from monitor.worker.status import COUNTERS, STATES, Asset, MetricsRecorder, WorkerStatus, worker_status
 from monitor.worker.unscored import LINES, UnscoredAssets
 from tests.core.machines import STEP, L, model, rows
-from tests.rig import ORIGIN, READINGS, readings, settings
+from tests.rig import ORIGIN, READINGS, notes, only, own, readings, settings
 
 LOG = structlog.stdlib.get_logger("test")
 NOTHING = WorkerStatus("", Status(needed=100), (), 0)
@@ -36,7 +36,7 @@ def state(tmp_path: Path) -> PartitionState:
     return daemon._partitions.assign(READINGS, None, 0.0)
 
 
-def push(state: PartitionState, batch: np.ndarray, first: int) -> Outputs:
+def push(state: PartitionState, batch: np.ndarray, first: int) -> PartitionOutputs:
     outputs = state.process(readings(batch, first), ORIGIN + 10**9, lambda _: None)
     state.remember(outputs)
     return outputs
@@ -60,21 +60,21 @@ def test_an_asset_goes_through_its_states(state: PartitionState) -> None:
     push(state, batch[:, :10], 0)
     assert states(state) == {"a": "learning", "b": "learning"}
 
-    state.pipeline.use(Scorer(model()))
+    only(state).use(Scorer(model()))
     push(state, batch[:, 10:14], 10)
     (first, _) = worker_status([state], Status(), {}).assets
     assert first == Asset("a", "warming", None, newest=ORIGIN + 13 * STEP)
     push(state, batch[:, 14:100], 14)
     (first, _) = worker_status([state], Status(), {}).assets
     assert first.state == "warming"
-    assert first.ratio == state.ratios[0]
+    assert first.ratio == notes(state).ratios[0]
     push(state, batch[:, 100:300], 100)
     assert states(state) == {"a": "normal", "b": "normal"}
     push(state, batch[:, 300:301], 300)
     assert states(state) == {"a": "normal", "b": "pending"}
     push(state, batch[:, 301:310], 301)
     assert states(state) == {"a": "normal", "b": "firing"}
-    assert worker_status([state], Status(), {}).assets[1].ratio == state.ratios[1] > 1
+    assert worker_status([state], Status(), {}).assets[1].ratio == notes(state).ratios[1] > 1
     push(state, batch[:, 310:], 310)
     assert states(state) == {"a": "normal", "b": "normal"}
 
@@ -82,17 +82,17 @@ def test_an_asset_goes_through_its_states(state: PartitionState) -> None:
 def test_with_a_new_model_an_asset_warms_up(state: PartitionState) -> None:
     """An asset whose window is full but which the first model has not scored yet warms up; it is not called normal."""
     push(state, rows(100), 0)
-    state.pipeline.use(Scorer(model()))
-    assert not state.pipeline.windows.rows_until_full().any()
+    only(state).use(Scorer(model()))
+    assert not only(state).windows.rows_until_full().any()
     assert states(state) == {"a": "warming", "b": "warming"}
 
 
 def test_an_asset_that_just_came_is_not_scored_yet(state: PartitionState) -> None:
     """An asset that joins later warms up, without a ratio, while others are scored."""
-    state.pipeline.use(Scorer(model()))
+    only(state).use(Scorer(model()))
     batch = rows(240)
     alone = [message for message in readings(batch) if message.key == b"a"]
-    state.remember(state.pipeline.process(alone, ORIGIN + 10**9, lambda _: None))
+    state.remember(state.process(alone, ORIGIN + 10**9, lambda _: None))
     assert states(state) == {"a": "normal"}
     push(state, rows(241)[:, 240:], 240)
     known = worker_status([state], Status(), {}).assets
@@ -105,7 +105,7 @@ def test_partitions_are_shown_together(state: PartitionState) -> None:
     """The picture holds the assets of all partitions, how many these are, and the model they score with."""
     status = Status(steps=7)
     push(state, rows(10), 0)
-    state.pipeline.use(Scorer(model()))
+    only(state).use(Scorer(model()))
     picture = worker_status([state, state], status, {})
     assert (picture.model, picture.training, picture.partitions) == (model().version, status, 2)
     assert [asset.name for asset in picture.assets] == ["a", "b", "a", "b"]
@@ -145,22 +145,22 @@ def test_what_passes_by_is_counted(state: PartitionState) -> None:
     counter = MetricsRecorder(metrics, LOG)
     bad = Message(READINGS, 999, b"a", b"{", ORIGIN)
     sent = [*readings(rows(20)), bad]
-    outputs = state.pipeline.process(sent, ORIGIN + 10**9, counter.stopwatch())
+    outputs = state.process(sent, ORIGIN + 10**9, counter.stopwatch())
     counter.count(sent, outputs)
     assert metrics.total("monitor_messages_total") == 41
     assert metrics.total("monitor_readings_total") == 20 * 2 * 3
     assert metrics.total("monitor_messages_rejected_total") == 1
     assert metrics.total("monitor_windows_scored_total") == 0
     skipped = gauges(metrics, "monitor_windows_skipped_total")
-    assert skipped['{reason="no_model"}'] == len(outputs.windows) > 0
+    assert skipped['{reason="no_model"}'] == len(own(outputs).windows) > 0
     assert skipped['{reason="warmup"}'] == 2 * (L - 1)
     assert gauges(metrics, "monitor_stage_seconds_total")['{stage="decode"}'] > 0
 
-    state.pipeline.use(Scorer(model()))
+    only(state).use(Scorer(model()))
     late = readings(rows(1), first=-600, offset=70)
-    more = state.pipeline.process([*readings(rows(30)[:, 20:], 20, 50), *late], ORIGIN + 10**9, counter.stopwatch())
+    more = state.process([*readings(rows(30)[:, 20:], 20, 50), *late], ORIGIN + 10**9, counter.stopwatch())
     counter.count(late, more)
-    assert metrics.total("monitor_windows_scored_total") == len(more.windows) > 0
+    assert metrics.total("monitor_windows_scored_total") == len(own(more).windows) > 0
     assert gauges(metrics, "monitor_readings_dropped_total")['{reason="late"}'] == 6
     assert gauges(metrics, "monitor_stage_seconds_total")['{stage="score"}'] > 0
 
@@ -178,9 +178,9 @@ def test_filters_that_leave_nothing_are_told(state: PartitionState) -> None:
     """What [select] leaves out is counted by filter, and a summary warns if nothing else came."""
     metrics = Metrics()
     counter = MetricsRecorder(metrics, LOG)
-    state.pipeline.format = replace(state.pipeline.format, select=Select(channels=Globs(("flwo",))))
+    state.detectors.format = replace(state.detectors.format, select=Select(channels=Globs(("flwo",))))
     sent = readings(rows(20))
-    counter.count(sent, state.pipeline.process(sent, ORIGIN + 10**9, counter.stopwatch()))
+    counter.count(sent, state.process(sent, ORIGIN + 10**9, counter.stopwatch()))
     with capture_logs() as lines:
         summary = counter.summary(NOTHING, {})
         counter.summary(NOTHING, {})
@@ -188,16 +188,16 @@ def test_filters_that_leave_nothing_are_told(state: PartitionState) -> None:
     assert (summary["filtered"], summary["readings"], summary["rejected"]) == (120, 0, 0)
     assert gauges(metrics, "monitor_readings_filtered_total")['{by="channel"}'] == 120
     assert [(line["event"], line["readings"]) for line in lines] == [("all readings filtered", 120)]
-    assert state.pipeline.windows.assets == []
+    assert only(state).windows.assets == []
 
 
 def test_what_is_muted_is_not_counted_as_new(state: PartitionState) -> None:
     """Outputs of a replay go into one counter and none of the others."""
     metrics = Metrics()
-    state.pipeline.use(Scorer(model()))
+    only(state).use(Scorer(model()))
     outputs = push(state, rows(20), 0)
     MetricsRecorder(metrics, LOG).count_muted(outputs)
-    assert metrics.total("monitor_muted_records_total") == len(outputs.windows) == 2 * (20 - L + 1)
+    assert metrics.total("monitor_muted_records_total") == len(own(outputs).windows) == 2 * (20 - L + 1)
     assert metrics.total("monitor_windows_scored_total") == 0
 
 
@@ -206,7 +206,7 @@ def test_a_summary_tells_what_happened_since_the_last(state: PartitionState) -> 
     metrics = Metrics()
     counter = MetricsRecorder(metrics, LOG)
     sent = readings(rows(20))
-    counter.count(sent, state.pipeline.process(sent, ORIGIN + STEP, counter.stopwatch()))
+    counter.count(sent, state.process(sent, ORIGIN + STEP, counter.stopwatch()))
     learning = replace(NOTHING, training=Status(steps=20, needed=100, eta_s=79.6))
     first = counter.summary(learning, {READINGS: 3})
     assert (first["messages"], first["readings"], first["lag"], first["model"]) == (40, 120, 3, None)
@@ -220,12 +220,12 @@ def test_a_summary_tells_what_happened_since_the_last(state: PartitionState) -> 
 
 def test_alerts_that_came_to_nothing_are_counted(state: PartitionState) -> None:
     """A batch in which an asset is pending and then normal again adds one to the suppressed, and no alert."""
-    state.pipeline.use(Scorer(model()))
+    only(state).use(Scorer(model()))
     metrics = Metrics()
     batch = rows(400)
     batch[1, 300:301, 1] += 8.0
     push(state, batch[:, :300], 0)
-    state.pipeline.alerting._lifecycle._on_delay_ms = 60_000
+    only(state).alerting._lifecycle._on_delay_ms = 60_000
     MetricsRecorder(metrics, LOG).count([], push(state, batch[:, 300:], 300))
     suppressed = gauges(metrics, "monitor_alerts_suppressed_total")
     assert suppressed['{reason="short"}'] >= 1
@@ -235,7 +235,7 @@ def test_alerts_that_came_to_nothing_are_counted(state: PartitionState) -> None:
 
 def test_an_asset_without_most_of_its_channels_says_why(state: PartitionState) -> None:
     """With a model, an asset of which channels never came is unscored after three minutes, with the reason."""
-    state.pipeline.use(Scorer(model()))
+    only(state).use(Scorer(model()))
     batch = rows(400)
     batch[0, :, 1:] = np.nan
     state.remember(state.process(readings(batch[:, :120]), ORIGIN + 10**9, lambda _: None))
@@ -249,8 +249,8 @@ def test_an_asset_without_most_of_its_channels_says_why(state: PartitionState) -
     MetricsRecorder(metrics, LOG).set_gauges(worker_status([state], Status(), {}), {})
     assert gauges(metrics, "monitor_assets_unscored")['{reason="missing"}'] == 1
 
-    restored = state.pipeline.save_state()
-    state.pipeline.load_state(restored)
+    restored = only(state).save_state()
+    only(state).load_state(restored)
     assert worker_status([state], Status(), {}).assets[0] == first
 
 

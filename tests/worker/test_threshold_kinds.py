@@ -13,7 +13,7 @@ from monitor.core.records import Outputs
 from monitor.core.threshold.histogram import ERROR
 from monitor.service.pipelines import make_pipeline
 from tests.core.machines import model, rows
-from tests.rig import READINGS, put_model, readings, settings
+from tests.rig import READINGS, only, processed, put_model, readings, settings
 from tests.worker.managing import NEVER, ManagerRig, committed, process, same
 
 KINDS = pytest.mark.parametrize("kind", ["ring", "histogram"])
@@ -59,7 +59,7 @@ def test_a_model_and_live_settings_are_adopted_with_the_scores_carried_over(tmp_
         made.calibration, limits=made.calibration.limits / np.float32(3), scores=made.calibration.scores * 3
     )
     turned = rig(tmp_path, kind, threshold__margin=3.2)  # instead of 1.6
-    turned.manager.adopt(state, Scorer(replace(made, calibration=calibration, version=NEWER)))
+    turned.adopt(state, Scorer(replace(made, calibration=calibration, version=NEWER)))
     assert turned.newest() == (500, NEWER)
     rounded = 3 * ERROR if kind == "histogram" else 1e-5
     assert limits(process(state, sent[500:502])) == pytest.approx(6 * calm, rel=rounded)
@@ -67,7 +67,7 @@ def test_a_model_and_live_settings_are_adopted_with_the_scores_carried_over(tmp_
 
 @pytest.mark.parametrize(("before", "after"), [("ring", "histogram"), ("histogram", "ring")])
 def test_another_kind_begins_anew_and_says_so(tmp_path: Path, before: str, after: str) -> None:
-    """A snapshot of the other kind is quarantined with a notice; the partition starts empty at the committed offset."""
+    """A state of the other kind is refused with the reason; the detector starts empty where the snapshot is."""
     put_model(tmp_path)
     first = rig(tmp_path, before)
     state = first.manager.assign(READINGS, None, NEVER)
@@ -76,10 +76,10 @@ def test_another_kind_begins_anew_and_says_so(tmp_path: Path, before: str, after
     with structlog.testing.capture_logs() as lines:
         again = rig(tmp_path, after).manager.assign(READINGS, 200, NEVER)
     assert again.next == 200
-    assert not again.pipeline.windows.assets
-    (notice,) = [line for line in lines if line["log_level"] == "warning"]
-    assert (notice["kind"], notice["name"]) == ("foreign", "snapshots/readings/0/00000000000000000200.snap")
-    assert "other settings" in notice["reason"]
+    assert not only(again).windows.assets
+    (refused,) = [line for line in lines if line["event"] == "detector state refused"]
+    assert (refused["detector"], refused["log_level"]) == ("test", "error")
+    assert "other settings of windows, threshold or counters" in refused["reason"]
 
 
 def test_both_kinds_say_nearly_the_same(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_both_kinds_say_nearly_the_same(tmp_path: Path) -> None:
         pipeline: Pipeline = make_pipeline(rig(tmp_path, kind).settings, READINGS)
         pipeline.use(Scorer(model()))
         for begin in range(0, 800, 100):
-            outputs = pipeline.process(readings(rows(400))[begin : begin + 100], 2**42, lambda _: None)
+            outputs = processed(pipeline, readings(rows(400))[begin : begin + 100], 2**42)
         found[kind] = limits(outputs)
     assert found["histogram"] == pytest.approx(found["ring"], rel=2 * ERROR)
     assert not np.array_equal(found["histogram"], found["ring"])

@@ -15,7 +15,7 @@ from monitor.core.sensors.clocks import LEAST
 from monitor.service.pipelines import make_pipeline
 from monitor.settings.tree import Settings
 from tests.core.machines import CHANNELS, STEP, L, model, rows
-from tests.rig import ORIGIN, READINGS, feed, published, put_model, settings, values
+from tests.rig import ORIGIN, READINGS, feed, processed, published, put_model, settings, values
 from tests.worker.test_daemon import alerts, run_through, scores
 from tests.worker.test_floods import course, messages, small
 
@@ -98,7 +98,7 @@ def run(made: Pipeline, sent: Sequence[Message], size: int, move: bool = False) 
     """The alerts of clocks, in batches of `size`, with a move to another worker between them if wanted."""
     found: list[Alert] = []
     for begin in range(0, len(sent), size):
-        found += made.process(sent[begin : begin + size], ORIGIN + 10**9, lambda _: None).alerts
+        found += processed(made, sent[begin : begin + size], ORIGIN + 10**9).alerts
         if move:
             state, made = made.save_state(), ready(settings(Path("/nowhere")))
             made.load_state(state)
@@ -127,7 +127,7 @@ def test_who_gets_the_row_of_a_wrong_clock_begins_anew(tmp_path: Path) -> None:
     sent = messages([*course("a", 0, a[: L + 50]), *course("b", 0, b), *course("c", 200, a[200 : 200 + LEAST + L - 2])])
     sent = [message if message.key == b"b" else _earlier(message) for message in sent]
     pipeline = ready(small(tmp_path, sensors__clock_s=1.0))
-    outputs = pipeline.process(sent, ORIGIN + 10**9, lambda _: None)
+    outputs = processed(pipeline, sent, ORIGIN + 10**9)
     assert pipeline.windows.assets == ["c", "b"]
     assert [alert for alert in outputs.alerts if alert.cause == "sensor"] == []
     state = pipeline.save_state()
@@ -144,10 +144,10 @@ def test_a_state_from_when_clocks_were_not_judged_is_continued(tmp_path: Path) -
     """A state without clocks is continued as if all clocks had been right."""
     made = ready(settings(tmp_path))
     sent = [_earlier(message) for message in plant([0] * 300)]
-    made.process(sent[:600], ORIGIN + 10**9, lambda _: None)
+    processed(made, sent[:600], ORIGIN + 10**9)
     old = {name: array for name, array in made.save_state().items() if not name.startswith("clocks.")}
     restored = ready(settings(tmp_path))
     restored.load_state(old)
     assert len(restored.save_state()["clocks.windows"]) == 0
-    restored.process(sent[600:604], ORIGIN + 10**9, lambda _: None)
+    processed(restored, sent[600:604], ORIGIN + 10**9)
     assert restored.save_state()["clocks.windows"].tolist() == [1] * 4

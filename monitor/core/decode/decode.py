@@ -34,7 +34,7 @@ from monitor.core.decode.names import Names, claim
 from monitor.core.decode.places import sources_of
 from monitor.core.decode.select import IGNORE
 from monitor.core.decode.times import UNREADABLE, NoTime, read_time, read_times, to_ms
-from monitor.core.records import Bools, Count, Ints, Message, ReadingBatch, Rejected, Renamed, Times
+from monitor.core.records import Bools, Count, Ints, Message, ReadingBatch, Rejected, Renamed, Times, compact
 
 __all__ = ["ID", "PARSERS", "Decoded", "Format", "collisions", "decode", "decode_all"]
 
@@ -399,8 +399,8 @@ def _readings(
         keep = good[columns.row[point]]
         point, channel, value = point[keep], channel[keep], value[keep]
 
-    assets, asset = _compact(columns.assets, columns.asset[point])
-    channels, channel = _compact(list(columns.points.codes), channel)
+    assets, asset = compact(columns.assets, columns.asset[point])
+    channels, channel = compact(list(columns.points.codes), channel)
     row = columns.row[point]
 
     # Names with other characters. Readings whose asset is skipped claim no channel.
@@ -409,15 +409,15 @@ def _readings(
     if by_asset.lost:
         keep = _kept(by_asset.lost, columns.points.skipped)
         row, point, value = row[keep], point[keep], value[keep]
-        assets, asset = _compact(by_asset.names, by_asset.codes[keep])
-        channels, channel = _compact(channels, channel[keep])
+        assets, asset = compact(by_asset.names, by_asset.codes[keep])
+        channels, channel = compact(channels, channel[keep])
     by_channel = claim("channel", channels, channel, row, owners.channels)
     renamed += by_channel.renamed
     if by_channel.lost:
         keep = _kept(by_channel.lost, columns.points.skipped)
         row, point, value = row[keep], point[keep], value[keep]
-        channels, channel = _compact(by_channel.names, by_channel.codes[keep])
-        assets, asset = _compact(assets, asset[keep])
+        channels, channel = compact(by_channel.names, by_channel.codes[keep])
+        assets, asset = compact(assets, asset[keep])
 
     offsets = np.array([message.offset for message in messages], np.int64)
     batch = ReadingBatch(assets, channels, asset, channel, columns.time[point], value, offsets[row])
@@ -431,14 +431,3 @@ def _kept(lost: dict[Skip, npt.NDArray[np.bool_]], skipped: Counter[Skip]) -> np
         skipped[reason] += int(np.count_nonzero(those))
         keep &= ~those
     return keep
-
-
-def _compact(names: Sequence[str], codes: Ints) -> tuple[tuple[str, ...], Ints]:
-    """Return only the names that occur, in order of first appearance, and the codes (N,) that index them."""
-    unseen = len(codes)
-    first = np.full(len(names), unseen, np.int64)
-    first[codes[::-1]] = np.arange(unseen)[::-1]  # the last write to a place stays: the earliest reading
-    order = np.argsort(first, kind="stable")[: int(np.count_nonzero(first < unseen))]
-    renamed = np.empty(len(names), np.int32)
-    renamed[order] = np.arange(len(order), dtype=np.int32)
-    return tuple(names[code] for code in order), renamed[codes]

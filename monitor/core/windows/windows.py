@@ -185,6 +185,11 @@ class Windows:
         names, position = (*self.channels, *self._watched), readings.offset[closed.index]
         return ClosedSteps(names, closed.row, closed.step, closed.index, position, channels, closed.values)
 
+    @property
+    def step_ms(self) -> int:
+        """The period of the grid."""
+        return self._options.step_ms
+
     def rows_until_full(self) -> Times:
         """Return how many steps (A,) each asset needs until its first full window since its last restart."""
         left: Times = np.maximum(self._options.length - self._rings.filled, 0)

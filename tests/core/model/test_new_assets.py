@@ -13,7 +13,7 @@ from monitor.core.pipeline import Pipeline
 from monitor.core.records import Outputs, State, WindowBatch
 from tests.core.machines import ASSETS, CHANNELS, STEP, L, model, rows, windows
 from tests.properties.hostile_stores import new_pipeline
-from tests.rig import readings
+from tests.rig import processed, readings
 
 NOW = 2**41
 
@@ -29,7 +29,7 @@ def walk(steps: int, made: Model) -> tuple[Pipeline, list[Outputs]]:
     pipeline = new_pipeline()
     pipeline.use(Scorer(made))
     sent = readings(rows(steps, seed=9).astype(np.float64))
-    return pipeline, [pipeline.process(sent[at : at + 500], NOW, lambda _: None) for at in range(0, len(sent), 500)]
+    return pipeline, [processed(pipeline, sent[at : at + 500], NOW) for at in range(0, len(sent), 500)]
 
 
 def stage(batch: WindowBatch | None = None) -> NewAssets:
@@ -136,13 +136,7 @@ def test_a_model_that_knows_the_machine_ends_what_it_learned_itself() -> None:
     before = row(pipeline.new_assets)
     pipeline.adopt(Scorer(model()))
     assert np.array_equal(row(pipeline.new_assets, model().scaling)[0], model().scaling.center[1])
-    pipeline.process(
-        readings(
-            rows(1100, seed=9).astype(np.float64),
-        )[2000:],
-        NOW,
-        lambda _: None,
-    )
+    processed(pipeline, readings(rows(1100, seed=9).astype(np.float64))[2000:], NOW)
     pipeline.adopt(Scorer(class_only()))
     assert all(np.array_equal(now, then) for now, then in zip(row(pipeline.new_assets), before, strict=True))
 

@@ -12,7 +12,7 @@ from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Outputs
 from tests.core.machines import ASSETS, CHANNELS, STEP, L, model, rows, windows
 from tests.properties.hostile_stores import new_pipeline
-from tests.rig import ORIGIN, readings
+from tests.rig import ORIGIN, processed, readings
 
 NOW = 2**41
 STUCK, STEPS = 260, 340
@@ -31,7 +31,7 @@ def walk(values: np.ndarray, *, cut: int = 10**6, profile: bool = True) -> tuple
     if not profile:
         made.use(Scorer(replace(model(), profile=None)))
     sent = readings(values.astype(np.float64))
-    return made, [made.process(sent[at : at + cut], NOW, lambda _: None) for at in range(0, len(sent), cut)]
+    return made, [processed(made, sent[at : at + cut], NOW) for at in range(0, len(sent), cut)]
 
 
 def alerts(outputs: list[Outputs]) -> list[Alert]:

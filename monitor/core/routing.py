@@ -1,0 +1,120 @@
+"""Which readings of a partition each detector gets.
+
+A `Route` has the globs of one detector: it wants an asset by its name or by its group, and of the asset some channels.
+An asset may be wanted by several detectors, or by none. `Router` asks the globs once per asset and group it meets, and
+once per channel, and then takes each detector's readings by their codes, so the cost of a reading is that of an array.
+
+Guaranteed: the readings of a detector, their order and their name tables depend on the readings and its own route
+alone. A detector that wants everything gets the batch as it is.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from monitor.core.decode.select import Globs
+from monitor.core.records import Bools, ReadingBatch, Times
+
+MOST_REMEMBERED = 200_000  # names, then all are forgotten: some 20 MB, and more than all partitions of a worker have
+
+_ALL = Globs()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The assets and channels of one detector. Names are known by their ids, so globs must match ids."""
+
+    assets: Globs = _ALL
+    groups: Globs = _ALL  # an asset without a group has the group ""
+    channels: Globs = _ALL
+
+    @property
+    def everything(self) -> bool:
+        """Whether no reading is left out."""
+        return not (self.assets or self.groups or self.channels)
+
+
+class Routed(NamedTuple):
+    """The readings of one batch by detector, and those that no detector gets."""
+
+    readings: Sequence[ReadingBatch]  # in the order of the routes
+    unwanted: Sequence[str]  # assets, sorted
+    of_assets: int  # readings of these
+    of_channels: int  # readings of channels that every detector of their asset leaves out
+
+
+class Router:
+    """Routes by detector. It remembers only answers that follow from the routes."""
+
+    def __init__(self, routes: Mapping[str, Route]) -> None:
+        self.routes = routes
+        self._assets: dict[tuple[str, str], tuple[bool, ...]] = {}  # asset and group -> by detector
+        self._channels: dict[str, tuple[bool, ...]] = {}
+
+    def route(self, readings: ReadingBatch) -> Routed:
+        """Return the readings of each detector."""
+        routes = tuple(self.routes.values())
+        if all(route.everything for route in routes):
+            return Routed([readings] * len(routes), (), 0, 0)
+
+        # By code: which detector wants which asset, and which channel (n, D).
+        code, pairs = _pairs(readings)
+        assets, channels = self._wanting(pairs), self._reading(readings.channels)
+
+        given = np.zeros(len(readings), np.bool_)  # to any detector
+        parts: list[ReadingBatch] = []
+        for place, route in enumerate(routes):
+            if route.everything:
+                parts.append(readings)
+                given[:] = True
+                continue
+            wanted: Bools = assets[:, place][code]
+            if route.channels:
+                wanted &= channels[:, place][readings.channel]
+            given |= wanted
+            parts.append(readings.take(np.flatnonzero(wanted)))
+
+        if given.all():
+            return Routed(parts, (), 0, 0)
+        lost: Bools = np.asarray(~assets.any(1))[code]
+        names = sorted({pairs[each][0] for each in np.unique(code[lost]).tolist()})
+        return Routed(parts, names, int(np.count_nonzero(lost)), int(np.count_nonzero(~given & ~lost)))
+
+    def _wanting(self, pairs: Sequence[tuple[str, str]]) -> Bools:
+        """Return which detectors want the assets (n, D), each given with its group."""
+        known = self._assets
+        for pair in pairs:
+            if pair not in known:
+                asset, group = pair
+                routes = self.routes.values()
+                known[pair] = tuple(route.assets.want(asset) and route.groups.want(group) for route in routes)
+        wanted = np.array([known[pair] for pair in pairs], np.bool_).reshape(len(pairs), len(self.routes))
+        _bound(known)
+        return wanted
+
+    def _reading(self, channels: Sequence[str]) -> Bools:
+        """Return which detectors read the channels (n, D)."""
+        known = self._channels
+        for name in channels:
+            if name not in known:
+                known[name] = tuple(route.channels.want(name) for route in self.routes.values())
+        read = np.array([known[name] for name in channels], np.bool_).reshape(len(channels), len(self.routes))
+        _bound(known)
+        return read
+
+
+def _bound(known: dict[Any, Any]) -> None:
+    if len(known) > MOST_REMEMBERED:
+        known.clear()
+
+
+def _pairs(readings: ReadingBatch) -> tuple[Times, Sequence[tuple[str, str]]]:
+    """Return a code (N,) for each reading's asset and group, and the pairs by code."""
+    if readings.group is None:
+        return readings.asset.astype(np.int64), [(asset, "") for asset in readings.assets]
+    both = readings.asset.astype(np.int64) * len(readings.groups) + readings.group
+    found, code = np.unique(both, return_inverse=True)
+    pairs = [divmod(each, len(readings.groups)) for each in found.tolist()]
+    return code, [(readings.assets[asset], readings.groups[group]) for asset, group in pairs]
