@@ -96,8 +96,8 @@ def make_model(settings: Settings, names: Sequence[str], channels: Sequence[str]
     values = rows[:A, : blocks * L].reshape(A * blocks, L, -1).transpose(0, 2, 1).astype(np.float32)
     asset = np.repeat(np.arange(A), blocks)
     end = np.tile((np.arange(blocks) + 1) * L * settings.windows.step_ms, A)
-    seen = np.ones(values.shape, np.bool_)
-    corpus = Corpus(tuple(channels), tuple(names[:A]), settings.windows.step_ms, asset, end, values, seen)
+    seen, alerted = np.ones(values.shape, np.bool_), np.zeros(len(values), np.bool_)
+    corpus = Corpus(tuple(channels), tuple(names[:A]), settings.windows.step_ms, asset, end, values, seen, alerted)
     model = fit(corpus, Recipe(steps=50), None, lambda *_: None).model
     scaling = fit_scaling({name: own.astype(np.float32) for name, own in zip(names, rows, strict=True)}, 1)
     return replace(model, scaling=scaling, version="m-20250101T000000-00000000")

@@ -33,7 +33,7 @@ def corpus(blocks: int, channels: int, assets: int, length: int) -> Corpus:
     end = np.tile((np.arange(each) + 1) * length - 1, assets) * 1000
     values = np.random.default_rng(0).normal(size=(len(asset), channels, length)).astype(np.float32)
     names = tuple(f"channel-{number}" for number in range(channels)), tuple(f"asset-{n}" for n in range(assets))
-    return Corpus(*names, 1000, asset, end, values, np.ones(values.shape, np.bool_))
+    return Corpus(*names, 1000, asset, end, values, np.ones(values.shape, np.bool_), np.zeros(len(end), np.bool_))
 
 
 def main() -> None:

@@ -83,6 +83,15 @@ class TrainingSection(Section):
         low=0,
         high=0.5,
     )
+    recurs_days: int = setting(
+        3,
+        "Learn an alert's pattern, such as a start of the machine, once it has come back on this many different days "
+        "(UTC). Until then, history within alerts is left out. A fault that comes and goes on that many days is "
+        "learned, too. 0 = never learn it.",
+        unit="days",
+        low=0,
+        high=365,
+    )
     steps: int = setting(800, "Gradient steps of the first model. A retraining takes a third.", low=10, high=1_000_000)
     batch: int = setting(128, "Windows per gradient step.", unit="windows", low=1, high=4096)
     learning_rate: float = setting(
@@ -139,7 +148,7 @@ class TrainingSection(Section):
     def recipe(self, model: ModelSection, *, rest: bool = False) -> Recipe:
         """Return how to fit a model of this size; `rest` = learn levels of rest and work, too."""
         size = model.model_dump(exclude={"threads"})
-        how = self.model_dump(include={"steps", "batch", "learning_rate", "patience", "worst", "seed"})
+        how = self.model_dump(include={"steps", "batch", "learning_rate", "patience", "worst", "recurs_days", "seed"})
         return Recipe(**size, **how, rest=rest)
 
 

@@ -191,7 +191,7 @@ class Trainer:
             self._finish("failed", f"the store is away: {error}")
             self._check_due = self._monotonic() + RETRY_S
             return
-        if corpus is None:
+        if corpus is None or corpus.alerted.all():
             self._finish("failed", "there is no normal history to train on")
             return
 
@@ -277,7 +277,7 @@ class Trainer:
     def _normal(self, histories: Mapping[Partition, History]) -> Iterator[Corpus]:
         """Yield the normal part of every history of the group. Raises StoreUnavailable."""
         for history in itertools.chain(histories.values(), self._elsewhere(histories.keys())):
-            yield history.normal()
+            yield history.corpus()
             self._alive()
 
     def _spawn(self, corpus: Corpus, job: Job) -> "subprocess.Popen[bytes]":

@@ -21,8 +21,8 @@ class Notes:
     def remember(self, pipeline: Pipeline, outputs: Outputs) -> None:
         """Add outputs of the pipeline."""
         names, windows = outputs.names, outputs.windows
+        self.history.note(outputs.alerts)  # first, since blocks of alerts are kept when others are not
         self.history.add(windows, names, pipeline.windows.channels)
-        self.history.note(outputs.alerts)
         self.history.forget([name for _, name in outputs.evicted])
 
         if outputs.scores is not None and outputs.thresholds is not None:

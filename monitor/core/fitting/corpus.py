@@ -26,6 +26,7 @@ TABLE: Table = {
     "end": Column("i8", ("K",)),
     "values": Column("f4", ("K", "C", "L")),
     "observed": Column("?", ("K", "C", "L")),
+    "alerted": Column("?", ("K",)),
 }
 
 
@@ -40,6 +41,7 @@ class Corpus:
     end: Times  # (K,) grid time of a block's last step
     values: Floats  # (K, C, L) NaN = not measured and not filled
     observed: Bools  # (K, C, L)
+    alerted: Bools  # (K,) within an alert or its guard band
 
     def __len__(self) -> int:
         return len(self.end)
@@ -54,6 +56,7 @@ class Corpus:
             self.end[keep],
             self.values[keep],
             self.observed[keep],
+            self.alerted[keep],
         )
 
     @property
@@ -88,6 +91,7 @@ class Corpus:
             "end": self.end,
             "values": self.values,
             "observed": self.observed,
+            "alerted": self.alerted,
         }
 
     @classmethod
@@ -103,7 +107,7 @@ class Corpus:
             raise unfit(STAGE, "asset", f"up to {highest}", f"below {len(assets)}, the number of assets")
 
         step_ms = int(state["step_ms"][0])
-        blocks = (state[name] for name in ("asset", "end", "values", "observed"))
+        blocks = (state[name] for name in ("asset", "end", "values", "observed", "alerted"))
         return cls(tuple(channels), tuple(assets), step_ms, *blocks)
 
 
@@ -130,8 +134,8 @@ def join(parts: Sequence[Corpus]) -> Corpus:
         values[place], observed[place] = reorder(part.values, part.observed, part.channels, channels)
         begin += len(part)
 
-    ends = np.concatenate([part.end for part in parts])
-    return Corpus(channels, assets, parts[0].step_ms, np.concatenate(renamed), ends, values, observed)
+    ends, alerted = (np.concatenate([getattr(part, name) for part in parts]) for name in ("end", "alerted"))
+    return Corpus(channels, assets, parts[0].step_ms, np.concatenate(renamed), ends, values, observed, alerted)
 
 
 def gather(parts: Iterable[Corpus], most_bytes: int) -> Corpus | None:

@@ -1,8 +1,9 @@
 """Fits the VAE on blocks of normal history and calibrates what its errors mean: Corpus -> Model.
 
-1. With an incumbent, blocks that it finds clearly anomalous, and the worst share of the rest, are left out: neither a
-   fault too slow to alert nor one so long that its alert ended must become normal. A new normal far from the old one is
-   for a person to accept (`monitor train`).
+1. Blocks within alerts are left out. With an incumbent, so are blocks that it finds clearly anomalous, and the worst
+   share of the rest: neither a fault too slow to alert nor one so long that its alert ended must become normal. A new
+   normal far from the old one is for a person to accept (`monitor train`). Alerts whose pattern has come back on
+   several days are the exception: starts and stops must not alert for ever (recurring.py).
 2. Of every ten blocks of an asset two neighbours are held out. They cover the same modes and hours as the rest, yet
    share no reading with it. Early stopping and the gate use nothing else.
 3. Scaling: statistics per asset (model/scaling.py). With an incumbent its scaling stays for assets it knows, and only
@@ -22,7 +23,7 @@ Seeded: the same corpus and recipe give the same weights on the same machine. It
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,7 @@ from monitor.core.arrays import Doubles
 from monitor.core.fitting.corpus import Corpus, Cut, cut, held_out, reorder
 from monitor.core.fitting.profile import learn_profile
 from monitor.core.fitting.recipe import Recipe
+from monitor.core.fitting.recurring import recurring
 from monitor.core.fitting.rest import find_levels, without_rest
 from monitor.core.model.architecture import Architecture
 from monitor.core.model.errors import channels_seen, newest, over_channels, recent_change, window_errors
@@ -99,7 +101,7 @@ def prepare(corpus: Corpus, recipe: Recipe, incumbent: Model | None, levels: Lev
     """
     if levels is not None:
         corpus = without_rest(corpus, levels)
-    return _measured(corpus) if incumbent is None else _normal(corpus, recipe, incumbent)
+    return _measured(corpus.take(~corpus.alerted)) if incumbent is None else _normal(corpus, recipe, incumbent)
 
 
 def fit(
@@ -212,22 +214,27 @@ def _measured(corpus: Corpus) -> Corpus:
     if not channels:
         raise ValueError(f"no channel is measured in {LEAST_MEASURED:.0%} of the steps")
     values, observed = reorder(corpus.values, corpus.observed, corpus.channels, channels)
-    return Corpus(channels, corpus.assets, corpus.step_ms, corpus.asset, corpus.end, values, observed)
+    return replace(corpus, channels=channels, values=values, observed=observed)
 
 
 def _normal(corpus: Corpus, recipe: Recipe, incumbent: Model) -> Corpus:
-    """Return the corpus in the incumbent's channels, without the blocks that the incumbent scores highest."""
+    """Return the corpus in the incumbent's channels, without alerts and the blocks that the incumbent scores highest.
+
+    Those with a pattern that recurs are part of it.
+    """
     if incumbent.architecture.length != corpus.values.shape[2]:
         found = f"{corpus.values.shape[2]} steps"
         raise ValueError(f"windows of the history have {found}, those of the model {incumbent.architecture.length}")
     values, observed = reorder(corpus.values, corpus.observed, corpus.channels, incumbent.channels)
-    corpus = Corpus(incumbent.channels, corpus.assets, corpus.step_ms, corpus.asset, corpus.end, values, observed)
+    corpus = replace(corpus, channels=incumbent.channels, values=values, observed=observed)
 
     # The incumbent cannot judge assets that it does not know.
     score = scores(incumbent, values, observed, incumbent.scaling.rows(corpus.assets)[corpus.asset])
     known = np.isin(corpus.assets, incumbent.scaling.assets)[corpus.asset]
-    limit = np.quantile(score[known], 1 - recipe.worst) if known.any() else ANOMALOUS
-    return corpus.take(~known | (score <= min(ANOMALOUS, float(limit))))
+    judged = known & ~corpus.alerted
+    limit = np.quantile(score[judged], 1 - recipe.worst) if judged.any() else ANOMALOUS
+    doubted = corpus.alerted | (known & (score > min(ANOMALOUS, float(limit))))
+    return corpus.take(~doubted | recurring(corpus, doubted & known, recipe.recurs_days, incumbent))
 
 
 def _scaling(corpus: Corpus, incumbent: Model | None) -> Scaling:

@@ -8,6 +8,8 @@ an incident which never alerted would pass the first two and fail the third.
 A first model has no incumbent to be compared with and must only be finite.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from monitor.core.fitting.corpus import Corpus, Cut, cut, held_out, reorder
@@ -51,7 +53,7 @@ def refusal(candidate: Model, incumbent: Model | None, corpus: Corpus, margin: f
 def _in_channels(corpus: Corpus, channels: tuple[str, ...]) -> Cut:
     kept = corpus.take(held_out(corpus))
     values, observed = reorder(kept.values, kept.observed, kept.channels, channels)
-    return cut(Corpus(channels, kept.assets, kept.step_ms, kept.asset, kept.end, values, observed))
+    return cut(replace(kept, channels=channels, values=values, observed=observed))
 
 
 def _loss(model: Model, check: Cut, corpus: Corpus) -> float:

@@ -6,9 +6,10 @@ longer runs from which training cuts windows at every step. When there are more 
 second one is dropped, and from then on only every second one is taken, and so on. So the sample stays spread over the
 whole horizon instead of covering only the last minutes.
 
-Alerts are noted as spans. `normal` leaves out blocks that lie in a span or within `guard_ms` of it, before or after: a
-model must not learn the incident it was bought to find. Blocks that the current model finds anomalous are left out
-later, in training.
+Alerts are noted as spans. Blocks that lie in a span or within `guard_ms` of it, before or after, are marked as alerted:
+a model must not learn the incident it was bought to find. Training leaves them out, and those that the current model
+finds anomalous, unless their pattern recurs (recurring.py). So that it can, alerted blocks are kept when others are
+dropped, up to a quarter of the budget, the newest ones.
 
 It is a sample, not a state that alerts depend on: losing it changes no alert.
 """
@@ -98,7 +99,7 @@ class History:
             self._latest[name] = end
             self._newest = max(self._newest, end)
             self._seen[name] = self._seen.get(name, 0) + 1
-            if number[place] % self._spacing == 0:
+            if number[place] % self._spacing == 0 or self._is_alerted(name, end):
                 self._blocks.append(self._block(windows, place, name, channels))
 
         if self._blocks and self._blocks[0].end < self._oldest() - self._horizon_ms // SLACK:
@@ -197,14 +198,21 @@ class History:
 
     def normal(self) -> Corpus:
         """Return the blocks within the horizon that touch no alert and no guard band."""
+        corpus = self.corpus()
+        return corpus.take(~corpus.alerted)
+
+    def corpus(self) -> Corpus:
+        """Return the blocks within the horizon, those of alerts marked."""
         oldest = self._oldest()
-        return self._corpus([block for block in self._blocks if block.end >= oldest and not self._touched(block)])
+        return self._corpus([block for block in self._blocks if block.end >= oldest])
 
     def save_state(self) -> State:
         """Return the sample as arrays, for `load_state`."""
         spans = [(name, *span) for name, spans in self._spans.items() for span in spans]
+        blocks = self._corpus(self._blocks).pack()
+        del blocks["alerted"]  # follows from the spans
         return {
-            **self._corpus(self._blocks).pack(),
+            **blocks,
             "spacing": np.array([self._spacing], np.int64),
             "seen_assets": pack_names(list(self._seen)),
             "seen": np.array(list(self._seen.values()), np.int64),
@@ -214,7 +222,8 @@ class History:
 
     def load_state(self, state: State) -> None:
         """Continue from a saved state. Raises ValueError, and changes nothing, if the state does not fit."""
-        corpus = Corpus.unpack({name: array for name, array in state.items() if name not in _TABLE})
+        blocks = {name: array for name, array in state.items() if name not in _TABLE}
+        corpus = Corpus.unpack({**blocks, "alerted": np.zeros(len(blocks.get("end", ())), np.bool_)})
         check_state(STAGE, {name: array for name, array in state.items() if name not in CORPUS_TABLE}, _TABLE)
         if corpus.step_ms != self._step_ms:
             raise unfit(STAGE, "step_ms", corpus.step_ms, self._step_ms)
@@ -255,7 +264,8 @@ class History:
 
         asset = np.array([code[block.asset] for block in blocks], np.int64)
         end = np.array([block.end for block in blocks], np.int64)
-        return Corpus(channels, assets, self._step_ms, asset, end, values, observed)
+        alerted = np.array([self._is_alerted(block.asset, block.end) for block in blocks], np.bool_)
+        return Corpus(channels, assets, self._step_ms, asset, end, values, observed, alerted)
 
     def _oldest(self) -> int:
         """Return the end from which on a block is within the horizon."""
@@ -270,10 +280,20 @@ class History:
             self._spans[name] = [span for span in spans if span[1] >= reach]
 
     def _shrink(self) -> None:
-        """Drop blocks that are older than the horizon. If that is not enough, drop every second block."""
+        """Drop blocks that are older than the horizon. If that is not enough, drop every second block.
+
+        Of alerted blocks a quarter of the budget stays anyhow, the newest ones.
+        """
         self._drop()
         while len(self._blocks) > self._budget:
-            thinned = [block for block in self._blocks if self._number(block) % (2 * self._spacing) == 0]
+            spacing = 2 * self._spacing
+            alerted = [
+                each for each in self._blocks if self._number(each) % spacing and self._is_alerted(each.asset, each.end)
+            ]
+            extra = {(each.asset, each.end) for each in alerted[-(self._budget // 4) :]}
+            thinned = [
+                each for each in self._blocks if not self._number(each) % spacing or (each.asset, each.end) in extra
+            ]
             if 4 * len(thinned) < self._budget:  # many assets, few blocks of each: halving would take nearly all
                 self._blocks = self._blocks[-self._budget :]
             else:
@@ -283,11 +303,12 @@ class History:
     def _number(self, block: _Block) -> int:
         return (block.end // self._step_ms + 1) // self._length
 
-    def _touched(self, block: _Block) -> bool:
-        begin = block.end - (self._length - 1) * self._step_ms
+    def _is_alerted(self, asset: str, last: int) -> bool:
+        """Whether the block of an asset whose last step is `last` touches an alert or its guard band."""
+        begin = last - (self._length - 1) * self._step_ms
         return any(
-            begin <= end + self._guard_ms and block.end >= start - self._guard_ms
-            for start, end in self._spans.get(block.asset, ())
+            begin <= end + self._guard_ms and last >= start - self._guard_ms
+            for start, end in self._spans.get(asset, ())
         )
 
 

@@ -16,5 +16,6 @@ class Recipe:
     learning_rate: float = 2e-3
     patience: int = 8  # checks of the held-out windows without improvement before it stops
     worst: float = 0.02  # share of blocks left out that the incumbent scores highest
+    recurs_days: int = 3  # on which an alert's pattern must have come back to be learned; 0 = never
     rest: bool = False  # learn levels of rest and work, and leave rest out
     seed: int = 0

@@ -12,6 +12,8 @@ a valve that does not close, nor two recipes. Machines rest if most of such chan
 Measured on generated machines: docs/decisions/0034-running.md.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from monitor.core.arrays import LARGEST
@@ -67,7 +69,7 @@ def without_rest(corpus: Corpus, levels: Levels) -> Corpus:
     rest = levels.judge(asked).false.reshape(K, 1, L)
     observed = corpus.observed & ~rest
     values = np.where(rest, np.float32(np.nan), corpus.values)
-    masked = Corpus(corpus.channels, corpus.assets, corpus.step_ms, corpus.asset, corpus.end, values, observed)
+    masked = replace(corpus, values=values, observed=observed)
     return masked.take(~rest.any((1, 2)) | (observed.mean((1, 2)) >= OBSERVED))
 
 

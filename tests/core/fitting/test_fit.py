@@ -53,7 +53,8 @@ def test_of_many_assets_with_few_blocks_some_are_held_out() -> None:
     names = tuple(f"pump-{number}" for number in range(500))
     asset, number = np.repeat(np.arange(500), 4), np.tile(np.arange(4), 500)
     values = np.zeros((2000, 1, L), np.float32)
-    whole = Corpus(("flow",), names, STEP, asset, (number * L + L - 1) * STEP, values, np.ones_like(values, np.bool_))
+    end, seen, alerted = (number * L + L - 1) * STEP, np.ones_like(values, np.bool_), np.zeros(2000, np.bool_)
+    whole = Corpus(("flow",), names, STEP, asset, end, values, seen, alerted)
     held = held_out(whole)
     assert 0.15 < held.mean() < 0.25
     assert np.array_equal(held_out(whole.take(asset < 100)), held[asset < 100])
@@ -215,7 +216,7 @@ def test_too_little_history_is_refused(steps: int) -> None:
 def test_retraining_keeps_the_ruler_and_adds_new_assets() -> None:
     """With an incumbent, known assets keep their scaling and a new asset gets its own statistics."""
     made, whole = model(), corpus(1600, seed=3)
-    renamed = Corpus(whole.channels, ("a", "c"), whole.step_ms, whole.asset, whole.end, whole.values, whole.observed)
+    renamed = replace(whole, assets=("a", "c"))
     again = learn(renamed, FAST, made).model
     assert again.scaling.assets == ("a", "b", "c")
     assert np.array_equal(again.scaling.center[[0, 1, 3]], made.scaling.center)

@@ -141,6 +141,17 @@ def test_the_guard_band_reaches_beyond_the_alert() -> None:
     assert {(at // STEP + 1) // L for name, at in spans(made.normal()) if name == "a"} == {1, 2, 6}
 
 
+def test_blocks_of_alerts_are_marked_and_kept() -> None:
+    """Of a history that is thinned, alerted blocks stay, marked, up to a quarter of the budget, the newest ones."""
+    kept = History(HistoryOptions(budget=24, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=0))
+    kept.note([alert(20 * L * STEP, 29 * L * STEP - STEP)])
+    kept.add(windows(rows(64 * L)), ASSETS, CHANNELS)
+    assert len(kept) <= 24
+    marked = kept.corpus().take(kept.corpus().alerted)
+    assert {(name, (at // STEP + 1) // L) for name, at in spans(marked)} == {("a", n) for n in range(23, 30)}
+    assert not kept.normal().alerted.any()
+
+
 def test_load_state_continues_identically() -> None:
     """A history that was saved and loaded keeps, thins and excludes the same blocks as one that never stopped."""
     batch = windows(rows(40 * L))
@@ -219,6 +230,7 @@ def test_of_many_assets_with_few_blocks_some_are_gathered_whole(assets: int, blo
         end=np.tile(one.end, assets),
         values=np.tile(one.values, (assets, 1, 1)),
         observed=np.tile(one.observed, (assets, 1, 1)),
+        alerted=np.tile(one.alerted, assets),
     )
     found = gather(iter([many]), room * BLOCK)
     assert found is not None
