@@ -15,6 +15,7 @@ from monitor.training.trainer import Status
 from monitor.web.app import make_app, page_routes
 from monitor.web.page import Page
 from monitor.web.server import WebServer
+from monitor.worker.quiet import QuietTopic
 from monitor.worker.status import Asset, WorkerStatus
 from tests.browser import DESKTOP, PHONE, Tab, tab
 from tests.core.machines import rows
@@ -172,6 +173,30 @@ def test_what_is_not_ready_is_told_with_its_reason(opened: Callable[[str], Tab])
         assert page.evaluate("document.getElementById('ready').textContent") == "not ready"
         reasons = page.evaluate("[...document.querySelectorAll('#reasons li')].map((each) => each.textContent)")
         assert reasons == ["source: <b>down</b>", "partitions: not known yet"]
+
+
+def test_silence_is_seen(opened: Callable[[str], Tab]) -> None:
+    """A silent machine is grey, with the age of its last reading; a silent topic has a line at the top."""
+    still = replace(alert("a"), cause="silence", fault="absent", channels=(), score=300.0, threshold=300.0, ratio=1.0)
+    silent = Asset("a", "silent", None, "sends nothing", newest=time.time_ns() // 1_000_000 - 720_000)
+    given = picture([silent, Asset("b", "normal", 0.5)], [still])
+    topic = QuietTopic("readings", (3,), 6, 660.0, messages=False)
+    shown = Shown(given)
+    with shown.served() as address:
+        page = opened(address)
+        tile, about = "document.querySelector('.tile.silent .state')", "document.querySelector('.alert .soft')"
+        assert page.evaluate(f"{tile}.textContent") == "silent: sends nothing, last reading 12 min ago"
+        grey = page.evaluate(f"getComputedStyle({tile}).color")
+        assert grey == page.evaluate(
+            "(() => { const n = document.createElement('i'); n.style.color = 'var(--idle)';"
+            "document.body.append(n); return getComputedStyle(n).color })()"
+        )
+        assert page.evaluate("document.querySelector('.alert h3').textContent") == "a  silent"
+        assert page.evaluate(f"{about}.textContent").startswith("sends nothing for 300 s, since ")
+        assert page.evaluate("document.getElementById('trouble').hidden")
+        shown.show(replace(given, quiet=(topic,)))
+        page.until("!document.getElementById('trouble').hidden")
+        assert page.evaluate("document.querySelector('#reasons li').textContent") == topic.text()
 
 
 def test_assets_are_filtered(opened: Callable[[str], Tab]) -> None:
