@@ -98,6 +98,23 @@ class Record(Struct, frozen=True, gc=False):
     timestamp: int = 0  # ms UTC; 0 = the time of writing
 
 
+class Stream(NamedTuple):
+    """All readings of a partition's batch (M,), and the places of some of them (N,), ascending."""
+
+    time: Times  # (M,)
+    offset: Times  # (M,)
+    place: Times  # (N,)
+
+    def part(self, begin: int, end: int) -> "Stream":
+        """Return the part of the `begin`-th to before the `end`-th place.
+
+        Readings between two parts belong to the earlier one.
+        """
+        ends = np.append(self.place, len(self.time))
+        low, high = int(ends[begin]) if begin else 0, int(ends[end])
+        return Stream(self.time[low:high], self.offset[low:high], self.place[begin:end] - low)
+
+
 @dataclass(frozen=True, slots=True)
 class ReadingBatch:
     """Readings of one partition in the order of their offsets, dictionary-encoded: codes index the two name tuples."""
@@ -111,17 +128,24 @@ class ReadingBatch:
     offset: Times  # (N,) offset of the message that carried the reading
     groups: tuple[str, ...] = ()  # of assets, as the messages name them; empty = the messages name none
     group: Ints | None = None  # (N,) codes of `groups`
+    among: Stream | None = None  # the readings that these were taken from; None = these are all
 
     def __len__(self) -> int:
         return len(self.time)
 
+    @property
+    def stream(self) -> Stream:
+        """All readings of the partition, and the places of these."""
+        return Stream(self.time, self.offset, np.arange(len(self))) if self.among is None else self.among
+
     def part(self, begin: int, end: int) -> "ReadingBatch":
         """Return the readings from `begin` to before `end`; the names stay."""
-        return self._at(slice(begin, end))
+        among = None if self.among is None else self.among.part(begin, end)
+        return replace(self._at(slice(begin, end)), among=among)
 
     def take(self, index: npt.NDArray[np.intp]) -> "ReadingBatch":
-        """Return the readings at `index` (K,), with only the names that occur, in order of first appearance."""
-        part = self._at(index)
+        """Return the readings at `index` (K,), ascending, with only the names that occur, in order of appearance."""
+        part = replace(self._at(index), among=self.stream._replace(place=self.stream.place[index]))
         assets, asset = compact(self.assets, part.asset)
         channels, channel = compact(self.channels, part.channel)
         return replace(part, assets=assets, channels=channels, asset=asset, channel=channel)

@@ -1,10 +1,13 @@
 """Silent assets through all stages of a partition, and as the worker shows them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from monitor.core.decode.decode import decode
+from monitor.core.detectors import timestamps_of
 from monitor.core.model.scorer import Scorer
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Message
@@ -13,7 +16,7 @@ from monitor.service.pipelines import make_pipeline
 from monitor.training.trainer import Status
 from monitor.worker.status import Asset, MetricsRecorder, worker_status
 from tests.core.machines import STEP, model, rows
-from tests.rig import ORIGIN, READINGS, only, processed, settings
+from tests.rig import ORIGIN, READINGS, WIDE, only, processed, settings
 from tests.worker.managing import ManagerRig
 from tests.worker.test_floods import course, messages, small
 from tests.worker.test_status import LOG, gauges
@@ -89,6 +92,45 @@ def test_a_silent_machine_gives_way_and_its_alert_ends(tmp_path: Path) -> None:
     assert found[0] == found[1]
     assert pipeline.windows.assets == ["a", "c"]
     assert pipeline.open_alerts() == []
+
+
+def test_the_partition_goes_on_for_the_only_asset_of_a_detector(tmp_path: Path) -> None:
+    """A detector with one asset finds it silent by the readings of others, at the same message for any cut."""
+    wanted = settings(tmp_path, alerting__silence_s=float(DELAY))
+    found = []
+    for size in (1, 7, 10**6):
+        pipeline, sent = make_pipeline(wanted, READINGS), stopping()
+        alerts: list[Alert] = []
+        for begin in range(0, len(sent), size):
+            alerts += some(pipeline, sent[begin : begin + size], {"b"})
+        found.append(alerts)
+    assert silences(found[0]) == [("b", "firing", 199 + DELAY), ("b", "resolved", 300)]
+    assert found[0] == found[1] == found[2]
+    assert found[0][0].position == 400 + DELAY - 1  # a message of a
+
+
+def test_places_of_a_detector_survive_an_eviction(tmp_path: Path) -> None:
+    """Where a batch is cut for an eviction, each part has the readings of others up to the next own one."""
+    wanted = small(tmp_path, alerting__silence_s=30.0)
+    own = [*course("a", 0, VALUES[0, :300]), *course("b", 0, VALUES[1, :100]), *course("c", 250, VALUES[1, :20])]
+    sent, found = messages([*own, *course("other", 0, VALUES[0])]), []
+    for size in (1, 50, 10**6):
+        pipeline = make_pipeline(wanted, READINGS)
+        alerts: list[Alert] = []
+        for begin in range(0, len(sent), size):
+            alerts += some(pipeline, sent[begin : begin + size], {"a", "b", "c"})
+        found.append(alerts)
+    evicted = [("b", "firing", 129), ("b", "resolved", 250)]
+    assert silences(found[0]) == [*evicted, ("c", "firing", 299), ("a", "firing", 329)]
+    assert found[0] == found[1] == found[2]
+
+
+def some(pipeline: Pipeline, sent: Sequence[Message], assets: Collection[str]) -> Sequence[Alert]:
+    """Let a pipeline process the readings of `assets` only, as a detector's pipeline does."""
+    readings, _ = decode(sent, WIDE, ORIGIN + 10**9)
+    wanted = np.isin(readings.asset, [code for code, name in enumerate(readings.assets) if name in assets])
+    part = readings.take(np.flatnonzero(wanted))
+    return pipeline.process(part, timestamps_of(sent), lambda _: None).alerts
 
 
 def test_a_backlog_after_a_standstill_makes_nobody_silent(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ that sends old times again are no speech. The alert fires once the partition has
 it, and is resolved when the asset speaks again. docs/decisions/0033-silence.md has the reasons.
 
 **Going time.** Silence is measured on a clock of the partition that no message can move far: each advance of the
-partition's time (the largest time of any reading so far) counts with at most a quarter of `silence_ms`. So after a
-pause of the whole partition the first asset that speaks does not make all others silent.
+partition's time (the largest time of any reading so far, also of other detectors' assets) counts with at most a quarter
+of `silence_ms`. So after a pause of the whole partition the first asset that speaks does not make all others silent.
 
 **Delay.** At least `silence_ms`, and 1.5 times the third longest pause of the asset within the last two to four weeks.
 A pause that has come three times is usual, so an asset that speaks every 10 minutes, or rests every night, is not
@@ -19,7 +19,7 @@ longer than two thirds of `silence_ms`, and assets that become silent, are handl
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -118,10 +118,12 @@ class SilenceAlerts:
 
     def _parts(self, heard: Heard) -> Iterator[tuple[Heard, Times]]:
         """Yield the batch, cut where an epoch ends, each part with its going time (N,)."""
-        if not len(heard.clock):
+        if not len(heard.passed):
             return
-        previous = heard.clock[0] if self._clock == NEVER else self._clock
-        advance = np.minimum(np.diff(heard.clock, prepend=previous), self._least_ms // 4)
+        clock = np.maximum(np.maximum.accumulate(heard.passed), self._clock)
+        heard = replace(heard, passed=clock)  # from here on the partition's time at each reading
+        previous = clock[0] if self._clock == NEVER else self._clock
+        advance = np.minimum(np.diff(clock, prepend=previous), self._least_ms // 4)
         going = self._going + np.cumsum(advance)
 
         epoch = going // EPOCH_MS
@@ -133,7 +135,7 @@ class SilenceAlerts:
             if turned[begin]:
                 self._turn(int(turned[begin]))
             yield heard.part(begin, end), going[begin:end]
-        self._going, self._clock = int(going[-1]), int(heard.clock[-1])
+        self._going, self._clock = int(going[-1]), int(clock[-1])
 
     def _turn(self, epochs: int) -> None:
         """Forget the pauses that are older than an epoch."""
@@ -159,7 +161,7 @@ class SilenceAlerts:
             if judged and not self._silent[row] and begin < place and not expected(row, since):
                 events.append(self._begin(row, int(news.before[at]), since, heard, going, begin))
             if self._silent[row]:
-                events.append(_Event(place, row, True, since, int(heard.clock[place]), int(heard.offset[place]), ""))
+                events.append(_Event(place, row, True, since, int(heard.passed[place]), int(heard.offset[place]), ""))
             self._silent[row] = columns["planned"][row] = False
             self._remember(row, int(gap[at]))
 
@@ -167,7 +169,7 @@ class SilenceAlerts:
         rows = news.row[last]
         columns["newest"][rows] = news.time[last]
         columns["heard"][rows] = spoke[last]
-        columns["heard_at"][rows] = heard.clock[news.place[last]]
+        columns["heard_at"][rows] = heard.passed[news.place[last]]
         columns["parts"][rows] = np.minimum(news.parts + self._new_part(news.before, spoke), ENOUGH)[last]
         columns["planned"][rows] = False
         return events
@@ -189,7 +191,7 @@ class SilenceAlerts:
 
         first = first_of_run(row)
         before = np.where(first, self._columns["heard"][row], np.append(NEVER, going[place][:-1]))
-        before_at = np.where(first, self._columns["heard_at"][row], np.append(NEVER, heard.clock[place][:-1]))
+        before_at = np.where(first, self._columns["heard_at"][row], np.append(NEVER, heard.passed[place][:-1]))
 
         # Eighths before each news: those of the state and those of earlier news of the batch.
         parts = self._columns["parts"][row]
@@ -230,7 +232,7 @@ class SilenceAlerts:
         self._silent[row] = True
         delay = int(self._delay[row])
         fault = STALE if 2 * (echo - before) > delay else ABSENT
-        return _Event(place, row, False, since, int(heard.clock[place]), int(heard.offset[place]), fault, delay)
+        return _Event(place, row, False, since, int(heard.passed[place]), int(heard.offset[place]), fault, delay)
 
     def _publish(self, event: "_Event", asset: str, model: str) -> Alert:
         """Take a beginning or an end, and return its record."""

@@ -4,7 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monitor.core.records import Times
+from monitor.core.records import Stream, Times
+
+_NONE = np.empty(0, np.int64)
+NOTHING = Stream(_NONE, _NONE, _NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,17 +17,16 @@ class Heard:
     row: Times  # (n,) asset
     time: Times  # (n,)
     place: Times  # (n,) ascending, among the N
-    clock: Times  # (N,) the partition's time at each reading
+    passed: Times  # (N,) time of each reading, also of those for other detectors or for none
     offset: Times  # (N,) of the reading's message
 
     def part(self, begin: int, end: int) -> "Heard":
         """Return the readings at places from `begin` to before `end` of the partition."""
         low, high = np.searchsorted(self.place, (begin, end))
         own, all_ = slice(low, high), slice(begin, end)
-        return Heard(self.row[own], self.time[own], self.place[own] - begin, self.clock[all_], self.offset[all_])
+        return Heard(self.row[own], self.time[own], self.place[own] - begin, self.passed[all_], self.offset[all_])
 
 
-def nothing_heard() -> Heard:
-    """Return a batch without readings."""
-    nothing = np.empty(0, np.int64)
-    return Heard(nothing, nothing, nothing, nothing, nothing)
+def nothing_heard(stream: Stream) -> Heard:
+    """Return a batch of which no reading is of a known asset and channel."""
+    return Heard(_NONE, _NONE, _NONE, stream.time, stream.offset)

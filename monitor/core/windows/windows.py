@@ -32,7 +32,7 @@ from monitor.core.records import Bools, Count, Floats, ReadingBatch, State, Time
 from monitor.core.state import Column, check_state, pack_names, unfit, unpack_distinct
 from monitor.core.windows.admission import ADMISSION, Admission
 from monitor.core.windows.grid import GRID, Arrivals, Closed, Grid
-from monitor.core.windows.heard import Heard, nothing_heard
+from monitor.core.windows.heard import NOTHING, Heard, nothing_heard
 from monitor.core.windows.options import WindowOptions
 from monitor.core.windows.rates import RATES, Rates
 from monitor.core.windows.rings import RINGS, Rings, empty_windows
@@ -106,7 +106,7 @@ class Windows:
         self.refused_asset = ""  # the name that was refused last, for the log
         self._options = options
         self._idle_ms = options.idle * options.step_ms
-        self.heard = nothing_heard()  # of the last push, for the stage that finds silent assets
+        self.heard = nothing_heard(NOTHING)  # of the last readings, for the stage that finds silent assets
         self._admission = Admission(options.new_assets, options.length * options.step_ms)
         self._rows: dict[str, int] = {}
         self._free_row = -1  # the row that `evict` has freed for the next reading's asset
@@ -161,7 +161,7 @@ class Windows:
 
         Raises ValueError if a time lies further from the epoch than FARTHEST; the decoder rejects such readings.
         """
-        self.heard = nothing_heard()
+        self.heard = nothing_heard(readings.stream)
         if not len(readings):
             return self._closed(_nothing_closed(len(self.channels) + len(self._watched)), readings, [])
         if readings.time.max() > FARTHEST or readings.time.min() < -FARTHEST:
@@ -173,7 +173,8 @@ class Windows:
         self._clock = int(clock[-1])
 
         kept = np.flatnonzero((row >= 0) & (column >= 0))
-        self.heard = Heard(row[kept], readings.time[kept], kept, clock, readings.offset)
+        stream = readings.stream
+        self.heard = Heard(row[kept], readings.time[kept], stream.place[kept], stream.time, stream.offset)
         arrivals = Arrivals(row[kept], column[kept], readings.time[kept], readings.value[kept], kept)
         arrivals, without = self._rates.take(arrivals)
         self._grid.notice(without.row, clock[without.index])
