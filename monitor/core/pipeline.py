@@ -12,17 +12,20 @@ cleared in each stage. That happens at most as often as `Admission` admits an as
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.alerts.silence_alerts import SilenceAlerts
+from monitor.core.arrays import first_of_run
 from monitor.core.model.new_assets import NewAssets, WindowScaling
 from monitor.core.model.scorer import Scorer
+from monitor.core.model.tolerance import Tolerance
 from monitor.core.records import (
     Alert,
+    Bools,
     ChannelShare,
     Count,
     Outputs,
@@ -32,16 +35,18 @@ from monitor.core.records import (
     WindowBatch,
     join_outputs,
 )
+from monitor.core.rules import RowRules
 from monitor.core.running.not_running import NotRunningAlerts
 from monitor.core.running.running import Running
 from monitor.core.sensors.checks import Sensors
 from monitor.core.sensors.clocks import Clocks
+from monitor.core.sensors.mask import hide
 from monitor.core.state import pack, unpack
 from monitor.core.threshold.budget import Budget
 from monitor.core.threshold.threshold import Threshold, carry_over
-from monitor.core.windows.windows import Windows
+from monitor.core.windows.windows import ClosedSteps, Windows
 
-LiveSettings = Mapping[str, float]  # setting -> value, of those that may change between two messages
+LiveSettings = Mapping[str, Any]  # setting -> JSON value, of those that may change between two messages
 Mark = Callable[[str], None]  # called with the name of each stage at its end
 Timestamps = Callable[[Times], Times]  # offsets (n,) -> timestamps (n,) of the messages there, ms UTC; 0 = unknown
 
@@ -78,8 +83,10 @@ class Pipeline:
     silence: SilenceAlerts
     running: Running
     not_running: NotRunningAlerts
+    rules: RowRules  # of each asset; threshold and budget ask the same ones
     scorer: Scorer | None = None
-    live: LiveSettings = field(default_factory=dict)  # of threshold and alerting; a replay needs them
+    live: LiveSettings = field(default_factory=dict)  # of threshold, alerting and rules; a replay needs them
+    _tolerance: Tolerance | None = None  # of the model's channels
 
     @property
     def model(self) -> str:
@@ -116,29 +123,35 @@ class Pipeline:
         """Take readings, for which no asset must be evicted, through all stages after decoding."""
         closed = self.windows.close(readings)
         names = self.windows.assets
+        self.rules.update(names, self.windows.channels)
+        off = self.rules.off(closed.row)
 
-        # Steps in which a machine does not run count as steps without a reading.
+        # Steps in which a machine is off or does not run count as steps without a reading.
         running = self.running.update(closed)
-        alerts = self.not_running.update(closed, running.runs, readings, names, self.model)
+        alerts = self.not_running.update(closed, running.runs, readings, names, self.model, self._off())
+        alerts += self._end_silence_of_off(readings)
         alerts += self.silence.update(self.windows.heard, names, self.model, self._excused)
-        windows = self.windows.cut(closed.at(running.kept))
+        alerts += self._end_alerts_of_off(closed, off)
+        windows = self.windows.cut(closed.at(running.kept & ~off))
         mark("windows")
         if self.scorer is None:
             alerts.sort(key=lambda alert: alert.position)
+            unread = self.rules.unread(windows.assets)
+            windows = windows if unread is None else hide(windows, unread)
             return Outputs(windows, None, None, alerts, names=names)
 
-        # Cells of faulty sensors are masked before any score.
-        windows, faults = self.sensors.update(windows)
+        # Cells of faulty sensors, and of channels that are not read of an asset, are masked before any score.
+        windows, faults = self.sensors.update(windows, self.rules.unread)
         skews = self.clocks.update(windows, timestamps(windows.position))
         mark("sensors")
 
         scalings = self.new_assets.update(windows, names, self.scorer.model.scaling)
-        scores = self.scorer.score(windows, names, scalings)
+        scores = self.scorer.score(windows, names, scalings, self._tolerance)
         mark("score")
 
-        # The threshold gives the limit at the margin of the settings, the budget the limit at the asset's own margin.
-        calibration = self.scorer.model.calibration.scores
-        limits = self.threshold.update(windows.assets, scores.score, calibration, scalings.unknown)
+        # The threshold gives the limit at the given margin, the budget the limit at the margin that keeps the budget.
+        calibration, tolerant = self.scorer.model.calibration.scores, self._tolerance is not None
+        limits = self.threshold.update(windows.assets, scores.score, calibration, scalings.unknown, tolerant=tolerant)
         thresholds = self.budget.update(windows.assets, windows.ends, scores.score, limits)
         mark("threshold")
 
@@ -149,6 +162,32 @@ class Pipeline:
         alerts.sort(key=lambda alert: alert.position)
         mark("alerting")
         return Outputs(windows, scores, thresholds, alerts, names=names)
+
+    def off_rows(self) -> list[int]:
+        """Return the rows of assets that are off by a rule."""
+        rows: list[int] = np.flatnonzero(self._off()).tolist()
+        return rows
+
+    def _off(self) -> Bools:
+        """Return which assets (A,) are off by a rule."""
+        return self.rules.off(np.arange(len(self.windows.assets)))
+
+    def _end_silence_of_off(self, readings: ReadingBatch) -> list[Alert]:
+        """Return the ends of alerts of silent assets that are off by a rule, as of the next message."""
+        silent = np.fromiter(self.silence.states(), np.intp)
+        if not len(readings) or not len(silent):
+            return []
+        off = silent[self.rules.off(silent)].tolist()
+        return [alert for row in off for alert in self.silence.end(row, int(readings.offset[0]), self.model)]
+
+    def _end_alerts_of_off(self, closed: ClosedSteps, off: Bools) -> list[Alert]:
+        """Return the ends of other alerts of assets with `off` steps (K,) among the closed ones, as of their first."""
+        ended: list[Alert] = []
+        for place in np.flatnonzero(off & first_of_run(closed.row)).tolist():
+            row, position = int(closed.row[place]), int(closed.position[place])
+            end = int(closed.step[place]) * self.windows.step_ms
+            ended += self.alerting.end(row, end, position) + self.sensor_alerts.end(row, end, position)
+        return ended
 
     def _counts(self) -> dict[str, int]:
         """Return the cumulative counts of all stages."""
@@ -164,7 +203,8 @@ class Pipeline:
 
     def _excused(self, row: int, heard_at: int) -> bool:
         """Return whether an asset that last spoke at `heard_at` has no alert of silence: it was off, or is watched."""
-        return self.not_running.judges or self.running.off_at(row, heard_at)
+        off = bool(self.rules.off(np.array([row]))[0])
+        return off or self.not_running.judges or self.running.off_at(row, heard_at)
 
     def _evict(self, kept: Collection[int], position: int) -> tuple[int, str, list[Alert]]:
         """Clear a row for the asset of the next reading, at offset `position`.
@@ -179,6 +219,7 @@ class Pipeline:
         ]
         for stage in self._later_stages().values():
             stage.forget(row)
+        self.rules.forget(row)
         return row, names[row], ended
 
     def adopt(self, scorer: Scorer) -> None:
@@ -195,6 +236,7 @@ class Pipeline:
         self.sensors.use(scorer.model.channels, scorer.model.profile)
         self.running.use(scorer.model.levels)
         self.new_assets.use(scorer.model.channels)
+        self._tolerance = Tolerance.of(self.rules.rules, scorer.model.channels)
         self.scorer = scorer
 
     def open_alerts(self) -> list[Alert]:
@@ -213,6 +255,8 @@ class Pipeline:
         for name, stage in self._stages().items():
             prefix = f"{name}."
             stage.load_state({key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)})
+
+        self.rules.update(self.windows.assets, self.windows.channels)
 
     def _stages(self) -> dict[str, Stateful]:
         return {"windows": self.windows, **self._later_stages()}
@@ -240,7 +284,7 @@ class Pipeline:
 
         def explain(place: int) -> tuple[ChannelShare, ...]:
             at = np.array([place], np.intp)
-            return scorer.explain(windows.take(at), names, scalings.take(at))
+            return scorer.explain(windows.take(at), names, scalings.take(at), self._tolerance)
 
         return explain
 
@@ -249,7 +293,7 @@ def saved_live(state: State) -> LiveSettings:
     """Return the live settings of a saved state. Raises ValueError if they are none."""
     if "live" not in state:
         return {}
-    return unpack("the pipeline", "live", state["live"], dict[str, int | float])
+    return unpack("the pipeline", "live", state["live"], dict[str, Any])
 
 
 def saved_alerts(state: State) -> list[Alert]:

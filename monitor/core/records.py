@@ -210,6 +210,19 @@ class WindowBatch:
     def __len__(self) -> int:
         return len(self.ends)
 
+    def without(self, cells: Bools) -> "WindowBatch":
+        """Return the windows with `cells` (B, C, L) masked, in addition to those that are.
+
+        A masked cell keeps its reading, for charts. A value that was only carried forward there goes.
+        """
+        place = np.flatnonzero(cells.any((1, 2)))  # of a few assets, mostly
+        values, observed, part = self.values.copy(), self.observed.copy(), cells[place]
+        read = observed[place] if self.masked is None else observed[place] | self.masked[place]
+        values[place] = np.where(part & ~read, np.float32(np.nan), values[place])
+        observed[place] &= ~part
+        masked = cells if self.masked is None else self.masked | cells
+        return replace(self, values=values, observed=observed, masked=masked)
+
     def take(self, index: npt.NDArray[np.intp]) -> "WindowBatch":
         """Return the windows at `index` (K,), in that order."""
         return WindowBatch(

@@ -16,8 +16,8 @@ from monitor.onboard.format.recognise import DetectedFormat
 from monitor.onboard.survey import Survey
 from monitor.settings.base import about, literal
 from monitor.settings.load import SECRETS, variable
+from monitor.settings.rules import ChannelSection
 from monitor.settings.sections import fields, sections
-from monitor.settings.stages import ChannelSection
 from monitor.settings.tree import Settings
 
 _FORMAT: tuple[str, ...] = (

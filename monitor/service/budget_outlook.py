@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from statistics import median
 
+from monitor.core.rules import RowRules
 from monitor.core.threshold.budget import Budget, BudgetForecast
 from monitor.core.threshold.options import BudgetOptions
 from monitor.settings.tree import Settings
 
 
-def make_budget(settings: Settings) -> Budget:
-    """Make the margins of one partition, in their first state."""
+def make_budget(settings: Settings, rules: RowRules | None = None) -> Budget:
+    """Make the margins of one partition, in their first state. `rules` may give an asset a budget of its own."""
     options = settings.alerting.options(settings.windows)
     return Budget(
         BudgetOptions(
@@ -20,7 +21,8 @@ def make_budget(settings: Settings) -> Budget:
             off_delay_ms=options.off_delay_ms,
             deadband=options.deadband,
             gap_ms=options.gap_ms,
-        )
+        ),
+        rules,
     )
 
 

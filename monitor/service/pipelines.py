@@ -11,9 +11,10 @@ from monitor.core.decode.select import IGNORE, RATE, STATE
 from monitor.core.detectors import Detectors
 from monitor.core.fitting.history import History
 from monitor.core.model.new_assets import NewAssets
-from monitor.core.pipeline import Pipeline
+from monitor.core.pipeline import LiveSettings, Pipeline
 from monitor.core.records import Partition
 from monitor.core.routing import Router
+from monitor.core.rules import RowRules
 from monitor.core.running.not_running import NotRunningAlerts
 from monitor.core.running.running import Running
 from monitor.core.sensors.checks import Sensors
@@ -21,7 +22,7 @@ from monitor.core.sensors.clocks import Clocks
 from monitor.core.threshold.threshold import Threshold
 from monitor.core.windows.windows import Windows
 from monitor.service.budget_outlook import make_budget
-from monitor.settings.live import live_settings
+from monitor.settings.live import live_settings, rules_of, with_live
 from monitor.settings.tree import Settings
 from monitor.training.history_store import Keeping
 
@@ -35,26 +36,34 @@ def make_detectors(settings: Sequence[Settings], partition: Partition) -> Detect
     return Detectors(settings[0].message_format(), router, pipelines)
 
 
-def make_pipeline(settings: Settings, partition: Partition) -> Pipeline:
-    """Make the stages of the detector with these settings on one partition, in their first state."""
+def make_pipeline(settings: Settings, partition: Partition, live: LiveSettings | None = None) -> Pipeline:
+    """Make the stages of the detector with these settings on one partition, in their first state.
+
+    `live` are the live settings in force, in place of those in `settings`. Raises ValueError if one is out of range.
+    """
+    usual = live_settings(settings)
+    live = {key: (live or usual).get(key, value) for key, value in usual.items()}
+    settings, rules = with_live(settings, live), rules_of(live)
     windows, sensors = settings.windows, settings.sensors
     options = settings.alerting.options(windows)
     condition = settings.running.condition()
+    rows = RowRules(settings.threshold.margin, settings.alerting.alarms_per_day, rules)
     return Pipeline(
         settings.name,
         fingerprint(settings),
         Windows(windows.options(settings.channel_kinds(), () if condition is None else condition.channels)),
-        Threshold(settings.threshold.options()),
-        make_budget(settings),
+        Threshold(settings.threshold.options(), rows),
+        make_budget(settings, rows),
         MachineAlerts(settings.name, partition, options),
-        Sensors(sensors.options(windows)),
+        Sensors(sensors.options(windows), rules),
         Clocks(sensors.clock_options(windows)),
         SensorAlerts(settings.name, partition, options),
         NewAssets(length=windows.length, step_ms=windows.step_ms),
         SilenceAlerts(settings.name, partition, settings.alerting.silence_ms(windows)),
         Running(settings.running.options(windows)),
         NotRunningAlerts(settings.name, partition, settings.running.expected_options(windows)),
-        live=live_settings(settings),
+        rules=rows,
+        live=live,
     )
 
 
@@ -91,5 +100,5 @@ def make_keeping(settings: Settings) -> Keeping:
 
 def _rates(settings: Settings) -> tuple[tuple[str, str], ...]:
     """Return the globs and kinds of channels if one is a rate; others do not change a state."""
-    kinds = settings.channel_kinds().globs
+    kinds = settings.channel_kinds().deciding().globs
     return kinds if RATE in {kind for _, kind in kinds} else ()

@@ -19,7 +19,7 @@ from structlog.stdlib import BoundLogger
 
 from monitor.observe.logs import set_level
 from monitor.observe.metrics import Metrics
-from monitor.settings.live import changes
+from monitor.settings.live import changes, live_settings
 from monitor.settings.load import ConfigurationError
 from monitor.settings.tree import Settings
 
@@ -112,7 +112,9 @@ class Reloader:
         apply(new)
         self._settings = new
         self._metrics.add("monitor_config_reloads_total", result="applied")
-        self._log.info("configuration reloaded", changed={key: new.value(key) for key in live})
+        values = live_settings(new)  # of sections only what is live
+        changed = {key: values[key] if key in values else new.value(key) for key in live}
+        self._log.info("configuration reloaded", changed=changed)
 
     def _refuse(self, result: str, problems: list[str]) -> None:
         self._metrics.add("monitor_config_reloads_total", result=result)

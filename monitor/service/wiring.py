@@ -25,7 +25,7 @@ from monitor.service.backends import (
     make_source,
 )
 from monitor.service.pipelines import fingerprint, make_keeping, make_pipeline
-from monitor.settings.live import live_settings, with_live
+from monitor.settings.live import live_settings
 from monitor.settings.tree import Role, Settings
 from monitor.store.base import Blobs
 from monitor.training.history_store import HistoryStore
@@ -142,7 +142,7 @@ class DetectorMaker:
             route=settings.route(),
             fingerprint=fingerprint(settings),
             live=live_settings(settings),
-            pipeline=lambda partition, to: make_pipeline(with_live(settings, to), partition),
+            pipeline=lambda partition, to: make_pipeline(settings, partition, to),
             charts=lambda: AlertCharts() if settings.health.paged else None,
             histories=histories,
             registry=registry,

@@ -98,11 +98,16 @@ def literal(value: Any) -> str:
     if isinstance(value, tuple | list):
         return "[" + ", ".join(map(literal, value)) + "]"
     if isinstance(value, Section):
-        value = value.model_dump(by_alias=True)
+        value = value.model_dump(by_alias=True, exclude_unset=True)
     if isinstance(value, Mapping):
         pairs = ", ".join(f"{literal(str(key))} = {literal(each)}" for key, each in value.items())
         return f"{{ {pairs} }}" if pairs else "{}"
     return repr(value)
+
+
+def default(field: FieldInfo) -> str:
+    """Return the default of a field as TOML; of a field that need not have a value, words."""
+    return "not set" if field.default is None else literal(field.default)
 
 
 def shown(value: Any, field: FieldInfo) -> str:

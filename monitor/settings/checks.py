@@ -280,6 +280,13 @@ def _select(settings: Sections) -> Iterator[Problem]:
         yield problem(consequence, "channels")
 
 
+def _limits(settings: Sections) -> Iterator[Problem]:
+    for name, section in settings.channels.items():
+        if section.low is not None and section.high is not None and section.low >= section.high:
+            limits = f"low = {section.low:g} is not below high = {section.high:g}"
+            yield problem(f"{name}: {limits}, so every reading would be a sensor fault", "channels")
+
+
 def _windows(settings: Sections) -> Iterator[Problem]:
     windows = settings.windows
     if abs(windows.step_ms - windows.step_s * 1000) > 1e-6:
@@ -461,6 +468,6 @@ def _text(value: object) -> str:
 
 _SUBJECTS = (
     *(_source, _files, _unread, _tables, _topics, _outputs, _delivery, _health, _store),
-    *(_format, _schemas, _select, _windows, _model, _training, _threshold),
+    *(_format, _schemas, _select, _limits, _windows, _model, _training, _threshold),
     *(_running, _options, _login, _encryption, _recorder),
 )

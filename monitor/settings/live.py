@@ -1,22 +1,26 @@
 """Settings that may change while a worker runs, and why the others may not.
 
-Live are the log's level, `reload.on_change`, and the numbers of threshold and alerting that a stage reads with each
-window. The numbers decide which scores are anomalous, so partitions adopt them as they adopt a model (rule 5 in
-docs/delivery.md): at a checkpoint, with a snapshot that names them. A replay uses the numbers of its snapshot.
+Live are the log's level, `reload.on_change`, the numbers of threshold and alerting that a stage reads with each window,
+[assets], and of [channels] the settings that judge. They decide which scores are anomalous, so partitions adopt them
+as they adopt a model (rule 5 in docs/delivery.md): at a checkpoint, with a snapshot that names them. A replay uses
+those of its snapshot.
 
 Everything else was used when the process started: clients are open, state has its shape, the trainer has its recipe.
 """
 
 from __future__ import annotations  # the annotations' module imports torch
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from monitor.settings.base import shown
+from monitor.settings.base import Section, literal, shown
+from monitor.settings.rules import JUDGING, AssetSection, ChannelSection, make_rules
 from monitor.settings.sections import fields
 from monitor.settings.tree import Settings
 
 if TYPE_CHECKING:
     from monitor.core.pipeline import LiveSettings
+    from monitor.core.rules import Rules
 
 ADOPTED = (  # by each partition, at a checkpoint
     "threshold.percentile",
@@ -30,14 +34,15 @@ ADOPTED = (  # by each partition, at a checkpoint
     "alerting.critical_ratio",
     "alerting.update_s",
 )
-LIVE = (*ADOPTED, "log.level", "reload.on_change")
+RULES = ("assets", "channels")  # adopted, too: tables of sections
+LIVE = (*ADOPTED, "assets", *(f"channels.NAME.{name}" for name in JUDGING), "log.level", "reload.on_change")
 
 _CLIENTS = "the clients were opened with it"
 _STATE = "the state in memory was built with it"
 _REASONS = {  # by setting or section
     "alerting.silence_s": "the pauses of assets were kept with it",
     "": "it is part of the ids of open alerts",
-    "channels": "earlier messages were read with it",
+    "channels": "earlier messages were read with it",  # of `as`
     "source": _CLIENTS,
     "kafka": _CLIENTS,
     "schemas": "earlier messages were unpacked with it",
@@ -59,13 +64,37 @@ _REASONS = {  # by setting or section
 
 
 def live_settings(settings: Settings) -> LiveSettings:
-    """Return the values that partitions adopt."""
-    return {key: settings.value(key) for key in ADOPTED}
+    """Return the values that partitions adopt, as JSON values: numbers by key, and the sections of `RULES`."""
+    return {
+        **{key: settings.value(key) for key in ADOPTED},
+        "assets": {glob: _given(section, AssetSection.model_fields) for glob, section in settings.assets.items()},
+        "channels": {glob: _given(section, JUDGING) for glob, section in settings.channels.items()},
+    }
+
+
+def _given(section: Section, names: Iterable[str]) -> dict[str, Any]:
+    return section.model_dump(mode="json", exclude_unset=True, include=set(names))
+
+
+def rules_of(live: LiveSettings) -> Rules:
+    """Return the rules of live settings. Raises ValueError if a value is out of range."""
+    assets, channels = (_table(live.get(name, {}), name) for name in RULES)
+    return make_rules(
+        {glob: AssetSection.model_validate(given) for glob, given in assets.items()},
+        {glob: ChannelSection.model_validate(given) for glob, given in channels.items()},
+    )
+
+
+def _table(value: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} is {literal(value)}, expected a table of sections")  # noqa: TRY004 - as of all values
+    return value
 
 
 def with_live(settings: Settings, live: LiveSettings) -> Settings:
-    """Return the settings with the values of `live`; a setting that `live` does not name stays.
+    """Return the settings with the numbers of `live`; a setting that `live` does not name stays.
 
+    The sections of `RULES` stay, too: `rules_of` gives the rules, which are kept apart from what channels are read as.
     Raises ValueError if a value is out of range.
     """
     new = {}
@@ -82,8 +111,13 @@ def changes(old: Settings, new: Settings) -> tuple[list[str], list[str]]:
     live, refused = [], []
     for key, field in fields().items():
         before, after = old.value(key), new.value(key)
-        if before == after:
-            continue
+        if before == after and (key not in RULES or list(before) == list(after)):
+            continue  # of tables of sections the order counts, too: the first section that matches
+        if key == "channels":
+            before, after = _read_as(old), _read_as(new)
+            if before == after:
+                live.append(key)
+                continue
         if key == "recorder.token" and new.recorder.token_file == old.recorder.token_file != "":
             continue  # the recorder reads its token file again by itself
 
@@ -95,3 +129,8 @@ def changes(old: Settings, new: Settings) -> tuple[list[str], list[str]]:
                 f"{key}: {shown(before, field)} is in force, since {reason}; restart for {shown(after, field)}"
             )
     return live, refused
+
+
+def _read_as(settings: Settings) -> str:
+    """Return what channels are read as, as text, without the sections that change nothing of it."""
+    return ", ".join(f"{glob} as {kind}" for glob, kind in settings.channel_kinds().deciding().globs)

@@ -28,8 +28,7 @@ from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 from monitor.core.decode.presets import filled
 from monitor.settings.base import about, expected, literal, shown
 from monitor.settings.checks import ContradictionError
-from monitor.settings.sections import PREFIX, Sections, fields, sections
-from monitor.settings.stages import ChannelSection
+from monitor.settings.sections import NAMED, PREFIX, Sections, fields, sections
 from monitor.settings.tree import Settings
 
 SECRETS = {  # key of the file -> key of the secret in it
@@ -37,6 +36,10 @@ SECRETS = {  # key of the file -> key of the secret in it
     "kafka.ssl_key_password_file": "kafka.ssl_key_password",
     "recorder.token_file": "recorder.token",
     "schemas.password_file": "schemas.password",
+}
+_MOVED = {  # keys of earlier versions
+    f"sensors.{name}": f"is given for each channel now: [channels.flow] with {name} = 1.5; the limit would be missing"
+    for name in ("low", "high")
 }
 _IGNORED = "it would be ignored, and the default used"
 _CLOSE = 0.75  # likeness from which a name is suggested for another; "nmae" and "name" are that much alike
@@ -234,8 +237,8 @@ def _validate(tree: Tree, problems: _Problems) -> Sections:
         seen.add(key)
         part, leaf = (str(fault["loc"][0]), str(fault["loc"][1])) if len(fault["loc"]) > 1 else ("", key)
         value = tree[part][leaf] if part else tree[leaf]
-        if part == "channels":
-            _add_channel_fault(leaf, fault["loc"], str(fault["type"]), value, problems)
+        if part in NAMED:
+            _add_named_fault(fault["loc"], str(fault["type"]), value, problems)
         else:
             _add_fault(key, str(fault["type"]), value, problems)
         tree = {**tree, part: _without(tree[part], leaf)} if part else _without(tree, leaf)
@@ -265,21 +268,25 @@ def _add_fault(key: str, kind: str, value: Any, problems: _Problems) -> None:
     problems.add(f"{key} = {shown(value, field)}: expected {expected(field)}{unit}{otherwise}", key)
 
 
-def _add_channel_fault(name: str, at: Sequence[int | str], kind: str, value: Any, problems: _Problems) -> None:
-    """Add the problem that pydantic found in the section of a channel, [channels.`name`], at the path `at`."""
-    where = f"channels.{literal(name)}"
-    found = {field.alias or leaf: field for leaf, field in ChannelSection.model_fields.items()}
+def _add_named_fault(at: Sequence[int | str], kind: str, value: Any, problems: _Problems) -> None:
+    """Add the problem that pydantic found at the path `at` of a section with a name, such as [channels.flow]."""
+    part, where = str(at[0]), f"{at[0]}.{literal(str(at[1]))}"
+    found = {field.alias or leaf: field for leaf, field in NAMED[part].model_fields.items()}
     key = str(at[2]) if len(at) > 2 else ""
     if key in found:
-        problems.add(f"{where}.{key} = {shown(value[key], found[key])}: expected {expected(found[key])}", "channels")
+        problems.add(f"{where}.{key} = {shown(value[key], found[key])}: expected {expected(found[key])}", part)
     elif kind == "extra_forbidden":
-        problems.add(f"{where}.{key}: unknown setting; expected {', '.join(found)}; {_IGNORED}", "channels")
+        problems.add(f"{where}.{key}: unknown setting; expected {', '.join(found)}; {_IGNORED}", part)
     else:
-        problems.add(f'{where}: expected a section, such as [{where}] with as = "ignore"', "channels")
+        example = {"channels": 'as = "ignore"', "assets": "off = true"}[part]
+        problems.add(f"{where}: expected a section, such as [{where}] with {example}", part)
 
 
 def _add_unknown(key: str, problems: _Problems) -> None:
     """Add an unknown key, with the setting that was probably meant."""
+    if key in _MOVED:
+        problems.add(f"{key}: {_MOVED[key]}")
+        return
     names = [*fields(), *sections()]
     leaf = key.rpartition(".")[2]
     elsewhere = [name for name in names if name.rpartition(".")[2] == leaf]

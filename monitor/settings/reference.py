@@ -9,10 +9,9 @@ from pathlib import Path
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from monitor.settings.base import about, expected, literal
+from monitor.settings.base import about, default, expected, literal
 from monitor.settings.live import LIVE
-from monitor.settings.sections import fields, sections
-from monitor.settings.stages import ChannelSection
+from monitor.settings.sections import NAMED, fields, sections
 
 REFERENCE = Path("configs/reference.toml")
 PAGE = Path("docs/configuration.md")
@@ -50,7 +49,9 @@ The configuration is one TOML file. A setting that is not in it has the default 
 
 def reference() -> str:
     """Return a configuration file with every setting: meaning, accepted values, unit and default."""
-    lines = [_REFERENCE_HEAD, *_commented("name", fields()["name"]), "", *_commented("channels", fields()["channels"])]
+    lines = [_REFERENCE_HEAD, *_commented("name", fields()["name"])]
+    for name in NAMED:
+        lines += ["", *_commented(name, fields()[name])]
     for part, kind in sections().items():
         lines += ["", f"[{part}]", *_comment(_about(kind))]
         for name, field in kind.model_fields.items():
@@ -62,7 +63,8 @@ def page() -> str:
     """Return docs/configuration.md: a table per section."""
     head = _PAGE_HEAD.replace("{live}", ", ".join(f"`{key}`" for key in LIVE))
     lines = [head, *_table({key: field for key, field in fields().items() if "." not in key})]
-    lines += ["", "## [channels.NAME]", "", _about(ChannelSection), "", *_table(ChannelSection.model_fields)]
+    for name, kind in NAMED.items():
+        lines += ["", f"## [{name}.NAME]", "", _about(kind), "", *_table(kind.model_fields)]
     for part, kind in sections().items():
         lines += ["", f"## [{part}]", "", _about(kind), "", *_table(kind.model_fields)]
     return "\n".join(lines) + "\n"
@@ -92,7 +94,7 @@ def _accepts(field: FieldInfo) -> str:
 
 def _table(rows_of: dict[str, FieldInfo]) -> list[str]:
     rows = [
-        f"| `{field.alias or name}` | `{literal(field.default)}` | {_accepts(field)} | {field.description} |"
+        f"| `{field.alias or name}` | `{default(field)}` | {_accepts(field)} | {field.description} |"
         for name, field in rows_of.items()
     ]
     return ["| key | default | accepts | meaning |", "|---|---|---|---|", *rows]

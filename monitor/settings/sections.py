@@ -20,19 +20,13 @@ from monitor.settings.process import (
     SourceSection,
     StoreSection,
 )
+from monitor.settings.rules import AssetSection, ChannelSection, Glob
 from monitor.settings.running import RunningSection
 from monitor.settings.servers import KafkaSection, RecorderSection, SchemasSection
-from monitor.settings.stages import (
-    AlertingSection,
-    ChannelSection,
-    FormatSection,
-    Glob,
-    SelectSection,
-    SensorsSection,
-    WindowsSection,
-)
+from monitor.settings.stages import AlertingSection, FormatSection, SelectSection, SensorsSection, WindowsSection
 
 PREFIX = "MONITOR_"
+NAMED: dict[str, type[Section]] = {"channels": ChannelSection, "assets": AssetSection}  # tables of sections
 
 
 class Sections(BaseSettings):
@@ -55,9 +49,15 @@ class Sections(BaseSettings):
     )
     channels: dict[Glob, ChannelSection] = setting(
         {},
-        'What channels are read as, by name or glob. In a file, sections such as [channels."*.energy"] take the place '
-        "of this line.",
+        "What channels are read as and when they count, by name or glob. In a file, sections such as "
+        '[channels."*.energy"] take the place of this line.',
         form="a table of sections, [channels.NAME]",
+    )
+    assets: dict[Glob, AssetSection] = setting(
+        {},
+        'Exceptions for machines, by name or glob. In a file, sections such as [assets."pump-07"] take the place of '
+        "this line.",
+        form="a table of sections, [assets.NAME]",
     )
     source: SourceSection = SourceSection()
     format: FormatSection = FormatSection()
@@ -109,4 +109,4 @@ def sections() -> dict[str, type[Section]]:
 def fields() -> dict[str, FieldInfo]:
     """Return every setting by its key, in order."""
     inner = {f"{part}.{name}": field for part, kind in sections().items() for name, field in kind.model_fields.items()}
-    return {**{name: Sections.model_fields[name] for name in ("name", "channels")}, **inner}
+    return {**{name: Sections.model_fields[name] for name in ("name", *NAMED)}, **inner}

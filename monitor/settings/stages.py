@@ -3,9 +3,7 @@
 Ranges are never wider than what the stages in monitor/core accept. Combinations are checked in checks.py.
 """
 
-from typing import Annotated, Any, Literal
-
-from pydantic import StringConstraints
+from typing import Any, Literal
 
 from monitor.core.alerts.lifecycle import AlertOptions
 from monitor.core.decode.field_map import Pattern
@@ -15,13 +13,7 @@ from monitor.core.sensors.checks import SensorOptions
 from monitor.core.sensors.clocks import ClockOptions
 from monitor.core.windows.options import WindowOptions
 from monitor.settings.base import Section, setting
-
-Glob = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-
-
-def _globs(text: str) -> Any:
-    """Return a setting that is a list of globs."""
-    return setting((), text, form="a list of globs, each of 1 to 256 characters")
+from monitor.settings.rules import Glob, globs
 
 
 def _field_name(default: str, text: str) -> Any:
@@ -78,7 +70,7 @@ class FormatSection(Section):
         "Path to the items of a message (json), such as [], data[], Messages[].Payloads[], or {} for the members of an "
         "object. Empty: the message is one item.",
     )
-    ignore: tuple[Glob, ...] = _globs(
+    ignore: tuple[Glob, ...] = globs(
         "Members of the table of values that are no channels (json). They are not counted."
     )
     patterns: tuple[dict[Literal["from", "pattern"], str], ...] = setting(
@@ -184,15 +176,15 @@ class SelectSection(Section):
     What is left out is counted (monitor_readings_filtered_total) and is no dead letter.
     """
 
-    measurements: tuple[Glob, ...] = _globs(
+    measurements: tuple[Glob, ...] = globs(
         "Measurements to read, of Telegraf's formats. Points of others need no asset, so a topic may also hold the "
         "collector's own cpu, mem and disk.",
     )
-    measurements_exclude: tuple[Glob, ...] = _globs("Measurements to leave out, of Telegraf's formats.")
-    assets: tuple[Glob, ...] = _globs("Assets to read.")
-    assets_exclude: tuple[Glob, ...] = _globs("Assets to leave out.")
-    channels: tuple[Glob, ...] = _globs("Channels to read. Of Telegraf's formats they are called measurement.field.")
-    channels_exclude: tuple[Glob, ...] = _globs("Channels to leave out, for example counters.")
+    measurements_exclude: tuple[Glob, ...] = globs("Measurements to leave out, of Telegraf's formats.")
+    assets: tuple[Glob, ...] = globs("Assets to read.")
+    assets_exclude: tuple[Glob, ...] = globs("Assets to leave out.")
+    channels: tuple[Glob, ...] = globs("Channels to read. Of Telegraf's formats they are called measurement.field.")
+    channels_exclude: tuple[Glob, ...] = globs("Channels to leave out, for example counters.")
 
     def build(self) -> Select:
         """Return the decoder's form of these settings."""
@@ -201,24 +193,6 @@ class SelectSection(Section):
             Globs(self.assets, self.assets_exclude),
             Globs(self.channels, self.channels_exclude),
         )
-
-
-class ChannelSection(Section):
-    """One channel, or all channels that a glob matches: `[channels."*.energy"]`.
-
-    If several sections match a channel, the first one in the file counts. A name with other characters than letters,
-    digits, _ and - needs quotes.
-    """
-
-    kind: Literal["measurement", "rate", "state", "ignore"] = setting(
-        "measurement",
-        "What the channel is read as. rate: a counter, whose change a second takes the place of its value under the "
-        "same name. A gap gives the mean rate over it. A reset, and a reading that is not newer than the one before, "
-        "gives no value. state: true and false are 1 and 0; elsewhere a boolean is skipped. ignore: left out, as by "
-        "select.channels_exclude. After a change, train anew: the model in use takes no notice. If a "
-        "counter becomes a rate or back, the history for training is set aside, too.",
-        key="as",
-    )
 
 
 class WindowsSection(Section):
@@ -347,21 +321,10 @@ class WindowsSection(Section):
 class SensorsSection(Section):
     """Checks that distinguish a faulty sensor from a faulty machine. A channel's normal behaviour is learned."""
 
-    low: dict[str, float] = setting(
-        {},
-        "Smallest value that a channel's sensor can measure, by channel, in the channel's own unit. A lower reading "
-        "counts as a sensor fault.",
-        form="a table of numbers by channel",
-    )
-    high: dict[str, float] = setting(
-        {},
-        "Largest value that a channel's sensor can measure, by channel. Without an entry there is no limit.",
-        form="a table of numbers by channel",
-    )
     skip: tuple[str, ...] = setting(
         (),
-        "Channels checked against low and high only, since they naturally rest, fall silent or spike more than in the "
-        "history.",
+        "Channels checked against their low and high only, since they naturally rest, fall silent or spike more than "
+        "in the history.",
         form="a list of channels",
     )
     clock_s: float = setting(
@@ -380,8 +343,6 @@ class SensorsSection(Section):
             length=windows.length,
             step_ms=windows.step_ms,
             min_observed=windows.min_observed,
-            low=self.low,
-            high=self.high,
             skip=self.skip,
         )
 

@@ -352,7 +352,7 @@ class PartitionManager:
             before, about = old.pipelines[name], {"partition": partition, "detector": name}
             if before.model != pipeline.model:
                 self._log.info("model adopted", **about, model=pipeline.model, before=before.model or None)
-            changed = {key: value for key, value in pipeline.live.items() if value != before.live[key]}
+            changed = {key: value for key, value in pipeline.live.items() if value != before.live.get(key)}
             if changed:
                 self._log.info("settings adopted", **about, **changed)
             if "alerting.alarms_per_day" in changed:

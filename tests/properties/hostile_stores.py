@@ -21,6 +21,7 @@ from monitor.core.model.new_assets import NewAssets
 from monitor.core.model.scorer import Scorer
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import State
+from monitor.core.rules import ChannelRule, RowRules, Rules
 from monitor.core.running.condition import parse
 from monitor.core.running.not_running import NotRunningAlerts, NotRunningOptions
 from monitor.core.running.running import Running, RunningOptions
@@ -266,6 +267,7 @@ def new_pipeline() -> Pipeline:
     holes: dict[str, Any] = {"lateness_ms": 0, "max_gap": 8, "max_fill": 2, "idle": 30}
     most: dict[str, Any] = {"max_assets": 100, "max_channels": 8, "new_assets": 100, "forget_ms": 3_600_000}
     expected = NotRunningOptions(None, sisters=True, delay_ms=60_000, wait_ms=31 * STEP, step_ms=STEP)
+    rules = Rules(channels=((CHANNELS[0], ChannelRule(high=LIMIT)),))
     made = Pipeline(
         "d",
         "s",
@@ -273,7 +275,7 @@ def new_pipeline() -> Pipeline:
         Threshold(THRESHOLD),
         Budget(BudgetOptions(alarms_per_day=1000.0, margin=1.1, step_ms=STEP, **delays)),
         MachineAlerts("d", READINGS, options),
-        Sensors(SensorOptions(length=L, step_ms=STEP, min_observed=0.5, low={}, high={CHANNELS[0]: LIMIT}, skip=())),
+        Sensors(SensorOptions(length=L, step_ms=STEP, min_observed=0.5, skip=()), rules),
         Clocks(ClockOptions(tolerance_ms=30_000, wait_ms=31 * STEP, step_ms=STEP)),
         SensorAlerts("d", READINGS, options),
         NewAssets(length=L, step_ms=STEP),
@@ -284,6 +286,7 @@ def new_pipeline() -> Pipeline:
             )
         ),
         NotRunningAlerts("d", READINGS, expected),
+        rules=RowRules(1.1, 1000.0, rules),
     )
     made.use(Scorer(model()))
     return made

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from monitor.core.alerts.lifecycle import AlertOptions
 from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.records import Partition, ScoreBatch, ThresholdBatch, WindowBatch
+from monitor.core.rules import AssetRule, RowRules, Rules
 from monitor.core.threshold.budget import (
     AIM,
     COUNTED,
@@ -53,7 +54,8 @@ def fired(options: dict[str, Any], margin: float, stream: list[Row]) -> list[tup
 class NaiveBudget:
     """Twin of `Budget` over a whole stream, with the same settings and meaning."""
 
-    budget: float
+    budgets: list[float]  # of each asset; 0 = none
+    given: list[float]  # margins
     options: dict[str, Any]
     days: dict[int, float] = field(default_factory=dict)
     alarms: dict[int, list[float]] = field(default_factory=dict)
@@ -63,14 +65,17 @@ class NaiveBudget:
         """Return the margin of each window."""
         counts = [self.counted(margin, stream) for margin in MARGINS]
         found, scored, known, time = list[float](), dict[int, int](), 0, None
-        fresh = 0.0
+        common = list[float]()
         for place, (asset, end, _, warm) in enumerate(stream):
             now = end if time is None else max(time, end)
             if time is None or now // EPOCH != time // EPOCH:
-                fresh = self.renew(scored, known)
+                common = self.renew(scored, known)
             time = now
             known = max(known, asset + 1)
-            found.append(self.margins.setdefault(asset, fresh))
+            if not self.budgets[asset]:
+                found.append(self.given[asset])
+                continue
+            found.append(self.margins.setdefault(asset, self.solve(common, self.budgets[asset])))
             if warm:
                 scored[asset] = scored.get(asset, 0) + 1
             for level, of_level in enumerate(counts):
@@ -83,13 +88,15 @@ class NaiveBudget:
         places = set()
         for asset, place in fired(self.options, margin, stream):
             end = stream[place][1]
-            if asset not in last or (end - last[asset]) * STEP >= DAY_MS / (COUNTED * self.budget):
+            if not self.budgets[asset]:
+                continue
+            if asset not in last or (end - last[asset]) * STEP >= DAY_MS / (COUNTED * self.budgets[asset]):
                 places.add(place)
                 last[asset] = end
         return places
 
-    def renew(self, scored: dict[int, int], known: int) -> float:
-        """Apply the decay, then set the margins. Return the margin of an asset without alarms."""
+    def renew(self, scored: dict[int, int], known: int) -> list[float]:
+        """Apply the decay, then set the margins. Return the rates of an asset without alarms."""
         for asset in range(known):
             days = scored.pop(asset, 0) * STEP / DAY_MS
             left = math.exp(-days / MEMORY_DAYS)
@@ -103,18 +110,21 @@ class NaiveBudget:
             for level, margin in enumerate(MARGINS)
         ]
         for asset in range(known):
-            alarms, strength = self.alarms[asset], 1 / self.budget
+            if not self.budgets[asset]:
+                continue
+            alarms, strength = self.alarms[asset], 1 / self.budgets[asset]
             rates = [
                 (own + strength * all_) / (self.days[asset] + strength)
                 for own, all_ in zip(alarms, common, strict=True)
             ]
-            self.margins[asset] = self.solve(rates)
-        return self.solve(common)
+            self.margins[asset] = self.solve(rates, self.budgets[asset])
+        return common
 
-    def solve(self, rates: list[float]) -> float:
+    @staticmethod
+    def solve(rates: list[float], budget: float) -> float:
         """Return the smallest margin from which on no rate exceeds the budget."""
         falling = [max(rates[level:]) for level in range(len(rates))]
-        high = next((level for level, rate in enumerate(falling) if rate <= AIM * self.budget), None)
+        high = next((level for level, rate in enumerate(falling) if rate <= AIM * budget), None)
         return float(MARGINS[-1 if high is None else high])
 
 
@@ -151,27 +161,49 @@ def batches(stream: list[Row], cuts: list[int]) -> list[list[Row]]:
     return [stream[begin:end] for begin, end in itertools.pairwise([0, *places, len(stream)])]
 
 
-def made(budget: float, options: dict[str, Any]) -> Budget:
+ASSETS = [str(row) for row in range(4)]
+OWN = st.lists(st.tuples(st.sampled_from([None, 0.0, 0.05, 20.0]), st.sampled_from([None, 1.5])), max_size=4)
+Own = list[tuple[float | None, float | None]]  # budget and margin of some assets, in place of those of all
+
+
+def rules(budget: float, own: Own) -> RowRules:
+    """Return the rules of the four assets by row."""
+    each = [(name, AssetRule(margin, alarms)) for name, (alarms, margin) in zip(ASSETS, own, strict=False)]
+    made = RowRules(GIVEN, budget, Rules(tuple(each)))
+    made.update(ASSETS, ())
+    return made
+
+
+def twin(budget: float, own: Own, options: dict[str, Any]) -> NaiveBudget:
+    """Return the twin with the same rules."""
+    filled = [*own, *[(None, None)] * (4 - len(own))]
+    budgets = [budget if alarms is None else alarms for alarms, _ in filled]
+    return NaiveBudget(budgets, [GIVEN if margin is None else margin for _, margin in filled], options)
+
+
+def made(budget: float, own: Own, options: dict[str, Any]) -> Budget:
     """Return a new stage."""
-    return Budget(BudgetOptions(alarms_per_day=budget, margin=GIVEN, step_ms=STEP, **options))
+    return Budget(BudgetOptions(alarms_per_day=budget, margin=GIVEN, step_ms=STEP, **options), rules(budget, own))
 
 
 def push(stage: Budget, stream: list[Row]) -> list[tuple[float, bool, bool]]:
     """Push one batch. Return threshold, anomalous and warm of each window."""
     score = np.array([height * LIMIT / GIVEN for _, _, height, _ in stream], np.float32)
-    limit = np.full(len(stream), LIMIT, np.float32)
     warm = np.array([warm for *_, warm in stream], np.bool_)
     rows, ends = np.array([row for row, *_ in stream], np.int32), np.array([end * STEP for _, end, *_ in stream])
+    limit = (stage._rules.margin(rows) * LIMIT / GIVEN).astype(np.float32)
     limits = stage.update(rows, ends.astype(np.int64), score, ThresholdBatch(limit, score > limit, warm))
     return list(zip(limits.threshold.tolist(), limits.anomalous.tolist(), limits.warm.tolist(), strict=True))
 
 
 @settings(max_examples=examples(150), deadline=None)
-@given(BUDGETS, OPTIONS, streams(), CUTS)
-def test_limits_match_the_twin(budget: float, options: dict[str, Any], stream: list[Row], cuts: list[int]) -> None:
-    """Limits equal the twin's, in order, and windows above them are anomalous, however the stream is cut."""
-    wanted = NaiveBudget(budget, options).limits(stream)
-    stage = made(budget, options)
+@given(BUDGETS, OWN, OPTIONS, streams(), CUTS)
+def test_limits_match_the_twin(
+    budget: float, own: Own, options: dict[str, Any], stream: list[Row], cuts: list[int]
+) -> None:
+    """Limits equal the twin's, in order, however the stream is cut; assets may have a budget or margin of their own."""
+    wanted = twin(budget, own, options).limits(stream)
+    stage = made(budget, own, options)
     found = [row for part in batches(stream, cuts) for row in push(stage, part)]
     np.testing.assert_allclose([limit for limit, _, _ in found], np.array(wanted) * LIMIT / GIVEN, rtol=1e-6)
     for (limit, anomalous, warm), (_, _, height, given_warm) in zip(found, stream, strict=True):
@@ -179,16 +211,16 @@ def test_limits_match_the_twin(budget: float, options: dict[str, Any], stream: l
 
 
 @settings(max_examples=examples(150), deadline=None)
-@given(BUDGETS, OPTIONS, streams(), CUTS)
+@given(BUDGETS, OWN, OPTIONS, streams(), CUTS)
 def test_state_does_not_depend_on_cuts_or_on_moving(
-    budget: float, options: dict[str, Any], stream: list[Row], cuts: list[int]
+    budget: float, own: Own, options: dict[str, Any], stream: list[Row], cuts: list[int]
 ) -> None:
     """A stage saved and loaded at every cut ends with the same state, bit by bit, as one that saw a single batch."""
-    whole, moving = made(budget, options), made(budget, options)
+    whole, moving = made(budget, own, options), made(budget, own, options)
     wanted, found = push(whole, stream), []
     for part in batches(stream, cuts):
         found += push(moving, part)
-        loaded = made(budget, options)
+        loaded = made(budget, own, options)
         loaded.load_state(moving.save_state())
         moving = loaded
     assert found == wanted

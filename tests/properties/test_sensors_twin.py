@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from monitor.core.records import State, WindowBatch
+from monitor.core.rules import ChannelRule, Rules
 from monitor.core.sensors.checks import FACTOR, FAULTS, JUMPS, LEAST, TOGETHER, SensorOptions, Sensors
 from monitor.core.sensors.mask import SensorFaults
 from monitor.core.sensors.profile import SensorProfile
@@ -26,7 +27,8 @@ LOW, HIGH = {"b": -40.0}, {"c": 200.0}
 
 
 def stage() -> Sensors:
-    made = Sensors(SensorOptions(length=L, step_ms=STEP, min_observed=0, low=LOW, high=HIGH, skip=()))
+    limits = (("b", ChannelRule(low=LOW["b"])), ("c", ChannelRule(high=HIGH["c"])))
+    made = Sensors(SensorOptions(length=L, step_ms=STEP, min_observed=0, skip=()), Rules(channels=limits))
     made.use(CHANNELS, PROFILE)
     return made
 

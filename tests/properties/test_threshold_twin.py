@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from monitor.core.model.model import LEVELS
 from monitor.core.records import Floats
+from monitor.core.rules import AssetRule, RowRules, Rules
 from monitor.core.threshold.histogram import BLOCKS, BUCKETS, ENDS, ERROR, LEAST_CLIP, REACH, VALUES
 from monitor.core.threshold.options import ThresholdOptions
 from monitor.core.threshold.threshold import FLOOR, LENT, Threshold
@@ -178,6 +179,24 @@ def test_limits_match_the_twin(
     assert found == wanted
     entered = [twin.entered.get(asset, 0) for asset in range(max(twin.entered, default=-1) + 1)]
     assert stage.warm_up().tolist() == [max(0, chosen["warm"] - count) for count in entered]
+
+
+@settings(max_examples=examples(100), deadline=None)
+@given(options(), STREAMS, CUTS)
+def test_a_margin_of_an_asset_scales_its_limits(chosen: dict[str, Any], stream: Stream, cuts: list[int]) -> None:
+    """Limits of an asset with a margin of its own are those of a stage whose settings have that margin."""
+    margins = {0: 1.25, 2: 3.0, 37: 1.0}
+    names = [str(asset) for asset in range(38)]
+    own = tuple((names[asset], AssetRule(margin)) for asset, margin in margins.items())
+    rules = RowRules(chosen["margin"], 0.0, Rules(own))
+    rules.update(names, ())
+    stage = Threshold(ThresholdOptions(**chosen), rules)
+    found = [row for part in batches(stream, cuts) for row in push(stage, part, CALIBRATION)]
+    for asset in {asset for asset, _ in stream}:
+        margin = margins.get(asset, chosen["margin"])
+        alike = push(Threshold(ThresholdOptions(**chosen | {"margin": margin})), stream, CALIBRATION)
+        places = [place for place, (each, _) in enumerate(stream) if each == asset]
+        assert [found[place] for place in places] == [alike[place] for place in places]
 
 
 @settings(max_examples=examples(300), deadline=None)

@@ -16,9 +16,9 @@ from monitor.core.records import State
 from monitor.observe.metrics import Metrics
 from monitor.service.pipelines import fingerprint
 from monitor.service.reload import Reloader
-from monitor.settings.live import ADOPTED, LIVE, changes, live_settings, with_live
+from monitor.settings.live import ADOPTED, LIVE, RULES, changes, live_settings, rules_of, with_live
 from monitor.settings.load import ConfigurationError, load
-from monitor.settings.sections import fields
+from monitor.settings.sections import NAMED, fields
 from monitor.settings.tree import Settings
 from monitor.store.files import open_blobs
 from monitor.store.snapshots import Snapshot, Snapshots
@@ -29,6 +29,7 @@ from tests.rig import committed as committed_offset
 from tests.service.reloading import Site
 from tests.worker.managing import NEVER, ManagerRig, committed, process, same
 
+SECTIONS = {"channels": {"as": "rate"}, "assets": {"off": True}}
 OTHER = {"threshold.margin": 30.0, "alerting.on_delay_s": 0.0}
 
 
@@ -44,6 +45,8 @@ def _level() -> Any:
 
 def other(key: str) -> Any:
     """A value that differs from the default and is of its type."""
+    if key in NAMED:
+        return {"x": NAMED[key].model_validate(SECTIONS[key])}
     default = fields()[key].default
     return default + 1 if isinstance(default, int | float) and not isinstance(default, bool) else "changed"
 
@@ -151,6 +154,10 @@ def test_live_settings_out_of_range_are_refused() -> None:
     defaults = load(None, {}, {})
     assert with_live(defaults, {"threshold.colour": 3.0}) == defaults
     assert live_settings(with_live(defaults, OTHER)) == {**live_settings(defaults), **OTHER}
+    assert rules_of({"assets": {"a": {"off": True}}}).asset("a").off
+    for wrong in ({"assets": {"a": {"margin": 0.5}}}, {"channels": {"a": {"least": "5"}}}, {"assets": [1]}):
+        with pytest.raises(ValueError, match=r"margin|least|assets"):
+            rules_of(wrong)
     with pytest.raises(ValueError, match="margin"):
         with_live(defaults, {"threshold.margin": 0.0})
 
@@ -248,7 +255,7 @@ def test_a_snapshot_without_these_live_settings_fits(tmp_path: Path, saved: byte
     state = first.manager.assign(READINGS, None, NEVER)
     process(state, faulty()[:100])
     arrays = only(state).save_state()
-    assert set(saved_live(arrays)) == set(ADOPTED)
+    assert set(saved_live(arrays)) == {*ADOPTED, *RULES}
     del arrays["live"]
     if saved is not None:
         arrays["live"] = np.frombuffer(saved, np.uint8)

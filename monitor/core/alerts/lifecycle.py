@@ -137,6 +137,19 @@ class Details:
     cause: str
 
 
+def as_published(alert: Alert) -> Details:
+    """Return the details of the record published last, for a resolution that has none of its own."""
+    return Details(
+        severity=alert.severity,
+        score=alert.score,
+        threshold=alert.threshold,
+        ratio=alert.ratio,
+        channels=alert.channels,
+        model=alert.model,
+        cause=alert.cause,
+    )
+
+
 class Lifecycle:
     """All alerts of one kind in one partition. `name` is that kind, for messages about a state."""
 
@@ -306,6 +319,32 @@ class Lifecycle:
             fault=life.fault,
         )
         return life.alert
+
+    def end(self, row: int, end: int, position: int) -> list[Alert]:
+        """End the alerts of a row whose asset is not watched any more. Return their resolutions.
+
+        `end` and `position` are those of the asset's newest window. A pending alert leaves no record.
+        """
+        lives = list(self.sensors(row))
+        for life in lives:
+            del self._lives[row, life.sensor]
+        firing = [(life, life.alert) for life in lives if life.alert is not None]
+        return [self._ended(life, alert, end, position) for life, alert in firing]
+
+    def _ended(self, life: Life, alert: Alert, end: int, position: int) -> Alert:
+        window = Observation(
+            row=life.row,
+            asset=life.asset,
+            sensor=life.sensor,
+            fault=life.fault,
+            start=life.start,
+            end=end,
+            position=position,
+            ratio=alert.ratio,
+            active=False,
+            quiet_from=None,
+        )
+        return self.publish(Event(Change.RESOLVED, window, life), as_published(alert))
 
     def _id(self, offset: int, asset: str, end: int, sensor: str, fault: str) -> str:
         """Hash JSON, because JSON keeps the parts apart for any characters in a name."""

@@ -138,6 +138,10 @@ class MachineAlerts:
         """Return "adapted", "pending" or "firing" by asset row; normal assets are left out."""
         return self._lifecycle.states()
 
+    def end(self, row: int, end: int, position: int) -> list[Alert]:
+        """End all alerts of a row whose asset is off, as of the window that ends at `end`. Return the records."""
+        return self._lifecycle.end(row, end, position)
+
     def forget(self, row: int) -> None:
         """Clear the row, which has no firing or adapted alert. It is reused for another asset."""
         self._lifecycle.clear(row)

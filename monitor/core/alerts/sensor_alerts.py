@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from monitor.core.alerts.lifecycle import AlertOptions, Change, Details, Lifecycle, Observation
+from monitor.core.alerts.lifecycle import AlertOptions, Change, Details, Lifecycle, Observation, as_published
 from monitor.core.records import Alert, ChannelShare, Partition, ScoreBatch, State, WindowBatch
 from monitor.core.sensors.checks import FAULTS
 from monitor.core.sensors.clocks import FAULT as CLOCK
@@ -80,7 +80,7 @@ class SensorAlerts:
                     continue
                 event = self._lifecycle.observe(_quiet(windows, place, names[row], life.sensor, life.last))
                 if event is not None and event.life.alert is not None:
-                    alerts.append(self._lifecycle.publish(event, _as_published(event.life.alert)))
+                    alerts.append(self._lifecycle.publish(event, as_published(event.life.alert)))
 
             # Faulty channels. By name, so that the order of records does not depend on how batches are cut.
             for sensor, fault in sorted(found.items()):
@@ -106,6 +106,10 @@ class SensorAlerts:
     def states(self) -> dict[int, str]:
         """Return "pending" or "firing", of the most urgent sensor, by the row of each asset with a faulty one."""
         return self._lifecycle.states()
+
+    def end(self, row: int, end: int, position: int) -> list[Alert]:
+        """End all alerts of a row whose asset is off, as of the window that ends at `end`. Return the records."""
+        return self._lifecycle.end(row, end, position)
 
     def forget(self, row: int) -> None:
         """Clear the row, which has no firing alert. It is reused for another asset."""
@@ -179,19 +183,6 @@ def _details(sensor: str, fault: _Fault, scores: ScoreBatch, place: int, model: 
         channels=() if fault.column is None else (_share(sensor, scores, place, fault.column),),
         model=model,
         cause="sensor",
-    )
-
-
-def _as_published(alert: Alert) -> Details:
-    """Return the details of a resolution, which are those of the firing record."""
-    return Details(
-        severity=alert.severity,
-        score=alert.score,
-        threshold=alert.threshold,
-        ratio=alert.ratio,
-        channels=alert.channels,
-        model=alert.model,
-        cause=alert.cause,
     )
 
 

@@ -75,9 +75,18 @@ class Kinds:
 
     def of(self, *names: str) -> str:
         """Return the kind of a channel, which may be known by several names."""
-        found = [_alternatives(self.globs).fullmatch(name) for name in names] if self.globs else []
-        first = min((match.lastindex - 1 for match in found if match and match.lastindex), default=-1)
+        first = first_match(tuple(glob for glob, _ in self.globs), *names)
         return self.globs[first][1] if first >= 0 else MEASUREMENT
+
+    def deciding(self) -> "Kinds":
+        """Return the globs that decide what a channel is read as; a section may be there for other settings alone."""
+        return Kinds(tuple(pair for place, pair in enumerate(self.globs) if self._decides(place)))
+
+    def _decides(self, place: int) -> bool:
+        """Return whether a glob makes no measurement, or may keep a later glob from making something else."""
+        glob, kind = self.globs[place]
+        later = [other for other, kind in self.globs[place + 1 :] if kind != MEASUREMENT]
+        return kind != MEASUREMENT or (first_match(tuple(later), glob) >= 0 if _plain(glob) else bool(later))
 
     def among(self, names: Sequence[str], kind: str) -> Bools:
         """Return which of the names (n,) are of `kind`, as they are or as ids."""
@@ -91,13 +100,24 @@ _NO_ID = re.compile(r"\[(!?\]?[^\]]*)\]|[^A-Za-z0-9._:/*?-]")  # one of several 
 _NO_ID_WITHIN = re.compile(r"(?!^!)[^A-Za-z0-9._:/-]")
 
 
-@functools.lru_cache(maxsize=8)
-def _alternatives(globs: tuple[tuple[str, str], ...]) -> re.Pattern[str]:
+def first_match(globs: tuple[str, ...], *names: str) -> int:
+    """Return the place of the first glob that matches something, which may be known by several names; -1 = none."""
+    found = [_alternatives(globs).fullmatch(name) for name in names] if globs else []
+    return min((match.lastindex - 1 for match in found if match and match.lastindex), default=-1)
+
+
+def _plain(glob: str) -> bool:
+    """Return whether a glob is a name."""
+    return not set("*?[") & set(glob)
+
+
+@functools.lru_cache(maxsize=32)
+def _alternatives(globs: tuple[str, ...]) -> re.Pattern[str]:
     """Return one pattern with a group for each glob; of several that match, the first one takes part.
 
     A glob also matches as an id, since the stages after the decoder know a channel by its id alone.
     """
-    return re.compile("|".join(f"({fnmatch.translate(glob)}|{fnmatch.translate(_as_id(glob))})" for glob, _ in globs))
+    return re.compile("|".join(f"({fnmatch.translate(glob)}|{fnmatch.translate(_as_id(glob))})" for glob in globs))
 
 
 def _as_id(glob: str) -> str:

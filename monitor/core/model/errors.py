@@ -32,8 +32,14 @@ def window_errors(x: Floats, error: Floats, observed: Bools, usual: Floats) -> F
     `x` over the window. A channel that was not observed in a horizon has 0 there.
     """
     parts = [error[:, :, -h:].sum(2) / _cells(observed[:, :, -h:]) / usual for h in horizons(x.shape[2])]
-    level = (_seen(x, observed).sum(2) / _cells(observed)) ** 2
+    level = window_mean(x, observed) ** 2
     return np.stack([*parts, level], 1).astype(np.float32)
+
+
+def window_mean(x: Floats, observed: Bools) -> Floats:
+    """Return the mean (B, C) of `x` (B, C, L) over its observed cells; 0 without any."""
+    result: Floats = _seen(x, observed).sum(2) / _cells(observed)
+    return result
 
 
 def channels_seen(observed: Bools) -> Floats:

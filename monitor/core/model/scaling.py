@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from monitor.core.arrays import LARGEST, Doubles
+from monitor.core.arrays import LARGEST, Doubles, Index
 from monitor.core.records import Floats
 
 CLIP = 5.0  # deviations; tanh is within 1 % of linear up to 0.17 * CLIP and saturates beyond 2 * CLIP
@@ -50,9 +50,11 @@ class Scaling:
 
     def inverse(self, z: npt.NDArray[np.floating], rows: npt.NDArray[np.intp]) -> Floats:
         """Return scaled values (B, C) in each channel's own unit, clipped a little inside the open interval of tanh."""
-        bounded = np.clip(z / CLIP, -0.999, 0.999)
-        values: Doubles = CLIP * np.arctanh(bounded) * self.scale[rows] + self.center[rows]
-        return np.clip(values, -LARGEST, LARGEST).astype(np.float32)
+        return _unscaled(z, self.center[rows], self.scale[rows])
+
+    def inverse_steps(self, z: npt.NDArray[np.floating], rows: Index, at: Index) -> Floats:
+        """Return scaled values (B, K, L) of the channels `at` (K,) as `inverse` does."""
+        return _unscaled(z, self.center[rows][:, at, None], self.scale[rows][:, at, None])
 
 
 def fit_scaling(rows_by_asset: Mapping[str, Floats], least: int) -> Scaling:
@@ -99,3 +101,9 @@ def _statistics(rows: Floats) -> tuple[Doubles, Doubles]:
     # A channel that moved at all keeps a far lower floor, 0.1 % of the constant one's: enough against division by 0.
     floor = FLOOR * np.where(level > 0, level, 1.0)
     return center, np.maximum(scale, np.where(spread > 0, 1e-3 * floor, floor))
+
+
+def _unscaled(z: npt.NDArray[np.floating], center: Doubles, scale: Doubles) -> Floats:
+    bounded = np.clip(z / CLIP, -0.999, 0.999)
+    values: Doubles = CLIP * np.arctanh(bounded) * scale + center
+    return np.clip(values, -LARGEST, LARGEST).astype(np.float32)

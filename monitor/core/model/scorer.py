@@ -7,14 +7,19 @@ window, averaged over channels. Each of these is divided by its own limit on cle
 horizons see a spike at once, the whole window sees a slow drift, the level sees a window that lies far off yet is
 reconstructed well, and none hides the others. So 1.0 is the edge of what clean windows showed, for every asset.
 
+Deviations may be left out of the score by their sign or size, see tolerance.py. Large ones are also masked, as cells of
+a faulty sensor are, since the network spreads a deviation over the other channels.
+
 Scores do not depend on which windows share a batch: see forward.py.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from monitor.core.arrays import Index
 from monitor.core.model.errors import (
     channels_seen,
     excess_change,
@@ -23,10 +28,13 @@ from monitor.core.model.errors import (
     over_channels,
     recent_change,
     window_errors,
+    window_mean,
 )
 from monitor.core.model.forward import Reconstruction
 from monitor.core.model.model import Calibration, Model
 from monitor.core.model.new_assets import WindowScaling
+from monitor.core.model.scaling import CLIP
+from monitor.core.model.tolerance import Tolerance, disturbing
 from monitor.core.model.vae import VAE
 from monitor.core.records import Bools, ChannelShare, Floats, ScoreBatch, WindowBatch
 
@@ -77,15 +85,48 @@ def impute(network: Reconstruction, x: Floats, observed: Bools, masked: Bools) -
     """Replace the masked cells of `x` (B, C, L) by their reconstruction from the other cells.
 
     With 0 in its place, a missing channel raises the score of healthy windows. After ROUNDS of reconstructing from the
-    last reconstruction it hardly does (docs/model.md).
+    last reconstruction it hardly does (docs/model.md). Where few channels are left, plain rounds may lead away, so each
+    round is a step of Anderson's method, and the values are taken with which observed cells have the smallest error.
     """
     place = np.flatnonzero(masked.any((1, 2)))
-    part, unknown, known = x[place], masked[place], observed[place] | masked[place]
+    part, unknown, seen = x[place], masked[place], observed[place]
     part[unknown] = 0
-    for _ in range(ROUNDS):
-        reconstruction = network.reconstruct(part, known)
-        part[unknown] = reconstruction[unknown]
-    x[place] = part
+    best, least = part.copy(), np.full(len(place), np.inf, np.float32)
+    before, change_before = part, np.zeros_like(part)
+    for number in range(ROUNDS + 1):
+        reconstruction, error = squared_errors(network, part, seen | unknown)
+        now = (error * seen).sum((1, 2))
+        better = now < least
+        best[better], least[better] = part[better], now[better]
+
+        # The next values, from the last two changes of the masked cells.
+        change = (reconstruction - part) * unknown
+        after = part + change
+        if number:
+            turn = change - change_before
+            weight = (change * turn).sum((1, 2)) / np.maximum((turn * turn).sum((1, 2)), np.float32(1e-12))
+            after -= weight[:, None, None] * (part - before + turn)
+        before, change_before, part = part, change, np.clip(after, -CLIP, CLIP)
+    x[place] = best
+
+
+@dataclass(frozen=True, slots=True)
+class _Errors:
+    """What the network makes of windows. Each array has a row for each window."""
+
+    x: Floats  # (B, C, L) scaled; masked cells are imputed
+    observed: Bools  # (B, C, L)
+    reconstruction: Floats  # (B, C, L) scaled
+    error: Floats  # (B, C, L) squared, of cells that are observed and count
+    parts: Floats  # (B, H + 1, C) errors of `window_errors`
+    ratio: Floats  # (B, H + 1) to the limits
+
+    def with_windows(self, place: Index, other: "_Errors", which: Index) -> "_Errors":
+        """Return the same with the windows `which` (n,) of `other` in place of those at `place` (n,)."""
+        columns = {name: getattr(self, name).copy() for name in self.__slots__}
+        for name, column in columns.items():
+            column[place] = getattr(other, name)[which]
+        return _Errors(**columns)
 
 
 class Scorer:
@@ -98,56 +139,68 @@ class Scorer:
         self._deviation = np.sqrt(model.calibration.error)  # (C,)
         self._foresees = float(np.median(model.calibration.move / model.calibration.error)) >= FORESEEN
 
-    def score(self, windows: WindowBatch, names: Sequence[str], scalings: WindowScaling | None = None) -> ScoreBatch:
+    def score(
+        self,
+        windows: WindowBatch,
+        names: Sequence[str],
+        scalings: WindowScaling | None = None,
+        tolerance: Tolerance | None = None,
+    ) -> ScoreBatch:
         """Return the scores of windows whose `assets` index `names`. Their channels must be the model's, in its order.
 
-        `scalings` may scale windows of assets that the model does not know otherwise than the class.
+        `scalings` may scale windows of assets that the model does not know otherwise than the class. Deviations that
+        `tolerance` does not count are left out.
         """
-        (scaling, rows), x, reconstruction, error = self._reconstruct(windows, names, scalings)
-        parts = window_errors(x, error, windows.observed, self.model.calibration.error)  # (B, H + 1, C)
-        ratio = ratios(parts, windows.observed, self.model.calibration)  # (B, H + 1)
+        scalings = self._scalings(windows, names, scalings)
+        found = self._errors(windows, scalings, tolerance)
+        scaling, rows = scalings
 
         # A masked reading does not count, and is shown nevertheless.
         read = windows.observed if windows.masked is None else windows.observed | windows.masked
         newest_step = np.where(read[:, :, -1], windows.values[:, :, -1], np.nan).astype(np.float32)
         return ScoreBatch(
-            score=ratio.max(1),
-            by_channel=self._causes(x, windows.observed, parts, ratio.argmax(1), 1),
-            expected=scaling.inverse(reconstruction[:, :, -1], rows),
+            score=found.ratio.max(1),
+            by_channel=self._causes(found, found.ratio.argmax(1), 1, tolerance),
+            expected=scaling.inverse(found.reconstruction[:, :, -1], rows),
             spread=(self._deviation * scaling.scale[rows]).astype(np.float32),
             newest=newest_step,
         )
 
     def expected(self, windows: WindowBatch, names: Sequence[str], scalings: WindowScaling | None = None) -> Floats:
         """Return the expected values (B, C, L) at every step of the windows, in each channel's own unit."""
-        (scaling, rows), x, reconstruction, _ = self._reconstruct(windows, names, scalings)
+        scaling, rows = scalings = self._scalings(windows, names, scalings)
+        x, reconstruction, _ = self._reconstruct(windows, scalings)
         B, C, L = x.shape
         steps = reconstruction.transpose(0, 2, 1).reshape(B * L, C)
         return scaling.inverse(steps, np.repeat(rows, L)).reshape(B, L, C).transpose(0, 2, 1)
 
     def explain(
-        self, window: WindowBatch, names: Sequence[str], scalings: WindowScaling | None = None
+        self,
+        window: WindowBatch,
+        names: Sequence[str],
+        scalings: WindowScaling | None = None,
+        tolerance: Tolerance | None = None,
     ) -> tuple[ChannelShare, ...]:
         """Return the channels of ONE window ranked by how much each is the cause of its score.
 
         Observed and expected values are those of the step of the channel's largest error within the winning horizon:
         at the newest step the cause may already be over.
         """
-        (scaling, rows), x, reconstruction, error = self._reconstruct(window, names, scalings)
-        parts = window_errors(x, error, window.observed, self.model.calibration.error)
-        winner = ratios(parts, window.observed, self.model.calibration).argmax(1)
+        scaling, rows = scalings = self._scalings(window, names, scalings)
+        found = self._errors(window, scalings, tolerance)
+        winner = found.ratio.argmax(1)
 
         L = window.values.shape[2]
-        part = self._causes(x, window.observed, parts, winner, newest(L))[0]  # (C,)
+        part = self._causes(found, winner, newest(L), tolerance)[0]  # (C,)
         if not part.any():  # nothing moved: a slow fault
-            part = parts[0, winner[0]]
+            part = found.parts[0, winner[0]]
         share = part / max(float(part.sum()), 1e-12)
 
         # The step of the largest error, within the window.
         h = (*horizons(L), L)[winner[0]]
-        worst = L - h + np.where(window.observed[0], error[0], -1.0)[:, -h:].argmax(1)  # (C,)
+        worst = L - h + np.where(window.observed[0], found.error[0], -1.0)[:, -h:].argmax(1)  # (C,)
         channel = np.arange(len(share))
-        expected = scaling.inverse(reconstruction[:, channel, worst], rows)[0]
+        expected = scaling.inverse(found.reconstruction[:, channel, worst], rows)[0]
         spread = self._deviation * scaling.scale[rows[0]]
         return tuple(
             ChannelShare(
@@ -162,29 +215,74 @@ class Scorer:
             for c in np.argsort(-share, kind="stable")
         )
 
-    def _reconstruct(
-        self, windows: WindowBatch, names: Sequence[str], scalings: WindowScaling | None
-    ) -> tuple[WindowScaling, Floats, Floats, Floats]:
-        """Return the scalings, and scaled windows, reconstruction and squared error, (B, C, L) each."""
-        if scalings is None:
-            scalings = WindowScaling(self.model.scaling, self.model.scaling.rows(names)[windows.assets])
+    def _scalings(self, windows: WindowBatch, names: Sequence[str], scalings: WindowScaling | None) -> WindowScaling:
+        """Return the scaling of each window, by default the model's own."""
+        return scalings or WindowScaling(self.model.scaling, self.model.scaling.rows(names)[windows.assets])
+
+    def _reconstruct(self, windows: WindowBatch, scalings: WindowScaling) -> tuple[Floats, Floats, Floats]:
+        """Return the scaled windows, their reconstruction and the squared error, (B, C, L) each."""
         x = scalings.scaling.forward(windows.values, scalings.rows)
         if windows.masked is None:
-            return scalings, x, *squared_errors(self._reconstruction, x, windows.observed)
+            return x, *squared_errors(self._reconstruction, x, windows.observed)
 
         impute(self._reconstruction, x, windows.observed, windows.masked)
         reconstruction, error = squared_errors(self._reconstruction, x, windows.observed | windows.masked)
-        return scalings, x, reconstruction, error * windows.observed
+        return x, reconstruction, error * windows.observed
 
-    def _causes(self, x: Floats, observed: Bools, parts: Floats, winner: npt.NDArray[np.intp], steps: int) -> Floats:
+    def _errors(self, windows: WindowBatch, scalings: WindowScaling, tolerance: Tolerance | None) -> _Errors:
+        """Return the errors of windows, without deviations that do not count."""
+        if tolerance is None:
+            return self._rated(windows, *self._reconstruct(windows, scalings))
+        found, cells = self._tolerant(windows, scalings, tolerance)
+        place = np.flatnonzero(cells.any((1, 2)))
+
+        # Again without the cells of large deviations that do not count, until none is left. The score may only fall.
+        part, cells = windows.take(place), cells[place]
+        for _ in range(ROUNDS):
+            if not len(place):
+                break
+            part = part.without(cells)
+            again, cells = self._tolerant(part, scalings.take(place), tolerance)
+            better = np.flatnonzero(again.ratio.max(1) < found.ratio[place].max(1))
+            found = found.with_windows(place[better], again, better)
+            left = np.flatnonzero(cells.any((1, 2)))
+            place, part, cells = place[left], part.take(left), cells[left]
+        return found
+
+    def _tolerant(self, windows: WindowBatch, scalings: WindowScaling, tolerance: Tolerance) -> tuple[_Errors, Bools]:
+        """Return the errors of cells that count, and the cells (B, C, L) that do not and disturb the others."""
+        x, reconstruction, error = self._reconstruct(windows, scalings)
+        counted = np.ones_like(windows.observed)
+        counted[:, tolerance.at] = tolerance.cells(windows.values, reconstruction, *scalings)
+        levels = tolerance.levels(window_mean(x, windows.observed), *scalings)
+        found = self._rated(windows, x, reconstruction, error * counted, (tolerance, levels))
+        return found, ~counted & disturbing(error, self.model.calibration.error)
+
+    def _rated(
+        self,
+        windows: WindowBatch,
+        x: Floats,
+        reconstruction: Floats,
+        error: Floats,
+        tolerated: tuple[Tolerance, Bools] | None = None,
+    ) -> _Errors:
+        """Return the errors of windows per horizon, and their ratios to the limits. `tolerated` are levels (B, K)."""
+        parts = window_errors(x, error, windows.observed, self.model.calibration.error)  # (B, H + 1, C)
+        if tolerated is not None:
+            parts[:, -1, tolerated[0].at] *= tolerated[1]
+        ratio = ratios(parts, windows.observed, self.model.calibration)  # (B, H + 1)
+        return _Errors(x, windows.observed, reconstruction, error, parts, ratio)
+
+    def _causes(self, found: _Errors, winner: npt.NDArray[np.intp], steps: int, tolerance: Tolerance | None) -> Floats:
         """Return how much each channel is the cause (B, C), in units of the usual error or change of the channel.
 
         If the network foresees how channels move, the error in the winning horizon ranks: a channel that is
         reconstructed wrongly does what the others do not explain. If it does not, an error says little and spreads
         over all channels. Then the recent change ranks: the cause is the channel that has just moved, and channels
-        that have not have 0.
+        that have not have 0. A channel whose deviations do not count is no cause.
         """
+        part: Floats = np.take_along_axis(found.parts, winner[:, None, None], 1)[:, 0]
         if self._foresees:
-            part: Floats = np.take_along_axis(parts, winner[:, None, None], 1)[:, 0]
             return part
-        return excess_change(recent_change(x, observed, steps), self.model.calibration.move)
+        change = excess_change(recent_change(found.x, found.observed, steps), self.model.calibration.move)
+        return change if tolerance is None else change * (part > 0)

@@ -73,8 +73,14 @@ class NotRunningAlerts:
         """Whether any machine should ever run."""
         return self._options.judges
 
-    def update(
-        self, closed: ClosedSteps, runs: Bools, readings: ReadingBatch, names: Sequence[str], model: str
+    def update(  # noqa: PLR0917 - the results of the stages before, in their order
+        self,
+        closed: ClosedSteps,
+        runs: Bools,
+        readings: ReadingBatch,
+        names: Sequence[str],
+        model: str,
+        off: Bools | None = None,
     ) -> list[Alert]:
         """Return the records that readings cause, in order.
 
@@ -84,6 +90,7 @@ class NotRunningAlerts:
             readings: All readings of the partition.
             names: Of asset rows.
             model: Version, for the records.
+            off: Machines (A,) that are off by a rule, so that they need not run; None = none is.
         """
         if not self.judges or not len(readings):
             return []
@@ -100,7 +107,7 @@ class NotRunningAlerts:
         alerts: list[Alert] = []
         for place, begin, end in zip(turns.tolist(), [0, *ends], ends, strict=False):
             self._take(closed, runs, order[begin:end])
-            alerts += self._judge(int(tick[place]) * TICK_MS, int(readings.offset[place]), names, model)
+            alerts += self._judge(int(tick[place]) * TICK_MS, int(readings.offset[place]), names, model, off)
         self._take(closed, runs, order[ends[-1] if ends else 0 :])
         return alerts
 
@@ -119,13 +126,14 @@ class NotRunningAlerts:
         np.maximum.at(heard, row, end)
         np.maximum.at(ran, row[runs[at]], end[runs[at]])
 
-    def _judge(self, time: int, position: int, names: Sequence[str], model: str) -> list[Alert]:
+    def _judge(self, time: int, position: int, names: Sequence[str], model: str, off: Bools | None) -> list[Alert]:
         """Judge all machines at one minute of the partition's time."""
         ran = self._columns["ran"][: self._columns.rows]
         since = self._expected_since(time, ran)
         due = np.zeros(len(ran), np.bool_)
         if since != NEVER:
             member = ran > time - WEEK_MS if self._options.sisters else ran != NEVER
+            member &= True if off is None else ~off[: len(ran)]
             due = member & (time - np.maximum(ran, since) >= self._delay_ms)
 
         alerts = []

@@ -19,8 +19,8 @@ Guaranteed: everything is a function of the sequence of windows, however it is c
 columns over all assets. Only assets with masked cells, next to none in a healthy plant, are visited one by one.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -29,8 +29,9 @@ import numpy.typing as npt
 
 from monitor.core.arrays import NEVER, places
 from monitor.core.records import Bools, Count, Floats, State, Times, WindowBatch, join_windows
+from monitor.core.rules import Rows, Rules
 from monitor.core.sensors import mask
-from monitor.core.sensors.mask import CellMask, SensorFaults, join_faults
+from monitor.core.sensors.mask import CellMask, SensorFaults, hide, join_faults
 from monitor.core.sensors.profile import SensorProfile
 from monitor.core.state import Column, Columns, Table, check_state, pack_names, unfit, unpack_distinct
 from monitor.core.windows.new_steps import NewSteps, StepCounts
@@ -67,9 +68,10 @@ class SensorOptions:
     length: int  # L, steps of a window
     step_ms: int
     min_observed: float  # share of a window's cells that must be left for it to be scored
-    low: Mapping[str, float]  # smallest possible reading by channel, in the channel's unit
-    high: Mapping[str, float]  # largest possible reading by channel
     skip: Sequence[str]  # channels that are judged by low and high only
+
+
+Unread = Callable[[Rows], Bools | None]  # rows (n,) of assets -> channels (n, C) that are not read of them
 
 
 class _Marks(NamedTuple):
@@ -85,7 +87,9 @@ class _Marks(NamedTuple):
 class Sensors:
     """The state of every sensor of one partition. `counts` only grows."""
 
-    def __init__(self, options: SensorOptions) -> None:
+    def __init__(self, options: SensorOptions, rules: Rules | None = None) -> None:
+        """`rules` give the smallest and the largest possible reading of a channel."""
+        self._rules = rules or Rules()
         self.counts: dict[str, int] = {Count.CELLS_DOUBTED: 0, Count.WINDOWS_SKIPPED_DOUBTED: 0}
         self._options = options
         self._length = options.length
@@ -102,10 +106,10 @@ class Sensors:
             self._mask.pick(source)
             self._channels = channels
 
-        low, high = self._options.low, self._options.high
-        self._low = np.array([low.get(name, -np.inf) for name in channels], np.float32)
-        self._high = np.array([high.get(name, np.inf) for name in channels], np.float32)
-        self._limited = not {*low, *high}.isdisjoint(channels)
+        own = [self._rules.channel(name) for name in channels]
+        self._low = np.array([rule.low for rule in own], np.float32)
+        self._high = np.array([rule.high for rule in own], np.float32)
+        self._limited = bool(np.isfinite([self._low, self._high]).any())
 
         self._profile = profile or SensorProfile.unknown(len(channels))
         rest, hole, change = self._profile.rest, self._profile.hole, self._profile.change
@@ -119,32 +123,35 @@ class Sensors:
         skipped = np.array([name in self._options.skip for name in self._channels], np.bool_)
         return np.where((usual < 0) | skipped, np.inf, limit).astype(np.float32)
 
-    def update(self, windows: WindowBatch) -> tuple[WindowBatch, SensorFaults | None]:
+    def update(self, windows: WindowBatch, unread: Unread = lambda _: None) -> tuple[WindowBatch, SensorFaults | None]:
         """Mask the cells of faulty sensors and drop windows with too few cells left. Faults are None if none is found.
 
-        The faults have a row for each window that is returned.
+        The faults have a row for each window that is returned. Channels that are not read of an asset have no fault,
+        and their cells are masked, too.
         """
         if not len(windows):
             return windows, None
         self._columns.reserve(int(windows.assets.max()) + 1)
         steps = NewSteps(windows, self._columns["end"], self._step_ms)
         if not steps.cuts:
-            return self._judge(windows, steps)
+            return self._judge(windows, steps, unread)
 
         # An asset has a second run of steps after a gap: each part is judged after the part before has left its state.
         parts = []
         for begin, end in pairwise((0, *steps.cuts, len(windows))):
             part = windows.take(np.arange(begin, end))
-            parts.append(self._judge(part, NewSteps(part, self._columns["end"], self._step_ms)))
+            parts.append(self._judge(part, NewSteps(part, self._columns["end"], self._step_ms), unread))
         masked, faults = zip(*parts, strict=True)
         return join_windows(masked), join_faults(masked, faults)
 
-    def _judge(self, windows: WindowBatch, steps: NewSteps) -> tuple[WindowBatch, SensorFaults | None]:
+    def _judge(self, windows: WindowBatch, steps: NewSteps, unread: Unread) -> tuple[WindowBatch, SensorFaults | None]:
         """Do the same as `update` for windows of which no asset has a second run of steps."""
         counts = StepCounts(steps, self._columns)
         marks = self._marks(steps, counts, windows)
+        if (apart := unread(steps.row)) is not None:
+            marks = _Marks(*(each & ~apart for each in marks))
 
-        faults = None
+        faults, hidden = None, unread(windows.assets)
         any_mark = marks.outside | marks.dropped | marks.frozen
         if any_mark.any() or marks.jumps.any() or self._mask.affects(steps):
             begun = [
@@ -154,7 +161,11 @@ class Sensors:
             cells, found = self._mask.update(steps, any_mark, begun, marks.jumps)
             self.counts[Count.CELLS_DOUBTED] += found
             faults = self._faults(windows, cells, steps, counts, marks)
-            windows, faults = self._masked(windows, cells, faults)
+            if hidden is not None:
+                faults.fault[hidden] = 0  # a jump lasts as long as a window holds it
+            windows, faults = self._masked(windows, cells, faults, hidden)
+        elif hidden is not None:
+            windows = hide(windows, hidden)
 
         self._keep(steps, counts, marks)
         return windows, faults
@@ -206,18 +217,22 @@ class Sensors:
             np.select([dropout, frozen], [silent_since, frozen_since], end),
         )
 
-    def _masked(self, windows: WindowBatch, masked: Bools, faults: SensorFaults) -> tuple[WindowBatch, SensorFaults]:
-        """Return windows and faults with the cells `masked` (B, C, L), without windows of which too little is left."""
+    def _masked(
+        self, windows: WindowBatch, masked: Bools, faults: SensorFaults, hidden: Bools | None
+    ) -> tuple[WindowBatch, SensorFaults]:
+        """Return windows and faults with the cells `masked` (B, C, L), without windows of which too little is left.
+
+        The channels `hidden` (B, C) are masked, too, and count neither as left nor as gone.
+        """
         place = np.flatnonzero(masked.any((1, 2)))  # of a few assets, mostly
-        values, observed, part = windows.values.copy(), windows.observed.copy(), masked[place]
+        result = windows.without(masked)
+        read = np.ones(masked.shape[:2], np.bool_) if hidden is None else ~hidden
+        left = np.count_nonzero(result.observed[place] & read[place, :, None], axis=(1, 2))
+        cells = np.count_nonzero(read[place], axis=1) * masked.shape[2]
+        if hidden is not None:
+            result = hide(result, hidden)
 
-        # A masked cell keeps its reading, for charts. A value that was only carried forward there goes.
-        values[place] = np.where(part & ~observed[place], np.float32(np.nan), values[place])
-        observed[place] &= ~part
-        result = replace(windows, values=values, observed=observed, masked=masked)
-
-        share = np.count_nonzero(observed[place], axis=(1, 2)) / part[:1].size
-        few = place[share < self._options.min_observed]
+        few = place[left / np.maximum(cells, 1) < self._options.min_observed]
         if not len(few):
             return result, faults
         self.counts[Count.WINDOWS_SKIPPED_DOUBTED] += len(few)

@@ -52,6 +52,13 @@ def join_faults(windows: Sequence[WindowBatch], parts: Sequence[SensorFaults | N
     return SensorFaults(*(np.concatenate([getattr(part, name) for part in known]) for name in names))
 
 
+def hide(windows: WindowBatch, unread: Bools) -> WindowBatch:
+    """Return the windows with all cells of the channels `unread` (B, C) masked."""
+    if not unread.any():
+        return windows
+    return windows.without(np.repeat(unread[:, :, None], windows.values.shape[2], axis=2))
+
+
 def _no_faults(windows: WindowBatch) -> SensorFaults:
     shape = windows.values.shape[:2]
     begin = np.broadcast_to(windows.ends[:, None], shape)

@@ -5,7 +5,7 @@ and the deadband of `alerting`. The percentile does not depend on the margin, so
 not only those that were published. Every EPOCH steps an asset gets the smallest margin whose rate is within AIM times
 the budget:
 
-    rate of the asset = (its alarms + K * rate of all) / (its days + K)        K = 1 / budget, in days
+    rate of the asset = (its alarms + K * rate of all) / (its days + K)        K = 1 / its budget, in days
     rate of all       = (all alarms + PRIOR_ALARMS * prior / prior at 1) / (all days + PRIOR_ALARMS / prior at 1)
     prior             = PRIOR_RATE * margin ** (-1 / PRIOR_SCALE) alarms per window
 
@@ -14,6 +14,8 @@ with much history by itself, and a partition without history by an exponential t
 asset's own time. At each margin the alarms of an asset count at most once in a 1 / COUNTED of the budget's interval: an
 intermittent fault is one alarm, and a flood raises a rate to COUNTED times the budget at most. No margin exceeds the
 last of MARGINS.
+
+An asset may have a budget or a margin of its own. Assets without a budget have their margin, and are not counted.
 
 Guaranteed: margins are a function of the windows so far, in their order, however the windows are cut into batches. They
 change only where the partition's time, the largest end so far, enters another epoch.
@@ -28,6 +30,7 @@ import numpy as np
 
 from monitor.core.arrays import LARGEST, NEVER, Doubles, Index, first_of_run
 from monitor.core.records import Floats, Ints, State, ThresholdBatch, Times
+from monitor.core.rules import RowRules
 from monitor.core.state import FINITE, Column, Columns
 from monitor.core.threshold.options import BudgetOptions
 
@@ -52,9 +55,9 @@ _STATE = {
     "last": Column("i8", fill=NEVER),  # end of the newest window, if it is above or firing at any margin
     "scored": Column("i8", low=0),  # windows of this epoch
     "days": Column("f8", low=0, high=FINITE),  # faded
-    "margin": Column("f8", fill=_MOST, low=_LEAST, high=_MOST),
+    "margin": Column("f8", fill=np.nan, low=_LEAST, high=_MOST, nan=True),  # NaN before the asset's first window
     "time": Column("i8", (1,)),  # of the partition, ms
-    "common": Column("f8", (1,), low=_LEAST, high=_MOST),  # margin of an asset that is new in this epoch
+    "common": Column("f8", (_M,), low=0, high=FINITE),  # rate of all, at the beginning of this epoch
 }
 
 
@@ -72,26 +75,29 @@ class BudgetForecast:
 class Budget:
     """The margins of all assets of one partition."""
 
-    def __init__(self, options: BudgetOptions) -> None:
-        self._budget = options.alarms_per_day
-        self._given = options.margin
+    def __init__(self, options: BudgetOptions, rules: RowRules | None = None) -> None:
+        """`rules` may give an asset another budget or margin than `options`."""
+        self._rules = rules or RowRules(options.margin, options.alarms_per_day)
+        self._usual = options.alarms_per_day
         self._step_ms = options.step_ms
         self._on_delay_ms = options.on_delay_ms
         self._off_delay_ms = options.off_delay_ms
         self._quiet = (1 - options.deadband) * MARGINS
         self._gap_ms = options.gap_ms
         self._time = NEVER
-        self._common = _MOST
+        self._common = np.full(_M, FINITE)
         self._columns = Columns("the alarm budget", _STATE)
 
     def update(self, assets: Ints, ends: Times, score: Floats, limits: ThresholdBatch) -> ThresholdBatch:
         """Return the limits under the budget for windows (B,) of rows `assets` (B,) that end at `ends` (B,), in order.
 
-        `limits` are the limits at the margin of the settings. Windows of assets that are not warm are not counted.
+        `limits` are the limits at each asset's given margin. Windows of assets that are not warm are not counted.
         """
-        if not self._budget or not len(assets):
+        if not self._rules.budgeted or not len(assets):
             return limits
-        base = limits.threshold.astype(np.float64) / self._given
+        given = self._rules.margin(assets)
+        base = limits.threshold.astype(np.float64) / given
+        counted = self._rules.budget(assets) > 0
         multiple = score / base
 
         # Margins change only where an epoch begins, so the batch is processed epoch by epoch.
@@ -103,33 +109,35 @@ class Budget:
             if epoch[begin] != self._time // (EPOCH * self._step_ms):
                 self._renew()
             self._time = int(time[end - 1])
-            self._reserve(int(assets[begin:end].max()) + 1)
+            self._enter(assets[begin:end])
             margin[begin:end] = self._columns["margin"][assets[begin:end]]
-            own = begin + np.flatnonzero(limits.warm[begin:end])
+            own = begin + np.flatnonzero(limits.warm[begin:end] & counted[begin:end])
             self._watch(assets[own].astype(np.intp), ends[own], multiple[own])
 
+        margin = np.where(counted, margin, given)
         threshold = np.minimum(margin * base, LARGEST).astype(np.float32)
         return ThresholdBatch(threshold, score > threshold, limits.warm)
 
     def forget(self, row: int) -> None:
         """Clear the row; it is reused for another asset."""
-        if row < self._columns.rows:
-            self._columns.clear(row)
-            self._columns["margin"][row] = self._common
+        self._columns.clear(row)
 
     def outlook(self) -> BudgetForecast | None:
-        """Return the forecast as of now; None without a budget."""
-        if not self._budget:
+        """Return the forecast of the assets with a budget as of now; None without a budget."""
+        if not self._rules.budgeted:
             return None
-        rows = self._columns.rows
-        rates = self._rates()
-        own = rates[:-1] if rows else rates
-        margins = _smallest(own, self._budget)
-        expected = np.clip(self._budget, own[:, -1], own[:, 0])
+        budgets = self._rules.budget(np.arange(self._columns.rows))
+        counted = np.flatnonzero(budgets)
+        if not len(counted) and not self._usual:
+            return None
+        rates, rows = self._rates(), len(counted)
+        own, budget = (rates[counted], budgets[counted]) if rows else (rates[-1:], np.array([self._usual]))
+        margins = _smallest(own, budget)
+        expected = np.clip(budget, own[:, -1], own[:, 0])
         return BudgetForecast(
             rows,
-            float(self._columns["days"][:rows].sum()),
-            KNOWN / self._budget,
+            float(self._columns["days"][counted].sum()),
+            KNOWN / float(np.median(budget)),
             float(expected.mean()),
             (float(margins.min()), float(np.median(margins)), float(margins.max())),
         )
@@ -163,7 +171,8 @@ class Budget:
         changed = crossed & (end - since >= np.where(firing, self._off_delay_ms, self._on_delay_ms))
 
         # Alarms close to the last one do not count, so a flood raises a rate to COUNTED times the budget at most.
-        counts = changed & ~firing & (end - columns["counted"][rows] >= DAY_MS / (COUNTED * self._budget))
+        apart_ms = DAY_MS / (COUNTED * self._rules.budget(rows)[:, None])
+        counts = changed & ~firing & (end - columns["counted"][rows] >= apart_ms)
         columns["alarms"][rows] += counts
         columns["counted"][rows] = np.where(counts, end, columns["counted"][rows])
 
@@ -183,9 +192,16 @@ class Budget:
         columns["scored"][:A] = 0
 
         # The last rate is that of an asset without history.
-        margins = _smallest(self._rates(), self._budget)
-        columns["margin"][:A] = margins[:-1]
-        self._common = float(margins[-1])
+        rates = self._rates()
+        self._common = rates[-1].copy()
+        columns["margin"][:A] = self._margins(np.arange(A), rates[:-1])
+
+    def _margins(self, rows: Index, rates: Doubles) -> Doubles:
+        """Return the margins of `rows` (n,) at `rates` (n, M), and the given margin of a row without a budget."""
+        budgets = self._rules.budget(rows)
+        given = np.clip(self._rules.margin(rows), _LEAST, _MOST)
+        margins: Doubles = np.where(budgets > 0, _smallest(rates, budgets), given)
+        return margins
 
     def _rates(self) -> Doubles:
         """Return falling rates (A + 1, M), alarms a day at each margin: each asset's, then that of a new asset."""
@@ -194,39 +210,41 @@ class Budget:
         prior = PRIOR_RATE * DAY_MS / self._step_ms * MARGINS ** (-1 / PRIOR_SCALE)
         weight = PRIOR_ALARMS / (PRIOR_RATE * DAY_MS / self._step_ms)  # days
         common = (alarms.sum(0) + weight * prior) / (days.sum() + weight)
-        own = alarms + common / self._budget
-        rates = np.vstack((own / (days[:, None] + 1 / self._budget), common))
+        budgets = self._rules.budget(np.arange(A))[:, None]
+        weights = 1 / np.where(budgets > 0, budgets, 1)  # K, in days; of no use without a budget
+        rates = np.vstack(((alarms + common * weights) / (days[:, None] + weights), common))
         # A low margin joins several alarms into one, and may count fewer than a higher margin.
         falling: Doubles = np.maximum.accumulate(rates[:, ::-1], 1)[:, ::-1]
         return falling
 
-    def _reserve(self, assets: int) -> None:
-        """Make room for rows below `assets`, at the margin of new assets."""
-        before = self._columns.rows
-        self._columns.reserve(assets)
-        self._columns["margin"][before : self._columns.rows] = self._common
+    def _enter(self, rows: Ints) -> None:
+        """Make room for `rows` (n,), and give assets without history the margin of such an asset."""
+        self._columns.reserve(int(rows.max()) + 1)
+        new = np.unique(rows[np.isnan(self._columns["margin"][rows])]).astype(np.intp)
+        if len(new):
+            self._columns["margin"][new] = self._margins(new, np.tile(self._common, (len(new), 1)))
 
     def save_state(self) -> State:
         """Return all that `load_state` needs to continue exactly from here; empty without a budget."""
-        if not self._budget:
+        if not self._rules.budgeted:
             return {}
-        return self._columns.save(time=np.array([self._time], np.int64), common=np.array([self._common]))
+        return self._columns.save(time=np.array([self._time], np.int64), common=self._common)
 
     def load_state(self, state: State) -> None:
         """Continue from a saved state. Without a budget, now or when the state was saved, nothing is loaded.
 
         Raises ValueError, and changes nothing, if the state does not fit.
         """
-        if not self._budget or not state:
+        if not self._rules.budgeted or not state:
             return
         self._columns.check(state)
         self._columns.load(state)
         self._time = int(state["time"][0])
-        self._common = float(state["common"][0])
+        self._common = state["common"].copy()
 
 
-def _smallest(rates: Doubles, budget: float) -> Doubles:
-    """Return the smallest margins (n,) whose rates (n, M) are within AIM times the budget, or the last margin."""
-    level = np.minimum(np.count_nonzero(rates > AIM * budget, axis=1), len(MARGINS) - 1)
+def _smallest(rates: Doubles, budgets: Doubles) -> Doubles:
+    """Return the smallest margins (n,) whose rates (n, M) are within AIM times `budgets` (n,), or the last margin."""
+    level = np.minimum(np.count_nonzero(rates > AIM * budgets[:, None], axis=1), len(MARGINS) - 1)
     margins: Doubles = MARGINS[level]
     return margins

@@ -11,6 +11,10 @@ asset that the model does not know, a share of the base stays borrowed, as if LE
 such an asset have a scale that does not fit yet, and would hide faults for as long as the scores are kept (measured:
 docs/detection.md).
 
+Scores that leave out deviations by a rule (model/tolerance.py) may all be 0 on a sound machine. Their base is at least
+KEPT of the borrowed one. Without that, the limit would fall to nothing, and the first deviation that counts would be a
+million times its limit.
+
 Guaranteed: an asset's limits are a function of its scores alone. The base is renewed when the number of scores that the
 asset has ever entered reaches `warm`, and after that whenever the number equals the asset's row modulo `refresh`. So
 neither the cut into batches nor other assets matter, and assets that started together are not all due in one batch.
@@ -28,6 +32,7 @@ import numpy as np
 from monitor.core.arrays import LARGEST, Doubles, Index, first_of_run, ordinals
 from monitor.core.model.model import LEVELS
 from monitor.core.records import Bools, Floats, Ints, State, ThresholdBatch, Times
+from monitor.core.rules import RowRules
 from monitor.core.state import FINITE, Column, Columns, check_state, unfit
 from monitor.core.threshold.histogram import Histogram
 from monitor.core.threshold.options import ThresholdOptions
@@ -35,6 +40,7 @@ from monitor.core.threshold.ring import Ring, Scores
 
 LENT = 512.0  # scores that the calibration weighs for an unknown asset; with 2048 the results are much the same
 FLOOR = 1e-9  # a base is never 0, so that score / threshold is finite
+KEPT = 0.5  # share of the borrowed base that is the least one, of scores that leave deviations out
 
 _STAGE = "thresholds"
 _STATE = {
@@ -47,9 +53,10 @@ _STATE = {
 class Threshold:
     """The limits of all assets of one partition."""
 
-    def __init__(self, options: ThresholdOptions) -> None:
+    def __init__(self, options: ThresholdOptions, rules: RowRules | None = None) -> None:
+        """`rules` may give an asset another margin than `options`."""
+        self._rules = rules or RowRules(options.margin)
         self._percentile = options.percentile
-        self._margin = options.margin
         self._memory = options.memory
         self._warm = options.warm
         self._clip = options.clip
@@ -57,14 +64,23 @@ class Threshold:
         self._columns = Columns(_STAGE, _STATE)
         self._scores: Scores = Histogram(options.memory) if options.kind == "histogram" else Ring(options.memory)
 
-    def update(self, assets: Ints, score: Floats, calibration: Floats, unknown: Bools | None = None) -> ThresholdBatch:
+    def update(
+        self,
+        assets: Ints,
+        score: Floats,
+        calibration: Floats,
+        unknown: Bools | None = None,
+        *,
+        tolerant: bool = False,
+    ) -> ThresholdBatch:
         """Return the limits for scores (B,) of rows `assets` (B,), in the order of scoring, then enter the scores.
 
         `calibration` (len(LEVELS),) holds the quantiles of the model's score on clean windows. Scores are finite.
         `unknown` (B,) is True for assets that the model does not know, for all of an asset's scores or for none. None
-        means that the model knows all assets.
+        means that the model knows all assets. `tolerant` scores leave out deviations that the calibration's have.
         """
         borrowed = max(float(np.interp(self._percentile / 100, LEVELS, calibration)), FLOOR)
+        least = KEPT * borrowed if tolerant else FLOOR
 
         # Sorted by asset: from here on the scores of one asset lie together, in their order.
         order = np.argsort(assets, kind="stable")
@@ -85,6 +101,7 @@ class Threshold:
             if lent.any():
                 share = lent / (lent + np.minimum(self._renewed(rows), self._memory))
                 current = np.where(own, share * borrowed + (1 - share) * current, borrowed)
+            current = np.maximum(current, least)
             which = np.repeat(np.arange(len(rows)), stop - at)
             place = at[which] + ordinals(stop - at)
             base[place] = current[which]
@@ -96,7 +113,7 @@ class Threshold:
         # Back into the order of the batch.
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
-        threshold = _narrow(self._margin * base)[back]
+        threshold = _narrow(self._rules.margin(run) * base)[back]
         return ThresholdBatch(threshold, score > threshold, warm[back])
 
     def forget(self, row: int) -> None:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from monitor.core.sensors.checks import FAULTS, LEAST, TOGETHER, SensorOptions, Sensors
+from monitor.core.rules import ChannelRule, Rules
+from monitor.core.sensors.checks import FAULTS, LEAST, TOGETHER, SensorOptions, Sensors, Unread
 from monitor.core.sensors.profile import SensorProfile
 from tests.core.machines import ASSETS, CHANNELS, STEP, L, rows, windows
 
@@ -15,8 +16,8 @@ def stage(
     profile: SensorProfile | None = PROFILE, low: float = -np.inf, min_observed: float = 0.5, skip: str = ""
 ) -> Sensors:
     skipped = [skip] if skip else []
-    options = SensorOptions(length=L, step_ms=STEP, min_observed=min_observed, low={"flow": low}, high={}, skip=skipped)
-    made = Sensors(options)
+    options = SensorOptions(length=L, step_ms=STEP, min_observed=min_observed, skip=skipped)
+    made = Sensors(options, Rules(channels=(("flow", ChannelRule(low=low)),)))
     made.use(CHANNELS, profile)
     return made
 
@@ -217,3 +218,51 @@ def test_a_state_that_masks_a_row_twice_is_refused() -> None:
     broken = {"masked_rows": np.array([0, 0]), "masked": np.repeat(state["masked"], 2, axis=0)}
     with pytest.raises(ValueError, match=r"masked_rows is \[0, 0\], expected distinct"):
         stage().load_state(state | broken)
+
+
+def unread(*channels: int, row: int = 0) -> Unread:
+    """Return which channels are not read: these of one asset."""
+    marks = np.zeros((len(ASSETS), C), np.bool_)
+    marks[row, list(channels)] = True
+    return lambda assets: marks[assets]
+
+
+def test_a_channel_that_is_not_read_has_no_fault_and_is_masked() -> None:
+    """A stuck and impossible channel of an asset that is told not to read it is no fault; the other asset's is."""
+    values = stuck(0, steps=60)
+    values[1, 40:, 0] = -1000.0
+    batch = windows(values)
+    marked, findings = stage(low=-100.0).update(batch, unread(0))
+    assert findings is not None
+    assert not findings.fault[marked.assets == 0].any()
+    assert findings.fault[marked.assets == 1, 0].any()
+    own = marked.assets == 0
+    assert marked.masked is not None
+    assert marked.masked[own, 0].all()
+    assert not marked.observed[own, 0].any()
+    assert not marked.masked[own, 1:].any()
+    read = batch.observed[batch.assets == 0, 0]
+    assert np.array_equal(marked.values[own, 0][read], batch.values[batch.assets == 0, 0][read])
+
+
+def test_what_is_left_is_judged_by_the_channels_that_are_read() -> None:
+    """A machine of which one channel in three is read is scored; once that channel is faulty, it is not."""
+    values = rows(60)
+    batch = windows(values)
+    assert len(stage().update(batch, unread(1, 2))[0]) == len(batch)
+    values[0, 30:, 0] = -1000.0
+    left, _ = stage(low=-100.0).update(windows(values), unread(1, 2))
+    assert 0 < np.count_nonzero(left.assets == 0) < np.count_nonzero(batch.assets == 0)
+    assert np.count_nonzero(left.assets == 1) == np.count_nonzero(batch.assets == 1)
+
+
+def test_the_state_of_a_channel_that_is_not_read_goes_on() -> None:
+    """What a channel does while it is not read counts once it is read again: it is stuck at once, and not silent."""
+    values = stuck(0, begin=20, steps=80)
+    first, second = windows(values[:, :60]), windows(values)
+    made = stage()
+    made.update(first, unread(0))
+    later = second.take(np.flatnonzero(second.ends > first.ends.max()))
+    _, findings = made.update(later.take(np.arange(2)))
+    assert findings is not None
+    assert [FAULTS[number] for number in findings.fault[0]] == ["frozen", "", ""]

@@ -178,7 +178,7 @@ def test_a_state_without_a_budget_begins_anew() -> None:
         ("scored", np.array([-1]), r"scored\[0\] is -1"),
         ("days", np.array([np.nan]), r"days\[0\] is nan"),
         ("margin", np.array([0.1]), r"margin\[0\] is 0.1"),
-        ("common", np.array([1e9]), r"common\[0\] is 1000000000.0"),
+        ("common", np.full(len(MARGINS), -1.0), r"common\[0\] is -1.0"),
     ],
 )
 def test_a_state_that_does_not_fit_is_refused(name: str, array: Any, message: str) -> None:

@@ -1,0 +1,155 @@
+"""Exceptions for one machine and for one channel: what differs from the settings of all.
+
+A rule belongs to a name or a glob. The first glob that matches a name counts. `Rules` gives the rule of a name, and
+`RowRules` the rules of the assets of one partition by row. Both follow from the rules and the names alone, so nothing
+of them is saved: a snapshot has the rules among its live settings.
+
+An asset that is off keeps its place, and its windows are cut but leave the pipeline after `windows`. A channel that is
+not read of an asset has its cells masked, as those of a faulty sensor: they count neither for scores nor for learning,
+and the score of the other channels is that of a machine whose masked channels behave as expected.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+
+from monitor.core.arrays import Doubles, Index, extend
+from monitor.core.decode.select import Globs, first_match
+from monitor.core.records import Bools, Ints
+
+Rows = Ints | Index
+_ALL = Globs()
+Direction = Literal["both", "above", "below"]
+
+
+@dataclass(frozen=True, slots=True)
+class AssetRule:
+    """Exceptions of one machine."""
+
+    margin: float | None = None  # None = as for all
+    alarms_per_day: float | None = None
+    channels: Globs = _ALL  # that are read of it
+    off: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelRule:
+    """What a channel's deviations count for, and how the channel is shown."""
+
+    direction: Direction = "both"  # of deviations that count
+    least: float = 0.0  # smallest deviation that counts, in the channel's own unit
+    least_share: float = 0.0  # or as a share of the expected value
+    low: float = -np.inf  # smallest reading that is no fault of the sensor
+    high: float = np.inf
+    unit: str = ""
+    title: str = ""
+
+
+_AS_ALL, _PLAIN = AssetRule(), ChannelRule()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """All rules, each with its glob, in their order."""
+
+    assets: tuple[tuple[str, AssetRule], ...] = ()
+    channels: tuple[tuple[str, ChannelRule], ...] = ()
+
+    def asset(self, name: str) -> AssetRule:
+        """Return the rule of an asset."""
+        place = first_match(_globs(self.assets), name)
+        return self.assets[place][1] if place >= 0 else _AS_ALL
+
+    def channel(self, name: str) -> ChannelRule:
+        """Return the rule of a channel."""
+        place = first_match(_globs(self.channels), name)
+        return self.channels[place][1] if place >= 0 else _PLAIN
+
+    def unused(self, names: Sequence[str]) -> list[str]:
+        """Return the globs of assets that match none of the names, or only names that an earlier glob matches."""
+        globs = _globs(self.assets)
+        used = {first_match(globs, name) for name in names}
+        return [glob for place, glob in enumerate(globs) if place not in used]
+
+
+@lru_cache(maxsize=16)
+def _globs(rules: tuple[tuple[str, object], ...]) -> tuple[str, ...]:
+    return tuple(glob for glob, _ in rules)
+
+
+class RowRules:
+    """The rules of the assets of one partition, by row."""
+
+    def __init__(self, margin: float, alarms_per_day: float = 0.0, rules: Rules | None = None) -> None:
+        """`margin` and `alarms_per_day` are those of assets without a rule."""
+        self.rules = rules or Rules()
+        self._default = margin, alarms_per_day
+        self._known = np.empty(0, np.bool_)  # (A,) rows whose rule was looked up
+        self._off = np.empty(0, np.bool_)  # (A,)
+        self._margin: Doubles = np.empty(0)  # (A,)
+        self._alarms: Doubles = np.empty(0)  # (A,)
+        self._channels: Sequence[str] = ()
+        self._unread = np.empty((0, 0), np.bool_)  # (A, C)
+
+    def update(self, names: Sequence[str], channels: Sequence[str]) -> None:
+        """Look up the rules of rows that are new or were given to another asset."""
+        if not self.rules.assets:
+            return
+        if channels != self._channels:
+            self._channels = channels
+            self._known[:] = False
+            self._unread = np.zeros((len(self._known), len(channels)), np.bool_)
+        if len(names) > len(self._known):
+            self._grow(len(names))
+        for row in np.flatnonzero(~self._known[: len(names)]).tolist():
+            self._look_up(row, names[row])
+
+    def _grow(self, rows: int) -> None:
+        self._known = extend(self._known, rows, 0)
+        self._off = extend(self._off, rows, 0)
+        self._margin = extend(self._margin, rows, 0)
+        self._alarms = extend(self._alarms, rows, 0)
+        self._unread = extend(self._unread, rows, 0)
+
+    def _look_up(self, row: int, name: str) -> None:
+        rule = self.rules.asset(name)
+        margin, alarms = self._default
+        self._known[row], self._off[row] = True, rule.off
+        self._margin[row] = margin if rule.margin is None else rule.margin
+        self._alarms[row] = alarms if rule.alarms_per_day is None else rule.alarms_per_day
+        self._unread[row] = ~rule.channels.among(self._channels)
+
+    @property
+    def budgeted(self) -> bool:
+        """Whether any asset may have a budget of alarms."""
+        return self._default[1] > 0 or any(rule.alarms_per_day for _, rule in self.rules.assets)
+
+    def forget(self, row: int) -> None:
+        """Clear the row; it is reused for another asset."""
+        if row < len(self._known):
+            self._known[row] = False
+
+    def off(self, rows: Rows) -> Bools:
+        """Return which of the assets at `rows` (n,) are off."""
+        return self._off[rows] if self.rules.assets else np.zeros(len(rows), np.bool_)
+
+    def margin(self, rows: Rows) -> Doubles:
+        """Return the margins (n,) of the assets at `rows` (n,)."""
+        if not self.rules.assets:
+            return np.full(len(rows), self._default[0])
+        return self._margin[rows]
+
+    def budget(self, rows: Rows) -> Doubles:
+        """Return the alarms a day (n,) that the assets at `rows` (n,) may have; 0 = no budget."""
+        if not self.rules.assets:
+            return np.full(len(rows), self._default[1])
+        return self._alarms[rows]
+
+    def unread(self, rows: Rows) -> Bools | None:
+        """Return the channels (n, C) that are not read of the assets at `rows` (n,); None if all are read."""
+        if not self._unread.any():
+            return None
+        return self._unread[rows]
