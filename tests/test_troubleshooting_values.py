@@ -43,7 +43,7 @@ def unscored(given: PartitionState) -> str:
     batch = rows(400)
     batch[0, :, 1:] = np.nan
     given.remember(given.process(readings(batch), ORIGIN + 10**9, lambda _: None))
-    return worker_status([given], Status(), {}).assets[0].reason
+    return worker_status([given], {"test": Status()}, {}).assets[0].reason
 
 
 def renamed() -> Iterator[str]:

@@ -5,6 +5,8 @@ from grafana_foundation_sdk.builders import dashboard
 from deploy.grafana.panels import PROMETHEUS, Panel, asks, figure, page, rows, series, stacked, variable
 
 _ONE = '{job=~"$job", instance=~"$instance"}'
+_BY = ', detector=~"$detector"'
+_DETECTOR = '{job=~"$job", instance=~"$instance", detector=~"$detector"}'
 
 
 def _sum(name: str, *by: str, more: str = "") -> str:
@@ -29,9 +31,11 @@ def daemon() -> dashboard.Dashboard:
     about = "Health of the monitor: input, alerts, work, state, and the recorder."
     made = page("Monitor", "monitor-daemon", about, ["monitor"], "now-6h")
     started = "monitor_start_timestamp_seconds"
-    made.with_variable(variable("job", "Detector", PROMETHEUS, f"label_values({started}, job)", many=True))
+    made.with_variable(variable("job", "Plant", PROMETHEUS, f"label_values({started}, job)", many=True))
     query = f'label_values({started}{{job=~"$job"}}, instance)'
     made.with_variable(variable("instance", "Worker", PROMETHEUS, query, many=True))
+    detectors = 'label_values(monitor_assets{job=~"$job"}, detector)'
+    made.with_variable(variable("detector", "Detector", PROMETHEUS, detectors, many=True))
     sections = {
         "Now": (4, 5, _now()),
         "Monitoring": (6, 8, _monitoring()),
@@ -49,7 +53,7 @@ def daemon() -> dashboard.Dashboard:
 
 
 def _now() -> list[Panel]:
-    age = f"time() - max(monitor_model_created_timestamp_seconds{_ONE})"
+    age = f"time() - min(max by (detector) (monitor_model_created_timestamp_seconds{_DETECTOR}))"
     return [
         figure(
             "Workers",
@@ -58,13 +62,19 @@ def _now() -> list[Panel]:
             PROMETHEUS,
             asks(f"count(monitor_start_timestamp_seconds{_ONE})", now=True),
         ),
-        figure("Assets", "In all states.", "none", PROMETHEUS, asks(f"sum(monitor_assets{_ONE})", now=True)),
+        figure(
+            "Assets",
+            "In all states, by detector.",
+            "none",
+            PROMETHEUS,
+            asks(f"sum(monitor_assets{_DETECTOR})", now=True),
+        ),
         figure(
             "History for the first model",
-            "Share that is available.",
+            "Share that is available, of the detector that has least.",
             "percentunit",
             PROMETHEUS,
-            asks(f"max(monitor_learning_ratio{_ONE})", now=True),
+            asks(f"min(max by (detector) (monitor_learning_ratio{_DETECTOR}))", now=True),
         ),
         figure(
             "Outputs blocked",
@@ -74,19 +84,19 @@ def _now() -> list[Panel]:
             asks(f"sum(monitor_output_blocked{_ONE})", now=True),
             bad=1,
         ),
-        figure("Model age", "Time since its training.", "s", PROMETHEUS, asks(age, now=True)),
+        figure("Model age", "Of the oldest, since its training.", "s", PROMETHEUS, asks(age, now=True)),
         figure(
             "Training",
             "1 while a model is being trained.",
             "none",
             PROMETHEUS,
-            asks(f"max(monitor_training_running{_ONE})", now=True),
+            asks(f"max(monitor_training_running{_DETECTOR})", now=True),
         ),
     ]
 
 
 def _monitoring() -> list[Panel]:
-    readings, windows = _sum("monitor_readings_total"), _sum("monitor_windows_scored_total")
+    readings, windows = _sum("monitor_readings_total"), _sum("monitor_windows_scored_total", more=_BY)
     lag = f"sum by (topic, partition) (monitor_lag_messages{_ONE})"
     return [
         _curves(
@@ -100,14 +110,17 @@ def _monitoring() -> list[Panel]:
         _curves("Lag", "Messages not read yet, by partition.", "none", of_partition=lag),
         stacked(
             _curves(
-                "Assets by state", "Sum over all workers.", "none", of_state=f"sum by (state) (monitor_assets{_ONE})"
+                "Assets by state",
+                "Sum over all workers.",
+                "none",
+                of_state=f"sum by (state) (monitor_assets{_DETECTOR})",
             )
         ),
         _curves(
             "Assets not scored",
             "Assets that send but are not scored, by reason.",
             "none",
-            of_reason=f"sum by (reason) (monitor_assets_unscored{_ONE})",
+            of_reason=f"sum by (reason) (monitor_assets_unscored{_DETECTOR})",
         ),
         _curves(
             "Without a new reading",
@@ -120,6 +133,14 @@ def _monitoring() -> list[Panel]:
             "By topic.",
             "none",
             of_topic=f"sum by (topic) (monitor_partitions_silent{_ONE})",
+        ),
+        _curves(
+            "Machines",
+            "Starts and stops per hour, and steps of machines that are off per second.",
+            "none",
+            starts=f"3600 * {_sum('monitor_machines_started_total', more=_BY)}",
+            stops=f"3600 * {_sum('monitor_machines_stopped_total', more=_BY)}",
+            steps_off=_sum("monitor_steps_off_total"),
         ),
         _curves(
             "Partitions", "By worker.", "none", of_instance=f"sum by (instance) (monitor_partitions_assigned{_ONE})"
@@ -150,16 +171,17 @@ def _input() -> list[Panel]:
         ),
         _curves(
             "Readings left out or repeated",
-            "Per second: left out by [select], and unchanged ones that a collector sent again.",
+            "Per second: left out by [select], of no detector, and unchanged ones that a collector sent again.",
             "ops",
             of_by=_sum("monitor_readings_filtered_total", "by"),
+            no_detector=_sum("monitor_readings_unwanted_total"),
             repeated=_sum("monitor_readings_repeated_total"),
         ),
         _curves(
             "Windows skipped",
             "Per second, by reason.",
             "ops",
-            of_reason=_sum("monitor_windows_skipped_total", "reason"),
+            of_reason=_sum("monitor_windows_skipped_total", "reason", more=_BY),
         ),
         _curves(
             "Steps, gaps, errors",
@@ -176,8 +198,10 @@ def _input() -> list[Panel]:
 
 def _alerts() -> list[Panel]:
     delay = "monitor_alert_delay_seconds"
-    firing = _sum("monitor_alerts_total", "severity", more=', state="firing"')
-    resolved, adapted = (_sum("monitor_alerts_total", more=f', state="{state}"') for state in ("resolved", "adapted"))
+    firing = _sum("monitor_alerts_total", "severity", more=f', state="firing"{_BY}')
+    resolved, adapted = (
+        _sum("monitor_alerts_total", more=f', state="{state}"{_BY}') for state in ("resolved", "adapted")
+    )
     return [
         _curves("Firing", "Records per hour, by severity.", "none", of_severity=f"3600 * {firing}"),
         _curves(
@@ -191,7 +215,7 @@ def _alerts() -> list[Panel]:
             "Suppressed alerts",
             "Pending states without an alert per hour, by reason.",
             "none",
-            of_reason=f"3600 * {_sum('monitor_alerts_suppressed_total', 'reason')}",
+            of_reason=f"3600 * {_sum('monitor_alerts_suppressed_total', 'reason', more=_BY)}",
         ),
         _curves(
             "Alert delay",
@@ -227,8 +251,8 @@ def _work() -> list[Panel]:
 
 
 def _state() -> list[Panel]:
-    day = "increase(monitor_training_runs_total" + _ONE + "[1d])"
-    model = asks(f"sum by (version) (monitor_model_info{_ONE})", now=True)
+    day = "increase(monitor_training_runs_total" + _DETECTOR + "[1d])"
+    model = asks(f"sum by (detector, version) (monitor_model_info{_DETECTOR})", now=True)
     events = {
         "quarantined": f"sum(increase(monitor_store_notices_total{_ONE}[1h]))",
         "starts": f"sum(changes(monitor_start_timestamp_seconds{_ONE}[1h]))",

@@ -1,7 +1,8 @@
 """The table of metrics. metrics.py makes the collectors and docs/metrics.md from it.
 
 Each row has an action for the operator. A value that nobody would act on has no row. No metric has an asset label,
-because asset names come from outside and their number has no bound.
+because asset names come from outside and their number has no bound. What differs by detector has a label for it:
+detectors are few, and their names come from the settings.
 """
 
 from collections.abc import Mapping
@@ -132,6 +133,7 @@ TABLE = (
         "monitor_windows_scored_total",
         "Windows scored.",
         "Its rate is the work done. If it is 0, no asset is monitored: check windows skipped and lag.",
+        detector=(),
     ),
     _counter(
         "monitor_windows_skipped_total",
@@ -139,6 +141,7 @@ TABLE = (
         "warmup: wait. unobserved: find the channels that are silent. doubted: check the sensors that alerts name. "
         "no_model: check learning ratio and training runs.",
         reason=("warmup", "unobserved", "doubted", "no_model"),
+        detector=(),
     ),
     _counter(
         "monitor_cells_doubted_total",
@@ -154,11 +157,13 @@ TABLE = (
         "monitor_machines_started_total",
         "Starts of machines, by the condition of [running].",
         "If machines start far more often than they do, the condition flaps: raise running.stop_delay_s.",
+        detector=(),
     ),
     _counter(
         "monitor_machines_stopped_total",
         "Stops of machines, by the condition of [running].",
         "As for starts.",
+        detector=(),
     ),
     # Alerts.
     _gauge(
@@ -167,6 +172,7 @@ TABLE = (
         "If many fire at the same time, suspect a common cause or a changed process before single machines. silent: it "
         "sends nothing new while its partition goes on; check its gateway.",
         state=("off", "learning", "warming", "normal", "unscored", "adapted", "silent", "pending", "firing"),
+        detector=(),
     ),
     _gauge(
         "monitor_assets_unscored",
@@ -174,6 +180,7 @@ TABLE = (
         "The log and the status page name them. missing: channels never came. If the measurement is the machine, set "
         "format.channel_name. silent: channels stopped. sparse: see windows.step_s and windows.min_observed.",
         reason=("missing", "silent", "sparse"),
+        detector=(),
     ),
     _counter(
         "monitor_alerts_total",
@@ -182,6 +189,7 @@ TABLE = (
         state=("firing", "adapted", "resolved"),
         severity=("warning", "critical"),
         cause=("machine", "sensor", "silence", "not_running"),
+        detector=(),
     ),
     _counter(
         "monitor_alerts_suppressed_total",
@@ -189,6 +197,7 @@ TABLE = (
         "short: ended before alerting.on_delay_s. If some were real faults, shorten it. gap: the asset's windows "
         "stopped. Find out why.",
         reason=("short", "gap"),
+        detector=(),
     ),
     _histogram(
         "monitor_alert_delay_seconds",
@@ -272,16 +281,19 @@ TABLE = (
         "1 for the version of the model in use.",
         "If alerts change in character, compare with the time of this version. Roll back if it caused the change.",
         version=(),
+        detector=(),
     ),
     _gauge(
         "monitor_model_created_timestamp_seconds",
         "Time at which the model in use was trained.",
         "If it is much older than the retraining interval, check training runs.",
+        detector=(),
     ),
     _gauge(
         "monitor_learning_ratio",
         "Share of the history needed for the first model that is available.",
         "Wait until it reaches 1. If it stays below, there are too few assets, or they are silent or too short-lived.",
+        detector=(),
     ),
     _counter(
         "monitor_training_runs_total",
@@ -289,11 +301,13 @@ TABLE = (
         "refused: read the reason in the log; often the history contains an incident. failed: check memory and time "
         "limits.",
         result=("adopted", "refused", "failed"),
+        detector=(),
     ),
     _gauge(
         "monitor_training_running",
         "1 while a model is being trained.",
         "If it stays at 1 beyond the time limit, read the log.",
+        detector=(),
     ),
     # Recorder.
     _counter(

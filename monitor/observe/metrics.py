@@ -41,6 +41,14 @@ class Metrics(Collector):
         """Increase a counter."""
         self._series("counter", name, labels).inc(amount)
 
+    def begin(self, label: str, value: str) -> None:
+        """Begin counters at 0 for a value of a label that may have any, where the table knows their other labels."""
+        for row in TABLE:
+            others = {name: values for name, values in row.labels.items() if name != label}
+            if row.kind == "counter" and label in row.labels and all(others.values()):
+                for given in product(*others.values()):
+                    self._series("counter", row.name, {**dict(zip(others, given, strict=True)), label: value})
+
     def set(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""
         self._series("gauge", name, labels).set(value)

@@ -63,7 +63,8 @@ class View:
 
     def _progress(self, now: WorkerStatus) -> tuple[str, float, str]:
         """Return the phase, its share done (0..1), and a sentence about it."""
-        training = now.training
+        each = list(now.training.values())
+        training = next((status for status in each if status.running), each[0])
         if training.running:
             return "training", training.progress, "fitting the first model; the broker holds the readings meanwhile"
         if not now.model:

@@ -28,6 +28,8 @@ class TrainingWorker:
 
     def run(self, stop: Event) -> None:
         """Work until `stop` is set. A running training is killed then."""
+        for name in self._registries:
+            self._metrics.begin("detector", name)
         try:
             while not stop.wait(_STEP_S):
                 self._watchdog.alive()
@@ -45,10 +47,10 @@ class TrainingWorker:
             return
         self._health.set(CONDITION, ok=True)
 
-        now = self._trainers.status.values()
-        self._metrics.set("monitor_learning_ratio", min(s.share for s in now) if self._trainers.learning else 1.0)
-        self._metrics.set("monitor_training_running", int(any(status.running for status in now)))
-        for name, scorer in scorers.items():
+        for name, status in self._trainers.status.items():
+            scorer = scorers[name]
+            self._metrics.set("monitor_learning_ratio", status.share if scorer is None else 1.0, detector=name)
+            self._metrics.set("monitor_training_running", int(status.running), detector=name)
             if scorer is not None:
                 created = self._registries[name].created_ms(scorer.model.version)
-                self._metrics.set("monitor_model_created_timestamp_seconds", created / 1000)
+                self._metrics.set("monitor_model_created_timestamp_seconds", created / 1000, detector=name)

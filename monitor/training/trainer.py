@@ -330,7 +330,7 @@ class Trainer:
 
     def _finish(self, result: str, about: str, **figures: float) -> None:
         """Count and log the end of a training, and clean up."""
-        self._metrics.add("monitor_training_runs_total", result=result)
+        self._metrics.add("monitor_training_runs_total", result=result, detector=self._job.detector)
         if result == "adopted":
             self._log.info("training ended", detector=self._job.detector, result=result, about=about, **figures)
         else:

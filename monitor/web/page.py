@@ -5,8 +5,8 @@ Content-Security-Policy names script and style by their sha256, so a browser run
 asset contains.
 
 The worker does not know the page. It replaces a `WorkerStatus` about once a second. A thread of the page samples that
-record and keeps, for each asset, the highest ratio of every STEP_S in a ring: 240 B each, at most 2.4 MB. A response is
-made once per sample and query, one at a time, so many viewers cost as much as one.
+record and keeps, for each asset and detector, the highest ratio of every STEP_S in a ring: 240 B each, at most 2.4 MB.
+A response is made once per sample and query, one at a time, so many viewers cost as much as one.
 """
 
 import base64
@@ -21,7 +21,6 @@ import numpy as np
 
 from monitor import __version__
 from monitor.core.records import Floats
-from monitor.training.trainer import Status
 from monitor.web.page_status import AssetFilter, read_query, status
 from monitor.worker.status import WorkerStatus
 
@@ -31,7 +30,7 @@ MAX_ASSETS = 10_000  # with a sparkline
 SAMPLE_S = 1.0
 
 _RESPONSES = 16  # cached until the next sample; responses to further queries are made each time
-_EMPTY = WorkerStatus(model="", training=Status(), assets=(), partitions=0)  # while the worker starts
+_EMPTY = WorkerStatus(training={}, assets=(), partitions=0)  # while the worker starts
 
 HTML = Path(__file__).with_name("page.html").read_bytes()
 
@@ -53,17 +52,17 @@ POLICY = policy(HTML)
 
 
 class Sparklines:
-    """The recent ratios of each asset, oldest first."""
+    """The recent ratios of each asset and detector, oldest first."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, int] = {}  # asset -> its row of the ratios
+        self._rows: dict[tuple[str, str], int] = {}  # detector and asset -> row of the ratios
         self._ratios: Floats = np.empty((0, SPARKLINE_STEPS), np.float32)
         self._samples = 0
 
     def add(self, now: WorkerStatus, samples_per_step: int) -> None:
         """Take the ratios of one moment. Every `samples_per_step` samples, a new step begins."""
         assets = now.assets[:MAX_ASSETS]
-        names = [asset.name for asset in assets]
+        names = [(asset.detector, asset.name) for asset in assets]
         if names != list(self._rows):
             self._rearrange(list(dict.fromkeys(names)))
 
@@ -75,19 +74,19 @@ class Sparklines:
         ratios = np.full(len(self._rows), np.nan, np.float32)
         for asset in assets:
             if asset.ratio is not None:
-                ratios[self._rows[asset.name]] = asset.ratio
+                ratios[self._rows[asset.detector, asset.name]] = asset.ratio
         self._ratios[:, -1] = np.fmax(self._ratios[:, -1], ratios)
 
-    def _rearrange(self, names: list[str]) -> None:
+    def _rearrange(self, names: list[tuple[str, str]]) -> None:
         """Give each name a row, with the ratios that it already has."""
         # Row -1 of the padded ratios is a row of NaN, for names that are new.
         padded = np.vstack((self._ratios, np.full((1, SPARKLINE_STEPS), np.nan, np.float32)))
         self._ratios = padded[[self._rows.get(name, -1) for name in names]]
         self._rows = {name: row for row, name in enumerate(names)}
 
-    def of(self, name: str) -> list[float]:
+    def of(self, detector: str, name: str) -> list[float]:
         """Return an asset's ratios (SPARKLINE_STEPS,), NaN = not scored. Empty for an asset without a sparkline."""
-        row = self._rows.get(name)
+        row = self._rows.get((detector, name))
         if row is None:
             return []
 
@@ -108,7 +107,7 @@ class Page:
         """Take no sample yet.
 
         Args:
-            name: Title of the page: the detector's name.
+            name: Title of the page: the name of the configuration.
             worker_status: Returns the worker's newest status, None while the worker starts.
             ready: Returns readiness and reasons, as /readyz shows them.
             wall_ms: ms UTC.

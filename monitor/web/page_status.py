@@ -3,19 +3,21 @@
 Its size is bounded for any worker: LIMIT assets, ALERTS alerts with CHANNELS channels each, PARTITIONS lags. The least
 urgent are left out, and the totals count them.
 
-    name, version       name of the detector, version of the program
+    name, version       name of the configuration, version of the program
     time, seen          ms UTC: now, and the last change of the worker's status; seen is null until the loop starts
     ready, reasons      as in /readyz, one text for each condition that does not hold
-    assets              total; found = assets that match the search; states = of the found assets by state;
-                        shown = name, state, reason (why it is silent or not scored), newest (ms UTC, time of its newest
-                        reading), ratio, and sparkline: the asset's recent ratios, null = not scored
-    alerts              total; shown = id, asset, severity, cause, fault, start, ratio, peak, times (ms UTC), and for
-                        each channel observed, low, high, contribution as published, and chart, which may be null:
-                        observed and expected at `times`, and width, half of the band around the expected values
-    adapted             alerts whose limit rose to the score: total; shown = id, asset, label, severity, start, time (ms
-                        UTC, when it adapted), peak, and channel with most of the score, or null
-    learning            the trainer's status: share, steps, needed, eta_s, running, progress, result
-    models              version, and number of partitions that score with it
+    assets              one of each detector of an asset: total; names = number of distinct assets; found = assets that
+                        match search and detector; states = of the found assets by state; shown = name, detector, state,
+                        reason (why it is silent or not scored), newest (ms UTC, time of its newest reading), ratio, and
+                        sparkline: the asset's recent ratios, null = not scored
+    alerts              total; shown = id, asset, detector, severity, cause, fault, start, ratio, peak, times (ms UTC),
+                        and for each channel observed, low, high, contribution as published, and chart, which may be
+                        null: observed and expected at `times`, and width, half of the band around the expected values
+    adapted             alerts whose limit rose to the score: total; shown = id, asset, label, detector, severity,
+                        start, time (ms UTC, when it adapted), peak, and channel with most of the score, or null
+    learning            for each detector: detector, the trainer's status (share, steps, needed, eta_s, running,
+                        progress, result), and scores: whether it has a model
+    models              detector, version, and number of partitions that score with it
     quiet               a text for each topic of which whole partitions bring nothing new
     partitions, lag     number of assigned partitions; messages not read yet, largest lags first
 """
@@ -52,39 +54,49 @@ class AssetFilter:
 
     search: str = ""  # part of the name, in lower case
     state: str = ""  # empty = all
+    detector: str = ""  # empty = all
     limit: int = 200
 
 
 def read_query(query: str) -> AssetFilter:
     """Parse the query string of a URL. Raises ValueError for unknown, repeated or invalid keys."""
-    pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True, max_num_fields=3) if query else []
+    pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True, max_num_fields=4) if query else []
     values = dict(pairs)
-    if len(values) < len(pairs) or values.keys() - {"search", "state", "limit"}:
-        raise ValueError("a query has search, state and limit, at most once each")
+    if len(values) < len(pairs) or values.keys() - {"search", "state", "detector", "limit"}:
+        raise ValueError("a query has search, state, detector and limit, at most once each")
 
     search = values.get("search", "")
     state = values.get("state", "")
+    detector = values.get("detector", "")
     limit = values.get("limit", "200")
 
     if len(search) > _SEARCH_CHARS:
         raise ValueError(f"search has {len(search)} characters, at most {_SEARCH_CHARS} are allowed")
+    if len(detector) > _SEARCH_CHARS:
+        raise ValueError(f"detector has {len(detector)} characters, at most {_SEARCH_CHARS} are allowed")
     if state not in {"", *STATES}:
         raise ValueError(f"state is {state!r}, expected one of {', '.join(STATES)}")
     if not (limit.isascii() and limit.isdecimal() and len(limit) <= 4 and 1 <= int(limit) <= LIMIT):
         raise ValueError(f"limit is {limit!r}, expected 1 to {LIMIT}")
-    return AssetFilter(search.lower(), state, int(limit))
+    return AssetFilter(search.lower(), state, detector, int(limit))
 
 
-def status(now: WorkerStatus, sparkline: Callable[[str], list[float]], wanted: AssetFilter) -> dict[str, Any]:
-    """Return the worker's part of /status.json. `sparkline` returns the recent ratios of an asset by name."""
+def status(now: WorkerStatus, sparkline: Callable[[str, str], list[float]], wanted: AssetFilter) -> dict[str, Any]:
+    """Return the worker's part of /status.json. `sparkline` returns the recent ratios of a detector's asset."""
     lags = nlargest(PARTITIONS, now.lag.items(), key=lambda item: item[1])
 
     return {
         "assets": _assets(now, sparkline, wanted),
         "alerts": _alerts(now),
         "adapted": _adapted(now),
-        "learning": asdict(now.training),
-        "models": [{"version": version, "partitions": count} for version, count in sorted(now.models.items())],
+        "learning": [
+            {"detector": name, **asdict(training), "scores": now.scores(name)}
+            for name, training in now.training.items()
+        ],
+        "models": [
+            {"detector": detector, "version": version, "partitions": count}
+            for (detector, version), count in sorted(now.models.items())
+        ],
         "quiet": [each.text() for each in now.quiet[:PARTITIONS]],
         "partitions": now.partitions,
         "lag": {
@@ -94,32 +106,36 @@ def status(now: WorkerStatus, sparkline: Callable[[str], list[float]], wanted: A
     }
 
 
-def _assets(now: WorkerStatus, sparkline: Callable[[str], list[float]], wanted: AssetFilter) -> dict[str, Any]:
+def _assets(now: WorkerStatus, sparkline: Callable[[str, str], list[float]], wanted: AssetFilter) -> dict[str, Any]:
     assets, label = now.assets, now.names.asset_name
     found: Sequence[Asset] = assets
     if wanted.search:
-        found = [each for each in assets if wanted.search in f"{each.name}\n{label(each.name)}".lower()]
+        found = [each for each in found if wanted.search in f"{each.name}\n{label(each.name)}".lower()]
+    if wanted.detector:
+        found = [each for each in found if each.detector == wanted.detector]
     tally = Tally(asset.state for asset in found)
     matching = [asset for asset in found if asset.state == wanted.state] if wanted.state else found
 
     # The most urgent ones are chosen by ratio and then sorted by name: rows that swap places every two seconds
     # cannot be read.
     shown = nsmallest(wanted.limit, matching, key=lambda asset: (_URGENCY[asset.state], -(asset.ratio or 0.0)))
-    shown.sort(key=lambda asset: (_URGENCY[asset.state], asset.name))
+    shown.sort(key=lambda asset: (_URGENCY[asset.state], asset.name, asset.detector))
 
     return {
         "total": len(assets),
+        "names": len({asset.name for asset in assets}),
         "found": len(found),
         "states": {state: tally[state] for state in reversed(STATES)},
         "shown": [
             {
                 "name": asset.name,
                 "label": label(asset.name),
+                "detector": asset.detector,
                 "state": asset.state,
                 "reason": asset.reason,
                 "newest": asset.newest,
                 "ratio": None if asset.ratio is None else round(asset.ratio, 3),
-                "sparkline": sparkline(asset.name),
+                "sparkline": sparkline(asset.detector, asset.name),
             }
             for asset in shown
         ],
@@ -129,11 +145,11 @@ def _assets(now: WorkerStatus, sparkline: Callable[[str], list[float]], wanted: 
 def _alerts(now: WorkerStatus) -> dict[str, Any]:
     """Return the alerts to show: critical ones first, then the newest."""
     shown = nsmallest(ALERTS, now.alerts, key=lambda alert: (alert.severity != "critical", -alert.start, alert.id))
-    ratios = {asset.name: asset.ratio for asset in now.assets} if shown else {}
+    ratios = {(asset.detector, asset.name): asset.ratio for asset in now.assets} if shown else {}
 
     return {
         "total": len(now.alerts),
-        "shown": [_alert(alert, ratios.get(alert.asset), now) for alert in shown],
+        "shown": [_alert(alert, ratios.get((alert.detector, alert.asset)), now) for alert in shown],
     }
 
 
@@ -147,6 +163,7 @@ def _adapted(now: WorkerStatus) -> dict[str, Any]:
                 "id": alert.id,
                 "asset": alert.asset,
                 "label": now.names.asset_name(alert.asset),
+                "detector": alert.detector,
                 "severity": alert.severity,
                 "start": alert.start,
                 "time": alert.time,
@@ -159,7 +176,7 @@ def _adapted(now: WorkerStatus) -> dict[str, Any]:
 
 
 def _alert(alert: Alert, ratio: float | None, now: WorkerStatus) -> dict[str, Any]:
-    chart = now.charts.get(alert.asset)
+    chart = now.charts.get((alert.detector, alert.asset))
     # The record has the values of its last publication, which may be older than the asset's ratio.
     current = alert.ratio if ratio is None or alert.cause != "machine" else ratio
 
@@ -167,6 +184,7 @@ def _alert(alert: Alert, ratio: float | None, now: WorkerStatus) -> dict[str, An
         "id": alert.id,
         "asset": alert.asset,
         "label": now.names.asset_name(alert.asset),
+        "detector": alert.detector,
         "severity": alert.severity,
         "cause": alert.cause,
         "fault": in_words(alert.fault, alert.score),

@@ -97,7 +97,7 @@ class Daemon:
         self._jitter = random.Random()  # noqa: S311 - spreads the snapshots of many workers over time
 
         self.status: WorkerStatus = worker_status(
-            (), next(iter(self._trainers.status.values())), {}
+            (), self._trainers.status, {}
         )  # replaced as a whole; any thread reads
 
     def open(self) -> None:
@@ -312,15 +312,14 @@ class Daemon:
         progress = {state.partition: state.progress(reading=reading) for state in states}
         quiet, waits = self._quiet.note(progress, self._monotonic())
         self._recorder.set_waits(waits, quiet)
-        self.status = worker_status(states, next(iter(self._trainers.status.values())), lag, quiet)
+        self.status = worker_status(states, self._trainers.status, lag, quiet)
         self._recorder.set_gauges(self.status, lag)
         replaying = [state for state in states if state.phase is Phase.REPLAYING]
         pipelines = [pipeline for state in replaying for pipeline in state.detectors.pipelines.values()]
         names = {name for pipeline in pipelines for name in pipeline.windows.assets}
         self._unscored.note(self.status.assets, names, self._monotonic())
-        if self.status.model:
-            created = self._partitions.created_ms(self.status.model)
-            self._metrics.set("monitor_model_created_timestamp_seconds", created / 1000)
+        for detector, created_ms in self._partitions.created_ms(self.status.models).items():
+            self._metrics.set("monitor_model_created_timestamp_seconds", created_ms / 1000, detector=detector)
         if self._monotonic() >= self._summary_due:
             self._log.info("summary", **self._recorder.summary(self.status, lag))
             self._summary_due = self._monotonic() + SUMMARY_S

@@ -7,7 +7,7 @@
 5. A model, or a change of live settings, is adopted together with a snapshot that names it, or not at all.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
@@ -209,9 +209,14 @@ class PartitionManager:
         for factory in self.wanted().values():
             factory.registry.in_use()
 
-    def created_ms(self, model: str) -> int:
-        """Return when a model in use was trained, ms UTC."""
-        return max(factory.registry.created_ms(model) for factory in self.wanted().values())
+    def created_ms(self, models: Iterable[tuple[str, str]]) -> dict[str, int]:
+        """Return when the newest of the models in use of each wanted detector was trained, ms UTC."""
+        wanted, created = self.wanted(), dict[str, int]()
+        for detector, version in models:
+            if detector in wanted:
+                made_ms = wanted[detector].registry.created_ms(version)
+                created[detector] = max(made_ms, created.get(detector, made_ms))
+        return created
 
     def assign(self, partition: Partition, committed: int | None, snapshot_due: float) -> PartitionState:
         """Rule 3: restore a partition from its newest snapshot, or start it. Raises StoreUnavailable.

@@ -78,6 +78,13 @@ _SUMMARY = {  # key of the summary in the log -> counter
 }
 
 _ALL_QUIET = "nothing new comes from its whole partition"
+BY_DETECTOR = {  # of those in COUNTERS; with twins, a sum over detectors would count a start twice
+    "monitor_windows_skipped_total",
+    "monitor_alerts_suppressed_total",
+    "monitor_machines_started_total",
+    "monitor_machines_stopped_total",
+}
+_GAUGES = ("monitor_assets", "monitor_assets_unscored", "monitor_learning_ratio", "monitor_training_running")
 _NAMES_TOLD = 1000  # of each kind that the log names, in the life of the process
 
 
@@ -90,38 +97,48 @@ class Asset(NamedTuple):
     reason: str = ""  # why it is silent, or not scored although it sends; empty = it is scored, or may be soon
     cause: str = ""  # the reason's kind, one of NOT_SCORED
     newest: int | None = None  # ms UTC: time of its newest reading; None = none yet
+    detector: str = ""  # name; several may watch one asset
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
     """The worker at one moment."""
 
-    model: str  # version; empty = none yet
-    training: Status
-    assets: tuple[Asset, ...]
+    training: Mapping[str, Status]  # by detector
+    assets: tuple[Asset, ...]  # one for each detector of an asset
     partitions: int  # assigned
     alerts: tuple[Alert, ...] = ()  # firing, each as published last
-    charts: Mapping[str, AlertChart] = field(default_factory=dict)  # of some of their assets, by name
-    models: Mapping[str, int] = field(default_factory=dict)  # version -> partitions that score with it
+    charts: Mapping[tuple[str, str], AlertChart] = field(default_factory=dict)  # of some, by detector and asset
+    models: Mapping[tuple[str, str], int] = field(default_factory=dict)  # detector, version -> partitions with it
     lag: Mapping[Partition, int] = field(default_factory=dict)  # messages
     names: Names = field(default_factory=Names)  # as they came
     adapted: tuple[Alert, ...] = ()  # their limits rose to their scores, each as published last
     quiet: tuple[QuietTopic, ...] = ()  # topics of which whole partitions bring nothing new
 
+    @property
+    def model(self) -> str:
+        """Version of a model in use; empty while no detector has one."""
+        return next((version for _, version in self.models), "")
+
+    def scores(self, detector: str) -> bool:
+        """Return whether a detector has a model on any partition."""
+        return any(name == detector for name, _ in self.models)
+
 
 def worker_status(
     states: Sequence[PartitionState],
-    training: Status,
+    training: Mapping[str, Status],
     lag: Mapping[Partition, int],
     quiet: Sequence[QuietTopic] = (),
 ) -> WorkerStatus:
     """Return the status of a worker with these partitions, of which those in `quiet` bring nothing new."""
     pipelines = [pipeline for state in states for pipeline in state.detectors.pipelines.values()]
-    models = [pipeline.model for pipeline in pipelines if pipeline.model]
-    charts: dict[str, AlertChart] = {}
-    for notes in (notes for state in states for notes in state.notes.values()):
-        if notes.charts is not None:
-            charts |= notes.charts.charts
+    charts = {
+        (detector, asset): chart
+        for state in states
+        for detector, notes in state.notes.items()
+        for asset, chart in (notes.charts.charts if notes.charts is not None else {}).items()
+    }
 
     names = Names()
     for state in states:
@@ -136,18 +153,22 @@ def worker_status(
         for asset in _assets(pipeline, state.notes[name], quiet=state.partition in hushed)
     ]
     # History does not grow while most assets are silent, so that no end can be predicted.
-    if 2 * sum(asset.state == "silent" for asset in assets) > len(assets):
-        training = replace(training, eta_s=None)
+    number, silent = (
+        Tally(asset.detector for asset in assets if asset.state in kinds) for kinds in (STATES, ("silent",))
+    )
+    told = {
+        name: replace(status, eta_s=None) if 2 * silent[name] > number[name] else status
+        for name, status in training.items()
+    }
 
     return WorkerStatus(
-        model=models[-1] if models else "",
-        training=training,
+        training=told,
         assets=tuple(assets),
         partitions=len(states),
         alerts=tuple(alert for alert in open_alerts if alert.state == "firing"),
         adapted=tuple(alert for alert in open_alerts if alert.state == "adapted"),
         charts=charts,
-        models=Tally(models),
+        models=Tally((pipeline.name, pipeline.model) for pipeline in pipelines if pipeline.model),
         lag=dict(lag),
         names=names,
         quiet=tuple(quiet),
@@ -172,7 +193,7 @@ def _assets(pipeline: Pipeline, notes: Notes, *, quiet: bool) -> list[Asset]:
     newest = [None if time == NEVER else time for time in pipeline.silence.newest.tolist()]
     newest += [None] * (len(warming) - len(newest))
     assets = [
-        Asset(name, alert_states.get(row, without_alert), ratio, newest=newest[row])
+        Asset(name, alert_states.get(row, without_alert), ratio, newest=newest[row], detector=pipeline.name)
         for row, (name, without_alert, ratio) in rows
     ]
 
@@ -207,6 +228,8 @@ class MetricsRecorder:
         self._refused_names: set[Renamed] = set()  # those that the log has named
         self._unwanted: set[str] = set()  # assets that no detector wants, those that the log has named
         self._totals = dict.fromkeys(_SUMMARY, 0.0)  # at the last summary
+        self._detectors: set[str] = set()  # with gauges
+        self._models: set[tuple[str, str]] = set()  # with a gauge
 
     def stopwatch(self) -> Mark:
         """Return a mark that adds the time since the last mark to the stage it is called with."""
@@ -226,26 +249,28 @@ class MetricsRecorder:
 
         # Messages, and the counts of decoding and of the stages
         add("monitor_messages_total", len(messages))
-        for counts in (outputs.counts, *(each.counts for each in outputs.detectors.values())):
+        of_detectors = {name: each.counts for name, each in outputs.detectors.items()}
+        for detector, counts in {"": outputs.counts, **of_detectors}.items():
             for name, count in counts.items():
                 metric, labels = COUNTERS[Count(name)]
-                add(metric, count, **labels)
+                add(metric, count, **labels, **({"detector": detector} if metric in BY_DETECTOR else {}))
         self._tell_names(outputs.renamed)
         self._tell_unwanted(outputs.unwanted)
         for error, number in Tally(rejected.error for rejected in outputs.rejected).items():
             add("monitor_messages_rejected_total", number, error=error)
 
-        for each in outputs.detectors.values():
+        for detector, each in outputs.detectors.items():
             self._refused_asset = each.refused_asset or self._refused_asset
             self._refused_readings += each.counts[Count.READINGS_REFUSED] + each.counts[Count.READINGS_FLOOD]
             if each.scores is None:
-                add("monitor_windows_skipped_total", len(each.windows), reason="no_model")
+                add("monitor_windows_skipped_total", len(each.windows), reason="no_model", detector=detector)
             else:
-                add("monitor_windows_scored_total", len(each.windows))
+                add("monitor_windows_scored_total", len(each.windows), detector=detector)
 
         # Alerts
         for alert in outputs.alerts:
-            add("monitor_alerts_total", state=alert.state, severity=alert.severity, cause=alert.cause)
+            about = {"state": alert.state, "severity": alert.severity, "cause": alert.cause}
+            add("monitor_alerts_total", 1, **about, detector=alert.detector)
 
     def _tell_names(self, renamed: Sequence[Renamed]) -> None:
         """Log each changed name, and once each name that is refused."""
@@ -280,23 +305,39 @@ class MetricsRecorder:
 
     def set_gauges(self, now: WorkerStatus, lag: Mapping[Partition, int]) -> None:
         """Set the gauges."""
-        tally = Tally(asset.state for asset in now.assets)
-        for state in STATES:
-            self._metrics.set("monitor_assets", tally[state], state=state)
-        causes = Tally(asset.cause for asset in now.assets)
-        for cause in NOT_SCORED:
-            self._metrics.set("monitor_assets_unscored", causes[cause], reason=cause)
+        self._set_of_detectors(now)
 
         self._metrics.clear("monitor_lag_messages")
         for part, messages in lag.items():
             self._metrics.set("monitor_lag_messages", messages, topic=part.topic, partition=str(part.number))
 
         self._metrics.set("monitor_partitions_assigned", now.partitions)
-        self._metrics.set("monitor_learning_ratio", 1.0 if now.model else now.training.share)
-        self._metrics.set("monitor_training_running", int(now.training.running))
-        if now.model:
+
+    def _set_of_detectors(self, now: WorkerStatus) -> None:
+        """Set the gauges of each detector. Cleared only after a change, since a scrape may come in between."""
+        gone = self._detectors - now.training.keys()
+        for name in _GAUGES if gone else ():
+            self._metrics.clear(name)
+        for detector in now.training.keys() - self._detectors:
+            self._metrics.begin("detector", detector)
+        self._detectors = set(now.training)
+
+        states = Tally((asset.detector, asset.state) for asset in now.assets)
+        causes = Tally((asset.detector, asset.cause) for asset in now.assets)
+        for detector, training in now.training.items():
+            for state in STATES:
+                self._metrics.set("monitor_assets", states[detector, state], state=state, detector=detector)
+            for cause in NOT_SCORED:
+                self._metrics.set("monitor_assets_unscored", causes[detector, cause], reason=cause, detector=detector)
+            share = 1.0 if now.scores(detector) else training.share
+            self._metrics.set("monitor_learning_ratio", share, detector=detector)
+            self._metrics.set("monitor_training_running", int(training.running), detector=detector)
+
+        if self._models - now.models.keys() and now.models:
             self._metrics.clear("monitor_model_info")
-            self._metrics.set("monitor_model_info", 1, version=now.model)
+        for detector, version in now.models:
+            self._metrics.set("monitor_model_info", 1, detector=detector, version=version)
+        self._models = set(now.models) or self._models
 
     def summary(self, now: WorkerStatus, lag: Mapping[Partition, int]) -> dict[str, object]:
         """Return the fields of the summary in the log: counts since the last one, and the present state."""
@@ -318,8 +359,11 @@ class MetricsRecorder:
             "firing": sum(asset.state == "firing" for asset in now.assets),
             "model": now.model or None,
         }
-        if now.model:
+        learning = {name: each for name, each in now.training.items() if not now.scores(name)}
+        if not learning:
             return summary
-        training = now.training
-        eta = None if training.eta_s is None else round(training.eta_s)
-        return {**summary, "learning": f"{training.steps} of {training.needed} steps", "learning_eta_s": eta}
+        steps = {name: f"{each.steps} of {each.needed} steps" for name, each in learning.items()}
+        eta = {name: None if each.eta_s is None else round(each.eta_s) for name, each in learning.items()}
+        if len(now.training) == 1:  # its name would be noise
+            return {**summary, "learning": next(iter(steps.values())), "learning_eta_s": next(iter(eta.values()))}
+        return {**summary, "learning": steps, "learning_eta_s": eta}

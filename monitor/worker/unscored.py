@@ -20,7 +20,7 @@ class UnscoredAssets:
 
     def __init__(self, log: BoundLogger) -> None:
         self._log = log
-        self._told: set[str] = set()
+        self._told: set[tuple[str, str]] = set()  # detector and asset
         self._minute_s = -_MINUTE_S  # begin of the present minute, monotonic
         self._begun = 0  # in the present minute
         self._ended = 0
@@ -32,20 +32,23 @@ class UnscoredAssets:
             self._minute_s = now_s
 
         for asset in assets:
-            if bool(asset.cause) == (asset.name in self._told) or asset.name in replaying or asset.state == "silent":
+            key = asset.detector, asset.name
+            if bool(asset.cause) == (key in self._told) or asset.name in replaying or asset.state == "silent":
                 continue
             if asset.cause:
-                self._told.add(asset.name)
+                self._told.add(key)
                 self._begun += 1
                 if self._begun <= LINES:
-                    self._log.warning("asset not scored", asset=asset.name, reason=asset.reason)
+                    self._log.warning(
+                        "asset not scored", detector=asset.detector, asset=asset.name, reason=asset.reason
+                    )
             else:
-                self._told.remove(asset.name)
+                self._told.remove(key)
                 self._ended += 1
                 if self._ended <= LINES:
-                    self._log.info("asset scored again", asset=asset.name)
+                    self._log.info("asset scored again", detector=asset.detector, asset=asset.name)
         if len(self._told) > _MOST:
-            self._told &= {asset.name for asset in assets}
+            self._told &= {(asset.detector, asset.name) for asset in assets}
 
     def _sum_up(self) -> None:
         """Count what had no line in the minute that ends."""

@@ -30,7 +30,7 @@ from tests.crash.chaos_group import Tenure
 
 _BATCH = 700  # messages; unlike what workers read at once
 _LATER = 2**53  # ms UTC, beyond every timestamp: then the result depends on the messages alone
-Key = tuple[str, int]  # id and sequence of an alert's record, asset and time of a score
+Key = tuple[str, int]  # id and sequence of an alert's record; detector and asset, and time of a score
 _SLACK_S = 0.05  # between a log line and a message's timestamp, in ms both, and written by different threads
 
 
@@ -74,7 +74,7 @@ def alert_key(value: bytes) -> Key:
 
 def score_key(value: bytes) -> Key:
     body = msgspec.json.decode(value)
-    return body["asset"], body["time"]
+    return f"{body['detector']} {body['asset']}", body["time"]
 
 
 def adoption_offsets(

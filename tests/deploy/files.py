@@ -75,7 +75,7 @@ def rules() -> list[dict[str, Any]]:
 
 def panel_expressions() -> list[str]:
     """Return every PromQL expression of a panel, with Grafana's variables replaced."""
-    filled = {"$__rate_interval": "2m", "$job": ".*", "$instance": ".*"}
+    filled = {"$__rate_interval": "2m", "$job": ".*", "$instance": ".*", "$detector": ".*"}
     found = [part["expr"] for each in dashboards().values() for part in parts(each) if "expr" in part]
     return [_filled(expr, filled) for expr in found]
 

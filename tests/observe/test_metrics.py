@@ -82,14 +82,14 @@ def test_values_accumulate_by_label() -> None:
     metrics.add("monitor_readings_dropped_total", reason="late")
     metrics.add("monitor_readings_dropped_total", 5, reason="late")
     metrics.add("monitor_readings_dropped_total", 2, reason="refused")
-    metrics.set("monitor_assets", 7, state="firing")
-    metrics.set("monitor_assets", 3, state="firing")
+    metrics.set("monitor_assets", 7, state="firing", detector="d")
+    metrics.set("monitor_assets", 3, state="firing", detector="d")
     for seconds in (0.02, 0.02, 400):
         metrics.observe("monitor_checkpoint_seconds", seconds)
     series = _series(metrics)
     assert series["monitor_readings_dropped_total", frozenset({("reason", "late")})] == 6
     assert series["monitor_readings_dropped_total", frozenset({("reason", "refused")})] == 2
-    assert series["monitor_assets", frozenset({("state", "firing")})] == 3
+    assert series["monitor_assets", frozenset({("state", "firing"), ("detector", "d")})] == 3
     buckets = {le: series["monitor_checkpoint_seconds_bucket", frozenset({("le", le)})] for le in ("0.01", "0.025")}
     assert buckets == {"0.01": 0, "0.025": 2}
     assert series["monitor_checkpoint_seconds_count", frozenset()] == 3

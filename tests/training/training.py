@@ -73,7 +73,7 @@ class Rig:
         return self.trainer.status.running
 
     def runs(self, result: str) -> int:
-        line = f'monitor_training_runs_total{{result="{result}"}} '
+        line = f'monitor_training_runs_total{{detector="test",result="{result}"}} '
         return int(float(self.metrics.render().decode().partition(line)[2].partition("\n")[0]))
 
     @property

@@ -48,8 +48,11 @@ def chart(steps: int = 4) -> AlertChart:
 def picture(
     assets: list[Asset], alerts: list[Alert] | None = None, charts: dict[str, AlertChart] | None = None
 ) -> WorkerStatus:
+    """The status of a worker with one detector, d."""
     lag = {Partition("readings", number): number for number in range(2 * PARTITIONS)}
-    return WorkerStatus("m", Status(), tuple(assets), 1, tuple(alerts or ()), charts or {}, {"m": 1}, lag)
+    mine = tuple(asset._replace(detector=asset.detector or "d") for asset in assets)
+    of_assets = {("d", asset): chart for asset, chart in (charts or {}).items()}
+    return WorkerStatus({"d": Status()}, mine, 1, tuple(alerts or ()), of_assets, {("d", "m"): 1}, lag)
 
 
 def page(now: WorkerStatus | None, ready: tuple[bool, str] = (True, "ready\n")) -> Page:
@@ -72,7 +75,13 @@ def test_before_the_worker_is_there_the_page_says_so() -> None:
     answer = ask(page(None, (False, "source: not known yet\npartitions: not known yet\n")))
     assert (answer["seen"], answer["ready"]) == (None, False)
     assert answer["reasons"] == ["source: not known yet", "partitions: not known yet"]
-    assert answer["assets"] == {"total": 0, "found": 0, "states": dict.fromkeys(reversed(STATES), 0), "shown": []}
+    assert answer["assets"] == {
+        "total": 0,
+        "names": 0,
+        "found": 0,
+        "states": dict.fromkeys(reversed(STATES), 0),
+        "shown": [],
+    }
 
 
 def test_firing_assets_are_on_top_and_the_others_by_name() -> None:
@@ -102,11 +111,57 @@ def test_assets_are_found_by_text_and_state() -> None:
     assert (answer["assets"]["states"]["firing"], answer["assets"]["states"]["normal"]) == (1, 1)
 
 
+def twins() -> WorkerStatus:
+    """Two detectors of one asset, of which the slow one fires, and another asset."""
+    given = [Asset("a", "normal", 0.5, detector="fast"), Asset("a", "firing", 2.5, detector="slow")]
+    given += [Asset("b", "normal", 0.25, detector="fast")]
+    status = picture(given, [replace(alert("a"), detector="slow")])
+    training = {"fast": Status(), "slow": Status(share=0.5, steps=50, needed=100)}
+    models = {("fast", "m1"): 1, ("slow", "m2"): 1}
+    charts = {("slow", "a"): chart(6)}
+    return replace(status, training=training, models=models, charts=charts)
+
+
+def test_detectors_of_an_asset_are_told_apart() -> None:
+    """Each has a card with its own state, ratio and sparkline; an alert has the ratio and chart of its detector."""
+    answer = ask(page(twins()))
+    shown = [
+        (each["name"], each["detector"], each["state"], each["sparkline"][-1]) for each in answer["assets"]["shown"]
+    ]
+    assert shown == [("a", "slow", "firing", 2.5), ("a", "fast", "normal", 0.5), ("b", "fast", "normal", 0.25)]
+    assert (answer["assets"]["total"], answer["assets"]["names"]) == (3, 2)
+    (fired,) = answer["alerts"]["shown"]
+    assert (fired["detector"], fired["ratio"], len(fired["times"])) == ("slow", 2.5, 6)
+    assert [(each["detector"], each["scores"]) for each in answer["learning"]] == [("fast", True), ("slow", True)]
+    assert [(each["detector"], each["version"]) for each in answer["models"]] == [("fast", "m1"), ("slow", "m2")]
+
+
+def test_assets_are_found_by_detector() -> None:
+    """The filter leaves the assets of one detector, and counts them by state; an unknown one has none."""
+    made = page(twins())
+    answer = ask(made, detector="fast")
+    assert names(answer) == ["a", "b"]
+    assert (answer["assets"]["found"], answer["assets"]["states"]["firing"]) == (2, 0)
+    assert names(ask(made, detector="fast", search="b")) == ["b"]
+    assert ask(made, detector="other")["assets"]["found"] == 0
+
+
 LIMITS = ["limit=0", "limit=1001", "limit=-1", "limit=1e2", "limit=", "limit=٣", "limit=5&limit=5"]
 
 
 @pytest.mark.parametrize(
-    "query", [*LIMITS, "state=broken", "search=" + "x" * 129, "page=2", "search", "a=1&b=2&c=3&d=4", "&"]
+    "query",
+    [
+        *LIMITS,
+        "state=broken",
+        "search=" + "x" * 129,
+        "page=2",
+        "search",
+        "a=1&b=2&c=3&d=4",
+        "&",
+        "detector=a&detector=b",
+        "detector=" + "x" * 129,
+    ],
 )
 def test_a_query_that_does_not_fit_is_refused(query: str) -> None:
     """Unknown or repeated keys, unknown states, limits and searches out of range raise ValueError."""
@@ -165,12 +220,12 @@ def test_a_sparkline_keeps_the_highest_ratio_of_each_interval() -> None:
     sparklines = Sparklines()
     for ratio in (0.5, 2.0, None, 1.0):
         sparklines.add(picture([Asset("a", "normal", ratio)]), 2)
-    assert len(sparklines.of("a")) == SPARKLINE_STEPS
-    assert sparklines.of("a")[-2:] == [2.0, 1.0]
-    assert np.isnan(sparklines.of("a")[:-2]).all()
+    assert len(sparklines.of("d", "a")) == SPARKLINE_STEPS
+    assert sparklines.of("d", "a")[-2:] == [2.0, 1.0]
+    assert np.isnan(sparklines.of("d", "a")[:-2]).all()
     for _ in range(2 * (SPARKLINE_STEPS - 1)):
         sparklines.add(picture([Asset("a", "normal", 0.25)]), 2)
-    assert sparklines.of("a") == [1.0] + [0.25] * (SPARKLINE_STEPS - 1)
+    assert sparklines.of("d", "a") == [1.0] + [0.25] * (SPARKLINE_STEPS - 1)
 
 
 def test_a_sparkline_follows_its_asset() -> None:
@@ -178,9 +233,9 @@ def test_a_sparkline_follows_its_asset() -> None:
     sparklines = Sparklines()
     sparklines.add(picture([Asset("a", "normal", 0.1), Asset("b", "normal", 0.2)]), 1)
     sparklines.add(picture([Asset("c", "normal", 0.3), Asset("b", "normal", 0.25)]), 1)
-    assert sparklines.of("b")[-2:] == [0.2, 0.25]
-    assert np.isnan(sparklines.of("c")[-2])
-    assert sparklines.of("a") == []
+    assert sparklines.of("d", "b")[-2:] == [0.2, 0.25]
+    assert np.isnan(sparklines.of("d", "c")[-2])
+    assert sparklines.of("d", "a") == []
 
 
 def test_a_response_is_made_once_for_each_sample() -> None:
@@ -289,7 +344,7 @@ def test_a_chart_leads_up_to_its_alert(tmp_path: Path, messages: int) -> None:
         until(lambda: committed(broker) == 608)
         until(lambda: service.daemon is not None and service.daemon.status.charts)
         assert service.daemon is not None
-        chart = service.daemon.status.charts["b"]
+        chart = service.daemon.status.charts["test", "b"]
     steps = (chart.ends - ORIGIN) // 1000
     assert steps.tolist() == list(range(steps[0], 304))
     assert steps[0] <= 300 - (L - 1)

@@ -20,7 +20,7 @@ from monitor.worker.status import Asset, WorkerStatus
 from tests.browser import DESKTOP, PHONE, Tab, tab
 from tests.core.machines import rows
 from tests.rig import feed, put_model, running, settings, until, values
-from tests.web.test_page import HOSTILE, alert, chart, picture
+from tests.web.test_page import HOSTILE, alert, chart, picture, twins
 
 WITNESS = """
 window.touched = [];
@@ -149,8 +149,8 @@ def test_what_changes_changes_in_place(opened: Callable[[str], Tab]) -> None:
 
 def test_while_it_learns_the_page_begins_with_that(opened: Callable[[str], Tab]) -> None:
     """Before the first model, progress and remaining time are at the top, afterwards below."""
-    learning = replace(picture([Asset("a", "learning", None)]), model="", models={})
-    shown = Shown(replace(learning, training=Status(share=0.25, steps=250, needed=1000, eta_s=750.0)))
+    learning = replace(picture([Asset("a", "learning", None)]), models={})
+    shown = Shown(replace(learning, training={"d": Status(share=0.25, steps=250, needed=1000, eta_s=750.0)}))
     top = "document.getElementById('{}').getBoundingClientRect().top"
     above = f"{top.format('worker')} < {top.format('assets')}"
     with shown.served() as address:
@@ -217,6 +217,47 @@ def test_assets_are_filtered(opened: Callable[[str], Tab]) -> None:
         page.evaluate(change.format("state", "firing"))
         page.until(count.format(1))
         assert page.evaluate("document.getElementById('state').selectedOptions[0].textContent") == "firing (1)"
+
+
+@pytest.mark.parametrize(
+    ("size", "scheme"), LOOKS, ids=lambda value: value if isinstance(value, str) else f"{value[0]}"
+)
+def test_twins_are_told_apart(opened: Callable[[str], Tab], size: tuple[int, int, int], scheme: str) -> None:
+    """With several detectors, cards, alerts and models have their names, and one of them can be chosen."""
+    shown = Shown(twins())
+    with shown.served() as address:
+        page = opened(address)
+        page.screen(size, scheme)
+        cards = "[...document.querySelectorAll('#assets li')].map((each) => each.innerText.split('\\n'))"
+        page.until("document.querySelectorAll('#assets li').length === 3")
+        assert page.evaluate(cards) == [
+            ["a", "firing 2.50", "slow"],
+            ["a", "normal 0.50", "fast"],
+            ["b", "normal 0.25", "fast"],
+        ]
+        page.picture(f"twins-{size[0]}-{scheme}")
+        assert page.evaluate("document.querySelector('#summary').textContent") == "2 assets, 1 firing"
+        assert page.evaluate("document.querySelector('#alerts .soft').textContent").startswith("slow: warning, since")
+        assert page.evaluate("document.getElementById('models').textContent").splitlines() == [
+            "fast: m1 (1 partition)",
+            "slow: m2 (1 partition)",
+        ]
+        assert page.evaluate("document.getElementById('learning').textContent") == "fast: done\nslow: done"
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.evaluate(
+            "document.getElementById('detector').value = 'fast';"
+            "document.getElementById('detector').dispatchEvent(new Event('input', {bubbles: true}))"
+        )
+        page.until("document.querySelectorAll('#assets li').length === 2")
+
+
+def test_one_detector_needs_no_name(opened: Callable[[str], Tab]) -> None:
+    """With one detector, no card has its name, and there is nothing to choose."""
+    with Shown(picture([Asset("a", "normal", 0.5)])).served() as address:
+        page = opened(address)
+        page.until("document.querySelectorAll('#assets li').length === 1")
+        assert page.evaluate("document.querySelector('#assets li').innerText") == "a\nnormal 0.50"
+        assert page.evaluate("document.getElementById('detector').hidden") is True
 
 
 def test_a_hostile_name_stays_a_text(opened: Callable[[str], Tab]) -> None:

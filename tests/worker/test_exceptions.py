@@ -109,7 +109,7 @@ def test_a_machine_that_is_off_is_not_scored_and_learned(tmp_path: Path) -> None
     state, outputs = run(tmp_path, faulty(), assets={"b": {"off": True}})
     assert set(outputs.windows.assets.tolist()) == {0}
     assert notes(state).history.normal().assets == ("a",)
-    assert [(asset.name, asset.state) for asset in worker_status([state], Status(), {}).assets] == [
+    assert [(asset.name, asset.state) for asset in worker_status([state], {"test": Status()}, {}).assets] == [
         ("a", "normal"),
         ("b", "off"),
     ]

@@ -223,7 +223,7 @@ def test_who_was_refused_is_told_once_a_minute(tmp_path: Path) -> None:
     pipeline = scoring(small(tmp_path))
     sent = messages([(name, 0, rows(1)[0, 0]) for name in ("a", "b", "c", "d")])
     counter.count(sent, PartitionOutputs({"test": take(pipeline, sent)}))
-    nothing = worker_status((), Status(), {})
+    nothing = worker_status((), {"test": Status()}, {})
     with capture_logs() as lines:
         counter.summary(nothing, {})
         counter.summary(nothing, {})
@@ -240,7 +240,7 @@ def test_nothing_is_shown_of_who_gave_way(tmp_path: Path) -> None:
     only(held).use(Scorer(model()))
     sent = [message for message in shift() if message.timestamp < ORIGIN + 135 * STEP]
     held.remember(PartitionOutputs({"test": take(only(held), sent)}))
-    picture = {asset.name: asset.ratio for asset in worker_status([held], Status(), {}).assets}
+    picture = {asset.name: asset.ratio for asset in worker_status([held], {"test": Status()}, {}).assets}
     assert set(picture) == {"c", "b"}
     assert picture["c"] is None
     assert picture["b"] is not None

@@ -78,18 +78,18 @@ def test_assets_of_a_silent_partition_are_shown_as_silent(tmp_path: Path) -> Non
     assert (progress.newest, progress.reading) == (ORIGIN + 19 * STEP, True)
     learning = Status(share=0.2, steps=20, needed=100, eta_s=80.0)
     watched.note({READINGS: progress}, 0.0)
-    assert worker_status([state], learning, {}).training.eta_s == 80.0
+    assert worker_status([state], {"test": learning}, {}).training["test"].eta_s == 80.0
 
     topics, waits = watched.note({READINGS: progress}, 700.0)
-    status = worker_status([state], learning, {}, topics)
+    status = worker_status([state], {"test": learning}, {}, topics)
     assert [(asset.state, asset.reason) for asset in status.assets] == [
         ("silent", "nothing new comes from its whole partition")
     ] * 2
-    assert (status.training.eta_s, status.training.steps, status.alerts) == (None, 20, ())
+    assert (status.training["test"].eta_s, status.training["test"].steps, status.alerts) == (None, 20, ())
     metrics = Metrics()
     recorder = MetricsRecorder(metrics, LOG)
     recorder.set_gauges(status, {})
     recorder.set_waits(waits, topics)
-    assert gauges(metrics, "monitor_assets")['{state="silent"}'] == 2
+    assert gauges(metrics, "monitor_assets")['{detector="test",state="silent"}'] == 2
     assert gauges(metrics, "monitor_partitions_silent") == {'{topic="readings"}': 1}
     assert gauges(metrics, "monitor_source_silence_seconds") == {'{topic="readings"}': 700}

@@ -150,10 +150,10 @@ def shown(rig: ManagerRig, sent: Sequence[Message], *, scored: bool) -> tuple[As
         only(state).use(Scorer(model()))
     outputs = state.process(sent, ORIGIN + 10**9, lambda _: None)
     state.remember(outputs)
-    status = worker_status([state], Status(), {})
+    status = worker_status([state], {"test": Status()}, {})
     metrics = Metrics()
     MetricsRecorder(metrics, LOG).set_gauges(status, {})
-    assert gauges(metrics, "monitor_assets")['{state="silent"}'] == sum(
+    assert gauges(metrics, "monitor_assets")['{detector="test",state="silent"}'] == sum(
         each.state == "silent" for each in status.assets
     )
     return status.assets

@@ -18,13 +18,13 @@ from monitor.service.wiring import make_daemon, make_observer
 from monitor.store.files import open_blobs
 from monitor.training.trainer import Status
 from monitor.worker.partitions import PartitionState
-from monitor.worker.status import COUNTERS, STATES, Asset, MetricsRecorder, WorkerStatus, worker_status
+from monitor.worker.status import BY_DETECTOR, COUNTERS, STATES, Asset, MetricsRecorder, WorkerStatus, worker_status
 from monitor.worker.unscored import LINES, UnscoredAssets
 from tests.core.machines import STEP, L, model, rows
 from tests.rig import ORIGIN, READINGS, notes, only, own, readings, settings
 
 LOG = structlog.stdlib.get_logger("test")
-NOTHING = WorkerStatus("", Status(needed=100), (), 0)
+NOTHING = WorkerStatus({"test": Status(needed=100)}, (), 0)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def push(state: PartitionState, batch: np.ndarray, first: int) -> PartitionOutpu
 
 
 def states(state: PartitionState) -> dict[str, str]:
-    return {asset.name: asset.state for asset in worker_status([state], Status(), {}).assets}
+    return {asset.name: asset.state for asset in worker_status([state], {"test": Status()}, {}).assets}
 
 
 def gauges(metrics: Metrics, name: str) -> dict[str, float]:
@@ -54,7 +54,7 @@ def gauges(metrics: Metrics, name: str) -> dict[str, float]:
 
 def test_an_asset_goes_through_its_states(state: PartitionState) -> None:
     """Without a model it learns, with one it warms up until window and threshold are full, and an alert shows."""
-    assert worker_status([state], Status(), {}).assets == ()
+    assert worker_status([state], {"test": Status()}, {}).assets == ()
     batch = rows(400)
     batch[1, 300:330, 1] += 8.0
     push(state, batch[:, :10], 0)
@@ -62,10 +62,10 @@ def test_an_asset_goes_through_its_states(state: PartitionState) -> None:
 
     only(state).use(Scorer(model()))
     push(state, batch[:, 10:14], 10)
-    (first, _) = worker_status([state], Status(), {}).assets
-    assert first == Asset("a", "warming", None, newest=ORIGIN + 13 * STEP)
+    (first, _) = worker_status([state], {"test": Status()}, {}).assets
+    assert first == Asset("a", "warming", None, newest=ORIGIN + 13 * STEP, detector="test")
     push(state, batch[:, 14:100], 14)
-    (first, _) = worker_status([state], Status(), {}).assets
+    (first, _) = worker_status([state], {"test": Status()}, {}).assets
     assert first.state == "warming"
     assert first.ratio == notes(state).ratios[0]
     push(state, batch[:, 100:300], 100)
@@ -74,7 +74,7 @@ def test_an_asset_goes_through_its_states(state: PartitionState) -> None:
     assert states(state) == {"a": "normal", "b": "pending"}
     push(state, batch[:, 301:310], 301)
     assert states(state) == {"a": "normal", "b": "firing"}
-    assert worker_status([state], Status(), {}).assets[1].ratio == notes(state).ratios[1] > 1
+    assert worker_status([state], {"test": Status()}, {}).assets[1].ratio == notes(state).ratios[1] > 1
     push(state, batch[:, 310:], 310)
     assert states(state) == {"a": "normal", "b": "normal"}
 
@@ -95,7 +95,7 @@ def test_an_asset_that_just_came_is_not_scored_yet(state: PartitionState) -> Non
     state.remember(state.process(alone, ORIGIN + 10**9, lambda _: None))
     assert states(state) == {"a": "normal"}
     push(state, rows(241)[:, 240:], 240)
-    known = worker_status([state], Status(), {}).assets
+    known = worker_status([state], {"test": Status()}, {}).assets
     assert [(asset.name, asset.state) for asset in known] == [("a", "normal"), ("b", "warming")]
     assert known[0].ratio is not None
     assert known[1].ratio is None
@@ -103,23 +103,23 @@ def test_an_asset_that_just_came_is_not_scored_yet(state: PartitionState) -> Non
 
 def test_partitions_are_shown_together(state: PartitionState) -> None:
     """The picture holds the assets of all partitions, how many these are, and the model they score with."""
-    status = Status(steps=7)
+    status = {"test": Status(steps=7)}
     push(state, rows(10), 0)
     only(state).use(Scorer(model()))
     picture = worker_status([state, state], status, {})
     assert (picture.model, picture.training, picture.partitions) == (model().version, status, 2)
     assert [asset.name for asset in picture.assets] == ["a", "b", "a", "b"]
-    assert worker_status([], status, {}) == WorkerStatus("", status, (), 0)
+    assert worker_status([], status, {}) == WorkerStatus(status, (), 0)
 
 
 def test_gauges_follow_the_picture() -> None:
     """Assets by state, partitions, lag, learning, training and model are as the latest picture says, and no older."""
     metrics = Metrics()
     counter = MetricsRecorder(metrics, LOG)
-    learning = replace(NOTHING, training=Status(share=0.25, running=True), partitions=3)
+    learning = replace(NOTHING, training={"test": Status(share=0.25, running=True)}, partitions=3)
     counter.set_gauges(learning, {Partition("r", 0): 5, Partition("r", 1): 0})
-    assert gauges(metrics, "monitor_learning_ratio") == {"": 0.25}
-    assert gauges(metrics, "monitor_training_running") == {"": 1}
+    assert gauges(metrics, "monitor_learning_ratio") == {'{detector="test"}': 0.25}
+    assert gauges(metrics, "monitor_training_running") == {'{detector="test"}': 1}
     assert gauges(metrics, "monitor_partitions_assigned") == {"": 3}
     assert gauges(metrics, "monitor_lag_messages") == {
         '{partition="0",topic="r"}': 5,
@@ -127,16 +127,38 @@ def test_gauges_follow_the_picture() -> None:
     }
     assert gauges(metrics, "monitor_model_info") == {}
 
-    assets = (Asset("a", "normal", 0.5), Asset("b", "firing", 2.0), Asset("c", "normal", 0.1))
+    given = (("a", "normal", 0.5), ("b", "firing", 2.0), ("c", "normal", 0.1))
+    assets = tuple(Asset(*each, detector="test") for each in given)
     for version in ("m1", "m2"):
-        counter.set_gauges(WorkerStatus(version, Status(), assets, 1), {Partition("r", 1): 2})
+        now = WorkerStatus({"test": Status()}, assets, 1, models={("test", version): 1})
+        counter.set_gauges(now, {Partition("r", 1): 2})
     assert gauges(metrics, "monitor_assets") == {
-        f'{{state="{state}"}}': {"normal": 2.0, "firing": 1.0}.get(state, 0.0) for state in STATES
+        f'{{detector="test",state="{state}"}}': {"normal": 2.0, "firing": 1.0}.get(state, 0.0) for state in STATES
     }
     assert gauges(metrics, "monitor_lag_messages") == {'{partition="1",topic="r"}': 2}
-    assert gauges(metrics, "monitor_learning_ratio") == {"": 1}
-    assert gauges(metrics, "monitor_training_running") == {"": 0}
-    assert gauges(metrics, "monitor_model_info") == {'{version="m2"}': 1}
+    assert gauges(metrics, "monitor_learning_ratio") == {'{detector="test"}': 1}
+    assert gauges(metrics, "monitor_training_running") == {'{detector="test"}': 0}
+    assert gauges(metrics, "monitor_model_info") == {'{detector="test",version="m2"}': 1}
+
+
+def test_gauges_are_those_of_each_detector() -> None:
+    """Twins have their own states, models and progress; those of a detector that is gone are no longer rendered."""
+    metrics = Metrics()
+    counter = MetricsRecorder(metrics, LOG)
+    assets = Asset("a", "normal", 0.5, detector="fast"), Asset("a", "firing", 2.0, detector="slow")
+    training = {"fast": Status(share=1.0), "slow": Status(share=0.25, running=True)}
+    both = WorkerStatus(training, assets, 1, models={("fast", "m1"): 2})
+    counter.set_gauges(both, {})
+    states = gauges(metrics, "monitor_assets")
+    assert (states['{detector="fast",state="firing"}'], states['{detector="slow",state="firing"}']) == (0, 1)
+    assert gauges(metrics, "monitor_learning_ratio") == {'{detector="fast"}': 1.0, '{detector="slow"}': 0.25}
+    assert gauges(metrics, "monitor_training_running") == {'{detector="fast"}': 0, '{detector="slow"}': 1}
+    assert gauges(metrics, "monitor_windows_scored_total") == {'{detector="fast"}': 0, '{detector="slow"}': 0}
+
+    counter.set_gauges(replace(both, training={"slow": Status()}, assets=assets[1:], models={("slow", "m2"): 2}), {})
+    assert all('detector="slow"' in labels for labels in gauges(metrics, "monitor_assets"))
+    assert gauges(metrics, "monitor_learning_ratio") == {'{detector="slow"}': 1.0}
+    assert gauges(metrics, "monitor_model_info") == {'{detector="slow",version="m2"}': 1}
 
 
 def test_what_passes_by_is_counted(state: PartitionState) -> None:
@@ -152,8 +174,8 @@ def test_what_passes_by_is_counted(state: PartitionState) -> None:
     assert metrics.total("monitor_messages_rejected_total") == 1
     assert metrics.total("monitor_windows_scored_total") == 0
     skipped = gauges(metrics, "monitor_windows_skipped_total")
-    assert skipped['{reason="no_model"}'] == len(own(outputs).windows) > 0
-    assert skipped['{reason="warmup"}'] == 2 * (L - 1)
+    assert skipped['{detector="test",reason="no_model"}'] == len(own(outputs).windows) > 0
+    assert skipped['{detector="test",reason="warmup"}'] == 2 * (L - 1)
     assert gauges(metrics, "monitor_stage_seconds_total")['{stage="decode"}'] > 0
 
     only(state).use(Scorer(model()))
@@ -170,7 +192,8 @@ def test_every_count_of_the_stages_is_a_declared_metric() -> None:
     assert COUNTERS.keys() == set(Count)
     rows_by_name = {row.name: row for row in TABLE}
     for metric, labels in COUNTERS.values():
-        assert rows_by_name[metric].labels.keys() == labels.keys()
+        assert rows_by_name[metric].labels.keys() - {"detector"} == labels.keys()
+        assert ("detector" in rows_by_name[metric].labels) is (metric in BY_DETECTOR)
         assert all(value in rows_by_name[metric].labels[name] for name, value in labels.items())
 
 
@@ -207,13 +230,12 @@ def test_a_summary_tells_what_happened_since_the_last(state: PartitionState) -> 
     counter = MetricsRecorder(metrics, LOG)
     sent = readings(rows(20))
     counter.count(sent, state.process(sent, ORIGIN + STEP, counter.stopwatch()))
-    learning = replace(NOTHING, training=Status(steps=20, needed=100, eta_s=79.6))
+    learning = replace(NOTHING, training={"test": Status(steps=20, needed=100, eta_s=79.6)})
     first = counter.summary(learning, {READINGS: 3})
     assert (first["messages"], first["readings"], first["lag"], first["model"]) == (40, 120, 3, None)
     assert (first["learning"], first["learning_eta_s"]) == ("20 of 100 steps", 80)
-    second = counter.summary(
-        WorkerStatus("m1", Status(), (Asset("a", "firing", 2.0), Asset("b", "normal", 0.1)), 1), {}
-    )
+    both = Asset("a", "firing", 2.0), Asset("b", "normal", 0.1)
+    second = counter.summary(WorkerStatus({"test": Status()}, both, 1, models={("test", "m1"): 1}), {})
     assert (second["messages"], second["assets"], second["firing"], second["model"]) == (0, 2, 1, "m1")
     assert "learning" not in second
 
@@ -228,8 +250,8 @@ def test_alerts_that_came_to_nothing_are_counted(state: PartitionState) -> None:
     only(state).alerting._lifecycle._on_delay_ms = 60_000
     MetricsRecorder(metrics, LOG).count([], push(state, batch[:, 300:], 300))
     suppressed = gauges(metrics, "monitor_alerts_suppressed_total")
-    assert suppressed['{reason="short"}'] >= 1
-    assert suppressed['{reason="gap"}'] == 0
+    assert suppressed['{detector="test",reason="short"}'] >= 1
+    assert suppressed['{detector="test",reason="gap"}'] == 0
     assert metrics.total("monitor_alerts_total") == 0
 
 
@@ -242,16 +264,16 @@ def test_an_asset_without_most_of_its_channels_says_why(state: PartitionState) -
     assert states(state)["a"] == "warming"
     state.remember(state.process(readings(batch[:, 120:], 120), ORIGIN + 10**9, lambda _: None))
 
-    (first, second) = worker_status([state], Status(), {}).assets
+    (first, second) = worker_status([state], {"test": Status()}, {}).assets
     assert (first.state, first.cause, second.state, second.reason) == ("unscored", "missing", "normal", "")
     assert first.reason.startswith("2 of 3 channels have never come")
     metrics = Metrics()
-    MetricsRecorder(metrics, LOG).set_gauges(worker_status([state], Status(), {}), {})
-    assert gauges(metrics, "monitor_assets_unscored")['{reason="missing"}'] == 1
+    MetricsRecorder(metrics, LOG).set_gauges(worker_status([state], {"test": Status()}, {}), {})
+    assert gauges(metrics, "monitor_assets_unscored")['{detector="test",reason="missing"}'] == 1
 
     restored = only(state).save_state()
     only(state).load_state(restored)
-    assert worker_status([state], Status(), {}).assets[0] == first
+    assert worker_status([state], {"test": Status()}, {}).assets[0] == first
 
 
 def test_an_asset_that_is_not_scored_is_told_once() -> None:
