@@ -4,6 +4,7 @@ State is that of the pipelines, which know nothing of each other, and of what th
 
     names      assets and channels whose names decoding has changed
     closing    alerts of detectors that were dropped, to be resolved
+    links      from an alert to an older one of the same asset
 
 All of it is a function of the messages so far and of the models, live settings and detectors adopted between them. (The
 one exception is a message stamped ahead of the clock: whether its readings come from the future depends on when the
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from monitor.core.alerts.links import Link, Links
 from monitor.core.decode.decode import Decoded, decode_all
 from monitor.core.decode.format import Format, Skip
 from monitor.core.decode.names import Names
@@ -55,6 +57,7 @@ class Detectors:
     router: Router
     pipelines: Mapping[str, Pipeline]  # by detector, in the order of the router's routes
     names: Names = field(default_factory=Names)
+    links: Links = field(default_factory=Links)
     closing: Sequence[Alert] = ()  # resolved; `position` is the offset from which each is published
 
     def process(self, messages: Sequence[Message], now: int, mark: Mark) -> PartitionOutputs:
@@ -72,7 +75,7 @@ class Detectors:
         alerts = self._close(messages[-1].offset) + alerts
         return PartitionOutputs(
             outputs,
-            alerts=alerts,
+            alerts=self.links.take(alerts),
             rejected=decoded.rejected,
             renamed=decoded.renamed,
             counts={
@@ -89,7 +92,7 @@ class Detectors:
 
     def open_alerts(self) -> list[Alert]:
         """Return the last published record of every firing alert; a restart publishes these records again."""
-        return [alert for pipeline in self.pipelines.values() for alert in pipeline.open_alerts()]
+        return self.links.linked([alert for each in self.pipelines.values() for alert in each.open_alerts()])
 
     def save(self) -> "SavedDetectors":
         """Return the state of all detectors, and what they share, for `load_shared`."""
@@ -105,6 +108,8 @@ class Detectors:
             state["names"] = pack({"assets": self.names.assets, "channels": self.names.channels})
         if self.closing:
             state["closing"] = pack(list(self.closing))
+        if links := self.links.saved():
+            state["links"] = pack(links)
         return state
 
     def load_shared(self, state: State) -> None:
@@ -113,6 +118,8 @@ class Detectors:
         if "names" in state:
             names = unpack(_STATE, "names", state["names"], dict[str, dict[str, str]])
         closing = unpack(_STATE, "closing", state["closing"], list[Alert]) if "closing" in state else []
+        links = unpack(_STATE, "links", state["links"], list[Link]) if "links" in state else []
+        self.links = Links(links)
         self.names = Names(names.get("assets", {}), names.get("channels", {}))
         self.closing = tuple(closing)
 

@@ -71,6 +71,7 @@ def alert_record(topic: str, alert: Alert, names: Names = _AS_THEY_ARE) -> Recor
         partition=alert.partition.number,
         offset=alert.offset,
         sequence=alert.sequence,
+        linked=alert.linked or UNSET,
     )
 
     # CloudEvents' attributes; `ce_subject` repeats the key for tools that show headers only.

@@ -115,6 +115,13 @@ class PublishedAlert(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         ),
     ]
     sequence: Annotated[int, Meta(description="0 at firing, then 1, 2, ... for each further record of the alert.")]
+    linked: Annotated[
+        str | UnsetType,
+        Meta(
+            description="Id of the oldest alert of the asset that was firing when this one fired, in another detector: "
+            "very likely the same fault. Absent if there was none."
+        ),
+    ] = UNSET
 
 
 class PublishedBand(msgspec.Struct, frozen=True, gc=False, kw_only=True):

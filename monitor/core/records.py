@@ -291,6 +291,7 @@ class Alert:
     position: int  # offset of the message that caused this record; not published
     sequence: int  # 0 at firing, then 1, 2, … per alert
     cause: str = "machine"  # | "sensor" | "silence" | "not_running"; records of older versions lack it
+    linked: str = ""  # id of the oldest alert of the asset that fired then, in another detector; empty = none
     fault: str = ""  # of a sensor: "limits" | "dropout" | "frozen" | "jump"; score and threshold then count its steps
     # or "clock", of the whole asset: no channels; score and threshold are seconds ahead, negative = behind
     # of silence: "absent" | "stale"; no channels; score and threshold are seconds without news

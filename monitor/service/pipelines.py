@@ -84,14 +84,16 @@ def fingerprint(settings: Settings) -> str:
 
 def make_keeping(settings: Settings) -> Keeping:
     """Return what a detector keeps of the past for training, and how."""
-    select, kinds = settings.select.build(), settings.channel_kinds()
+    select, kinds, route = settings.select.build(), settings.channel_kinds(), settings.route()
     assets, channels = select.assets.as_ids(), select.channels.as_ids()
     of_kind = {kind: [glob for glob, each in kinds.globs if each == kind] for kind in (STATE, IGNORE)}
-    chosen = (select.channels.include, select.channels.exclude, of_kind[IGNORE])
+    chosen = [select.channels.include, select.channels.exclude, of_kind[IGNORE]]
+    if route.channels:
+        chosen += [route.channels.include, route.channels.exclude]
     return Keeping(
         make=lambda: make_history(settings),
-        assets=assets.want,
-        channels=lambda name: channels.want(name) and kinds.of(name) != IGNORE,
+        assets=lambda name: assets.want(name) and route.assets.want(name) and not route.groups,  # a history has none
+        channels=lambda name: channels.want(name) and route.channels.want(name) and kinds.of(name) != IGNORE,
         shape={"rates": json.dumps(rates) if (rates := _rates(settings)) else ""},
         states=json.dumps(of_kind[STATE]) if of_kind[STATE] else "",
         chosen=json.dumps(chosen) if any(chosen) else "",

@@ -11,7 +11,7 @@ nothing is applied, and the log names each such setting and the reason.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -112,13 +112,21 @@ class Reloader:
         apply(new)
         self._settings = new
         self._metrics.add("monitor_config_reloads_total", result="applied")
-        values = live_settings(new)  # of sections only what is live
-        changed = {key: values[key] if key in values else new.value(key) for key in live}
-        self._log.info("configuration reloaded", changed=changed)
+        self._log.info("configuration reloaded", changed=_changed(new, live))
 
     def _refuse(self, result: str, problems: list[str]) -> None:
         self._metrics.add("monitor_config_reloads_total", result=result)
         self._log.error("configuration refused", result=result, problems=problems)
+
+
+def _changed(settings: Settings, keys: Sequence[str]) -> dict[str, object]:
+    """Return the new values of live settings: of sections only what is live, of a detector whether it is there now."""
+    values = live_settings(settings)
+    names = {f"detectors[{each.name}]" for each in settings.detectors}
+    return {
+        key: key in names if key.endswith("]") else values[key] if key in values else settings.value(key)
+        for key in keys
+    }
 
 
 def content(path: Path) -> bytes:

@@ -72,11 +72,7 @@ def make_daemon(
     made = DetectorMaker(settings, blobs, observer, wanted or (lambda: settings))
     source = make_source(settings, blobs, observer.metrics, broker)
     sink, committer = make_outputs(settings, source, observer.metrics, broker)
-    factories = made().factories
-    trainers = {
-        each.name: make_trainer(each, factories[each.name].registry, factories[each.name].histories, observer)
-        for each in settings.detectors()
-    }
+    trainers = {name: factory.trainer for name, factory in made().factories.items()}
 
     daemon = Daemon(
         source=source,
@@ -111,15 +107,16 @@ def make_factory(settings: Settings, wanted: Callable[[], WantedDetectors]) -> P
 
 
 class DetectorMaker:
-    """Make the detectors that the settings ask for now. A detector keeps its stores over changes of the settings."""
+    """Make the detectors that the settings ask for now. One that stays keeps its stores and its trainer."""
 
     def __init__(self, settings: Settings, blobs: Blobs, observer: Observer, wanted: Callable[[], Settings]) -> None:
         self._blobs = blobs
         self._observer = observer
         self._wanted = wanted
-        self._stores: dict[str, tuple[HistoryStore, ModelRegistry]] = {}
+        self._known: dict[str, DetectorFactory] = {}
         self._settings = settings
         self._made = self._make(settings)
+        self._known = dict(self._made.factories)
 
     def __call__(self) -> WantedDetectors:
         """Return the detectors; the same object as before while the settings are the same."""
@@ -127,17 +124,16 @@ class DetectorMaker:
         if settings is not self._settings:
             made = self._make(settings)
             self._made = self._made if made.same(self._made) else made
-            self._settings = settings
+            self._settings, self._known = settings, dict(self._made.factories)
         return self._made
 
     def _make(self, settings: Settings) -> WantedDetectors:
-        return WantedDetectors({each.name: self._factory(each) for each in settings.detectors()})
+        return WantedDetectors({each.name: self._factory(each) for each in settings.per_detector()})
 
     def _factory(self, settings: Settings) -> DetectorFactory:
-        if settings.name not in self._stores:
-            histories = make_histories(settings, self._blobs, self._observer)
-            self._stores[settings.name] = histories, make_registry(settings, self._blobs, self._observer)
-        histories, registry = self._stores[settings.name]
+        known = self._known.get(settings.name)
+        registry = known.registry if known else make_registry(settings, self._blobs, self._observer)
+        histories = known.histories if known else make_histories(settings, self._blobs, self._observer)
         return DetectorFactory(
             route=settings.route(),
             fingerprint=fingerprint(settings),
@@ -146,15 +142,17 @@ class DetectorMaker:
             charts=lambda: AlertCharts() if settings.health.paged else None,
             histories=histories,
             registry=registry,
+            trainer=known.trainer if known else make_trainer(settings, registry, histories, self._observer),
         )
 
 
 def make_loop_options(settings: Settings) -> LoopOptions:
     """Return sizes and times of the loop."""
+    shortest_s = min(each.windows.step_s for each in settings.per_detector())
     return LoopOptions(
         batch=settings.source.batch_messages,
         poll_s=settings.source.poll_s,
-        silence_s=max(settings.source.silence_s, 6 * settings.windows.step_s) if settings.source.silence_s else 0.0,
+        silence_s=max(settings.source.silence_s, 6 * shortest_s) if settings.source.silence_s else 0.0,
         checkpoint_s=settings.delivery.checkpoint_s,
         checkpoint_messages=settings.delivery.checkpoint_messages,
         flush_s=settings.delivery.flush_timeout_s,
@@ -221,7 +219,7 @@ def make_training_worker(settings: Settings, blobs: Blobs, observer: Observer) -
     """Make the loop of a process that only trains."""
     registries: dict[str, ModelRegistry] = {}
     trainers: dict[str, Trainer] = {}
-    for each in settings.detectors():
+    for each in settings.per_detector():
         registries[each.name] = make_registry(each, blobs, observer)
         histories = make_histories(each, blobs, observer)
         trainers[each.name] = make_trainer(each, registries[each.name], histories, observer)

@@ -19,6 +19,8 @@ from monitor.core.decode.places import sources_of
 from monitor.core.decode.select import IGNORE
 from monitor.core.threshold.histogram import LEAST_CLIP, MOST_SCORES
 from monitor.settings.base import Section
+from monitor.settings.detector_checks import detector_problems
+from monitor.settings.detectors import joined, merged
 from monitor.settings.learning import ThresholdSection
 from monitor.settings.running_checks import running_problems
 from monitor.settings.schema_checks import schema_problems
@@ -53,6 +55,23 @@ def check(settings: Sections) -> Iterator[Problem]:
     """Return every combination that is refused."""
     for subject in _SUBJECTS:
         yield from subject(settings)
+
+    told: set[Problem] = set()  # each once, although many detectors may inherit it
+    for each in [merged(settings, detector) for detector in settings.detectors] or [settings]:
+        found = [_of_detector(each, one) for subject in _OF_DETECTOR for one in subject(each)]
+        yield from (one for one in found if one not in told)
+        told |= set(found)
+
+
+def _of_detector(settings: Sections, found: Problem) -> Problem:
+    """Return the problem with the detector's name at the settings that it sets itself."""
+    own = {f"{part}.{key}" for each in settings.detectors for part, keys in each.overrides().items() for key in keys}
+    return Problem(tuple(joined(settings.name, key) if key in own else key for key in found.keys), found.consequence)
+
+
+def _detectors(settings: Sections) -> Iterator[Problem]:
+    for consequence, *keys in detector_problems(settings):
+        yield problem(consequence, *keys)
 
 
 # Source, outputs and delivery
@@ -468,6 +487,6 @@ def _text(value: object) -> str:
 
 _SUBJECTS = (
     *(_source, _files, _unread, _tables, _topics, _outputs, _delivery, _health, _store),
-    *(_format, _schemas, _select, _limits, _windows, _model, _training, _threshold),
-    *(_running, _options, _login, _encryption, _recorder),
+    *(_format, _schemas, _select, _limits, _detectors, _options, _login, _encryption, _recorder),
 )
+_OF_DETECTOR = (_windows, _model, _training, _threshold, _running)

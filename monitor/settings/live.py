@@ -5,6 +5,8 @@ Live are the log's level, `reload.on_change`, the numbers of threshold and alert
 as they adopt a model (rule 5 in docs/delivery.md): at a checkpoint, with a snapshot that names them. A replay uses
 those of its snapshot.
 
+A detector may be added and removed while the worker runs, too. To change more than its live settings, restart.
+
 Everything else was used when the process started: clients are open, state has its shape, the trainer has its recipe.
 """
 
@@ -14,11 +16,14 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from monitor.settings.base import Section, literal, shown
+from monitor.settings.detectors import joined, own_fields, split
 from monitor.settings.rules import JUDGING, AssetSection, ChannelSection, make_rules
 from monitor.settings.sections import fields
 from monitor.settings.tree import Settings
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
     from monitor.core.pipeline import LiveSettings
     from monitor.core.rules import Rules
 
@@ -39,6 +44,7 @@ LIVE = (*ADOPTED, "assets", *(f"channels.NAME.{name}" for name in JUDGING), "log
 
 _CLIENTS = "the clients were opened with it"
 _STATE = "the state in memory was built with it"
+_ROUTES = "earlier readings were given by it"
 _REASONS = {  # by setting or section
     "alerting.silence_s": "the pauses of assets were kept with it",
     "": "it is part of the ids of open alerts",
@@ -107,9 +113,13 @@ def with_live(settings: Settings, live: LiveSettings) -> Settings:
 
 
 def changes(old: Settings, new: Settings) -> tuple[list[str], list[str]]:
-    """Return the keys of live settings that differ, and a sentence for each other setting that differs."""
+    """Return the keys of live settings that differ, and a sentence for each other setting that differs.
+
+    A detector that is new or gone is live, and given as `detectors[pumps]`.
+    """
     live, refused = [], []
-    for key, field in fields().items():
+    keys = {key: field for key, field in fields().items() if key != "detectors"} | _shared(old, new)
+    for key, field in keys.items():
         before, after = old.value(key), new.value(key)
         if before == after and (key not in RULES or list(before) == list(after)):
             continue  # of tables of sections the order counts, too: the first section that matches
@@ -121,16 +131,36 @@ def changes(old: Settings, new: Settings) -> tuple[list[str], list[str]]:
         if key == "recorder.token" and new.recorder.token_file == old.recorder.token_file != "":
             continue  # the recorder reads its token file again by itself
 
-        if key in LIVE:
+        name, own = split(key)
+        routes = bool(name) and own in own_fields()
+        if own in LIVE and not routes:
             live.append(key)
         else:
-            reason = _REASONS.get(key) or _REASONS[key.rpartition(".")[0]]
+            reason = _ROUTES if routes else _REASONS.get(own) or _REASONS[own.rpartition(".")[0]]
             refused.append(
                 f"{key}: {shown(before, field)} is in force, since {reason}; restart for {shown(after, field)}"
             )
+
+    before, after = ([each.name for each in settings.detectors] for settings in (old, new))
+    live += [f"detectors[{name}]" for name in sorted({*before} ^ {*after})]
+    if bool(before) != bool(after):
+        refused.append(f"detectors: without [[detectors]] there is the one named {old.name!r}; restart to change that")
     return live, refused
 
 
 def _read_as(settings: Settings) -> str:
     """Return what channels are read as, as text, without the sections that change nothing of it."""
     return ", ".join(f"{glob} as {kind}" for glob, kind in settings.channel_kinds().deciding().globs)
+
+
+def _shared(old: Settings, new: Settings) -> dict[str, FieldInfo]:
+    """Return the settings that detectors of both settings set themselves, by key."""
+    own = {each.name: each.overrides() for each in old.detectors}
+    found: dict[str, FieldInfo] = {}
+    for detector in new.detectors:
+        if detector.name not in own:
+            continue
+        found |= {joined(detector.name, key): field for key, field in own_fields().items()}
+        for part, keys in (*own[detector.name].items(), *detector.overrides().items()):
+            found |= {joined(detector.name, f"{part}.{key}"): fields()[f"{part}.{key}"] for key in keys}
+    return found

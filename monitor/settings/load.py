@@ -28,6 +28,7 @@ from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 from monitor.core.decode.presets import filled
 from monitor.settings.base import about, expected, literal, shown
 from monitor.settings.checks import ContradictionError
+from monitor.settings.detectors import DetectorSection, joined, overridden, own_fields, split
 from monitor.settings.sections import NAMED, PREFIX, Sections, fields, sections
 from monitor.settings.tree import Settings
 
@@ -71,7 +72,7 @@ class _Problems:
 
     def involve(self, keys: Iterable[str]) -> bool:
         """Whether one of the keys, or its whole section, has a problem already."""
-        return any(key in self._bad or key.partition(".")[0] in self._bad for key in keys)
+        return any({key, key.partition(".")[0], key.partition("[")[0]} & self._bad for key in keys)
 
 
 def load(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any]) -> Settings:
@@ -96,6 +97,7 @@ def load(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any]
     if isinstance(merged.get("format"), dict):
         merged["format"] = filled(merged["format"])
     valid = _validate(merged, problems)  # 3, 4
+    valid = _override(valid, problems)
     complete = _complete(valid, problems)  # 5
     settings = _agree(complete, problems)  # 6
     if problems.lines or settings is None:
@@ -230,7 +232,12 @@ def _validate(tree: Tree, problems: _Problems) -> Sections:
         faults = error.errors(include_input=False, include_url=False)
 
     seen: set[str] = set()
+    given = tree.get("detectors", [])
     for fault in faults:
+        if fault["loc"][0] == "detectors" and len(fault["loc"]) > 1:
+            _add_detector_fault(given[fault["loc"][1]], fault["loc"], str(fault["type"]), problems)
+            tree = {**tree, "detectors": []}
+            continue
         key = ".".join(map(str, fault["loc"][:2]))
         if key in seen:  # two items of one list
             continue
@@ -263,9 +270,7 @@ def _add_fault(key: str, kind: str, value: Any, problems: _Problems) -> None:
         example = '{"linger.ms": 5}' if expected(field).startswith("a table") else '["a", "b"]'
         problems.add(f"{key}: expected {expected(field)}, as JSON such as {example}", key)
         return
-    unit = f" {about(field)['unit']}" if about(field)["unit"] else ""
-    otherwise = f"; otherwise {about(field)['otherwise']}" if about(field)["otherwise"] else ""
-    problems.add(f"{key} = {shown(value, field)}: expected {expected(field)}{unit}{otherwise}", key)
+    problems.add(f"{key} = {shown(value, field)}: {_wanted(field)}", key)
 
 
 def _add_named_fault(at: Sequence[int | str], kind: str, value: Any, problems: _Problems) -> None:
@@ -282,6 +287,56 @@ def _add_named_fault(at: Sequence[int | str], kind: str, value: Any, problems: _
         problems.add(f"{where}: expected a section, such as [{where}] with {example}", part)
 
 
+def _add_detector_fault(detector: Any, at: Sequence[int | str], kind: str, problems: _Problems) -> None:
+    """Add the problem that pydantic found in one of [[detectors]], at the path `at`."""
+    name = str(detector.get("name", at[1]) if isinstance(detector, dict) else at[1])
+    key = str(at[2]) if len(at) > 2 else ""
+    field = DetectorSection.model_fields.get(key)
+    if field is not None:
+        line = f"{joined(name, key)} = {shown(detector[key], field)}: {_wanted(field)}"
+    elif kind == "extra_forbidden":
+        meant = _meant(key, list(DetectorSection.model_fields))
+        line = f"{joined(name, key)}: unknown setting{meant}; {_IGNORED}"
+    else:
+        line = f"detectors[{name}]: expected a table, [[detectors]]"
+    problems.add(line, "detectors")
+
+
+def _override(valid: Sections, problems: _Problems) -> Sections:
+    """Return the sections; without the detectors if one of them sets a value that does not fit."""
+    bad = False
+    for detector in valid.detectors:
+        for part, own in detector.overrides().items():
+            kind = sections()[part]
+            try:
+                overridden(getattr(valid, part), own)
+            except ValidationError as error:
+                faults = error.errors(include_input=False, include_url=False)
+            else:
+                continue
+            bad = True
+            for leaf in dict.fromkeys(str(fault["loc"][0]) for fault in faults):
+                where, field = joined(detector.name, f"{part}.{leaf}"), kind.model_fields.get(leaf)
+                if field is None:
+                    line = f"{where}: unknown setting{_meant(leaf, list(kind.model_fields))}; {_IGNORED}"
+                else:
+                    line = f"{where} = {shown(own[leaf], field)}: {_wanted(field)}"
+                problems.add(line, "detectors")
+    return valid.model_copy(update={"detectors": ()}) if bad else valid
+
+
+def _meant(name: str, names: Sequence[str]) -> str:
+    close = get_close_matches(name, names, 1, _CLOSE)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _wanted(field: FieldInfo) -> str:
+    """Return what a field expects, with the consequence of another value."""
+    unit = f" {about(field)['unit']}" if about(field)["unit"] else ""
+    otherwise = f"; otherwise {about(field)['otherwise']}" if about(field)["otherwise"] else ""
+    return f"expected {expected(field)}{unit}{otherwise}"
+
+
 def _add_unknown(key: str, problems: _Problems) -> None:
     """Add an unknown key, with the setting that was probably meant."""
     if key in _MOVED:
@@ -292,6 +347,8 @@ def _add_unknown(key: str, problems: _Problems) -> None:
     elsewhere = [name for name in names if name.rpartition(".")[2] == leaf]
     close = elsewhere[:1] if len(elsewhere) == 1 else get_close_matches(key, names, 1, _CLOSE)
     meant = f" (did you mean {close[0]}?)" if close else ""
+    if key.startswith("detectors."):
+        meant = " (detectors are set in the file, or all together as JSON)"
     problems.add(f"{key}: unknown setting{meant}; {_IGNORED}", *close)
 
 
@@ -342,4 +399,5 @@ def _agree(complete: Sections, problems: _Problems) -> Settings | None:
 
 
 def _show(key: str, value: Any) -> str:
-    return shown(value, fields()[key])
+    own = split(key)[1]
+    return shown(value, (fields() | own_fields() if own != key else fields())[own])

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from monitor.settings.base import about, default, expected, literal
+from monitor.settings.detectors import PER_DETECTOR, DetectorSection, own_fields
 from monitor.settings.live import LIVE
 from monitor.settings.sections import NAMED, fields, sections
 
@@ -50,8 +51,8 @@ The configuration is one TOML file. A setting that is not in it has the default 
 def reference() -> str:
     """Return a configuration file with every setting: meaning, accepted values, unit and default."""
     lines = [_REFERENCE_HEAD, *_commented("name", fields()["name"])]
-    for name in NAMED:
-        lines += ["", *_commented(name, fields()[name])]
+    for key in (*NAMED, "detectors"):
+        lines += ["", *_commented(key, fields()[key])]
     for part, kind in sections().items():
         lines += ["", f"[{part}]", *_comment(_about(kind))]
         for name, field in kind.model_fields.items():
@@ -65,6 +66,9 @@ def page() -> str:
     lines = [head, *_table({key: field for key, field in fields().items() if "." not in key})]
     for name, kind in NAMED.items():
         lines += ["", f"## [{name}.NAME]", "", _about(kind), "", *_table(kind.model_fields)]
+    lines += ["", "## [[detectors]]", "", _about(DetectorSection), "", *_table(own_fields())]
+    overridable = ", ".join(f"`[detectors.{part}]`" for part in PER_DETECTOR)
+    lines += ["", f"Sections of a detector, with the settings of the section of the same name: {overridable}."]
     for part, kind in sections().items():
         lines += ["", f"## [{part}]", "", _about(kind), "", *_table(kind.model_fields)]
     return "\n".join(lines) + "\n"

@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from monitor.settings.base import Section, setting
+from monitor.settings.detectors import NAME, NAME_FORM, DetectorSection, merged, own_fields, split
 from monitor.settings.learning import ModelSection, ThresholdSection, TrainingSection
 from monitor.settings.process import (
     DeliverySection,
@@ -42,10 +43,11 @@ class Sections(BaseSettings):
 
     name: str = setting(
         "monitor",
-        "Name of this detector. It is part of the ids of alerts, so do not change it while alerts are open. Models and "
-        "histories are stored under it: under another name, a model is trained anew from the same history.",
-        pattern=r"^[A-Za-z0-9._-]{1,64}$",
-        form="1 to 64 of the characters A-Z a-z 0-9 . _ -",
+        "Name of this monitor, and of its detector if there are no [[detectors]]. A detector's name is part of the ids "
+        "of alerts, so do not change it while alerts are open. Models and histories are stored under it: under another "
+        "name, a model is trained anew from the same history.",
+        pattern=NAME,
+        form=NAME_FORM,
     )
     channels: dict[Glob, ChannelSection] = setting(
         {},
@@ -58,6 +60,12 @@ class Sections(BaseSettings):
         'Exceptions for machines, by name or glob. In a file, sections such as [assets."pump-07"] take the place of '
         "this line.",
         form="a table of sections, [assets.NAME]",
+    )
+    detectors: tuple[DetectorSection, ...] = setting(
+        (),
+        "Detectors, where one is not enough. In a file, tables that begin with [[detectors]] take the place of this "
+        "line. They may be added and removed while the monitor runs.",
+        form="a list of tables, [[detectors]]",
     )
     source: SourceSection = SourceSection()
     format: FormatSection = FormatSection()
@@ -92,7 +100,11 @@ class Sections(BaseSettings):
         return (init_settings,)
 
     def value(self, key: str) -> Any:
-        """Return the value of a key such as `windows.length`."""
+        """Return the value of a key such as `windows.length`, or of a detector's, `detectors[pumps].windows.length`."""
+        name, key = split(key)
+        if name:
+            (detector,) = (each for each in self.detectors if each.name == name)
+            return getattr(detector, key) if key in own_fields() else merged(self, detector).value(key)
         section, _, leaf = key.rpartition(".")
         return getattr(getattr(self, section) if section else self, leaf)
 
@@ -109,4 +121,4 @@ def sections() -> dict[str, type[Section]]:
 def fields() -> dict[str, FieldInfo]:
     """Return every setting by its key, in order."""
     inner = {f"{part}.{name}": field for part, kind in sections().items() for name, field in kind.model_fields.items()}
-    return {**{name: Sections.model_fields[name] for name in ("name", *NAMED)}, **inner}
+    return {**{name: Sections.model_fields[name] for name in ("name", *NAMED, "detectors")}, **inner}

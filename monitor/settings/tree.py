@@ -13,6 +13,7 @@ from monitor.core.decode.format import Format
 from monitor.core.decode.select import Kinds
 from monitor.core.routing import Route
 from monitor.settings.checks import ContradictionError, check
+from monitor.settings.detectors import merged
 from monitor.settings.sections import Sections
 
 
@@ -36,20 +37,20 @@ class Settings(Sections):
             raise ContradictionError(problems)
         return self
 
-    def detectors(self) -> "tuple[Settings, ...]":
-        """Return the settings of each detector: these, with its own name, routes and sections."""
-        return (self,)
+    def per_detector(self) -> "tuple[Settings, ...]":
+        """Return the settings of each detector: these, with its own name, route and sections."""
+        return tuple(merged(self, each) for each in self.detectors) or (self,)
 
     def of_detector(self, name: str) -> "Settings":
         """Return the settings of a detector; an empty name means the first. Raises ValueError for an unknown one."""
-        found = {each.name: each for each in self.detectors()}
+        found = {each.name: each for each in self.per_detector()}
         if name and name not in found:
             raise ValueError(f"there is no detector {name!r}, expected {' or '.join(found)}")
         return found[name or next(iter(found))]
 
     def route(self) -> Route:
-        """Return which assets and channels the detector gets."""
-        return Route()
+        """Return which assets and channels the detector of these settings gets; see `per_detector`."""
+        return self.detectors[0].route() if self.detectors else Route()
 
     def message_format(self) -> Format:
         """Return the format of the source's messages. Raises ValueError if its settings contradict one another."""

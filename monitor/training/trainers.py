@@ -28,6 +28,13 @@ class Trainers:
         self._looked = False
         self.starting = self.learning  # see the module; nothing is known before the first tick
 
+    def use(self, trainers: Mapping[str, Trainer]) -> None:
+        """Continue with these trainers. The training of one that is gone is killed."""
+        for name, trainer in self._trainers.items():
+            if trainers.get(name) is not trainer:
+                trainer.close()
+        self._trainers = trainers
+
     @property
     def learning(self) -> bool:
         """Whether a detector has no model yet, as far as is known."""

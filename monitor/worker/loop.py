@@ -303,6 +303,7 @@ class Daemon:
             for state in states:
                 self._partitions.write_history(state)
             self._history_due = self._monotonic() + self._history_s()
+        self._trainers.use({name: factory.trainer for name, factory in self._partitions.wanted().items()})
         if not self._trainers.starting:
             self._train()
 

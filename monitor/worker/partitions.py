@@ -27,6 +27,7 @@ from monitor.store.models import ModelInvalid
 from monitor.store.snapshots import Snapshot, Snapshots
 from monitor.training.history_store import HistoryStore
 from monitor.training.registry import ModelRegistry
+from monitor.training.trainer import Trainer
 from monitor.worker.alert_charts import AlertCharts
 from monitor.worker.dead_letter_limit import DeadLetterLimit
 from monitor.worker.notes import Notes
@@ -163,6 +164,7 @@ class DetectorFactory:
     charts: Callable[[], AlertCharts | None]  # None = there is no page
     histories: HistoryStore
     registry: ModelRegistry
+    trainer: Trainer
 
 
 class WantedDetectors:
@@ -302,6 +304,8 @@ class PartitionManager:
     def adopt(self, state: PartitionState) -> None:
         """Rule 5: adopt models, live settings or detectors if a snapshot that names them can be written, or else later.
 
+        Raises StoreUnavailable if a model or a history of a new detector cannot be read; nothing is adopted then.
+
         Without the snapshot, a replay after a crash would use the old model for windows published with the new one.
         Second pipelines adopt first. If the snapshot fails, the old ones continue as if nothing had happened.
         """
@@ -391,6 +395,7 @@ class PartitionManager:
         for name, part in parts.items():
             if restored[name] is None:
                 detectors.drop(_open(part), position)
+        detectors.links.keep({alert.id for alert in (*detectors.open_alerts(), *detectors.closing)})
         return detectors, bool(parts) and pipelines.keys() == parts.keys() and all(restored.values())
 
     def _restored(self, partition: Partition, name: str, part: Part, wanted: WantedDetectors) -> Pipeline | None:

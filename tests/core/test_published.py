@@ -52,10 +52,11 @@ alerts = st.builds(
     sequence=st.integers(0, 100),
     cause=st.sampled_from(["machine", "sensor"]),
     fault=st.sampled_from(["", "frozen", "clock"]),
+    linked=st.just("") | names,
 )
 
 
-_NOT_ALWAYS = {"asset_name"}  # only where the name as it came differs from the id
+_NOT_ALWAYS = {"asset_name", "linked"}  # only where the name as it came differs from the id, and of linked alerts
 
 
 def conforms(name: str, value: Any) -> None:

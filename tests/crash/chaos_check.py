@@ -109,7 +109,7 @@ def reference(
     alerts, scores = Expected(), Expected()
     for number, messages in readings.items():
         at = adopted.get(number, len(messages))
-        detectors = make_detectors(settings.detectors(), Partition(settings.source.topics[0], number))
+        detectors = make_detectors(settings.per_detector(), Partition(settings.source.topics[0], number))
         pipeline = detectors.pipelines[settings.name]
         pipeline.use(models[0])
         newest: dict[str, Key] = {}  # record of each alert that is open

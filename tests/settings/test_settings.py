@@ -173,6 +173,7 @@ def test_lists_cannot_be_appended_to() -> None:
     lists = [key for key, field in FIELDS.items() if get_origin(field.annotation) is tuple]
     globs = [f"select.{name}{end}" for name in ("measurements", "assets", "channels") for end in ("", "_exclude")]
     assert lists == [
+        "detectors",
         "source.topics",
         "source.paths",
         "source.ignore",

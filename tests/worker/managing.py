@@ -32,7 +32,7 @@ class ManagerRig:
         self.blobs.open()
         daemon, _ = make_daemon(self.settings, self.blobs, observer, MemoryBroker())
         self.manager: PartitionManager = daemon._partitions
-        (factory,) = self.manager.wanted().values()
+        factory = next(iter(self.manager.wanted().values()))
         self.histories: HistoryStore = factory.histories
         self.registry: ModelRegistry = factory.registry
 

@@ -1,0 +1,188 @@
+"""Detectors of a partition over restarts and reloads: those that stay go on as if nothing had changed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import structlog
+
+from monitor.core.model.scorer import Scorer
+from monitor.core.records import Alert, Message, PartitionOutputs
+from monitor.service.wiring import DetectorMaker
+from monitor.settings.tree import Settings
+from monitor.store.base import StoreUnavailable
+from monitor.worker.partitions import PartitionState, Phase
+from tests.core.machines import model, rows
+from tests.rig import ORIGIN, READINGS, away, readings, settings
+from tests.worker.managing import NEVER, ManagerRig
+
+A: dict[str, Any] = {"name": "a", "assets": ["a"]}
+B: dict[str, Any] = {"name": "b", "assets": ["b"]}
+SLOW: dict[str, Any] = {"name": "slow", "windows": {"step_s": 2.0}}
+
+
+def wanted(path: Path, *detectors: dict[str, Any], **overrides: object) -> Settings:
+    return settings(path, detectors=list(detectors), **overrides)
+
+
+def site(path: Path, *detectors: dict[str, Any]) -> ManagerRig:
+    rig = ManagerRig(path, wanted(path, *detectors))
+    with_model(rig)
+    return rig
+
+
+def with_model(rig: ManagerRig) -> None:
+    for factory in rig.manager.wanted().values():
+        factory.registry._in_use = Scorer(model())
+        factory.registry._scorers[model().version] = Scorer(model())
+        factory.registry._checked = float("inf")
+
+
+def take(state: PartitionState, sent: Sequence[Message]) -> PartitionOutputs:
+    outputs = state.process(sent, ORIGIN + 10**9, lambda _: None)
+    state.remember(outputs)
+    return outputs
+
+
+def faulty() -> list[Message]:
+    """Both machines, and a fault of each from step 230 on."""
+    batch = rows(400)
+    batch[0, 230:, 1] += 8.0
+    batch[1, 235:, 1] += 80.0
+    return readings(batch.astype(np.float64))
+
+
+def restarted(
+    path: Path, before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]], at: int
+) -> PartitionOutputs:
+    """Return the outputs from message `at` on, where a restart with other detectors was."""
+    first = site(path, *before)
+    state = first.manager.assign(READINGS, None, NEVER)
+    take(state, faulty()[:at])
+    state.committed = state.next
+    first.manager.write_snapshot(state)
+    return take(site(path, *after).manager.assign(READINGS, at, NEVER), faulty()[at:])
+
+
+def same(one: PartitionOutputs, other: PartitionOutputs, name: str) -> bool:
+    ours, theirs = one.detectors[name], other.detectors[name]
+    assert ours.scores is not None
+    assert theirs.scores is not None
+    assert len(ours.windows) > 0
+    return ours.scores.score.tobytes() == theirs.scores.score.tobytes() and list(ours.alerts) == list(theirs.alerts)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kept", "events"),
+    [
+        ((A, B), (A, B, SLOW), "ab", {"detector added": "slow"}),
+        ((A, B, SLOW), (A, B), "ab", {"detector removed": "slow"}),
+        ((A, B), (B,), "b", {"detector removed": "a"}),
+        ((A, B), ({**A, "threshold": {"memory": 5000}}, B), "b", {"detector state refused": "a"}),
+        ((A, B), (B, A), "ab", {}),
+    ],
+)
+def test_over_a_restart_the_others_go_on(
+    tmp_path: Path, before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]], kept: str, events: dict[str, str]
+) -> None:
+    """Records of detectors that stay are those of an uninterrupted run, and the log names what has changed."""
+    with structlog.testing.capture_logs() as lines:
+        broken = restarted(tmp_path / "one", before, after, 440)
+    whole = restarted(tmp_path / "two", before, before, 440)
+    for name in kept:
+        assert same(broken, whole, name)
+    assert {line["event"]: line["detector"] for line in lines if line["event"].startswith("detector ")} == events
+
+
+def closed(alerts: Sequence[Alert], detector: str) -> list[Alert]:
+    return [alert for alert in alerts if alert.detector == detector]
+
+
+def test_an_alert_of_a_detector_that_is_gone_is_resolved(tmp_path: Path) -> None:
+    """Its watchers get one more record, resolved; a restart before the next commit gives the same record again."""
+    first = site(tmp_path, A, B)
+    state = first.manager.assign(READINGS, None, NEVER)
+    opened = closed(take(state, faulty()[:500]).alerts, "a")
+    assert [alert.state for alert in opened] == ["firing"]
+    state.committed = state.next
+    first.manager.write_snapshot(state)
+
+    records = []
+    for complete in (False, True):  # the first one writes the snapshot that the second one finds
+        again = site(tmp_path, B)
+        state = again.manager.assign(READINGS, 500, NEVER)
+        assert state.has_snapshot is complete
+        records.append(closed(take(state, faulty()[500:520]).alerts, "a"))
+        assert again.manager.ensure_snapshot(state)
+    assert records[0] == records[1]
+    (record,) = records[0]
+    assert (record.id, record.state, record.sequence, record.position) == (opened[0].id, "resolved", 1, 500)
+    assert closed(take(state, faulty()[520:]).alerts, "a") == []
+
+    # Read again below a later commit, the record comes with the same message, and the replay mutes it.
+    replayed = site(tmp_path, B).manager.assign(READINGS, 520, NEVER)
+    assert (replayed.next, replayed.phase) == (500, Phase.REPLAYING)
+    assert closed(take(replayed, faulty()[500:520]).alerts, "a") == records[0]
+
+
+def test_alerts_since_the_last_snapshot_are_closed_beyond_the_replay(tmp_path: Path) -> None:
+    """After a crash the record comes with the first message that no earlier owner has committed."""
+    first = site(tmp_path, A, B)
+    state = first.manager.assign(READINGS, None, NEVER)
+    take(state, faulty()[:500])
+    state.committed = state.next
+    first.manager.write_snapshot(state)
+    state = site(tmp_path, B).manager.assign(READINGS, 520, NEVER)
+    assert closed(take(state, faulty()[500:520]).alerts, "a") == []
+    assert [alert.position for alert in closed(take(state, faulty()[520:]).alerts, "a")] == [520]
+
+
+def test_detectors_are_adopted_with_a_snapshot(tmp_path: Path) -> None:
+    """One that comes and one that goes are adopted at a checkpoint; without the snapshot nothing changes."""
+    path = tmp_path / "store"
+    rig = site(path, A, B)
+    state = rig.manager.assign(READINGS, None, NEVER)
+    take(state, faulty()[:500])
+    state.committed = state.next
+    kept = state.detectors.pipelines["b"]
+    assert rig.manager.up_to_date(state)
+
+    maker = rig.manager._factory.wanted
+    assert isinstance(maker, DetectorMaker)
+    after = wanted(path, B, SLOW)
+    maker._wanted = lambda: after
+    with_model(rig)
+    assert not rig.manager.up_to_date(state)
+    with away(path), pytest.raises(StoreUnavailable):
+        rig.manager.adopt(state)
+    assert list(state.detectors.pipelines) == ["a", "b"]
+
+    rig.manager.adopt(state)
+    assert rig.manager.up_to_date(state)
+    assert list(state.detectors.pipelines) == list(state.notes) == ["b", "slow"]
+    assert state.detectors.pipelines["b"] is kept
+    outputs = take(state, faulty()[500:])
+    assert [alert.state for alert in closed(outputs.alerts, "a")] == ["resolved"]
+
+    again = site(path, B, SLOW).manager.assign(READINGS, 500, NEVER)
+    assert again.has_snapshot
+    assert take(again, faulty()[500:]).alerts == outputs.alerts
+
+
+def test_live_settings_of_one_detector_leave_the_others(tmp_path: Path) -> None:
+    """Only the detector whose margin changes gets a second pipeline."""
+    rig = site(tmp_path, A, B)
+    state = rig.manager.assign(READINGS, None, NEVER)
+    take(state, faulty()[:100])
+    state.committed = state.next
+    before = dict(state.detectors.pipelines)
+    maker = rig.manager._factory.wanted
+    assert isinstance(maker, DetectorMaker)
+    after = wanted(tmp_path, {**A, "threshold": {"margin": 9.0}}, B)
+    maker._wanted = lambda: after
+    rig.manager.adopt(state)
+    assert state.detectors.pipelines["b"] is before["b"]
+    assert state.detectors.pipelines["a"].live["threshold.margin"] == 9.0
+    assert state.detectors.pipelines["b"].live["threshold.margin"] == 1.6
