@@ -51,6 +51,8 @@ app = typer.Typer(
 )
 dead_letters = typer.Typer(help="Show what could not be read, and write it back.", no_args_is_help=True)
 app.add_typer(dead_letters, name="dead-letters")
+models = typer.Typer(help="List the models, and show what each was learned from.", no_args_is_help=True)
+app.add_typer(models, name="models")
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="TOML file; `monitor config --reference` prints every setting.")
 ]
@@ -202,6 +204,29 @@ def rollback(config: Config = None, set_: Set = None, detector: Detector = "") -
     from monitor.service.rollback import roll_back  # noqa: PLC0415 - see the module
 
     print(f"{_or_exit(lambda: roll_back(settings))} in use")
+
+
+@models.command("list")
+def list_models_(config: Config = None, set_: Set = None, detector: Detector = "") -> None:
+    """List the models of the store, the newest first."""
+    settings = _detector_or_exit(settings_or_exit(config, set_), detector)
+    from monitor.service.show_models import list_models  # noqa: PLC0415 - see the module
+
+    print(_or_exit(lambda: list_models(settings)))
+
+
+@models.command("show")
+def show_model_(
+    version: Annotated[str, typer.Argument(help="As `monitor models list` prints it.")],
+    config: Config = None,
+    set_: Set = None,
+    detector: Detector = "",
+) -> None:
+    """Show what a model was learned from, per asset and day, and what was left out and why."""
+    settings = _detector_or_exit(settings_or_exit(config, set_), detector)
+    from monitor.service.show_models import show_model  # noqa: PLC0415 - see the module
+
+    print(_or_exit(lambda: show_model(settings, version)))
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """`monitor train` and `monitor rollback`: from a recording or a topic to a model in use, and back."""
 
+import json
 import os
 import re
 from dataclasses import replace
@@ -66,6 +67,25 @@ def test_files_of_every_kind_make_a_model(tmp_path: Path, kind: str) -> None:
     # All blocks except those that the watermark has not closed yet.
     assert manifest["training"]["from_ms"] < ORIGIN + 20 * STEP
     assert manifest["training"]["to_ms"] > ORIGIN + 600 * STEP
+
+
+def test_models_are_listed_and_shown(tmp_path: Path) -> None:
+    """The list marks the model in use. A model is shown with its channels, and hours per asset and day by reason."""
+    options = small(tmp_path / "store", training__steps=10)
+    spans = tmp_path / "spans.jsonl"
+    spans.write_text(json.dumps({"asset": "b", "start": ORIGIN, "end": ORIGIN + 320 * STEP}))
+    files = recording(tmp_path, "jsonl")
+    assert monitor("train", *files, *options, *sets(training__exclude_spans=str(spans))).exit_code == 0
+    (version,) = stored_models(tmp_path / "store").versions()
+    assert monitor("models", "list", *options).stdout == f"{version}  in use\n"
+    shown = monitor("models", "show", version, *options).stdout
+    assert shown.startswith(f"{version}, after no other model\nchannels: {', '.join(CHANNELS)}\nhistory: learned ")
+    rows_of = {line.split()[1]: line for line in shown.splitlines()[3:]}
+    assert "excluded span 0.0" in rows_of["b"]
+    assert "excluded" not in rows_of["a"]
+    unknown = monitor("models", "show", "m-20250101T000000-00000000", *options)
+    assert unknown.exit_code == 1
+    assert "is not in the store" in unknown.stderr
 
 
 def test_a_training_prints_how_csv_files_are_read(tmp_path: Path) -> None:

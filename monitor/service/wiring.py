@@ -193,6 +193,7 @@ def make_trainer(settings: Settings, registry: ModelRegistry, histories: History
         registry,
         observer.named("monitor.training"),
         histories.elsewhere,
+        spans=training.spans,
     )
 
 

@@ -25,6 +25,7 @@ from monitor.settings.learning import ThresholdSection
 from monitor.settings.running_checks import running_problems
 from monitor.settings.schema_checks import schema_problems
 from monitor.settings.sections import Sections
+from monitor.settings.training_checks import exclusion_problems
 
 _CELL = 5  # bytes of a float32 and its mark "observed"
 _COPIES = 2  # of the history during a training: as stored, and scaled
@@ -335,6 +336,8 @@ def _model(settings: Sections) -> Iterator[Problem]:
 
 def _training(settings: Sections) -> Iterator[Problem]:
     training, windows = settings.training, settings.windows
+    for consequence, *keys in exclusion_problems(settings):
+        yield problem(consequence, *keys)
     if not training.enabled:
         return
 

@@ -3,13 +3,16 @@
 Ranges are never wider than what the stages in monitor/core accept. Combinations are checked in checks.py.
 """
 
+from pathlib import Path
 from typing import Literal
 
+from monitor.core.fitting.exclude import Span
 from monitor.core.fitting.history import HistoryOptions
 from monitor.core.fitting.recipe import Recipe
 from monitor.core.model.architecture import Architecture
 from monitor.core.threshold.options import ThresholdOptions
 from monitor.settings.base import Section, setting
+from monitor.settings.exclude_spans import read_spans
 from monitor.settings.stages import WindowsSection
 
 
@@ -83,6 +86,20 @@ class TrainingSection(Section):
         low=0,
         high=0.5,
     )
+    exclude: str = setting(
+        "",
+        "Condition on channels under which history is not trained on, such as status == 3 or maintenance == 1. It is "
+        "written like running.when. The channels must be in the history, which has those of the model in use. A "
+        "window's length of history in which the condition is true at any step is left out as a whole.",
+        form="a condition, or empty",
+    )
+    exclude_spans: str = setting(
+        "",
+        'File of times that are not trained on, read before each training. JSON lines such as {"asset": "pump-*", '
+        '"start": "2026-03-02T06:00:00Z", "end": 1772438400000}; asset is a name or glob, times are ms UTC or texts '
+        "with a zone. Empty: none.",
+        form="a path, or empty",
+    )
     recurs_days: int = setting(
         3,
         "Learn an alert's pattern, such as a start of the machine, once it has come back on this many different days "
@@ -148,8 +165,12 @@ class TrainingSection(Section):
     def recipe(self, model: ModelSection, *, rest: bool = False) -> Recipe:
         """Return how to fit a model of this size; `rest` = learn levels of rest and work, too."""
         size = model.model_dump(exclude={"threads"})
-        how = self.model_dump(include={"steps", "batch", "learning_rate", "patience", "worst", "recurs_days", "seed"})
-        return Recipe(**size, **how, rest=rest)
+        names = {"steps", "batch", "learning_rate", "patience", "worst", "recurs_days", "exclude", "seed"}
+        return Recipe(**size, **self.model_dump(include=names), rest=rest, exclude_spans=self.spans())
+
+    def spans(self) -> tuple[Span, ...]:
+        """Read the times to leave out. Raises OSError, and ValueError that names file, line and field."""
+        return read_spans(Path(self.exclude_spans)) if self.exclude_spans else ()
 
 
 class ThresholdSection(Section):

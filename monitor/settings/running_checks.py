@@ -15,7 +15,7 @@ def running_problems(settings: Sections) -> Iterator[tuple[str, ...]]:
         yield f"the condition cannot be read, {unfit}", "running.when"
     else:
         for name in () if condition is None else condition.channels:
-            yield from _unread(settings, name)
+            yield from unread(settings, name, "running.when")
     if not running.when:
         for key in ("stop_delay_s", "start_delay_s"):
             if getattr(running, key):
@@ -28,10 +28,10 @@ def running_problems(settings: Sections) -> Iterator[tuple[str, ...]]:
         yield f"the calendar cannot be read: {unfit}", *keys
 
 
-def _unread(settings: Sections, name: str) -> Iterator[tuple[str, ...]]:
-    """Yield the problem of a channel in the condition that no message would give."""
+def unread(settings: Sections, name: str, key: str) -> Iterator[tuple[str, ...]]:
+    """Yield the problem of a channel in the condition of `key` that no message would give."""
     consequence = f"the condition needs channel {name}, which is left out, so it would never be known"
     if Kinds(tuple((glob, each.kind) for glob, each in settings.channels.items())).of(name) == IGNORE:
-        yield consequence, "running.when", "channels"
+        yield consequence, key, "channels"
     if not settings.select.build().channels.want(name):
-        yield consequence, "running.when", "select.channels", "select.channels_exclude"
+        yield consequence, key, "select.channels", "select.channels_exclude"

@@ -1,6 +1,7 @@
 """Stored models: weights as safetensors, a readable manifest, and a pointer to the current model.
 
     models/<version>/weights.safetensors
+    models/<version>/learned.json          what it was learned from, and what was left out; older models lack it
     models/<version>/manifest.json         written last; a model without it does not exist
     models/current.json                    {"current": version, "history": [versions before it, newest first]}
     models/training.json                   {"begun_ms": when the last training began, whatever its outcome}
@@ -57,11 +58,13 @@ class Models:
         self._blobs = blobs
         self._on_notice = on_notice
 
-    def put(self, manifest: dict[str, Any], tensors: State, created_ms: int) -> str:
+    def put(
+        self, manifest: dict[str, Any], tensors: State, created_ms: int, learned: dict[str, Any] | None = None
+    ) -> str:
         """Store a model durably and return its version; the same arguments give the same version.
 
-        `manifest` holds JSON values. The model does not become current. Raises ModelInvalid if a number is not finite,
-        a dtype cannot be stored, or the manifest is not JSON.
+        `manifest` and `learned`, the report of the training, hold JSON values. The model does not become current.
+        Raises ModelInvalid if a number is not finite, a dtype cannot be stored, or the manifest is not JSON.
         """
         try:
             _check_finite(tensors)
@@ -73,6 +76,8 @@ class Models:
         moment = datetime.fromtimestamp(created_ms // 1000, UTC)
         version = f"m-{moment:%Y%m%dT%H%M%S}-{hashlib.sha256(text).hexdigest()[:8]}"
         # The manifest last: with it the model exists.
+        if learned is not None:
+            self._blobs.write(f"models/{version}/learned.json", json.dumps(learned).encode() + b"\n")
         self._blobs.write(f"models/{version}/weights.safetensors", weights)
         self._blobs.write(f"models/{version}/manifest.json", text)
         return version
@@ -101,6 +106,16 @@ class Models:
         except _DAMAGE as error:
             self._quarantine_model(version, repr(error))
             raise ModelInvalid(f"{version}: {error}") from error
+
+    def learned(self, version: str) -> dict[str, Any] | None:
+        """Return the report of a model's training; None if there is none. Raises ModelInvalid if it is unreadable."""
+        try:
+            report: dict[str, Any] = json.loads(self._blobs.read(f"models/{version}/learned.json"))
+        except FileNotFoundError:
+            return None
+        except _DAMAGE as error:
+            raise ModelInvalid(f"{version}: the report of its training cannot be read: {error!r}") from error
+        return report
 
     def versions(self) -> list[str]:
         """Return every version in the store, newest first, without verifying them."""

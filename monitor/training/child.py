@@ -21,9 +21,10 @@ from typing import Any
 import torch
 
 from monitor.core.fitting.corpus import Corpus
-from monitor.core.fitting.fit import Fitted, Progress, fit, levels_of, prepare
+from monitor.core.fitting.fit import Fitted, Progress, fit, levels_of
 from monitor.core.fitting.gate import refusal
 from monitor.core.fitting.recipe import Recipe
+from monitor.core.fitting.selection import select, summary
 from monitor.core.model.model import Model
 from monitor.store.files import open_blobs
 from monitor.store.folder import detector_folder
@@ -38,6 +39,7 @@ class Trained:
     fitted: Fitted
     version: str
     refused: str
+    report: dict[str, Any]  # Selection.report
 
 
 def train(
@@ -53,11 +55,13 @@ def train(
         old = Model.unpack(incumbent, stored.manifest, stored.tensors)
 
     levels = levels_of(corpus, recipe, old)
-    corpus = prepare(corpus, recipe, old, levels)
+    selection = select(corpus, recipe, old, levels)
+    corpus, report = selection.corpus, selection.report()
+    del selection  # with the blocks that are left out
     fitted = fit(corpus, recipe, old, progress, levels)
     reason = refusal(fitted.model, old, corpus, margin)
     if reason:
-        return Trained(fitted, "", reason)
+        return Trained(fitted, "", reason, report)
 
     manifest, tensors = fitted.model.pack()
     manifest["training"] = {
@@ -68,8 +72,10 @@ def train(
         "held_out": fitted.held_out,
         "steps": fitted.steps,
         "held_out_loss": round(fitted.loss, 6),
+        "hours": report["hours"],
+        "dropped_channels": report["dropped_channels"],
     }
-    return Trained(fitted, models.put(manifest, tensors, wall_ms), "")
+    return Trained(fitted, models.put(manifest, tensors, wall_ms, report), "", report)
 
 
 def main(folder: Path) -> None:
@@ -104,7 +110,8 @@ def main(folder: Path) -> None:
         "loss": round(fitted.loss, 4),
         "seconds": round(time.monotonic() - begin, 1),
     }
-    result = {"version": trained.version, "refused": trained.refused, "figures": figures}
+    learned = summary(trained.report)
+    result = {"version": trained.version, "refused": trained.refused, "figures": figures, "learned": learned}
     (folder / "result.json").write_text(json.dumps(result))
 
 

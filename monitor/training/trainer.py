@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from monitor.core.fitting.corpus import Corpus, gather
+from monitor.core.fitting.exclude import Span
 from monitor.core.fitting.history import History, median_steps
 from monitor.core.fitting.recipe import Recipe
 from monitor.core.records import Partition, Times
@@ -88,6 +89,8 @@ class Trainer:
         registry: ModelRegistry,
         observer: Observer,
         elsewhere: Callable[[Collection[Partition]], Iterator[History]],
+        *,
+        spans: Callable[[], tuple[Span, ...]] = tuple,
     ) -> None:
         """Store the parts.
 
@@ -97,6 +100,7 @@ class Trainer:
             registry: Returns the model in use, and makes a new one current.
             observer: Metrics, log, watchdog and clocks.
             elsewhere: Returns the detector's histories of the other partitions.
+            spans: Reads the times to leave out of a training. Raises OSError, ValueError.
         """
         self._enabled = schedule.enabled
         self._first_steps = schedule.first_steps
@@ -104,6 +108,7 @@ class Trainer:
         self._job = job
         self._registry = registry
         self._elsewhere = elsewhere
+        self._spans = spans
 
         self._metrics = observer.metrics
         self._log = observer.log
@@ -196,7 +201,11 @@ class Trainer:
             return
 
         try:
-            self._child = self._spawn(corpus, replace(self._job, incumbent=incumbent))
+            recipe = replace(self._job.recipe, exclude_spans=self._spans())
+            self._child = self._spawn(corpus, replace(self._job, recipe=recipe, incumbent=incumbent))
+        except ValueError as error:
+            self._finish("failed", str(error))
+            return
         except OSError as error:  # no space for the corpus, or for another process
             self._finish("failed", f"it could not be started: {error}")
             return
@@ -326,9 +335,9 @@ class Trainer:
             self._finish("failed", f"{version} could not be made current: {error}")
             return
         self._known = version
-        self._finish("adopted", version, **answer["figures"])
+        self._finish("adopted", version, **answer["figures"], **answer["learned"])
 
-    def _finish(self, result: str, about: str, **figures: float) -> None:
+    def _finish(self, result: str, about: str, **figures: float | str) -> None:
         """Count and log the end of a training, and clean up."""
         self._metrics.add("monitor_training_runs_total", result=result, detector=self._job.detector)
         if result == "adopted":

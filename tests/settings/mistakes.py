@@ -153,6 +153,12 @@ _TABLE: list[tuple[dict[str, Any], list[str]]] = [
     ({"model.kernel": 4}, ["model.kernel = 4"]),
     ({"training.history_windows": 20, "training.first_steps": 1281}, ["1281", "history_windows = 20"]),
     ({"training.first_steps": 63}, ["training.first_steps = 63", "windows.length = 64"]),
+    ({"training.exclude": "status = 3"}, ['training.exclude = "status = 3"', "character 8"]),
+    (
+        {"training.exclude": "status == 3", "channels": {"status": {"as": "ignore"}}},
+        ["training.exclude", "needs channel status"],
+    ),
+    ({"training.exclude_spans": "none.jsonl"}, ["exclude_spans", "none.jsonl"]),
     ({"training.horizon_s": 999}, ["horizon_s = 999", "first_steps = 1000"]),
     ({"training.interval_s": 60}, ["interval_s = 60", "timeout_s = 1800"]),
     ({"training.memory_mb": 512}, ["memory_mb = 512", "history_windows = 20000"]),

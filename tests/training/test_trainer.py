@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from monitor.core.fitting.exclude import Span
 from monitor.core.fitting.history import History, HistoryOptions
 from monitor.core.records import Alert, Partition
 from monitor.store.base import StoreUnavailable
@@ -290,6 +291,29 @@ def test_with_an_interval_of_0_only_the_first_is_trained(store: Path) -> None:
         for _ in range(3):
             it.tick(INTERVAL_S)
             assert not it.running()
+
+
+def test_times_to_leave_out_are_read_before_each_training(store: Path) -> None:
+    """A file of times that cannot be read fails the training with its reason; once mended, the times are left out."""
+    faults = [ValueError("spans.jsonl: line 2: end: found none, expected ms UTC")]
+
+    def spans() -> tuple[Span, ...]:
+        if faults:
+            raise faults.pop()
+        return (Span("*", 0, 160 * STEP),)
+
+    with rig(store, spans=spans) as it:
+        it.tick()
+        assert it.trainer.status.result == "failed: spans.jsonl: line 2: end: found none, expected ms UTC"
+        with structlog.testing.capture_logs() as log:
+            it.tick(RETRY_S)
+            assert it.finish().startswith("adopted")
+        (ended,) = [entry for entry in log if entry["event"] == "training ended"]
+        assert ended["left_out"] == "excluded span 0.1 h"
+        assert ended["dropped_channels"] == "none"
+        report = it.models.learned(it.models.versions()[0])
+        assert report is not None
+        assert report["hours"]["excluded span"] == pytest.approx(20 * L * STEP / 3_600_000, abs=1e-3)
 
 
 def test_a_failed_first_training_is_tried_again(store: Path) -> None:

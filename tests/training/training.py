@@ -40,6 +40,7 @@ class Rig:
         schedule = {name: given.pop(name, value) for name, value in schedule.items()}
         leads = given.pop("leads", lambda _: True)
         elsewhere = given.pop("elsewhere", lambda _: iter(()))
+        spans = given.pop("spans", tuple)
         job = Job(str(store), detector, QUICK, "", margin=0.05, threads=1, nice=0, memory_mb=65_536, timeout_s=1800)
         self.trainer = Trainer(
             Schedule(**schedule),
@@ -47,6 +48,7 @@ class Rig:
             self.library,
             observer(self.metrics, alive=self.alive, wall_ms=self.wall_ms, monotonic=self.clock),
             elsewhere,
+            spans=spans,
         )
         self.trainers = Trainers({detector: self.trainer}, leads)
 

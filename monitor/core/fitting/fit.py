@@ -23,7 +23,7 @@ Seeded: the same corpus and recipe give the same weights on the same machine. It
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -31,27 +31,25 @@ import torch
 from torch import nn
 
 from monitor.core.arrays import Doubles
-from monitor.core.fitting.corpus import Corpus, Cut, cut, held_out, reorder
+from monitor.core.fitting.corpus import Corpus, Cut, cut, held_out
 from monitor.core.fitting.profile import learn_profile
 from monitor.core.fitting.recipe import Recipe
-from monitor.core.fitting.recurring import recurring
-from monitor.core.fitting.rest import find_levels, without_rest
+from monitor.core.fitting.rest import find_levels
+from monitor.core.fitting.selection import select
 from monitor.core.model.architecture import Architecture
 from monitor.core.model.errors import channels_seen, newest, over_channels, recent_change, window_errors
 from monitor.core.model.forward import BATCH, Reconstruction
 from monitor.core.model.model import LEVELS, Calibration, Model
 from monitor.core.model.scaling import Scaling, fit_scaling
-from monitor.core.model.scorer import scores, squared_errors
+from monitor.core.model.scorer import squared_errors
 from monitor.core.model.vae import VAE
 from monitor.core.records import Floats, Times
 from monitor.core.running.levels import Levels
 
 LIMIT = 0.995  # quantile of the clean windows' errors that counts as the edge, 1.0, of each horizon
 LEAST_ROWS = 256  # rows of its own before an asset gets statistics of its own
-LEAST_MEASURED = 0.05  # share of the steps in which a channel must have been measured to become part of a model
 LEAST_ERROR = 1e-4  # of the calibration, scaled units: a hundredth of a deviation is no news in a constant channel
 MOST_CALIBRATED = 40_000  # windows; a second of forward passes, and 200 beyond the 99.5 % quantile
-ANOMALOUS = 2.0  # score by the incumbent: twice the edge of what its own clean windows showed
 CHECK_STEPS = 25  # between two checks of the held-out windows
 MOST_CHECKED = 1_000  # held-out windows checked, a tenth of the fit's time; neighbours say nearly the same
 NOISE_RATE = 10  # times the rate of the weights: log variances go to -5, which is 2500 steps of 2e-3
@@ -99,9 +97,7 @@ def prepare(corpus: Corpus, recipe: Recipe, incumbent: Model | None, levels: Lev
     Times of rest, by `levels`, are left out. Without an incumbent, so are channels that are hardly measured. Raises
     ValueError if nothing is left, or if the corpus does not fit the incumbent.
     """
-    if levels is not None:
-        corpus = without_rest(corpus, levels)
-    return _measured(corpus.take(~corpus.alerted)) if incumbent is None else _normal(corpus, recipe, incumbent)
+    return select(corpus, recipe, incumbent, levels).corpus
 
 
 def fit(
@@ -201,40 +197,6 @@ def _mean(error: Doubles, cells: npt.NDArray[np.number]) -> Floats:
     """Return the mean error per channel (C,) over `cells` (C,) cells, at least LEAST_ERROR."""
     result: Floats = np.maximum(error / np.maximum(1, cells), LEAST_ERROR).astype(np.float32)
     return result
-
-
-def _measured(corpus: Corpus) -> Corpus:
-    """Return the corpus without channels that are measured too rarely. Raises ValueError if none is left."""
-    part = corpus.take(~held_out(corpus))
-    if not len(part):
-        raise ValueError(f"{len(corpus)} blocks of history give no windows to fit on")
-
-    share = part.observed.mean((0, 2))  # (C,)
-    channels = tuple(name for name, seen in zip(corpus.channels, share, strict=True) if seen >= LEAST_MEASURED)
-    if not channels:
-        raise ValueError(f"no channel is measured in {LEAST_MEASURED:.0%} of the steps")
-    values, observed = reorder(corpus.values, corpus.observed, corpus.channels, channels)
-    return replace(corpus, channels=channels, values=values, observed=observed)
-
-
-def _normal(corpus: Corpus, recipe: Recipe, incumbent: Model) -> Corpus:
-    """Return the corpus in the incumbent's channels, without alerts and the blocks that the incumbent scores highest.
-
-    Those with a pattern that recurs are part of it.
-    """
-    if incumbent.architecture.length != corpus.values.shape[2]:
-        found = f"{corpus.values.shape[2]} steps"
-        raise ValueError(f"windows of the history have {found}, those of the model {incumbent.architecture.length}")
-    values, observed = reorder(corpus.values, corpus.observed, corpus.channels, incumbent.channels)
-    corpus = replace(corpus, channels=incumbent.channels, values=values, observed=observed)
-
-    # The incumbent cannot judge assets that it does not know.
-    score = scores(incumbent, values, observed, incumbent.scaling.rows(corpus.assets)[corpus.asset])
-    known = np.isin(corpus.assets, incumbent.scaling.assets)[corpus.asset]
-    judged = known & ~corpus.alerted
-    limit = np.quantile(score[judged], 1 - recipe.worst) if judged.any() else ANOMALOUS
-    doubted = corpus.alerted | (known & (score > min(ANOMALOUS, float(limit))))
-    return corpus.take(~doubted | recurring(corpus, doubted & known, recipe.recurs_days, incumbent))
 
 
 def _scaling(corpus: Corpus, incumbent: Model | None) -> Scaling:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from monitor.core.fitting.exclude import Span
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -18,4 +20,6 @@ class Recipe:
     worst: float = 0.02  # share of blocks left out that the incumbent scores highest
     recurs_days: int = 3  # on which an alert's pattern must have come back to be learned; 0 = never
     rest: bool = False  # learn levels of rest and work, and leave rest out
+    exclude: str = ""  # condition under which history is left out
+    exclude_spans: tuple[Span, ...] = ()  # times that are left out
     seed: int = 0
