@@ -404,7 +404,8 @@ class AlertingSection(Section):
         "An asset that has sent nothing new for this time, while its partition goes on, is silent and has an alert. "
         "The delay is longer for an asset whose usual pauses are longer, and at least `windows.idle` + 1 steps. "
         "Shorter than a gateway needs to start again, each restart gives an alert for each of its assets. 0 = off: an "
-        "asset that stops is shown as it was.",
+        "asset that stops is shown as it was. Of several detectors of the same assets all but one should have 0: that "
+        "one's state is shown for all of them.",
         unit="s",
         low=0,
         high=604_800,

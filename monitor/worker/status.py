@@ -152,6 +152,7 @@ def worker_status(
         for name, pipeline in state.detectors.pipelines.items()
         for asset in _assets(pipeline, state.notes[name], quiet=state.partition in hushed)
     ]
+    assets = silent_in_all(assets)
     # History does not grow while most assets are silent, so that no end can be predicted.
     number, silent = (
         Tally(asset.detector for asset in assets if asset.state in kinds) for kinds in (STATES, ("silent",))
@@ -173,6 +174,19 @@ def worker_status(
         names=names,
         quiet=tuple(quiet),
     )
+
+
+def silent_in_all(assets: list[Asset]) -> list[Asset]:
+    """Show an asset that is silent for one detector as silent for the others, too: these may not judge it."""
+    silent = {asset.name: asset for asset in assets if asset.state == "silent"}
+    if not silent:  # nearly always
+        return assets
+    return [
+        asset._replace(state="silent", reason=silent[asset.name].reason, cause="", ratio=None)
+        if asset.name in silent and asset.state != "firing"
+        else asset
+        for asset in assets
+    ]
 
 
 def _assets(pipeline: Pipeline, notes: Notes, *, quiet: bool) -> list[Asset]:

@@ -9,7 +9,7 @@ from monitor.core.records import Partition
 from monitor.observe.metrics import Metrics
 from monitor.training.trainer import Status
 from monitor.worker.quiet import Progress, QuietPartitions
-from monitor.worker.status import MetricsRecorder, worker_status
+from monitor.worker.status import Asset, MetricsRecorder, silent_in_all, worker_status
 from tests.core.machines import STEP, rows
 from tests.rig import ORIGIN, READINGS, readings, settings
 from tests.worker.managing import ManagerRig
@@ -93,3 +93,11 @@ def test_assets_of_a_silent_partition_are_shown_as_silent(tmp_path: Path) -> Non
     assert gauges(metrics, "monitor_assets")['{detector="test",state="silent"}'] == 2
     assert gauges(metrics, "monitor_partitions_silent") == {'{topic="readings"}': 1}
     assert gauges(metrics, "monitor_source_silence_seconds") == {'{topic="readings"}': 700}
+
+
+def test_an_asset_that_one_detector_finds_silent_is_silent_for_all() -> None:
+    """A slow twin that does not judge silence shows the state of the other; a firing alert stays shown."""
+    silent = Asset("b", "silent", None, "sends nothing", newest=5)
+    twins = [Asset("a", "normal", 0.5), silent, Asset("b", "normal", 0.25, newest=4), Asset("b", "firing", 2.0)]
+    assert silent_in_all(twins) == [*twins[:2], silent._replace(newest=4), twins[3]]
+    assert silent_in_all(twins[:1]) == twins[:1]
