@@ -206,6 +206,7 @@ class WindowBatch:
     observed: Bools  # (B, C, L) True where a reading fell into the cell
     position: Times  # (B,) offset of the message that closed the newest step
     masked: Bools | None = None  # (B, C, L) cells of sensors found faulty, not observed then; None = all are sound
+    held: Bools | None = None  # (B, C, L) observed cells without a reading, in which a slow channel holds; None = none
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -232,6 +233,7 @@ class WindowBatch:
             self.observed[index],
             self.position[index],
             None if self.masked is None else self.masked[index],
+            None if self.held is None else self.held[index],
         )
 
 
@@ -370,7 +372,8 @@ def join_outputs(parts: Sequence[Outputs]) -> Outputs:
 
 def join_windows(windows: Sequence[WindowBatch]) -> WindowBatch:
     """Join batches of windows with the same rows and channels."""
-    return replace(WindowBatch(*_columns(windows, _WINDOWS)), masked=_masked(windows))
+    joined = WindowBatch(*_columns(windows, _WINDOWS))
+    return replace(joined, masked=_marks(windows, "masked"), held=_marks(windows, "held"))
 
 
 def _columns(parts: Sequence[object], names: Sequence[str]) -> list[npt.NDArray[Any]]:
@@ -381,12 +384,14 @@ def _widened(windows: WindowBatch, channels: int) -> WindowBatch:
     """Return the windows with `channels` channels, the new ones not observed."""
     missing = ((0, 0), (0, channels - windows.values.shape[1]), (0, 0))
     values = np.pad(windows.values, missing, constant_values=np.nan)
-    masked = None if windows.masked is None else np.pad(windows.masked, missing)
-    return replace(windows, values=values, observed=np.pad(windows.observed, missing), masked=masked)
+    masked, held = (None if marks is None else np.pad(marks, missing) for marks in (windows.masked, windows.held))
+    return replace(windows, values=values, observed=np.pad(windows.observed, missing), masked=masked, held=held)
 
 
-def _masked(windows: Sequence[WindowBatch]) -> Bools | None:
-    """Return the masks of all windows (B, C, L), or None if no window has one."""
-    if all(each.masked is None for each in windows):
+def _marks(windows: Sequence[WindowBatch], name: str) -> Bools | None:
+    """Return the marks `name` of all windows (B, C, L), or None if no window has any."""
+    parts: list[Bools | None] = [getattr(each, name) for each in windows]
+    if all(part is None for part in parts):
         return None
-    return np.concatenate([np.zeros_like(each.observed) if each.masked is None else each.masked for each in windows])
+    marks = zip(windows, parts, strict=True)
+    return np.concatenate([np.zeros_like(each.observed) if part is None else part for each, part in marks])

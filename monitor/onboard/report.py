@@ -135,8 +135,15 @@ def remarks(
         yield f"the clocks of {_count(len(skewed), 'asset')} differ from the others by a step or more: {listed}"
 
     if figures.regular < 0.5:
-        yield "the readings have no steady period; the step is a guess, and many cells of the grid will be empty"
-    sparse = [name for name, each in figures.channels.items() if each.missing > _LITTLE]
+        yield "the readings have no steady period, as if sent when a value changes: the step is the pace of the assets"
+    slow = [name for name, each in figures.channels.items() if each.hold_ms]
+    if slow:
+        longest = max(slow, key=lambda name: figures.channels[name].hold_ms)
+        yield (
+            f"{_count(len(slow), 'channel')} slower than the step: a value holds until the next one, of {longest} for "
+            f"{figures.channels[longest].hold_ms / 1000:g} s at most; a longer silence is a fault of the sensor"
+        )
+    sparse = [name for name, each in figures.channels.items() if each.missing > _LITTLE and not each.hold_ms]
     if sparse:
         worst = max(sparse, key=lambda name: figures.channels[name].missing)
         yield (

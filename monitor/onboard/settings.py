@@ -11,7 +11,8 @@ from textwrap import wrap
 from typing import Any, NamedTuple
 
 from monitor.core.decode.presets import PRESETS
-from monitor.core.decode.select import IGNORE, MEASUREMENT, RATE, STATE, Kinds
+from monitor.core.decode.select import IGNORE, MEASUREMENT, RATE, STATE, Kinds, first_match
+from monitor.core.windows.pace import FACTOR
 from monitor.onboard.format.recognise import DetectedFormat
 from monitor.onboard.survey import Survey
 from monitor.settings.base import about, literal
@@ -103,23 +104,30 @@ def _channels(base: Settings, recognised: DetectedFormat, figures: Survey) -> di
         if read_as in {STATE, RATE} and recognised.format.kinds.of(name) == MEASUREMENT:
             sections[name] = ChannelSection.model_validate({"as": read_as})
             reasons[name] = "read as 1 and 0, once it is no longer left out" if name in left else kind.reason
+    _hold(sections, reasons, figures)
     if sections != base.channels:
         chosen["channels"] = Chosen(sections, "", reasons)
     return chosen
 
 
-def _holes(base: Settings, figures: Survey) -> dict[str, Chosen]:
-    """Decide for how long values hold and which hole restarts a window, where channels come less often than steps."""
-    chosen: dict[str, Chosen] = {}
-    most = base.windows.length - 1
-    slowest = max(figures.channels, key=lambda name: figures.channels[name].distance_ms)
-    steps = min(math.ceil(figures.channels[slowest].distance_ms / figures.step_ms), most)
-    if steps > base.windows.max_fill:
-        distance = figures.channels[slowest].distance_ms / 1000
-        reason = f"values hold until the next one: {slowest} comes every {distance:g} s, nine times of ten, or sooner"
-        chosen["windows.max_fill"] = Chosen(steps, reason)
+def _hold(sections: dict[str, ChannelSection], reasons: dict[str, str], figures: Survey) -> None:
+    """Add to the sections for how long channels that come more slowly than the step hold, unless it was given."""
+    globs = tuple(sections)
+    for name, each in figures.channels.items():
+        at = first_match(globs, name)
+        if not each.hold_ms or (at >= 0 and (globs[at] != name or sections[name].hold_s)):
+            continue
+        known = sections.get(name, ChannelSection())
+        seconds = min(each.hold_ms / 1000, float(about(ChannelSection.model_fields["hold_s"])["high"]))
+        sections[name] = known.model_copy(update={"hold_s": seconds})
+        reason = f"a value holds until the next one, for {FACTOR} times its longest usual silence in the sample"
+        reasons[name] = f"{reasons[name]}; {reason}" if reasons.get(name) else reason
 
-    gap = min(figures.hole_ms // figures.step_ms, most)
+
+def _holes(base: Settings, figures: Survey) -> dict[str, Chosen]:
+    """Decide which hole restarts a window, where assets send less often than steps end."""
+    chosen: dict[str, Chosen] = {}
+    gap = min(figures.hole_ms // figures.step_ms, base.windows.length - 1)
     if gap > base.windows.max_gap:
         reason = f"an asset may send nothing for {figures.hole_ms / 1000:g} s, as seen in the sample"
         chosen["windows.max_gap"] = Chosen(gap, reason)
@@ -243,7 +251,9 @@ def _sections(values: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> list[s
     lines = []
     for name, section in values.get("channels", {}).items():
         plain = name if _BARE.fullmatch(name) else literal(name)
-        lines += ["", f"[channels.{plain}]", *_comment(reasons.get(name, "")), f"as = {literal(section.kind)}"]
+        lines += ["", f"[channels.{plain}]", *_comment(reasons.get(name, ""))]
+        given = section.model_dump(by_alias=True, exclude_defaults=True) or {"as": section.kind}
+        lines += [f"{key} = {literal(value)}" for key, value in given.items()]
     return lines
 
 

@@ -5,11 +5,7 @@
 A sample is a set of runs. A run is contiguous in its partition; order of arrival, gaps and repetition are measured
 within a run only. The decoder reads the sample as it will read the topic.
 
-The step is a period of the readings. Each asset's channel has a period: the mode of the differences between its times
-(the middle of the fullest interval whose ends differ by a fifth). The step is the period that MEASURED of them keep or
-beat, each with the root of its number of readings as weight: at the slowest period the others would lose readings, at
-the fastest the grid would have holes. Counted alike, many channels that seldom speak would set the step, and by their
-readings, a single fast one would.
+Periods, the step and how long values hold are in `pace`.
 
 Channels that kinds.py would leave out are left out of all figures, unless nothing else is left.
 """
@@ -29,19 +25,11 @@ from monitor.core.decode.names import Names
 from monitor.core.decode.select import IGNORE, MEASUREMENT, RATE, STATE, Kinds
 from monitor.core.records import Bools, Message, ReadingBatch, Rejected, Renamed, Times
 from monitor.onboard.kinds import ChannelKind, Readings, boolean_kind, kinds_of, rare_kind, text_kind
+from monitor.onboard.pace import Doubles, Periods, Table, holds_of, periods_of, series_of, step_of, unique
 
 LENGTH = 64  # steps of a window, as by default
-MEASURED = 0.75  # of the channels have full cells; windows below a half are not scored by default
 LATE = 0.999  # quantile of the disorder that counts as usual; later readings are stragglers
-_USUAL = 0.9  # quantile of the distances between readings that counts as usual
-_MODE = 1.2  # the fullest interval [d, 1.2 d] of differences is the mode: timers jitter by less
-_SUBSECOND = (1, 2, 5, 10, 20, 25, 40, 50, 100, 200, 250, 500)
-_SECONDS = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 86_400)
-_NICE = (*_SUBSECOND, *(1000 * seconds for seconds in _SECONDS))  # ms
 _NO_VALUE = DecodeError("Empty", "", "no value")
-_NEAR = 0.05  # a measured period this close to a round one is that one
-
-Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +39,7 @@ class ChannelFigures:
     readings: int
     assets: int
     period_ms: int  # median over the assets
-    distance_ms: int  # nine of ten differences between its times are at most so long
+    hold_ms: int  # its value holds for so long until the next one; 0 = it comes with each step, or is not known
     missing: float  # share of the steps between an asset's first and last reading in a run
 
 
@@ -72,7 +60,7 @@ class Survey:
     skew_ms: Mapping[str, int]  # by asset: how far its clock runs ahead of the others'; empty = unknown
     repeated: float  # share of the readings that repeat asset, channel, time and value of an earlier one
     colliding: float  # share that repeat asset, channel and time with another value
-    observed: Doubles  # (A,) share of the cells (all channels, the asset's steps) that hold a reading
+    observed: Doubles  # (A,) share of the cells (all channels, the asset's steps) with a reading or a value that holds
     rate: float  # readings a second of the plant's time, all assets of the sample together
     weight: float  # readings a message
     span_ms: int  # from the earliest reading to the latest
@@ -83,20 +71,6 @@ class Survey:
     refused: tuple[Renamed, ...]  # their names
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """Readings (N,) of all runs."""
-
-    assets: tuple[str, ...]
-    channels: tuple[str, ...]
-    run: Times
-    asset: Times
-    channel: Times
-    time: Times
-    value: Doubles
-    stamp: Times  # of the message, ms UTC; 0 = none
-
-
 def survey(runs: Sequence[Sequence[Message]], form: Format, now: int, length: int = LENGTH) -> Survey:
     """Measure `runs`; `now` is ms UTC, `length` that of windows, in steps.
 
@@ -105,18 +79,17 @@ def survey(runs: Sequence[Sequence[Message]], form: Format, now: int, length: in
     A channel for which the format has a kind already, or that is selected by name, is not left out.
     """
     everything, rejected, booleans, taken, refused = _read(runs, form, now)
-    periods, counts, _ = _periods(everything, _unique(everything))
-    step_ms = _step(periods, counts)
+    step_ms = step_of(periods_of(everything, unique(everything)))
     kinds = _kinds(everything, form, step_ms, booleans)
     table = _wanted(everything, kinds)
 
-    first = _unique(table)
-    periods, counts, regular = _periods(table, first)
-    step_ms = _step(periods, counts)
+    first = unique(table)
+    periods = periods_of(table, first)
+    step_ms = step_of(periods)
     if (fewer := _without_rare(table, kinds, form, step_ms, length)) != kinds:
         kinds, table = fewer, _wanted(everything, fewer)
-        first = _unique(table)
-        periods, counts, regular = _periods(table, first)
+        first = unique(table)
+        periods = periods_of(table, first)
     again, colliding = _again(table)
     disorder = _disorder(table)[~again]  # a repeated reading is not late
     channels, observed = _cells(table, first, step_ms, periods)
@@ -129,7 +102,7 @@ def survey(runs: Sequence[Sequence[Message]], form: Format, now: int, length: in
         table.assets,
         channels,
         step_ms,
-        regular,
+        periods.regular,
         disorder=float((disorder > 0).mean()),
         late_ms=int(np.quantile(disorder, LATE, method="higher")),
         latest_ms=int(disorder.max()),
@@ -150,7 +123,7 @@ def survey(runs: Sequence[Sequence[Message]], form: Format, now: int, length: in
 
 def _read(
     runs: Sequence[Sequence[Message]], form: Format, now: int
-) -> tuple[_Table, list[Rejected], dict[str, int], int, tuple[Renamed, ...]]:
+) -> tuple[Table, list[Rejected], dict[str, int], int, tuple[Renamed, ...]]:
     """Return the readings, true and false among them, what was rejected, and the number of booleans by channel.
 
     Return also the number of readings whose name's id has another owner, and these names.
@@ -179,9 +152,9 @@ def _by_channel(readings: ReadingBatch) -> dict[str, int]:
     return dict(zip(readings.channels, counts, strict=True))
 
 
-def _kinds(table: _Table, form: Format, step_ms: int, booleans: Mapping[str, int]) -> dict[str, ChannelKind]:
+def _kinds(table: Table, form: Format, step_ms: int, booleans: Mapping[str, int]) -> dict[str, ChannelKind]:
     """Return the kind of each channel, with at least one that is not left out."""
-    first = _unique(table)
+    first = unique(table)
     order = first[np.lexsort((table.time[first], table.asset[first], table.channel[first]))]
     readings = Readings(table.channel[order], table.asset[order], table.time[order], table.value[order])
     kinds = kinds_of(readings, table.channels, step_ms)
@@ -208,7 +181,7 @@ def _some_left(kinds: dict[str, ChannelKind]) -> dict[str, ChannelKind]:
 
 
 def _without_rare(
-    table: _Table, kinds: dict[str, ChannelKind], form: Format, step_ms: int, length: int
+    table: Table, kinds: dict[str, ChannelKind], form: Format, step_ms: int, length: int
 ) -> dict[str, ChannelKind]:
     """Return the kinds, with channels left out that have less than one reading in a window of `length` steps."""
     spans = _spans(table, step_ms)
@@ -226,7 +199,7 @@ def _without_rare(
     return kinds if form.select.channels.include or len(rare) == len(set(table.channel.tolist())) else kinds | rare
 
 
-def _wanted(table: _Table, kinds: Mapping[str, ChannelKind]) -> _Table:
+def _wanted(table: Table, kinds: Mapping[str, ChannelKind]) -> Table:
     """Return the readings of channels that are not left out."""
     wanted = np.array([kinds[name].read_as != IGNORE for name in table.channels], np.bool_)
     if wanted.all():
@@ -234,7 +207,7 @@ def _wanted(table: _Table, kinds: Mapping[str, ChannelKind]) -> _Table:
     keep = wanted[table.channel]
     channels, channel = _recoded(table.channels, table.channel[keep])
     assets, asset = _recoded(table.assets, table.asset[keep])
-    return _Table(
+    return Table(
         assets, channels, table.run[keep], asset, channel, table.time[keep], table.value[keep], table.stamp[keep]
     )
 
@@ -245,7 +218,7 @@ def _recoded(names: Sequence[str], codes: Times) -> tuple[tuple[str, ...], Times
     return tuple(names[code] for code in used.tolist()), new
 
 
-def _table(batches: Sequence[tuple[Sequence[Message], ReadingBatch]]) -> _Table:
+def _table(batches: Sequence[tuple[Sequence[Message], ReadingBatch]]) -> Table:
     assets = tuple(dict.fromkeys(name for _, batch in batches for name in batch.assets))
     channels = tuple(dict.fromkeys(name for _, batch in batches for name in batch.channels))
     asset_code = {name: code for code, name in enumerate(assets)}
@@ -267,75 +240,10 @@ def _table(batches: Sequence[tuple[Sequence[Message], ReadingBatch]]) -> _Table:
         )
 
     run_, asset, channel, time, value, stamp = (np.concatenate(parts) for parts in zip(*columns, strict=True))
-    return _Table(assets, channels, run_, asset, channel, time, value, stamp)
+    return Table(assets, channels, run_, asset, channel, time, value, stamp)
 
 
-def _series(table: _Table) -> Times:
-    """Return the number (N,) of each reading's series: one for each run, asset and channel."""
-    return (table.run * len(table.assets) + table.asset) * len(table.channels) + table.channel
-
-
-def _unique(table: _Table) -> npt.NDArray[np.intp]:
-    """Return places of the readings without repetitions, ordered by series, then time."""
-    series = _series(table)
-    order = np.lexsort((table.time, series))
-    again = (np.diff(series[order]) == 0) & (np.diff(table.time[order]) == 0)
-    kept: npt.NDArray[np.intp] = order[np.append(True, ~again)[: len(order)]]
-    return kept
-
-
-def _periods(table: _Table, first: npt.NDArray[np.intp]) -> tuple[Doubles, Times, float]:
-    """Return the period (A, C) of each asset's channel, NaN where read once only, and the number of differences (A, C).
-
-    Return also the share of the differences that are near their period.
-    """
-    series, time = _series(table)[first], table.time[first]
-    same = np.diff(series) == 0
-    gap = np.diff(time)[same].astype(np.float64)
-    pair = (series[1:][same] % (len(table.assets) * len(table.channels))).astype(np.int64)
-    if not len(gap):
-        raise ValueError("no channel of an asset was read at two different times")
-
-    # One group of differences for each asset's channel.
-    order = np.argsort(pair, kind="stable")
-    gap, pair = gap[order], pair[order]
-    begins = np.flatnonzero(np.append(True, np.diff(pair) != 0))
-    periods = np.full(len(table.assets) * len(table.channels), np.nan)
-    for gaps, owner in zip(np.split(gap, begins[1:]), pair[begins].tolist(), strict=True):
-        periods[owner] = _mode(np.sort(gaps))
-
-    near = np.abs(gap - periods[pair]) <= 0.1 * periods[pair]
-    shape = len(table.assets), len(table.channels)
-    counts = np.bincount(pair, minlength=len(periods))
-    return periods.reshape(shape), counts.reshape(shape), float(near.mean())
-
-
-def _mode(gaps: Doubles) -> float:
-    """Return the middle of the fullest interval whose ends differ by the factor _MODE; `gaps` (n,) ascend."""
-    ends = np.searchsorted(gaps, _MODE * gaps, side="right")
-    begin = int((ends - np.arange(len(gaps))).argmax())
-    return float(np.median(gaps[begin : ends[begin]]))
-
-
-def _step(periods: Doubles, counts: Times) -> int:
-    """Return the period that MEASURED of the series keep or beat: the median of those near it, rounded.
-
-    A series weighs as much as the root of `counts` (A, C), its readings.
-    """
-    known = ~np.isnan(periods)
-    order = np.argsort(periods[known], kind="stable")
-    period, weight = periods[known][order], np.sqrt(counts[known][order])
-    share = np.cumsum(weight) / weight.sum()
-    slow = period[min(int(np.searchsorted(share, MEASURED - 1e-9)), len(period) - 1)]
-    return _rounded(float(np.median(period[(period >= slow / _MODE) & (period <= _MODE * slow)])))
-
-
-def _rounded(period: float) -> int:
-    near = [nice for nice in _NICE if abs(period - nice) <= _NEAR * nice]
-    return min(near, key=lambda nice: abs(period - nice), default=max(1, round(period)))
-
-
-def _disorder(table: _Table) -> Times:
+def _disorder(table: Table) -> Times:
     """Return how far each reading (N,) lies behind the latest earlier one of its asset in its run, ms; 0 = in order."""
     key = table.run * len(table.assets) + table.asset
     order = np.argsort(key, kind="stable")
@@ -352,12 +260,12 @@ def _disorder(table: _Table) -> Times:
     return behind
 
 
-def _again(table: _Table) -> tuple[Bools, float]:
+def _again(table: Table) -> tuple[Bools, float]:
     """Return which readings (N,) repeat one of the same asset, channel, time and value, and the share of others.
 
     The others have the same asset, channel and time as another reading, and contradict its value.
     """
-    series = _series(table)
+    series = series_of(table)
     order = np.lexsort((table.time, series))
     same = (np.diff(series[order]) == 0) & (np.diff(table.time[order]) == 0)
     equal = same & (np.diff(table.value[order]) == 0)
@@ -366,7 +274,7 @@ def _again(table: _Table) -> tuple[Bools, float]:
     return again, float((same & ~equal).sum()) / len(order)
 
 
-def _skew(table: _Table) -> dict[str, int]:
+def _skew(table: Table) -> dict[str, int]:
     """Return each asset's median of reading time minus message time, relative to all; empty without message times."""
     if not (table.stamp > 0).all():
         return {}
@@ -378,9 +286,9 @@ def _skew(table: _Table) -> dict[str, int]:
 
 
 def _cells(
-    table: _Table, first: npt.NDArray[np.intp], step_ms: int, periods: Doubles
+    table: Table, first: npt.NDArray[np.intp], step_ms: int, periods: Periods
 ) -> tuple[dict[str, ChannelFigures], Doubles]:
-    """Return figures by channel, and the share (A,) of each asset's cells that hold a reading."""
+    """Return figures by channel, and the share (A,) of each asset's cells with a reading or a value that holds."""
     A, C = len(table.assets), len(table.channels)
     step, run, asset, channel = (
         column[first] for column in (table.time // step_ms, table.run, table.asset, table.channel)
@@ -398,28 +306,25 @@ def _cells(
     np.add.at(held, (cells[1], cells[2]), 1)
     has = held > 0
     count = np.bincount(table.channel, minlength=C)
-    distance = _distances(table, first)
+
+    # Cells in which a value holds, from one reading to the next.
+    holds = holds_of(table, first, step_ms)
+    follows = np.flatnonzero(np.diff(series_of(table)[first]) == 0)
+    empty = np.maximum(np.diff(step)[follows] - 1, 0)
+    holding = np.zeros((A, C), np.int64)
+    np.add.at(holding, (asset[follows], channel[follows]), np.minimum(empty, holds[channel[follows]] // step_ms))
 
     figures = {}
     for code, name in enumerate(table.channels):
         mine = has[:, code]
-        own = periods[mine, code]
+        own = periods.usual[mine, code]
         period = round(float(np.nanmedian(own))) if not np.isnan(own).all() else 0
         missing = 1 - float(held[mine, code].sum() / steps[mine].sum())
-        figures[name] = ChannelFigures(int(count[code]), int(mine.sum()), period, distance[code], missing)
-    return figures, held.sum(1) / (steps * C)
+        figures[name] = ChannelFigures(int(count[code]), int(mine.sum()), period, int(holds[code]), missing)
+    return figures, (held + holding).sum(1) / (steps * C)
 
 
-def _distances(table: _Table, first: npt.NDArray[np.intp]) -> list[int]:
-    """Return the _USUAL quantile of the differences between the times of each channel, ms; 0 = there is none."""
-    series = _series(table)[first]
-    pair = np.flatnonzero(np.diff(series) == 0)
-    gap, channel = np.diff(table.time[first])[pair], table.channel[first][pair]
-    parts = (gap[channel == code] for code in range(len(table.channels)))
-    return [int(np.quantile(part, _USUAL, method="higher")) if len(part) else 0 for part in parts]
-
-
-def _spans(table: _Table, step_ms: int) -> Doubles:
+def _spans(table: Table, step_ms: int) -> Doubles:
     """Return the time (A,) that the readings of each asset span in their runs, s."""
     A = len(table.assets)
     key = table.run * A + table.asset
@@ -432,19 +337,19 @@ def _spans(table: _Table, step_ms: int) -> Doubles:
     return spans
 
 
-def _rate(table: _Table, step_ms: int) -> float:
+def _rate(table: Table, step_ms: int) -> float:
     """Return readings per second: each asset's readings by the time they span in their runs, summed."""
     return float((np.bincount(table.asset, minlength=len(table.assets)) / _spans(table, step_ms)).sum())
 
 
-def _hole(table: _Table) -> int:
+def _hole(table: Table) -> int:
     """Return how long an asset usually sends nothing at most, ms: the LATE quantile of its times' differences."""
     times = np.unique(np.stack([table.run, table.asset, table.time]), axis=1)
     gaps = np.diff(times[2])[(np.diff(times[0]) == 0) & (np.diff(times[1]) == 0)]
     return int(np.quantile(gaps, LATE, method="higher")) if len(gaps) else 0
 
 
-def _scattered(table: _Table, numbers: Sequence[int]) -> dict[str, tuple[int, ...]]:
+def _scattered(table: Table, numbers: Sequence[int]) -> dict[str, tuple[int, ...]]:
     """Return the assets that lie in several partitions at a time, and these; `numbers` has the partition of each run.
 
     An asset that moved from one partition to another, as when a topic gets more of them, is not among them.

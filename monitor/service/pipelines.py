@@ -20,6 +20,7 @@ from monitor.core.running.running import Running
 from monitor.core.sensors.checks import Sensors
 from monitor.core.sensors.clocks import Clocks
 from monitor.core.threshold.threshold import Threshold
+from monitor.core.windows.aggregates import base_of, is_plain
 from monitor.core.windows.windows import Windows
 from monitor.service.budget_outlook import make_budget
 from monitor.settings.live import live_settings, rules_of, with_live
@@ -47,11 +48,12 @@ def make_pipeline(settings: Settings, partition: Partition, live: LiveSettings |
     windows, sensors = settings.windows, settings.sensors
     options = settings.alerting.options(windows)
     condition = settings.running.condition()
+    watched = () if condition is None else condition.channels
     rows = RowRules(settings.threshold.margin, settings.alerting.alarms_per_day, rules)
     return Pipeline(
         settings.name,
         fingerprint(settings),
-        Windows(windows.options(settings.channel_kinds(), () if condition is None else condition.channels)),
+        Windows(windows.options(settings.channel_kinds(), watched, settings.channel_holds())),
         Threshold(settings.threshold.options(), rows),
         make_budget(settings, rows),
         MachineAlerts(settings.name, partition, options),
@@ -90,10 +92,15 @@ def make_keeping(settings: Settings) -> Keeping:
     chosen = [select.channels.include, select.channels.exclude, of_kind[IGNORE]]
     if route.channels:
         chosen += [route.channels.include, route.channels.exclude]
+
+    def kept(name: str) -> bool:
+        base = base_of(name, settings.windows.aggregate)
+        return channels.want(base) and route.channels.want(base) and kinds.of(base) != IGNORE
+
     return Keeping(
         make=lambda: make_history(settings),
         assets=lambda name: assets.want(name) and route.assets.want(name) and not route.groups,  # a history has none
-        channels=lambda name: channels.want(name) and route.channels.want(name) and kinds.of(name) != IGNORE,
+        channels=kept,
         shape={"rates": json.dumps(rates) if (rates := _rates(settings)) else ""},
         states=json.dumps(of_kind[STATE]) if of_kind[STATE] else "",
         chosen=json.dumps(chosen) if any(chosen) else "",
@@ -101,6 +108,7 @@ def make_keeping(settings: Settings) -> Keeping:
 
 
 def _rates(settings: Settings) -> tuple[tuple[str, str], ...]:
-    """Return the globs and kinds of channels if one is a rate; others do not change a state."""
-    kinds = settings.channel_kinds().deciding().globs
-    return kinds if RATE in {kind for _, kind in kinds} else ()
+    """Return the globs and kinds of channels if one is a rate, and aggregates; other kinds do not change a state."""
+    kinds, aggregates = settings.channel_kinds().deciding().globs, settings.windows.aggregate
+    rates = kinds if RATE in {kind for _, kind in kinds} else ()
+    return rates if is_plain(aggregates) else (*rates, *(("aggregate", each) for each in aggregates))

@@ -311,6 +311,8 @@ def _windows(settings: Sections) -> Iterator[Problem]:
     windows = settings.windows
     if abs(windows.step_ms - windows.step_s * 1000) > 1e-6:
         yield problem("not a whole number of ms, so the grid would drift against the readings", "windows.step_s")
+    if not windows.aggregate or len(set(windows.aggregate)) < len(windows.aggregate):
+        yield problem("a step would keep nothing, or the same twice; name each aggregate once", "windows.aggregate")
     for name in ("max_gap", "max_fill"):
         if getattr(windows, name) >= windows.length:
             yield problem(
@@ -368,7 +370,8 @@ def _training(settings: Sections) -> Iterator[Problem]:
             "training.timeout_s",
         )
 
-    history = training.history_windows * windows.length * windows.max_channels * _CELL * _COPIES / 2**20
+    channels = windows.max_channels * len(windows.aggregate)
+    history = training.history_windows * windows.length * channels * _CELL * _COPIES / 2**20
     if history > training.memory_mb:
         yield problem(
             f"a full history takes {history:.0f} MiB in a training, which would run out of memory",

@@ -149,8 +149,11 @@ def changes(old: Settings, new: Settings) -> tuple[list[str], list[str]]:
 
 
 def _read_as(settings: Settings) -> str:
-    """Return what channels are read as, as text, without the sections that change nothing of it."""
-    return ", ".join(f"{glob} as {kind}" for glob, kind in settings.channel_kinds().deciding().globs)
+    """Return what channels are read as and how long they hold, as text, without sections that change nothing of it."""
+    kinds = [f"{glob} as {kind}" for glob, kind in settings.channel_kinds().deciding().globs]
+    holds = settings.channel_holds().globs
+    given = [f"{glob} for {ms / 1000:g} s" for glob, ms in holds] if any(ms for _, ms in holds) else []
+    return ", ".join((*kinds, *given))
 
 
 def _shared(old: Settings, new: Settings) -> dict[str, FieldInfo]:

@@ -29,7 +29,8 @@ class ChannelSection(Section):
     """One channel, or all channels that a glob matches: `[channels."*.energy"]`.
 
     If several sections match a channel, the first one in the file counts. A name with other characters than letters,
-    digits, _ and - needs quotes. All but `as` may change while the worker runs.
+    digits, _ and - needs quotes. All but `as` and `hold_s` may change while the worker
+    runs.
     """
 
     kind: Literal["measurement", "rate", "state", "ignore"] = setting(
@@ -40,6 +41,17 @@ class ChannelSection(Section):
         "select.channels_exclude. After a change, train anew: the model in use takes no notice. If a "
         "counter becomes a rate or back, the history for training is set aside, too.",
         key="as",
+    )
+    hold_s: float = setting(
+        0.0,
+        "How long the channel's last value holds until the next one, and counts as measured. 0: learned for each asset "
+        "from the channel's own silences, once four of them were seen: three times the longest usual one. A channel "
+        "that comes with each step holds nothing, nor does one with a time shorter than windows.step_s. A channel that "
+        "stays silent for longer is not measured, and then a faulty sensor. No value holds over a silence of the whole "
+        "asset that is longer than windows.max_gap.",
+        unit="s",
+        low=0,
+        high=31_536_000,
     )
     direction: Literal["both", "above", "below"] = setting(
         "both",

@@ -12,6 +12,7 @@ from monitor.core.decode.select import ALL_MEASURED, EVERYTHING, Globs, Kinds, S
 from monitor.core.sensors.checks import SensorOptions
 from monitor.core.sensors.clocks import ClockOptions
 from monitor.core.windows.options import WindowOptions
+from monitor.core.windows.pace import LEARNED, Holds
 from monitor.settings.base import Section, setting
 from monitor.settings.rules import Glob, globs
 
@@ -203,11 +204,20 @@ class WindowsSection(Section):
 
     step_s: float = setting(
         1.0,
-        "Grid period. Set it to the period of the readings: a shorter period leaves holes, a longer one keeps only the "
-        "last reading.",
+        "Grid period. Set it to the period of the fast channels: a shorter period leaves holes, a longer one keeps "
+        "what windows.aggregate says, by default the last reading. Slower channels hold their values: see "
+        "[channels.NAME] hold_s.",
         unit="s",
         low=0.001,
         high=86_400,
+    )
+    aggregate: tuple[Literal["last", "mean", "min", "max", "std"], ...] = setting(
+        ("last",),
+        'What a step keeps of a channel\'s readings. With another list than ["last"], a channel flow becomes one for '
+        "each, such as flow.mean and flow.max, and each costs as much as a channel. Readings weigh alike, however long "
+        "they last; the mean of a state of 0 and 1 is its share of the readings. A step then closes when the "
+        "lateness has passed, never sooner. After a change, snapshots and histories are set aside: train anew.",
+        form="a list of one or more of last, mean, min, max and std, each once",
     )
     length: int = setting(
         64,
@@ -263,7 +273,7 @@ class WindowsSection(Section):
     )
     max_channels: int = setting(
         64,
-        "Distinct channels of all assets. Readings of further channels are counted and dropped.",
+        "Distinct channels of all assets, as messages name them. Readings of further channels are counted and dropped.",
         low=1,
         high=4096,
     )
@@ -296,8 +306,12 @@ class WindowsSection(Section):
         """The longest that a step may wait to be closed."""
         return max(round(self.lateness_s * 1000), self.idle * self.step_ms) + self.step_ms
 
-    def options(self, kinds: Kinds = ALL_MEASURED, watched: tuple[str, ...] = ()) -> WindowOptions:
-        """Return the options of the stage for channels of `kinds`; `watched` are kept also if no window has them.
+    def options(
+        self, kinds: Kinds = ALL_MEASURED, watched: tuple[str, ...] = (), holds: Holds = LEARNED
+    ) -> WindowOptions:
+        """Return the options of the stage for channels of `kinds` that hold their values for `holds`.
+
+        Channels `watched` are kept also if no window has them.
 
         An asset is not evicted while its last steps may still be open.
         """
@@ -315,6 +329,8 @@ class WindowsSection(Section):
             forget_ms=max(round(self.forget_s * 1000), self.idle * self.step_ms),
             kinds=kinds,
             watched=watched,
+            aggregates=self.aggregate,
+            holds=holds,
         )
 
 

@@ -33,6 +33,7 @@ from monitor.onboard.report import remarks
 from monitor.onboard.settings import decide, written
 from monitor.onboard.survey import ChannelFigures, Survey, survey
 from monitor.settings.load import load
+from monitor.settings.rules import ChannelSection
 from monitor.settings.sections import fields
 from tests.brokers import MockBroker, mock_broker
 from tests.commands import monitor
@@ -175,7 +176,7 @@ def test_a_dashboard_comes_with_it(language: str) -> None:
     assert "written   hall.toml, hall.rules.yml, hall.dashboard.json" in result.stdout
     page = json.loads(Path("hall.dashboard.json").read_text())
     assert (page["title"], page["uid"]) == ("hall-3", f"plant-hall-3-{language}")
-    assert page["templating"]["list"][1]["query"] == "pump-01,pump-02,pump-03"
+    assert "pump-01,pump-02,pump-03" in [each["query"] for each in page["templating"]["list"]]
     seen = survey([kept("json_long")], recognise([kept("json_long")], NOW).format, NOW)
     assert [panel["title"] for panel in page["panels"][4:]] == list(seen.channels)
     assert {panel["datasource"]["uid"] for panel in page["panels"]} == {f"monitor-{language}"}
@@ -391,6 +392,11 @@ def test_a_sample_has_a_bound_in_bytes(broker: MockBroker, monkeypatch: pytest.M
     assert sum(map(len, sample.runs)) < 3200
 
 
+def section(**given: object) -> ChannelSection:
+    """Return the section of a channel."""
+    return ChannelSection.model_validate(given)
+
+
 def found(figures: Survey, **more: object) -> dict[str, object]:
     """Return the decided settings that differ from their defaults."""
     base = load(None, {}, {key.replace("__", "."): value for key, value in more.items()})
@@ -408,15 +414,19 @@ def test_late_readings_are_waited_for(figures: Survey) -> None:
 
 def test_a_fast_topic_waits_less(figures: Survey) -> None:
     """At ten readings a second, the default lateness would exceed idle and is lowered."""
-    channels = {name: replace(each, distance_ms=100) for name, each in figures.channels.items()}
-    fast = replace(figures, step_ms=100, channels=channels)
+    fast = replace(figures, step_ms=100)
     assert found(fast) == {"windows.step_s": 0.1, "windows.lateness_s": 0.2}
 
 
 def test_values_hold_until_the_next_one(figures: Survey) -> None:
-    """The fill lasts for the slowest channel's usual distance, and the gap for the asset's, within a window."""
-    slow = {name: replace(each, distance_ms=9500) for name, each in figures.channels.items()}
-    assert found(replace(figures, channels=slow, hole_ms=20_000)) == {"windows.max_fill": 10, "windows.max_gap": 20}
+    """A slow channel gets the time for which it holds, unless one was given, and the asset's gap is within a window."""
+    name, each = next(iter(figures.channels.items()))
+    slow = replace(figures, channels={**figures.channels, name: replace(each, hold_ms=9500)})
+    assert found(slow)["channels"] == {name: section(hold_s=9.5)}
+    rate, given = {name: {"as": "rate"}}, {name: {"as": "rate", "hold_s": 5}}
+    assert found(slow, channels=rate)["channels"] == {name: section(**rate[name], hold_s=9.5)}
+    assert "channels" not in found(slow, channels=given)  # as it was given
+    assert found(replace(figures, hole_ms=20_000)) == {"windows.max_gap": 20}
     assert found(replace(figures, hole_ms=10**9)) == {"windows.max_gap": 63}
 
 
@@ -564,7 +574,11 @@ def test_what_is_odd_is_remarked(figures: Survey) -> None:
     base = load(None, {}, {"recorder.enabled": True})
     assert list(remarks(base, figures, {}, form)) == []
     assert "[recorder]" in "".join(remarks(load(None, {}, {}), figures, {}, form))
-    channels = {"x": ChannelFigures(9, 1, 1000, 1000, 0.3), "y": ChannelFigures(9, 3, 1000, 1000, 0.0)}
+    channels = {
+        "x": ChannelFigures(9, 1, 1000, 0, 0.3),
+        "y": ChannelFigures(9, 3, 1000, 0, 0.0),
+        "z": ChannelFigures(9, 3, 60_000, 180_000, 0.9),
+    }
     odd = replace(figures, colliding=0.2, repeated=0.1, skew_ms={"a": 90_000, "b": 0}, regular=0.2, channels=channels)
     text = "\n".join(remarks(base, odd, {"state": 1.0, "y": 0.1}, form))
     for part in (
@@ -575,7 +589,8 @@ def test_what_is_odd_is_remarked(figures: Survey) -> None:
         "1 asset differ from the others by a step or more: a by +90 s",
         "no steady period",
         "1 channel without readings for more than 2% of the steps, x for 30%",
-        "1 of 2 channels exist on some assets only",
+        "1 channel slower than the step: a value holds until the next one, of z for 180 s at most",
+        "1 of 3 channels exist on some assets only",
     ):
         assert part in text
 

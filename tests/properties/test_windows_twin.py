@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.core.decode.select import Kinds
-from monitor.core.records import ReadingBatch, WindowBatch
+from monitor.core.records import Floats, ReadingBatch, WindowBatch
+from monitor.core.windows.aggregates import channels_of
 from monitor.core.windows.options import WindowOptions
+from monitor.core.windows.pace import LEARNED, Holds
 from monitor.core.windows.windows import Windows
 from tests.examples import examples
 from tests.properties.naive_windows import NaiveWindows, Reading
@@ -70,6 +72,10 @@ SETTINGS = st.fixed_dictionaries(
         "max_channels": st.integers(1, 4),
         "new_assets": st.sampled_from([1, 2, 60_000]),
         "forget_ms": st.just(2**45),
+        "aggregates": st.sampled_from([("last",), ("last",), ("mean", "max"), ("min", "std", "last"), ("mean",)]),
+        "holds": st.sampled_from(
+            [LEARNED, LEARNED, Holds((("flow", 35), ("*", 0))), Holds((("speed", 1), ("pressure", 200)))]
+        ),
         "kinds": st.sampled_from(
             [Kinds(), Kinds((("pressure", "rate"), ("level", "rate"))), Kinds((("flow", "rate"),))]
         ),
@@ -131,6 +137,27 @@ def polls(draw: st.DrawFn) -> list[Reading]:
     return readings
 
 
+@st.composite
+def paces(draw: st.DrawFn) -> list[Reading]:
+    """Return readings of channels at their own paces, some of which come twice in a step, with losses and silences."""
+    periods = draw(st.lists(st.sampled_from([3, 5, 9, 10, 20, 30, 30, 70]), min_size=4, max_size=4))
+    lost = draw(st.sets(st.integers(0, 79), max_size=12))
+    silent = draw(st.sampled_from([0, 0, 60, 300]))
+    start = draw(st.sampled_from([0, -95, 1_700_000_000_003]))
+    times = [
+        (start + time + silent * (time > 200), place)
+        for place, period in enumerate(periods[: draw(st.integers(1, 4))])
+        for time in range(place, 400, period)
+    ]
+    shift = draw(st.sampled_from([0, 0, 4, 15]))  # ms by which every third reading lags behind
+    times.sort(key=lambda each: each[0] + shift * (each[0] % 3 == 0))
+    return [
+        Reading(ASSETS[number % 7 == 0], CHANNELS[place], time, float(number % 13), number)
+        for number, (time, place) in enumerate(times[: draw(st.integers(1, 160))])
+        if number % 80 not in lost
+    ]
+
+
 CUTS = st.lists(st.sampled_from([1, 2, 3, 7, 20, 500]), min_size=1, max_size=4)  # sizes of the batches, repeated
 FROZEN = st.sampled_from([["pressure", "flow"], ["flow", "pressure", "speed"], ["pressure"], []])
 
@@ -172,6 +199,12 @@ def walk(windows: Windows, readings: ReadingBatch, kept: Collection[int]) -> lis
     return batches
 
 
+def named(names: Sequence[str], options: dict[str, Any]) -> list[str]:
+    """Return the channels that a model of these base channels may have."""
+    channels = [channel for name in names for channel in channels_of(name, options["aggregates"])]
+    return channels if len(channels) == len(names) else channels[::-1][1:]
+
+
 def rows_of(batches: list[WindowBatch], channels: int) -> list[tuple[Any, ...]]:
     """Return windows as comparable tuples, ordered as in one batch, with later channels as not observed."""
     rows = []
@@ -180,8 +213,9 @@ def rows_of(batches: list[WindowBatch], channels: int) -> list[tuple[Any, ...]]:
             missing = ((0, channels - part.values.shape[1]), (0, 0))
             values = np.pad(part.values[at], missing, constant_values=np.nan)
             observed = np.pad(part.observed[at], missing)
+            held = np.zeros_like(observed) if part.held is None else np.pad(part.held[at], missing)
             key = (int(part.position[at]), int(part.assets[at]), int(part.ends[at]))
-            rows.append((*key, np.nan_to_num(values, nan=-1).tolist(), observed.tolist()))
+            rows.append((*key, _rounded(values), observed.tolist(), held.tolist()))
     return sorted(rows)
 
 
@@ -189,9 +223,15 @@ def twin_rows(twin: NaiveWindows) -> list[tuple[Any, ...]]:
     """Return the twin's windows in the form of `rows_of`."""
     rows = []
     for window in twin.windows:
-        values, observed = twin.arrays(window)
-        rows.append((*window[:3], np.nan_to_num(values, nan=-1).tolist(), observed.tolist()))
+        values, observed, held = twin.arrays(window)
+        rows.append((*window[:3], _rounded(values), observed.tolist(), held.tolist()))
     return sorted(rows)
+
+
+def _rounded(values: Floats) -> list[list[float]]:
+    """Return values without the last bits of means and deviations."""
+    rows: list[list[float]] = np.nan_to_num(values, nan=-1).round(2).tolist()
+    return rows
 
 
 def bytes_of(windows: Windows) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
@@ -200,7 +240,7 @@ def bytes_of(windows: Windows) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
 
 
 @settings(max_examples=examples(250), deadline=None)
-@given(options=SETTINGS, readings=st.one_of(streams(), polls()), cuts=CUTS)
+@given(options=SETTINGS, readings=st.one_of(streams(), polls(), paces()), cuts=CUTS)
 def test_learning_windows_match_the_twin(options: dict[str, Any], readings: list[Reading], cuts: list[int]) -> None:
     """While channels are learned, windows, positions and counts equal the twin's, however the stream is cut."""
     twin = NaiveWindows(**options)
@@ -215,12 +255,13 @@ def test_learning_windows_match_the_twin(options: dict[str, Any], readings: list
 
 
 @settings(max_examples=examples(350), deadline=None)
-@given(options=SETTINGS, readings=st.one_of(streams(), polls()), cuts=CUTS, names=FROZEN)
+@given(options=SETTINGS, readings=st.one_of(streams(), polls(), paces()), cuts=CUTS, names=FROZEN)
 def test_frozen_windows_match_the_twin(
     options: dict[str, Any], readings: list[Reading], cuts: list[int], names: list[str]
 ) -> None:
     """With fixed channels, windows, positions and counts equal the twin's, however the stream is cut."""
     options = options | {"max_channels": 4}
+    names = named(names, options)
     twin = NaiveWindows(**options)
     twin.set_channels(names, frozen=True)
     for reading in readings:
@@ -238,7 +279,7 @@ def test_frozen_windows_match_the_twin(
 @settings(max_examples=examples(200), deadline=None)
 @given(
     options=SETTINGS,
-    readings=st.one_of(streams(), polls()),
+    readings=st.one_of(streams(), polls(), paces()),
     cuts=CUTS,
     switches=st.lists(st.tuples(st.integers(0, 120), FROZEN, st.booleans()), max_size=3, unique_by=lambda s: s[0]),
 )
@@ -247,7 +288,7 @@ def test_changes_of_channels_match_the_twin(
 ) -> None:
     """A switch of channels in mid-stream gives the same windows and counts as in the twin."""
     options = options | {"max_channels": 4}
-    switches = [switch for switch in switches if switch[0] < len(readings)]
+    switches = [(at, named(names, options), frozen) for at, names, frozen in switches if at < len(readings)]
     twin = NaiveWindows(**options)
     expected: list[tuple[Any, ...]] = []
     for place, reading in enumerate(readings):
@@ -271,13 +312,13 @@ def test_changes_of_channels_match_the_twin(
 
 
 @settings(max_examples=examples(150), deadline=None)
-@given(options=SETTINGS, readings=st.one_of(streams(), polls()), cuts=CUTS, frozen=st.booleans())
+@given(options=SETTINGS, readings=st.one_of(streams(), polls(), paces()), cuts=CUTS, frozen=st.booleans())
 def test_state_does_not_depend_on_cuts_or_on_moving(
     options: dict[str, Any], readings: list[Reading], cuts: list[int], frozen: bool
 ) -> None:
     """A stage saved and loaded at every cut ends with the same state, bit by bit, as one that saw a single batch."""
     options = options | {"max_channels": 4}
-    names = list(CHANNELS[:2]) if frozen else []
+    names = named(CHANNELS[:2], options) if frozen else []
     whole, _ = run(Windows(WindowOptions(**options)), readings, [500], [(0, names, frozen)])
     moving = Windows(WindowOptions(**options))
     moving.set_channels(names, frozen=frozen)
@@ -292,11 +333,11 @@ def test_state_does_not_depend_on_cuts_or_on_moving(
 
 
 @settings(max_examples=examples(100), deadline=None)
-@given(options=SETTINGS, readings=st.one_of(streams(), polls()), frozen=st.booleans())
+@given(options=SETTINGS, readings=st.one_of(streams(), polls(), paces()), frozen=st.booleans())
 def test_a_batch_is_ordered(options: dict[str, Any], readings: list[Reading], frozen: bool) -> None:
     """Windows of a batch are ordered by position, then asset row, then end."""
     windows = Windows(WindowOptions(**options | {"max_channels": 4}))
-    windows.set_channels(["pressure", "flow"] if frozen else [], frozen=frozen)
+    windows.set_channels(named(["pressure", "flow"], options) if frozen else [], frozen=frozen)
     part = windows.push(batch(readings))
     keys = list(zip(part.position.tolist(), part.assets.tolist(), part.ends.tolist(), strict=True))
     assert keys == sorted(set(keys))
@@ -325,6 +366,7 @@ def test_floods_of_assets_match_the_twin(
     twin = NaiveWindows(**options, kept=kept)
     switches: list[Switch] = []
     if names is not None:
+        names = named(names, options)
         twin.set_channels(names, frozen=True)
         switches = [(0, names, True)]
     for reading in readings:
@@ -345,7 +387,7 @@ def test_the_state_in_a_flood_does_not_depend_on_cuts_or_on_moving(
 ) -> None:
     """The admission level and evicted rows are saved, so any cuts and moves end with the same state, bit by bit."""
     options = options | limits | {"max_channels": 4}
-    names = list(CHANNELS[:2]) if frozen else []
+    names = named(CHANNELS[:2], options) if frozen else []
     whole, _ = run(Windows(WindowOptions(**options)), readings, [500], [(0, names, frozen)])
     moving = Windows(WindowOptions(**options))
     moving.set_channels(names, frozen=frozen)

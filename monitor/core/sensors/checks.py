@@ -1,7 +1,8 @@
 """Sensor checks: cheap checks of each channel that tell a faulty sensor from a faulty machine.
 
     frozen    one value repeated far more often than in the channel's history, within its range there
-    dropout   no reading for far longer than in the history, while other channels of the asset have some
+    dropout   no reading for far longer than in the history, while other channels of the asset have some; of a slow
+              channel, whose value holds between two readings, as long again as the value has held
     jump      a spike of one step, ten times the largest change in the history, with the other channels at rest
     limits    outside the limits that the settings give the channel
 
@@ -27,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from monitor.core.arrays import NEVER, places
+from monitor.core.arrays import NEVER, Index, places
 from monitor.core.records import Bools, Count, Floats, State, Times, WindowBatch, join_windows
 from monitor.core.rules import Rows, Rules
 from monitor.core.sensors import mask
@@ -54,6 +55,7 @@ _TABLE: Table = {  # of each asset and channel, after the asset's newest window
     "since": Column("i8", ("A", "C"), fill=NEVER),  # step at which it was read first
     "seen": Column("i8", ("A", "C"), fill=NEVER),  # step of the newest reading
     "silent": Column("i8", ("A", "C")),  # steps since then in which other channels had readings
+    "holding": Column("i8", ("A", "C")),  # steps in which the value of the newest reading held
     "spiked": Column("i8", ("A", "C"), fill=NEVER),  # step of the newest jump
     "frozen": Column("?", ("A", "C")),
     "dropped": Column("?", ("A", "C")),
@@ -176,7 +178,7 @@ class Sensors:
         self._mask.forget(row)
 
     def _marks(self, steps: NewSteps, counts: StepCounts, windows: WindowBatch) -> _Marks:
-        frozen, dropped = counts.repeats >= self._rest, counts.silent >= self._hole
+        frozen, dropped = counts.repeats >= self._rest, counts.silent >= np.maximum(self._hole, counts.holding)
 
         machine_rest = np.zeros_like(frozen)
         if frozen.any():
@@ -213,9 +215,13 @@ class Sensors:
         return SensorFaults(
             fault,
             score.astype(np.float32),
-            np.select([dropout, frozen], [self._hole, self._rest], 1).astype(np.float32),
+            np.select([dropout, frozen], [self._hole_of(counts, tail)[back], self._rest], 1).astype(np.float32),
             np.select([dropout, frozen], [silent_since, frozen_since], end),
         )
+
+    def _hole_of(self, counts: StepCounts, rows: Index) -> Floats:
+        """Return the steps (n, C) without a reading from which on a channel is missed, at `rows` (n,) of the steps."""
+        return np.maximum(self._hole, counts.holding[rows]).astype(np.float32)
 
     def _masked(
         self, windows: WindowBatch, masked: Bools, faults: SensorFaults, hidden: Bools | None
@@ -299,6 +305,7 @@ class Sensors:
             "since": counts.since(last),
             "seen": counts.seen_at(last),
             "silent": counts.silent[last],
+            "holding": counts.holding[last],
             "spiked": counts.latest(marks.jumps, steps.step - 1, "spiked")[last],
             "frozen": marks.frozen[last],
             "dropped": marks.dropped[last],

@@ -1,7 +1,9 @@
 """Places readings on each asset's grid of steps, and decides which steps close at which reading.
 
 A step closes when this step and every earlier step of its asset are ready. A step is ready if it is complete (all
-channels arrived), or if the asset's frontier has passed it. The frontier is the first step that a reading may still
+channels arrived), or if the asset's frontier has passed it. No step is complete while channels are learned, where steps
+hold several readings of a channel (`density`), or where a step's readings are aggregated: such a step waits for all of
+its readings. The frontier is the first step that a reading may still
 fall into. Three things raise the frontier: the asset's own watermark (largest time seen - lateness), the closing of a
 complete step, and silence (the rest of the partition moved on by `idle` steps without a reading of this asset). An
 asset's frontier begins at the step of the asset's first reading: readings before that step are late.
@@ -27,63 +29,27 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from monitor.core.arrays import FARTHEST, LARGEST, NEVER, Index, first_of_run, last_of_run, pick_columns, run_max
+from monitor.core.arrays import FARTHEST, NEVER, Doubles, Index, first_of_run, last_of_run, pick_columns, run_max
 from monitor.core.records import Count, Floats, State, Times
 from monitor.core.state import Column, Columns
+from monitor.core.windows.aggregates import Aggregates, fold_earlier, no_sums
+from monitor.core.windows.cells import HELD, NONE, Arrivals, Closed, Open, as_stored
+from monitor.core.windows.density import Density
+from monitor.core.windows.frontiers import Frontiers
 from monitor.core.windows.options import WindowOptions
 
 GRID = {  # D = channels of the windows, and watched ones that no window has
     "newest": Column("i8", fill=NEVER),  # largest time seen
     "seen": Column("i8", fill=NEVER),  # the partition's time when the asset's last reading arrived
     "frontier": Column("i8", fill=NEVER),  # first step that is not closed; NEVER = no reading yet
-    "known_time": Column("i8", ("A", "D"), fill=NEVER),  # of the channel's newest reading outside of the open steps
-    "known_value": Column("f4", ("A", "D"), fill=np.nan),  # and its value
+    "known_time": Column("i8", ("A", "base"), fill=NEVER),  # of the channel's newest reading outside of the open steps
+    "known_value": Column("f4", ("A", "base"), fill=np.nan),  # and its value
     "open_row": Column("i8", ("G",), below="A"),
     "open_step": Column("i8", ("G",)),
-    "open_offset": Column("i4", ("G", "D")),
-    "open_values": Column("f4", ("G", "D")),
+    "open_offset": Column("i4", ("G", "base")),
+    "open_values": Column("f4", ("G", "base")),
+    "open_sums": Column("f8", ("sums", "G", "base")),
 }
-
-
-NONE = -1  # offset of a cell without a reading
-HELD = -2  # and of such a cell whose channel's value was repeated
-
-
-@dataclass(frozen=True, slots=True)
-class Arrivals:
-    """Readings of known assets and channels (N,), in the order of their arrival."""
-
-    row: Times  # (N,) asset
-    column: Times  # (N,) channel
-    time: Times  # (N,)
-    value: npt.NDArray[np.float64]  # (N,)
-    index: Times  # (N,) place in the batch they came in
-
-    def at(self, places: npt.NDArray[np.bool_] | Index) -> "Arrivals":
-        """Return the readings at `places`."""
-        return Arrivals(
-            self.row[places], self.column[places], self.time[places], self.value[places], self.index[places]
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """Steps with at least one reading that closed, ordered by asset row, then step."""
-
-    row: Times  # (K,)
-    step: Times  # (K,)
-    index: Times  # (K,) place in the batch of the reading that closed the step
-    values: Floats  # (K, C) NaN = no reading
-
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """Steps that are not closed yet, ordered by asset row, then step."""
-
-    row: Times  # (G,)
-    step: Times  # (G,)
-    offset: npt.NDArray[np.int32]  # (G, C) ms from the step's start of the reading that counts; NONE or HELD
-    values: Floats  # (G, C)
 
 
 class Grid:
@@ -95,7 +61,9 @@ class Grid:
         self._silence_ms = options.idle * options.step_ms
         self._counts = counts
         self._columns = Columns("windows", GRID)
-        self._open = _no_steps(0)
+        self._density = Density()
+        self._aggregates = Aggregates.of((), options.aggregates)
+        self._open = self._no_steps(0)
         self.frozen = False
 
     @property
@@ -112,6 +80,7 @@ class Grid:
     def reserve(self, assets: int) -> None:
         """Make room for rows below `assets`."""
         self._columns.reserve(assets)
+        self._density.reserve(assets)
 
     def notice(self, row: Times, clock: Times) -> None:
         """Note when assets without any arrival yet were heard: `clock` (n,) ascends and is the partition's time."""
@@ -121,15 +90,23 @@ class Grid:
     def forget(self, row: int) -> None:
         """Clear the row; it is reused for another asset."""
         self._columns.clear(row)
-        keep = self._open.row != row
-        self._open = Open(self._open.row[keep], self._open.step[keep], self._open.offset[keep], self._open.values[keep])
+        self._density.forget(row)
+        keep = np.flatnonzero(self._open.row != row)
+        self._open = self._open.at(keep)
 
-    def remap(self, source: Index) -> None:
-        """Take column `source[c]` (-1 = a new, empty one) as column c. Drop steps that are left without a reading."""
-        self._columns.pick(source, "D")
-        offset, values = pick_columns(self._open.offset, source, NONE), pick_columns(self._open.values, source, np.nan)
-        keep = (offset >= 0).any(1)
-        self._open = Open(self._open.row[keep], self._open.step[keep], offset[keep], values[keep])
+    def remap(self, source: Index, aggregates: Aggregates) -> None:
+        """Take base channel `source[c]` (-1 = a new, empty one) as channel c. Drop steps that are left without reading.
+
+        Closed steps have `aggregates` from now on.
+        """
+        self._aggregates = aggregates
+        self._columns.pick(source, "base")
+        opened = self._open
+        offset, values = pick_columns(opened.offset, source, NONE), pick_columns(opened.values, source, np.nan)
+        sums = no_sums(len(opened.sums), len(opened.row), len(source))
+        sums[:, :, source >= 0] = opened.sums[:, :, source[source >= 0]]
+        filled = np.flatnonzero((offset >= 0).any(1))
+        self._open = Open(opened.row, opened.step, offset, values, sums).at(filled)
 
     def push(self, arrivals: Arrivals, clock: Times) -> Closed:
         """Take a batch's readings; `clock` (N,) is the partition's time at each place of the batch, N >= 1."""
@@ -143,13 +120,14 @@ class Grid:
         if len(again):
             arrivals = arrivals.at(np.delete(np.arange(len(arrivals.row)), again))
             placed = self._place(arrivals)
+        waiting = self._waiting(arrivals, placed, len(clock))
         frontiers, newest = self._frontiers(arrivals, clock, repeated)
         frontier = self._columns["frontier"]
         table, columns = placed.table, placed.table.offset.shape[1]
 
         # A reading that arrived after its step closed is late.
         index = arrivals.index[placed.timely]
-        closing = self._closing(table, frontiers, placed.cell, index, len(clock))
+        closing = self._closing(table, frontiers, waiting, self._complete(table, placed.cell, index, len(clock)))
         accepted = index <= closing[placed.cell // columns] if columns else np.ones(0, np.bool_)
         late = np.concatenate((placed.untimely, placed.timely[~accepted]))
         self._counts[Count.READINGS_LATE] += len(late)
@@ -204,9 +182,43 @@ class Grid:
         The newest one is the reading of the largest time that came before, also if it was late; of equal times the last
         arrival. All repetitions must be among `suspects`.
         """
+        places, before, held = self._before(arrivals, suspects)
+        same = (arrivals.time[places] == before) & (as_stored(arrivals.value[places]) == held)
+        again: Index = np.sort(places[same])
+        return again
+
+    def _waiting(self, arrivals: Arrivals, placed: "_Placed", size: int) -> Times:
+        """Return the place in the batch (G,) from which on each step of the table waits for all its readings.
+
+        -1 = before the batch, `size` = not in the batch.
+        """
+        table = placed.table
+        until = self._density.until(table.row)
+        waiting = np.where(until >= table.step, -1, size)
+        second = placed.timely[(placed.held >= 0) & (placed.offset != placed.held)]
+        if not len(second) and not len(placed.untimely):
+            return waiting
+        if self._aggregates.sums:  # all steps wait, so nothing needs to be known
+            return np.full(len(table.row), -1)
+
+        # Readings of the step of their channel's newest one, at another time.
+        places, before, _ = self._before(arrivals, np.concatenate((placed.untimely, second)))
+        step, time = arrivals.time[places] // self._step_ms, arrivals.time[places]
+        at = np.flatnonzero((before != NEVER) & (before != time) & (before // self._step_ms == step))
+        at = at[np.argsort(arrivals.index[places[at]], kind="stable")]
+        if len(at):
+            events = self._density.note(arrivals.row[places[at]], step[at], arrivals.index[places[at]], size)
+            waiting = np.minimum(waiting, events.reach(table.row, table.step))
+        return waiting
+
+    def _before(self, arrivals: Arrivals, wanted: Index) -> tuple[Index, Times, Floats]:
+        """Return the places (n,) of all readings of the channels of `wanted`, ordered by channel, then arrival.
+
+        Return also time and value (n,) of the channel's newest reading before each; NEVER = none.
+        """
         width = self._columns["known_time"].shape[1]
         pair = arrivals.row * width + arrivals.column
-        asked = np.unique(pair[suspects])
+        asked = np.unique(pair[wanted])
         places = np.flatnonzero(np.isin(pair, asked))
         places = places[np.argsort(pair[places], kind="stable")]
         known_time, known_value = self._newest(asked // width, asked % width)
@@ -220,10 +232,7 @@ class Grid:
         newest = np.maximum.accumulate(np.where(time >= before, np.arange(len(run)), -1))  # the last winner so far
         newest = np.append(-1, newest[:-1])
         begin = np.maximum.accumulate(np.where(first, np.arange(len(run)), 0))
-        held = np.where(newest >= begin, value[newest], known_value[run])
-
-        again: Index = np.sort(places[(time == before) & (value == held)])
-        return again
+        return places, before, np.where(newest >= begin, value[newest], known_value[run])
 
     def _newest(self, row: Times, column: Times) -> tuple[Times, Floats]:
         """Return time and value (n,) of the newest reading of each channel before this batch, NEVER = none."""
@@ -280,7 +289,7 @@ class Grid:
         known_time[row[newer], column[newer]] = time[newer]
         known_value[row[newer], column[newer]] = as_stored(late.value[last[newer]])
 
-    def _frontiers(self, arrivals: Arrivals, clock: Times, repeated: Arrivals) -> "tuple[_Frontiers, Times]":
+    def _frontiers(self, arrivals: Arrivals, clock: Times, repeated: Arrivals) -> tuple[Frontiers, Times]:
         """Return the events of this batch that raise a frontier by time, and the newest time (n,) at each repetition.
 
         Update `newest` and `seen`.
@@ -316,7 +325,7 @@ class Grid:
         tails = np.append(heads[1:], len(row))[: len(heads)] - 1
         newest[row[tails]] = running[tails]
         seen[row[tails]] = clock[index[tails]]
-        frontiers = _Frontiers(
+        frontiers = Frontiers(
             np.concatenate((row, rows[silent])),
             np.concatenate((index, np.searchsorted(clock, due[silent]))),
             np.concatenate(((running - self._lateness_ms) // self._step_ms, passed // self._step_ms + 1)),
@@ -333,25 +342,36 @@ class Grid:
         keys, group = np.unique(rows * span + (steps - low), return_inverse=True)
 
         # Cells that were open before keep their readings.
-        offset, values = _no_cells(len(keys), self._open.offset.shape[1])
+        cells = offset, values, sums = self._no_cells(len(keys), self._open.offset.shape[1])
         offset[group[:waiting]] = self._open.offset
         values[group[:waiting]] = self._open.values
-        return Open(keys // span, keys % span + low, offset, values), group[waiting:]
+        sums[:, group[:waiting]] = self._open.sums
+        return Open(keys // span, keys % span + low, *cells), group[waiting:]
 
-    def _closing(self, table: Open, frontiers: "_Frontiers", cell: Index, index: Times, size: int) -> Times:
-        """Return the place in the batch (G,) at which each step of the table closes; `size` = not in this batch."""
+    def _closing(self, table: Open, frontiers: Frontiers, waiting: Times, complete: Times) -> Times:
+        """Return the place in the batch (G,) at which each step of the table closes; the batch's size = not in it.
+
+        A step closes at place `complete` (G,) if it does not wait for all its readings by then; see `_waiting`.
+        """
         passed = frontiers.reach(table.row, table.step)  # (G,)
-        ready = np.minimum(passed, self._complete(table, cell, index, size)) if self.frozen else passed
+        ready = np.minimum(passed, complete) if self.frozen and not self._aggregates.sums else passed.copy()
 
         # The empty steps before a step close by the frontier only.
         before = self._columns["frontier"][table.row] - 1
         same = np.flatnonzero(table.row[1:] == table.row[:-1])
         before[same + 1] = table.step[same]
         hole = np.flatnonzero(table.step > before + 1)
-        ready[hole] = np.maximum(ready[hole], frontiers.reach(table.row[hole], table.step[hole] - 1))
+        filled = frontiers.reach(table.row[hole], table.step[hole] - 1)
+        while True:
+            ready[hole] = np.maximum(ready[hole], filled)
+            # A change of channels may complete a step between two readings: it closes with the next one, at place 0.
+            closing = np.maximum(run_max(table.row, ready), 0)
 
-        # A change of channels may complete a step between two readings: the step closes with the next one, at place 0.
-        return np.maximum(run_max(table.row, ready), 0)
+            # A complete step that must wait is passed over. That may hold later ones back, so they are looked at again.
+            early = (closing >= waiting) & (ready < passed)
+            if not early.any():
+                return closing
+            ready[early] = passed[early]
 
     def _complete(self, table: Open, cell: Index, index: Times, size: int) -> Times:
         """Return the place in the batch (G,) at which all channels had arrived: -1 = before it, `size` = not in it."""
@@ -372,6 +392,9 @@ class Grid:
         """
         self._counts[Count.READINGS_DUPLICATE] += int(np.count_nonzero(offset == held))
 
+        if self._aggregates.sums:
+            fold_earlier(table, cell, offset, held, as_stored(value))
+
         # The last reading that is at least as late as all earlier ones of its cell.
         winner = np.flatnonzero(offset >= held)
         winner = winner[last_of_run(cell[winner])]
@@ -382,12 +405,11 @@ class Grid:
         """Return the steps that closed, and keep the others open."""
         closes = closing < size
         np.maximum.at(self._columns["frontier"], table.row[closes], table.step[closes] + 1)
-        keep = ~closes
-        self._open = Open(table.row[keep], table.step[keep], table.offset[keep], table.values[keep])
-        has = table.offset >= 0
-        closes &= has.any(1)  # a step that has late readings only was an empty one
-        self._remember(table.row[closes], table.step[closes], table.offset[closes], table.values[closes])
-        return Closed(table.row[closes], table.step[closes], closing[closes], table.values[closes])
+        self._open = table.at(~closes)
+        closes &= (table.offset >= 0).any(1)  # a step that has late readings only was an empty one
+        done = table.at(closes)
+        self._remember(done.row, done.step, done.offset, done.values)
+        return Closed(done.row, done.step, closing[closes], self._aggregates.values(done.values, done.sums))
 
     def _remember(self, row: Times, step: Times, offset: npt.NDArray[np.int32], values: Floats) -> None:
         """Remember the readings of closed steps (K,), which ascend for each asset, as those that may be repeated."""
@@ -402,19 +424,30 @@ class Grid:
         known_time[row[place], column] = time[place, column]
         known_value[row[place], column] = values[place, column]
 
+    def _no_cells(self, rows: int, columns: int) -> tuple[npt.NDArray[np.int32], Floats, Doubles]:
+        """Return offsets and values (rows, columns) and sums of cells without a reading."""
+        offset, values = np.full((rows, columns), NONE, np.int32), np.full((rows, columns), np.nan, np.float32)
+        return offset, values, no_sums(self._aggregates.sums, rows, columns)
+
+    def _no_steps(self, columns: int) -> Open:
+        return Open(np.empty(0, np.int64), np.empty(0, np.int64), *self._no_cells(0, columns))
+
     def save(self) -> State:
         """Return the columns and the open steps as arrays."""
-        return self._columns.save(
+        return self._density.save() | self._columns.save(
             open_row=self._open.row.copy(),
             open_step=self._open.step.copy(),
             open_offset=self._open.offset.copy(),
             open_values=self._open.values.copy(),
+            open_sums=self._open.sums.copy(),
         )
 
-    def load(self, state: State) -> None:
-        """Continue from a state that was checked."""
+    def load(self, state: State, aggregates: Aggregates) -> None:
+        """Continue from a state that was checked, whose closed steps have `aggregates`."""
+        self._aggregates = aggregates
         self._columns.load(state)
-        self._open = Open(*(state[f"open_{name}"].copy() for name in ("row", "step", "offset", "values")))
+        self._density.load(state)
+        self._open = Open(*(state[f"open_{name}"].copy() for name in ("row", "step", "offset", "values", "sums")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,45 +460,3 @@ class _Placed:
     cell: Index  # (n,) place of the reading's cell in the table
     offset: Times  # (n,) ms from the start of the step
     held: Times  # (n,) the offset that counts before each reading
-
-
-class _Frontiers:
-    """Events (E,) of one batch that raise an asset's frontier: at a place in the batch, to a step."""
-
-    def __init__(self, row: Times, index: Times, step: Times, size: int) -> None:
-        order = np.argsort(row * size + index, kind="stable")
-        self._row = row[order]
-        self._index = index[order]
-        self._size = size
-        self._step = run_max(self._row, step[order])
-        self._low = self._step.min(initial=FARTHEST)
-        self._span = self._step.max(initial=self._low) - self._low + 1
-        self._keys = self._row * self._span + (self._step - self._low)
-
-    def reach(self, row: Times, step: Times) -> Times:
-        """Return the place in the batch at which the frontier of `row` (n,) first passes `step` (n,); `size` = none."""
-        if not len(self._keys):
-            return np.full(len(row), self._size)
-        wanted = row * self._span + np.clip(step + 1 - self._low, 0, self._span)
-        at = np.minimum(np.searchsorted(self._keys, wanted), len(self._keys) - 1)
-        return np.where((self._row[at] == row) & (self._step[at] > step), self._index[at], self._size)
-
-    def raise_to(self, frontier: Times) -> None:
-        """Raise each asset's frontier (A,), in place, to where the batch left it."""
-        last = last_of_run(self._row)
-        frontier[self._row[last]] = np.maximum(frontier[self._row[last]], self._step[last])
-
-
-def _no_cells(rows: int, columns: int) -> tuple[npt.NDArray[np.int32], Floats]:
-    """Return offsets and values (rows, columns) of cells without a reading."""
-    return np.full((rows, columns), NONE, np.int32), np.full((rows, columns), np.nan, np.float32)
-
-
-def _no_steps(columns: int) -> Open:
-    return Open(np.empty(0, np.int64), np.empty(0, np.int64), *_no_cells(0, columns))
-
-
-def as_stored(value: npt.NDArray[np.float64]) -> Floats:
-    """Return values as a window has them."""
-    stored: Floats = np.clip(value, -LARGEST, LARGEST).astype(np.float32)
-    return stored

@@ -48,6 +48,9 @@ class NewSteps:
         self.newest = np.flatnonzero(last_of_run(self.row))  # of each asset
         self.values: Floats = windows.values[self.window, :, self.column]  # (T, C)
         self.seen: Bools = windows.observed[self.window, :, self.column]  # (T, C)
+        self.read = self.seen  # (T, C) without values that hold
+        if windows.held is not None:
+            self.read = self.seen & ~windows.held[self.window, :, self.column]
 
     def shifted(self, flags: Bools, held: Bools) -> Bools:
         """Return `flags` (T, C) as they were one step before; `held` (A, C) before the first step."""
@@ -102,9 +105,15 @@ class StepCounts:
         same = seen & (steps.values == self.prior)
         self._changed = np.maximum.accumulate(np.where(seen & ~same, place, -1), axis=0)
         self.value: Floats = np.where(seen, steps.values, self.prior)
-        self.repeats = self._since(self._changed, seen, "repeats")
-        measured = np.count_nonzero(seen, axis=1) > 0  # (T,)
+        self.repeats = self._since(self._changed, steps.read, "repeats")
+        measured = np.count_nonzero(steps.read, axis=1) > 0  # (T,)
         self.silent = self._since(self._seen, ~seen & measured[:, None], "silent")
+
+        # Steps since the newest reading in which its value held.
+        self.holding = np.zeros(seen.shape, np.int64)
+        if steps.read is not seen or held["holding"].any():
+            read = np.maximum.accumulate(np.where(steps.read, place, -1), axis=0)
+            self.holding = self._since(read, seen & ~steps.read, "holding")
 
     def since(self, rows: Rows) -> Times:
         """Return the step at which each channel's value was read first, at `rows` (n,) of the steps."""

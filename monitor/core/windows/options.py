@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from monitor.core.decode.select import ALL_MEASURED, Kinds
+from monitor.core.windows.aggregates import LAST
+from monitor.core.windows.pace import LEARNED, Holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +24,5 @@ class WindowOptions:
     forget_ms: int  # silence after which an asset can be evicted; at least `idle` steps, so that no step is open
     kinds: Kinds = ALL_MEASURED  # of channels; counters of kind "rate" become rates
     watched: tuple[str, ...] = ()  # channels by which `monitor.core.running` decides; windows may lack them
+    aggregates: tuple[str, ...] = (LAST,)  # of the readings of a step
+    holds: Holds = LEARNED  # for how long channels hold their values

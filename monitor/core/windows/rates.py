@@ -17,7 +17,7 @@ import numpy.typing as npt
 from monitor.core.arrays import LARGEST, NEVER, Index, first_of_run, last_of_run, run_max
 from monitor.core.records import Count, State, Times
 from monitor.core.state import Column, Columns
-from monitor.core.windows.grid import Arrivals
+from monitor.core.windows.cells import Arrivals
 
 RATES = {
     "rate_channels": Column("i8", ("R",), low=0),  # places among all channels

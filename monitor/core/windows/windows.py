@@ -1,7 +1,8 @@
 """Turns the readings of one partition into windows: the stage between decoding and scoring.
 
-`Windows` knows the names (asset -> row, channel -> column), counts dropped readings, and passes whole batches to `Grid`
-(which step closes where) and `Rings` (history, holes, windows). All three work on columns over many assets at once.
+`Windows` knows the names (asset -> row, channel -> column; see `aggregates`), counts dropped readings, and passes
+whole batches to `Grid` (which step closes where) and `Rings` (history, holes, windows). All three work on columns over
+many assets at once.
 
 Guaranteed: windows, positions, counts and state are a function of the sequence of readings alone. How and when the
 sequence is cut into batches does not matter, so a replay from a saved state repeats every window bit by bit. One thing
@@ -31,9 +32,13 @@ from monitor.core.decode.select import RATE
 from monitor.core.records import Bools, Count, Floats, ReadingBatch, State, Times, WindowBatch
 from monitor.core.state import Column, check_state, pack_names, unfit, unpack_distinct
 from monitor.core.windows.admission import ADMISSION, Admission
-from monitor.core.windows.grid import GRID, Arrivals, Closed, Grid
+from monitor.core.windows.aggregates import Aggregates, channels_of
+from monitor.core.windows.cells import Arrivals, Closed
+from monitor.core.windows.density import DENSITY
+from monitor.core.windows.grid import GRID, Grid
 from monitor.core.windows.heard import NOTHING, Heard, nothing_heard
 from monitor.core.windows.options import WindowOptions
+from monitor.core.windows.pace import PACE
 from monitor.core.windows.rates import RATES, Rates
 from monitor.core.windows.rings import RINGS, Rings, empty_windows
 
@@ -54,7 +59,9 @@ NOT_SCORED = ("missing", "silent", "sparse")  # channels never came, stopped, or
 _STAGE = "windows"
 _STATE = {
     **GRID,
+    **DENSITY,
     **RINGS,
+    **PACE,
     **RATES,
     **ADMISSION,
     "assets": Column("u1", ("bytes of assets",)),
@@ -103,6 +110,7 @@ class Windows:
         self.counts: dict[str, int] = dict.fromkeys(COUNTS, 0)
         self.assets: list[str] = []
         self.channels: tuple[str, ...] = ()
+        self._aggregates = Aggregates.of((), options.aggregates)  # of the channels
         self.refused_asset = ""  # the name that was refused last, for the log
         self._options = options
         self._idle_ms = options.idle * options.step_ms
@@ -123,18 +131,19 @@ class Windows:
 
         Frozen: other channels are ignored and a step closes as soon as all have arrived. Otherwise new channels are
         added as they appear and steps close by the watermark only. A step that this change completes closes with the
-        next reading of the partition. Raises ValueError if a name occurs twice or there are more than `max_channels`.
+        next reading of the partition. Raises ValueError if a name occurs twice or there are more than `max_channels`
+        base channels.
         """
         most = self._options.max_channels
-        if len(set(names)) < len(names) or len(names) > most:
-            raise ValueError(f"expected at most {most} different channels, got {len(names)}: {names}")
-        # -1 marks a channel that the state does not have yet.
         watched = tuple(name for name in self._options.watched if name not in names)
-        columns = (*names, *watched)
-        source = places(columns, (*self.channels, *self._watched))
-        self._grid.remap(source)
-        self._rates.remap(source, self._options.kinds.among(columns, RATE))
-        self._rings.remap(places(names, self.channels))
+        new = Aggregates.of(names, self._options.aggregates, watched)
+        if len(set(names)) < len(names) or new.own > most:
+            raise ValueError(f"expected at most {most} different channels, got {new.own}: {names}")
+        source = places(new.bases, self._aggregates.bases)
+        self._grid.remap(source, new)
+        self._rates.remap(source, self._options.kinds.among(new.bases, RATE))
+        self._rings.remap(places(names, self.channels), new.bases_of(len(names)))
+        self._aggregates = new
         self._grid.frozen = frozen
         self.channels, self._watched = tuple(names), watched
 
@@ -182,7 +191,8 @@ class Windows:
 
     def _closed(self, closed: Closed, readings: ReadingBatch, learned: Times | list[int]) -> ClosedSteps:
         # A window that closed before a channel was learned is not short of that channel.
-        channels = len(self.channels) - len(learned) + np.searchsorted(learned, closed.index, side="right")
+        later = len(learned) - np.searchsorted(learned, closed.index, side="right")
+        channels = len(self.channels) - later * len(self._options.aggregates)
         names, position = (*self.channels, *self._watched), readings.offset[closed.index]
         return ClosedSteps(names, closed.row, closed.step, closed.index, position, channels, closed.values)
 
@@ -202,7 +212,7 @@ class Windows:
         if not self.channels:
             return dict.fromkeys(rows.tolist(), NotScored("missing", "no channel is known"))
         measured = self._rings.measured(rows)
-        never = (measured == 0) & ~self._grid.known(rows)[:, : len(self.channels)]
+        never = (measured == 0) & ~self._grid.known(rows)[:, self._aggregates.base[: len(self.channels)]]
         counts = zip(never.sum(1), (measured == 0).sum(1), never.argmax(1), measured.argmin(1), strict=True)
         return {
             row: self._why_not(share, *map(int, numbers))
@@ -233,7 +243,7 @@ class Windows:
 
         # Readings of new assets, and where each new asset comes first.
         row, column = self._codes(readings)
-        learns = not self._grid.frozen and len(self.channels) < self._options.max_channels
+        learns = not self._grid.frozen and self._aggregates.own < self._options.max_channels
         unknown = np.flatnonzero((row < 0) & ((column >= 0) | learns))
         names = unknown[np.sort(np.unique(readings.asset[unknown], return_index=True)[1])]
         if len(names) <= free:
@@ -283,21 +293,22 @@ class Windows:
         self._admission.begin(int(readings.time[0]))
         row, column = self._codes(readings)
         place, known = np.arange(len(readings)), len(self.assets)
-        most = len(self.channels) if self._grid.frozen else self._options.max_channels
+        bases = self._aggregates.own
+        most = bases if self._grid.frozen else self._options.max_channels
         learned: list[int] = []
         entered: list[int] = []
 
         # Take in new names, if any reading has one and there is room.
         roomy = (row < 0) & (known < self._options.max_assets or self._free_row >= 0)
-        unknown = np.flatnonzero(roomy | ((column < 0) & (len(self.channels) < most)))
-        full_from = -1 if len(self.channels) == most else len(readings)  # after this place no channel is learned
+        unknown = np.flatnonzero(roomy | ((column < 0) & (bases < most)))
+        full_from = -1 if bases == most else len(readings)  # after this place no channel is learned
         if len(unknown):
             learned, entered = self._learn(readings, unknown, most, before)
             # Names are known from their entry on, so codes are looked up once more.
             row, column = self._codes(readings)
             new = np.flatnonzero(row >= known)
             row[new[new < np.array(entered, np.int64)[row[new] - known]]] = -1  # they came before their asset's entry
-            if learned and len(self.channels) == most:
+            if learned and self._aggregates.own == most:
                 full_from = learned[-1]
 
         if self._watched:
@@ -323,15 +334,14 @@ class Windows:
 
     def _codes(self, readings: ReadingBatch) -> tuple[Times, Times]:
         """Return row and column (N,) of each reading by the names known now; -1 = unknown."""
-        known = {name: column for column, name in enumerate(self.channels)}
+        known = {name: column for column, name in enumerate(self._aggregates.bases[: self._aggregates.own])}
         rows = np.array([self._rows.get(name, -1) for name in readings.assets], np.int64)
         columns = np.array([known.get(name, -1) for name in readings.channels], np.int64)
         return rows[readings.asset], columns[readings.channel]
 
     def _watched_codes(self, readings: ReadingBatch) -> Times:
         """Return the column (N,) of each reading of a watched channel that no window has; -1 = of another one."""
-        columns = places(readings.channels, self._watched).astype(np.int64)
-        columns[columns >= 0] += len(self.channels)
+        columns = places(readings.channels, self._aggregates.bases).astype(np.int64)
         return columns[readings.channel]
 
     def _learn(
@@ -341,7 +351,7 @@ class Windows:
 
         Return the places that added a channel, and the places at which an asset got a new row.
         """
-        channels = list(self.channels)
+        channels = list(self._aggregates.bases[: self._aggregates.own])
         learned: list[int] = []
         entered: list[int] = []
         pairs = readings.asset.astype(np.int64) * len(readings.channels) + readings.channel
@@ -372,7 +382,9 @@ class Windows:
         self._rings.reserve(len(self.assets))
         self._rates.reserve(len(self.assets))
         if learned:
-            self.set_channels(channels, frozen=False)
+            new = channels[self._aggregates.own :]
+            names = [name for base in new for name in channels_of(base, self._options.aggregates)]
+            self.set_channels([*self.channels, *names], frozen=False)
         return learned, entered
 
     def _enter(self, asset: str, place: int, entered: list[int]) -> None:
@@ -407,14 +419,15 @@ class Windows:
         assets, channels, watched = self._check(state)
         self.assets = assets
         self.channels, self._watched = tuple(channels), tuple(watched)
+        self._aggregates = Aggregates.of(channels, self._options.aggregates, watched)
         self._rows = {name: row for row, name in enumerate(assets)}
         self._clock = int(state["clock"][0])
         self._admission.load(state["admission"])
         self.counts.update(zip(COUNTS, state["counts"].tolist(), strict=True))
         self._grid.frozen = bool(state["settings"][2])
-        self._grid.load(state)
-        self._rings.load(state)
-        self._rates.load(state, len(channels) + len(watched))
+        self._grid.load(state, self._aggregates)
+        self._rings.load(state, self._aggregates.bases_of(len(channels)))
+        self._rates.load(state, len(self._aggregates.bases))
         self.set_channels(channels, frozen=self._grid.frozen)  # other channels may be watched now
 
     def _check(self, state: State) -> tuple[list[str], list[str], list[str]]:
@@ -428,20 +441,18 @@ class Windows:
         assets = unpack_distinct(_STAGE, "assets", state["assets"])
         channels = unpack_distinct(_STAGE, "channels", state["channels"])
         watched = unpack_distinct(_STAGE, "watched", state["watched"])
-        columns = [*channels, *watched]
-        rates = np.flatnonzero(options.kinds.among(columns, RATE)).tolist()
+        columns, found = [*channels, *watched], Aggregates.of(channels, options.aggregates, watched)
+        rates = np.flatnonzero(options.kinds.among(found.bases, RATE)).tolist()
         if state["rate_channels"].tolist() != rates:
             raise unfit(_STAGE, "rate_channels", state["rate_channels"].tolist(), rates)
-        if (len(assets), len(channels), len(columns)) != (sizes["A"], sizes["C"], sizes["D"]):
+        if (len(assets), len(channels), len(found.bases)) != (sizes["A"], sizes["C"], sizes["base"]):
             names = f"{len(assets)} assets, {len(channels)} channels and {len(watched)} watched"
-            found = f"{sizes['A']}, {sizes['C']} and {sizes['D'] - sizes['C']}, as its arrays have"
-            raise unfit(_STAGE, "number of names", names, found)
+            sizes_found = f"{sizes['A']}, {sizes['C']} and {sizes['base'] - found.own}, as its arrays have"
+            raise unfit(_STAGE, "number of names", names, sizes_found)
         if len(set(columns)) < len(columns):
             raise unfit(_STAGE, "watched", watched, "none of the channels")
-        if len(channels) > options.max_channels:
-            raise unfit(
-                _STAGE, "channels", f"a list of {len(channels)}", f"at most max_channels {options.max_channels}"
-            )
+        if found.own > options.max_channels:
+            raise unfit(_STAGE, "channels", f"a list of {found.own}", f"at most max_channels {options.max_channels}")
         return assets, channels, watched
 
 
