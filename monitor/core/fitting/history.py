@@ -170,21 +170,24 @@ class History:
             if seen > self._seen.get(name, 0) or name not in own | self._seen.keys()
         }
 
-        # All at one spacing and in the order of time, as if they had been offered here.
-        kept = [block for block in self._blocks if block.asset not in taken]
-        self._spacing = max(self._spacing, given.spacing)
-        blocks = [block for block in given.blocks if block.asset in taken]
-        blocks = [block for block in blocks if self._number(block) % self._spacing == 0]
-        kept = [block for block in kept if self._number(block) % self._spacing == 0]
-        self._blocks = sorted([*kept, *blocks], key=lambda block: block.end)
-
         self._seen |= {name: seen for name, seen in given.seen.items() if name in taken and seen}
         self._latest |= {name: end for name, end in given.latest.items() if name in taken}
         self._newest = max(self._latest.values(), default=0)
         self._spans |= {name: spans for name, spans in given.spans.items() if name in taken}
+
+        # All at one spacing and in the order of time, as if they had been offered here.
+        self._spacing = max(self._spacing, given.spacing)
+        offered = [block for block in self._blocks if block.asset not in taken]
+        offered += [block for block in given.blocks if block.asset in taken]
+        blocks = [
+            block
+            for block in offered
+            if self._number(block) % self._spacing == 0 or self._is_alerted(block.asset, block.end)
+        ]
+        self._blocks = sorted(blocks, key=lambda block: block.end)
         if len(self._blocks) > self._budget:
             self._shrink()
-        return len(blocks)
+        return sum(block.asset in taken for block in self._blocks)
 
     def forget(self, assets: Iterable[str]) -> None:
         """Stop counting assets whose rows were reused. Their blocks stay until they are too old."""
