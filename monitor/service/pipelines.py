@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.alerts.silence_alerts import SilenceAlerts
-from monitor.core.decode.select import IGNORE, RATE, STATE
+from monitor.core.decode.select import IGNORE, RATE, STATE, Globs
 from monitor.core.detectors import Detectors
 from monitor.core.fitting.history import History
 from monitor.core.model.new_assets import NewAssets
@@ -24,6 +24,7 @@ from monitor.core.windows.aggregates import base_of, is_plain
 from monitor.core.windows.windows import Windows
 from monitor.service.budget_outlook import make_budget
 from monitor.settings.live import live_settings, rules_of, with_live
+from monitor.settings.rules import make_rules
 from monitor.settings.tree import Settings
 from monitor.training.history_store import Keeping
 
@@ -90,6 +91,8 @@ def make_keeping(settings: Settings) -> Keeping:
     assets, channels = select.assets.as_ids(), select.channels.as_ids()
     of_kind = {kind: [glob for glob, each in kinds.globs if each == kind] for kind in (STATE, IGNORE)}
     chosen = [select.channels.include, select.channels.exclude, of_kind[IGNORE]]
+    rules, running = make_rules(settings.assets, settings.channels), settings.running
+    named = Globs((), route.assets.exclude) if route.groups else route.assets
     if route.channels:
         chosen += [route.channels.include, route.channels.exclude]
 
@@ -99,10 +102,14 @@ def make_keeping(settings: Settings) -> Keeping:
 
     return Keeping(
         make=lambda: make_history(settings),
-        assets=lambda name: assets.want(name) and route.assets.want(name) and not route.groups,  # a history has none
+        assets=lambda name: assets.want(name) and named.want(name) and not rules.asset(name).off,
         channels=kept,
-        shape={"rates": json.dumps(rates) if (rates := _rates(settings)) else ""},
-        states=json.dumps(of_kind[STATE]) if of_kind[STATE] else "",
+        shape={"rates and aggregates": json.dumps(rates) if (rates := _rates(settings)) else ""},
+        like={
+            "states": json.dumps(of_kind[STATE]) if of_kind[STATE] else "",
+            "running": json.dumps([running.when, running.start_delay_s]) if running.when else "",
+        },
+        groups=json.dumps([route.groups.include, route.assets.include]) if route.groups else "",
         chosen=json.dumps(chosen) if any(chosen) else "",
     )
 

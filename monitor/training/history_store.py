@@ -5,8 +5,9 @@ trainer of a group reads the histories of the partitions that other workers own.
 
 A detector that has no history of a partition inherits what the histories of other detectors have of its assets and
 channels, also those of detectors that were removed since. So a new detector learns at once. That needs equal windows:
-a history of another step, length or aggregation, with other rates, or without channels that the new detector reads, is
-left alone, and the log names the reason.
+a history of another step, length or aggregation, with other rates, of machines that are off, or without channels that
+the new detector reads, is left alone, and the log names the reason. So is any for a detector that chooses assets by
+their groups, unless the other one chose the same, since a history has the names of assets alone.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -31,7 +32,8 @@ class Keeping:
     assets: Callable[[str], bool]  # whether the detector has an asset of this name
     channels: Callable[[str], bool]  # whether the detector reads a channel of this name
     shape: Mapping[str, str]  # settings that change values, as text; step and length are in a history itself
-    states: str  # globs of channels of true and false, as text
+    like: Mapping[str, str]  # settings that must be the same for another detector to inherit, as text
+    groups: str  # globs by which assets are chosen by their groups, as text: a history has names alone
     chosen: str  # globs by which channels are chosen, as text; empty = every channel is read
 
 
@@ -71,7 +73,8 @@ class HistoryStore:
     def write(self, partition: Partition, history: History) -> None:
         """Write a history. An unavailable store is only logged, since the next write comes soon."""
         try:
-            about = {**self._keeping.shape, "states": self._keeping.states, "chosen": self._keeping.chosen}
+            keeping = self._keeping
+            about = {**keeping.shape, **keeping.like, "groups": keeping.groups, "chosen": keeping.chosen}
             self._blobs.write(_name(partition), pack(history.save_state(), about))
         except StoreUnavailable as error:
             self._log.warning("history not written", store=error.path, reason=error.reason)
@@ -128,15 +131,17 @@ class HistoryStore:
         )
 
     def _load(self, blobs: Blobs, name: str, *, whole: bool = False) -> History:
-        """Return a history. With `whole`, it must have every channel that this detector reads.
+        """Return a history. With `whole`, it must have all that this detector would keep of its assets.
 
         Raises FileNotFoundError, Damaged, ValueError, StoreUnavailable.
         """
         state, about = unpack(blobs.read(name))
         keeping = self._keeping
-        for what, wanted in {**keeping.shape, **({"states": keeping.states} if whole else {})}.items():
+        for what, wanted in {**keeping.shape, **(keeping.like if whole else {})}.items():
             if (found := about.get(what, "")) != wanted:
                 raise ValueError(f"kept with other {what}: {found or 'none'}, expected {wanted or 'none'}")
+        if whole and keeping.groups not in {"", about.get("groups", "")}:
+            raise ValueError(f"kept without the groups of its assets, which are to be of {keeping.groups}")
         if whole and (chosen := about.get("chosen", "")) not in {"", keeping.chosen}:
             raise ValueError(f"kept of other channels: {chosen}, expected {keeping.chosen or 'all'}")
 

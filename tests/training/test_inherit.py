@@ -18,7 +18,7 @@ from tests.rig import READINGS, settings
 
 
 def store(path: Path, name: str, **changes: Any) -> HistoryStore:
-    wanted = settings(path, name=name, **changes)
+    wanted = settings(path, name=name, **changes).of_detector("")
     return make_histories(wanted, open_blobs(str(path)), make_observer(wanted))
 
 
@@ -61,6 +61,25 @@ def test_only_its_assets_and_channels_are_inherited(tmp_path: Path) -> None:
     assert np.array_equal(found.values, whole.values[of_b][:, [0, 2]])
 
 
+def test_the_detectors_of_a_file_inherit_by_their_routes(tmp_path: Path) -> None:
+    """Detectors that take the place of the one before inherit each its assets and channels, without machines off."""
+    store(tmp_path, "old").write(READINGS, history(rows(400)))
+    routes = {"name": "new", "assets": ["b"], "channels_exclude": ["flow"]}
+    found = inherited(tmp_path, detectors=[routes]).normal()
+    assert (found.assets, found.channels) == (("b",), ("pressure", "temperature"))
+    assert inherited(tmp_path, assets={"b": {"off": True}}).normal().assets == ("a",)
+
+
+def test_detectors_of_the_same_groups_inherit(tmp_path: Path) -> None:
+    """A detector under a new name, whose assets are of the same groups, has what the old one kept."""
+    for_groups = {"detectors": [{"name": "old", "groups": ["pump"]}]}
+    store(tmp_path, "old", **for_groups).write(READINGS, history(rows(400)))
+    other = {"detectors": [{"name": "new", "groups": ["pump"], "assets_exclude": ["a"]}]}
+    assert inherited(tmp_path, **other).normal().assets == ("b",)
+    everything_of = {"detectors": [{"name": "new"}]}
+    assert inherited(tmp_path, **everything_of).normal().assets == ("a", "b")
+
+
 def test_its_own_history_comes_first(tmp_path: Path) -> None:
     """A detector with a history of a partition inherits nothing there."""
     store(tmp_path, "old").write(READINGS, history(rows(400)))
@@ -87,6 +106,9 @@ def test_of_two_that_kept_an_asset_the_longer_one_counts(tmp_path: Path) -> None
         ({}, {"channels": {"p*": {"as": "state"}}}, "kept with other states"),
         ({"select__channels": ["flow"]}, {}, "kept of other channels"),
         ({"select__channels": ["flow"]}, {"select__channels": ["f*"]}, "kept of other channels"),
+        ({}, {"running__when": "flow > 0"}, 'kept with other running: none, expected ["flow > 0"'),
+        ({"running__when": "flow > 0"}, {}, "kept with other running"),
+        ({}, {"detectors": [{"name": "new", "groups": ["pump"]}]}, "kept without the groups of its assets"),
     ],
 )
 def test_what_does_not_fit_is_not_inherited(
