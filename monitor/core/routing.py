@@ -29,6 +29,7 @@ class Route:
     assets: Globs = _ALL
     groups: Globs = _ALL  # an asset without a group has the group ""
     channels: Globs = _ALL
+    watched: tuple[str, ...] = ()  # channels that the detector gets in any case, to know whether machines run
 
     @property
     def everything(self) -> bool:
@@ -99,7 +100,9 @@ class Router:
         known = self._channels
         for name in channels:
             if name not in known:
-                known[name] = tuple(route.channels.want(name) for route in self.routes.values())
+                known[name] = tuple(
+                    route.channels.want(name) or name in route.watched for route in self.routes.values()
+                )
         read = np.array([known[name] for name in channels], np.bool_).reshape(len(channels), len(self.routes))
         _bound(known)
         return read

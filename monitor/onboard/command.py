@@ -24,6 +24,7 @@ from monitor.onboard.cost import estimate, measure
 from monitor.onboard.dashboard import Language, dashboard_text
 from monitor.onboard.format.recognise import DetectedFormat, Known, UnknownFormat, recognise, table_format
 from monitor.onboard.report import MERGED, costs, merging, remarks, report, scattered
+from monitor.onboard.rest import resting
 from monitor.onboard.settings import Chosen, decide, written
 from monitor.onboard.survey import Survey, non_numeric, survey
 from monitor.service.backends import make_sample, probe_points
@@ -59,6 +60,9 @@ def onboard(base: Settings, limit: int, out: Path, language: Language, *, force:
     chosen = {**decide(base, recognised, figures), **_source(base, recognised, figures), **_recorder(database)}
     try:
         settings = _write(base, chosen, out, _head(base, sample, figures))  # 4
+        if rest := resting(settings, sample.runs, now):
+            chosen |= rest
+            settings = _write(base, chosen, out, _head(base, sample, figures))
     except ConfigurationError as error:
         print(
             "\n".join(
@@ -77,6 +81,7 @@ def onboard(base: Settings, limit: int, out: Path, language: Language, *, force:
     skipped = non_numeric(max(sample.runs, key=len), as_read)
     sums = estimate(settings, figures, measured, sum(sample.held.values()))
     lines = [*report(settings, sample, recognised, figures, skipped), *costs(settings, sample, figures, sums)]
+    lines += [f"running   {each.value}: {each.reason}" for each in rest.values()]
     lines += [f"recorder  {each.item}: {each.text}" for each in database if each.ok]
     lines += [f"look at   {remark}" for remark in remarks(settings, figures, skipped, recognised)]
     lines += [f"look at   {_unreached(each)}" for each in database if not each.ok]
@@ -195,6 +200,10 @@ def rules_text(settings: Settings, figures: Survey) -> str:
     job, assets = f'{{job="{settings.name}"}}', len(figures.assets)
     windows, model = assets / settings.windows.step_s, f"max(monitor_model_info{job})"
 
+    # Machines that are off need not send, and after a start their windows must fill.
+    expected = 0.9 / settings.windows.step_s
+    working = f'sum(monitor_assets{{job="{settings.name}", state!="off"}})'
+    scored = f'sum(monitor_assets{{job="{settings.name}", state!~"off|warming"}})'
     rows = (
         # A silent asset stays in memory, so it counts as missing by its state.
         (
@@ -204,13 +213,14 @@ def rules_text(settings: Settings, figures: Survey) -> str:
         ),
         (
             "ReadingsMissing",
-            f"sum(rate(monitor_readings_total{job}[15m])) < {figures.rate / 2:.6g}",
-            f"Fewer than half of the {figures.rate:.4g} readings/s of the sample arrive.",
+            f"sum(rate(monitor_readings_total{job}[15m])) < {figures.rate / 2 / assets:.6g} * {working}",
+            f"Fewer than half of the {figures.rate:.4g} readings/s of the sample arrive, for machines that run.",
         ),
         (
             "ScoresMissing",
-            f"sum(rate(monitor_windows_scored_total{job}[15m])) < {0.9 * windows:.6g} and {model} == 1",
-            f"Fewer than nine tenths of the {windows:.4g} windows/s are scored: see monitor_windows_skipped_total.",
+            f"sum(rate(monitor_windows_scored_total{job}[15m])) < {expected:.6g} * {scored} and {model} == 1",
+            f"Of machines that run, fewer than nine tenths of {windows:.4g} windows/s are scored: see "  # noqa: ISC004
+            "monitor_windows_skipped_total.",
         ),
     )
     text = f"# Made by monitor onboard. The job in Prometheus' scrape configuration must be named {settings.name}.\n"

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.alerts.sensor_alerts import SensorAlerts
@@ -33,7 +34,7 @@ STATE_FORMAT = 6  # of snapshots; raise it when a stage saves other columns, so 
 
 def make_detectors(settings: Sequence[Settings], partition: Partition) -> Detectors:
     """Make the detectors with these settings on one partition, in their first state. They share a message format."""
-    router = Router({each.name: each.route() for each in settings})
+    router = Router({each.name: replace(each.route(), watched=_watched(each)) for each in settings})
     pipelines = {each.name: make_pipeline(each, partition) for each in settings}
     return Detectors(settings[0].message_format(), router, pipelines)
 
@@ -48,13 +49,13 @@ def make_pipeline(settings: Settings, partition: Partition, live: LiveSettings |
     settings, rules = with_live(settings, live), rules_of(live)
     windows, sensors = settings.windows, settings.sensors
     options = settings.alerting.options(windows)
-    condition = settings.running.condition()
-    watched = () if condition is None else condition.channels
+    watched = _watched(settings)
+    kinds, holds = settings.channel_kinds(), settings.channel_holds()
     rows = RowRules(settings.threshold.margin, settings.alerting.alarms_per_day, rules)
     return Pipeline(
         settings.name,
         fingerprint(settings),
-        Windows(windows.options(settings.channel_kinds(), watched, settings.channel_holds())),
+        Windows(windows.options(kinds, watched, holds, settings.route().channels)),
         Threshold(settings.threshold.options(), rows),
         make_budget(settings, rows),
         MachineAlerts(settings.name, partition, options),
@@ -68,6 +69,12 @@ def make_pipeline(settings: Settings, partition: Partition, live: LiveSettings |
         rules=rows,
         live=live,
     )
+
+
+def _watched(settings: Settings) -> tuple[str, ...]:
+    """Return the channels that say whether a machine runs."""
+    condition = settings.running.condition()
+    return () if condition is None else condition.channels
 
 
 def make_history(settings: Settings) -> History:

@@ -40,7 +40,8 @@ class RunningSection(Section):
     )
     start_delay_s: float = setting(
         0.0,
-        "After a start, take nothing into windows for this time. Then the first window must fill.",
+        "After a start, take nothing into windows for this time, for example while a machine warms up. Then the first "
+        "window must fill. A machine that was silent for more than `windows.max_gap` steps starts, too.",
         unit="s",
         low=0,
         high=86_400,
@@ -57,7 +58,8 @@ class RunningSection(Section):
     timezone: str = setting("UTC", "Zone of the hours of `expected`, such as Europe/Berlin.", form="an IANA name")
     expected_delay_s: float = setting(
         900.0,
-        "A machine that should run may be off for this time before it has an alert. It also allows for machines that "
+        "A machine that should run may be off for this time before it has an alert, and for the time that a step may "
+        "wait to be closed. It also allows for machines that "
         "start or end a shift one after another.",
         unit="s",
         low=60,
@@ -85,6 +87,7 @@ class RunningSection(Section):
             stop_delay_ms=round(self.stop_delay_s * 1000),
             start_delay_ms=round(self.start_delay_s * 1000),
             step_ms=windows.step_ms,
+            max_gap=windows.max_gap,
         )
 
     def expected_options(self, windows: WindowsSection) -> NotRunningOptions:

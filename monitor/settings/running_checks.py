@@ -16,10 +16,8 @@ def running_problems(settings: Sections) -> Iterator[tuple[str, ...]]:
     else:
         for name in () if condition is None else condition.channels:
             yield from unread(settings, name, "running.when")
-    if not running.when:
-        for key in ("stop_delay_s", "start_delay_s"):
-            if getattr(running, key):
-                yield "without a condition no machine stops or starts", f"running.{key}", "running.when"
+    if running.stop_delay_s and not running.when:
+        yield "without a condition no machine stops", "running.stop_delay_s", "running.when"
 
     try:
         running.calendar()

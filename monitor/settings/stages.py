@@ -16,6 +16,8 @@ from monitor.core.windows.pace import LEARNED, Holds
 from monitor.settings.base import Section, setting
 from monitor.settings.rules import Glob, globs
 
+_ALL = Globs()
+
 
 def _field_name(default: str, text: str) -> Any:
     """Return a setting that names a JSON field."""
@@ -307,11 +309,15 @@ class WindowsSection(Section):
         return max(round(self.lateness_s * 1000), self.idle * self.step_ms) + self.step_ms
 
     def options(
-        self, kinds: Kinds = ALL_MEASURED, watched: tuple[str, ...] = (), holds: Holds = LEARNED
+        self,
+        kinds: Kinds = ALL_MEASURED,
+        watched: tuple[str, ...] = (),
+        holds: Holds = LEARNED,
+        channels: Globs = _ALL,
     ) -> WindowOptions:
         """Return the options of the stage for channels of `kinds` that hold their values for `holds`.
 
-        Channels `watched` are kept also if no window has them.
+        Windows have the channels that `channels` wants. Channels `watched` are kept also if no window has them.
 
         An asset is not evicted while its last steps may still be open.
         """
@@ -331,6 +337,7 @@ class WindowsSection(Section):
             watched=watched,
             aggregates=self.aggregate,
             holds=holds,
+            hidden=tuple(name for name in watched if not channels.want(name)),
         )
 
 

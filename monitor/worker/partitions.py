@@ -360,7 +360,8 @@ class PartitionManager:
                 continue
             before, about = old.pipelines[name], {"partition": partition, "detector": name}
             if before.model != pipeline.model:
-                self._log.info("model adopted", **about, model=pipeline.model, before=before.model or None)
+                rest = pipeline.running.learned or None
+                self._log.info("model adopted", **about, model=pipeline.model, before=before.model or None, rest=rest)
             changed = {key: value for key, value in pipeline.live.items() if value != before.live.get(key)}
             if changed:
                 self._log.info("settings adopted", **about, **changed)

@@ -224,6 +224,11 @@ def _assets(pipeline: Pipeline, notes: Notes, *, quiet: bool) -> list[Asset]:
         shown = "firing" if alert_states.get(row) == "firing" else "silent"
         assets[row] = assets[row]._replace(state=shown, reason=reason, cause="", ratio=None)
 
+    # A machine of which the condition knows nothing counts as running, which must not pass unseen.
+    for row, channel in pipeline.running.unknown().items():
+        if not assets[row].reason:
+            assets[row] = assets[row]._replace(reason=f"running.when is unknown, as {channel} never came")
+
     # Off is told by the machine, or by its calendar or sisters; the last ratio says nothing now.
     for row in [*pipeline.running.off().tolist(), *pipeline.not_running.resting().tolist(), *pipeline.off_rows()]:
         shown = "firing" if alert_states.get(row) == "firing" else "off"

@@ -532,6 +532,32 @@ def test_the_rule_of_missing_assets_fires(figures: Survey, tmp_path: Path) -> No
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_machines_that_are_off_are_not_missing(figures: Survey, tmp_path: Path) -> None:
+    """No rule fires at night, when two of three machines are off and send nothing."""
+    (tmp_path / "r.yml").write_text(rules_text(load(None, {}, {}), figures))
+    third = figures.rate / 3 * 60
+    story = {
+        "interval": "1m",
+        "input_series": [
+            {"series": 'monitor_assets{job="monitor", state="normal"}', "values": "1x40"},
+            {"series": 'monitor_assets{job="monitor", state="off"}', "values": "2x40"},
+            {"series": 'monitor_readings_total{job="monitor"}', "values": f"0+{third}x40"},
+            {"series": 'monitor_windows_scored_total{job="monitor"}', "values": "0+60x40"},
+            {"series": 'monitor_model_info{job="monitor"}', "values": "1x40"},
+        ],
+        "alert_rule_test": [
+            {"eval_time": "40m", "alertname": f"Monitor{name}Missing"} for name in ("Assets", "Readings", "Scores")
+        ],
+    }
+    (tmp_path / "t.yml").write_text(json.dumps({"rule_files": ["r.yml"], "tests": [story]}))
+    tool = shutil.which("promtool")
+    if tool is None and os.environ.get("CI") != "true":
+        pytest.skip("promtool is not installed (Debian package prometheus)")
+    command = [tool or "promtool", "test", "rules", "t.yml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_the_rules_name_what_the_daemon_writes(figures: Survey) -> None:
     """Every metric in the rules is in the table of metrics, and promtool finds no error in them."""
     text = rules_text(load(None, {}, {}), figures)

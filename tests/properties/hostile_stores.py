@@ -282,7 +282,12 @@ def new_pipeline() -> Pipeline:
         SilenceAlerts("d", READINGS, 60_000),
         Running(
             RunningOptions(
-                parse(f"{CHANNELS[0]} > -1e9"), learned=False, stop_delay_ms=0, start_delay_ms=0, step_ms=STEP
+                parse(f"{CHANNELS[0]} > -1e9"),
+                learned=False,
+                stop_delay_ms=0,
+                start_delay_ms=0,
+                step_ms=STEP,
+                max_gap=8,
             )
         ),
         NotRunningAlerts("d", READINGS, expected),

@@ -201,6 +201,21 @@ _TABLE: list[tuple[dict[str, Any], list[str]]] = [
     ({"source.step_s": 2}, ["source.step_s", "windows.step_s?"]),
     ({"kafka.sasl_pasword": PLANTED}, ["kafka.sasl_pasword", "kafka.sasl_password?"]),
     ({"treshold.warm": 5}, ["treshold", "threshold"]),
+    # Machines that do not run.
+    (
+        {"running.when": "speed >"},
+        ['running.when = "speed >"', "character 8: found the end, expected a number after >"],
+    ),
+    (
+        {"running.when": "a > 1", "select.channels_exclude": ["a"]},
+        ["running.when", "select.channels_exclude", "needs channel a"],
+    ),
+    ({"running.when": "a > 1", "channels": {"a": {"as": "ignore"}}}, ["running.when", "channels", "needs channel a"]),
+    ({"running.stop_delay_s": 5.0}, ["running.stop_delay_s = 5.0", "running.when", "no machine stops"]),
+    ({"running.expected": ["Mo 06:00-22:00"]}, ["running.expected", "found day 'Mo', expected Mon"]),
+    ({"running.expected": "sister"}, ["running.expected", '"sisters", a list of days and hours']),
+    ({"running.expected": ["Mon 06:00-22:00"], "running.timezone": "Mars"}, ["running.timezone", "'Mars' is unknown"]),
+    ({"running.expected_delay_s": 5}, ["running.expected_delay_s = 5", "from 60 to"]),
     ({"nmae": "x"}, ["nmae", "name?"]),
 ]
 

@@ -60,9 +60,9 @@ class NotRunningAlerts:
 
     def __init__(self, detector: str, partition: Partition, options: NotRunningOptions) -> None:
         self._options = options
-        # A machine that runs is known to do so with a delay.
-        self._fresh_ms = options.wait_ms + options.step_ms + TICK_MS
-        self._delay_ms = max(options.delay_ms, self._fresh_ms)
+        # A machine that runs is known to do so once its step has closed.
+        self._known_ms = options.wait_ms + options.step_ms
+        self._fresh_ms = self._known_ms + TICK_MS
         self._lifecycle = Lifecycle(NAME, detector, partition, on_delay_ms=0, off_delay_ms=0, gap_ms=None)
         self._columns = Columns(NAME, _TABLE)
         self._clock = NEVER
@@ -87,27 +87,29 @@ class NotRunningAlerts:
         Args:
             closed: The steps that these readings closed.
             runs: In which of these steps (K,) the machine ran.
-            readings: All readings of the partition.
+            readings: Of the detector, and with them all of the partition.
             names: Of asset rows.
             model: Version, for the records.
             off: Machines (A,) that are off by a rule, so that they need not run; None = none is.
         """
-        if not self.judges or not len(readings):
+        stream = readings.stream
+        if not self.judges or not len(stream.time):
             return []
 
         self._columns.reserve(len(names))
-        clock = np.maximum.accumulate(np.maximum(readings.time, self._clock))
+        clock = np.maximum.accumulate(np.maximum(stream.time, self._clock))
         tick = clock // TICK_MS
         turns = np.flatnonzero(tick > np.append(self._clock // TICK_MS, tick[:-1]))
         self._clock = int(clock[-1])
 
         # Steps count at the reading that closes them.
-        order = np.argsort(closed.index, kind="stable")
-        ends = np.searchsorted(closed.index[order], turns, side="right").tolist()
+        closing = stream.place[closed.index]
+        order = np.argsort(closing, kind="stable")
+        ends = np.searchsorted(closing[order], turns, side="right").tolist()
         alerts: list[Alert] = []
         for place, begin, end in zip(turns.tolist(), [0, *ends], ends, strict=False):
             self._take(closed, runs, order[begin:end])
-            alerts += self._judge(int(tick[place]) * TICK_MS, int(readings.offset[place]), names, model, off)
+            alerts += self._judge(int(tick[place]) * TICK_MS, int(stream.offset[place]), names, model, off)
         self._take(closed, runs, order[ends[-1] if ends else 0 :])
         return alerts
 
@@ -134,7 +136,8 @@ class NotRunningAlerts:
         if since != NEVER:
             member = ran > time - WEEK_MS if self._options.sisters else ran != NEVER
             member &= True if off is None else ~off[: len(ran)]
-            due = member & (time - np.maximum(ran, since) >= self._delay_ms)
+            limit_ms = self._options.delay_ms + self._known_ms
+            due = member & (time - np.maximum(ran, since) >= limit_ms)
 
         alerts = []
         for row in sorted({*np.flatnonzero(due).tolist(), *self._lifecycle.rows().tolist()}):
@@ -172,13 +175,13 @@ class NotRunningAlerts:
             start=begin,
             end=time,
             position=position,
-            ratio=(time - begin) / self._delay_ms,
+            ratio=(time - begin) / self._options.delay_ms,
             active=active,
             quiet_from=None if active else time,
         )
 
     def _details(self, idle_s: float, model: str) -> Details:
-        delay_s = self._delay_ms / 1000
+        delay_s = self._options.delay_ms / 1000
         return Details(
             severity="warning",
             score=idle_s,
@@ -213,7 +216,7 @@ class NotRunningAlerts:
         if not self.judges:
             return np.empty(0, np.int64)
         ran = self._columns["ran"][: self._columns.rows]
-        resting = (ran != NEVER) & (ran < self._clock - self._delay_ms)
+        resting = (ran != NEVER) & (ran < self._clock - self._fresh_ms)
         resting[self._lifecycle.rows()] = False
         return np.flatnonzero(resting)
 

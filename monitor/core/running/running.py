@@ -7,6 +7,9 @@ The rule is a condition of the settings, or levels of activity that the model ha
 closes, on the step's readings; a channel without a reading in the step has its last value. A machine of which the rule
 knows nothing yet counts as running, as all machines do without a rule.
 
+A machine that was silent for so long that its window restarts counts as one that starts: it may have been switched off
+together with its gateway. Neither is counted as a stop or a start.
+
 Steps that are idle, off or starting are taken out: the windows see steps without a reading. So a short stop is a hole
 of unobserved cells, a longer one restarts the asset's window (`windows.max_gap`), exactly as if the machine had been
 silent, and no window holds both sides of a night. Nothing is scored, nothing enters the threshold or the history.
@@ -22,8 +25,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from monitor.core.arrays import NEVER, Index, first_of_run, last_of_run, places
-from monitor.core.records import Bools, Count, Floats, State, Times
+from monitor.core.records import Bools, Count, Floats, State
 from monitor.core.running.condition import Rule, Truth
+from monitor.core.running.levels import Levels
 from monitor.core.state import Column, Columns, Table, pack_names, unfit, unpack_distinct
 from monitor.core.windows.windows import ClosedSteps
 
@@ -34,9 +38,8 @@ _TABLE: Table = {
     "value": Column("f4", ("A", "E"), fill=np.nan),  # of those channels, as last read
     "idle_since": Column("i8", fill=NEVER),  # first step for which the rule is false; NEVER = it runs
     "off": Column("?"),  # it was idle for long enough
-    "started": Column("i8", fill=NEVER),  # step of the last start
-    "ran": Column("i8", fill=NEVER),  # newest step for which the rule was not false; NEVER = none
-    "first": Column("i8", fill=NEVER),  # first step
+    "started": Column("i8", fill=NEVER),  # step of the last start, or after a gap
+    "heard": Column("i8", fill=NEVER),  # newest step
     "counts": Column("i8", (len(COUNTS),), low=0),
 }
 
@@ -50,6 +53,7 @@ class RunningOptions:
     stop_delay_ms: int  # the rule is false for this time before the machine is off
     start_delay_ms: int  # after a start nothing is scored for this time
     step_ms: int
+    max_gap: int  # empty steps; after more of them a machine counts as one that starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +84,9 @@ class Running:
         return self._rule
 
     @property
-    def ran(self) -> Times:
-        """Newest step (A,) for which the rule was not false; NEVER = none."""
-        ran: Times = self._columns["ran"][: self._columns.rows]
-        return ran
-
-    @property
-    def first(self) -> Times:
-        """First step (A,) of each asset."""
-        first: Times = self._columns["first"][: self._columns.rows]
-        return first
+    def learned(self) -> str:
+        """Return the levels of rest that the model has learned, as text; empty = none are in use."""
+        return self._rule.text() if isinstance(self._rule, Levels) else ""
 
     def use(self, learned: Rule | None) -> None:
         """Take the model's levels of activity as the rule, if the settings ask for learned ones."""
@@ -111,21 +108,13 @@ class Running:
             return RunningSteps(everything, everything)
 
         self._columns.reserve(int(closed.row.max()) + 1)
-        first = first_of_run(closed.row)
-        begins = self._columns["first"][closed.row[first]] == NEVER
-        self._columns["first"][closed.row[first][begins]] = closed.step[first][begins]
-        if self._rule is None:
-            self._note_ran(closed, everything)
+        if self._rule is None and not self._options.start_delay_ms:
             return RunningSteps(everything, everything)
 
-        idle = self._judge(closed).false
-        self._note_ran(closed, ~idle)
+        idle = ~everything if self._rule is None else self._judge(closed).false
         kept = self._advance(closed, idle)
         self.counts[Count.STEPS_OFF] += int(np.count_nonzero(~kept))
         return RunningSteps(kept, ~idle)
-
-    def _note_ran(self, closed: ClosedSteps, runs: Bools) -> None:
-        np.maximum.at(self._columns["ran"], closed.row[runs], closed.step[runs])
 
     def _judge(self, closed: ClosedSteps) -> Truth:
         """Return what the rule says of each step; channels without a reading have their last value."""
@@ -162,7 +151,10 @@ class Running:
         before = np.append(False, off[:-1])
         before[first] = self._columns["off"][row[first]]
         start = ~idle & before
-        newest = np.maximum.accumulate(np.where(start, place, -1))
+        heard = np.append(NEVER, step[:-1])
+        heard[first] = self._columns["heard"][row[first]]
+        again = (heard != NEVER) & (step - heard > options.max_gap + 1)
+        newest = np.maximum.accumulate(np.where(start | again, place, -1))
         started = np.where(newest >= begin, step[np.maximum(newest, 0)], self._columns["started"][row])
         starting = ~idle & (started != NEVER) & ((step - started) * options.step_ms < options.start_delay_ms)
 
@@ -170,6 +162,7 @@ class Running:
         self._latest = row, step, off
         self._columns["idle_since"][row[last]] = np.where(idle[last], since[last], NEVER)
         self._columns["off"][row[last]] = off[last]
+        self._columns["heard"][row[last]] = step[last]
         self._columns["started"][row[last]] = started[last]
         self.counts[Count.MACHINES_STARTED] += int(np.count_nonzero(start))
         self.counts[Count.MACHINES_STOPPED] += int(np.count_nonzero(off & ~before))
@@ -199,7 +192,7 @@ class Running:
             return {}
         values = self._columns["value"][: self._columns.rows]
         truth = self._rule.judge(values)
-        rows = np.flatnonzero(~(truth.true | truth.false) & (self.first != NEVER))
+        rows = np.flatnonzero(~(truth.true | truth.false) & (self._columns["heard"][: len(values)] != NEVER))
         return {int(row): self._channels[int(np.isnan(values[row]).argmax())] for row in rows}
 
     def forget(self, row: int) -> None:

@@ -26,3 +26,4 @@ class WindowOptions:
     watched: tuple[str, ...] = ()  # channels by which `monitor.core.running` decides; windows may lack them
     aggregates: tuple[str, ...] = (LAST,)  # of the readings of a step
     holds: Holds = LEARNED  # for how long channels hold their values
+    hidden: tuple[str, ...] = ()  # those of them that no window ever has

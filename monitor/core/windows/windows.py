@@ -362,7 +362,7 @@ class Windows:
                 if place >= again:
                     break
                 asset, channel = readings.assets[readings.asset[place]], readings.channels[readings.channel[place]]
-                if channel not in channels and len(channels) >= most:
+                if channel not in channels and (len(channels) >= most or channel in self._options.hidden):
                     continue
                 if asset not in self._rows:
                     if before[place] < due or (self._free_row < 0 and len(self.assets) >= self._options.max_assets):

@@ -51,6 +51,41 @@ def windows(*channels: str, **changes: Any) -> Windows:
     return stage
 
 
+def test_watched_channels_close_with_the_step_and_are_in_no_window() -> None:
+    """A step waits for a watched channel, has its value, and a step with nothing else gives no window."""
+    stage = windows("p", watched=("run", "p"))
+    assert len(stage.close(readings((1, "a", "p", 3, 5.0)))) == 0
+    closed = stage.close(readings((2, "a", "run", 4, 1.0)))
+    assert (closed.names, closed.values.tolist(), closed.position.tolist()) == (("p", "run"), [[5.0, 1.0]], [2])
+    assert stage.cut(closed).values.tolist() == [[[5.0]]]
+
+    alone = stage.close(readings((3, "a", "run", 14, 0.0), (4, "a", "run", 24, 0.0)))
+    assert np.isnan(alone.values[:, 0]).all()
+    assert (len(alone), len(stage.cut(alone))) == (1, 0)
+    assert counted(stage)["steps_closed"] == 1
+
+
+def test_a_hidden_channel_is_never_learned() -> None:
+    """While channels are learned, a watched channel becomes one of the windows, unless it is hidden."""
+    rows = readings((1, "a", "p", 3, 5.0), (2, "a", "run", 4, 1.0), (3, "a", "q", 5, 1.0), (4, "a", "run", 24, 1.0))
+    for hidden, channels in (((), ("p", "run", "q")), (("run",), ("p", "q"))):
+        stage = windows(watched=("run",), hidden=hidden)
+        closed = stage.close(rows)
+        assert stage.channels == channels
+        assert dict(zip(closed.names, closed.values[0].tolist(), strict=True)) == {"p": 5.0, "run": 1.0, "q": 1.0}
+        assert "readings_unknown_channel" not in counted(stage)
+
+
+def test_other_channels_may_be_watched_after_a_restart() -> None:
+    """A saved state with other watched channels is continued: what both have is kept."""
+    before = windows("p", watched=("run", "old"))
+    before.close(readings((1, "a", "p", 3, 5.0), (2, "a", "run", 4, 1.0)))
+    after = windows("p", watched=("run",))
+    after.load_state(before.save_state())
+    closed = after.close(readings((3, "a", "p", 14, 6.0)))
+    assert (closed.names, closed.values.tolist()) == (("p", "run"), [[5.0, 1.0]])
+
+
 def closings(part: WindowBatch) -> list[tuple[int, int, int]]:
     """(position, asset row, end) of each window."""
     return list(zip(part.position.tolist(), part.assets.tolist(), part.ends.tolist(), strict=True))
