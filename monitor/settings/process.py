@@ -44,7 +44,8 @@ class SourceSection(Section):
     )
     batch_messages: int = setting(
         5000,
-        "Messages per poll. A larger batch is processed faster per message; more is repeated after a crash.",
+        "Messages per poll and detector (up to 16 detectors). A larger batch is processed faster per message; more is "
+        "repeated after a crash.",
         unit="messages",
         low=1,
         high=100_000,

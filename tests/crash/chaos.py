@@ -60,6 +60,7 @@ _SETTLE_S = 120.0
 _ANSWER_S = 10.0  # for committed offsets; meanwhile no worker is restarted
 _SETTINGS: Mapping[str, Any] = {
     "name": "chaos",
+    "detectors": plant.DETECTORS,
     "source.topics": [TOPIC],
     "source.group": GROUP,
     "source.poll_s": 0.1,
@@ -89,16 +90,15 @@ def run(scenario: Scenario, seed: int, duration_s: float, folder: Path) -> dict[
         for topic in (TOPIC, ALERTS, SCORES):
             make_topic(broker, topic, plant.PARTITIONS)
 
-        models = stored_models(folder / "store", "chaos")
-        versions = [models.put(*model.pack(), plant.ORIGIN + at) for at, model in enumerate(plant.models())]
-        models.set_current(versions[0])
+        versions = put_models(folder / "store")
+        set_current(folder / "store", versions[0])
 
         places = {"kafka.bootstrap_servers": broker.bootstrap, "store.url": str(folder / "store")}
         settings = {**_SETTINGS, **scenario.settings, **places}
         workers = make_workers(folder, settings, [scenario.member(number) for number in range(scenario.workers)])
 
         draw = random.Random(seed)
-        chaos = Chaos(draw, workers, broker, scenario.session_s, lambda: models.set_current(versions[1]))
+        chaos = Chaos(draw, workers, broker, scenario.session_s, lambda: set_current(folder / "store", versions[1]))
         try:
             left = _disturb(scenario, chaos, broker, readings, duration_s)
             with ThreadPoolExecutor() as pool:
@@ -107,6 +107,21 @@ def run(scenario: Scenario, seed: int, duration_s: float, folder: Path) -> dict[
             for worker in workers:
                 worker.end()
         return _judge(scenario, chaos, broker, folder, versions) | {"left": left}
+
+
+def put_models(store: Path) -> list[str]:
+    """Store both models of the plant for every detector, and return their versions."""
+    versions = [""] * len(plant.models())
+    for detector in plant.DETECTORS:
+        models = stored_models(store, detector["name"])
+        versions = [models.put(*model.pack(), plant.ORIGIN + at) for at, model in enumerate(plant.models())]
+    return versions
+
+
+def set_current(store: Path, version: str) -> None:
+    """Make a version the current model of every detector."""
+    for detector in plant.DETECTORS:
+        stored_models(store, detector["name"]).set_current(version)
 
 
 def _disturb(
@@ -169,8 +184,8 @@ def _judge(scenario: Scenario, chaos: Chaos, broker: Broker, folder: Path, versi
     found_alerts = [_found(message) for message in read_topic(broker.bootstrap, ALERTS)]
     found_scores = [_found(message) for message in read_topic(broker.bootstrap, SCORES)]
 
-    adopted, back = adoption_offsets(readings, found_scores, versions[1])
     scorers = [Scorer(replace(model, version=name)) for model, name in zip(plant.models(), versions, strict=True)]
+    adopted, back = adoption_offsets(settings, readings, scorers[0], found_scores, versions[1])
     _keep(folder / "published.jsonl", [*found_alerts, *found_scores])
     alerts, scores = reference(settings, readings, (scorers[0], scorers[1]), adopted)
 
@@ -180,7 +195,9 @@ def _judge(scenario: Scenario, chaos: Chaos, broker: Broker, folder: Path, versi
 
     machines = {asset: number % plant.PARTITIONS for number, asset in enumerate(plant.ASSETS)}
     times = recovery(
-        [(machines[score_key(found.value)[0]], found.timestamp) for found in found_scores], tenures, chaos.kills
+        [(machines[score_key(found.value)[0].split()[1]], found.timestamp) for found in found_scores],
+        tenures,
+        chaos.kills,
     )
 
     for example in (*of_alerts.examples, *of_scores.examples):

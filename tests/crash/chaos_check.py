@@ -1,10 +1,10 @@
 """Compute the expected output of a chaos run, and compare the published output with it.
 
-The reference is the pipeline of each partition in one process, fed with what lies in the readings' topic in the end, in
-large batches and without ever being interrupted. The only thing taken from the run is the offset at which each
-partition went over to another model, since that moment is the workers' choice: it is the offset of the first window
-that a score names the new model for. Every window before it must name the old one, every later one the new one, and
-then all scores, thresholds and alerts are determined again.
+The reference is the detectors of each partition in one process, fed with what lies in the readings' topic in the end,
+in large batches and without ever being interrupted. The only thing taken from the run is the offset at which each
+detector of a partition went over to another model, since that moment is the workers' choice: it is the offset of the
+first window that a score names the new model for. Every window before it must name the old one, every later one the new
+one, and then all scores, thresholds and alerts are determined again.
 
 Records are compared byte by byte: the same messages and the same models give the same bits on one machine.
 
@@ -21,9 +21,11 @@ from itertools import pairwise
 
 import msgspec
 
+from monitor.core.detectors import Detectors
 from monitor.core.model.scorer import Scorer
+from monitor.core.pipeline import Pipeline
 from monitor.core.publish import alert_record, score_records
-from monitor.core.records import Message, Partition
+from monitor.core.records import Message, Outputs, Partition
 from monitor.service.pipelines import make_detectors
 from monitor.settings.tree import Settings
 from tests.crash.chaos_group import Tenure
@@ -78,60 +80,72 @@ def score_key(value: bytes) -> Key:
 
 
 def adoption_offsets(
-    readings: Mapping[int, Sequence[Message]], scores: Sequence[Found], version: str
-) -> tuple[dict[int, int], int]:
-    """Return the offset at which each partition adopted `version`, and the number of later scores without it."""
-    where = {}
-    for number, messages in readings.items():
-        for message in messages:
-            body = msgspec.json.decode(message.value or b"")
-            where[body["asset"], body["timestamp"]] = number, message.offset
-
-    places: list[tuple[int, int, bool]] = []
+    settings: Settings, readings: Mapping[int, Sequence[Message]], scorer: Scorer, scores: Sequence[Found], version: str
+) -> tuple[dict[tuple[str, int], int], int]:
+    """Return the offset at which each detector and partition adopted `version`, and the later scores without it."""
+    where = _closing_offsets(settings, readings, scorer)
+    places: list[tuple[str, int, int, bool]] = []
     for found in scores:
         body = msgspec.json.decode(found.value)
-        places.append((*where[body["asset"], body["time"]], body["model"] == version))
-    offsets = {
-        number: min(offset for part, offset, new in places if new and part == number)
-        for number in {part for part, _, new in places if new}
-    }
-    back = sum(not new and offset >= offsets[part] for part, offset, new in places if part in offsets)
-    return offsets, back
+        if (key := score_key(found.value)) in where:  # otherwise it is unexpected, as will be found
+            places.append((body["detector"], *where[key], body["model"] == version))
+    adopted: dict[tuple[str, int], int] = {}
+    for detector, part, offset, new in places:
+        if new:
+            adopted[detector, part] = min(offset, adopted.get((detector, part), offset))
+    back = sum(
+        not new and offset >= adopted.get((detector, part), offset + 1) for detector, part, offset, new in places
+    )
+    return adopted, back
+
+
+def _closing_offsets(
+    settings: Settings, readings: Mapping[int, Sequence[Message]], scorer: Scorer
+) -> dict[Key, tuple[int, int]]:
+    """Return partition and offset of the message that closes each window; they do not depend on the model."""
+    where: dict[Key, tuple[int, int]] = {}
+    for number, messages in readings.items():
+        detectors = _detectors(settings, number, scorer)
+        for begin in range(0, len(messages), _BATCH):
+            outputs = detectors.process(messages[begin : begin + _BATCH], _LATER, lambda _: None)
+            for name, each in outputs.detectors.items():
+                windows = each.windows
+                columns = windows.assets.tolist(), windows.ends.tolist(), windows.position.tolist()
+                where |= {
+                    (f"{name} {each.names[row]}", end): (number, at) for row, end, at in zip(*columns, strict=True)
+                }
+    return where
+
+
+def _detectors(settings: Settings, number: int, scorer: Scorer) -> Detectors:
+    """Return the detectors of a partition, all with one model."""
+    made = make_detectors(settings.per_detector(), Partition(settings.source.topics[0], number))
+    for pipeline in made.pipelines.values():
+        pipeline.use(scorer)
+    return made
 
 
 def reference(
     settings: Settings,
     readings: Mapping[int, Sequence[Message]],
     models: tuple[Scorer, Scorer],
-    adopted: Mapping[int, int],
+    adopted: Mapping[tuple[str, int], int],
 ) -> tuple[Expected, Expected]:
-    """Return the alerts and scores of these readings; each partition adopts the second model at its offset."""
+    """Return the alerts and scores of these readings; each detector adopts the second model at its offset."""
     alerts, scores = Expected(), Expected()
     for number, messages in readings.items():
-        at = adopted.get(number, len(messages))
-        detectors = make_detectors(settings.per_detector(), Partition(settings.source.topics[0], number))
-        pipeline = detectors.pipelines[settings.name]
-        pipeline.use(models[0])
+        detectors = _detectors(settings, number, models[0])
         newest: dict[str, Key] = {}  # record of each alert that is open
+        of_offset = {message.offset: place for place, message in enumerate(messages)}
+        turns = {name: of_offset[at] for (name, part), at in adopted.items() if part == number}
 
-        cuts = [*range(0, at, _BATCH), *range(at, len(messages), _BATCH), len(messages)]
+        cuts = sorted({*range(0, len(messages), _BATCH), *turns.values(), len(messages)})
         for begin, end in pairwise(cuts):
-            if begin == adopted.get(number):
-                pipeline.adopt(models[1])
+            for name in [name for name, at in turns.items() if at == begin]:
+                detectors.pipelines[name].adopt(models[1])
             outputs = detectors.process(messages[begin:end], _LATER, lambda _: None)
-
-            for record in score_records(
-                settings.outputs.scores,
-                outputs.detectors[settings.name],
-                names=pipeline.windows.assets,
-                channels=pipeline.windows.channels,
-                model=pipeline.model,
-                detector=pipeline.name,
-                every_steps=settings.outputs.scores_every,
-                step_ms=settings.windows.step_ms,
-            ):
-                assert record.value is not None
-                scores.values[score_key(record.value)] = record.value
+            for name, each in outputs.detectors.items():
+                scores.values |= _scores(settings, detectors.pipelines[name], each)
 
             # A record may be repeated up to the offset of the alert's next record.
             for alert in outputs.alerts:
@@ -146,6 +160,21 @@ def reference(
         for key in newest.values():
             alerts.place[key] = number, len(messages)
     return alerts, scores
+
+
+def _scores(settings: Settings, pipeline: Pipeline, outputs: Outputs) -> dict[Key, bytes]:
+    """Return the records of a detector's scores, by key."""
+    records = score_records(
+        settings.outputs.scores,
+        outputs,
+        names=outputs.names,
+        channels=pipeline.windows.channels,
+        model=pipeline.model,
+        detector=pipeline.name,
+        every_steps=settings.outputs.scores_every,
+        step_ms=pipeline.windows.step_ms,
+    )
+    return {score_key(value): value for record in records if (value := record.value) is not None}
 
 
 def difference(expected: Expected, found: Mapping[Key, Sequence[Found]], tenures: Sequence[Tenure]) -> Difference:

@@ -1,5 +1,7 @@
 """The machines of the chaos runs, their faults, and two models.
 
+Three detectors watch them: two share the machines by class, a slow one has all of them at a longer step.
+
 Twelve machines, two to a partition, give three channels each. From step 80 on every machine is faulty about half of the
 time, in faults of 15 to 90 steps, some of which grow: so whenever a worker is killed several alerts are open, some
 about to be updated or resolved. Time in the readings runs faster than the clock; the monitor goes by the former.
@@ -9,6 +11,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +28,12 @@ ASSETS = tuple(f"machine-{number:02d}" for number in range(12))
 PARTITIONS = 6
 ORIGIN = 1_700_000_000_000 // (LENGTH * STEP_MS) * LENGTH * STEP_MS  # ms UTC of step 0
 RECIPE = Recipe(hidden=8, latent=3, layers=2, kernel=3, steps=300, batch=64, learning_rate=5e-3)
+_FANS = ["machine-0[6-9]", "machine-1*"]  # one of the two machines of each partition
+DETECTORS: list[dict[str, Any]] = [
+    {"name": "pumps", "assets_exclude": _FANS},
+    {"name": "fans", "assets": _FANS},
+    {"name": "slow", "windows": {"step_s": 3.0}, "alerting": {"on_delay_s": 6.0}},
+]
 _CLEAN = 80  # steps before the first fault
 _TAUGHT = 1000  # steps of each machine that a model learns from
 _NOISE = 0.03

@@ -79,8 +79,7 @@ def pair(broker: Broker, folder: Path) -> Iterator[tuple[Worker, Worker]]:
     """Make topics, a model and two workers of the same name, not started."""
     for topic in (TOPIC, ALERTS, SCORES):
         make_topic(broker, topic, plant.PARTITIONS)
-    models = stored_models(folder / "store", "chaos")
-    models.set_current(models.put(*plant.models()[0].pack(), plant.ORIGIN))
+    chaos.set_current(folder / "store", chaos.put_models(folder / "store")[0])
     places = {"kafka.bootstrap_servers": broker.bootstrap, "store.url": str(folder / "store")}
     member = {"group.instance.id": "worker", "session.timeout.ms": round(SESSION_S * 1000)}
     workers = make_workers(folder, {**chaos._SETTINGS, **ONCE, **places}, [member, member])
@@ -97,7 +96,7 @@ def wanted(broker: Broker, folder: Path) -> tuple[Expected, Expected]:
     for message in read_topic(broker.bootstrap, TOPIC):
         readings[message.partition.number].append(message)
     settings = load(folder / "worker-0.toml", {}, {})
-    version = stored_models(folder / "store", "chaos").current()
+    version = stored_models(folder / "store", plant.DETECTORS[0]["name"]).current()
     assert version is not None
     scorer = Scorer(replace(plant.models()[0], version=version))
     return reference(settings, readings, (scorer, scorer), {})
