@@ -39,8 +39,8 @@ def split(parts: int) -> list[dict[str, Any]]:
     return [{"name": f"d{part}", "assets": [f"p{part:02d}-*"]} for part in range(parts)]
 
 
-TWIN = [{"name": "d0"}, {"name": "slow", "windows": {"step_s": 60.0}}]
-VARIANTS = {"1": split(1), "4": split(4), "16": split(16), "twin": TWIN}
+TWIN: list[dict[str, Any]] = [{"name": "d0"}, {"name": "slow", "windows": {"step_s": 60.0}}]
+VARIANTS: dict[str, list[dict[str, Any]]] = {"1": split(1), "4": split(4), "16": split(16), "twin": TWIN}
 
 
 def names(assets: int, parts: int) -> list[str]:

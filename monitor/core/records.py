@@ -99,7 +99,7 @@ class Record(Struct, frozen=True, gc=False):
 
 
 class Stream(NamedTuple):
-    """All readings of a partition's batch (M,), and the places of some of them (N,), ascending."""
+    """Readings of a partition's batch (M,): all that move its time, and at `place` (N,), ascending, those of a part."""
 
     time: Times  # (M,)
     offset: Times  # (M,)
@@ -128,14 +128,14 @@ class ReadingBatch:
     offset: Times  # (N,) offset of the message that carried the reading
     groups: tuple[str, ...] = ()  # of assets, as the messages name them; empty = the messages name none
     group: Ints | None = None  # (N,) codes of `groups`
-    among: Stream | None = None  # the readings that these were taken from; None = these are all
+    among: Stream | None = None  # these, and the others that move the partition's time; None = these are all
 
     def __len__(self) -> int:
         return len(self.time)
 
     @property
     def stream(self) -> Stream:
-        """All readings of the partition, and the places of these."""
+        """All readings that move the partition's time, and the places of these."""
         return Stream(self.time, self.offset, np.arange(len(self))) if self.among is None else self.among
 
     def part(self, begin: int, end: int) -> "ReadingBatch":
@@ -143,9 +143,20 @@ class ReadingBatch:
         among = None if self.among is None else self.among.part(begin, end)
         return replace(self._at(slice(begin, end)), among=among)
 
-    def take(self, index: npt.NDArray[np.intp]) -> "ReadingBatch":
-        """Return the readings at `index` (K,), ascending, with only the names that occur, in order of appearance."""
-        part = replace(self._at(index), among=self.stream._replace(place=self.stream.place[index]))
+    def moving(self) -> npt.NDArray[np.intp]:
+        """Return the places of the readings that are newer than all before them in the batch."""
+        newest = np.maximum.accumulate(self.time)
+        return np.flatnonzero(np.append(True, newest[1:] > newest[:-1])[: len(self)])
+
+    def take(self, index: npt.NDArray[np.intp], moving: npt.NDArray[np.intp]) -> "ReadingBatch":
+        """Return the readings at `index` (K,), ascending, with only the names that occur, in order of appearance.
+
+        `moving` are the readings that `moving()` returns of these. They move the time of the part, too.
+        """
+        passing = np.zeros(len(self), np.bool_)
+        passing[index] = passing[moving] = True
+        place = np.cumsum(passing)[index] - 1
+        part = replace(self._at(index), among=Stream(self.time[passing], self.offset[passing], place))
         assets, asset = compact(self.assets, part.asset)
         channels, channel = compact(self.channels, part.channel)
         return replace(part, assets=assets, channels=channels, asset=asset, channel=channel)

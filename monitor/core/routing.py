@@ -64,6 +64,7 @@ class Router:
         code, pairs = _pairs(readings)
         assets, channels = self._wanting(pairs), self._reading(readings.channels)
 
+        moving = readings.moving()
         given = np.zeros(len(readings), np.bool_)  # to any detector
         parts: list[ReadingBatch] = []
         for place, route in enumerate(routes):
@@ -75,7 +76,7 @@ class Router:
             if route.channels:
                 wanted &= channels[:, place][readings.channel]
             given |= wanted
-            parts.append(readings.take(np.flatnonzero(wanted)))
+            parts.append(readings.take(np.flatnonzero(wanted), moving))
 
         if given.all():
             return Routed(parts, (), 0, 0)

@@ -86,7 +86,10 @@ class Intake:
         first = f"; the first: {self.reason}" if self.reason else ""
         each = ", ".join(f"{reason.replace('_', ' ')} {count}" for reason, count in self.skipped.items())
         values = f"{sum(self.skipped.values())} values" + (f" ({each})" if each else "")
-        return f"{self.rejected} of {self.messages} messages and {values} could not be read{first}"
+        others = ""
+        if self.unwanted:
+            others = f"; {len(self.unwanted)} assets are of another detector or of none, such as {min(self.unwanted)}"
+        return f"{self.rejected} of {self.messages} messages and {values} could not be read{first}{others}"
 
     def seen(self, grid: Grid, channels: Sequence[str] = ()) -> list[AssetSeen]:
         """Return what was seen of each asset, by name.

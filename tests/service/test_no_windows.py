@@ -35,6 +35,14 @@ def intake(*rows: tuple[str, float, list[str]], counts: dict[str, int] | None = 
     return made
 
 
+def test_assets_of_other_detectors_are_named() -> None:
+    """What is said of a recording names how many assets the detector does not watch, with one of them."""
+    made = intake(*every(1, 3))
+    assert "detector" not in made.said()
+    made.unwanted |= {"P3", "P2"}
+    assert made.said().endswith("; 2 assets are of another detector or of none, such as P2")
+
+
 def every(seconds: float, number: int, asset: str = "P1", channels: str = "ab") -> list[tuple[str, float, list[str]]]:
     return [(asset, place * seconds, list(channels)) for place in range(number)]
 

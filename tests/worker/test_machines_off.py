@@ -91,7 +91,7 @@ def test_a_machine_alone_in_its_detector_is_missed_by_the_time_of_others(tmp_pat
     values = VALUES[:, :100]
     told = messages([*course("a", 0, values[0]), *course("other", 0, VALUES[1])])
     readings, _ = decode(told, WIDE, ORIGIN + 10**9)
-    own = readings.take(np.flatnonzero(readings.asset == 0))
+    own = readings.take(np.flatnonzero(readings.asset == 0), readings.moving())
     found = []
     for cut in (0, 50, len(own)):
         pipeline = make_pipeline(wanted, READINGS)

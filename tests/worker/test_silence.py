@@ -129,7 +129,7 @@ def some(pipeline: Pipeline, sent: Sequence[Message], assets: Collection[str]) -
     """Let a pipeline process the readings of `assets` only, as a detector's pipeline does."""
     readings, _ = decode(sent, WIDE, ORIGIN + 10**9)
     wanted = np.isin(readings.asset, [code for code, name in enumerate(readings.assets) if name in assets])
-    part = readings.take(np.flatnonzero(wanted))
+    part = readings.take(np.flatnonzero(wanted), readings.moving())
     return pipeline.process(part, timestamps_of(sent), lambda _: None).alerts
 
 
