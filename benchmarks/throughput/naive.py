@@ -54,7 +54,7 @@ class Scorer:
             reconstruction = self._network.decode(mu).numpy()
         scaling, calibration = self.model.scaling, self.model.calibration
         parts = window_errors(x, (x - reconstruction) ** 2, observed, calibration.error)
-        score = ratios(parts, observed, calibration).max(1)
+        score = ratios(parts, observed, calibration.limits).max(1)
         expected = scaling.inverse(reconstruction[:, :, -1], rows)
         spread = 2 * np.sqrt(calibration.error) * scaling.scale[rows]
         columns = (score, values[:, :, -1], expected, expected - spread, expected + spread)

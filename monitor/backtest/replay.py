@@ -87,7 +87,7 @@ class Learner:
 
     def learn(self, settings: Settings, corpus: Corpus) -> tuple[Scorer, str]:
         """The scorer, and what it was learned from. Raises ValueError if the history does not suffice."""
-        recipe = settings.training.recipe(settings.model, rest=settings.running.learned)
+        recipe = settings.recipe()
         digest = hashlib.sha256(repr((recipe, corpus.channels, corpus.assets, corpus.step_ms)).encode())
         for array in (corpus.asset, corpus.end, corpus.values, corpus.observed):
             digest.update(np.ascontiguousarray(array).tobytes())

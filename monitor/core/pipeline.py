@@ -12,14 +12,15 @@ cleared in each stage. That happens at most as often as `Admission` admits an as
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from monitor.core.alerts.machine_alerts import MachineAlerts
+from monitor.core.alerts.mode_alerts import ModeAlerts
 from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.alerts.silence_alerts import SilenceAlerts
-from monitor.core.arrays import first_of_run
+from monitor.core.arrays import Index, first_of_run
 from monitor.core.model.new_assets import NewAssets, WindowScaling
 from monitor.core.model.scorer import Scorer
 from monitor.core.model.tolerance import Tolerance
@@ -28,9 +29,12 @@ from monitor.core.records import (
     Bools,
     ChannelShare,
     Count,
+    Floats,
     Outputs,
     ReadingBatch,
+    ScoreBatch,
     State,
+    ThresholdBatch,
     Times,
     WindowBatch,
     join_outputs,
@@ -79,6 +83,7 @@ class Pipeline:
     sensors: Sensors
     clocks: Clocks
     sensor_alerts: SensorAlerts
+    mode_alerts: ModeAlerts
     new_assets: NewAssets
     silence: SilenceAlerts
     running: Running
@@ -149,14 +154,22 @@ class Pipeline:
         scores = self.scorer.score(windows, names, scalings, self._tolerance)
         mark("score")
 
+        # What was learned is no measure for windows in a mode that was not: they raise neither limits nor alerts.
+        judged = _known(windows, scores, scalings)
+
         # The threshold gives the limit at the given margin, the budget the limit at the margin that keeps the budget.
         calibration, tolerant = self.scorer.model.calibration.scores, self._tolerance is not None
-        limits = self.threshold.update(windows.assets, scores.score, calibration, scalings.unknown, tolerant=tolerant)
-        thresholds = self.budget.update(windows.assets, windows.ends, scores.score, limits)
+        own, score = judged.windows, judged.scores.score
+        limits = self.threshold.update(own.assets, score, calibration, judged.scalings.unknown, tolerant=tolerant)
+        limits = self.budget.update(own.assets, own.ends, score, limits)
+        thresholds = limits
+        if judged.place is not None:
+            thresholds = _spread(limits, judged.place, self.threshold.borrowed(windows.assets, calibration))
         mark("threshold")
 
-        explain = self._explain(windows, names, scalings)
-        alerts += self.alerting.update(windows, scores, thresholds, names, self.model, explain)
+        explain = self._explain(own, names, judged.scalings)
+        alerts += self.alerting.update(own, judged.scores, limits, names, self.model, explain)
+        alerts += self.mode_alerts.update(windows, scores, names, self.scorer.model)
         alerts += self.sensor_alerts.update(windows, faults, skews, scores, names, self.windows.channels, self.model)
         # Of equal positions in the order of the stages, as no batch has a cut between those.
         alerts.sort(key=lambda alert: alert.position)
@@ -186,19 +199,23 @@ class Pipeline:
         for place in np.flatnonzero(off & first_of_run(closed.row)).tolist():
             row, position = int(closed.row[place]), int(closed.position[place])
             end = int(closed.step[place]) * self.windows.step_ms
-            ended += self.alerting.end(row, end, position) + self.sensor_alerts.end(row, end, position)
+            for stage in (self.alerting, self.mode_alerts, self.sensor_alerts):
+                ended += stage.end(row, end, position)
         return ended
 
     def _counts(self) -> dict[str, int]:
         """Return the cumulative counts of all stages."""
-        return {**self.windows.counts, **self.running.counts, **self.sensors.counts, **self.alerting.suppressed}
+        suppressed = {
+            name: count + self.mode_alerts.suppressed[name] for name, count in self.alerting.suppressed.items()
+        }
+        return {**self.windows.counts, **self.running.counts, **self.sensors.counts, **suppressed}
 
     def _firing(self) -> set[int]:
         """Return the rows with a firing or adapted alert. They are not evicted, since the alert would never end.
 
         Silence is the reason for an eviction, so alerts of machines that are silent or do not run end with it.
         """
-        stages = (self.alerting, self.sensor_alerts)
+        stages = (self.alerting, self.mode_alerts, self.sensor_alerts)
         return {row for stage in stages for row, state in stage.states().items() if state != "pending"}
 
     def _excused(self, row: int, heard_at: int) -> bool:
@@ -241,7 +258,7 @@ class Pipeline:
 
     def open_alerts(self) -> list[Alert]:
         """Return the last published record of every firing and adapted alert; a restart publishes these again."""
-        stages = (self.alerting, self.sensor_alerts, self.silence, self.not_running)
+        stages = (self.alerting, self.mode_alerts, self.sensor_alerts, self.silence, self.not_running)
         return [alert for stage in stages for alert in stage.open_alerts()]
 
     def save_state(self) -> State:
@@ -271,6 +288,7 @@ class Pipeline:
             "threshold": self.threshold,
             "budget": self.budget,
             "alerting": self.alerting,
+            "mode_alerts": self.mode_alerts,
             "sensor_alerts": self.sensor_alerts,
             "new_assets": self.new_assets,
             "silence": self.silence,
@@ -287,6 +305,31 @@ class Pipeline:
             return scorer.explain(windows.take(at), names, scalings.take(at), self._tolerance)
 
         return explain
+
+
+class _Judged(NamedTuple):
+    """The windows of a batch whose mode is known."""
+
+    windows: WindowBatch
+    scores: ScoreBatch
+    scalings: WindowScaling
+    place: Index | None  # (K,) in the batch; None = all windows
+
+
+def _spread(limits: ThresholdBatch, place: Index, borrowed: Floats) -> ThresholdBatch:
+    """Return the limits of all windows (B,): `limits` at `place` (K,), elsewhere `borrowed` (B,) and not exceeded."""
+    anomalous, warm = np.zeros(len(borrowed), np.bool_), np.zeros(len(borrowed), np.bool_)
+    for whole, part in ((borrowed, limits.threshold), (anomalous, limits.anomalous), (warm, limits.warm)):
+        whole[place] = part
+    return ThresholdBatch(borrowed, anomalous, warm)
+
+
+def _known(windows: WindowBatch, scores: ScoreBatch, scalings: WindowScaling) -> _Judged:
+    modes = scores.modes
+    if modes is None or (modes.mode >= 0).all():
+        return _Judged(windows, scores, scalings, None)
+    place = np.flatnonzero(modes.mode >= 0)
+    return _Judged(windows.take(place), scores.take(place), scalings.take(place), place)
 
 
 def saved_live(state: State) -> LiveSettings:

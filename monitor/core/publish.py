@@ -23,6 +23,7 @@ from msgspec import UNSET, UnsetType
 
 from monitor.core.arrays import Index
 from monitor.core.decode.names import Names
+from monitor.core.model.modes import label
 from monitor.core.published import (
     CONNECT,
     TIMESTAMP,
@@ -60,6 +61,7 @@ def alert_record(topic: str, alert: Alert, names: Names = _AS_THEY_ARE) -> Recor
         severity=alert.severity,
         cause=alert.cause,
         fault=alert.fault,
+        mode=alert.mode or UNSET,
         score=_number(alert.score),
         threshold=_number(alert.threshold),
         ratio=_number(alert.ratio),
@@ -140,21 +142,24 @@ def score_records(
     times, anomalous, warm = (_cells(column[wanted]) for column in columns)
 
     # Even places hold the text that all records share, odd places the values of one record.
-    text = [b""] * (2 * width + 9)
-    text[::2] = _template(channels, model, detector)
+    modes = outputs.scores.modes
+    of_mode = [] if modes is None else [_encoder.encode(label(value)) for value in modes.value[wanted].tolist()]
+    text = [b""] * (2 * (width + bool(of_mode)) + 9)
+    text[::2] = _template(channels, model, detector, modes=bool(of_mode))
     records = []
     for place, row in enumerate(outputs.windows.assets[wanted].tolist()):
         own = cells[place * width : (place + 1) * width]
         head = [_encoder.encode(names[row]), times[place], *own[:3], anomalous[place], warm[place]]
-        text[1::2] = head + own[3:]
+        text[1::2] = head + of_mode[place : place + 1] + own[3:]
         records.append(Record(topic, names[row].encode(), b"".join(text), _JSON))
     return records
 
 
-def _template(channels: Sequence[str], model: str, detector: str) -> list[bytes]:
+def _template(channels: Sequence[str], model: str, detector: str, *, modes: bool) -> list[bytes]:
     """Encode a score with holes for values and return the text around them, in the order of the struct's fields.
 
-    A hole is a control character; names of assets, channels, models and detectors hold none.
+    A hole is a control character; names of assets, channels, models and detectors hold none. With `modes` there is a
+    hole for the mode.
     """
     hole: Any = "\0"
     band = PublishedBand(observed=hole, expected=hole, low=hole, high=hole, share=hole)
@@ -166,6 +171,7 @@ def _template(channels: Sequence[str], model: str, detector: str) -> list[bytes]
         ratio=hole,
         anomalous=hole,
         warm=hole,
+        mode=hole if modes else UNSET,
         model=model,
         detector=detector,
         channels=dict.fromkeys(channels, band),

@@ -76,16 +76,20 @@ class PublishedAlert(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     ]
     severity: Annotated[str, Meta(description="warning or critical.")]
     cause: Annotated[
-        str, Meta(description="machine, sensor, silence or not_running. Records of older versions lack it.")
+        str, Meta(description="machine, sensor, silence, not_running or new_mode. Records of older versions lack it.")
     ] = "machine"
     fault: Annotated[
         str,
         Meta(
             description="Of a sensor: limits, dropout, frozen, jump or clock. Of silence: absent (nothing comes) or "
-            "stale (what comes is not newer than the last reading). Of not_running: off (it says so) or silent. Empty "
-            "for a machine."
+            "stale (what comes is not newer than the last reading). Of not_running: off (it says so) or silent. Of a "
+            "new mode: value, of the modes' channel, or unlike, if no learned mode fits. Empty for a machine."
         ),
     ] = ""
+    mode: Annotated[
+        str | UnsetType,
+        Meta(description="Operating mode of the window, or the new mode; absent if there is one mode, or none fits."),
+    ] = UNSET
     score: Annotated[
         Number,
         Meta(
@@ -144,6 +148,10 @@ class PublishedScore(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     ratio: Annotated[Number, Meta(description="score / threshold; 1.0 = the limit.")]
     anomalous: Annotated[bool, Meta(description="Whether the score exceeds the threshold.")]
     warm: Annotated[bool, Meta(description="False while the threshold is borrowed from the model's calibration.")]
+    mode: Annotated[
+        str | UnsetType,
+        Meta(description="Operating mode at the window's end, empty if none fits; absent if the model has one mode."),
+    ] = UNSET
     model: Annotated[str, Meta(description="Version of the model.")]
     detector: Annotated[str, Meta(description="Name of the detector. Records of older versions lack it.")] = ""
     channels: Annotated[dict[str, PublishedBand], Meta(description="Channels by name.")]

@@ -22,6 +22,7 @@ Ints = npt.NDArray[np.int32]
 Times = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 AlertState = Literal["firing", "resolved", "adapted"]  # as published; pending is not
+NEW_MODE = "new_mode"  # cause of an alert
 State = dict[str, npt.NDArray[Any]]  # of a stage: plain arrays by name, nothing that needs pickle
 
 
@@ -249,6 +250,15 @@ class WindowBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class ModeBatch:
+    """The operating mode of each window of a WindowBatch, row by row."""
+
+    mode: Ints  # (B,) place among the model's modes; -1 = a step of the window is in none that the model knows
+    value: Floats  # (B,) newest value of the mode's channel, or id of the learned mode; NaN = none
+    new: Bools  # (B,) the newest step is in a mode that the model does not know
+
+
+@dataclass(frozen=True, slots=True)
 class ScoreBatch:
     """The scorer's result for each window of a WindowBatch, row by row."""
 
@@ -257,6 +267,15 @@ class ScoreBatch:
     expected: Floats  # (B, C) reconstruction of the newest step, in the channel's own unit
     spread: Floats  # (B, C) one standard deviation of the reconstruction error, in the channel's own unit
     newest: Floats  # (B, C) the newest step as read, NaN = not measured
+    modes: ModeBatch | None = None  # None = the model has one mode
+
+    def take(self, index: npt.NDArray[np.intp]) -> "ScoreBatch":
+        """Return the scores of the windows at `index` (K,), in that order."""
+        modes = self.modes
+        if modes is not None:
+            modes = ModeBatch(modes.mode[index], modes.value[index], modes.new[index])
+        own = {name: getattr(self, name)[index] for name in _SCORES}
+        return ScoreBatch(**own, modes=modes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,12 +322,14 @@ class Alert:
     offset: int  # of the window that opened the alert
     position: int  # offset of the message that caused this record; not published
     sequence: int  # 0 at firing, then 1, 2, … per alert
-    cause: str = "machine"  # | "sensor" | "silence" | "not_running"; records of older versions lack it
+    cause: str = "machine"  # | "sensor" | "silence" | "not_running" | "new_mode"; records of older versions lack it
     linked: str = ""  # id of the oldest alert of the asset that fired then, in another detector; empty = none
     fault: str = ""  # of a sensor: "limits" | "dropout" | "frozen" | "jump"; score and threshold then count its steps
     # or "clock", of the whole asset: no channels; score and threshold are seconds ahead, negative = behind
     # of silence: "absent" | "stale"; no channels; score and threshold are seconds without news
     # of a machine that does not run: "off" | "silent"; no channels; score and threshold are seconds
+    # of a new mode: "value" | "unlike"; score and threshold are 1
+    mode: str = ""  # of the window that caused this record, or the new mode; empty = there is one mode, or none fits
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,6 +368,7 @@ def by_partition(messages: Sequence[Message]) -> dict[Partition, list[Message]]:
 
 _WINDOWS = ("assets", "ends", "values", "observed", "position")
 _SCORES = ("score", "by_channel", "expected", "spread", "newest")
+_MODES = ("mode", "value", "new")
 _THRESHOLDS = ("threshold", "anomalous", "warm")
 
 
@@ -373,7 +395,7 @@ def join_outputs(parts: Sequence[Outputs]) -> Outputs:
     thresholds = [part.thresholds for part in parts if part.thresholds is not None]
     return Outputs(
         join_windows(windows),
-        ScoreBatch(*_columns(scores, _SCORES)) if scores else None,
+        _joined_scores(scores) if scores else None,
         ThresholdBatch(*_columns(thresholds, _THRESHOLDS)) if thresholds else None,
         [alert for part in parts for alert in part.alerts],
         names=names,
@@ -385,6 +407,13 @@ def join_windows(windows: Sequence[WindowBatch]) -> WindowBatch:
     """Join batches of windows with the same rows and channels."""
     joined = WindowBatch(*_columns(windows, _WINDOWS))
     return replace(joined, masked=_marks(windows, "masked"), held=_marks(windows, "held"))
+
+
+def _joined_scores(parts: Sequence[ScoreBatch]) -> ScoreBatch:
+    """Return the scores of all windows; all parts have the same model."""
+    modes = [part.modes for part in parts if part.modes is not None]
+    joined = dict(zip(_SCORES, _columns(parts, _SCORES), strict=True))
+    return ScoreBatch(**joined, modes=ModeBatch(*_columns(modes, _MODES)) if modes else None)
 
 
 def _columns(parts: Sequence[object], names: Sequence[str]) -> list[npt.NDArray[Any]]:

@@ -188,7 +188,7 @@ TABLE = (
         "If there are too many to handle, raise on_delay, deadband or the percentile, or retrain.",
         state=("firing", "adapted", "resolved"),
         severity=("warning", "critical"),
-        cause=("machine", "sensor", "silence", "not_running"),
+        cause=("machine", "sensor", "silence", "not_running", "new_mode"),
         detector=(),
     ),
     _counter(

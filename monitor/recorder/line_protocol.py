@@ -98,6 +98,8 @@ def alert_points(message: Message) -> Record:
         fields |= {"text": in_words(alert.fault, alert.score)}
     if alert.fault:
         fields |= {"fault": alert.fault}
+    if alert.mode:
+        fields |= {"mode": alert.mode}
     return Record(ALERTS, alert.asset.encode(), _line(ALERTS, tags, fields, alert.time).encode())
 
 

@@ -60,7 +60,7 @@ def train_now(settings: Settings, reading: Progress, fitting: Fitting) -> Outcom
     begin = time.monotonic()
     trained = train(
         corpus,
-        settings.training.recipe(settings.model, rest=settings.running.learned),
+        settings.recipe(),
         models,
         incumbent="" if incumbent is None else incumbent.model.version,
         margin=settings.training.margin,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from monitor.core.alerts.machine_alerts import MachineAlerts
+from monitor.core.alerts.mode_alerts import ModeAlerts
 from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.alerts.silence_alerts import SilenceAlerts
 from monitor.core.decode.select import IGNORE, RATE, STATE, Globs
@@ -62,6 +63,7 @@ def make_pipeline(settings: Settings, partition: Partition, live: LiveSettings |
         Sensors(sensors.options(windows), rules),
         Clocks(sensors.clock_options(windows)),
         SensorAlerts(settings.name, partition, options),
+        ModeAlerts(settings.name, partition, options, window_ms=windows.length * windows.step_ms),
         NewAssets(length=windows.length, step_ms=windows.step_ms),
         SilenceAlerts(settings.name, partition, settings.alerting.silence_ms(windows)),
         Running(settings.running.options(windows)),

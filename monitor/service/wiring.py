@@ -181,7 +181,7 @@ def make_trainer(settings: Settings, registry: ModelRegistry, histories: History
     job = Job(
         store=settings.store.url,
         detector=settings.name,
-        recipe=training.recipe(settings.model, rest=settings.running.learned),
+        recipe=settings.recipe(),
         incumbent="",
         margin=training.margin,
         threads=settings.model.threads,

@@ -22,6 +22,7 @@ from monitor.settings.base import Section
 from monitor.settings.detector_checks import detector_problems
 from monitor.settings.detectors import joined, merged
 from monitor.settings.learning import ThresholdSection
+from monitor.settings.mode_checks import mode_problems
 from monitor.settings.running_checks import running_problems
 from monitor.settings.schema_checks import schema_problems
 from monitor.settings.sections import Sections
@@ -274,8 +275,8 @@ def _schemas(settings: Sections) -> Iterator[Problem]:
         yield problem(consequence, *keys)
 
 
-def _running(settings: Sections) -> Iterator[Problem]:
-    for consequence, *keys in running_problems(settings):
+def _machines(settings: Sections) -> Iterator[Problem]:
+    for consequence, *keys in (*mode_problems(settings), *running_problems(settings)):
         yield problem(consequence, *keys)
 
 
@@ -495,4 +496,4 @@ _SUBJECTS = (
     *(_source, _files, _unread, _tables, _topics, _outputs, _delivery, _health, _store),
     *(_format, _schemas, _select, _limits, _detectors, _options, _login, _encryption, _recorder),
 )
-_OF_DETECTOR = (_windows, _model, _training, _threshold, _running)
+_OF_DETECTOR = (_windows, _model, _training, _threshold, _machines)

@@ -53,6 +53,7 @@ class DetectorSection(Section):
     # Sections that it may override, one line each; PER_DETECTOR follows from them.
     windows: Override = _override("windows")
     model: Override = _override("model")
+    modes: Override = _override("modes")
     training: Override = _override("training")
     threshold: Override = _override("threshold")
     alerting: Override = _override("alerting")

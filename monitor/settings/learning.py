@@ -173,6 +173,28 @@ class TrainingSection(Section):
         return read_spans(Path(self.exclude_spans)) if self.exclude_spans else ()
 
 
+class ModesSection(Section):
+    """Operating modes of the machines, such as recipes or levels of load, each with usual errors of its own.
+
+    With neither setting, there is one mode. After a change, the next training brings it. An asset in a mode that was
+    not learned has one alert with the cause new_mode, and is not judged by what was learned of other modes
+    (docs/model.md).
+    """
+
+    channel: str = setting(
+        "",
+        "Channel with the number of the mode, such as recipe. It is read as a state. Each value that the history holds "
+        "is a mode, at most 64. Empty: modes do not come from a channel.",
+        form="a channel's name, or empty",
+    )
+    learned: bool = setting(
+        False,
+        "Learn up to 16 modes: groups of windows that look alike and differ in their errors. Machines that do one "
+        "thing get one. Faults of batches then stand out more. A new recipe gives an alert with the cause new_mode if "
+        "it is unlike all that was learned.",
+    )
+
+
 class ThresholdSection(Section):
     """The threshold of each asset: a percentile of its own recent scores, times a margin.
 

@@ -61,6 +61,7 @@ _REASONS = {  # by setting or section
     "sensors": _STATE,
     "running": _STATE,
     "model": "the trainer was started with it",
+    "modes": "the trainer was started with it",
     "training": "the trainer was started with it",
     "store": "the store was opened with it",
     "delivery": "the loop was started with it",

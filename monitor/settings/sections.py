@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from monitor.settings.base import Section, setting
 from monitor.settings.detectors import NAME, NAME_FORM, DetectorSection, merged, own_fields, split
-from monitor.settings.learning import ModelSection, ThresholdSection, TrainingSection
+from monitor.settings.learning import ModelSection, ModesSection, ThresholdSection, TrainingSection
 from monitor.settings.process import (
     DeliverySection,
     HealthSection,
@@ -73,6 +73,7 @@ class Sections(BaseSettings):
     schemas: SchemasSection = SchemasSection()
     windows: WindowsSection = WindowsSection()
     model: ModelSection = ModelSection()
+    modes: ModesSection = ModesSection()
     training: TrainingSection = TrainingSection()
     threshold: ThresholdSection = ThresholdSection()
     alerting: AlertingSection = AlertingSection()

@@ -4,13 +4,15 @@ A process gets its settings from `load.load`, which reads file, environment and 
 test, take nothing from the environment.
 """
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import Self
 
 from pydantic import model_validator
 
 from monitor.core.decode.format import Format
-from monitor.core.decode.select import Kinds
+from monitor.core.decode.select import STATE, Kinds
+from monitor.core.fitting.recipe import Recipe
 from monitor.core.routing import Route
 from monitor.core.windows.pace import Holds
 from monitor.settings.checks import ContradictionError, check
@@ -60,6 +62,16 @@ class Settings(Sections):
         if tables:
             return self.format.build_table(self.source.format, select, kinds)
         return self.format.build(select, kinds)
+
+    def recipe(self) -> Recipe:
+        """Return how to fit a model with these settings."""
+        kinds = self.channel_kinds().globs
+        return replace(
+            self.training.recipe(self.model, rest=self.running.learned),
+            kinds=kinds if STATE in {kind for _, kind in kinds} else (),
+            mode_channel=self.modes.channel,
+            learn_modes=self.modes.learned,
+        )
 
     def channel_kinds(self) -> Kinds:
         """Return what channels are read as, in the order of the file."""

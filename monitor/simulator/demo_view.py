@@ -16,6 +16,7 @@ from rich.text import Text
 
 from monitor.core.alerts.words import WHOLE, in_words
 from monitor.core.published import PublishedAlert, decode_alert
+from monitor.core.records import NEW_MODE
 from monitor.evaluation.matching import Evaluation
 from monitor.service.run import Service
 from monitor.worker.status import Asset, WorkerStatus
@@ -97,6 +98,9 @@ def _sentence(alert: PublishedAlert) -> Text:
     head += f"  {'worse' if alert.sequence else 'firing':8}  {alert.asset}"
     if alert.fault in WHOLE:
         return Text(f"{head}  {alert.fault if alert.score is None else in_words(alert.fault, alert.score)}", "cyan")
+
+    if alert.cause == NEW_MODE:
+        return Text(f"{head}  new mode {alert.mode or ''}", "cyan")
 
     top = alert.channels[0]
     channel = f"{top.channel} {top.reading()}"

@@ -10,9 +10,10 @@ urgent are left out, and the totals count them.
                         match search and detector; states = of the found assets by state; shown = name, detector, state,
                         reason (why it is silent or not scored), newest (ms UTC, time of its newest reading), ratio, and
                         sparkline: the asset's recent ratios, null = not scored
-    alerts              total; shown = id, asset, detector, severity, cause, fault, start, ratio, peak, times (ms UTC),
-                        and for each channel observed, low, high, contribution as published, and chart, which may be
-                        null: observed and expected at `times`, and width, half of the band around the expected values
+    alerts              total; shown = id, asset, detector, severity, cause, fault, mode, start, ratio, peak, times (ms
+                        UTC), and for each channel observed, low, high, contribution as published, and chart, which may
+                        be null: observed and expected at `times`, and width, half of the band around the expected
+                        values
     adapted             alerts whose limit rose to the score: total; shown = id, asset, label, detector, severity,
                         start, time (ms UTC, when it adapted), peak, and channel with most of the score, or null
     learning            for each detector: detector, the trainer's status (share, steps, needed, eta_s, running,
@@ -188,6 +189,7 @@ def _alert(alert: Alert, ratio: float | None, now: WorkerStatus) -> dict[str, An
         "severity": alert.severity,
         "cause": alert.cause,
         "fault": in_words(alert.fault, alert.score),
+        "mode": alert.mode,
         "start": alert.start,
         "ratio": round(current, 3),
         "peak": round(max(alert.peak, current), 3),

@@ -35,7 +35,7 @@ TINY = command.Plan(  # with fewer gradient steps or seconds, no fault is found
 def base() -> Model:
     """Return a model of the pumps after little training, because only equal scores matter."""
     settings = load(None, {}, {"training.steps": 10})
-    recipe = settings.training.recipe(settings.model)
+    recipe = settings.recipe()
     corpus = prepare(history(settings, 100, 12 * LENGTH), recipe, None)
     return fit(corpus, recipe, None, lambda *_: None).model
 

@@ -50,13 +50,14 @@ alerts = st.builds(
     offset=st.integers(0, 2**53),
     position=st.just(0),
     sequence=st.integers(0, 100),
-    cause=st.sampled_from(["machine", "sensor"]),
-    fault=st.sampled_from(["", "frozen", "clock"]),
+    cause=st.sampled_from(["machine", "sensor", "new_mode"]),
+    fault=st.sampled_from(["", "frozen", "clock", "value"]),
+    mode=st.just("") | names,
     linked=st.just("") | names,
 )
 
 
-_NOT_ALWAYS = {"asset_name", "linked"}  # only where the name as it came differs from the id, and of linked alerts
+_NOT_ALWAYS = {"asset_name", "linked", "mode"}  # only of a changed name, of linked alerts, with modes
 
 
 def conforms(name: str, value: Any) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from monitor.core.alerts.lifecycle import AlertOptions
 from monitor.core.alerts.machine_alerts import MachineAlerts
+from monitor.core.alerts.mode_alerts import ModeAlerts
 from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.alerts.silence_alerts import SilenceAlerts
 from monitor.core.detectors import Part, SavedDetectors
@@ -278,6 +279,7 @@ def new_pipeline() -> Pipeline:
         Sensors(SensorOptions(length=L, step_ms=STEP, min_observed=0.5, skip=()), rules),
         Clocks(ClockOptions(tolerance_ms=30_000, wait_ms=31 * STEP, step_ms=STEP)),
         SensorAlerts("d", READINGS, options),
+        ModeAlerts("d", READINGS, options, window_ms=L * STEP),
         NewAssets(length=L, step_ms=STEP),
         SilenceAlerts("d", READINGS, 60_000),
         Running(

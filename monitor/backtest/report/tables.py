@@ -11,6 +11,7 @@ from monitor.backtest.evaluate import AlertHistory, EvaluatedReplay, Pair
 from monitor.backtest.report.words import NONE, at, lasting, number
 from monitor.core.alerts.words import in_words
 from monitor.core.decode.names import Names
+from monitor.core.records import NEW_MODE
 from monitor.evaluation.matching import LabelRow
 from monitor.settings.load import render
 from monitor.settings.tree import Settings
@@ -92,6 +93,8 @@ def _alert_row(each: AlertHistory, names: Names) -> list[str]:
     lasted = "to the end" if each.end is None else lasting(each.end - each.begin)
     fault = each.first.fault
     cause = f"{each.first.cause}, {in_words(fault, each.first.score)}" if fault else each.first.cause
+    if each.first.cause == NEW_MODE:
+        cause = f"new mode {each.first.mode}".rstrip()
     asset, peak = names.asset_name(each.span.asset), number(each.last.peak)
     return [at(each.span.start), asset, each.last.severity, cause, lasted, peak, channels]
 

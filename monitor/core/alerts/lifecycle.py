@@ -135,6 +135,7 @@ class Details:
     channels: tuple[ChannelShare, ...]
     model: str
     cause: str
+    mode: str = ""  # of the window
 
 
 def as_published(alert: Alert) -> Details:
@@ -317,6 +318,7 @@ class Lifecycle:
             sequence=sequence,
             cause=details.cause,
             fault=life.fault,
+            mode=details.mode,
         )
         return life.alert
 

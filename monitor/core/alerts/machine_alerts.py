@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from monitor.core.alerts.lifecycle import AlertOptions, Change, Details, Event, Lifecycle, Observation
+from monitor.core.model.modes import label
 from monitor.core.records import Alert, ChannelShare, Floats, Partition, ScoreBatch, State, ThresholdBatch, WindowBatch
 
 GROWTH = 1.5  # least growth of the peak, over that of the record published last, that is published
@@ -70,6 +71,7 @@ class MachineAlerts:
                     channels=channels,
                     model=model,
                     cause="machine",
+                    mode="" if scores.modes is None else label(float(scores.modes.value[place])),
                 )
                 alerts.append(self._lifecycle.publish(event, details))
         return alerts

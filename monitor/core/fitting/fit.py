@@ -17,38 +17,41 @@
    With an incumbent: its weights and noise as a start, a third of the steps, a quarter of the rate.
 5. Calibration on all normal windows, seen or not, as the tail of the scores needs every window there is. But no
    channel's usual error is below that of the held-out windows.
+6. Operating modes, if asked for, each with the usual errors of its own windows (fitting/modes.py).
 
 Seeded: the same corpus and recipe give the same weights on the same machine. It knows no clock and no process.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
-from monitor.core.arrays import Doubles
+from monitor.core.arrays import Doubles, first_of_run
 from monitor.core.fitting.corpus import Corpus, Cut, cut, held_out
+from monitor.core.fitting.errors import Errors, edges, quantiles
+from monitor.core.fitting.modes import learn_modes
 from monitor.core.fitting.profile import learn_profile
 from monitor.core.fitting.recipe import Recipe
 from monitor.core.fitting.rest import find_levels
 from monitor.core.fitting.selection import select
 from monitor.core.model.architecture import Architecture
-from monitor.core.model.errors import channels_seen, newest, over_channels, recent_change, window_errors
+from monitor.core.model.errors import channels_seen, newest, recent_change, window_errors
 from monitor.core.model.forward import BATCH, Reconstruction
-from monitor.core.model.model import LEVELS, Calibration, Model
-from monitor.core.model.scaling import Scaling, fit_scaling
-from monitor.core.model.scorer import squared_errors
+from monitor.core.model.model import Calibration, Model
+from monitor.core.model.scaling import Scaling, fit_scaling, state_table
+from monitor.core.model.scorer import latent_errors, squared_errors
 from monitor.core.model.vae import VAE
-from monitor.core.records import Floats, Times
+from monitor.core.records import Bools, Floats, Times
 from monitor.core.running.levels import Levels
 
-LIMIT = 0.995  # quantile of the clean windows' errors that counts as the edge, 1.0, of each horizon
 LEAST_ROWS = 256  # rows of its own before an asset gets statistics of its own
 LEAST_ERROR = 1e-4  # of the calibration, scaled units: a hundredth of a deviation is no news in a constant channel
+LEAST_CONSTANT = 1e-2  # of a channel that never moved: a tenth of its deviation, so 0.2 % of its level
 MOST_CALIBRATED = 40_000  # windows; a second of forward passes, and 200 beyond the 99.5 % quantile
 CHECK_STEPS = 25  # between two checks of the held-out windows
 MOST_CHECKED = 1_000  # held-out windows checked, a tenth of the fit's time; neighbours say nearly the same
@@ -112,19 +115,23 @@ def fit(
     if not len(train) or not len(check):
         raise ValueError(f"{len(corpus)} blocks of history give no windows to fit on, or none to hold out")
 
-    scaling = _scaling(corpus.take(~held), incumbent)  # 3
+    states = recipe.states(corpus.channels)
+    scaling = _scaling(corpus.take(~held), incumbent, states)  # 3
     data = _Data(train, check, scaling, scaling.rows(corpus.assets))
 
     architecture = _architecture(corpus, recipe) if incumbent is None else incumbent.architecture  # 4
     network, steps, loss = _optimise(data, architecture, recipe, incumbent, progress)
     network.eval()
 
-    calibration = calibrate(network, cut(corpus), check, scaling, data.rows)  # 5
+    windows = cut(corpus)
+    calibration, errors = calibrate(network, windows, check, scaling, data.rows)  # 5
+    modes, scores = learn_modes(errors, calibration, windows, corpus, recipe, incumbent)  # 6
+    calibration = replace(calibration, scores=scores)
     profile = incumbent.profile if incumbent is not None else None
-    profile = profile or learn_profile(corpus)
+    profile = (profile or learn_profile(corpus)).without(states)
 
     weights = {name: tensor.numpy().copy() for name, tensor in network.state_dict().items()}
-    model = Model(architecture, corpus.channels, scaling, calibration, weights, "", profile, levels)
+    model = Model(architecture, corpus.channels, scaling, calibration, weights, "", profile, levels, modes)
     model.check()
     return Fitted(model, len(train), len(check), steps, loss)
 
@@ -152,15 +159,15 @@ def scaled(windows: Cut, index: Times, scaling: Scaling, rows: Times) -> tuple[t
     return torch.from_numpy(scaling.forward(values, rows[asset])), torch.from_numpy(observed)
 
 
-def calibrate(network: VAE, windows: Cut, check: Cut, scaling: Scaling, rows: Times) -> Calibration:
+def calibrate(network: VAE, windows: Cut, check: Cut, scaling: Scaling, rows: Times) -> tuple[Calibration, Errors]:
     """Return error and move per channel, edges of the horizons and the level, and quantiles of the score.
 
-    All are those of clean windows. A channel's error is not below that of the held-out windows `check`: of a short
-    history the network remembers the windows it was fitted on, and a channel whose usual error came out too small
-    would outvote the others.
+    All are those of clean windows, whose errors are returned, too. A channel's error is not below that of the held-out
+    windows `check`: of a short history the network remembers the windows it was fitted on, and a channel whose usual
+    error came out too small would outvote the others.
     """
     index, one = windows.spread(MOST_CALIBRATED), np.ones(windows.rows.shape[1], np.float32)
-    parts, seen, moved = [], [], []
+    parts, seen, moved, latents, squares, counts = [], [], [], [], [], []
     reconstruction = Reconstruction.of(network)
     error, cells = np.zeros(len(one)), np.zeros(len(one))
 
@@ -168,22 +175,41 @@ def calibrate(network: VAE, windows: Cut, check: Cut, scaling: Scaling, rows: Ti
     for begin in range(0, len(index), BATCH):
         values, observed, asset = windows.take(index[begin : begin + BATCH])
         x = scaling.forward(values, rows[asset])
-        _, squared = squared_errors(reconstruction, x, observed)
+        latent, squared = latent_errors(reconstruction, x, observed)
         error += squared.sum((0, 2), dtype=np.float64)
         cells += observed.sum((0, 2))
         parts.append(window_errors(x, squared, observed, one))
         seen.append(channels_seen(observed))
         moved.append(recent_change(x, observed, newest(windows.length)))
+        latents.append(latent)
+        squares.append(squared.sum(2, dtype=np.float64))
+        counts.append(observed.sum(2, dtype=np.float64))
 
-    usual = np.maximum(_mean(error, cells), mean_error(network, check, scaling, rows))  # (C,)
+    least = np.where(_constant(windows) & ~scaling.is_state(), LEAST_CONSTANT, LEAST_ERROR).astype(np.float32)
+    usual = np.maximum(np.maximum(_mean(error, cells), least), mean_error(network, check, scaling, rows))  # (C,)
     move = np.maximum(np.concatenate(moved).mean(0, dtype=np.float64), LEAST_ERROR).astype(np.float32)
 
-    whole = np.concatenate(parts)
-    whole[:, :-1] /= usual  # all but the level
-    levels = over_channels(whole, np.concatenate(seen))  # (n, H + 1)
-    limits = np.maximum(np.quantile(levels, LIMIT, axis=0), 1e-6).astype(np.float32)
-    scores = np.quantile((levels / limits).max(1), LEVELS).astype(np.float32)
-    return Calibration(usual, move, limits, scores)
+    errors = Errors(
+        index=index,
+        parts=np.concatenate(parts),
+        seen=np.concatenate(seen),
+        squares=np.concatenate(squares),
+        cells=np.concatenate(counts),
+        latent=np.concatenate(latents),
+        least=least,
+    )
+    levels = errors.levels(np.arange(len(index)), usual)
+    limits = edges(levels)
+    return Calibration(usual, move, limits, quantiles((levels / limits).max(1))), errors
+
+
+def _constant(windows: Cut) -> Bools:
+    """Return which channels (C,) never moved in any asset."""
+    begins = np.flatnonzero(first_of_run(windows.asset))
+    x = np.where(windows.seen, windows.rows, np.float32(np.nan))
+    low, high = (way.reduceat(x, begins, axis=0) for way in (np.fmin, np.fmax))
+    result: Bools = np.logical_not((high > low).any(0))
+    return result
 
 
 def mean_error(network: VAE, windows: Cut, scaling: Scaling, rows: Times) -> Floats:
@@ -199,14 +225,15 @@ def _mean(error: Doubles, cells: npt.NDArray[np.number]) -> Floats:
     return result
 
 
-def _scaling(corpus: Corpus, incumbent: Model | None) -> Scaling:
+def _scaling(corpus: Corpus, incumbent: Model | None, states: Bools) -> Scaling:
+    """Return the scaling of the corpus; `states` (C,) are the channels that are states."""
     C, by_asset = len(corpus.channels), {}
     for code, name in enumerate(corpus.assets):
         mine = np.flatnonzero(corpus.asset == code)
         if len(mine):
             rows = np.where(corpus.observed[mine], corpus.values[mine], np.float32(np.nan))
             by_asset[name] = rows.transpose(0, 2, 1).reshape(-1, C)
-    fresh = fit_scaling(by_asset, LEAST_ROWS)
+    fresh = fit_scaling(by_asset, LEAST_ROWS, np.flatnonzero(states).tolist())
     if incumbent is None:
         return fresh
 
@@ -217,7 +244,18 @@ def _scaling(corpus: Corpus, incumbent: Model | None) -> Scaling:
         (*old.assets, *(fresh.assets[number] for number in added)),
         np.concatenate([old.center[:-1], fresh.center[added], old.center[-1:]]),
         np.concatenate([old.scale[:-1], fresh.scale[added], old.scale[-1:]]),
+        _all_states(old, fresh),
     )
+
+
+def _all_states(old: Scaling, fresh: Scaling) -> Doubles | None:
+    """Return the states of the channels that are states in `fresh`, with those that `old` knows."""
+    if fresh.states is None:
+        return None
+    known = old.states if old.states is not None else np.full((len(fresh.states), 1), np.nan)
+    both = np.concatenate([fresh.states, known], 1)
+    channels = np.flatnonzero(fresh.is_state()).tolist()
+    return state_table({c: np.unique(both[c][~np.isnan(both[c])]) for c in channels}, len(both))
 
 
 def _architecture(corpus: Corpus, recipe: Recipe) -> Architecture:

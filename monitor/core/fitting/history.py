@@ -22,7 +22,7 @@ import numpy as np
 from monitor.core.alerts.silence_alerts import CAUSE as SILENCE
 from monitor.core.fitting.corpus import STAGE, Corpus, reorder
 from monitor.core.fitting.corpus import TABLE as CORPUS_TABLE
-from monitor.core.records import Alert, Bools, Floats, State, Times, WindowBatch
+from monitor.core.records import NEW_MODE, Alert, Bools, Floats, State, Times, WindowBatch
 from monitor.core.running.not_running import CAUSE as NOT_RUNNING
 from monitor.core.state import Column, Table, check_state, pack_names, unfit, unpack_names
 
@@ -118,10 +118,11 @@ class History:
     def note(self, alerts: Iterable[Alert]) -> None:
         """Remember the spans of alerts; of a sensor's alert only until it fires, since its readings are masked then.
 
-        A machine that is silent or off gives no windows, and those before its silence may be learned.
+        A machine that is silent or off gives no windows, and those before its silence may be learned. A new value of
+        the modes' channel is there to be learned.
         """
         for alert in alerts:
-            if alert.cause in {SILENCE, NOT_RUNNING}:
+            if alert.cause in {SILENCE, NOT_RUNNING} or (alert.cause == NEW_MODE and alert.mode):
                 continue
             spans = self._spans.setdefault(alert.asset, [])
             if alert.cause == "sensor":

@@ -1,8 +1,13 @@
 """How to fit a model. Known without torch, so that settings can build it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from monitor.core.decode.select import STATE, Kinds
 from monitor.core.fitting.exclude import Span
+from monitor.core.records import Bools
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +28,11 @@ class Recipe:
     exclude: str = ""  # condition under which history is left out
     exclude_spans: tuple[Span, ...] = ()  # times that are left out
     seed: int = 0
+    kinds: tuple[tuple[str, str], ...] = ()  # globs of channels and what they are read as, as of `select.Kinds`
+    mode_channel: str = ""  # channel that modes are read from
+    learn_modes: bool = False  # without such a channel
+
+    def states(self, channels: Sequence[str]) -> Bools:
+        """Return which of the channels (C,) are states. The channel of the modes is one."""
+        kinds = Kinds(tuple((glob, kind) for glob, kind in self.kinds))  # lists, after a way through JSON
+        return kinds.among(channels, STATE) | np.array([name == self.mode_channel for name in channels], np.bool_)

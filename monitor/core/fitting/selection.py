@@ -17,6 +17,7 @@ from monitor.core.fitting.recipe import Recipe
 from monitor.core.fitting.recurring import DAY_MS, recurring
 from monitor.core.fitting.rest import without_rest
 from monitor.core.model.model import Model
+from monitor.core.model.modes import UNKNOWN
 from monitor.core.model.scorer import scores
 from monitor.core.records import Bools, Ints
 from monitor.core.running.levels import Levels
@@ -146,8 +147,11 @@ def _normal(corpus: Corpus, recipe: Recipe, incumbent: Model) -> Ints:
     rows = incumbent.scaling.rows(corpus.assets)[corpus.asset]
     score = scores(incumbent, corpus.values, corpus.observed, rows)
 
-    # The incumbent cannot judge assets that it does not know.
+    # The incumbent cannot judge assets and values of the modes' channel that it does not know.
     known = np.isin(corpus.assets, incumbent.scaling.assets)[corpus.asset]
+    if incumbent.modes is not None and incumbent.modes.channel:
+        column = incumbent.channels.index(incumbent.modes.channel)
+        known &= incumbent.modes.of_channel(corpus.values[:, column]).mode != UNKNOWN
     judged = known & ~corpus.alerted
     limit = float(np.quantile(score[judged], 1 - recipe.worst)) if judged.any() else ANOMALOUS
     reason[judged & (score > limit)] = REASONS.index(WORST)

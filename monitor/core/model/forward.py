@@ -75,8 +75,12 @@ class Reconstruction:
 
     def reconstruct(self, x: Floats, observed: Bools) -> Floats:
         """Return the reconstruction (B, C, L) of windows x (B, C, L), in scaled units; x is 0 where not observed."""
+        return self.reconstruct_latent(x, observed)[0]
+
+    def reconstruct_latent(self, x: Floats, observed: Bools) -> tuple[Floats, Floats]:
+        """Return the reconstruction as `reconstruct`, and the mean of the latent (B, latent)."""
         B, C, L = x.shape
-        result = np.empty_like(x)
+        result, means = np.empty_like(x), np.empty((B, self.architecture.latent), np.float32)
         whole = bool(observed.all())
         with torch.inference_mode():
             for start in range(0, B, BATCH):
@@ -90,11 +94,13 @@ class Reconstruction:
                 if not whole:
                     steps[:n, 0, :, C] = 1 - observed[start : start + BATCH].mean(1, dtype=np.float32)
 
-                result[start : start + BATCH] = self._forward(torch.from_numpy(steps))[:n].numpy()
-        return result
+                windows, z = self._forward(torch.from_numpy(steps))
+                result[start : start + BATCH] = windows[:n].numpy()
+                means[start : start + BATCH] = z[:n].numpy()
+        return result, means
 
-    def _forward(self, steps: Tensor) -> Tensor:
-        """Return windows (B, C, L) for steps (B, 1, L, C + 1)."""
+    def _forward(self, steps: Tensor) -> tuple[Tensor, Tensor]:
+        """Return windows (B, C, L), and the latent means that they come from, for steps (B, 1, L, C + 1)."""
         a, B = self.architecture, len(steps)
         features = steps.permute(0, 3, 1, 2)  # torch has channels last for images only: of height 1
         for layer in self.down:
@@ -108,7 +114,7 @@ class Reconstruction:
             features = both.permute(0, 2, 3, 1).reshape(B, 1, -1, a.hidden)
 
         weight, bias = self.reading
-        return torch.baddbmm(bias, weight.expand(B, -1, -1), features[:, 0].transpose(1, 2))
+        return torch.baddbmm(bias, weight.expand(B, -1, -1), features[:, 0].transpose(1, 2)), z
 
 
 def _image(weight: Tensor, stride: int, fused: bool) -> Tensor:

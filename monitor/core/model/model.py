@@ -7,6 +7,7 @@ import numpy as np
 
 from monitor.core.model.architecture import Architecture
 from monitor.core.model.errors import horizons
+from monitor.core.model.modes import ARRAYS, Modes
 from monitor.core.model.scaling import Scaling
 from monitor.core.records import Floats, State
 from monitor.core.running.levels import Levels
@@ -40,6 +41,7 @@ class Model:
     version: str = ""  # given by the model store
     profile: SensorProfile | None = None  # models of older versions have none
     levels: Levels | None = None  # of rest and work; None = not asked for, or not found
+    modes: Modes | None = None  # None = one mode
 
     def pack(self) -> tuple[dict[str, Any], State]:
         """Return manifest entries and arrays, for the model store."""
@@ -63,6 +65,11 @@ class Model:
         if self.profile is not None:
             for name in SensorProfile.__slots__:
                 tensors[f"{_PROFILE}.{name}"] = getattr(self.profile, name)
+        if self.scaling.states is not None:
+            tensors["scaling.states"] = self.scaling.states
+        if self.modes is not None:
+            manifest["modes"] = {"channel": self.modes.channel, "values": self.modes.values.tolist()}
+            tensors |= {f"modes.{name}": getattr(self.modes, name) for name in ARRAYS}
         return manifest, tensors
 
     @classmethod
@@ -88,16 +95,21 @@ class Model:
         profile = None
         if f"{_PROFILE}.rest" in tensors:
             profile = SensorProfile(*(tensors[f"{_PROFILE}.{name}"] for name in SensorProfile.__slots__))
+        modes = None
+        if "modes" in manifest:
+            modes = Modes(str(manifest["modes"]["channel"]), *(tensors[f"modes.{name}"] for name in ARRAYS))
         assets = tuple(unpack_names(tensors["scaling.assets"]))
+        states = tensors.get("scaling.states")
         return cls(
             Architecture(**sizes),
             channels,
-            Scaling(assets, tensors["scaling.center"], tensors["scaling.scale"]),
+            Scaling(assets, tensors["scaling.center"], tensors["scaling.scale"], states),
             Calibration(*(tensors[f"calibration.{name}"] for name in Calibration.__slots__)),
             {name.removeprefix("weights."): v for name, v in tensors.items() if name.startswith("weights.")},
             version,
             profile,
             Levels.of_manifest(manifest["running"]) if "running" in manifest else None,
+            modes,
         )
 
     def check(self) -> None:
@@ -126,7 +138,21 @@ class Model:
 
         if self.profile is not None:
             self.profile.check(C)
+        self._check_modes(C, limits)
         self._check_weights()
+
+    def _check_modes(self, C: int, limits: int) -> None:
+        states = self.scaling.states
+        if states is not None and (states.dtype.kind != "f" or states.ndim != 2 or len(states) != C):
+            raise ValueError(f"model {self.version}: states are {states.dtype} {states.shape}, expected ({C}, states)")
+        if self.modes is None:
+            return
+        if self.modes.channel and self.modes.channel not in self.channels:
+            raise ValueError(f"model {self.version}: modes are read from {self.modes.channel}, which is no channel")
+        try:
+            self.modes.check(self.architecture.latent, C, limits)
+        except ValueError as wrong:
+            raise ValueError(f"model {self.version}: {wrong}") from wrong
 
     def _check_weights(self) -> None:
         expected = self.architecture.weight_shapes()

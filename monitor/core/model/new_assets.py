@@ -19,6 +19,7 @@ cut into batches; no score has a part in it. An asset that the model knows is no
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -111,7 +112,8 @@ class NewAssets:
 
             learned = place[block[place]]
             self._learn(asset[learned], windows, order[learned], scaling)
-        return WindowScaling(Scaling(scaling.assets, np.concatenate(centers), np.concatenate(scales)), rows)
+        center, scale = np.concatenate(centers), np.concatenate(scales)
+        return WindowScaling(replace(scaling, center=center, scale=scale), rows)
 
     def current(self, windows: WindowBatch, names: Sequence[str], scaling: Scaling) -> WindowScaling:
         """Return the scaling that windows would have now, if they were scored once more. Nothing is learned."""
@@ -124,7 +126,7 @@ class NewAssets:
         rows[place] = len(scaling.center) + np.arange(len(place))
         centers = np.concatenate([scaling.center, center])
         scales = np.concatenate([scaling.scale, scale])
-        return WindowScaling(Scaling(scaling.assets, centers, scales), rows)
+        return WindowScaling(replace(scaling, center=centers, scale=scales), rows)
 
     def forget(self, row: int) -> None:
         """Clear the row; it is reused for another asset."""
@@ -139,7 +141,11 @@ class NewAssets:
         moved = np.clip(weight * (mean - center), -LEVEL * scale, LEVEL * scale)
         own = squares / np.maximum(count, 1)
         blended = np.sqrt(weight * own + (1 - weight) * (WIDE * scale) ** 2)
-        return center + moved, np.clip(blended, scale / SCALE, scale * SCALE)
+        blended = np.clip(blended, scale / SCALE, scale * SCALE)
+        if scaling.states is None:
+            return center + moved, blended
+        shared = scaling.is_state()
+        return center + np.where(shared, 0, moved), np.where(shared, scale, blended)
 
     def _learn(self, assets: Index, windows: WindowBatch, place: Index, scaling: Scaling) -> None:
         """Add the blocks at `place` (n,) to the statistics of different `assets` (n,).

@@ -6,6 +6,11 @@ look infinite. A constant channel gets a floor, a share of its level, so that th
 clipped smoothly at CLIP deviations, so that one absurd value does not drown the others but a larger one still scores
 higher.
 
+The numbers of a state (a mode, an alarm word, a set point) are names: nothing lies between two, and a larger one is not
+further off. So a state is read as the nearest of the values that training has seen, and a value that was never
+seen cannot make a score explode. All assets share the scale of a state. Only a channel that is declared a state is one:
+a pressure that never moved and moves now is news.
+
 An asset seen in training has its own row of statistics. Any other asset of the class begins with the class row, which
 `new_assets` blends into the asset's own.
 """
@@ -17,11 +22,12 @@ import numpy as np
 import numpy.typing as npt
 
 from monitor.core.arrays import LARGEST, Doubles, Index
-from monitor.core.records import Floats
+from monitor.core.records import Bools, Floats
 
 CLIP = 5.0  # deviations; tanh is within 1 % of linear up to 0.17 * CLIP and saturates beyond 2 * CLIP
 FLOOR = 0.02  # of the channel's level: below 2 % of its level a constant channel's first move is not yet news
 RARE = 0.02  # a channel is rarely moving if its 2 % and 98 % quantiles coincide
+MOST_STATES = 256  # of a channel; of more, as many evenly spaced ones are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,9 @@ class Scaling:
     assets: tuple[str, ...]
     center: Doubles  # (A + 1, C)
     scale: Doubles  # (A + 1, C) > 0
+    states: Doubles | None = (
+        None  # (C, S) values of the channels that are states, ascending, then NaN; None = no states
+    )
 
     def rows(self, names: Sequence[str]) -> npt.NDArray[np.intp]:
         """Return the row (n,) of each of n names; of assets unknown to the model the class row."""
@@ -41,12 +50,31 @@ class Scaling:
         """Return values (B, C, L) of assets at `rows` (B,) in scaled units; NaN becomes 0, the center."""
         # Only the difference needs float64, where a level is large compared with the scale. The rest is faster without.
         z = np.empty(values.shape, np.float32)
-        np.subtract(values, self.center[rows, :, None], out=z, casting="same_kind")
+        np.subtract(self.nearest_states(values), self.center[rows, :, None], out=z, casting="same_kind")
         z /= (CLIP * self.scale[rows, :, None]).astype(np.float32)
         np.tanh(z, out=z)
         z *= np.float32(CLIP)
         z[np.isnan(z)] = 0
         return z
+
+    def nearest_states(self, values: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+        """Return values (B, C, L) in which each state is the nearest one that training has seen; NaN stays NaN."""
+        if self.states is None:
+            return values
+        result = values.copy()
+        for channel in np.flatnonzero(self.is_state()).tolist():
+            known = self.states[channel][~np.isnan(self.states[channel])]
+            x = values[:, channel]
+            nearest = known[np.searchsorted((known[1:] + known[:-1]) / 2, x)]
+            result[:, channel] = np.where(np.isnan(x), x, nearest)
+        return result
+
+    def is_state(self) -> Bools:
+        """Return which channels (C,) are states."""
+        if self.states is None:
+            return np.zeros(self.center.shape[1], np.bool_)
+        found: Bools = ~np.isnan(self.states[:, 0])
+        return found
 
     def inverse(self, z: npt.NDArray[np.floating], rows: npt.NDArray[np.intp]) -> Floats:
         """Return scaled values (B, C) in each channel's own unit, clipped a little inside the open interval of tanh."""
@@ -57,8 +85,8 @@ class Scaling:
         return _unscaled(z, self.center[rows][:, at, None], self.scale[rows][:, at, None])
 
 
-def fit_scaling(rows_by_asset: Mapping[str, Floats], least: int) -> Scaling:
-    """Return the statistics of rows (n, C) per asset, NaN = not measured.
+def fit_scaling(rows_by_asset: Mapping[str, Floats], least: int, states: Sequence[int] = ()) -> Scaling:
+    """Return the statistics of rows (n, C) per asset, NaN = not measured. Columns `states` are states.
 
     An asset with fewer than `least` rows gets no row of its own. In an asset's row, a channel with fewer readings has
     the statistics of the class. Raises ValueError if a channel was never measured.
@@ -76,7 +104,37 @@ def fit_scaling(rows_by_asset: Mapping[str, Floats], least: int) -> Scaling:
             names.append(name)
             centers.append(np.where(few, class_center, center))
             scales.append(np.where(few, class_scale, scale))
-    return Scaling(tuple(names), np.array([*centers, class_center]), np.array([*scales, class_scale]))
+
+    center, scale = np.array([*centers, class_center]), np.array([*scales, class_scale])
+    if not states:
+        return Scaling(tuple(names), center, scale)
+    seen = [_distinct(list(rows_by_asset.values()), column) for column in states]
+    for column, values in zip(states, seen, strict=True):
+        center[:, column] = (values[0] + values[-1]) / 2
+        scale[:, column] = (values[-1] - values[0]) / 2 if len(values) > 1 else class_scale[column]
+    return Scaling(tuple(names), center, scale, state_table(dict(zip(states, seen, strict=True)), len(class_center)))
+
+
+def state_table(values: Mapping[int, Doubles], channels: int) -> Doubles | None:
+    """Return the values by channel as `Scaling.states`; None if there are none."""
+    if not values:
+        return None
+    kept = {channel: each if len(each) <= MOST_STATES else _spread(each) for channel, each in values.items()}
+    table = np.full((channels, max(map(len, kept.values()))), np.nan)
+    for channel, each in kept.items():
+        table[channel, : len(each)] = each
+    return table
+
+
+def _spread(values: Doubles) -> Doubles:
+    """Return MOST_STATES of the values, evenly spaced by rank, with the first and the last."""
+    return values[np.linspace(0, len(values) - 1, MOST_STATES).round().astype(np.intp)]
+
+
+def _distinct(parts: Sequence[Floats], column: int) -> Doubles:
+    """Return the distinct values of a column of parts (n, C), ascending."""
+    values = np.unique(np.concatenate([np.unique(rows[:, column]) for rows in parts]).astype(np.float64))
+    return values[~np.isnan(values)]
 
 
 def _pooled(parts: Sequence[Floats]) -> tuple[Doubles, Doubles]:

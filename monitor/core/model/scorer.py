@@ -10,11 +10,14 @@ reconstructed well, and none hides the others. So 1.0 is the edge of what clean 
 Deviations may be left out of the score by their sign or size, see tolerance.py. Large ones are also masked, as cells of
 a faulty sensor are, since the network spreads a deviation over the other channels.
 
+With modes (modes.py), usual errors, limits and the width of the expected band are those of the window's mode.
+
 Scores do not depend on which windows share a batch: see forward.py.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,12 +34,12 @@ from monitor.core.model.errors import (
     window_mean,
 )
 from monitor.core.model.forward import Reconstruction
-from monitor.core.model.model import Calibration, Model
+from monitor.core.model.model import Model
 from monitor.core.model.new_assets import WindowScaling
 from monitor.core.model.scaling import CLIP
 from monitor.core.model.tolerance import Tolerance, disturbing
 from monitor.core.model.vae import VAE
-from monitor.core.records import Bools, ChannelShare, Floats, ScoreBatch, WindowBatch
+from monitor.core.records import Bools, ChannelShare, Floats, ModeBatch, ScoreBatch, WindowBatch
 
 AT_ONCE = 4096  # windows for `scores`: a few dozen megabytes
 ROUNDS = 3  # of imputation
@@ -49,19 +52,51 @@ def squared_errors(network: Reconstruction, x: Floats, observed: Bools) -> tuple
     All are (B, C, L), in scaled units.
     """
     reconstruction = network.reconstruct(x, observed)
+    return reconstruction, _squared(x, reconstruction, observed)
+
+
+def latent_errors(network: Reconstruction, x: Floats, observed: Bools) -> tuple[Floats, Floats]:
+    """Return the mean of the latent (B, Z), and the squared error as `squared_errors` does."""
+    reconstruction, latent = network.reconstruct_latent(x, observed)
+    return latent, _squared(x, reconstruction, observed)
+
+
+def _squared(x: Floats, reconstruction: Floats, observed: Bools) -> Floats:
     error = x - reconstruction
     error *= error
     error *= observed
-    return reconstruction, error
+    return error
 
 
-def ratios(parts: Floats, observed: Bools, calibration: Calibration) -> Floats:
+def ratios(parts: Floats, observed: Bools, limits: Floats) -> Floats:
     """Return the ratio (B, H + 1) of each horizon's error, and of the level (last), to its limit.
 
-    `parts` (B, H + 1, C) are the errors of `window_errors`.
+    `parts` (B, H + 1, C) are the errors of `window_errors`, `limits` (H + 1,) or (B, H + 1).
     """
-    result: Floats = over_channels(parts, channels_seen(observed)) / calibration.limits
+    result: Floats = over_channels(parts, channels_seen(observed)) / limits
     return result
+
+
+class _Usual(NamedTuple):
+    """What is usual, for all windows or, with modes, for each window in its mode."""
+
+    error: Floats  # (C,) or (B, C)
+    limits: Floats  # (H + 1,) or (B, H + 1)
+
+
+def _usual(model: Model, modes: ModeBatch | None) -> _Usual:
+    """Return what is usual in the modes of windows; in an unknown mode it is what is usual in all."""
+    if model.modes is None or modes is None:
+        return _Usual(model.calibration.error, model.calibration.limits)
+    return _Usual(model.modes.error[modes.mode], model.modes.limits[modes.mode])  # UNKNOWN is the last row
+
+
+def modes_of(model: Model, values: Floats, latent: Floats) -> ModeBatch | None:
+    """Return the modes of windows (B, C, L) in the model's channels, with latent means (B, Z); None = one mode."""
+    if model.modes is None:
+        return None
+    column = model.channels.index(model.modes.channel) if model.modes.channel else -1
+    return model.modes.of_windows(values, column, latent)
 
 
 def scores(model: Model, values: Floats, observed: Bools, rows: npt.NDArray[np.intp]) -> Floats:
@@ -75,9 +110,10 @@ def scores(model: Model, values: Floats, observed: Bools, rows: npt.NDArray[np.i
     for begin in range(0, len(values), AT_ONCE):
         part = slice(begin, begin + AT_ONCE)
         x = model.scaling.forward(values[part], rows[part])
-        _, error = squared_errors(network, x, observed[part])
-        errors = window_errors(x, error, observed[part], model.calibration.error)
-        parts.append(ratios(errors, observed[part], model.calibration).max(1))
+        latent, squared = latent_errors(network, x, observed[part])
+        usual = _usual(model, modes_of(model, values[part], latent))
+        errors = window_errors(x, squared, observed[part], usual.error)
+        parts.append(ratios(errors, observed[part], usual.limits).max(1))
     return np.concatenate(parts)
 
 
@@ -120,13 +156,22 @@ class _Errors:
     error: Floats  # (B, C, L) squared, of cells that are observed and count
     parts: Floats  # (B, H + 1, C) errors of `window_errors`
     ratio: Floats  # (B, H + 1) to the limits
+    modes: ModeBatch | None
 
     def with_windows(self, place: Index, other: "_Errors", which: Index) -> "_Errors":
         """Return the same with the windows `which` (n,) of `other` in place of those at `place` (n,)."""
-        columns = {name: getattr(self, name).copy() for name in self.__slots__}
-        for name, column in columns.items():
-            column[place] = getattr(other, name)[which]
-        return _Errors(**columns)
+        modes = self.modes
+        if modes is not None and other.modes is not None:
+            modes = ModeBatch(**_replaced(modes, ModeBatch.__slots__, place, other.modes, which))
+        return _Errors(**_replaced(self, self.__slots__[:-1], place, other, which), modes=modes)
+
+
+def _replaced(batch: object, names: Sequence[str], place: Index, other: object, which: Index) -> dict[str, Any]:
+    """Return copies of the arrays `names` of a batch, with rows `which` of the other's at `place`."""
+    columns = {name: getattr(batch, name).copy() for name in names}
+    for name, column in columns.items():
+        column[place] = getattr(other, name)[which]
+    return columns
 
 
 class Scorer:
@@ -136,7 +181,6 @@ class Scorer:
         self.model = model
         self.network = VAE.of(model)
         self._reconstruction = Reconstruction.of(self.network)
-        self._deviation = np.sqrt(model.calibration.error)  # (C,)
         self._foresees = float(np.median(model.calibration.move / model.calibration.error)) >= FORESEEN
 
     def score(
@@ -154,6 +198,7 @@ class Scorer:
         scalings = self._scalings(windows, names, scalings)
         found = self._errors(windows, scalings, tolerance)
         scaling, rows = scalings
+        usual = _usual(self.model, found.modes)
 
         # A masked reading does not count, and is shown nevertheless.
         read = windows.observed if windows.masked is None else windows.observed | windows.masked
@@ -162,14 +207,15 @@ class Scorer:
             score=found.ratio.max(1),
             by_channel=self._causes(found, found.ratio.argmax(1), 1, tolerance),
             expected=scaling.inverse(found.reconstruction[:, :, -1], rows),
-            spread=(self._deviation * scaling.scale[rows]).astype(np.float32),
+            spread=(np.sqrt(usual.error) * scaling.scale[rows]).astype(np.float32),
             newest=newest_step,
+            modes=found.modes,
         )
 
     def expected(self, windows: WindowBatch, names: Sequence[str], scalings: WindowScaling | None = None) -> Floats:
         """Return the expected values (B, C, L) at every step of the windows, in each channel's own unit."""
         scaling, rows = scalings = self._scalings(windows, names, scalings)
-        x, reconstruction, _ = self._reconstruct(windows, scalings)
+        x, reconstruction, *_ = self._reconstruct(windows, scalings)
         B, C, L = x.shape
         steps = reconstruction.transpose(0, 2, 1).reshape(B * L, C)
         return scaling.inverse(steps, np.repeat(rows, L)).reshape(B, L, C).transpose(0, 2, 1)
@@ -201,7 +247,7 @@ class Scorer:
         worst = L - h + np.where(window.observed[0], found.error[0], -1.0)[:, -h:].argmax(1)  # (C,)
         channel = np.arange(len(share))
         expected = scaling.inverse(found.reconstruction[:, channel, worst], rows)[0]
-        spread = self._deviation * scaling.scale[rows[0]]
+        spread = np.sqrt(_usual(self.model, found.modes).error).reshape(-1) * scaling.scale[rows[0]]
         return tuple(
             ChannelShare(
                 channel=self.model.channels[c],
@@ -219,20 +265,25 @@ class Scorer:
         """Return the scaling of each window, by default the model's own."""
         return scalings or WindowScaling(self.model.scaling, self.model.scaling.rows(names)[windows.assets])
 
-    def _reconstruct(self, windows: WindowBatch, scalings: WindowScaling) -> tuple[Floats, Floats, Floats]:
-        """Return the scaled windows, their reconstruction and the squared error, (B, C, L) each."""
+    def _reconstruct(
+        self, windows: WindowBatch, scalings: WindowScaling
+    ) -> tuple[Floats, Floats, Floats, ModeBatch | None]:
+        """Return the scaled windows, their reconstruction and the squared error, (B, C, L) each, and the modes."""
         x = scalings.scaling.forward(windows.values, scalings.rows)
-        if windows.masked is None:
-            return x, *squared_errors(self._reconstruction, x, windows.observed)
+        known = windows.observed
+        if windows.masked is not None:
+            impute(self._reconstruction, x, windows.observed, windows.masked)
+            known = windows.observed | windows.masked
 
-        impute(self._reconstruction, x, windows.observed, windows.masked)
-        reconstruction, error = squared_errors(self._reconstruction, x, windows.observed | windows.masked)
-        return x, reconstruction, error * windows.observed
+        reconstruction, latent = self._reconstruction.reconstruct_latent(x, known)
+        modes = modes_of(self.model, windows.values, latent)
+        return x, reconstruction, _squared(x, reconstruction, windows.observed), modes
 
     def _errors(self, windows: WindowBatch, scalings: WindowScaling, tolerance: Tolerance | None) -> _Errors:
         """Return the errors of windows, without deviations that do not count."""
         if tolerance is None:
-            return self._rated(windows, *self._reconstruct(windows, scalings))
+            x, reconstruction, error, modes = self._reconstruct(windows, scalings)
+            return self._rated(windows, x, reconstruction, error, modes=modes)
         found, cells = self._tolerant(windows, scalings, tolerance)
         place = np.flatnonzero(cells.any((1, 2)))
 
@@ -251,11 +302,11 @@ class Scorer:
 
     def _tolerant(self, windows: WindowBatch, scalings: WindowScaling, tolerance: Tolerance) -> tuple[_Errors, Bools]:
         """Return the errors of cells that count, and the cells (B, C, L) that do not and disturb the others."""
-        x, reconstruction, error = self._reconstruct(windows, scalings)
+        x, reconstruction, error, modes = self._reconstruct(windows, scalings)
         counted = np.ones_like(windows.observed)
         counted[:, tolerance.at] = tolerance.cells(windows.values, reconstruction, *scalings)
         levels = tolerance.levels(window_mean(x, windows.observed), *scalings)
-        found = self._rated(windows, x, reconstruction, error * counted, (tolerance, levels))
+        found = self._rated(windows, x, reconstruction, error * counted, modes=modes, tolerated=(tolerance, levels))
         return found, ~counted & disturbing(error, self.model.calibration.error)
 
     def _rated(
@@ -264,14 +315,17 @@ class Scorer:
         x: Floats,
         reconstruction: Floats,
         error: Floats,
+        *,
+        modes: ModeBatch | None,
         tolerated: tuple[Tolerance, Bools] | None = None,
     ) -> _Errors:
         """Return the errors of windows per horizon, and their ratios to the limits. `tolerated` are levels (B, K)."""
-        parts = window_errors(x, error, windows.observed, self.model.calibration.error)  # (B, H + 1, C)
+        usual = _usual(self.model, modes)
+        parts = window_errors(x, error, windows.observed, usual.error)  # (B, H + 1, C)
         if tolerated is not None:
             parts[:, -1, tolerated[0].at] *= tolerated[1]
-        ratio = ratios(parts, windows.observed, self.model.calibration)  # (B, H + 1)
-        return _Errors(x, windows.observed, reconstruction, error, parts, ratio)
+        ratio = ratios(parts, windows.observed, usual.limits)  # (B, H + 1)
+        return _Errors(x, windows.observed, reconstruction, error, parts, ratio, modes)
 
     def _causes(self, found: _Errors, winner: npt.NDArray[np.intp], steps: int, tolerance: Tolerance | None) -> Floats:
         """Return how much each channel is the cause (B, C), in units of the usual error or change of the channel.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monitor.core.records import Floats
+from monitor.core.records import Bools, Floats
 
 NOT_JUDGED = -1.0
 
@@ -32,6 +32,10 @@ class SensorProfile:
         """Return the profile of `channels` of which nothing is known, so that none is judged."""
         nothing = np.full(channels, NOT_JUDGED, np.float32)
         return cls(nothing, nothing, nothing, nothing, nothing)
+
+    def without(self, channels: Bools) -> "SensorProfile":
+        """Return the profile that does not judge the marked `channels` (C,)."""
+        return SensorProfile(*(np.where(channels, np.float32(NOT_JUDGED), getattr(self, n)) for n in self.__slots__))
 
     def check(self, channels: int) -> None:
         """Raise ValueError unless every array has a float32 for each of `channels`."""

@@ -116,6 +116,11 @@ class Threshold:
         threshold = _narrow(self._rules.margin(run) * base)[back]
         return ThresholdBatch(threshold, score > threshold, warm[back])
 
+    def borrowed(self, assets: Ints, calibration: Floats) -> Floats:
+        """Return the limits of rows `assets` (B,) by the quantiles of the model's score on clean windows alone."""
+        base = max(float(np.interp(self._percentile / 100, LEVELS, calibration)), FLOOR)
+        return _narrow(self._rules.margin(assets.astype(np.intp)) * base)
+
     def forget(self, row: int) -> None:
         """Clear the row; it is reused for another asset."""
         self._columns.clear(row)

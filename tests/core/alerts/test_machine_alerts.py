@@ -242,7 +242,7 @@ def test_only_firing_explains() -> None:
     batch = np.zeros(3, np.int32), np.array([1, 2, 3], np.int64)
     values = np.zeros((3, 1, 1), np.float32)
     windows = WindowBatch(*batch, values, values > 0, batch[1])
-    scores = ScoreBatch(np.array([0, 2, 2], np.float32), *[values[:, 0]] * 4)
+    scores = ScoreBatch(np.array([0, 2, 2], np.float32), values[:, 0], values[:, 0], values[:, 0], values[:, 0])
     thresholds = ThresholdBatch(np.ones(3, np.float32), np.array([False, True, True]), np.ones(3, np.bool_))
     explained: list[int] = []
 

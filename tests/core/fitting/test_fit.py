@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from monitor.core.fitting.corpus import Corpus, cut, held_out
-from monitor.core.fitting.fit import CHECK_STEPS, LIMIT, Fitted, fit, mean_error, prepare
+from monitor.core.fitting.errors import LIMIT
+from monitor.core.fitting.fit import CHECK_STEPS, Fitted, fit, mean_error, prepare
 from monitor.core.fitting.gate import refusal
 from monitor.core.fitting.recipe import Recipe
 from monitor.core.model.model import LEVELS, Model
