@@ -98,7 +98,9 @@ def test_the_child_knows_none_of_our_settings(store: Path, monkeypatch: pytest.M
     monkeypatch.setenv("MONITOR_RECORDER__TOKEN", "hunter2")
     with rig(store, recipe=LONG) as it:
         it.tick()
-        environment = Path(f"/proc/{it.pid}/environ").read_bytes()
+        environ = Path(f"/proc/{it.pid}/environ")
+        until(lambda: environ.read_bytes() != b"")  # empty for a moment, until the program has started
+        environment = environ.read_bytes()
         assert b"hunter2" not in environment
         assert b"PATH=" in environment
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from monitor.core.fitting.corpus import Corpus, held_out, reorder
 from monitor.core.fitting.exclude import in_condition, in_spans
+from monitor.core.fitting.rare import rare
 from monitor.core.fitting.recipe import Recipe
 from monitor.core.fitting.recurring import DAY_MS, recurring
 from monitor.core.fitting.rest import without_rest
@@ -27,8 +28,8 @@ ANOMALOUS = 2.0  # score by the incumbent: twice the edge of what its own clean 
 
 LEARNED, HELD_OUT, RECURRING = "learned", "held out", "recurring"  # what is kept; held out = judged by, not fitted on
 SPAN, CONDITION, REST = "excluded span", "excluded condition", "rest"
-ALERT, ANOMALY, WORST = "alert or guard band", "anomalous", "worst share"
-REASONS = (LEARNED, HELD_OUT, RECURRING, SPAN, CONDITION, REST, ALERT, ANOMALY, WORST)
+ALERT, RARE, ANOMALY, WORST = "alert or guard band", "rare", "anomalous", "worst share"
+REASONS = (LEARNED, HELD_OUT, RECURRING, SPAN, CONDITION, REST, ALERT, RARE, ANOMALY, WORST)
 _HOUR_MS = 3_600_000
 
 
@@ -88,14 +89,15 @@ def select(corpus: Corpus, recipe: Recipe, incumbent: Model | None, levels: Leve
     given, reason = corpus, np.zeros(len(corpus), np.int32)
     reason[in_condition(corpus, recipe.exclude)] = REASONS.index(CONDITION)
     reason[in_spans(corpus, recipe.exclude_spans)] = REASONS.index(SPAN)
-    corpus = corpus.take(reason == 0)
+    if reason.any():  # a copy of all would cost the memory of the history once more
+        corpus = corpus.take(reason == 0)
     if levels is not None:
         corpus = without_rest(corpus, levels)
         reason[(reason == 0) & ~_among(given, corpus)] = REASONS.index(REST)
 
     # What is known of each block that is left.
     corpus, dropped = _measured(corpus) if incumbent is None else _in_channels(corpus, incumbent)
-    own = _alerted(corpus) if incumbent is None else _normal(corpus, recipe, incumbent)
+    own = _common(corpus, recipe) if incumbent is None else _normal(corpus, recipe, incumbent)
     kept = own <= REASONS.index(RECURRING)
     left = corpus.take(kept)
     own[np.flatnonzero(kept)[held_out(left) & (own[kept] == 0)]] = REASONS.index(HELD_OUT)
@@ -134,8 +136,15 @@ def _in_channels(corpus: Corpus, incumbent: Model) -> tuple[Corpus, dict[str, st
 
 
 def _alerted(corpus: Corpus) -> Ints:
-    """Return the reasons (K,) for a first model."""
+    """Return the reasons (K,) by alerts."""
     return np.where(corpus.alerted, REASONS.index(ALERT), 0).astype(np.int32)
+
+
+def _common(corpus: Corpus, recipe: Recipe) -> Ints:
+    """Return the reasons (K,) for a first model: alerts, and blocks that hardly any other is like."""
+    reason = _alerted(corpus)
+    reason[(reason == 0) & rare(corpus, recipe.recurs_days)] = REASONS.index(RARE)
+    return reason
 
 
 def _normal(corpus: Corpus, recipe: Recipe, incumbent: Model) -> Ints:

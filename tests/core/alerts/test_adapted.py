@@ -1,13 +1,20 @@
 """Alerts whose limit rises to the score, each rule by hand on windows that end every second."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from monitor.core.alerts.machine_alerts import MachineAlerts
+from monitor.core.model.scorer import Scorer
+from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, ChannelShare, ScoreBatch, ThresholdBatch, WindowBatch
 from tests.core.alerts.test_machine_alerts import NAMES, alerting
+from tests.core.machines import rows
+from tests.properties.hostile_stores import new_pipeline
+from tests.rig import processed, readings
 
 Judged = tuple[int, int, float, float]  # asset row, end in s, score, limit; the position is 10 times the end
 
@@ -107,6 +114,27 @@ def test_the_limit_at_firing_follows_the_scale_of_another_model() -> None:
     stage.rebase(lambda limits: 10 * limits)
     assert feed(stage, one(*[(8, 40)] * 4, since=9)) == []
     assert brief(feed(stage, one(*[(7, 40)] * 4, since=13))) == [("resolved", 2, 16)]
+
+
+def test_a_new_model_converts_the_limit_at_firing() -> None:
+    """When a pipeline adopts a model whose clean scores are ten times as high, so is the limit of an open alert."""
+    made = new_pipeline()
+    values = rows(240, seed=9)
+    values[1, 200:, 1] += 8.0
+    processed(made, readings(values.astype(float)), 2**50)
+    before = limits(made)
+    assert len(before) == 1
+    old = made.scorer
+    assert old is not None
+    calibration = replace(old.model.calibration, scores=10 * old.model.calibration.scores)
+    made.adopt(Scorer(replace(old.model, calibration=calibration)))
+    assert limits(made) == pytest.approx([10 * limit for limit in before], rel=0.01)
+
+
+def limits(pipeline: Pipeline) -> list[float]:
+    """Return the limits at firing of the open alerts of machines."""
+    lives = json.loads(pipeline.alerting.save_state()["alerts"].tobytes())
+    return [life["limit"] for life in lives if life["limit"]]
 
 
 def test_an_evicted_row_takes_its_adapted_alert_along() -> None:

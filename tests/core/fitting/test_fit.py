@@ -232,7 +232,7 @@ def test_what_the_incumbent_finds_anomalous_is_not_learned() -> None:
     values[10, 1] += 50.0
     spoiled = replace(whole, values=values)
     again = learn(spoiled, replace(FAST, worst=0.0), model()).model
-    fresh = learn(spoiled, FAST).model
+    fresh = fit(spoiled, FAST, None, lambda *_: None).model
     assert again.calibration.scores[-1] < 2
     assert fresh.calibration.scores[-1] > 2 * again.calibration.scores[-1]
 
