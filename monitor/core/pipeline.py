@@ -113,7 +113,8 @@ class Pipeline:
                 row, name, ended = self._evict(kept, int(readings.offset[0]))
                 evicted, count = [(row, name)], 1
             outputs = self.step(readings.part(0, count), timestamps, mark)
-            parts.append(replace(outputs, alerts=[*ended, *outputs.alerts], evicted=evicted))
+            alerts = [self.rules.rules.labelled(alert) for alert in (*ended, *outputs.alerts)]
+            parts.append(replace(outputs, alerts=alerts, evicted=evicted))
             readings = readings.part(count, len(readings))
 
         counts = {name: count - before[name] for name, count in self._counts().items()}
@@ -259,7 +260,7 @@ class Pipeline:
     def open_alerts(self) -> list[Alert]:
         """Return the last published record of every firing and adapted alert; a restart publishes these again."""
         stages = (self.alerting, self.mode_alerts, self.sensor_alerts, self.silence, self.not_running)
-        return [alert for stage in stages for alert in stage.open_alerts()]
+        return [self.rules.rules.labelled(alert) for stage in stages for alert in stage.open_alerts()]
 
     def save_state(self) -> State:
         """Return the state of all stages, for `load_state`, and what `saved_live` and `saved_alerts` return."""

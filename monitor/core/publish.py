@@ -97,6 +97,8 @@ def _channel(share: ChannelShare, names: Names) -> PublishedChannel:
     return PublishedChannel(
         channel=share.channel,
         name=_differing(names.channel_name(share.channel), share.channel),
+        title=share.title or UNSET,
+        unit=share.unit or UNSET,
         contribution=_number(share.contribution),
         observed=None if share.observed is None else _number(share.observed),
         expected=_number(share.expected),

@@ -36,6 +36,8 @@ class PublishedChannel(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     channel: Annotated[str, Meta(description="Name of the channel.")]
     name: Annotated[str | UnsetType, Meta(description=_AS_IT_CAME)] = UNSET
+    title: Annotated[str | UnsetType, Meta(description="Name for people, if the settings have one.")] = UNSET
+    unit: Annotated[str | UnsetType, Meta(description="Unit of the values, if the settings have one.")] = UNSET
     contribution: Annotated[Number, Meta(description="Share of the summed channel scores, 0 to 1.")]
     observed: Annotated[Number, Meta(description="Reading, in the channel's unit; null = not measured.")]
     expected: Annotated[Number, Meta(description="Value that the model expects.")]
@@ -44,9 +46,16 @@ class PublishedChannel(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     steps_ago: Annotated[int, Meta(description="Steps from that step to the end of the window.")]
 
     def reading(self) -> str:
-        """Return the reading and the expected band as text, for instance "4.2, expected 2 to 2.9"."""
-        text = "not measured" if self.observed is None else f"{self.observed:.4g}"
-        return text if self.low is None or self.high is None else f"{text}, expected {self.low:.4g} to {self.high:.4g}"
+        """Return the reading and the expected band as text, for instance "4.2 bar, expected 2 to 2.9 bar"."""
+        unit = f" {self.unit}" if self.unit else ""
+        text = "not measured" if self.observed is None else f"{self.observed:.4g}{unit}"
+        if self.low is None or self.high is None:
+            return text
+        return f"{text}, expected {self.low:.4g} to {self.high:.4g}{unit}"
+
+    def label(self) -> str:
+        """Return the title with the channel's name; without a title the name."""
+        return f"{self.title} ({self.channel})" if self.title else self.channel
 
 
 class PublishedAlert(msgspec.Struct, frozen=True, gc=False, kw_only=True):

@@ -298,6 +298,12 @@ class ChannelShare:
     low: float  # expected - 2 spreads
     high: float  # expected + 2 spreads
     steps_ago: int  # steps from that step to the window's end
+    title: str = ""  # for people, by a rule of the channel
+    unit: str = ""
+
+    def label(self, name: str) -> str:
+        """Return the title with the `name` of the channel; without a title the name."""
+        return f"{self.title} ({name})" if self.title else name
 
 
 @dataclass(frozen=True, slots=True)

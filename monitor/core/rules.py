@@ -10,7 +10,7 @@ and the score of the other channels is that of a machine whose masked channels b
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from monitor.core.arrays import Doubles, Index, extend
 from monitor.core.decode.select import Globs, first_match
-from monitor.core.records import Bools, Ints
+from monitor.core.records import Alert, Bools, Ints
 
 Rows = Ints | Index
 _ALL = Globs()
@@ -68,11 +68,12 @@ class Rules:
         place = first_match(_globs(self.channels), name)
         return self.channels[place][1] if place >= 0 else _PLAIN
 
-    def unused(self, names: Sequence[str]) -> list[str]:
-        """Return the globs of assets that match none of the names, or only names that an earlier glob matches."""
-        globs = _globs(self.assets)
-        used = {first_match(globs, name) for name in names}
-        return [glob for place, glob in enumerate(globs) if place not in used]
+    def labelled(self, alert: Alert) -> Alert:
+        """Return the alert with titles and units of its channels."""
+        if not any(rule.title or rule.unit for _, rule in self.channels):
+            return alert
+        found = [(share, self.channel(share.channel)) for share in alert.channels]
+        return replace(alert, channels=tuple(replace(share, title=rule.title, unit=rule.unit) for share, rule in found))
 
 
 @lru_cache(maxsize=16)
@@ -87,6 +88,7 @@ class RowRules:
         """`margin` and `alarms_per_day` are those of assets without a rule."""
         self.rules = rules or Rules()
         self._default = margin, alarms_per_day
+        self._matched: set[int] = set()  # places of rules that an asset has had
         self._known = np.empty(0, np.bool_)  # (A,) rows whose rule was looked up
         self._off = np.empty(0, np.bool_)  # (A,)
         self._margin: Doubles = np.empty(0)  # (A,)
@@ -116,11 +118,17 @@ class RowRules:
 
     def _look_up(self, row: int, name: str) -> None:
         rule = self.rules.asset(name)
+        self._matched.add(first_match(_globs(self.rules.assets), name))
         margin, alarms = self._default
         self._known[row], self._off[row] = True, rule.off
         self._margin[row] = margin if rule.margin is None else rule.margin
         self._alarms[row] = alarms if rule.alarms_per_day is None else rule.alarms_per_day
         self._unread[row] = ~rule.channels.among(self._channels)
+
+    @property
+    def unmatched(self) -> set[str]:
+        """The globs of assets that no asset seen so far has had its rule from."""
+        return {glob for place, glob in enumerate(_globs(self.rules.assets)) if place not in self._matched}
 
     @property
     def budgeted(self) -> bool:

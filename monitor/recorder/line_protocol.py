@@ -109,7 +109,7 @@ def _band(band: PublishedBand | PublishedChannel) -> dict[str, Value]:
 
 def _sentence(top: PublishedChannel, fault: str) -> str:
     """Return a text such as "pressure 4.2, expected 2 to 2.9", of a sensor "pressure frozen, 4.2, expected ..."."""
-    name = f"{top.channel} {fault}," if fault else top.channel
+    name = f"{top.label()} {fault}," if fault else top.label()
     return f"{name} {top.reading()}"
 
 

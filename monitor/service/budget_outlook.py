@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from statistics import median
 
 from monitor.core.rules import RowRules
-from monitor.core.threshold.budget import Budget, BudgetForecast
+from monitor.core.threshold.budget import KNOWN, Budget, BudgetForecast
 from monitor.core.threshold.options import BudgetOptions
+from monitor.settings.base import literal
+from monitor.settings.rules import AssetSection
 from monitor.settings.tree import Settings
 
 
@@ -27,7 +29,25 @@ def make_budget(settings: Settings, rules: RowRules | None = None) -> Budget:
 
 
 def beforehand(settings: Settings) -> str:
-    """Return what `monitor check` prints about the budget, as comments in TOML; empty without a budget."""
+    """Return what `monitor check` prints about budgets and margins, as comments in TOML; empty without any."""
+    return _of_all(settings) + "".join(_of_section(glob, each, settings) for glob, each in settings.assets.items())
+
+
+def _of_section(glob: str, section: AssetSection, settings: Settings) -> str:
+    """Return the exceptions of machines from the budget or the margin of all."""
+    where, budget = f"\n# [assets.{literal(glob)}]", section.alarms_per_day
+    if section.off:
+        return f"{where}: off, so no alarms.\n"
+    if budget:
+        return (
+            f"{where}: alarm budget {budget:g} a day; it can be held once {KNOWN / budget:g} asset-days were scored.\n"
+        )
+    if section.margin is not None and (budget == 0 or not settings.alerting.alarms_per_day):
+        return f"{where}: margin {section.margin:g} in place of {settings.threshold.margin:g}.\n"
+    return f"{where}: no alarm budget.\n" if budget == 0 and settings.alerting.alarms_per_day else ""
+
+
+def _of_all(settings: Settings) -> str:
     forecast = make_budget(settings).outlook()
     if forecast is None:
         return ""
@@ -51,7 +71,8 @@ def afterwards(budget: float, per_day: float | None, days: float, forecasts: Seq
 
     needed = forecasts[0].needed_days
     ahead = f"it can be held once {needed:g} were scored" if days < needed else f"{expected:.2f} expected from here on"
+    head = f"alarm budget {budget:g} a day and asset" if budget else "alarm budgets of single assets"
     return (
-        f"alarm budget {budget:g} a day and asset: {per_day or 0:.2f} came in {days:.2f} asset-days; {ahead}; "
+        f"{head}: {per_day or 0:.2f} came in {days:.2f} asset-days; {ahead}; "
         f"margins from {smallest:.2f} to {largest:.2f}, median {middle:.2f}"
     )

@@ -103,7 +103,7 @@ def _sentence(alert: PublishedAlert) -> Text:
         return Text(f"{head}  new mode {alert.mode or ''}", "cyan")
 
     top = alert.channels[0]
-    channel = f"{top.channel} {top.reading()}"
+    channel = f"{top.label()} {top.reading()}"
     if top.contribution is not None:
         channel += f" ({top.contribution:.0%})"
     if alert.cause == "sensor":

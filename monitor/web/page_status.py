@@ -199,8 +199,8 @@ def _alert(alert: Alert, ratio: float | None, now: WorkerStatus) -> dict[str, An
 
 
 def _channel(share: ChannelShare, chart: AlertChart | None, names: Names) -> dict[str, Any]:
-    published = {name: getattr(share, name) for name in ("channel", "contribution", "observed", "low", "high")}
-    published["label"] = names.channel_name(share.channel)
+    published = {name: getattr(share, name) for name in ("channel", "contribution", "observed", "low", "high", "unit")}
+    published["label"] = share.label(names.channel_name(share.channel))
     if chart is None or share.channel not in chart.channels:
         return {**published, "chart": None}
 

@@ -87,6 +87,8 @@ BY_DETECTOR = {  # of those in COUNTERS; with twins, a sum over detectors would 
 _GAUGES = ("monitor_assets", "monitor_assets_unscored", "monitor_learning_ratio", "monitor_training_running")
 _NAMES_TOLD = 1000  # of each kind that the log names, in the life of the process
 
+UNMATCHED_AFTER = 3  # summaries, of a minute each
+
 
 class Asset(NamedTuple):
     """An asset as of its last window. A tuple, since 10 000 are made for each status."""
@@ -114,6 +116,7 @@ class WorkerStatus:
     names: Names = field(default_factory=Names)  # as they came
     adapted: tuple[Alert, ...] = ()  # their limits rose to their scores, each as published last
     quiet: tuple[QuietTopic, ...] = ()  # topics of which whole partitions bring nothing new
+    unmatched: frozenset[str] = frozenset()  # sections of [assets] that match no asset of this worker
 
     @property
     def model(self) -> str:
@@ -173,6 +176,7 @@ def worker_status(
         lag=dict(lag),
         names=names,
         quiet=tuple(quiet),
+        unmatched=frozenset(set.intersection(*(each.rules.unmatched for each in pipelines)) if pipelines else ()),
     )
 
 
@@ -249,6 +253,8 @@ class MetricsRecorder:
         self._totals = dict.fromkeys(_SUMMARY, 0.0)  # at the last summary
         self._detectors: set[str] = set()  # with gauges
         self._models: set[tuple[str, str]] = set()  # with a gauge
+        self._waited = 0  # summaries with assets so far, up to UNMATCHED_AFTER
+        self._unmatched: set[str] = set()  # sections without an asset that the log has named
 
     def stopwatch(self) -> Mark:
         """Return a mark that adds the time since the last mark to the stage it is called with."""
@@ -308,6 +314,14 @@ class MetricsRecorder:
                 self._unwanted.add(asset)
                 self._log.warning("asset unwanted", asset=asset)
 
+    def _tell_unmatched(self, now: WorkerStatus) -> None:
+        """Log once the sections of [assets] that match no asset, after the assets had the time to come."""
+        self._waited += bool(now.assets)
+        new = now.unmatched - self._unmatched
+        if new and self._waited >= UNMATCHED_AFTER:
+            self._unmatched |= new
+            self._log.warning("assets not seen", sections=sorted(new))
+
     def count_muted(self, outputs: PartitionOutputs) -> None:
         """Count the outputs that a replay did not publish."""
         scored = sum(0 if each.scores is None else len(each.windows) for each in outputs.detectors.values())
@@ -364,6 +378,7 @@ class MetricsRecorder:
         since = {key: round(total - self._totals[key]) for key, total in totals.items()}
         self._totals = totals
 
+        self._tell_unmatched(now)
         if since["filtered"] and not since["readings"]:
             self._log.warning("all readings filtered", readings=since["filtered"])
         if self._refused_asset:

@@ -68,8 +68,8 @@ def test_channels_that_come_later_follow_the_globs() -> None:
 
 def test_sections_that_match_nothing_are_named() -> None:
     """A glob that matches no asset, or only assets of an earlier section, is returned."""
-    assert RULES.unused(["pump-07", "fan"]) == ["pump-*", "mixer-*"]
-    assert RULES.unused(NAMES) == []
+    assert by_row(["pump-07", "fan"]).unmatched == {"pump-*", "mixer-*"}
+    assert by_row().unmatched == set()
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from monitor.core.model.model import LEVELS
+from monitor.core.publish import alert_record
+from monitor.core.published import decode_alert
 from monitor.core.records import Outputs
 from monitor.core.threshold.threshold import KEPT
+from monitor.service.budget_outlook import beforehand
 from monitor.settings.load import ConfigurationError, load
 from monitor.settings.tree import Settings
 from monitor.training.trainer import Status
@@ -189,3 +192,36 @@ def test_sections_are_read_from_a_file(tmp_path: Path) -> None:
     assert found.channels["flow"].rule().least_share == 0.025
     with pytest.raises(ConfigurationError, match=r"sensors\.low: is given for each channel now: \[channels\.flow\]"):
         written(tmp_path / "b.toml", "[sensors]\nlow = { flow = 0 }\n")
+
+
+def test_titles_and_units_are_in_alerts(tmp_path: Path) -> None:
+    """A firing alert, its copy after a restart and its record name the channel's title and unit; others have none."""
+    state, outputs = run(tmp_path, faulty(), channels={"temp*": {"title": "Bearing", "unit": "°C"}})
+    for alert in (outputs.alerts[0], only(state).open_alerts()[0]):
+        assert [(share.title, share.unit) for share in alert.channels if share.channel == "temperature"] == [
+            ("Bearing", "°C")
+        ]
+    record = decode_alert(alert_record("alerts", outputs.alerts[0]).value or b"")
+    assert record.channels[0].label() == "Bearing (temperature)"
+    assert record.channels[0].reading().count(" °C") == 2
+    assert {each.label() for each in record.channels[1:]} == {"flow", "pressure"}
+
+
+def test_sections_that_match_no_asset_are_in_the_status(tmp_path: Path) -> None:
+    """The status names sections whose machines have not come, and those that an earlier section takes all from."""
+    state, _ = run(tmp_path, faulty(steps=20), assets={"[ab]": {"margin": 2.0}, "b": {"off": True}, "c": {"off": True}})
+    assert worker_status([state], Status(), {}).unmatched == {"b", "c"}
+
+
+def test_check_tells_exceptions_from_the_budget(tmp_path: Path) -> None:
+    """`monitor check` prints what sections change of budget and margin."""
+    wanted = settings(
+        tmp_path,
+        assets={"a": {"margin": 2.5}, "b": {"alarms_per_day": 0.5}, "c": {"off": True}, "d": {"channels": ["x"]}},
+    )
+    text = beforehand(wanted)
+    assert '[assets."a"]: margin 2.5 in place of 1.6.' in text
+    assert '[assets."b"]: alarm budget 0.5 a day; it can be held once 8 asset-days were scored.' in text
+    assert '[assets."c"]: off' in text
+    assert '"d"' not in text
+    assert beforehand(settings(tmp_path)) == ""

@@ -18,7 +18,16 @@ from monitor.service.wiring import make_daemon, make_observer
 from monitor.store.files import open_blobs
 from monitor.training.trainer import Status
 from monitor.worker.partitions import PartitionState
-from monitor.worker.status import BY_DETECTOR, COUNTERS, STATES, Asset, MetricsRecorder, WorkerStatus, worker_status
+from monitor.worker.status import (
+    BY_DETECTOR,
+    COUNTERS,
+    STATES,
+    UNMATCHED_AFTER,
+    Asset,
+    MetricsRecorder,
+    WorkerStatus,
+    worker_status,
+)
 from monitor.worker.unscored import LINES, UnscoredAssets
 from tests.core.machines import STEP, L, model, rows
 from tests.rig import ORIGIN, READINGS, notes, only, own, readings, settings
@@ -304,3 +313,16 @@ def test_an_asset_that_is_not_scored_is_told_once() -> None:
         told.note(troubled, (), 183.0)
     assert [line["event"] for line in lines] == ["asset not scored"] * LINES + ["more assets not scored"]
     assert (lines[-1]["more"], lines[-1]["again"], lines[-1]["assets"]) == (2, 0, LINES + 2)
+
+
+def test_sections_without_an_asset_are_logged_once() -> None:
+    """A section of [assets] that matches no asset is logged after three minutes with assets, and only once."""
+    counter = MetricsRecorder(Metrics(), LOG)
+    now = replace(NOTHING, assets=(Asset("a", "normal", 0.5),), unmatched=frozenset({"pump-7", "pump-8"}))
+    with structlog.testing.capture_logs() as lines:
+        counter.summary(replace(now, assets=()), {})
+        for _ in range(2 * UNMATCHED_AFTER):
+            counter.summary(now, {})
+        counter.summary(replace(now, unmatched=frozenset({"pump-8", "pump-9"})), {})
+    told = [line["sections"] for line in lines if line["event"] == "assets not seen"]
+    assert told == [["pump-7", "pump-8"], ["pump-9"]]

@@ -16,6 +16,7 @@ from monitor.backtest.report.charts import BINS, bins, channel_chart, marks, sco
 from monitor.backtest.report.tables import Table
 from monitor.backtest.report.words import at, number
 from monitor.backtest.tracks import Track
+from monitor.settings.live import live_settings, rules_of
 
 ROOM = 3_800_000  # bytes of charts: with the rest of the report it stays below 5 MB, which a phone still opens
 OPEN = 12  # channels shown at once; more are folded away
@@ -140,7 +141,9 @@ def _order(replay: EvaluatedReplay, own: Sequence[AlertHistory]) -> list[int]:
 
 def _channel(replay: EvaluatedReplay, track: Track, column: int, place: np.ndarray, spans: Markup) -> dict[str, Any]:
     """Return name, range and chart of one channel."""
+    rule = rules_of(live_settings(replay.replay.settings)).channel(replay.channels[column])
     name = replay.replay.names.channel_name(replay.channels[column])
+    name = f"{rule.title} ({name})" if rule.title else name
     expected, spread = track.expected[:, column], track.spread[column]
     newest = track.newest[:, column]
     band = (expected - 2 * spread, expected + 2 * spread)
@@ -149,5 +152,5 @@ def _channel(replay: EvaluatedReplay, track: Track, column: int, place: np.ndarr
     measured = newest[~np.isnan(newest)]
     about = "not measured"
     if len(measured):
-        about = f"{number(float(measured.min()), 4)} … {number(float(measured.max()), 4)}"
+        about = f"{number(float(measured.min()), 4)} … {number(float(measured.max()), 4)} {rule.unit}".rstrip()
     return {"name": name, "about": about, "picture": picture}

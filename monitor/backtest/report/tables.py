@@ -89,7 +89,9 @@ def alerts_table(replay: EvaluatedReplay) -> Table:
 
 def _alert_row(each: AlertHistory, names: Names) -> list[str]:
     shares = [share for share in each.first.channels[:CHANNELS] if share.contribution >= LEAST_SHARE]
-    channels = ", ".join(f"{names.channel_name(share.channel)} {share.contribution:.0%}" for share in shares)
+    channels = ", ".join(
+        f"{share.label(names.channel_name(share.channel))} {share.contribution:.0%}" for share in shares
+    )
     lasted = "to the end" if each.end is None else lasting(each.end - each.begin)
     fault = each.first.fault
     cause = f"{each.first.cause}, {in_words(fault, each.first.score)}" if fault else each.first.cause
