@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from monitor.core.alerts.links import Link, Links
+from monitor.core.angles import split_angles
 from monitor.core.decode.decode import Decoded, decode_all
 from monitor.core.decode.format import Format, Skip
 from monitor.core.decode.names import Names
@@ -63,7 +64,7 @@ class Detectors:
     def process(self, messages: Sequence[Message], now: int, mark: Mark) -> PartitionOutputs:
         """Process messages of this partition in the order of their offsets; `now` is ms UTC."""
         decoded = decode_all(messages, self.format, now, self.names)
-        routed = self.router.route(decoded.readings)
+        routed = self.router.route(split_angles(decoded.readings, self.format.kinds))
         mark("decode")
 
         timestamps = timestamps_of(messages)

@@ -16,8 +16,9 @@ from typing import Literal
 
 import numpy as np
 
+from monitor.core.angles import COSINE, SINE, joined
 from monitor.core.arrays import Doubles, Index, extend
-from monitor.core.decode.select import Globs, first_match
+from monitor.core.decode.select import ALL_MEASURED, ANGLE, Globs, Kinds, first_match
 from monitor.core.records import Alert, Bools, Ints
 
 Rows = Ints | Index
@@ -57,6 +58,7 @@ class Rules:
 
     assets: tuple[tuple[str, AssetRule], ...] = ()
     channels: tuple[tuple[str, ChannelRule], ...] = ()
+    kinds: Kinds = ALL_MEASURED  # of which the angles are joined in alerts
 
     def asset(self, name: str) -> AssetRule:
         """Return the rule of an asset."""
@@ -65,14 +67,21 @@ class Rules:
 
     def channel(self, name: str) -> ChannelRule:
         """Return the rule of a channel."""
-        place = first_match(_globs(self.channels), name)
+        place = first_match(_globs(self.channels), name, *self._angle_of(name))
         return self.channels[place][1] if place >= 0 else _PLAIN
 
+    def _angle_of(self, name: str) -> tuple[str, ...]:
+        """Return the name of the angle whose sine or cosine a channel is, if it is one."""
+        angle = name.removesuffix(SINE).removesuffix(COSINE)
+        return (angle,) if angle != name and self.kinds.of(angle) == ANGLE else ()
+
     def labelled(self, alert: Alert) -> Alert:
-        """Return the alert with titles and units of its channels."""
-        if not any(rule.title or rule.unit for _, rule in self.channels):
+        """Return the alert with titles and units of its channels, and with angles in degrees."""
+        angles = any(kind == ANGLE for _, kind in self.kinds.globs)
+        if not angles and not any(rule.title or rule.unit for _, rule in self.channels):
             return alert
-        found = [(share, self.channel(share.channel)) for share in alert.channels]
+        shares = joined(alert.channels, self.kinds) if angles else alert.channels
+        found = [(share, self.channel(share.channel)) for share in shares]
         return replace(alert, channels=tuple(replace(share, title=rule.title, unit=rule.unit) for share, rule in found))
 
 

@@ -16,7 +16,7 @@ from monitor.connectors.base import is_pattern, pattern_fault, subscribes
 from monitor.connectors.kafka.options import check_options
 from monitor.core.decode.format import MAPPED, MEASURED, QUALITY
 from monitor.core.decode.places import sources_of
-from monitor.core.decode.select import IGNORE
+from monitor.core.decode.select import ANGLE, IGNORE
 from monitor.core.threshold.histogram import LEAST_CLIP, MOST_SCORES
 from monitor.settings.base import Section
 from monitor.settings.detector_checks import detector_problems
@@ -306,6 +306,10 @@ def _limits(settings: Sections) -> Iterator[Problem]:
         if section.low is not None and section.high is not None and section.low >= section.high:
             limits = f"low = {section.low:g} is not below high = {section.high:g}"
             yield problem(f"{name}: {limits}, so every reading would be a sensor fault", "channels")
+        given = [key for key in ("direction", "least", "low", "high") if key in section.model_fields_set]
+        if section.kind == ANGLE and given:
+            consequence = "an angle has no above and below, and is scored by its sine and cosine"
+            yield problem(f"{name}: {', '.join(given)} of an angle; {consequence}", "channels")
 
 
 def _windows(settings: Sections) -> Iterator[Problem]:

@@ -33,13 +33,14 @@ class ChannelSection(Section):
     runs.
     """
 
-    kind: Literal["measurement", "rate", "state", "ignore"] = setting(
+    kind: Literal["measurement", "rate", "state", "angle", "ignore"] = setting(
         "measurement",
         "What the channel is read as. rate: a counter, whose change a second takes the place of its value under the "
         "same name. A gap gives the mean rate over it. A reset, and a reading that is not newer than the one before, "
-        "gives no value. state: true and false are 1 and 0; elsewhere a boolean is skipped. ignore: left out, as by "
-        "select.channels_exclude. After a change, train anew: the model in use takes no notice. If a "
-        "counter becomes a rate or back, the history for training is set aside, too.",
+        "gives no value. state: true and false are 1 and 0; elsewhere a boolean is skipped. angle: in degrees; its "
+        "sine and cosine take its place as NAME.sin and NAME.cos, so 359 to 1 is no jump, and alerts show degrees. "
+        "ignore: left out, as by select.channels_exclude. After a change, train anew: the model in use takes no "
+        "notice. If a counter becomes a rate or back, the history for training is set aside, too.",
         key="as",
     )
     hold_s: float = setting(

@@ -210,7 +210,7 @@ def test_titles_and_units_are_in_alerts(tmp_path: Path) -> None:
 def test_sections_that_match_no_asset_are_in_the_status(tmp_path: Path) -> None:
     """The status names sections whose machines have not come, and those that an earlier section takes all from."""
     state, _ = run(tmp_path, faulty(steps=20), assets={"[ab]": {"margin": 2.0}, "b": {"off": True}, "c": {"off": True}})
-    assert worker_status([state], Status(), {}).unmatched == {"b", "c"}
+    assert worker_status([state], {}, {}).unmatched == {"b", "c"}
 
 
 def test_check_tells_exceptions_from_the_budget(tmp_path: Path) -> None:

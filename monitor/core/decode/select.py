@@ -18,7 +18,7 @@ import numpy as np
 from monitor.core.decode.ids import legal
 from monitor.core.records import Bools
 
-MEASUREMENT, IGNORE, STATE, RATE = "measurement", "ignore", "state", "rate"  # of Kinds
+MEASUREMENT, IGNORE, STATE, RATE, ANGLE = "measurement", "ignore", "state", "rate", "angle"  # of Kinds
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,8 @@ EVERYTHING = Select()  # costs nothing
 class Kinds:
     """What channels are read as, by globs in their order: the first glob that matches a channel counts.
 
-    ignore = left out, state = true and false are 1 and 0, rate = the change a second, made by the windows. A channel
+    ignore = left out, state = true and false are 1 and 0, rate = the change a second, made by the windows,
+    angle = its sine and cosine, by core/angles.py. A channel
     that no glob matches is a measurement.
     """
 

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from monitor.core.angles import pairs
 from monitor.core.arrays import Index
 from monitor.core.model.errors import (
     channels_seen,
@@ -181,6 +182,7 @@ class Scorer:
         self.model = model
         self.network = VAE.of(model)
         self._reconstruction = Reconstruction.of(self.network)
+        self._angles = pairs(model.channels)
         self._foresees = float(np.median(model.calibration.move / model.calibration.error)) >= FORESEEN
 
     def score(
@@ -245,6 +247,8 @@ class Scorer:
         # The step of the largest error, within the window.
         h = (*horizons(L), L)[winner[0]]
         worst = L - h + np.where(window.observed[0], found.error[0], -1.0)[:, -h:].argmax(1)  # (C,)
+        for pair in self._angles:  # one step for both, that of the larger part
+            worst[list(pair)] = worst[max(pair, key=lambda place: part[place])]
         channel = np.arange(len(share))
         expected = scaling.inverse(found.reconstruction[:, channel, worst], rows)[0]
         spread = np.sqrt(_usual(self.model, found.modes).error).reshape(-1) * scaling.scale[rows[0]]
