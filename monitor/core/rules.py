@@ -20,6 +20,7 @@ from monitor.core.angles import COSINE, SINE, joined
 from monitor.core.arrays import Doubles, Index, extend
 from monitor.core.decode.select import ALL_MEASURED, ANGLE, Globs, Kinds, first_match
 from monitor.core.records import Alert, Bools, Ints
+from monitor.core.windows.aggregates import LAST, STD, base_of
 
 Rows = Ints | Index
 _ALL = Globs()
@@ -59,6 +60,7 @@ class Rules:
     assets: tuple[tuple[str, AssetRule], ...] = ()
     channels: tuple[tuple[str, ChannelRule], ...] = ()
     kinds: Kinds = ALL_MEASURED  # of which the angles are joined in alerts
+    aggregates: tuple[str, ...] = (LAST,)  # of the readings of a step
 
     def asset(self, name: str) -> AssetRule:
         """Return the rule of an asset."""
@@ -66,14 +68,20 @@ class Rules:
         return self.assets[place][1] if place >= 0 else _AS_ALL
 
     def channel(self, name: str) -> ChannelRule:
-        """Return the rule of a channel."""
-        place = first_match(_globs(self.channels), name, *self._angle_of(name))
-        return self.channels[place][1] if place >= 0 else _PLAIN
+        """Return the rule of a channel. Of the standard deviation of a channel only unit and title count."""
+        names = self.names_of(name)
+        place = first_match(_globs(self.channels), *names)
+        rule = self.channels[place][1] if place >= 0 else _PLAIN
+        if name != names[1] and name.endswith(f".{STD}"):  # a deviation is no value of the channel
+            return ChannelRule(unit=rule.unit, title=rule.title)
+        return rule
 
-    def _angle_of(self, name: str) -> tuple[str, ...]:
-        """Return the name of the angle whose sine or cosine a channel is, if it is one."""
-        angle = name.removesuffix(SINE).removesuffix(COSINE)
-        return (angle,) if angle != name and self.kinds.of(angle) == ANGLE else ()
+    def names_of(self, channel: str) -> tuple[str, ...]:
+        """Return the names by which globs know a channel: its own, that without an aggregate, and that of its angle."""
+        base = base_of(channel, self.aggregates)
+        angle = base.removesuffix(SINE).removesuffix(COSINE)
+        of_angle = angle != base and self.kinds.of(angle) == ANGLE
+        return (channel, base, angle) if of_angle else (channel, base)
 
     def labelled(self, alert: Alert) -> Alert:
         """Return the alert with titles and units of its channels, and with angles in degrees."""
@@ -132,7 +140,11 @@ class RowRules:
         self._known[row], self._off[row] = True, rule.off
         self._margin[row] = margin if rule.margin is None else rule.margin
         self._alarms[row] = alarms if rule.alarms_per_day is None else rule.alarms_per_day
-        self._unread[row] = ~rule.channels.among(self._channels)
+        if rule.channels:
+            wanted = [rule.channels.want(*self.rules.names_of(channel)) for channel in self._channels]
+            self._unread[row] = ~np.array(wanted, np.bool_)
+        else:
+            self._unread[row] = False
 
     @property
     def unmatched(self) -> set[str]:

@@ -48,7 +48,7 @@ def make_pipeline(settings: Settings, partition: Partition, live: LiveSettings |
     usual = live_settings(settings)
     live = {key: (live or usual).get(key, value) for key, value in usual.items()}
     settings = with_live(settings, live)
-    rules = replace(rules_of(live), kinds=settings.channel_kinds())
+    rules = replace(rules_of(live), kinds=settings.channel_kinds(), aggregates=settings.windows.aggregate)
     windows, sensors = settings.windows, settings.sensors
     options = settings.alerting.options(windows)
     watched = _watched(settings)

@@ -16,9 +16,10 @@ from monitor.connectors.base import is_pattern, pattern_fault, subscribes
 from monitor.connectors.kafka.options import check_options
 from monitor.core.decode.format import MAPPED, MEASURED, QUALITY
 from monitor.core.decode.places import sources_of
-from monitor.core.decode.select import ANGLE, IGNORE
+from monitor.core.decode.select import IGNORE
 from monitor.core.threshold.histogram import LEAST_CLIP, MOST_SCORES
 from monitor.settings.base import Section
+from monitor.settings.channel_checks import channel_problems
 from monitor.settings.detector_checks import detector_problems
 from monitor.settings.detectors import joined, merged
 from monitor.settings.learning import ThresholdSection
@@ -301,15 +302,9 @@ def _select(settings: Sections) -> Iterator[Problem]:
         yield problem(consequence, "channels")
 
 
-def _limits(settings: Sections) -> Iterator[Problem]:
-    for name, section in settings.channels.items():
-        if section.low is not None and section.high is not None and section.low >= section.high:
-            limits = f"low = {section.low:g} is not below high = {section.high:g}"
-            yield problem(f"{name}: {limits}, so every reading would be a sensor fault", "channels")
-        given = [key for key in ("direction", "least", "low", "high") if key in section.model_fields_set]
-        if section.kind == ANGLE and given:
-            consequence = "an angle has no above and below, and is scored by its sine and cosine"
-            yield problem(f"{name}: {', '.join(given)} of an angle; {consequence}", "channels")
+def _channels(settings: Sections) -> Iterator[Problem]:
+    for consequence in channel_problems(settings.channels):
+        yield problem(consequence, "channels")
 
 
 def _windows(settings: Sections) -> Iterator[Problem]:
@@ -498,6 +493,6 @@ def _text(value: object) -> str:
 
 _SUBJECTS = (
     *(_source, _files, _unread, _tables, _topics, _outputs, _delivery, _health, _store),
-    *(_format, _schemas, _select, _limits, _detectors, _options, _login, _encryption, _recorder),
+    *(_format, _schemas, _select, _channels, _detectors, _options, _login, _encryption, _recorder),
 )
 _OF_DETECTOR = (_windows, _model, _training, _threshold, _machines)

@@ -66,6 +66,21 @@ def test_channels_that_come_later_follow_the_globs() -> None:
     assert unread.tolist() == [[False, True, True, True, True], [False, True, True, True, False]]
 
 
+def test_aggregates_and_angles_follow_the_sections_of_their_channel() -> None:
+    """Mean and sine of a channel have the rule of its section; of a standard deviation only title and unit count."""
+    given = (("vib*", ChannelRule(direction="above", low=0.0, title="Vibration")), ("wind", ChannelRule(title="Wind")))
+    rules = Rules(RULES.assets, given, Kinds((("wind", "angle"),)), ("mean", "std"))
+    assert rules.channel("vib_x.mean") == given[0][1]
+    assert rules.channel("vib_x.std") == ChannelRule(title="Vibration")
+    assert rules.channel("wind.cos.mean").title == "Wind"
+    assert Rules(channels=given).channel("wind.cos") == ChannelRule()
+    rows = RowRules(1.6, 0.1, rules)
+    rows.update(["mixer-1", "pump-07"], ("flow.mean", "flow.std", "vib_x.mean"))
+    unread = rows.unread(np.array([0, 1]))
+    assert unread is not None
+    assert unread.tolist() == [[False, False, True], [False, False, True]]
+
+
 def test_sections_that_match_nothing_are_named() -> None:
     """A glob that matches no asset, or only assets of an earlier section, is returned."""
     assert by_row(["pump-07", "fan"]).unmatched == {"pump-*", "mixer-*"}

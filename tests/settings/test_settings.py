@@ -181,6 +181,7 @@ def test_lists_cannot_be_appended_to() -> None:
         "format.patterns",
         *globs,
         "schemas.files",
+        "windows.aggregate",
         "sensors.skip",
         "health.names",
     ]
