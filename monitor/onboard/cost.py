@@ -27,6 +27,7 @@ from monitor.core.pipeline import Pipeline
 from monitor.core.publish import score_records
 from monitor.core.records import Message, ReadingBatch, Times
 from monitor.core.threshold.histogram import BYTES
+from monitor.core.windows.aggregates import channels_of
 from monitor.onboard.survey import Survey
 from monitor.service.pipelines import make_pipeline
 from monitor.settings.tree import Settings
@@ -101,7 +102,10 @@ def measure(settings: Settings, runs: Sequence[Sequence[Message]], figures: Surv
     decoding = (time.process_time() - begin) / decoded  # s per reading
     readings = [decode(part, form, now)[0] for part in parts]
     pipeline = make_pipeline(settings, run[0].partition)
-    scorer = untrained(settings, tuple(figures.channels)[: settings.windows.max_channels])
+    bases = tuple(figures.channels)[: settings.windows.max_channels]
+    scorer = untrained(
+        settings, tuple(name for base in bases for name in channels_of(base, settings.windows.aggregate))
+    )
     pipeline.use(scorer)
     stages, windows = _laps(settings, pipeline, run, [each for each in readings if len(each)])
     per_s = 1 / (decoding + stages)

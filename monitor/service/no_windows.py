@@ -6,6 +6,7 @@ Each sentence names what was found and what is needed. A setting is advised only
 from collections.abc import Collection, Sequence
 
 from monitor.core.records import FILTERED, Count
+from monitor.core.windows.aggregates import base_of
 from monitor.service.intake import AssetSeen, Grid, Intake
 from monitor.settings.stages import WindowsSection
 
@@ -43,7 +44,7 @@ def why_no_windows(intake: Intake, windows: WindowsSection, channels: Sequence[s
         if dropped and dropped >= _MANY * readings:
             reasons.append(f"{dropped} of {readings} readings {consequence}")
 
-    seen = intake.seen(Grid(windows.step_ms, windows.max_gap), channels)
+    seen = intake.seen(Grid(windows.step_ms, windows.max_gap), _bases(channels, windows))
     reasons += _about_assets(seen, windows, cut=intake.cut)
     if not reasons:
         closed, gaps = intake.counts.get(Count.STEPS_CLOSED, 0), intake.counts.get(Count.GAPS, 0)
@@ -55,12 +56,17 @@ def why_no_windows(intake: Intake, windows: WindowsSection, channels: Sequence[s
 
 def why_not_scored(intake: Intake, windows: WindowsSection, channels: Sequence[str], scored: Collection[str]) -> str:
     """Return a sentence about the assets that were read and are not among those `scored`; empty if there is none."""
-    seen = intake.seen(Grid(windows.step_ms, windows.max_gap), channels)
+    seen = intake.seen(Grid(windows.step_ms, windows.max_gap), _bases(channels, windows))
     without = [each for each in seen if each.asset not in scored]
     if not without:
         return ""
     reasons = _about_assets(without, windows, cut=intake.cut)
     return "; ".join([f"not scored: {and_more([each.asset for each in without])}", *reasons])
+
+
+def _bases(channels: Sequence[str], windows: WindowsSection) -> Sequence[str]:
+    """Return the channels of a model as messages name them."""
+    return list(dict.fromkeys(base_of(name, windows.aggregate) for name in channels))
 
 
 def not_assigned(topics: Sequence[str], group: str, seconds: float) -> str:

@@ -67,7 +67,7 @@ def at_mixed_rates() -> Iterator[Sent]:
 
 CASES: dict[str, tuple[Callable[[], Iterator[Sent]], float, set[str]]] = {
     "counters": (with_counters, 1.0, {"energy_kwh", "pieces", "hours"}),
-    "report on change": (on_change, 3.0, {"setpoint"}),
+    "report on change": (on_change, 2.0, {"setpoint"}),
     "mixed rates": (at_mixed_rates, 2.0, set()),
 }
 

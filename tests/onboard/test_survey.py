@@ -300,3 +300,22 @@ def test_an_asset_in_two_partitions_is_named() -> None:
     by_asset = [[row for row in rows if row[0] == name] for name in "ab"]
     assert scattered(*by_asset) == {}
     assert scattered(rows[: len(rows) // 2], rows[len(rows) // 2 :]) == {}
+
+
+def test_values_sent_on_change_have_the_pace_of_their_asset() -> None:
+    """Without a period, the step is the time between readings of a machine, and channels hold meanwhile."""
+    draw = np.random.default_rng(1)
+    times = {c: np.cumsum(draw.integers(1, 80, 200)) for c in "xyz"}
+    rows = sorted((("a", c, START + 1000 * int(t), float(t % 97)) for c in "xyz" for t in times[c]), key=lambda r: r[2])
+    figures = of(rows)
+    assert figures.step_ms == 10_000
+    assert {each.hold_ms for each in figures.channels.values()} <= {180_000, 210_000, 240_000}
+    assert float(figures.observed.min()) > 0.95
+
+
+def test_slow_channels_hold_for_their_silences_but_for_an_outage() -> None:
+    """A channel of half a minute holds for three of them, whatever one outage says; a fast one holds nothing."""
+    slow = [("a", "s", START + 30_000 * n + (n > 60) * 3_600_000, float(n * 7 % 31)) for n in range(120)]
+    fast = grid(("a",), "xyz", 7200)
+    figures = of(sorted([*fast, *slow], key=lambda row: row[2]))
+    assert (figures.step_ms, figures.channels["s"].hold_ms, figures.channels["x"].hold_ms) == (1000, 90_000, 0)
