@@ -214,6 +214,8 @@ _TABLE: list[tuple[dict[str, Any], list[str]]] = [
         {"running.when": "a > 1", "select.channels_exclude": ["a"]},
         ["running.when", "select.channels_exclude", "needs channel a"],
     ),
+    ({"modes.channel": "recipe", "modes.learned": True}, ["modes.channel", "modes.learned"]),
+    ({"modes.channel": "hours", "channels": {"hours": {"as": "rate"}}}, ["modes.channel", "channels"]),
     ({"running.when": "a > 1", "channels": {"a": {"as": "ignore"}}}, ["running.when", "channels", "needs channel a"]),
     ({"running.stop_delay_s": 5.0}, ["running.stop_delay_s = 5.0", "running.when", "no machine stops"]),
     ({"running.expected": ["Mo 06:00-22:00"]}, ["running.expected", "found day 'Mo', expected Mon"]),

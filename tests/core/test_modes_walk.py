@@ -1,0 +1,86 @@
+"""A pipeline with modes: a recipe that was never learned, a state with a new value, restarts and cuts of the stream."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from monitor.core.fitting.fit import fit
+from monitor.core.model.model import Model
+from monitor.core.model.scorer import Scorer
+from monitor.core.pipeline import Pipeline
+from monitor.core.records import Alert, Partition, ReadingBatch
+from monitor.service.pipelines import make_pipeline
+from monitor.settings.tree import Settings
+from tests.core.fitting.test_modes import with_recipe
+from tests.core.machines import ASSETS, FAST, L, rows
+
+CHANNELS = ("flow", "pressure", "temperature", "recipe")
+NEW = slice(150, 220)  # steps in which machine a runs recipe 8000
+
+
+@cache
+def model() -> Model:
+    """A model of recipes 1 and 2."""
+    recipe = replace(FAST, mode_channel="recipe")
+    return fit(with_recipe(0, (1.0, 2.0)), recipe, None, lambda *_: None).model
+
+
+def readings(steps: int = 320) -> ReadingBatch:
+    """Readings of both machines at recipe 1; a runs a new one in NEW."""
+    values = rows(steps, seed=5)
+    recipe = np.ones((2, steps, 1), np.float32)
+    recipe[0, NEW] = 8000
+    table = np.concatenate([values, recipe], 2).transpose(1, 0, 2)  # (T, A, C)
+    T, A, C = table.shape
+    time = np.repeat(np.arange(T, dtype=np.int64) * 1000, A * C)
+    asset = np.tile(np.repeat(np.arange(A, dtype=np.int32), C), T)
+    channel = np.tile(np.arange(C, dtype=np.int32), T * A)
+    return ReadingBatch(ASSETS, CHANNELS, asset, channel, time, table.ravel().astype(np.float64), time)
+
+
+def pipeline() -> Pipeline:
+    settings = Settings.model_validate(
+        {
+            "source": {"topics": ["t"]},
+            "windows": {"step_s": 1, "length": L, "max_gap": 8},
+            "modes": {"channel": "recipe"},
+        }
+    )
+    made = make_pipeline(settings, Partition("t", 0))
+    made.use(Scorer(model()))
+    return made
+
+
+def run(size: int, *, restart: bool = False) -> Iterator[tuple[list[Alert], float]]:
+    """Yield the alerts of each batch of `size` readings, and its largest score."""
+    whole, stage = readings(), pipeline()
+    for begin in range(0, len(whole), size):
+        outputs = stage.step(whole.part(begin, begin + size), lambda offsets: offsets, lambda _: None)
+        scores = outputs.scores
+        yield list(outputs.alerts), 0.0 if scores is None else float(scores.score.max(initial=0))
+        if restart:
+            state, stage = stage.save_state(), pipeline()
+            stage.load_state(state)
+            stage.use(Scorer(model()))
+
+
+def test_a_new_recipe_is_one_alert_and_no_fault_of_the_machine() -> None:
+    """A recipe that was never learned fires and resolves one alert with its number, and scores stay of their size."""
+    parts = list(run(400))
+    alerts = [alert for part, _ in parts for alert in part]
+    assert [(each.asset, each.cause, each.mode, each.state) for each in alerts] == [
+        ("a", "new_mode", "8000", "firing"),
+        ("a", "new_mode", "8000", "resolved"),
+    ]
+    assert alerts[0].time < 1000 * (NEW.start + L)
+    assert max(score for _, score in parts) < 20
+
+
+@pytest.mark.parametrize("size", [8, 1000])
+def test_cuts_and_restarts_change_no_alert(size: int) -> None:
+    """However the stream is cut, and with the state reloaded after each batch, the alerts are the same."""
+    expected = [alert for part, _ in run(10_000) for alert in part]
+    assert [alert for part, _ in run(size, restart=size > 8) for alert in part] == expected
