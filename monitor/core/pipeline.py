@@ -240,6 +240,15 @@ class Pipeline:
         self.rules.forget(row)
         return row, names[row], ended
 
+    def release(self, wants: Callable[[str], bool]) -> list[Alert]:
+        """Clear the alerts of assets that are not wanted any more, and return the last record of each open one."""
+        gone = {row: name for row, name in enumerate(self.windows.assets) if not wants(name)}
+        released = [alert for alert in self.open_alerts() if alert.asset in gone.values()] if gone else []
+        for row in gone:
+            for stage in self._later_stages().values():
+                stage.forget(row)
+        return released
+
     def adopt(self, scorer: Scorer) -> None:
         """Score with another model from the next message on. Kept scores are converted to the new model's scale."""
         if self.scorer is not None:

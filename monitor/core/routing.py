@@ -36,6 +36,10 @@ class Route:
         """Whether no reading is left out."""
         return not (self.assets or self.groups or self.channels)
 
+    def wants(self, asset: str) -> bool:
+        """Return whether the detector may want an asset, of which the group is not known."""
+        return self.assets.want(asset)
+
 
 class Routed(NamedTuple):
     """The readings of one batch by detector, and those that no detector gets."""

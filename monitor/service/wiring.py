@@ -37,8 +37,9 @@ from monitor.training.trainers import Trainers
 from monitor.worker.alert_charts import AlertCharts
 from monitor.worker.dead_letter_limit import DeadLetterLimit
 from monitor.worker.loop import Daemon, LoopOptions
-from monitor.worker.partitions import DetectorFactory, PartitionFactory, PartitionManager, WantedDetectors
+from monitor.worker.partitions import PartitionManager
 from monitor.worker.publisher import Publisher, Topics
+from monitor.worker.wanted import DetectorFactory, PartitionFactory, WantedDetectors
 
 MOST_BATCHES = 16  # in one poll: a batch costs each detector 2.5 ms, however few of its readings are for it
 RECORDER_CONDITIONS = ("recorder source", "recorder")

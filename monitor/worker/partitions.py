@@ -7,7 +7,7 @@
 5. A model, or a change of live settings, is adopted together with a snapshot that names it, or not at all.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
@@ -15,23 +15,18 @@ from typing import Any
 import numpy as np
 
 from monitor.core.arrays import NEVER
-from monitor.core.decode.format import Format
 from monitor.core.detectors import Detectors, Part, SavedDetectors
-from monitor.core.pipeline import LiveSettings, Mark, Pipeline, saved_alerts, saved_live
+from monitor.core.pipeline import Mark, Pipeline, saved_alerts, saved_live
 from monitor.core.records import Alert, Message, Partition, PartitionOutputs, Rejected
-from monitor.core.routing import Route, Router
 from monitor.core.threshold.budget import BudgetForecast
 from monitor.observe.observer import Observer
 from monitor.store.base import StoreUnavailable
 from monitor.store.models import ModelInvalid
 from monitor.store.snapshots import Snapshot, Snapshots
-from monitor.training.history_store import HistoryStore
-from monitor.training.registry import ModelRegistry
-from monitor.training.trainer import Trainer
-from monitor.worker.alert_charts import AlertCharts
 from monitor.worker.dead_letter_limit import DeadLetterLimit
 from monitor.worker.notes import Notes
 from monitor.worker.quiet import Progress
+from monitor.worker.wanted import DetectorFactory, PartitionFactory, WantedDetectors, current
 
 # A lag of which nothing arrives for so long counts as none: where a partition ends in markers of transactions, its end
 # is never reached. A broker delivers the messages it has within milliseconds.
@@ -153,45 +148,6 @@ class PartitionState:
         return bool(lag) and now - self._progress[1] < QUIET_S
 
 
-@dataclass(frozen=True, slots=True)
-class DetectorFactory:
-    """Makers of one detector's parts in their first state, and the detector's stores."""
-
-    route: Route
-    fingerprint: str  # see `Pipeline`
-    live: LiveSettings  # that its pipelines are to have
-    pipeline: Callable[[Partition, LiveSettings], Pipeline]
-    charts: Callable[[], AlertCharts | None]  # None = there is no page
-    histories: HistoryStore
-    registry: ModelRegistry
-    trainer: Trainer
-
-
-class WantedDetectors:
-    """The detectors that every partition is to have. A change of them gives another object."""
-
-    def __init__(self, factories: Mapping[str, DetectorFactory]) -> None:
-        self.factories = factories  # by name, in their order
-        self.router = Router({name: factory.route for name, factory in factories.items()})
-
-    def same(self, other: "WantedDetectors") -> bool:
-        """Return whether nothing that a partition adopts differs."""
-        these, those = (
-            [(name, each.route, each.fingerprint, each.live) for name, each in wanted.factories.items()]
-            for wanted in (self, other)
-        )
-        return these == those
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionFactory:
-    """Makers of a partition's parts in their first state."""
-
-    format: Format
-    dead_letter_limit: Callable[[], DeadLetterLimit]
-    wanted: Callable[[], WantedDetectors]
-
-
 class PartitionManager:
     """Start, restore and save partitions."""
 
@@ -299,7 +255,7 @@ class PartitionManager:
         """Return True if the partition has the wanted detectors, each with its model and live settings."""
         pipelines, wanted = state.detectors.pipelines, self._factory.wanted()
         same = state.detectors.router is wanted.router
-        return same and all(_current(pipelines[name], factory) for name, factory in wanted.factories.items())
+        return same and all(current(pipelines[name], factory) for name, factory in wanted.factories.items())
 
     def adopt(self, state: PartitionState) -> None:
         """Rule 5: adopt models, live settings or detectors if a snapshot that names them can be written, or else later.
@@ -337,7 +293,7 @@ class PartitionManager:
 
     def _renewed(self, old: Pipeline, partition: Partition, factory: DetectorFactory) -> Pipeline:
         """Return a second pipeline with the model in use and the live settings, or the old one if it has both."""
-        if _current(old, factory):
+        if current(old, factory):
             return old
         pipeline = factory.pipeline(partition, factory.live)
         pipeline.load_state(old.save_state())
@@ -373,7 +329,8 @@ class PartitionManager:
     ) -> tuple[Detectors, bool]:
         """Return the detectors of a partition, and whether all of the snapshot fits them.
 
-        Alerts that are open in a part without a detector are resolved from offset `position` on.
+        Open alerts in a part without a detector, and of assets that their detector no longer wants, are resolved from
+        offset `position` on.
         """
         detectors = Detectors(self._factory.format, wanted.router, {})
         parts: Mapping[str, Part] = {}
@@ -396,8 +353,15 @@ class PartitionManager:
         for name, part in parts.items():
             if restored[name] is None:
                 detectors.drop(_open(part), position)
+        released = [
+            alert
+            for name, pipeline in pipelines.items()
+            for alert in pipeline.release(wanted.factories[name].route.wants)
+        ]
+        detectors.drop(released, position)
         detectors.links.keep({alert.id for alert in (*detectors.open_alerts(), *detectors.closing)})
-        return detectors, bool(parts) and pipelines.keys() == parts.keys() and all(restored.values())
+        fits = bool(parts) and pipelines.keys() == parts.keys() and all(restored.values())
+        return detectors, fits and not released
 
     def _restored(self, partition: Partition, name: str, part: Part, wanted: WantedDetectors) -> Pipeline | None:
         """Return a pipeline in the state of its part of a snapshot; None if the state does not fit."""
@@ -468,13 +432,6 @@ class PartitionManager:
         if (forecast := pipeline.budget.outlook()) is not None:
             fields = forecast_fields(forecast)
             self._log.info("alarm budget forecast", partition=partition, detector=name, **fields)
-
-
-def _current(pipeline: Pipeline, factory: DetectorFactory) -> bool:
-    """Return whether the pipeline has its detector's shape, live settings and the model in use."""
-    scorer = factory.registry.in_use()
-    same = scorer is None or scorer.model.version == pipeline.model
-    return same and pipeline.live == factory.live and pipeline.fingerprint == factory.fingerprint
 
 
 def _open(part: Part) -> list[Alert]:

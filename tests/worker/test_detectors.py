@@ -186,3 +186,23 @@ def test_live_settings_of_one_detector_leave_the_others(tmp_path: Path) -> None:
     assert state.detectors.pipelines["b"] is before["b"]
     assert state.detectors.pipelines["a"].live["threshold.margin"] == 9.0
     assert state.detectors.pipelines["b"].live["threshold.margin"] == 1.6
+
+
+def test_alerts_of_an_asset_that_is_taken_away_are_resolved(tmp_path: Path) -> None:
+    """A detector whose globs no longer match an asset resolves the asset's alerts and keeps all else."""
+    both: dict[str, Any] = {"name": "ab", "assets": ["a", "b"]}
+    first = site(tmp_path, both)
+    state = first.manager.assign(READINGS, None, NEVER)
+    take(state, faulty()[:500])
+    assert {alert.asset for alert in state.detectors.open_alerts()} == {"a", "b"}
+    state.committed = state.next
+    first.manager.write_snapshot(state)
+
+    state = site(tmp_path, {"name": "ab", "assets": ["b"]}).manager.assign(READINGS, 500, NEVER)
+    assert {alert.asset for alert in state.detectors.open_alerts()} == {"b"}
+    later = take(state, faulty()[500:]).alerts
+    assert [(alert.asset, alert.state, alert.position) for alert in later if alert.asset == "a"] == [
+        ("a", "resolved", 500)
+    ]
+    whole = take(first.manager.assign(READINGS, 500, NEVER), faulty()[500:])
+    assert [alert for alert in later if alert.asset == "b"] == [alert for alert in whole.alerts if alert.asset == "b"]
