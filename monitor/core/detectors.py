@@ -81,7 +81,7 @@ class Detectors:
             renamed=decoded.renamed,
             counts={
                 **_counts(decoded),
-                Count.READINGS_UNWANTED_ASSET: routed.of_assets,
+                Count.READINGS_UNWANTED_ASSET: sum(each.readings for each in routed.unwanted),
                 Count.READINGS_UNWANTED_CHANNEL: routed.of_channels,
             },
             unwanted=routed.unwanted,

@@ -160,7 +160,11 @@ class ReadingBatch:
         part = replace(self._at(index), among=Stream(self.time[passing], self.offset[passing], place))
         assets, asset = compact(self.assets, part.asset)
         channels, channel = compact(self.channels, part.channel)
-        return replace(part, assets=assets, channels=channels, asset=asset, channel=channel)
+        part = replace(part, assets=assets, channels=channels, asset=asset, channel=channel)
+        if part.group is None:
+            return part
+        groups, group = compact(self.groups, part.group)
+        return replace(part, groups=groups, group=group)
 
     def _at(self, at: "slice | npt.NDArray[np.intp]") -> "ReadingBatch":
         return replace(
@@ -203,6 +207,14 @@ class Renamed(NamedTuple):
     name: str
     id: str
     owner: str = ""  # another name that has the id, so that readings of `name` were skipped; empty = none
+
+
+class Unwanted(NamedTuple):
+    """An asset that no detector wants."""
+
+    asset: str
+    group: str  # as the messages name it; empty = they name none
+    readings: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,7 +373,7 @@ class PartitionOutputs:
     rejected: Sequence[Rejected] = ()
     renamed: Sequence[Renamed] = ()  # names that were changed for the first time in this partition, or refused
     counts: dict[str, int] = field(default_factory=dict)  # of decoding and routing
-    unwanted: Sequence[str] = ()  # assets of this batch that no detector wants
+    unwanted: Sequence[Unwanted] = ()  # assets of this batch that no detector wants
 
 
 def by_partition(messages: Sequence[Message]) -> dict[Partition, list[Message]]:

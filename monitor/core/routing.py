@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from monitor.core.decode.select import Globs
-from monitor.core.records import Bools, ReadingBatch, Times
+from monitor.core.records import Bools, ReadingBatch, Times, Unwanted
 
+_MARKED = 2**22  # pairs of an asset and a group that are found by a mark for each, which takes a tenth of sorting
 MOST_REMEMBERED = 200_000  # names, then all are forgotten: some 20 MB, and more than all partitions of a worker have
 
 _ALL = Globs()
@@ -45,8 +46,7 @@ class Routed(NamedTuple):
     """The readings of one batch by detector, and those that no detector gets."""
 
     readings: Sequence[ReadingBatch]  # in the order of the routes
-    unwanted: Sequence[str]  # assets, sorted
-    of_assets: int  # readings of these
+    unwanted: Sequence[Unwanted]  # sorted
     of_channels: int  # readings of channels that every detector of their asset leaves out
 
 
@@ -62,7 +62,7 @@ class Router:
         """Return the readings of each detector."""
         routes = tuple(self.routes.values())
         if all(route.everything for route in routes):
-            return Routed([readings] * len(routes), (), 0, 0)
+            return Routed([readings] * len(routes), (), 0)
 
         # By code: which detector wants which asset, and which channel (n, D).
         code, pairs = _pairs(readings)
@@ -83,10 +83,11 @@ class Router:
             parts.append(readings.take(np.flatnonzero(wanted), moving))
 
         if given.all():
-            return Routed(parts, (), 0, 0)
+            return Routed(parts, (), 0)
         lost: Bools = np.asarray(~assets.any(1))[code]
-        names = sorted({pairs[each][0] for each in np.unique(code[lost]).tolist()})
-        return Routed(parts, names, int(np.count_nonzero(lost)), int(np.count_nonzero(~given & ~lost)))
+        count = np.bincount(code[lost], minlength=len(pairs))
+        unwanted = sorted(Unwanted(*pairs[each], int(count[each])) for each in np.flatnonzero(count).tolist())
+        return Routed(parts, unwanted, int(np.count_nonzero(~given & ~lost)))
 
     def _wanting(self, pairs: Sequence[tuple[str, str]]) -> Bools:
         """Return which detectors want the assets (n, D), each given with its group."""
@@ -123,6 +124,13 @@ def _pairs(readings: ReadingBatch) -> tuple[Times, Sequence[tuple[str, str]]]:
     if readings.group is None:
         return readings.asset.astype(np.int64), [(asset, "") for asset in readings.assets]
     both = readings.asset.astype(np.int64) * len(readings.groups) + readings.group
-    found, code = np.unique(both, return_inverse=True)
+    most = len(readings.assets) * len(readings.groups)
+    if most > _MARKED:
+        found, code = np.unique(both, return_inverse=True)
+    else:
+        marks = np.zeros(most, np.bool_)
+        marks[both] = True
+        found = np.flatnonzero(marks)
+        code = (np.cumsum(marks) - 1)[both]
     pairs = [divmod(each, len(readings.groups)) for each in found.tolist()]
     return code, [(readings.assets[asset], readings.groups[group]) for asset, group in pairs]

@@ -84,6 +84,13 @@ TABLE = (
         by=("asset", "channel"),
     ),
     _counter(
+        "monitor_readings_without_detector_total",
+        "Readings of assets without a detector, by the group that format.group finds; empty without one. At most 50 "
+        "groups are told apart, the rest is (others).",
+        "None if these machines are not meant. Otherwise add a detector with the group, or correct its globs.",
+        group=(),
+    ),
+    _counter(
         "monitor_readings_dropped_total",
         "Readings that did not enter a window, by reason.",
         "late: increase windows.lateness_s or correct clocks. duplicate: another value for a time that was read; two "

@@ -64,7 +64,7 @@ class Intake:
         for counts in (outputs.counts, *(each.counts for each in outputs.detectors.values())):
             for name, count in counts.items():
                 self.counts[name] = self.counts.get(name, 0) + count
-        self.unwanted.update(outputs.unwanted)
+        self.unwanted.update(each.asset for each in outputs.unwanted)
 
         if self._left <= 0:
             self.cut = True

@@ -121,7 +121,7 @@ def _files(settings: Sections) -> Iterator[Problem]:
 
 def _unanswered(settings: Sections) -> Iterator[Problem]:
     """Refuse places that no line of a file could have."""
-    for name in ("asset", "channel", "timestamp", "quality", "timestamp_nanos"):
+    for name in ("asset", "channel", "timestamp", "quality", "timestamp_nanos", "group"):
         if set() < sources_of(getattr(settings.format, name)) <= {"key", "header", "broker"}:
             consequence = "lines of a file have no key, header or time of their own, so the place would be empty"
             yield problem(consequence, "source.kind", f"format.{name}")
@@ -161,7 +161,7 @@ def _unread(settings: Sections) -> Iterator[Problem]:
 def _tables(settings: Sections) -> Iterator[Problem]:
     if settings.source.kind != "files" or settings.source.format == "jsonl":
         return
-    own = ("kind", "asset", "timestamp", "values", "asset_from", "timestamp_unit", *MAPPED, *QUALITY)
+    own = ("kind", "asset", "timestamp", "values", "asset_from", "timestamp_unit", "group", *MAPPED, *QUALITY)
     read = set() if settings.source.format == "npz" else {"qualities", "uncertain"}  # for columns of quality
     for name in own:
         if name not in read and _given(settings.format, name):
@@ -261,7 +261,7 @@ def _format(settings: Sections) -> Iterator[Problem]:
             *("format.kind", "format.asset_from", "format.channel_name", "format.timestamp_unit"),
             *(
                 f"format.{name}"
-                for name in ("values", "channel_tag", *MAPPED, *QUALITY)
+                for name in ("values", "channel_tag", "group", *MAPPED, *QUALITY)
                 if _given(settings.format, name)
             ),
         )

@@ -18,6 +18,9 @@ def detector_problems(settings: Sections) -> Iterator[tuple[str, ...]]:
             yield f"two detectors are named {name!r}; their states would be mixed up", "detectors"
 
     for each in settings.detectors:
+        if each.groups and not settings.format.group:
+            consequence = "readings have no group, so the detector would get none; say where the messages name it"
+            yield consequence, joined(each.name, "groups"), "format.group"
         for key, left in (("assets", each.assets_exclude), ("channels", each.channels_exclude)):
             if names.count(each.name) == 1 and ("*" in left or set(getattr(each, key) or ("*",)) <= set(left)):
                 yield "the detector would get no reading", joined(each.name, key), joined(each.name, f"{key}_exclude")

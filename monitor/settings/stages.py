@@ -120,6 +120,13 @@ class FormatSection(Section):
         "Tag whose value stands for the measurement in the channel's name (Telegraf), where each point is one reading "
         "and a tag such as sensor=flow names it.",
     )
+    group: str = setting(
+        "",
+        "Place of the group of a reading, such as the kind of its machine, by which [[detectors]] choose. Of "
+        "Telegraf's kinds tag:NAME or measurement:, of JSON a place, and of any message topic:, topic:2 (its second "
+        "segment), key: or header:NAME. Empty: readings have no group.",
+        form="a place, or empty",
+    )
     timestamp_unit: Literal["ms", "s", "us", "ns", "iso", "ticks", "auto"] = setting(
         "ms",
         "Unit of the times. Telegraf writes ns in line protocol and s in JSON. iso is a text in ISO 8601. json also "

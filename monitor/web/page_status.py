@@ -20,6 +20,7 @@ urgent are left out, and the totals count them.
                         progress, result), and scores: whether it has a model
     models              detector, version, and number of partitions that score with it
     quiet               a text for each topic of which whole partitions bring nothing new
+    unwanted            readings since the start of assets without a detector: group and readings, the most first
     partitions, lag     number of assigned partitions; messages not read yet, largest lags first
 """
 
@@ -43,6 +44,7 @@ LIMIT = 1000  # assets in a response: 400 kB
 ALERTS = 10
 CHANNELS = 3
 PARTITIONS = 10
+GROUPS = 10
 
 _SEARCH_CHARS = 128  # the longest name
 _URGENCY = {state: place for place, state in enumerate(reversed(STATES))}  # 0 = most urgent
@@ -99,6 +101,10 @@ def status(now: WorkerStatus, sparkline: Callable[[str, str], list[float]], want
             for (detector, version), count in sorted(now.models.items())
         ],
         "quiet": [each.text() for each in now.quiet[:PARTITIONS]],
+        "unwanted": [
+            {"group": group, "readings": count}
+            for group, count in nlargest(GROUPS, now.unwanted.items(), key=lambda item: item[1])
+        ],
         "partitions": now.partitions,
         "lag": {
             "messages": sum(now.lag.values()),

@@ -313,7 +313,7 @@ class Daemon:
         progress = {state.partition: state.progress(reading=reading) for state in states}
         quiet, waits = self._quiet.note(progress, self._monotonic())
         self._recorder.set_waits(waits, quiet)
-        self.status = worker_status(states, self._trainers.status, lag, quiet)
+        self.status = worker_status(states, self._trainers.status, lag, quiet, self._recorder.unwanted)
         self._recorder.set_gauges(self.status, lag)
         replaying = [state for state in states if state.phase is Phase.REPLAYING]
         pipelines = [pipeline for state in replaying for pipeline in state.detectors.pipelines.values()]

@@ -17,7 +17,7 @@ from monitor.core.arrays import NEVER
 from monitor.core.decode.format import place
 from monitor.core.decode.names import Names
 from monitor.core.pipeline import Mark, Pipeline
-from monitor.core.records import Alert, Count, Message, Partition, PartitionOutputs, Renamed
+from monitor.core.records import Alert, Count, Message, Partition, PartitionOutputs, Renamed, Unwanted
 from monitor.core.windows.windows import NOT_SCORED
 from monitor.observe.metrics import Metrics
 from monitor.training.trainer import Status
@@ -85,6 +85,8 @@ BY_DETECTOR = {  # of those in COUNTERS; with twins, a sum over detectors would 
     "monitor_machines_stopped_total",
 }
 _GAUGES = ("monitor_assets", "monitor_assets_unscored", "monitor_learning_ratio", "monitor_training_running")
+OTHER_GROUPS = "(others)"  # no group has brackets: it is an id
+_GROUPS = 50  # that are told apart; a group that is a serial number would be a metric for each machine
 _NAMES_TOLD = 1000  # of each kind that the log names, in the life of the process
 
 UNMATCHED_AFTER = 3  # summaries, of a minute each
@@ -117,6 +119,7 @@ class WorkerStatus:
     adapted: tuple[Alert, ...] = ()  # their limits rose to their scores, each as published last
     quiet: tuple[QuietTopic, ...] = ()  # topics of which whole partitions bring nothing new
     unmatched: frozenset[str] = frozenset()  # sections of [assets] that match no asset of this worker
+    unwanted: Mapping[str, int] = field(default_factory=dict)  # readings that no detector wants, by group
 
     @property
     def model(self) -> str:
@@ -133,8 +136,12 @@ def worker_status(
     training: Mapping[str, Status],
     lag: Mapping[Partition, int],
     quiet: Sequence[QuietTopic] = (),
+    unwanted: Mapping[str, int] | None = None,
 ) -> WorkerStatus:
-    """Return the status of a worker with these partitions, of which those in `quiet` bring nothing new."""
+    """Return the status of a worker with these partitions, of which those in `quiet` bring nothing new.
+
+    `unwanted` are the readings that no detector wanted, by group.
+    """
     pipelines = [pipeline for state in states for pipeline in state.detectors.pipelines.values()]
     charts = {
         (detector, asset): chart
@@ -177,6 +184,7 @@ def worker_status(
         names=names,
         quiet=tuple(quiet),
         unmatched=frozenset(set.intersection(*(each.rules.unmatched for each in pipelines)) if pipelines else ()),
+        unwanted=dict(unwanted or {}),
     )
 
 
@@ -249,7 +257,8 @@ class MetricsRecorder:
         self._refused_asset = ""  # one of those refused since the last summary
         self._refused_readings = 0
         self._refused_names: set[Renamed] = set()  # those that the log has named
-        self._unwanted: set[str] = set()  # assets that no detector wants, those that the log has named
+        self._unwanted: set[tuple[str, str]] = set()  # assets that no detector wants, and groups, as the log named them
+        self.unwanted: Tally[str] = Tally()  # their readings by group
         self._totals = dict.fromkeys(_SUMMARY, 0.0)  # at the last summary
         self._detectors: set[str] = set()  # with gauges
         self._models: set[tuple[str, str]] = set()  # with a gauge
@@ -307,12 +316,15 @@ class MetricsRecorder:
                 owner = place(each.owner)
                 self._log.warning("name refused", kind=each.kind, name=place(each.name), id=each.id, owner=owner)
 
-    def _tell_unwanted(self, assets: Sequence[str]) -> None:
-        """Log once each asset that no detector wants."""
-        for asset in assets:
-            if asset not in self._unwanted and len(self._unwanted) < _NAMES_TOLD:
-                self._unwanted.add(asset)
-                self._log.warning("asset unwanted", asset=asset)
+    def _tell_unwanted(self, unwanted: Sequence[Unwanted]) -> None:
+        """Log once each asset that no detector wants, with its group, and count the readings by group."""
+        for asset, group, readings in unwanted:
+            if (asset, group) not in self._unwanted and len(self._unwanted) < _NAMES_TOLD:
+                self._unwanted.add((asset, group))
+                self._log.warning("asset unwanted", asset=asset, group=group)
+            shown = group if group in self.unwanted or len(self.unwanted) < _GROUPS else OTHER_GROUPS
+            self.unwanted[shown] += readings
+            self._metrics.add("monitor_readings_without_detector_total", readings, group=shown)
 
     def _tell_unmatched(self, now: WorkerStatus) -> None:
         """Log once the sections of [assets] that match no asset, after the assets had the time to come."""

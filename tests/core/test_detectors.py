@@ -12,7 +12,7 @@ import pytest
 from monitor.core.detectors import Detectors, Part, SavedDetectors
 from monitor.core.model.scorer import Scorer
 from monitor.core.publish import alert_record, score_records
-from monitor.core.records import Alert, Message, PartitionOutputs
+from monitor.core.records import Alert, Message, PartitionOutputs, Unwanted
 from monitor.service.pipelines import make_detectors
 from monitor.settings.tree import Settings
 from tests.core.machines import model, rows
@@ -100,10 +100,10 @@ def test_a_detector_that_wants_all_is_as_without_a_list(tmp_path: Path) -> None:
 def test_what_no_detector_wants_is_counted(tmp_path: Path) -> None:
     """Readings of an asset without a detector are counted and named, and so are channels that all leave out."""
     detectors = made(
-        tmp_path, [{"name": "x", "assets": ["a"], "channels_exclude": ["flow"]}, {"name": "y", "groups": ["z"]}]
+        tmp_path, [{"name": "x", "assets": ["a"], "channels_exclude": ["flow"]}, {"name": "y", "assets": ["z"]}]
     )
     outputs = detectors.process(faulty()[:40], ORIGIN + 10**9, lambda _: None)
-    assert outputs.unwanted == ["b"]
+    assert outputs.unwanted == [Unwanted("b", "", 20 * 3)]
     assert outputs.counts["readings_unwanted_asset"] == 20 * 3
     assert outputs.counts["readings_unwanted_channel"] == 20
     assert outputs.counts["readings"] == 40 * 3

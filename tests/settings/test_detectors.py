@@ -100,6 +100,7 @@ def test_detectors_come_from_a_variable_as_a_whole() -> None:
         ),
         ('assets = ["pump-*"]', 'assets_exclude = ["*"]', ["detectors[pumps-slow].assets_exclude", "no reading"]),
         ('assets = ["pump-*"]', 'channels = ["x"]\nchannels_exclude = ["x"]', ["detectors[pumps-slow].channels"]),
+        ('assets = ["pump-*"]', 'groups = ["pump"]', ['detectors[pumps-slow].groups = ["pump"]', 'format.group = ""']),
         ("[detectors.windows]\nstep_s = 60", "windows = 3", ["detectors[pumps-slow].windows = 3", "a section"]),
         ("[detectors.windows]\nstep_s = 60", "[detectors.kafka]\n", ["detectors[pumps-slow].kafka: unknown setting"]),
         ("margin = 2.0", "warm = 20000", ["detectors[pumps-slow].threshold.warm = 20000", "never leave warm-up"]),

@@ -199,6 +199,19 @@ def test_silence_is_seen(opened: Callable[[str], Tab]) -> None:
         assert page.evaluate("document.querySelector('#reasons li').textContent") == topic.text()
 
 
+def test_readings_without_a_detector_are_shown_by_group(opened: Callable[[str], Tab]) -> None:
+    """The page names the groups, the one with most readings first, and says nothing where there are none."""
+    given = picture([Asset("a", "normal", 0.5)])
+    shown = Shown(given)
+    with shown.served() as address:
+        page = opened(address)
+        assert page.evaluate("document.getElementById('unwanted').hidden")
+        shown.show(replace(given, unwanted={"": 1, "cpu": 1200}))
+        page.until("!document.getElementById('unwanted').hidden")
+        text = page.evaluate("document.getElementById('unwanted').textContent")
+        assert text == "No detector for the assets of: cpu (1200 readings), without a group (1 reading)."
+
+
 def test_assets_are_filtered(opened: Callable[[str], Tab]) -> None:
     """Search and state leave only matching assets, with their number."""
     shown = Shown(picture([*(Asset(f"pump-{n}", "normal", 0.5) for n in range(30)), Asset("fan", "firing", 2.0)]))

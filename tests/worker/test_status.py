@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.core.decode.select import Globs, Select
 from monitor.core.model.scorer import Scorer
-from monitor.core.records import Count, Message, Partition, PartitionOutputs
+from monitor.core.records import Count, Message, Partition, PartitionOutputs, Unwanted
 from monitor.observe.metric_table import TABLE
 from monitor.observe.metrics import Metrics
 from monitor.service.wiring import make_daemon, make_observer
@@ -326,3 +326,22 @@ def test_sections_without_an_asset_are_logged_once() -> None:
         counter.summary(replace(now, unmatched=frozenset({"pump-8", "pump-9"})), {})
     told = [line["sections"] for line in lines if line["event"] == "assets not seen"]
     assert told == [["pump-7", "pump-8"], ["pump-9"]]
+
+
+def test_readings_without_a_detector_are_counted_by_group() -> None:
+    """The log names each asset and group once; of many groups the last ones are counted together."""
+    metrics = Metrics()
+    counter = MetricsRecorder(metrics, LOG)
+    first = [Unwanted("cpu0", "cpu", 3), Unwanted("x", "", 2)]
+    many = [Unwanted("m", f"g{number}", 1) for number in range(60)]
+    with capture_logs() as lines:
+        for unwanted in (first, first, many):
+            counter.count([], PartitionOutputs({}, unwanted=unwanted))
+    told = [(line["asset"], line["group"]) for line in lines if line["event"] == "asset unwanted"]
+    assert told == [("cpu0", "cpu"), ("x", ""), *(("m", f"g{number}") for number in range(60))]
+
+    (family,) = [each for each in metrics.collect() if each.name == "monitor_readings_without_detector"]
+    counted = {sample.labels["group"]: sample.value for sample in family.samples}
+    assert counted == dict(counter.unwanted)
+    assert (counted["cpu"], counted[""], counted["g47"], counted["(others)"], len(counted)) == (6, 4, 1, 12, 51)
+    assert worker_status([], {}, {}, unwanted=counter.unwanted).unwanted == counted

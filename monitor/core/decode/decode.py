@@ -28,7 +28,8 @@ from monitor.core.decode.from_csv import parse_csv
 from monitor.core.decode.from_json import parse_long, parse_telegraf, parse_wide
 from monitor.core.decode.from_line import parse_line
 from monitor.core.decode.from_map import parse_mapped
-from monitor.core.decode.ids import ID, LONGEST
+from monitor.core.decode.group import of_messages
+from monitor.core.decode.ids import ID, LONGEST, legal
 from monitor.core.decode.members import Members
 from monitor.core.decode.names import Names, claim
 from monitor.core.decode.places import sources_of
@@ -61,6 +62,8 @@ class _Columns:
     point: Times  # (N,) index of the reading's point
     channel: Ints  # (N,) codes of points.codes
     value: Floats64  # (N,) finite
+    groups: Sequence[str] = ()  # as ids
+    group: Ints | None = None  # (P,) codes of `groups`; None = the format has none
 
 
 class Decoded(NamedTuple):
@@ -140,7 +143,7 @@ def _screen(messages: Sequence[Message], form: Format) -> dict[int, DecodeError]
 
 def _screen_keys(messages: Sequence[Message], form: Format, errors: dict[int, DecodeError]) -> None:
     """Add the errors of keys that should name the asset."""
-    places = (form.asset, *(each.place for each in form.patterns)) if form.kind == "json" else ()
+    places = [form.group, *((form.asset, *(each.place for each in form.patterns)) if form.kind == "json" else ())]
     if form.asset_from == "key" or any("key" in sources_of(each) for each in places):
         for row, message in enumerate(messages):
             if names_schema(message.key) and row not in errors:
@@ -185,7 +188,19 @@ def _columns(points: ParsedMessages, messages: Sequence[Message], form: Format) 
     if not measured.all():
         points.skipped[points.none] += points.value.count(None)
         point, channel, value = point[measured], channel[measured], value[measured]
-    return _Columns(points, list(codes), asset, row, time, point, channel, value)
+    return _Columns(points, list(codes), asset, row, time, point, channel, value, *_groups(points, messages, form))
+
+
+def _groups(points: ParsedMessages, messages: Sequence[Message], form: Format) -> tuple[Sequence[str], Ints | None]:
+    """Return the groups as ids, and the code (P,) of each point's; None = the format has none."""
+    if not form.group:
+        return (), None
+    by_message = of_messages(form, messages)
+    found = points.group if by_message is None else [by_message[row] for row in points.row]
+    names, ids = Codes(), Codes()
+    codes = list(map(names.__getitem__, found))
+    new = np.array([ids[legal(name) or ""] for name in names], np.int32)
+    return list(ids), new[codes] if codes else np.empty(0, np.int32)
 
 
 def _assigned(columns: _Columns, channels: list[str], form: Format) -> _Columns:
@@ -205,7 +220,9 @@ def _assigned(columns: _Columns, channels: list[str], form: Format) -> _Columns:
         codes=codes,
     )
     times, rows = columns.time[names.points], columns.row[names.points]
-    return _Columns(named, names.assets, names.asset, rows, times, names.point, names.channel, columns.value)
+    group = None if columns.group is None else columns.group[names.points]
+    values = names.point, names.channel, columns.value
+    return _Columns(named, names.assets, names.asset, rows, times, *values, columns.groups, group)
 
 
 def _named(columns: _Columns, form: Format) -> tuple[_Columns, Times]:
@@ -283,7 +300,9 @@ def _taken(columns: _Columns, points: Bools, readings: Bools) -> _Columns:
         time=[columns.points.time[point] for point in kept.tolist()],
     )
     values = number[columns.point[readings]], columns.channel[readings], columns.value[readings]
-    return _Columns(parsed, columns.assets, columns.asset[kept], columns.row[kept], columns.time[kept], *values)
+    assets, rows, times = columns.asset[kept], columns.row[kept], columns.time[kept]
+    group = None if columns.group is None else columns.group[kept]
+    return _Columns(parsed, columns.assets, assets, rows, times, *values, columns.groups, group)
 
 
 def _without_bad_items(columns: _Columns, messages: Sequence[Message], form: Format, now: int) -> _Columns:
@@ -421,6 +440,9 @@ def _readings(
 
     offsets = np.array([message.offset for message in messages], np.int64)
     batch = ReadingBatch(assets, channels, asset, channel, columns.time[point], value, offsets[row])
+    if columns.group is not None:
+        groups, group = compact(columns.groups, columns.group[point])
+        batch = replace(batch, groups=groups, group=group)
     return batch, renamed, np.bincount(row, minlength=len(messages)) > 0
 
 

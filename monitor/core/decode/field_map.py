@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from monitor.core.decode.backtracking import compiled
+from monitor.core.decode.group import grouping
 from monitor.core.decode.places import Lookup, Names, Place, Scopes, Step, lookup, parse_each, parse_place
 from monitor.core.decode.quality import QUALITIES, UNCERTAIN
 from monitor.core.decode.times import zone
@@ -24,7 +25,7 @@ GROUPS = ("asset", "channel", "timestamp", "quality")  # names of groups in a pa
 MOST_PATTERNS = 4
 _LONGEST_PATTERN = 512  # characters
 _NUMERIC = ("ms", "s", "us", "ns", "ticks", "auto")
-_USED = ("asset", "timestamp", "timestamp_nanos", "quality", "patterns")  # of a table's members: places of no value
+_USED = ("asset", "timestamp", "timestamp_nanos", "quality", "patterns", "group")  # places of no values
 _INVERTED = ("is_null", "isNull", "isnull")  # flags of which true is bad
 
 
@@ -66,6 +67,7 @@ class FieldMap:
     asset: Lookup
     time: Lookup
     nanos: Lookup | None
+    group: Lookup | None  # None = an item has none of its own
     channel: Lookup
     value: tuple[tuple[str | int, ...], ...]  # paths within the reading itself
     tables: tuple[tuple[str | int, ...], ...]  # paths of the table within the item; none = an item is one reading
@@ -130,7 +132,7 @@ def check_quality(form: "Format") -> None:
 
 
 def _places(form: "Format") -> dict[str, tuple[Place, ...]]:
-    names = ["asset", "timestamp", "value", "values", "quality", "timestamp_nanos"]
+    names = ["asset", "timestamp", "value", "values", "quality", "timestamp_nanos", "group"]
     if not form.values:
         names.append("channel")
     places = {}
@@ -181,7 +183,7 @@ def field_map(form: "Format") -> FieldMap:
     places = _places(form)
     tables = tuple(place.steps for place in places.get("values", ()))
     searches = []
-    by_member = any(map(_is_own_name, places["asset"]))
+    by_member = any(map(_is_own_name, (*places["asset"], *places.get("group", ()))))
     for each in form.patterns:
         alternatives, pattern = parse_place(each.place), re.compile(each.pattern)
         searches.append(Search(lookup(alternatives), pattern, tuple(pattern.groupindex)))
@@ -194,6 +196,7 @@ def field_map(form: "Format") -> FieldMap:
         lookup(places["asset"]),
         lookup(places["timestamp"]),
         lookup(places["timestamp_nanos"]) if form.timestamp_nanos else None,
+        lookup(places["group"]) if grouping(form).of == "item" else None,
         lookup(places["channel"]) if not form.values else lookup(()),
         tuple(place.steps for place in places["value"]),
         tables,

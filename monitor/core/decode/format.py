@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from monitor.core.decode.by_pattern import by_field, check_tagged
 from monitor.core.decode.field_map import Pattern, check_map, check_quality
+from monitor.core.decode.group import check_group, grouping
 from monitor.core.decode.select import ALL_MEASURED, EVERYTHING, Kinds, Select
 from monitor.core.records import Message
 
@@ -68,6 +69,7 @@ class Format:
     select: Select = EVERYTHING
     channel_name: str = "measurement.field"  # one of CHANNEL_NAMES; "field" where the measurement is the machine
     channel_tag: str = ""  # of kinds with measurements: its value stands for the measurement in the channel's name
+    group: str = ""  # where the messages name the group of an asset, see group.py; empty = they name none
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -85,6 +87,7 @@ class Format:
                 f"messages of {self.kind} have no measurement to select by; only {' and '.join(MEASURED)} have one"
             )
         self._check_channel_name()
+        check_group(self)
         if self.kind == "influx_line" and self.timestamp_unit == "iso":
             raise ValueError("timestamp_unit iso is not possible for influx_line, whose timestamps are integers")
         if self.kind in _OWN and len(set(self.mapped())) < len(self.mapped()):
@@ -92,8 +95,9 @@ class Format:
 
         if self.kind in MEASURED and self.asset_from == "tag" and self.quality == self.asset_tag:
             raise ValueError(f"quality and asset_tag name one tag: {self.quality}")
-        tags = [self.asset_tag, self.quality, self.channel_tag]
-        names = self.mapped() if self.kind in _OWN else tags if self.kind == "telegraf_json" else []
+        group = grouping(self).name
+        tags = [self.asset_tag, self.quality, self.channel_tag, group]
+        names = [*self.mapped(), group] if self.kind in _OWN else tags if self.kind == "telegraf_json" else []
         if any(map(_UNNAMEABLE.search, names)):
             raise ValueError(
                 f"names with a quote, a backslash or a control character are not read: {shown(names, 200)}"
@@ -238,6 +242,7 @@ class ParsedMessages:
     part: list[int] = field(default_factory=list)  # line number or metric index within the message; -1 = no parts
     asset: list[str] = field(default_factory=list)
     time: list[Any] = field(default_factory=list)  # as in the message, in the format's unit
+    group: list[str] = field(default_factory=list)  # where the format's groups are by point; otherwise empty
     untimed: list[int] = field(default_factory=list)  # points that take the message's own timestamp
     width: list[int] = field(default_factory=list)
     channel: list[int] = field(default_factory=list)  # codes of `codes`

@@ -19,6 +19,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from monitor.core.decode.format import Codes, DecodeError, Format, Measurements, ParsedMessages, Skip, place, shown
+from monitor.core.decode.group import Grouping, group_name, grouping
 from monitor.core.decode.members import Members
 from monitor.core.decode.quality import Qualities
 from monitor.core.decode.select import STATE
@@ -55,6 +56,7 @@ def parse_long(messages: Sequence[Message], form: Format, errors: dict[int, Deco
         part=[-1] * len(rows),
         asset=_assets(messages, rows, objects, form),
         time=[item.time for item in objects],
+        group=_own_groups(objects, form),
         width=[1] * len(rows),
         channel=[codes[item.channel] for item in objects],
         value=[item.value for item in objects],
@@ -76,6 +78,7 @@ def parse_wide(messages: Sequence[Message], form: Format, errors: dict[int, Deco
         part=[-1] * len(rows),
         asset=_assets(messages, rows, objects, form),
         time=[item.time for item in objects],
+        group=_own_groups(objects, form),
         width=list(map(len, values)),
         channel=list(map(codes.__getitem__, itertools.chain.from_iterable(values))),
         value=list(itertools.chain.from_iterable(map(dict.values, values))),
@@ -113,6 +116,7 @@ def parse_telegraf(messages: Sequence[Message], form: Format, errors: dict[int, 
     by_key = form.asset_from == "key"
     points.asset = [_key(messages[row]) for row in points.row] if by_key else [item.tags.asset for item in metrics]
     points.time = [item.time for item in metrics]
+    points.group = _groups(metrics, grouping(form))
     points.width = [len(item.fields) for item in metrics]
     codes = Measurements(points, tagged=bool(form.channel_tag))
     for item in metrics:
@@ -125,6 +129,38 @@ def parse_telegraf(messages: Sequence[Message], form: Format, errors: dict[int, 
             members.mend(points.value, points.channel, end, end + width, asset)
             end += width
     return points
+
+
+def _groups(metrics: Sequence[Any], found: Grouping) -> list[str]:
+    """Return the group of each metric, if it is one by point."""
+    if found.of == "measurement":
+        return [metric.name for metric in metrics]
+    if found.of != "tag":
+        return []
+    tags = [getattr(metric.tags, "group", UNSET) for metric in metrics]  # tags may be absent, too
+    return list(map(group_name, tags))
+
+
+def _own_groups(objects: Sequence[Any], form: Format) -> list[str]:
+    """Return the group of each message of json_long and json_wide, if it is a field."""
+    if not grouping(form).by_point:
+        return []
+    known: dict[bytes, str] = {}
+    groups = []
+    for item in objects:
+        raw = b"" if item.group is UNSET else bytes(item.group)
+        if raw not in known:
+            known[raw] = group_name(_whole(item.group)) if raw else ""
+        groups.append(known[raw])
+    return groups
+
+
+def _whole(raw: Raw) -> object:
+    """Return a member that may be a text or a number, None for others."""
+    try:
+        return msgspec.json.decode(raw, type=str | int | float)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def _measurement(metric: Any) -> tuple[str, str]:
@@ -278,9 +314,12 @@ def _decoder(form: Format, values: Any) -> msgspec.json.Decoder[Any]:
         own: list[tuple[str, Any]] = [("channel", str), time, ("value", float if values is _NUMBERS else values)]
     else:
         own = [time, ("values", _table(values))]
-    fields = asset + own
+    fields: list[Any] = asset + own
 
     names = dict(zip([name for name, _ in fields], form.mapped(), strict=True))
+    if grouping(form).by_point:
+        fields.append(("group", Raw | UnsetType, UNSET))
+        names["group"] = grouping(form).name
     return msgspec.json.Decoder(msgspec.defstruct("Reading", fields, rename=names, gc=False))
 
 
@@ -300,14 +339,15 @@ def _telegraf(form: Format, values: Any) -> Any:
         values = _SCALARS
     fields: list[Any] = [("name", str), ("fields", _table(values)), ("time", _time(form))]
     rest: dict[str, Any] = {"rename": {"time": "timestamp"}, "gc": False}
-    if (
-        form.asset_from == "tag" or form.quality or form.channel_tag
-    ):  # a Struct of few fields, so that msgspec skips the other tags
+    group = grouping(form)
+    tag_of = {"asset": form.asset_tag, "quality": form.quality, "channel": form.channel_tag}
+    tag_of["group"] = group.name if group.of == "tag" else ""
+    optional_tags = [name for name in ("quality", "channel", "group") if tag_of[name]]
+    if form.asset_from == "tag" or optional_tags:  # a Struct of few fields, so that msgspec skips the other tags
         own: list[Any] = []
-        tag_of = {"asset": form.asset_tag, "quality": form.quality, "channel": form.channel_tag}
         if form.asset_from == "tag":
             own.append(("asset", str | UnsetType, UNSET) if form.select.measurements else ("asset", str))
-        own += [(name, str | UnsetType, UNSET) for name in ("quality", "channel") if tag_of[name]]
+        own += [(name, Any if name == "group" else str | UnsetType, UNSET) for name in optional_tags]
         tags: Any = msgspec.defstruct("Tags", own, rename=tag_of, gc=False)
         if form.asset_from == "key":
             tags = tags | None

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from monitor.core.decode.format import DecodeError, Format, Measurements, ParsedMessages, Skip, place, shown
+from monitor.core.decode.group import grouping
 from monitor.core.decode.line_grammar import KEY, Bad, Scanner, bare_value
 from monitor.core.decode.members import Members
 from monitor.core.decode.quality import Qualities
@@ -40,6 +41,7 @@ class _Line(NamedTuple):
     codes: list[int]
     values: list[Any]  # None = a text
     mixed: bool  # there may be others than numbers and None among the values
+    group: str = ""
 
 
 def parse_line(messages: Sequence[Message], form: Format, errors: dict[int, DecodeError]) -> ParsedMessages:
@@ -71,7 +73,9 @@ def _add(reader: "_Reader", row: int, message: Message, lines: list[_Line]) -> N
             where = f"line {untimed.number}: timestamp"
             raise Bad(DecodeError("MissingField", where, "found none, and none on the message; expected one of them"))
 
-    for number, asset, stamp, codes, values, mixed in lines:
+    if reader.grouped:
+        points.group += [line.group for line in lines]
+    for number, asset, stamp, codes, values, mixed, _ in lines:
         if stamp is None:
             points.untimed.append(len(points.row))
         points.row.append(row)
@@ -87,8 +91,8 @@ def _add(reader: "_Reader", row: int, message: Message, lines: list[_Line]) -> N
 
 _Layouts = dict[tuple[str, ...], list[int]]  # field names -> codes, of one measurement
 # Asset, None if left out; name of the channels, which may be a tag, and measurement; its layouts; whether the quality
-# counts.
-_Head = tuple[str | None, tuple[str, str], _Layouts, bool]
+# counts; group.
+_Head = tuple[str | None, tuple[str, str], _Layouts, bool, str]
 
 
 class _Reader:
@@ -104,6 +108,8 @@ class _Reader:
         self._tag = "" if form.asset_from == "key" else form.asset_tag
         self._select = form.select.measurements
         self._channel_tag = form.channel_tag
+        self._group = grouping(form)
+        self.grouped = self._group.by_point
         self._quality = form.quality
         self._qualities = Qualities(form.qualities, form.uncertain)
         self._hide = functools.partial(_field_text(form.quality).sub, self._sign) if form.quality else _hidden
@@ -149,7 +155,7 @@ class _Reader:
             elif len(cells) != 2:
                 raise ValueError("the cells of this line are not those of a plain one")
 
-            asset, measurement, layouts, good = self._heads.get(cells[0]) or self._head(cells[0])
+            asset, measurement, layouts, good, group = self._heads.get(cells[0]) or self._head(cells[0])
             # "a=1,b=2" -> "a=", "1", "b=", "2": a name keeps its sign, so that no value can pass for one
             parts = cells[1].replace("=", "=,").split(",")
             names = tuple(parts[::2])
@@ -162,7 +168,7 @@ class _Reader:
                 continue
             if self._quality:
                 codes, values = self._judged(parts, codes, values, good=good)
-            lines.append(_Line(number, asset or _key(message), stamp, codes, values, mixed))
+            lines.append(_Line(number, asset or _key(message), stamp, codes, values, mixed, group))
         return lines
 
     def _careful(self, message: Message, text: str) -> list[_Line]:
@@ -187,7 +193,8 @@ class _Reader:
             channels = self._measurements[tags.get(self._channel_tag, measurement), measurement]
             codes, values = [channels[name] for name in fields], list(fields.values())
             asset = tags.get(self._tag) or _key(message)
-            lines.append(_Line(scanner.number, asset, stamp, codes, values, mixed=True))
+            group = measurement if self._group.of == "measurement" else tags.get(self._group.name, "")
+            lines.append(_Line(scanner.number, asset, stamp, codes, values, mixed=True, group=group))
         return lines
 
     def _judged(
@@ -236,33 +243,33 @@ class _Reader:
         if match is None:
             raise ValueError("a head with control characters or misplaced signs")
         if self._select and not self._select.want(match[1]):
-            self._heads[text] = head = self._kept(None, (match[1], match[1]), good=True)
+            self._heads[text] = head = self._kept(None, (match[1], match[1]), "", good=True)
             return head
 
         asset = ""
         if self._tag:
-            _, found, rest = text.rpartition(f",{self._tag}=")
-            asset = rest.partition(",")[0]
-            if not found or _ESCAPE in asset or "\\" in asset:
-                raise ValueError("no asset tag, or one with escapes")
+            found = _tag(text, self._tag)
+            if found is None:
+                raise ValueError("no asset tag")
+            asset = found
         name = match[1]
         if self._channel_tag:
-            _, found, rest = text.rpartition(f",{self._channel_tag}=")
-            name = rest.partition(",")[0] if found else name
-            if _ESCAPE in name or "\\" in name:
-                raise ValueError("a channel's name with escapes")
+            found = _tag(text, self._channel_tag)
+            name = match[1] if found is None else found
         good = True
         if self._quality:
-            _, found, rest = text.rpartition(f",{self._quality}=")
-            quality = rest.partition(",")[0]
-            if _ESCAPE in quality or "\\" in quality or quality in {_GOOD, _BAD}:
-                raise ValueError("a quality with escapes")
-            good = not found or self._qualities.counts(quality)
-        self._heads[text] = kept = self._kept(asset, (name, match[1]), good=good)
+            quality = _tag(text, self._quality)
+            if quality in {_GOOD, _BAD}:
+                raise ValueError("a quality that would be taken for a sign")
+            good = quality is None or self._qualities.counts(quality)
+        group = match[1] if self._group.of == "measurement" else ""
+        if self._group.of == "tag":
+            group = _tag(text, self._group.name) or ""
+        self._heads[text] = kept = self._kept(asset, (name, match[1]), group, good=good)
         return kept
 
-    def _kept(self, asset: str | None, measurement: tuple[str, str], *, good: bool) -> _Head:
-        return asset, measurement, self._layouts.setdefault(measurement, {}), good
+    def _kept(self, asset: str | None, measurement: tuple[str, str], group: str, *, good: bool) -> _Head:
+        return asset, measurement, self._layouts.setdefault(measurement, {}), good, group
 
     def _layout(self, names: tuple[str, ...], measurement: tuple[str, str]) -> list[int]:
         """Return the codes of fields whose names end with "=".
@@ -276,6 +283,15 @@ class _Reader:
         codes = [channels[key] for key in keys]
         self._layouts[measurement][names] = codes
         return codes
+
+
+def _tag(text: str, name: str) -> str | None:
+    """Return a tag of a plain head, None if it has none. Raises ValueError for one with escapes."""
+    _, found, rest = text.rpartition(f",{name}=")
+    value = rest.partition(",")[0]
+    if _ESCAPE in value or "\\" in value:
+        raise ValueError("a tag with escapes")
+    return value if found else None
 
 
 def _key(message: Message) -> str:

@@ -19,6 +19,7 @@ from monitor.core.decode.field_map import FieldMap, field_map
 from monitor.core.decode.format import DecodeError, Format, ParsedMessages, Skip, Sources, place, shown
 from monitor.core.decode.from_json import CONSTANT, REFUSED, explain, member_of
 from monitor.core.decode.glance import PLAIN, Around, Glance, Layouts, Matches, Pick, name_of, source_of
+from monitor.core.decode.group import group_name
 from monitor.core.decode.members import Members
 from monitor.core.decode.places import BROKER, Names, Scopes, Step, walk
 from monitor.core.decode.quality import Qualities
@@ -111,7 +112,11 @@ class _Reader:
         renames = groups & {"asset", "channel"} and (not form.values or self._map.by_member)
         self._sources = Sources(self.points) if renames else None
         self._glance = (
-            None if shortcut is None else Glance(shortcut, self.points, self._matches, self._qualities, self._sources)
+            None
+            if shortcut is None
+            else Glance(
+                shortcut, self.points, self._matches, self._qualities, sources=self._sources, group=self._map.group
+            )
         )
         self._message = Message(("", 0), 0, None, None, 0)  # type: ignore[arg-type]
         self._row = 0
@@ -245,7 +250,7 @@ class _Reader:
         if type(value) in {dict, list}:
             value = Skip.NESTED
         code = self._codes[source[0]] if self._sources is None else self._sources[source]
-        self._add(asset, time, (code,), (value,))
+        self._add(asset, time, self._group(scopes, names), (code,), (value,))
 
     def _miss(self, scopes: Scopes, names: Names, values: int, asset: str | None) -> None:
         """Note that an item lacks its asset or time."""
@@ -287,8 +292,13 @@ class _Reader:
             found = groups | found if found else groups
         return found
 
-    def _add(self, asset: str, time: Any, codes: Sequence[int], values: Iterable[Any]) -> None:
-        """Add values of one asset and time, to the last point if it is theirs."""
+    def _group(self, scopes: Scopes, names: Names) -> str | None:
+        """Return the group of an item; None if the items of the map have none."""
+        get = self._map.group
+        return None if get is None else group_name(get(scopes, names, self._message))
+
+    def _add(self, asset: str, time: Any, group: str | None, codes: Sequence[int], values: Iterable[Any]) -> None:
+        """Add values of one asset, time and group, to the last point if it is theirs."""
         points = self.points
         if (
             points.row
@@ -296,6 +306,7 @@ class _Reader:
             and points.asset[-1] == asset
             and (points.untimed[-1:] == [len(points.row) - 1]) == (time is BROKER)
             and points.time[-1] == (0 if time is BROKER else time)
+            and (group is None or points.group[-1] == group)
         ):
             points.width[-1] += len(codes)
         else:
@@ -306,6 +317,8 @@ class _Reader:
             points.asset.append(asset)
             points.time.append(0 if time is BROKER else time)
             points.width.append(len(codes))
+            if group is not None:
+                points.group.append(group)
         points.channel += codes
         points.value += values
 
@@ -339,7 +352,7 @@ class _Reader:
         if asset is None or (time := self._time(scopes, ("", *names), found)) is None:
             self._miss(scopes, ("", *names), len(codes), asset)
             return
-        self._add(asset, time, codes, values)
+        self._add(asset, time, self._group(scopes, ("", *names)), codes, values)
 
     def _layout(self, keys: tuple[str, ...]) -> tuple[list[int], Pick | None]:
         """Return the codes of a table's channels, and what picks their values; None = all are channels."""

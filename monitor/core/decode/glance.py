@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from monitor.core.decode.field_map import Search, Shortcut
 from monitor.core.decode.format import ParsedMessages, Skip, Sources
-from monitor.core.decode.places import Names, Scopes
+from monitor.core.decode.group import group_name
+from monitor.core.decode.places import Lookup, Names, Scopes
 from monitor.core.decode.quality import Qualities
 from monitor.core.records import Message
 
@@ -74,10 +75,13 @@ class Glance:
         points: ParsedMessages,
         matches: Matches,
         qualities: Qualities,
+        *,
         sources: Sources | None,  # of maps whose patterns may give several sources one channel
+        group: Lookup | None,  # of maps whose items have groups
     ) -> None:
         self._shortcut = shortcut
         self._sources = sources
+        self._group = group
         self._points = points
         self._matches = matches
         self._qualities = qualities
@@ -108,6 +112,8 @@ class Glance:
         points.asset.append(asset)
         points.time.append(time)
         points.width.append(1)
+        if self._group is not None:
+            points.group.append(group_name(self._group((item,), (), message)))
         code = points.codes[channel] if self._sources is None else self._sources[source_of(channel, own, found)]
         points.channel.append(code)
         points.value.append(value)
@@ -134,6 +140,8 @@ class Glance:
         points.asset.append(asset)
         points.time.append(time)
         points.width.append(len(codes))
+        if self._group is not None:
+            points.group.append(group_name(self._group((item,), (), message)))
         points.channel += codes
         points.value += values if pick is None else pick(table)
         return True
@@ -143,10 +151,10 @@ class Glance:
         row, outside = around.row, around[1:]
         shortcut, points = self._shortcut, self._points
         get, own, codes, more = shortcut.get, shortcut.asset, points.codes, self._more
-        sources, found, name = self._sources, _NOTHING, ""
+        sources, found, name, grouped, group = self._sources, _NOTHING, "", self._group, ""
         outer = name_of(shortcut.outer(*outside)) if around.scopes or not own else None
         shared = shortcut.shared(*outside) if more else ()
-        last: tuple[Any, Any] | None = None  # asset and time of the last point, if it is of this array
+        last: tuple[Any, ...] | None = None  # asset, time and group of the last point, if it is of this array
         for part, item in enumerate(items, first):
             try:
                 channel, time, value = get(item)
@@ -165,7 +173,9 @@ class Glance:
                     continue
                 asset, name, channel = found.get("asset") or asset, channel, found.get("channel") or channel
             if plain and type(asset) is str and (type(time) is int or type(time) is str or type(time) is float):
-                if last == (asset, time):
+                if grouped is not None:
+                    group = group_name(grouped((item, *around.scopes), around.names, around.message))
+                if last == (asset, time, group):
                     points.width[-1] += 1
                 else:
                     points.row.append(row)
@@ -173,7 +183,9 @@ class Glance:
                     points.asset.append(asset)
                     points.time.append(time)
                     points.width.append(1)
-                    last = asset, time
+                    if grouped is not None:
+                        points.group.append(group)
+                    last = asset, time, group
                 points.channel.append(codes[channel] if sources is None else sources[source_of(channel, name, found)])
                 points.value.append(value)
             else:
