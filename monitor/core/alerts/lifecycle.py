@@ -138,6 +138,22 @@ class Details:
     mode: str = ""  # of the window
 
 
+def warning(  # noqa: PLR0917 - the fields in their order
+    cause: str, score: float, threshold: float, model: str, channels: tuple[ChannelShare, ...] = (), mode: str = ""
+) -> Details:
+    """Return the details of an alert that is never critical."""
+    return Details(
+        severity="warning",
+        score=score,
+        threshold=threshold,
+        ratio=score / threshold,
+        channels=channels,
+        model=model,
+        cause=cause,
+        mode=mode,
+    )
+
+
 def as_published(alert: Alert) -> Details:
     """Return the details of the record published last, for a resolution that has none of its own."""
     return Details(
@@ -148,6 +164,7 @@ def as_published(alert: Alert) -> Details:
         channels=alert.channels,
         model=alert.model,
         cause=alert.cause,
+        mode=alert.mode,
     )
 
 

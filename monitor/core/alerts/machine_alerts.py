@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from monitor.core.alerts.lifecycle import AlertOptions, Change, Details, Event, Lifecycle, Observation
+from monitor.core.alerts.stage import AlertStage
 from monitor.core.model.modes import label
-from monitor.core.records import Alert, ChannelShare, Floats, Partition, ScoreBatch, State, ThresholdBatch, WindowBatch
+from monitor.core.records import Alert, ChannelShare, Floats, Partition, ScoreBatch, ThresholdBatch, WindowBatch
 
 GROWTH = 1.5  # least growth of the peak, over that of the record published last, that is published
 NAME = "machine alerts"
@@ -25,25 +26,22 @@ _ENDS = (Change.ADAPTED, Change.RESOLVED)
 Explain = Callable[[int], tuple[ChannelShare, ...]]  # channels of the window at a place in the batch
 
 
-class MachineAlerts:
+class MachineAlerts(AlertStage):
     """The alerts of all assets of one partition."""
 
     def __init__(self, detector: str, partition: Partition, options: AlertOptions) -> None:
         self._options = options
-        self._lifecycle = Lifecycle(
-            NAME,
-            detector,
-            partition,
-            on_delay_ms=options.on_delay_ms,
-            off_delay_ms=options.off_delay_ms,
-            gap_ms=options.gap_ms,
-            deadband=options.deadband,
+        super().__init__(
+            Lifecycle(
+                NAME,
+                detector,
+                partition,
+                on_delay_ms=options.on_delay_ms,
+                off_delay_ms=options.off_delay_ms,
+                gap_ms=options.gap_ms,
+                deadband=options.deadband,
+            )
         )
-
-    @property
-    def suppressed(self) -> dict[str, int]:
-        """How many pending alerts were dropped, by reason."""
-        return self._lifecycle.suppressed
 
     def update(  # noqa: PLR0917 - the results of the stages before, in their order
         self,
@@ -131,27 +129,3 @@ class MachineAlerts:
 
     def _severity(self, peak: float) -> str:
         return "critical" if peak >= self._options.critical_ratio else "warning"
-
-    def open_alerts(self) -> list[Alert]:
-        """Return the record published last of every firing and adapted alert. A restart publishes them again."""
-        return self._lifecycle.open_alerts()
-
-    def states(self) -> dict[int, str]:
-        """Return "adapted", "pending" or "firing" by asset row; normal assets are left out."""
-        return self._lifecycle.states()
-
-    def end(self, row: int, end: int, position: int) -> list[Alert]:
-        """End all alerts of a row whose asset is off, as of the window that ends at `end`. Return the records."""
-        return self._lifecycle.end(row, end, position)
-
-    def forget(self, row: int) -> None:
-        """Clear the row, which has no firing or adapted alert. It is reused for another asset."""
-        self._lifecycle.clear(row)
-
-    def save_state(self) -> State:
-        """Return the state as arrays, for `load_state`."""
-        return self._lifecycle.save_state()
-
-    def load_state(self, state: State) -> None:
-        """Continue from a saved state. Raises ValueError, and changes nothing, if the state does not fit."""
-        self._lifecycle.load_state(state)

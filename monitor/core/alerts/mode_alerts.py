@@ -12,32 +12,30 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from monitor.core.alerts.lifecycle import AlertOptions, Change, Details, Lifecycle, Observation
+from monitor.core.alerts.lifecycle import AlertOptions, Change, Details, Lifecycle, Observation, as_published, warning
+from monitor.core.alerts.stage import AlertStage
 from monitor.core.model.model import Model
 from monitor.core.model.modes import label
-from monitor.core.records import NEW_MODE, Alert, ChannelShare, ModeBatch, Partition, ScoreBatch, State, WindowBatch
+from monitor.core.records import NEW_MODE, Alert, ChannelShare, ModeBatch, Partition, ScoreBatch, WindowBatch
 
 VALUE, UNLIKE = "value", "unlike"  # faults: a new value of the channel; unlike all learned modes
 
 
-class ModeAlerts:
+class ModeAlerts(AlertStage):
     """The alerts of new modes of all assets of one partition."""
 
     def __init__(self, detector: str, partition: Partition, options: AlertOptions, *, window_ms: int) -> None:
         self._window_ms = window_ms
-        self._lifecycle = Lifecycle(
-            "mode alerts",
-            detector,
-            partition,
-            on_delay_ms=options.on_delay_ms,
-            off_delay_ms=options.off_delay_ms,
-            gap_ms=options.gap_ms,
+        super().__init__(
+            Lifecycle(
+                "mode alerts",
+                detector,
+                partition,
+                on_delay_ms=options.on_delay_ms,
+                off_delay_ms=options.off_delay_ms,
+                gap_ms=options.gap_ms,
+            )
         )
-
-    @property
-    def suppressed(self) -> dict[str, int]:
-        """How many pending alerts were dropped, by reason."""
-        return self._lifecycle.suppressed
 
     def update(self, windows: WindowBatch, scores: ScoreBatch, names: Sequence[str], model: Model) -> list[Alert]:
         """Return the records that these windows cause, in order. `names` are those of asset rows."""
@@ -58,7 +56,7 @@ class ModeAlerts:
                     continue
                 event = self._lifecycle.observe(self._over(windows, place, life.asset, life.sensor, life.last))
                 if event is not None and event.life.alert is not None:
-                    alerts.append(self._lifecycle.publish(event, _as_published(event.life.alert)))
+                    alerts.append(self._lifecycle.publish(event, as_published(event.life.alert)))
             if modes is None or not active:
                 continue
 
@@ -83,30 +81,6 @@ class ModeAlerts:
             active=False,
             quiet_from=end if left else None,
         )
-
-    def open_alerts(self) -> list[Alert]:
-        """Return the record published last of every firing alert, by asset row and mode."""
-        return self._lifecycle.open_alerts()
-
-    def states(self) -> dict[int, str]:
-        """Return "pending" or "firing" by the row of each asset in a new mode."""
-        return self._lifecycle.states()
-
-    def end(self, row: int, end: int, position: int) -> list[Alert]:
-        """End all alerts of a row whose asset is off, as of the window that ends at `end`. Return the records."""
-        return self._lifecycle.end(row, end, position)
-
-    def forget(self, row: int) -> None:
-        """Clear the row, which has no firing alert. It is reused for another asset."""
-        self._lifecycle.clear(row)
-
-    def save_state(self) -> State:
-        """Return the state as arrays, for `load_state`."""
-        return self._lifecycle.save_state()
-
-    def load_state(self, state: State) -> None:
-        """Continue from a saved state. Raises ValueError, and changes nothing, if the state does not fit."""
-        self._lifecycle.load_state(state)
 
 
 def _found(windows: WindowBatch, place: int, asset: str, mode: str) -> Observation:
@@ -142,27 +116,4 @@ def _details(mode: str, scores: ScoreBatch, modes: ModeBatch, place: int, model:
                 steps_ago=0,
             ),
         )
-    return Details(
-        severity="warning",
-        score=1.0,
-        threshold=1.0,
-        ratio=1.0,
-        channels=share,
-        model=model.version,
-        cause=NEW_MODE,
-        mode=mode,
-    )
-
-
-def _as_published(alert: Alert) -> Details:
-    """Return the details of a resolution, which are those of the firing record."""
-    return Details(
-        severity=alert.severity,
-        score=alert.score,
-        threshold=alert.threshold,
-        ratio=alert.ratio,
-        channels=alert.channels,
-        model=alert.model,
-        cause=alert.cause,
-        mode=alert.mode,
-    )
+    return warning(NEW_MODE, 1.0, 1.0, model.version, share, mode)

@@ -13,14 +13,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from monitor.core.alerts.lifecycle import AlertOptions, Change, Details, Lifecycle, Observation, as_published
-from monitor.core.records import Alert, ChannelShare, Partition, ScoreBatch, State, WindowBatch
+from monitor.core.alerts.lifecycle import AlertOptions, Change, Lifecycle, Observation, as_published, warning
+from monitor.core.alerts.stage import AlertStage
+from monitor.core.records import Alert, ChannelShare, Partition, ScoreBatch, WindowBatch
 from monitor.core.sensors.checks import FAULTS
 from monitor.core.sensors.clocks import FAULT as CLOCK
 from monitor.core.sensors.clocks import Skew
 from monitor.core.sensors.mask import SensorFaults
 
 NAME = "sensor alerts"
+CAUSE = "sensor"
 
 
 class _Fault(NamedTuple):
@@ -37,18 +39,20 @@ class _Fault(NamedTuple):
         return self.score / self.threshold
 
 
-class SensorAlerts:
+class SensorAlerts(AlertStage):
     """The alerts of all sensors of one partition."""
 
     def __init__(self, detector: str, partition: Partition, options: AlertOptions) -> None:
         """Use the delays of `options`. The rest of `options` is for machines only."""
-        self._lifecycle = Lifecycle(
-            NAME,
-            detector,
-            partition,
-            on_delay_ms=options.on_delay_ms,
-            off_delay_ms=options.off_delay_ms,
-            gap_ms=None,
+        super().__init__(
+            Lifecycle(
+                NAME,
+                detector,
+                partition,
+                on_delay_ms=options.on_delay_ms,
+                off_delay_ms=options.off_delay_ms,
+                gap_ms=None,
+            )
         )
 
     def update(  # noqa: PLR0917 - the results of the stages before, in their order
@@ -86,7 +90,9 @@ class SensorAlerts:
             for sensor, fault in sorted(found.items()):
                 event = self._lifecycle.observe(_active(windows, place, names[row], sensor, fault))
                 if event is not None and event.change is Change.FIRED:
-                    alerts.append(self._lifecycle.publish(event, _details(sensor, fault, scores, place, model)))
+                    shares = () if fault.column is None else (_share(sensor, scores, place, fault.column),)
+                    details = warning(CAUSE, fault.score, fault.threshold, model, shares)
+                    alerts.append(self._lifecycle.publish(event, details))
         return alerts
 
     def _relevant(self, windows: WindowBatch, faults: SensorFaults | None, skews: Mapping[int, Skew]) -> list[int]:
@@ -98,30 +104,6 @@ class SensorAlerts:
         rows = np.concatenate((windows.assets[faulty], self._lifecycle.rows()))
         places: list[int] = np.flatnonzero(np.isin(windows.assets, rows)).tolist()
         return places
-
-    def open_alerts(self) -> list[Alert]:
-        """Return the record published last of every firing alert, by asset row and channel."""
-        return self._lifecycle.open_alerts()
-
-    def states(self) -> dict[int, str]:
-        """Return "pending" or "firing", of the most urgent sensor, by the row of each asset with a faulty one."""
-        return self._lifecycle.states()
-
-    def end(self, row: int, end: int, position: int) -> list[Alert]:
-        """End all alerts of a row whose asset is off, as of the window that ends at `end`. Return the records."""
-        return self._lifecycle.end(row, end, position)
-
-    def forget(self, row: int) -> None:
-        """Clear the row, which has no firing alert. It is reused for another asset."""
-        self._lifecycle.clear(row)
-
-    def save_state(self) -> State:
-        """Return the state as arrays, for `load_state`."""
-        return self._lifecycle.save_state()
-
-    def load_state(self, state: State) -> None:
-        """Continue from a saved state. Raises ValueError, and changes nothing, if the state does not fit."""
-        self._lifecycle.load_state(state)
 
 
 def _found(
@@ -171,18 +153,6 @@ def _quiet(windows: WindowBatch, place: int, asset: str, sensor: str, last: int)
         ratio=0.0,
         active=False,
         quiet_from=last,
-    )
-
-
-def _details(sensor: str, fault: _Fault, scores: ScoreBatch, place: int, model: str) -> Details:
-    return Details(
-        severity="warning",
-        score=fault.score,
-        threshold=fault.threshold,
-        ratio=fault.ratio,
-        channels=() if fault.column is None else (_share(sensor, scores, place, fault.column),),
-        model=model,
-        cause="sensor",
     )
 
 

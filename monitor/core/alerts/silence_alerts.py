@@ -24,10 +24,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from monitor.core.alerts.lifecycle import Details, Lifecycle, Observation
+from monitor.core.alerts.lifecycle import Lifecycle, Observation, warning
+from monitor.core.alerts.stage import load_with_columns
 from monitor.core.arrays import FARTHEST, NEVER, first_of_run, last_of_run, run_max
 from monitor.core.records import Alert, Partition, State, Times
-from monitor.core.state import Column, Columns, unfit
+from monitor.core.state import Column, Columns
 from monitor.core.windows.heard import Heard
 
 NAME = "silence alerts"
@@ -258,16 +259,7 @@ class SilenceAlerts:
         if event.over:  # the alert lasted until now, and ends
             change = self._lifecycle.observe(seen._replace(active=False, quiet_from=event.end))
         assert change is not None, "there are no delays, so each observation changes the alert"
-        details = Details(
-            severity="warning",
-            score=silent_s,
-            threshold=delay_s,
-            ratio=silent_s / delay_s,
-            channels=(),
-            model=model,
-            cause=CAUSE,
-        )
-        return self._lifecycle.publish(change, details)
+        return self._lifecycle.publish(change, warning(CAUSE, silent_s, delay_s, model))
 
     def _remember(self, row: int, pause_ms: int) -> None:
         """Note a pause; if it is among the longest, the delay may grow."""
@@ -322,13 +314,7 @@ class SilenceAlerts:
 
     def load_state(self, state: State) -> None:
         """Continue from a saved state. Raises ValueError, and changes nothing, if the state does not fit."""
-        columns = {name: array for name, array in state.items() if name != "alerts"}
-        sizes = self._columns.check(columns)
-        lives = {name: array for name, array in state.items() if name == "alerts"}
-        self._lifecycle.load_state(lives)
-        if (self._lifecycle.rows() >= sizes["A"]).any():
-            raise unfit(NAME, "alerts", f"of row {self._lifecycle.rows().max()}", f"of rows below {sizes['A']}")
-        self._columns.load(columns)
+        load_with_columns(NAME, state, self._columns, self._lifecycle)
         self._going, self._clock = (int(number) for number in state["clocks"])
         self._restore()
 

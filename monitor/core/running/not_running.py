@@ -19,11 +19,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monitor.core.alerts.lifecycle import Change, Details, Lifecycle, Observation
+from monitor.core.alerts.lifecycle import Change, Details, Lifecycle, Observation, warning
+from monitor.core.alerts.stage import load_with_columns
 from monitor.core.arrays import NEVER, first_of_run
 from monitor.core.records import Alert, Bools, Partition, ReadingBatch, State, Times
 from monitor.core.running.shifts import Calendar
-from monitor.core.state import Column, Columns, Table, unfit
+from monitor.core.state import Column, Columns, Table
 from monitor.core.windows.windows import ClosedSteps
 
 NAME = "alerts of machines that do not run"
@@ -181,16 +182,7 @@ class NotRunningAlerts:
         )
 
     def _details(self, idle_s: float, model: str) -> Details:
-        delay_s = self._options.delay_ms / 1000
-        return Details(
-            severity="warning",
-            score=idle_s,
-            threshold=delay_s,
-            ratio=idle_s / delay_s,
-            channels=(),
-            model=model,
-            cause=CAUSE,
-        )
+        return warning(CAUSE, idle_s, self._options.delay_ms / 1000, model)
 
     def end(self, row: int, position: int, model: str) -> list[Alert]:
         """Return the resolution of a machine's alert, since the asset is about to be evicted at `position`."""
@@ -239,10 +231,5 @@ class NotRunningAlerts:
         """
         if not self.judges or not state:
             return
-        columns = {name: array for name, array in state.items() if name != "alerts"}
-        sizes = self._columns.check(columns)
-        self._lifecycle.load_state({name: array for name, array in state.items() if name == "alerts"})
-        if (self._lifecycle.rows() >= sizes["A"]).any():
-            raise unfit(NAME, "alerts", f"of row {self._lifecycle.rows().max()}", f"of rows below {sizes['A']}")
-        self._columns.load(columns)
+        load_with_columns(NAME, state, self._columns, self._lifecycle)
         self._clock, self._busy_since = (int(number) for number in state["clocks"])
