@@ -14,9 +14,8 @@ import numpy as np
 
 from monitor.backtest.replay import Replay
 from monitor.backtest.tracks import LatentSample, Track
-from monitor.core.alerts.silence_alerts import CAUSE as SILENCE
 from monitor.core.publish import alert_record
-from monitor.core.records import Alert, Bools
+from monitor.core.records import SILENCE, Alert, Bools
 from monitor.evaluation.curves import Curves, curves
 from monitor.evaluation.label import Label
 from monitor.evaluation.matching import AlertSpan, Evaluation, alert_spans, match

@@ -22,7 +22,8 @@ Ints = npt.NDArray[np.int32]
 Times = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 AlertState = Literal["firing", "resolved", "adapted"]  # as published; pending is not
-NEW_MODE = "new_mode"  # cause of an alert
+MACHINE, SENSOR, SILENCE = "machine", "sensor", "silence"  # causes of alerts, with the next two
+NOT_RUNNING, NEW_MODE = "not_running", "new_mode"
 State = dict[str, npt.NDArray[Any]]  # of a stage: plain arrays by name, nothing that needs pickle
 
 
@@ -340,7 +341,7 @@ class Alert:
     offset: int  # of the window that opened the alert
     position: int  # offset of the message that caused this record; not published
     sequence: int  # 0 at firing, then 1, 2, … per alert
-    cause: str = "machine"  # | "sensor" | "silence" | "not_running" | "new_mode"; records of older versions lack it
+    cause: str = MACHINE  # or another of the causes above; records of older versions lack it
     linked: str = ""  # id of the oldest alert of the asset that fired then, in another detector; empty = none
     fault: str = ""  # of a sensor: "limits" | "dropout" | "frozen" | "jump"; score and threshold then count its steps
     # or "clock", of the whole asset: no channels; score and threshold are seconds ahead, negative = behind

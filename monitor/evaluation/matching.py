@@ -20,8 +20,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from monitor.core.alerts.silence_alerts import CAUSE as SILENCE
 from monitor.core.published import PublishedAlert, decode_alert
+from monitor.core.records import MACHINE, SILENCE
 from monitor.evaluation.label import Label
 
 OF_SILENCE = (SILENCE, "silent")  # kinds of labels
@@ -36,7 +36,7 @@ class AlertSpan:
     start: int  # ms UTC: time of the firing record, so the delay of `on_delay` counts
     end: int | None  # ms UTC: time of the resolution; None = still firing
     channel: str | None  # channel with the largest contribution at firing
-    cause: str = "machine"  # | "sensor" | "silence"
+    cause: str = MACHINE
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from monitor.core.alerts.words import WHOLE, in_words
 from monitor.core.decode.format import shown
 from monitor.core.published import PublishedBand, PublishedChannel, decode_alert, decode_score
-from monitor.core.records import Message, Record
+from monitor.core.records import SENSOR, Message, Record
 
 Value = float | int | bool | str | None
 
@@ -70,7 +70,7 @@ def alert_points(message: Message) -> Record:
         "state": str(alert.state),
     }
     # Several sensors of an asset may fail in the same window, so the sensor is part of the point's identity.
-    if alert.cause == "sensor" and top is not None:
+    if alert.cause == SENSOR and top is not None:
         tags |= {"sensor": top.channel}
 
     # Fields that are None are left out in `_line`.

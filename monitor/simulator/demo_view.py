@@ -16,7 +16,7 @@ from rich.text import Text
 
 from monitor.core.alerts.words import WHOLE, in_words
 from monitor.core.published import PublishedAlert, decode_alert
-from monitor.core.records import NEW_MODE
+from monitor.core.records import NEW_MODE, SENSOR
 from monitor.evaluation.matching import Evaluation
 from monitor.service.run import Service
 from monitor.worker.status import Asset, WorkerStatus
@@ -106,7 +106,7 @@ def _sentence(alert: PublishedAlert) -> Text:
     channel = f"{top.label()} {top.reading()}"
     if top.contribution is not None:
         channel += f" ({top.contribution:.0%})"
-    if alert.cause == "sensor":
+    if alert.cause == SENSOR:
         return Text(f"{head}  sensor {alert.fault}: {channel}", "cyan")
 
     ratio = "" if alert.ratio is None else f"  score {alert.ratio:.2f} x threshold"

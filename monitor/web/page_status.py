@@ -36,7 +36,7 @@ import numpy as np
 from monitor.core.alerts.words import in_words
 from monitor.core.arrays import Doubles
 from monitor.core.decode.names import Names
-from monitor.core.records import Alert, ChannelShare
+from monitor.core.records import MACHINE, Alert, ChannelShare
 from monitor.worker.alert_charts import AlertChart
 from monitor.worker.status import STATES, Asset, WorkerStatus
 
@@ -185,7 +185,7 @@ def _adapted(now: WorkerStatus) -> dict[str, Any]:
 def _alert(alert: Alert, ratio: float | None, now: WorkerStatus) -> dict[str, Any]:
     chart = now.charts.get((alert.detector, alert.asset))
     # The record has the values of its last publication, which may be older than the asset's ratio.
-    current = alert.ratio if ratio is None or alert.cause != "machine" else ratio
+    current = alert.ratio if ratio is None or alert.cause != MACHINE else ratio
 
     return {
         "id": alert.id,

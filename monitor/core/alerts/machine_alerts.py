@@ -17,7 +17,16 @@ import numpy as np
 from monitor.core.alerts.lifecycle import AlertOptions, Change, Details, Event, Lifecycle, Observation
 from monitor.core.alerts.stage import AlertStage
 from monitor.core.model.modes import label
-from monitor.core.records import Alert, ChannelShare, Floats, Partition, ScoreBatch, ThresholdBatch, WindowBatch
+from monitor.core.records import (
+    MACHINE,
+    Alert,
+    ChannelShare,
+    Floats,
+    Partition,
+    ScoreBatch,
+    ThresholdBatch,
+    WindowBatch,
+)
 
 GROWTH = 1.5  # least growth of the peak, over that of the record published last, that is published
 NAME = "machine alerts"
@@ -68,7 +77,7 @@ class MachineAlerts(AlertStage):
                     ratio=window.ratio,
                     channels=channels,
                     model=model,
-                    cause="machine",
+                    cause=MACHINE,
                     mode="" if scores.modes is None else label(float(scores.modes.value[place])),
                 )
                 alerts.append(self._lifecycle.publish(event, details))

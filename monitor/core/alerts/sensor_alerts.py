@@ -15,14 +15,13 @@ import numpy as np
 
 from monitor.core.alerts.lifecycle import AlertOptions, Change, Lifecycle, Observation, as_published, warning
 from monitor.core.alerts.stage import AlertStage
-from monitor.core.records import Alert, ChannelShare, Partition, ScoreBatch, WindowBatch
+from monitor.core.records import SENSOR, Alert, ChannelShare, Partition, ScoreBatch, WindowBatch
 from monitor.core.sensors.checks import FAULTS
 from monitor.core.sensors.clocks import FAULT as CLOCK
 from monitor.core.sensors.clocks import Skew
 from monitor.core.sensors.mask import SensorFaults
 
 NAME = "sensor alerts"
-CAUSE = "sensor"
 
 
 class _Fault(NamedTuple):
@@ -91,7 +90,7 @@ class SensorAlerts(AlertStage):
                 event = self._lifecycle.observe(_active(windows, place, names[row], sensor, fault))
                 if event is not None and event.change is Change.FIRED:
                     shares = () if fault.column is None else (_share(sensor, scores, place, fault.column),)
-                    details = warning(CAUSE, fault.score, fault.threshold, model, shares)
+                    details = warning(SENSOR, fault.score, fault.threshold, model, shares)
                     alerts.append(self._lifecycle.publish(event, details))
         return alerts
 

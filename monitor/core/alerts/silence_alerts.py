@@ -27,19 +27,18 @@ import numpy as np
 from monitor.core.alerts.lifecycle import Lifecycle, Observation, warning
 from monitor.core.alerts.stage import load_with_columns
 from monitor.core.arrays import FARTHEST, NEVER, first_of_run, last_of_run, run_max
-from monitor.core.records import Alert, Partition, State, Times
+from monitor.core.records import SILENCE, Alert, Partition, State, Times
 from monitor.core.state import Column, Columns
 from monitor.core.windows.heard import Heard
 
 NAME = "silence alerts"
-CAUSE = "silence"
 ABSENT, STALE = "absent", "stale"  # nothing comes; what comes is not newer than the last reading
 
 ENOUGH = 4  # eighths of `silence_ms` in which an asset must have spoken before it is judged
 PAUSES = 3  # the third longest pause is usual
 EPOCH_MS = 14 * 86_400_000  # pauses are kept for one to two epochs
 
-SILENCE = {
+_TABLE = {
     "newest": Column("i8", fill=NEVER),  # largest time of the asset's readings
     "heard": Column("i8", fill=NEVER),  # going time when the asset spoke last; NEVER = not yet
     "heard_at": Column("i8", fill=NEVER),  # the partition's time then
@@ -80,7 +79,7 @@ class SilenceAlerts:
         """Use the delay `silence_ms`; 0 = no asset becomes silent, and open alerts end when their assets speak."""
         self._least_ms = silence_ms or FARTHEST
         self._lifecycle = Lifecycle(NAME, detector, partition, on_delay_ms=0, off_delay_ms=0, gap_ms=None)
-        self._columns = Columns(NAME, SILENCE)
+        self._columns = Columns(NAME, _TABLE)
         self._going = 0
         self._clock = NEVER
         self._delay = np.empty(0, np.int64)  # (A,) from the pauses
@@ -259,7 +258,7 @@ class SilenceAlerts:
         if event.over:  # the alert lasted until now, and ends
             change = self._lifecycle.observe(seen._replace(active=False, quiet_from=event.end))
         assert change is not None, "there are no delays, so each observation changes the alert"
-        return self._lifecycle.publish(change, warning(CAUSE, silent_s, delay_s, model))
+        return self._lifecycle.publish(change, warning(SILENCE, silent_s, delay_s, model))
 
     def _remember(self, row: int, pause_ms: int) -> None:
         """Note a pause; if it is among the longest, the delay may grow."""

@@ -19,11 +19,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from monitor.core.alerts.silence_alerts import CAUSE as SILENCE
 from monitor.core.fitting.corpus import STAGE, Corpus, reorder
 from monitor.core.fitting.corpus import TABLE as CORPUS_TABLE
-from monitor.core.records import NEW_MODE, Alert, Bools, Floats, State, Times, WindowBatch
-from monitor.core.running.not_running import CAUSE as NOT_RUNNING
+from monitor.core.records import NEW_MODE, NOT_RUNNING, SENSOR, SILENCE, Alert, Bools, Floats, State, Times, WindowBatch
 from monitor.core.state import Column, Table, check_state, pack_names, unfit, unpack_names
 
 OPEN = 2**62  # end of a span that has none yet
@@ -125,7 +123,7 @@ class History:
             if alert.cause in {SILENCE, NOT_RUNNING} or (alert.cause == NEW_MODE and alert.mode):
                 continue
             spans = self._spans.setdefault(alert.asset, [])
-            if alert.cause == "sensor":
+            if alert.cause == SENSOR:
                 if alert.state == "firing" and (alert.start, alert.time) not in spans:
                     spans.append((alert.start, alert.time))
                 continue

@@ -22,13 +22,12 @@ import numpy as np
 from monitor.core.alerts.lifecycle import Change, Details, Lifecycle, Observation, warning
 from monitor.core.alerts.stage import load_with_columns
 from monitor.core.arrays import NEVER, first_of_run
-from monitor.core.records import Alert, Bools, Partition, ReadingBatch, State, Times
+from monitor.core.records import NOT_RUNNING, Alert, Bools, Partition, ReadingBatch, State, Times
 from monitor.core.running.shifts import Calendar
 from monitor.core.state import Column, Columns, Table
 from monitor.core.windows.windows import ClosedSteps
 
 NAME = "alerts of machines that do not run"
-CAUSE = "not_running"
 OFF, SILENT = "off", "silent"  # it sends that it is off; it sends nothing
 SISTERS = 3  # of two that differ it is unknown which one is right
 TICK_MS = 60_000
@@ -182,7 +181,7 @@ class NotRunningAlerts:
         )
 
     def _details(self, idle_s: float, model: str) -> Details:
-        return warning(CAUSE, idle_s, self._options.delay_ms / 1000, model)
+        return warning(NOT_RUNNING, idle_s, self._options.delay_ms / 1000, model)
 
     def end(self, row: int, position: int, model: str) -> list[Alert]:
         """Return the resolution of a machine's alert, since the asset is about to be evicted at `position`."""
