@@ -134,9 +134,11 @@ class Pipeline:
 
         # Steps in which a machine is off or does not run count as steps without a reading.
         running = self.running.update(closed)
-        alerts = self.not_running.update(closed, running.runs, readings, names, self.model, self._off())
+        unwatched = self._off()
+        alerts = self.not_running.update(closed, running.runs, readings, names, self.model, unwatched)
         alerts += self._end_silence_of_off(readings)
-        alerts += self.silence.update(self.windows.heard, names, self.model, self._excused)
+        muted = unwatched | self.not_running.judges
+        alerts += self.silence.update(self.windows.heard, names, self.model, self.running.off_at, muted)
         alerts += self._end_alerts_of_off(closed, off)
         windows = self.windows.cut(closed.at(running.kept & ~off))
         mark("windows")
@@ -218,11 +220,6 @@ class Pipeline:
         """
         stages = (self.alerting, self.mode_alerts, self.sensor_alerts)
         return {row for stage in stages for row, state in stage.states().items() if state != "pending"}
-
-    def _excused(self, row: int, heard_at: int) -> bool:
-        """Return whether an asset that last spoke at `heard_at` has no alert of silence: it was off, or is watched."""
-        off = bool(self.rules.off(np.array([row]))[0])
-        return off or self.not_running.judges or self.running.off_at(row, heard_at)
 
     def _evict(self, kept: Collection[int], position: int) -> tuple[int, str, list[Alert]]:
         """Clear a row for the asset of the next reading, at offset `position`.

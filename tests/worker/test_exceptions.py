@@ -10,7 +10,7 @@ import pytest
 from monitor.core.model.model import LEVELS
 from monitor.core.publish import alert_record
 from monitor.core.published import decode_alert
-from monitor.core.records import Outputs
+from monitor.core.records import Message, Outputs
 from monitor.core.threshold.threshold import KEPT
 from monitor.service.budget_outlook import beforehand
 from monitor.settings.load import ConfigurationError, load
@@ -130,6 +130,30 @@ def test_a_machine_that_is_switched_off_ends_its_alerts(tmp_path: Path) -> None:
     rig(tmp_path).adopt(committed(state), only(state).scorer)
     assert fired(process(state, sent[CUT + 40 :])) == {("b", "machine", "temperature")}
     assert fired(before) == {("b", "machine", "temperature")}
+
+
+def test_silence_of_a_machine_that_is_off_counts_for_nothing(tmp_path: Path) -> None:
+    """Its alert ends when it is switched off, and it may speak then. Silent when it is on again, it has a new one."""
+    batch = rows(300)
+    batch[1, 60:120] = batch[1, 130:] = np.nan
+
+    def part(begin: int, end: int) -> list[Message]:
+        return readings(batch)[2 * begin : 2 * end]
+
+    def switched(**sections: Mapping[str, Mapping[str, Any]]) -> None:
+        ManagerRig(tmp_path, settings(tmp_path, alerting__silence_s=20.0, **sections)).adopt(committed(state))
+
+    state = ManagerRig(tmp_path, settings(tmp_path, alerting__silence_s=20.0)).manager.assign(READINGS, None, NEVER)
+    silent = process(state, part(0, 100)).alerts
+    assert [(alert.asset, alert.cause, alert.state) for alert in silent] == [("b", "silence", "firing")]
+    switched(assets={"b": {"off": True}})
+    ended = process(state, part(100, 250)).alerts
+    assert [(alert.id, alert.state) for alert in ended] == [(silent[0].id, "resolved")]
+    assert only(state).silence.states() == {}
+    switched()
+    again = process(state, part(250, 260)).alerts
+    assert [(alert.asset, alert.cause, alert.state) for alert in again] == [("b", "silence", "firing")]
+    assert again[0].start == readings(batch)[2 * 129].timestamp
 
 
 @pytest.mark.parametrize(

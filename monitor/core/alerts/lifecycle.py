@@ -344,11 +344,11 @@ class Lifecycle:
 
         `end` and `position` are those of the asset's newest window. A pending alert leaves no record.
         """
-        lives = list(self.sensors(row))
-        for life in lives:
-            del self._lives[row, life.sensor]
-        firing = [(life, life.alert) for life in lives if life.alert is not None]
-        return [self._ended(life, alert, end, position) for life, alert in firing]
+        both = [*sorted(self._adapted.items()), *sorted(self._lives.items())]
+        lives = [life for (own, _), life in both if own == row]
+        self.clear(row)
+        published = [(life, life.alert) for life in lives if life.alert is not None]
+        return [self._ended(life, alert, end, position) for life, alert in published]
 
     def _ended(self, life: Life, alert: Alert, end: int, position: int) -> Alert:
         window = Observation(

@@ -27,7 +27,7 @@ import numpy as np
 from monitor.core.alerts.lifecycle import Lifecycle, Observation, warning
 from monitor.core.alerts.stage import load_with_columns
 from monitor.core.arrays import FARTHEST, NEVER, first_of_run, last_of_run, run_max
-from monitor.core.records import SILENCE, Alert, Partition, State, Times
+from monitor.core.records import SILENCE, Alert, Bools, Partition, State, Times
 from monitor.core.state import Column, Columns
 from monitor.core.windows.heard import Heard
 
@@ -50,8 +50,8 @@ _TABLE = {
     "clocks": Column("i8", (2,)),  # going time, and the partition's time
 }
 
-# Whether an asset (its row) that last spoke at this time of the partition is off or in maintenance, so that its silence
-# is expected. Asked once for each silence.
+# Whether an asset (its row) that last spoke at this time of the partition did not run then, so that its silence is
+# expected. Asked once for each silence.
 Expected = Callable[[int, int], bool]
 
 
@@ -97,23 +97,38 @@ class SilenceAlerts:
         return self._clock
 
     def update(
-        self, heard: Heard, names: Sequence[str], model: str, expected: Expected = nothing_expected
+        self,
+        heard: Heard,
+        names: Sequence[str],
+        model: str,
+        expected: Expected = nothing_expected,
+        muted: Bools | None = None,
     ) -> list[Alert]:
-        """Return the records that these readings cause, in order. `names` are those of asset rows."""
+        """Return the records that these readings cause, in order.
+
+        Args:
+            heard: The readings.
+            names: Of asset rows.
+            model: Version, for the records.
+            expected: Asked once for each silence; the answer holds until the asset speaks.
+            muted: Assets (A,) that have no alert of silence now; None = none of them.
+        """
         self._reserve(len(names))
+        muted = np.zeros(len(names), np.bool_) if muted is None else muted
         alerts: list[Alert] = []
         for part, going in self._parts(heard):
-            events = [*self._take(part, going, expected), *self._fall_silent(part, going, expected)]
+            events = [*self._take(part, going, muted, expected), *self._fall_silent(part, going, muted, expected)]
             self._columns["echo"][part.row] = going[part.place]  # of several of an asset the last one counts
             # By place, then row, so that the order of records does not depend on how batches are cut.
             alerts += [self._publish(event, names[event.row], model) for event in sorted(events)]
         return alerts
 
     def end(self, row: int, position: int, model: str) -> list[Alert]:
-        """Return the resolution of a silent asset's alert, since the asset is about to be evicted at `position`."""
+        """Return the resolution, at `position`, of the alert of an asset that is evicted or not watched any more."""
         life = self._lifecycle.life(row)
         if life is None:
             return []
+        self._silent[row] = False
         return [self._publish(_Event(0, row, True, life.start, self._clock, position, life.fault), life.asset, model)]
 
     def _parts(self, heard: Heard) -> Iterator[tuple[Heard, Times]]:
@@ -144,7 +159,7 @@ class SilenceAlerts:
         pauses[:] = 0
         self._delay = self._delays(0, self._columns.rows)
 
-    def _take(self, heard: Heard, going: Times, expected: Expected) -> "list[_Event]":
+    def _take(self, heard: Heard, going: Times, muted: Bools, expected: Expected) -> "list[_Event]":
         """Note who speaks. Return the silences that end within the batch, and of these the beginnings."""
         if not len(heard.row):
             return []
@@ -157,13 +172,14 @@ class SilenceAlerts:
         for at in np.flatnonzero((gap * 3 > self._least_ms * 2) | self._silent[news.row]).tolist():
             row, place, since = int(news.row[at]), int(news.place[at]), int(news.before_at[at])
             begin = int(np.searchsorted(going, news.before[at] + self._delay[row]))
-            judged = news.parts[at] >= ENOUGH and not columns["planned"][row]
+            judged = news.parts[at] >= ENOUGH and not columns["planned"][row] and not muted[row]
             if judged and not self._silent[row] and begin < place and not expected(row, since):
                 events.append(self._begin(row, int(news.before[at]), since, heard, going, begin))
             if self._silent[row]:
                 events.append(_Event(place, row, True, since, int(heard.passed[place]), int(heard.offset[place]), ""))
             self._silent[row] = columns["planned"][row] = False
-            self._remember(row, int(gap[at]))
+            if gap[at] * 3 > self._least_ms * 2:
+                self._remember(row, int(gap[at]))
 
         last = last_of_run(news.row)
         rows = news.row[last]
@@ -207,11 +223,12 @@ class SilenceAlerts:
         new: Times = ((before == NEVER) | (going // part > before // part)).astype(np.int64)
         return new
 
-    def _fall_silent(self, heard: Heard, going: Times, expected: Expected) -> "list[_Event]":
+    def _fall_silent(self, heard: Heard, going: Times, muted: Bools, expected: Expected) -> "list[_Event]":
         """Return the silences that begin in the batch and last beyond it."""
         columns, rows = self._columns, self._columns.rows
         due = columns["heard"][:rows] + self._delay
         late = (due <= going[-1]) & (columns["parts"][:rows] >= ENOUGH) & ~self._silent & ~columns["planned"][:rows]
+        late &= ~muted[:rows]
         events = []
         for row in np.flatnonzero(late).tolist():
             since = int(columns["heard_at"][row])

@@ -157,3 +157,16 @@ def test_a_restored_stage_goes_on_identically(cut: int) -> None:
     restored.load_state(stage.save_state())
     assert (restored.states(), restored.open_alerts()) == (stage.states(), stage.open_alerts())
     assert before + feed(restored, STORY[cut:]) == wanted
+
+
+def test_an_adapted_alert_of_a_machine_that_is_off_ends() -> None:
+    """It ends with the firing one, the older one first, and the row can be given to another asset."""
+    stage = alerting()
+    fired, adapted = feed(stage, SHIFT)
+    feed(stage, one(*[(9, 4)] * 3, since=9))
+    ended = stage.end(0, 20_000, 200)
+    assert [(alert.id, alert.state, alert.sequence) for alert in ended[:1]] == [(fired.id, "resolved", 2)]
+    assert [alert.state for alert in ended] == ["resolved", "resolved"]
+    assert stage.states() == {}
+    assert stage.open_alerts() == []
+    assert adapted.state == "adapted"

@@ -209,3 +209,19 @@ def test_a_batch_without_readings_changes_nothing() -> None:
     plant.both(0, HOUR)
     assert plant.stage.update(nothing_heard(NOTHING), NAMES, "m") == []
     assert plant.stage.clock == HOUR - S
+
+
+def test_only_long_pauses_are_kept() -> None:
+    """The readings after a silence are no pauses of their own, however they are cut into batches."""
+    whole, cut = Plant(stage()), Plant(stage())
+    for plant in (whole, cut):
+        plant.both(0, 10 * MIN)
+        plant.one(A, 10 * MIN, 20 * MIN)
+    whole.both(20 * MIN, 21 * MIN)
+    for second in range(60):
+        cut.both(20 * MIN + second * S, 20 * MIN + (second + 1) * S)
+    assert cut.alerts == whole.alerts
+    one, other = whole.stage.save_state(), cut.stage.save_state()
+    assert {name: array.tobytes() for name, array in one.items()} == {
+        name: array.tobytes() for name, array in other.items()
+    }
