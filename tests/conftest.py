@@ -1,5 +1,6 @@
 """Setup of every test: one thread for torch, how many examples Hypothesis tries, and a broker for all."""
 
+import os
 from collections.abc import Generator, Iterator
 from typing import Any, cast
 
@@ -12,8 +13,11 @@ from tests.examples import FAST, FULL
 
 torch.set_num_threads(1)  # several threads on small nets are slower, and tests run beside brokers
 
-# Times are not judged: tests share the cores with brokers and with one another.
-settings.register_profile(FAST, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Times are not judged: tests share the cores with brokers and with one another. CI repeats its examples, so that a
+# change is not refused for an example that has nothing to do with it. Everywhere else each run draws new ones.
+settings.register_profile(
+    FAST, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=bool(os.environ.get("CI"))
+)
 settings.register_profile(FULL, settings.get_profile(FAST), print_blob=True)
 settings.load_profile(FAST)  # `--hypothesis-profile full` loads the other one
 

@@ -136,7 +136,7 @@ def alone(item: Any) -> tuple[Any, ...] | None:
             return None
         if isinstance(found, str):
             return found
-        return str(int(found)) if float(found).is_integer() and abs(found) < 2**64 else None
+        return str(int(found)) if abs(found) < 2**64 and float(found).is_integer() else None
 
     if not isinstance(item, dict):
         return None
