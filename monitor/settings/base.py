@@ -7,9 +7,18 @@ messages are both made from the field, so that they cannot differ.
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, Literal, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SecretStr,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 
 MASK = "********"
@@ -18,6 +27,7 @@ _LONGEST = 120  # characters of a value that a message shows
 TOPIC = r"^\.?[A-Za-z0-9_-][A-Za-z0-9._-]{0,247}$"
 TOPIC_FORM = "a topic: 1 to 249 of the characters A-Z a-z 0-9 . _ -"
 Number = int | float
+Glob = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
 class Section(BaseModel):
@@ -63,6 +73,11 @@ def setting(
     return Field(
         default=default, description=text, ge=low, le=high, pattern=pattern, json_schema_extra=extra, alias=key
     )
+
+
+def globs(text: str) -> Any:
+    """Return a setting that is a list of globs."""
+    return setting((), text, form="a list of globs, each of 1 to 256 characters")
 
 
 def about(field: FieldInfo) -> dict[str, Any]:

@@ -1,21 +1,74 @@
-"""Settings of one channel that contradict one another. checks.py makes refusals of them."""
+"""Settings that name channels, and conditions over channels, that are refused. checks.py adds them to its own."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 
-from monitor.core.decode.select import ANGLE
-from monitor.settings.rules import ChannelSection
+from monitor.core.decode.select import ANGLE, IGNORE, RATE
+from monitor.core.running.condition import Condition, parse
+from monitor.settings.sections import Sections
+
+Problems = Iterator[tuple[str, ...]]  # of each problem the consequence, then the keys of the settings
 
 _OF_VALUES = ("direction", "least", "low", "high")
 
 
-def channel_problems(sections: Mapping[str, ChannelSection]) -> Iterator[str]:
-    """Yield a sentence for each section [channels.NAME] that cannot work."""
-    for name, section in sections.items():
+def channel_problems(settings: Sections) -> Problems:
+    """Yield the problems of sections [channels.NAME]."""
+    for name, section in settings.channels.items():
         if section.low is not None and section.high is not None and section.low >= section.high:
             limits = f"low = {section.low:g} is not below high = {section.high:g}"
-            yield f"{name}: {limits}, so every reading would be a sensor fault"
+            yield f"{name}: {limits}, so every reading would be a sensor fault", "channels"
 
         given = [key for key in _OF_VALUES if key in section.model_fields_set]
         if section.kind == ANGLE and given:
             consequence = "an angle has no above and below, and is scored by its sine and cosine"
-            yield f"{name}: {', '.join(given)} of an angle; {consequence}"
+            yield f"{name}: {', '.join(given)} of an angle; {consequence}", "channels"
+
+
+def mode_problems(settings: Sections) -> Problems:
+    """Yield the problems of [modes]."""
+    modes = settings.modes
+    if modes.channel and modes.learned:
+        yield "the channel gives the modes, and none would be learned", "modes.channel", "modes.learned"
+    if modes.channel and settings.channel_kinds().of(modes.channel) in {IGNORE, RATE}:
+        yield "a channel that is left out or a rate has no mode", "modes.channel", "channels"
+
+
+def running_problems(settings: Sections) -> Problems:
+    """Yield the problems of [running]."""
+    running = settings.running
+    yield from _of_condition(settings, running.condition, "running.when")
+    if running.stop_delay_s and not running.when:
+        yield "without a condition no machine stops", "running.stop_delay_s", "running.when"
+
+    try:
+        running.calendar()
+    except ValueError as unfit:
+        keys = ("running.timezone",) if "zone" in str(unfit) else ("running.expected",)
+        yield f"the calendar cannot be read: {unfit}", *keys
+
+
+def exclusion_problems(settings: Sections) -> Problems:
+    """Yield the problems of the history that training leaves out."""
+    training = settings.training
+    if training.exclude:
+        yield from _of_condition(settings, lambda: parse(training.exclude), "training.exclude")
+    try:
+        training.spans()
+    except (OSError, ValueError) as unfit:
+        yield f"the times to leave out cannot be read: {unfit}", "training.exclude_spans"
+
+
+def _of_condition(settings: Sections, read: Callable[[], Condition | None], key: str) -> Problems:
+    """Yield the problems of the condition of `key`: it cannot be read, or no message would give one of its channels."""
+    try:
+        condition = read()
+    except ValueError as unfit:
+        yield f"the condition cannot be read, {unfit}", key
+        return
+
+    for name in () if condition is None else condition.channels:
+        consequence = f"the condition needs channel {name}, which is left out, so it would never be known"
+        if settings.channel_kinds().of(name) == IGNORE:
+            yield consequence, key, "channels"
+        if not settings.select.build().channels.want(name):
+            yield consequence, key, "select.channels", "select.channels_exclude"

@@ -19,15 +19,12 @@ from monitor.core.decode.places import sources_of
 from monitor.core.decode.select import IGNORE
 from monitor.core.threshold.histogram import LEAST_CLIP, MOST_SCORES
 from monitor.settings.base import Section
-from monitor.settings.channel_checks import channel_problems
+from monitor.settings.channel_checks import channel_problems, exclusion_problems, mode_problems, running_problems
 from monitor.settings.detector_checks import detector_problems
 from monitor.settings.detectors import joined, merged
 from monitor.settings.learning import ThresholdSection
-from monitor.settings.mode_checks import mode_problems
-from monitor.settings.running_checks import running_problems
 from monitor.settings.schema_checks import schema_problems
 from monitor.settings.sections import Sections
-from monitor.settings.training_checks import exclusion_problems
 
 _CELL = 5  # bytes of a float32 and its mark "observed"
 _COPIES = 2  # of the history during a training: as stored, and scaled
@@ -303,8 +300,8 @@ def _select(settings: Sections) -> Iterator[Problem]:
 
 
 def _channels(settings: Sections) -> Iterator[Problem]:
-    for consequence in channel_problems(settings.channels):
-        yield problem(consequence, "channels")
+    for consequence, *keys in channel_problems(settings):
+        yield problem(consequence, *keys)
 
 
 def _windows(settings: Sections) -> Iterator[Problem]:

@@ -12,8 +12,7 @@ from pydantic_settings import BaseSettings
 
 from monitor.core.decode.select import Globs
 from monitor.core.routing import Route
-from monitor.settings.base import Section, setting
-from monitor.settings.rules import Glob
+from monitor.settings.base import Glob, Section, globs, setting
 
 Override = dict[str, Any]
 MOST = 64  # detectors: the header of a snapshot names each of their arrays
@@ -21,10 +20,6 @@ NAME = r"^[A-Za-z0-9._-]{1,64}$"
 NAME_FORM = "1 to 64 of the characters A-Z a-z 0-9 . _ -"
 
 AnySettings = TypeVar("AnySettings", bound=BaseSettings)
-
-
-def _globs(text: str) -> Any:
-    return setting((), text, form="a list of globs, each of 1 to 256 characters")
 
 
 def _override(part: str) -> Any:
@@ -44,11 +39,11 @@ class DetectorSection(Section):
         pattern=NAME,
         form=NAME_FORM,
     )
-    assets: tuple[Glob, ...] = _globs("Assets that the detector watches. Without any, all that `groups` allows.")
-    assets_exclude: tuple[Glob, ...] = _globs("Assets that the detector does not watch.")
-    groups: tuple[Glob, ...] = _globs("Groups of assets, as the messages name them, that the detector watches.")
-    channels: tuple[Glob, ...] = _globs("Channels that the detector reads.")
-    channels_exclude: tuple[Glob, ...] = _globs("Channels that the detector leaves out.")
+    assets: tuple[Glob, ...] = globs("Assets that the detector watches. Without any, all that `groups` allows.")
+    assets_exclude: tuple[Glob, ...] = globs("Assets that the detector does not watch.")
+    groups: tuple[Glob, ...] = globs("Groups of assets, as the messages name them, that the detector watches.")
+    channels: tuple[Glob, ...] = globs("Channels that the detector reads.")
+    channels_exclude: tuple[Glob, ...] = globs("Channels that the detector leaves out.")
 
     # Sections that it may override, one line each; PER_DETECTOR follows from them.
     windows: Override = _override("windows")

@@ -5,24 +5,18 @@ A name may be a glob. Of several sections that match a name, the first one in th
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import StringConstraints, field_validator
+from pydantic import field_validator
 
 from monitor.core.decode.select import Globs
 from monitor.core.rules import AssetRule, ChannelRule, Rules
-from monitor.settings.base import Section, setting
+from monitor.settings.base import Glob, Section, globs, setting
 
-Glob = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 JUDGING = ("direction", "least", "low", "high", "unit", "title")  # settings of a channel that may change live
 _SHARE = re.compile(r"\s*(\d{1,6}(?:\.\d{1,6})?)\s*%\s*")
 _LEAST_FORM = 'a number from 0, or a share of the expected value such as "5%"'
-
-
-def globs(text: str) -> Any:
-    """Return a setting that is a list of globs."""
-    return setting((), text, form="a list of globs, each of 1 to 256 characters")
 
 
 class ChannelSection(Section):

@@ -9,7 +9,9 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from monitor.settings.base import Section, setting
+from monitor.core.decode.select import Kinds
+from monitor.core.windows.pace import Holds
+from monitor.settings.base import Glob, Section, setting
 from monitor.settings.detectors import NAME, NAME_FORM, DetectorSection, merged, own_fields, split
 from monitor.settings.learning import ModelSection, ModesSection, ThresholdSection, TrainingSection
 from monitor.settings.process import (
@@ -21,7 +23,7 @@ from monitor.settings.process import (
     SourceSection,
     StoreSection,
 )
-from monitor.settings.rules import AssetSection, ChannelSection, Glob
+from monitor.settings.rules import AssetSection, ChannelSection
 from monitor.settings.running import RunningSection
 from monitor.settings.servers import KafkaSection, RecorderSection, SchemasSection
 from monitor.settings.stages import AlertingSection, FormatSection, SelectSection, SensorsSection, WindowsSection
@@ -108,6 +110,14 @@ class Sections(BaseSettings):
             return getattr(detector, key) if key in own_fields() else merged(self, detector).value(key)
         section, _, leaf = key.rpartition(".")
         return getattr(getattr(self, section) if section else self, leaf)
+
+    def channel_kinds(self) -> Kinds:
+        """Return what channels are read as, in the order of the file."""
+        return Kinds(tuple((glob, section.kind) for glob, section in self.channels.items()))
+
+    def channel_holds(self) -> Holds:
+        """Return for how long channels hold their values, in the order of the file."""
+        return Holds(tuple((glob, round(section.hold_s * 1000)) for glob, section in self.channels.items()))
 
 
 def sections() -> dict[str, type[Section]]:

@@ -13,8 +13,7 @@ from monitor.core.sensors.checks import SensorOptions
 from monitor.core.sensors.clocks import ClockOptions
 from monitor.core.windows.options import WindowOptions
 from monitor.core.windows.pace import LEARNED, Holds
-from monitor.settings.base import Section, setting
-from monitor.settings.rules import Glob, globs
+from monitor.settings.base import Glob, Section, globs, setting
 
 _ALL = Globs()
 

@@ -11,10 +11,9 @@ from typing import Self
 from pydantic import model_validator
 
 from monitor.core.decode.format import Format
-from monitor.core.decode.select import STATE, Kinds
+from monitor.core.decode.select import STATE
 from monitor.core.fitting.recipe import Recipe
 from monitor.core.routing import Route
-from monitor.core.windows.pace import Holds
 from monitor.settings.checks import ContradictionError, check
 from monitor.settings.detectors import merged
 from monitor.settings.sections import Sections
@@ -72,11 +71,3 @@ class Settings(Sections):
             mode_channel=self.modes.channel,
             learn_modes=self.modes.learned,
         )
-
-    def channel_kinds(self) -> Kinds:
-        """Return what channels are read as, in the order of the file."""
-        return Kinds(tuple((glob, section.kind) for glob, section in self.channels.items()))
-
-    def channel_holds(self) -> Holds:
-        """Return for how long channels hold their values, in the order of the file."""
-        return Holds(tuple((glob, round(section.hold_s * 1000)) for glob, section in self.channels.items()))
