@@ -86,7 +86,7 @@ class Learner:
         self._known: dict[str, tuple[Scorer, str]] = {}
 
     def learn(self, settings: Settings, corpus: Corpus) -> tuple[Scorer, str]:
-        """The scorer, and what it was learned from. Raises ValueError if the history does not suffice."""
+        """The scorer, and the history that it was learned from. Raises ValueError if the history does not suffice."""
         recipe = settings.recipe()
         digest = hashlib.sha256(repr((recipe, corpus.channels, corpus.assets, corpus.step_ms)).encode())
         for array in (corpus.asset, corpus.end, corpus.values, corpus.observed):

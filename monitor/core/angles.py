@@ -72,10 +72,12 @@ def joined(shares: Sequence[ChannelShare], kinds: Kinds) -> tuple[ChannelShare, 
 def _angle(sine: ChannelShare, cosine: ChannelShare) -> ChannelShare:
     """Return the share of an angle, with the values of its sine and its cosine at one step."""
     expected = _degrees(sine.expected, cosine.expected)
+
     # The spread of an angle is that of sine and cosine across its direction.
     across = np.hypot(cosine.expected * (sine.high - sine.low), sine.expected * (cosine.high - cosine.low)) / 2
     length = max(sine.expected**2 + cosine.expected**2, 1e-9)
     width = min(float(np.degrees(across / length)), TURN / 2)
+
     both = sine.observed is not None and cosine.observed is not None
     return replace(
         sine,

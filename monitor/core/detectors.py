@@ -1,6 +1,6 @@
 """The detectors of one partition: messages are decoded once, and each detector's pipeline gets its readings.
 
-State is that of the pipelines, which know nothing of each other, and of what they share:
+State is that of the pipelines, which know nothing of each other, and three parts that they share:
 
     names      assets and channels whose names decoding has changed
     closing    alerts of detectors that were dropped, to be resolved
@@ -10,7 +10,7 @@ All of it is a function of the messages so far and of the models, live settings 
 one exception is a message stamped ahead of the clock: whether its readings come from the future depends on when the
 message is read.) So a detector gives the same records alone and next to any others.
 
-An alert that is open in a detector that is dropped would stay open at those who watch. So the alert is resolved by one
+An alert that is open in a detector that is dropped would stay open on every screen. So the alert is resolved by one
 more record, in its place among the outputs: those of the first batch that reaches the record's position. A replay mutes
 it or publishes it again like any other output.
 """
@@ -96,7 +96,7 @@ class Detectors:
         return self.links.linked([alert for each in self.pipelines.values() for alert in each.open_alerts()])
 
     def save(self) -> "SavedDetectors":
-        """Return the state of all detectors, and what they share, for `load_shared`."""
+        """Return the state of all detectors, and the shared state for `load_shared`."""
         parts = {
             name: Part(pipeline.model, pipeline.fingerprint, pipeline.save_state())
             for name, pipeline in self.pipelines.items()

@@ -157,7 +157,7 @@ class Pipeline:
         scores = self.scorer.score(windows, names, scalings, self._tolerance)
         mark("score")
 
-        # What was learned is no measure for windows in a mode that was not: they raise neither limits nor alerts.
+        # Learned errors are no measure for windows in a new mode: these raise neither limits nor alerts.
         judged = _known(windows, scores, scalings)
 
         # The threshold gives the limit at the given margin, the budget the limit at the margin that keeps the budget.

@@ -56,7 +56,7 @@ class Intake:
     _left: int = MOST_READINGS
 
     def add(self, messages: Sequence[Message], outputs: PartitionOutputs, detectors: Detectors, now: int) -> None:
-        """Count a batch and its outputs; `now` is ms UTC. Only what is wanted by a detector is looked at."""
+        """Count a batch and its outputs; `now` is ms UTC. Readings that no detector wants do not count."""
         self.messages += len(messages)
         self.rejected += len(outputs.rejected)
         if outputs.rejected and not self.reason:

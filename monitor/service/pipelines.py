@@ -48,12 +48,14 @@ def make_pipeline(settings: Settings, partition: Partition, live: LiveSettings |
     usual = live_settings(settings)
     live = {key: (live or usual).get(key, value) for key, value in usual.items()}
     settings = with_live(settings, live)
+
     rules = replace(rules_of(live), kinds=settings.channel_kinds(), aggregates=settings.windows.aggregate)
+    rows = RowRules(settings.threshold.margin, settings.alerting.alarms_per_day, rules)
     windows, sensors = settings.windows, settings.sensors
     options = settings.alerting.options(windows)
     watched = _watched(settings)
     kinds, holds = settings.channel_kinds(), settings.channel_holds()
-    rows = RowRules(settings.threshold.margin, settings.alerting.alarms_per_day, rules)
+
     return Pipeline(
         settings.name,
         fingerprint(settings),

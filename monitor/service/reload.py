@@ -120,7 +120,7 @@ class Reloader:
 
 
 def _changed(settings: Settings, keys: Sequence[str]) -> dict[str, object]:
-    """Return the new values of live settings: of sections only what is live, of a detector whether it is there now."""
+    """Return the new values of live settings: of sections the live part, of a detector true if it exists now."""
     values = live_settings(settings)
     names = {f"detectors[{each.name}]" for each in settings.detectors}
     return {

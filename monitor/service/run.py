@@ -118,7 +118,7 @@ class Service:
         log.info("http server started", address=f"http://{address.host}:{server.port}")
 
     def apply(self, settings: Settings) -> None:
-        """Let each partition adopt what is live of these settings at its next checkpoint. Any thread may call it."""
+        """Let each partition adopt the live ones of these settings at its next checkpoint. Any thread may call it."""
         self._wanted = settings
 
     def _status(self) -> WorkerStatus | None:

@@ -19,7 +19,7 @@ def list_models(settings: Settings) -> str:
 
 
 def show_model(settings: Settings, version: str) -> str:
-    """Return what a model was learned from, and what was left out. Raises ModelInvalid, StoreUnavailable."""
+    """Return the history of a model: learned, and left out. Raises ModelInvalid, StoreUnavailable."""
     models = make_models(settings, make_blobs(settings), Metrics())
     about, report = models.get(version).manifest, models.learned(version)
     lines = [f"{version}, after {about.get('training', {}).get('parent') or 'no other model'}"]

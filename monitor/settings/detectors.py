@@ -27,7 +27,7 @@ def _override(part: str) -> Any:
 
 
 class DetectorSection(Section):
-    """A detector of several. It takes the sections of the file, except for what it sets itself.
+    """A detector of several. It takes the sections of the file, except for the settings of its own.
 
     For instance its `windows.step_s` is set in `[detectors.windows]`, below its `[[detectors]]`. An asset may be wanted
     by several detectors: a second one with a longer step finds slower faults of the same machines.

@@ -17,7 +17,7 @@ _TIME = "ms UTC, or a time with its zone such as 2026-03-02T06:00:00Z"
 
 
 def read_spans(path: Path) -> tuple[Span, ...]:
-    """Read the spans. Raises OSError, and ValueError that names file, line, field and what was expected."""
+    """Read the spans. Raises OSError, and ValueError with file, line, field and the expected value."""
     found = []
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
         if line.strip():

@@ -177,7 +177,7 @@ class ModesSection(Section):
     """Operating modes of the machines, such as recipes or levels of load, each with usual errors of its own.
 
     With neither setting, there is one mode. After a change, the next training brings it. An asset in a mode that was
-    not learned has one alert with the cause new_mode, and is not judged by what was learned of other modes
+    not learned has one alert with the cause new_mode, and is not judged by the errors of other modes
     (docs/model.md).
     """
 

@@ -314,6 +314,7 @@ def _override(valid: Sections, problems: _Problems) -> Sections:
                 faults = error.errors(include_input=False, include_url=False)
             else:
                 continue
+
             bad = True
             for leaf in dict.fromkeys(str(fault["loc"][0]) for fault in faults):
                 where, field = joined(detector.name, f"{part}.{leaf}"), kind.model_fields.get(leaf)

@@ -1,7 +1,7 @@
 """Stored models: weights as safetensors, a readable manifest, and a pointer to the current model.
 
     models/<version>/weights.safetensors
-    models/<version>/learned.json          what it was learned from, and what was left out; older models lack it
+    models/<version>/learned.json          history it was learned from, and parts left out; older models lack it
     models/<version>/manifest.json         written last; a model without it does not exist
     models/current.json                    {"current": version, "history": [versions before it, newest first]}
     models/training.json                   {"begun_ms": when the last training began, whatever its outcome}

@@ -6,7 +6,7 @@ are read again. An unusable snapshot is moved to quarantine/ with a notice, and 
 a longer replay, never a wrong state.
 
 A snapshot has one part for each detector, with the fingerprint of its settings and the version of its model, and a part
-that all share. Whether a part still fits is for the caller to decide, who may use some parts and not others.
+that all share. The caller decides whether a part still fits, and may use some parts and not others.
 """
 
 import re

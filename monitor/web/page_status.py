@@ -17,7 +17,7 @@ urgent are left out, and the totals count them.
     adapted             alerts whose limit rose to the score: total; shown = id, asset, label, detector, severity,
                         start, time (ms UTC, when it adapted), peak, and channel with most of the score, or null
     learning            for each detector: detector, the trainer's status (share, steps, needed, eta_s, running,
-                        progress, result), and scores: whether it has a model
+                        progress, result), and scores: true with a model
     models              detector, version, and number of partitions that score with it
     quiet               a text for each topic of which whole partitions bring nothing new
     unwanted            readings since the start of assets without a detector: group and readings, the most first
@@ -163,6 +163,7 @@ def _alerts(now: WorkerStatus) -> dict[str, Any]:
 def _adapted(now: WorkerStatus) -> dict[str, Any]:
     """Return the adapted alerts to show, the newest first."""
     shown = nsmallest(ALERTS, now.adapted, key=lambda alert: (-alert.time, alert.id))
+
     return {
         "total": len(now.adapted),
         "shown": [

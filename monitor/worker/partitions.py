@@ -120,7 +120,7 @@ class PartitionState:
         return outputs
 
     def remember(self, outputs: PartitionOutputs) -> None:
-        """Add outputs to what is kept of each detector for training and for the status page."""
+        """Add outputs to the notes of each detector, for training and for the status page."""
         for name, each in outputs.detectors.items():
             self.notes[name].remember(self.detectors.pipelines[name], each)
 
@@ -310,10 +310,12 @@ class PartitionManager:
                 self._log.info("detector removed", partition=partition, detector=name)
             elif name not in kept:
                 self._log_refused(partition, name, _OTHER_SHAPE)
+
         for name, pipeline in new.pipelines.items():
             if name not in old.pipelines:
                 self._log.info("detector added", partition=partition, detector=name, model=pipeline.model or None)
                 continue
+
             before, about = old.pipelines[name], {"partition": partition, "detector": name}
             if before.model != pipeline.model:
                 rest = pipeline.running.learned or None

@@ -5,7 +5,7 @@ nothing new, no message moves its time, so the worker's clock decides. That is a
 it is no function of the stream, and a replay could not repeat it (docs/decisions/0033-silence.md).
 
 A partition counts from its first reading on. Time in which the worker itself does not read (paused, source unavailable,
-partition stopped) does not count, so a worker that was away finds nobody silent.
+partition stopped) does not count, so a worker that was away finds no partition silent.
 """
 
 from collections.abc import Mapping, Sequence

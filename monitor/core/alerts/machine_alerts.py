@@ -70,6 +70,7 @@ class MachineAlerts(AlertStage):
                     channels = event.life.alert.channels
                 else:
                     channels = explain(place)
+
                 details = Details(
                     severity=self._severity(event.life.peak),
                     score=window.score,

@@ -160,7 +160,7 @@ class SilenceAlerts:
         self._delay = self._delays(0, self._columns.rows)
 
     def _take(self, heard: Heard, going: Times, muted: Bools, expected: Expected) -> "list[_Event]":
-        """Note who speaks. Return the silences that end within the batch, and of these the beginnings."""
+        """Note the assets that speak. Return the silences that end within the batch, and the beginnings of these."""
         if not len(heard.row):
             return []
         news, columns = self._news(heard, going), self._columns
@@ -259,6 +259,7 @@ class SilenceAlerts:
             life = self._lifecycle.life(event.row)
             assert life is not None and life.alert is not None, "a silence fires when it begins"  # noqa: PT018
             delay_s = life.alert.threshold
+
         seen = Observation(
             row=event.row,
             asset=asset,
@@ -271,6 +272,7 @@ class SilenceAlerts:
             active=True,
             quiet_from=None,
         )
+
         change = self._lifecycle.observe(seen)
         if event.over:  # the alert lasted until now, and ends
             change = self._lifecycle.observe(seen._replace(active=False, quiet_from=event.end))

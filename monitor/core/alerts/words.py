@@ -1,4 +1,4 @@
-"""What was found, in words, for the faults that concern an asset as a whole."""
+"""Faults of an asset as a whole, in words."""
 
 from monitor.core.alerts.silence_alerts import ABSENT, STALE
 from monitor.core.running.not_running import OFF

@@ -89,10 +89,12 @@ def _grouping(kind: str, text: str) -> Grouping:
             return Grouping("measurement")
         if text.startswith(_TAG) and text != _TAG:
             return Grouping("tag", text.removeprefix(_TAG))
+
     try:
         places = parse_place(text)
     except ValueError as error:
         raise ValueError(f"group: {error}") from error
+
     sources = {place.source for place in places}
     if sources <= _OF_MESSAGE:
         return Grouping("message", places=places)
@@ -102,6 +104,7 @@ def _grouping(kind: str, text: str) -> Grouping:
         )
     if kind == "json":
         return Grouping("item", places=places)
+
     steps = places[0].steps
     if len(places) > 1 or len(steps) != 1 or not isinstance(steps[0], str):
         raise ValueError(

@@ -145,7 +145,7 @@ class History:
             ]
 
     def excerpt(self, assets: Callable[[str], bool], channels: Callable[[str], bool]) -> "Excerpt":
-        """Return what is known of wanted assets, with wanted channels alone, for another detector's history."""
+        """Return the blocks, counts and spans of wanted assets, with wanted channels alone, for another history."""
         wanted = {name for name in (*self._seen, *(block.asset for block in self._blocks)) if assets(name)}
         blocks = (_narrowed(block, channels) for block in self._blocks if block.asset in wanted)
         return Excerpt(
@@ -289,6 +289,7 @@ class History:
         self._drop()
         while len(self._blocks) > self._budget:
             spacing = 2 * self._spacing
+
             alerted = [
                 each for each in self._blocks if self._number(each) % spacing and self._is_alerted(each.asset, each.end)
             ]

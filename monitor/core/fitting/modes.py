@@ -48,7 +48,7 @@ class Groups(NamedTuple):
     reach: Floats  # (1,)
 
 
-def learn_modes(  # noqa: PLR0917 - what is known of the windows, and what is asked for
+def learn_modes(  # noqa: PLR0917 - of the windows, then of the model
     errors: Errors,
     calibration: Calibration,
     windows: Cut,

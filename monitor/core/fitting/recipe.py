@@ -28,7 +28,7 @@ class Recipe:
     exclude: str = ""  # condition under which history is left out
     exclude_spans: tuple[Span, ...] = ()  # times that are left out
     seed: int = 0
-    kinds: tuple[tuple[str, str], ...] = ()  # globs of channels and what they are read as, as of `select.Kinds`
+    kinds: tuple[tuple[str, str], ...] = ()  # globs and kinds of channels, as of `select.Kinds`
     mode_channel: str = ""  # channel that modes are read from
     learn_modes: bool = False  # without such a channel
 

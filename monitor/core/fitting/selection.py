@@ -26,7 +26,7 @@ from monitor.core.running.levels import Levels
 LEAST_MEASURED = 0.05  # share of the steps in which a channel must have been measured to become part of a model
 ANOMALOUS = 2.0  # score by the incumbent: twice the edge of what its own clean windows showed
 
-LEARNED, HELD_OUT, RECURRING = "learned", "held out", "recurring"  # what is kept; held out = judged by, not fitted on
+LEARNED, HELD_OUT, RECURRING = "learned", "held out", "recurring"  # kept; held out = judged by, not fitted on
 SPAN, CONDITION, REST = "excluded span", "excluded condition", "rest"
 ALERT, RARE, ANOMALY, WORST = "alert or guard band", "rare", "anomalous", "worst share"
 REASONS = (LEARNED, HELD_OUT, RECURRING, SPAN, CONDITION, REST, ALERT, RARE, ANOMALY, WORST)
@@ -35,7 +35,7 @@ _HOUR_MS = 3_600_000
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The part of a history to learn from, and what became of each block that was given."""
+    """The part of a history to learn from, and the reason for each block that was given."""
 
     corpus: Corpus
     given: Corpus
@@ -49,6 +49,7 @@ class Selection:
         rows, row = np.unique(keys, axis=0, return_inverse=True)
         counts = np.zeros((len(rows), len(REASONS)), np.int64)
         np.add.at(counts, (row.reshape(-1), self.reason), 1)
+
         return {
             "channels": list(self.corpus.channels),
             "dropped_channels": dict(self.dropped),
@@ -95,7 +96,7 @@ def select(corpus: Corpus, recipe: Recipe, incumbent: Model | None, levels: Leve
         corpus = without_rest(corpus, levels)
         reason[(reason == 0) & ~_among(given, corpus)] = REASONS.index(REST)
 
-    # What is known of each block that is left.
+    # Reasons of the blocks that are left.
     corpus, dropped = _measured(corpus) if incumbent is None else _in_channels(corpus, incumbent)
     own = _common(corpus, recipe) if incumbent is None else _normal(corpus, recipe, incumbent)
     kept = own <= REASONS.index(RECURRING)

@@ -89,6 +89,7 @@ class Modes:
             "limits": (M + 1, limits),
         }
         found = {name: getattr(self, name).shape for name in ARRAYS}
+
         if not M or found != expected:
             raise ValueError(f"modes have arrays of {found}, expected {expected} and at least one mode")
         if not all(np.isfinite(getattr(self, name)).all() for name in ("values", "center", "whiten")):

@@ -80,14 +80,14 @@ def ratios(parts: Floats, observed: Bools, limits: Floats) -> Floats:
 
 
 class _Usual(NamedTuple):
-    """What is usual, for all windows or, with modes, for each window in its mode."""
+    """Usual errors and limits, of all windows or, with modes, of each window in its mode."""
 
     error: Floats  # (C,) or (B, C)
     limits: Floats  # (H + 1,) or (B, H + 1)
 
 
 def _usual(model: Model, modes: ModeBatch | None) -> _Usual:
-    """Return what is usual in the modes of windows; in an unknown mode it is what is usual in all."""
+    """Return the usual errors and limits in the modes of windows; those of all modes in an unknown mode."""
     if model.modes is None or modes is None:
         return _Usual(model.calibration.error, model.calibration.limits)
     return _Usual(model.modes.error[modes.mode], model.modes.limits[modes.mode])  # UNKNOWN is the last row
@@ -150,7 +150,7 @@ def impute(network: Reconstruction, x: Floats, observed: Bools, masked: Bools) -
 
 @dataclass(frozen=True, slots=True)
 class _Errors:
-    """What the network makes of windows. Each array has a row for each window."""
+    """Windows and their reconstruction by the network. Each array has a row for each window."""
 
     x: Floats  # (B, C, L) scaled; masked cells are imputed
     observed: Bools  # (B, C, L)

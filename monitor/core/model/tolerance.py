@@ -6,7 +6,7 @@ threshold, contributions and explanation agree. The calibration stays that of cl
 count.
 
 That alone is not enough: the network spreads a large deviation over the other channels and steps, which then seem to
-deviate (measured: a shift that does not count scored a third of what it scored before). Windows with such a deviation
+deviate (measured: a shift that does not count kept a third of its score). Windows with such a deviation
 are therefore reconstructed again with the cells of the deviation masked. A score can only fall.
 """
 

@@ -8,7 +8,7 @@ A channel whose name has other characters than letters, digits, `_` and `.` stan
 called and, or, not. `and` binds tighter than `or`, `not` tighter than `and`.
 
 A channel that was never measured makes its comparison unknown. A condition is unknown if that decides:
-`speed > 50 or current > 1` is true for a speed of 60, whatever the current is.
+`speed > 50 or current > 1` is true for a speed of 60 and any current.
 """
 
 import re
@@ -45,7 +45,7 @@ _WORDS = ("and", "or", "not")
 
 
 class Truth(NamedTuple):
-    """What is known of a condition at each of K steps. A step that is neither true nor false is unknown."""
+    """The truth of a condition at each of K steps. A step that is neither true nor false is unknown."""
 
     true: Bools  # (K,)
     false: Bools  # (K,)
@@ -92,7 +92,7 @@ class Condition:
 
 
 def parse(text: str) -> Condition:
-    """Return the condition of a text. Raises ValueError that names the place in the text and what was expected."""
+    """Return the condition of a text. Raises ValueError with the place in the text and the expected words."""
     if len(text) > LONGEST:
         raise ValueError(f"{len(text)} characters, expected at most {LONGEST}")
     tokens = _tokens(text)

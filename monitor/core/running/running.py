@@ -58,7 +58,7 @@ class RunningOptions:
 
 @dataclass(frozen=True, slots=True)
 class RunningSteps:
-    """What is known of closed steps (K,), in their order."""
+    """Which closed steps (K,) count, in their order."""
 
     kept: Bools  # (K,) the machine runs, and has not just started
     runs: Bools  # (K,) the rule is not false

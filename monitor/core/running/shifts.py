@@ -62,7 +62,7 @@ class Calendar:
 
 @lru_cache(maxsize=64)
 def calendar(shifts: tuple[str, ...], zone: str) -> Calendar:
-    """Return the calendar. Raises ValueError that names the shift or zone, and what was expected."""
+    """Return the calendar. Raises ValueError with the shift or zone and the expected form."""
     try:
         own = ZoneInfo(zone)
     except (OSError, ValueError, KeyError) as unknown:  # ZoneInfoNotFoundError is a KeyError
@@ -71,7 +71,7 @@ def calendar(shifts: tuple[str, ...], zone: str) -> Calendar:
 
 
 def parse_shift(text: str) -> Shift:
-    """Return the shift of a text. Raises ValueError that names what does not fit."""
+    """Return the shift of a text. Raises ValueError with the part that does not fit."""
     match = _SHIFT.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"found {text!r}, expected {FORM}")

@@ -126,10 +126,12 @@ class Budget:
         """Return the forecast of the assets with a budget as of now; None without a budget."""
         if not self._rules.budgeted:
             return None
+
         budgets = self._rules.budget(np.arange(self._columns.rows))
         counted = np.flatnonzero(budgets)
         if not len(counted) and not self._usual:
             return None
+
         rates, rows = self._rates(), len(counted)
         own, budget = (rates[counted], budgets[counted]) if rows else (rates[-1:], np.array([self._usual]))
         margins = _smallest(own, budget)

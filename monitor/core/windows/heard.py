@@ -1,4 +1,4 @@
-"""Who was heard: the readings of one batch as the stage that finds silent assets needs them."""
+"""The readings of one batch, as the stage that finds silent assets needs them."""
 
 from dataclasses import dataclass
 

@@ -60,7 +60,7 @@ LEARNED = Holds()
 
 
 class Learned(NamedTuple):
-    """What is known of a channel's pace."""
+    """Learned paces of channels (n,)."""
 
     hold: Times  # (n,) steps; 0 = not known
     missing: Times  # (n,)
@@ -100,14 +100,14 @@ class Pace:
         self._columns["pace_rows"][assets] += rows
 
     def of(self, asset: Times, channel: Times) -> Learned:
-        """Return what is known of channels (n,)."""
+        """Return the learned paces of channels (n,)."""
         names = ("pace_hold", "pace_missing", "pace_begin")
         return Learned(*(self._columns[name][asset, channel].astype(np.int64) for name in names))
 
     def learn(self, asset: Times, channel: Times, gap: Times, row: Times) -> Learned:
         """Take silences (n,) of `gap` steps that ended in `row`; of each asset in their order.
 
-        Return what is known after each.
+        Return the learned pace after each.
         """
         known_gaps, known_rests, known_end = (self._columns[f"pace_{name}"] for name in ("gaps", "rests", "end"))
         pair = asset * known_gaps.shape[1] + channel

@@ -202,7 +202,7 @@ class Rings:
         if len(at):
             learned = self._pace.learn(rows.row[at], of, gap[at, of], number[at])
 
-            # What a value may hold for is what was known when it was read.
+            # A value holds for as long as the pace allowed when it was read.
             event = np.full(held.shape, -1)
             event[at, of] = np.arange(len(at))
             event = np.maximum.accumulate(event, axis=0)[place, channel]

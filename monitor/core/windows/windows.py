@@ -113,12 +113,14 @@ class Windows:
         self._aggregates = Aggregates.of((), options.aggregates)  # of the channels
         self.refused_asset = ""  # the name that was refused last, for the log
         self._options = options
+
         self._idle_ms = options.idle * options.step_ms
         self.heard = nothing_heard(NOTHING)  # of the last readings, for the stage that finds silent assets
         self._admission = Admission(options.new_assets, options.length * options.step_ms)
         self._rows: dict[str, int] = {}
         self._free_row = -1  # the row that `evict` has freed for the next reading's asset
         self._clock = NEVER  # largest time of any reading of the partition
+
         self._grid = Grid(options, self.counts)
         self._rings = Rings(options, self.counts)
         self._rates = Rates(self.counts)
