@@ -16,6 +16,8 @@ from monitor.training.history_store import HistoryStore
 from tests.core.machines import CHANNELS, STEP, L, history, rows, windows
 from tests.rig import READINGS, settings
 
+GROUPED: dict[str, Any] = {"format__group": "key:"}  # messages name the groups of their readings
+
 
 def store(path: Path, name: str, **changes: Any) -> HistoryStore:
     wanted = settings(path, name=name, **changes).of_detector("")
@@ -73,9 +75,9 @@ def test_the_detectors_of_a_file_inherit_by_their_routes(tmp_path: Path) -> None
 def test_detectors_of_the_same_groups_inherit(tmp_path: Path) -> None:
     """A detector under a new name, whose assets are of the same groups, has what the old one kept."""
     for_groups = {"detectors": [{"name": "old", "groups": ["pump"]}]}
-    store(tmp_path, "old", **for_groups).write(READINGS, history(rows(400)))
+    store(tmp_path, "old", **GROUPED, **for_groups).write(READINGS, history(rows(400)))
     other = {"detectors": [{"name": "new", "groups": ["pump"], "assets_exclude": ["a"]}]}
-    assert inherited(tmp_path, **other).normal().assets == ("b",)
+    assert inherited(tmp_path, **GROUPED, **other).normal().assets == ("b",)
     everything_of = {"detectors": [{"name": "new"}]}
     assert inherited(tmp_path, **everything_of).normal().assets == ("a", "b")
 
@@ -108,7 +110,7 @@ def test_of_two_that_kept_an_asset_the_longer_one_counts(tmp_path: Path) -> None
         ({"select__channels": ["flow"]}, {"select__channels": ["f*"]}, "kept of other channels"),
         ({}, {"running__when": "flow > 0"}, 'kept with other running: none, expected ["flow > 0"'),
         ({"running__when": "flow > 0"}, {}, "kept with other running"),
-        ({}, {"detectors": [{"name": "new", "groups": ["pump"]}]}, "kept without the groups of its assets"),
+        ({}, {**GROUPED, "detectors": [{"name": "new", "groups": ["pump"]}]}, "kept without the groups of its assets"),
     ],
 )
 def test_what_does_not_fit_is_not_inherited(
