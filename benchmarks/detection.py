@@ -179,7 +179,8 @@ def product(task: Task, settings: Settings) -> Scored:
         windows, findings = pipeline.sensors.update(raw)
         scores = scorer.score(windows, names)
         seconds, count = seconds + time.process_time() - begin, count + len(windows)
-        sensors += pipeline.sensor_alerts.update(windows, findings, {}, scores, names, model.channels, pipeline.model)
+        columns = pipeline.sensors.sensors, model.channels
+        sensors += pipeline.sensor_alerts.update(windows, findings, {}, scores, names, *columns, pipeline.model)
         if not len(windows):
             continue
         alerts += alerted(pipeline, windows, scores, calibration, _explain(scorer, windows, names))

@@ -173,7 +173,8 @@ class Pipeline:
         explain = self._explain(own, names, judged.scalings)
         alerts += self.alerting.update(own, judged.scores, limits, names, self.model, explain)
         alerts += self.mode_alerts.update(windows, scores, names, self.scorer.model)
-        alerts += self.sensor_alerts.update(windows, faults, skews, scores, names, self.windows.channels, self.model)
+        sensors, channels = self.sensors.sensors, self.windows.channels
+        alerts += self.sensor_alerts.update(windows, faults, skews, scores, names, sensors, channels, self.model)
         # Of equal positions in the order of the stages, as no batch has a cut between those.
         alerts.sort(key=lambda alert: alert.position)
         mark("alerting")

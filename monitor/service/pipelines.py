@@ -59,7 +59,9 @@ def make_pipeline(settings: Settings, partition: Partition, live: LiveSettings |
     return Pipeline(
         settings.name,
         fingerprint(settings),
-        Windows(windows.options(kinds, watched, holds, settings.route().channels)),
+        Windows(
+            replace(windows.options(kinds, watched, holds, settings.route().channels), mode=settings.modes.channel)
+        ),
         Threshold(settings.threshold.options(), rows),
         make_budget(settings, rows),
         MachineAlerts(settings.name, partition, options),

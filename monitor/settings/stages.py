@@ -223,8 +223,9 @@ class WindowsSection(Section):
         ("last",),
         'What a step keeps of a channel\'s readings. With another list than ["last"], a channel flow becomes one for '
         "each, such as flow.mean and flow.max, and each costs as much as a channel. Readings weigh alike, however long "
-        "they last; the mean of a state of 0 and 1 is its share of the readings. A step then closes when the "
-        "lateness has passed, never sooner. After a change, snapshots and histories are set aside: train anew.",
+        "they last; the mean of a state of 0 and 1 is its share of the readings. modes.channel keeps its last reading "
+        "and its name. A step then closes when the lateness has passed, never sooner. After a change, snapshots and "
+        "histories are set aside: train anew.",
         form="a list of one or more of last, mean, min, max and std, each once",
     )
     length: int = setting(

@@ -82,7 +82,7 @@ def feed(stage: SensorAlerts, part: list[Window]) -> list[Alert]:
     scores = ScoreBatch(numbers[:, 0], numbers, numbers, numbers, numbers)
     found = SensorFaults(fault, 3 * numbers, 2 * numbers, ends[:, None] - 5 + 0 * fault) if fault.any() else None
     skews = {place: Skew(-90.0, -36.0, window.end - 5) for place, window in enumerate(part) if window.clock}
-    return stage.update(windows, found, skews, scores, NAMES, CHANNELS, "m")
+    return stage.update(windows, found, skews, scores, NAMES, CHANNELS, CHANNELS, "m")
 
 
 def brief(alert: Alert) -> Published:

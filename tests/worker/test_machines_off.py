@@ -103,3 +103,23 @@ def test_a_machine_alone_in_its_detector_is_missed_by_the_time_of_others(tmp_pat
         assert pipeline.open_alerts() == alerts
     assert [each[:4] for each in found[0]] == [("a", "not_running", "silent", "firing")]
     assert found[0] == found[1] == found[2]
+
+
+def test_without_its_settings_nothing_of_running_is_left(tmp_path: Path) -> None:
+    """After a restart without [running], no machine is off, and alerts of not running end with the next reading."""
+    told = sent(resting())[:480]  # a rests
+    wanted = {"running__expected": '["Mon-Sun 00:00-24:00"]', "running__expected_delay_s": "60"}
+    before = scoring(tmp_path, **wanted)
+    alerts = processed(before, told, ORIGIN + 10**9).alerts
+    assert [(alert.asset, alert.cause, alert.state) for alert in alerts] == [("a", "not_running", "firing")]
+    assert before.running.off().tolist() == [0]
+
+    after = make_pipeline(settings(tmp_path), READINGS)
+    after.load_state(before.save_state())
+    after.use(Scorer(model()))
+    assert after.running.off().tolist() == []
+    assert after.open_alerts() == alerts
+    (ended,) = processed(after, sent(resting())[480:481], ORIGIN + 10**9).alerts
+    assert (ended.id, ended.state, ended.position) == (alerts[0].id, "resolved", 480)
+    assert after.open_alerts() == []
+    assert after.not_running.save_state() == {}

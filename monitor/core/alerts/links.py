@@ -1,8 +1,8 @@
 """Links between alerts of one asset, so that those of several detectors are one for a person.
 
-An alert carries the id of the oldest alert of its asset that was firing when it fired, if that one is of another
-detector. It keeps the link through its life. So of two detectors that see the same fault, the second one's alert points
-to the first one's.
+An alert carries the id of the oldest alert of its asset that was firing in another detector when it fired, of the same
+cause if there is one. It keeps the link through its life. So of two detectors that see the same fault, the second one's
+alert points to the first one's, and an older alert of another kind does not come between them.
 
 Links are a function of the alerts in the order of the stream, however these are cut into batches.
 """
@@ -23,6 +23,7 @@ class Link(msgspec.Struct, array_like=True):
     detector: str
     linked: str  # id of the alert that it points to; empty = none
     firing: bool  # otherwise adapted
+    cause: str
 
 
 class Links:
@@ -55,9 +56,10 @@ class Links:
         links = self._open.setdefault(alert.asset, [])
         link = next((each for each in links if each.id == alert.id), None)
         if link is None:
-            oldest = next((each for each in links if each.firing), None)
-            linked = oldest.id if oldest is not None and oldest.detector != alert.detector else ""
-            link = Link(alert.asset, alert.id, alert.detector, linked, True)
+            others = [each for each in links if each.firing and each.detector != alert.detector]
+            first = next((each for each in others if each.cause == alert.cause), next(iter(others), None))
+            linked = "" if first is None else first.id
+            link = Link(alert.asset, alert.id, alert.detector, linked, True, alert.cause)
             links.append(link)
 
         link.firing = alert.state == "firing"

@@ -1,11 +1,12 @@
-"""Alerts of sensors: from faults that were found to records, one life per asset and channel.
+"""Alerts of sensors: from faults that were found to records, one life per asset and sensor.
 
-A window is active for a channel if a fault of the channel was found in it, and quiet if none was found. Quiet is
-counted from the last window with a fault. The clock of an asset counts as one more channel, which has no name.
+A sensor has one channel, or several: aggregates, or sine and cosine of an angle. A window is active for a sensor if a
+fault of one of its channels was found in it, and quiet if none was found. Quiet is counted from the last window with a
+fault. The clock of an asset counts as one more sensor, which has no name.
 
-A channel has at most one alert, named after the fault that opened it: a sensor that sticks outside its limits is one
-job for maintenance. The record has the value that the model expects of the channel. The record of a clock names no
-channel. There are no updates while an alert is firing.
+A sensor has at most one alert, named after the fault that opened it: a sensor that sticks outside its limits is one
+job for maintenance. The record has the first of its faulty channels with the value that the model expects. The record
+of a clock names no channel. There are no updates while an alert is firing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,12 +62,13 @@ class SensorAlerts(AlertStage):
         skews: Mapping[int, Skew],
         scores: ScoreBatch,
         names: Sequence[str],
+        sensors: Sequence[str],
         channels: Sequence[str],
         model: str,
     ) -> list[Alert]:
         """Return the records that these windows cause, in order.
 
-        `names` are those of asset rows, `channels` those of columns. `skews` are by place in the batch.
+        `names` are those of asset rows, `sensors` and `channels` those of columns. `skews` are by place in the batch.
         """
         if faults is None and not skews and not len(self._lifecycle):
             return []
@@ -74,10 +76,10 @@ class SensorAlerts(AlertStage):
         alerts: list[Alert] = []
         for place in self._relevant(windows, faults, skews):
             row = int(windows.assets[place])
-            found = _found(faults, skews, place, channels)
+            found = _found(faults, skews, place, sensors)
             watched = list(self._lifecycle.sensors(row))
 
-            # Channels with an alert, pending or firing, for which this window shows no fault.
+            # Sensors with an alert, pending or firing, for which this window shows no fault.
             for life in watched:
                 if life.sensor in found:
                     continue
@@ -85,11 +87,13 @@ class SensorAlerts(AlertStage):
                 if event is not None and event.life.alert is not None:
                     alerts.append(self._lifecycle.publish(event, as_published(event.life.alert)))
 
-            # Faulty channels. By name, so that the order of records does not depend on how batches are cut.
+            # Faulty sensors. By name, so that the order of records does not depend on how batches are cut.
             for sensor, fault in sorted(found.items()):
                 event = self._lifecycle.observe(_active(windows, place, names[row], sensor, fault))
                 if event is not None and event.change is Change.FIRED:
-                    shares = () if fault.column is None else (_share(sensor, scores, place, fault.column),)
+                    shares = (
+                        () if fault.column is None else (_share(channels[fault.column], scores, place, fault.column),)
+                    )
                     details = warning(SENSOR, fault.score, fault.threshold, model, shares)
                     alerts.append(self._lifecycle.publish(event, details))
         return alerts
@@ -106,15 +110,17 @@ class SensorAlerts(AlertStage):
 
 
 def _found(
-    faults: SensorFaults | None, skews: Mapping[int, Skew], place: int, channels: Sequence[str]
+    faults: SensorFaults | None, skews: Mapping[int, Skew], place: int, sensors: Sequence[str]
 ) -> dict[str, _Fault]:
-    """Return the faults in the window at `place` by channel; the clock's is under the empty name."""
+    """Return the faults in the window at `place` by sensor, of its first column; the clock has the empty name."""
     found = {"": _Fault(CLOCK, *skews[place], None)} if place in skews else {}
     if faults is None:
         return found
 
     for column in np.flatnonzero(faults.fault[place]).tolist():
-        found[channels[column]] = _Fault(
+        if sensors[column] in found:
+            continue
+        found[sensors[column]] = _Fault(
             name=FAULTS[faults.fault[place, column]],
             score=float(faults.score[place, column]),
             threshold=float(faults.threshold[place, column]),

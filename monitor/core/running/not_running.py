@@ -93,8 +93,11 @@ class NotRunningAlerts:
             off: Machines (A,) that are off by a rule, so that they need not run; None = none is.
         """
         stream = readings.stream
-        if not self.judges or not len(stream.time):
+        if not len(stream.time):
             return []
+        if not self.judges:  # they were when the state was saved
+            rows, position = sorted(set(self._lifecycle.rows().tolist())), int(stream.offset[0])
+            return [alert for row in rows for alert in self.end(row, position, model)]
 
         self._columns.reserve(len(names))
         clock = np.maximum.accumulate(np.maximum(stream.time, self._clock))
@@ -184,7 +187,7 @@ class NotRunningAlerts:
         return warning(NOT_RUNNING, idle_s, self._options.delay_ms / 1000, model)
 
     def end(self, row: int, position: int, model: str) -> list[Alert]:
-        """Return the resolution of a machine's alert, since the asset is about to be evicted at `position`."""
+        """Return the resolution of a machine's alert at `position`: it is evicted, or nobody expects it to run."""
         life = self._lifecycle.life(row)
         if life is None or life.alert is None:
             return []
@@ -217,18 +220,22 @@ class NotRunningAlerts:
         self._lifecycle.clear(row)
 
     def save_state(self) -> State:
-        """Return everything that `load_state` needs to continue exactly from here; nothing if nothing is judged."""
-        if not self.judges:
+        """Return everything that `load_state` needs to continue exactly from here.
+
+        That is nothing if no machine is judged and no alert is open.
+        """
+        if not self.judges and not len(self._lifecycle):
             return {}
         clocks = np.array([self._clock, self._busy_since], np.int64)
         return {**self._columns.save(clocks=clocks), **self._lifecycle.save_state()}
 
     def load_state(self, state: State) -> None:
-        """Continue from a saved state; from nothing if machines were not judged when it was saved, or are not now.
+        """Continue from a saved state; from nothing if machines were not judged when it was saved.
 
-        Raises ValueError, and changes nothing, if the state does not fit.
+        If they are not judged now, open alerts end with the next reading. Raises ValueError, and changes nothing, if
+        the state does not fit.
         """
-        if not self.judges or not state:
+        if not state:
             return
         load_with_columns(NAME, state, self._columns, self._lifecycle)
         self._clock, self._busy_since = (int(number) for number in state["clocks"])

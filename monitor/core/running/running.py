@@ -95,9 +95,13 @@ class Running:
         channels = () if learned is None else learned.channels
         self._columns.pick(places(channels, self._channels), "E")
         self._rule, self._channels = learned, channels
-        if learned is None:  # nothing would ever end the rest
-            self._columns["off"][:] = False
-            self._columns["idle_since"][:] = NEVER
+        if learned is None:
+            self._end_rest()
+
+    def _end_rest(self) -> None:
+        """Let all machines run, since there is no rule that would ever end their rest."""
+        self._columns["off"][:] = False
+        self._columns["idle_since"][:] = NEVER
 
     def update(self, closed: ClosedSteps) -> RunningSteps:
         """Take closed steps, and return which of them count."""
@@ -217,4 +221,6 @@ class Running:
         if self._options.learned:
             self._channels = tuple(channels)
         self._columns.pick(places(self._channels, channels), "E")
+        if self._options.rule is None and not self._options.learned:
+            self._end_rest()
         self.counts.update(zip(COUNTS, state["counts"].tolist(), strict=True))

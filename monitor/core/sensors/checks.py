@@ -97,6 +97,9 @@ class Sensors:
         self._length = options.length
         self._step_ms = options.step_ms
         self._channels: tuple[str, ...] = ()
+        self.sensors: tuple[str, ...] = ()  # (C,) the sensor of each channel; several aggregates are of one
+        self._apart = np.empty((0, 0), np.bool_)  # (C, C) channels of different sensors
+        self._firsts: list[int] = []  # the first channel of each sensor
         self._columns = Columns(_STAGE, _TABLE)
         self._mask = CellMask(options.length)
 
@@ -108,6 +111,10 @@ class Sensors:
             self._mask.pick(source)
             self._channels = channels
 
+        self.sensors = tuple(self._rules.names_of(name)[-1] for name in channels)
+        sensors = np.array(self.sensors, np.object_)
+        self._apart = np.asarray(sensors[:, None] != sensors, np.bool_)
+        self._firsts = [self.sensors.index(name) for name in dict.fromkeys(self.sensors)]
         own = [self._rules.channel(name) for name in channels]
         self._low = np.array([rule.low for rule in own], np.float32)
         self._high = np.array([rule.high for rule in own], np.float32)
@@ -122,7 +129,8 @@ class Sensors:
 
     def _tolerated(self, usual: Floats, limit: npt.NDArray[Any]) -> Floats:
         """Return `limit` (C,), and infinity for channels that are skipped or whose `usual` value is not known."""
-        skipped = np.array([name in self._options.skip for name in self._channels], np.bool_)
+        names = [set(self._rules.names_of(name)) for name in self._channels]
+        skipped = np.array([not own.isdisjoint(self._options.skip) for own in names], np.bool_)
         return np.where((usual < 0) | skipped, np.inf, limit).astype(np.float32)
 
     def update(self, windows: WindowBatch, unread: Unread = lambda _: None) -> tuple[WindowBatch, SensorFaults | None]:
@@ -250,7 +258,7 @@ class Sensors:
         rows = np.flatnonzero(frozen.any(1))
         judged = np.isfinite(self._rest)
         near = self._near(counts.since(rows), judged & (counts.repeats[rows] > 0))
-        most = 2 * frozen[rows].sum(1) > np.count_nonzero(judged)
+        most = 2 * self._sensors_of(frozen[rows]) > self._sensors_of(judged)
         value = counts.value[rows]
         within = (value >= self._profile.low) & (value <= self._profile.high)
 
@@ -258,18 +266,23 @@ class Sensors:
         found[rows] = frozen[rows] & (~within | near | most[:, None])
         return found
 
-    @staticmethod
-    def _near(since: Times, resting: Bools) -> Bools:
-        """Return whether (n, C) another channel of those `resting` (n, C) came to rest about when this one did.
+    def _sensors_of(self, marks: Bools) -> Times:
+        """Return the number (n,) of sensors of which a channel is marked in `marks` (n, C)."""
+        any_of_sensor: Bools = np.asarray(marks @ ~self._apart, np.bool_)
+        number: Times = np.count_nonzero(any_of_sensor[..., self._firsts], axis=-1)
+        return number
+
+    def _near(self, since: Times, resting: Bools) -> Bools:
+        """Return whether (n, C) another sensor of the channels `resting` (n, C) came to rest about when this one did.
 
         `since` (n, C) are the steps at which the channels came to rest.
         """
         n, C = since.shape
-        found, others = np.empty((n, C), np.bool_), ~np.eye(C, dtype=np.bool_)
+        found = np.empty((n, C), np.bool_)
         for begin in range(0, n, size := max(1, PAIRS // C**2)):
             part = slice(begin, begin + size)
             apart = np.abs(since[part, :, None] - since[part, None, :])  # (n, C, C)
-            found[part] = ((apart <= TOGETHER) & resting[part, None, :] & others).any(2)
+            found[part] = ((apart <= TOGETHER) & resting[part, None, :] & self._apart).any(2)
         return found
 
     def _jumps(self, steps: NewSteps, counts: StepCounts, windows: WindowBatch) -> Bools:
@@ -287,12 +300,13 @@ class Sensors:
             peak, base, now = windows.values[at, :, column - 1], windows.values[at, :, column - 2], steps.values[rows]
             seen = windows.observed[at, :, column - 1] & windows.observed[at, :, column - 2] & steps.seen[rows]
 
-            # Up and down again by far more than usual, back where it was, and no other channel moved.
+            # Up and down again by far more than usual, back where it was, and no other sensor moved.
             up, down = np.where(seen, peak - base, 0), np.where(seen, now - peak, 0)
             back = np.abs(now - base) <= usual
             sharp = (np.abs(up) > self._jump) & (np.abs(down) > self._jump) & (up * down < 0) & back
             moved = np.maximum(np.abs(up), np.abs(down)) > np.where(usual < 0, np.inf, usual)
-        found[rows] &= sharp & (moved.sum(1) == 1)[:, None]
+        with_others = (moved & np.asarray(moved @ self._apart, np.bool_)).any(1, keepdims=True)
+        found[rows] &= sharp & ~with_others
         return found
 
     def _keep(self, steps: NewSteps, counts: StepCounts, marks: _Marks) -> None:

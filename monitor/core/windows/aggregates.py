@@ -1,7 +1,8 @@
 """Aggregates of a step: the last reading, mean, smallest, largest and standard deviation of all readings of a channel.
 
 By default a step has its last reading, and channels have the names that came (base channels). Otherwise each base
-channel `flow` becomes a channel for each aggregate, such as `flow.mean` and `flow.max`.
+channel `flow` becomes a channel for each aggregate, such as `flow.mean` and `flow.max`. The channel of the operating
+modes keeps its last reading and its name: two recipes have no mean.
 
 Every reading weighs the same, however long its value lasted. Of readings with the time of their channel's newest one
 the last counts, once. A reading older than the newest one counts, too. If an older reading comes twice, it counts

@@ -25,5 +25,6 @@ class WindowOptions:
     kinds: Kinds = ALL_MEASURED  # of channels; counters of kind "rate" become rates
     watched: tuple[str, ...] = ()  # channels by which `monitor.core.running` decides; windows may lack them
     aggregates: tuple[str, ...] = (LAST,)  # of the readings of a step
+    mode: str = ""  # the channel of the modes, of which a step has the last reading under the channel's own name
     holds: Holds = LEARNED  # for how long channels hold their values
     hidden: tuple[str, ...] = ()  # those of them that no window ever has

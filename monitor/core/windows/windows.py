@@ -32,7 +32,7 @@ from monitor.core.decode.select import RATE
 from monitor.core.records import Bools, Count, Floats, ReadingBatch, State, Times, WindowBatch
 from monitor.core.state import Column, check_state, pack_names, unfit, unpack_distinct
 from monitor.core.windows.admission import ADMISSION, Admission
-from monitor.core.windows.aggregates import Aggregates, channels_of
+from monitor.core.windows.aggregates import LAST, Aggregates, channels_of
 from monitor.core.windows.cells import Arrivals, Closed
 from monitor.core.windows.density import DENSITY
 from monitor.core.windows.grid import GRID, Grid
@@ -385,7 +385,9 @@ class Windows:
         self._rates.reserve(len(self.assets))
         if learned:
             new = channels[self._aggregates.own :]
-            names = [name for base in new for name in channels_of(base, self._options.aggregates)]
+            options = self._options
+            kept = [(LAST,) if base == options.mode else options.aggregates for base in new]
+            names = [name for base, each in zip(new, kept, strict=True) for name in channels_of(base, each)]
             self.set_channels([*self.channels, *names], frozen=False)
         return learned, entered
 

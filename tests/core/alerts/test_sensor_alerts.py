@@ -54,7 +54,7 @@ def feed(made: SensorAlerts, story: str, *, since: int = 0, cut: int = 100) -> l
             fault, 9 * np.ones_like(both), 6 * np.ones_like(both), ends[:, None] - 5 * STEP + 0 * fault
         )
         skews = {2 * at: Skew(-90.0, -36.0, -60_000) for at, each in enumerate(part) if each in "cC"}
-        alerts += made.update(windows, found if fault.any() else None, skews, scores, NAMES, CHANNELS, "m-1")
+        alerts += made.update(windows, found if fault.any() else None, skews, scores, NAMES, CHANNELS, CHANNELS, "m-1")
     return alerts
 
 
@@ -155,3 +155,27 @@ def test_a_channel_is_watched_once() -> None:
             stage().load_state(state)
     with pytest.raises(ValueError, match=r"alerts\[0\].alert is x"):
         stage().load_state({"alerts": np.frombuffer(json.dumps([foreign]).encode(), np.uint8)})
+
+
+def test_a_sensor_with_several_channels_has_one_alert() -> None:
+    """Faults of aggregates of one channel are one alert, with the first of them, until none is left."""
+    made, alerts = stage(), list[Alert]()
+    steps = ((0, 0), (1, 1), (1, 1), (1, 1), (0, 1), (0, 1), *[(0, 0)] * 20)
+    for step, (first, second) in enumerate(steps):
+        fault = np.array([[first * 3, second * 3]], np.int8)
+        one = np.ones((1, 2), np.float32)
+        windows = WindowBatch(
+            np.zeros(1, np.int32),
+            np.array([step * 1000]),
+            one[:, :, None],
+            np.ones((1, 2, 1), np.bool_),
+            np.array([step]),
+        )
+        scores = ScoreBatch(one[:, 0], one, one, one, one)
+        faults = SensorFaults(fault, 9 * one, one, np.full((1, 2), step * 1000)) if fault.any() else None
+        alerts += made.update(windows, faults, {}, scores, NAMES, ("flow", "flow"), ("flow.mean", "flow.max"), "m")
+    assert [(alert.state, alert.channels[0].channel) for alert in alerts] == [
+        ("firing", "flow.mean"),
+        ("resolved", "flow.mean"),
+    ]
+    assert len({alert.id for alert in alerts}) == 1

@@ -266,3 +266,31 @@ def test_the_state_of_a_channel_that_is_not_read_goes_on() -> None:
     _, findings = made.update(later.take(np.arange(2)))
     assert findings is not None
     assert [FAULTS[number] for number in findings.fault[0]] == ["frozen", "", ""]
+
+
+def aggregated(skip: str = "") -> Sensors:
+    """Sensors of two aggregates of one channel, and another channel."""
+    skipped = [skip] if skip else []
+    options = SensorOptions(length=L, step_ms=STEP, min_observed=0.5, skip=skipped)
+    made = Sensors(options, Rules(aggregates=("mean", "max")))
+    made.use(("flow.mean", "flow.max", "temperature.mean"), PROFILE)
+    return made
+
+
+def test_aggregates_of_one_sensor_do_not_vouch_for_each_other() -> None:
+    """If all aggregates of a channel stick or jump together, it is the sensor; with another channel, the machine."""
+    frozen = {("a", channel, "frozen") for channel in CHANNELS[:2]}
+    assert found(stuck(0, 1), aggregated()) == frozen
+    assert found(stuck(0, 1, 2), aggregated()) == set()
+    assert found(stuck(0, 1), stage()) == set()
+
+    values = rows(100)
+    values[0, 50, :2] += 30
+    assert found(values, aggregated()) == {("a", channel, "jump") for channel in CHANNELS[:2]}
+    assert found(values, stage()) == set()
+
+
+def test_a_channel_is_skipped_with_its_aggregates() -> None:
+    """Both the name that messages have and that of a single aggregate may be given."""
+    assert found(stuck(0, 1), aggregated("flow")) == set()
+    assert found(stuck(0, 1), aggregated("flow.max")) == {("a", "flow", "frozen")}

@@ -89,3 +89,12 @@ def test_a_dense_step_is_learned_and_scored_whole(cut: int) -> None:
     later: list[Row] = [(n, "a", name, 10 * n, float(n)) for n in range(60, 90) for name in "pq"]
     stage.push(readings(*later[:-2]))
     assert stage.push(readings(*later[-2:])).position.tolist() == [89]
+
+
+def test_the_channel_of_the_modes_has_no_mean() -> None:
+    """It keeps its own name and its last reading, since the number of a recipe is a name."""
+    stage = windows(aggregates=("mean", "max"), mode="recipe", length=1)
+    stage.push(readings((0, "a", "p", 1, 2.0), (1, "a", "recipe", 2, 3.0), (2, "a", "recipe", 3, 8.0)))
+    assert stage.channels == ("p.mean", "p.max", "recipe")
+    part = stage.push(readings((3, "a", "p", 5, 4.0), (4, "a", "p", 1000, 1.0)))
+    assert part.values[0, :, -1].tolist() == [3.0, 4.0, 8.0]
