@@ -129,7 +129,13 @@ def make_keeping(settings: Settings) -> Keeping:
 
 
 def _rates(settings: Settings) -> tuple[tuple[str, str], ...]:
-    """Return the globs and kinds of channels if one is a rate, and aggregates; other kinds do not change a state."""
+    """Return the globs and kinds of channels if one is a rate, and aggregates; other kinds do not change a state.
+
+    With aggregates, the channel of the modes is another one.
+    """
     kinds, aggregates = settings.channel_kinds().deciding().globs, settings.windows.aggregate
     rates = kinds if RATE in {kind for _, kind in kinds} else ()
-    return rates if is_plain(aggregates) else (*rates, *(("aggregate", each) for each in aggregates))
+    if is_plain(aggregates):
+        return rates
+    mode = (("last", settings.modes.channel),) if settings.modes.channel else ()
+    return (*rates, *(("aggregate", each) for each in aggregates), *mode)

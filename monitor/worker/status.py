@@ -189,13 +189,16 @@ def worker_status(
 
 
 def silent_in_all(assets: list[Asset]) -> list[Asset]:
-    """Show an asset that is silent for one detector as silent for the others, too: these may not judge it."""
+    """Show an asset that is silent for one detector as silent for the others, too: these may not judge it.
+
+    One for which it is off has heard that it stopped before its silence.
+    """
     silent = {asset.name: asset for asset in assets if asset.state == "silent"}
     if not silent:  # nearly always
         return assets
     return [
         asset._replace(state="silent", reason=silent[asset.name].reason, cause="", ratio=None)
-        if asset.name in silent and asset.state != "firing"
+        if asset.name in silent and asset.state not in {"firing", "off"}
         else asset
         for asset in assets
     ]

@@ -326,7 +326,10 @@ def test_a_signal_reloads_the_file(tmp_path: Path) -> None:
 
 
 def test_a_snapshot_is_of_its_counters() -> None:
-    """Another choice of counters refuses older snapshots; states and what is left out do not change a state."""
+    """Other counters or aggregates refuse older snapshots; states and what is left out do not change a state."""
     plain, states = load(None, {}, {}), load(None, {}, {"channels": {"x": {"as": "state"}, "y": {"as": "ignore"}}})
     counters = load(None, {}, {"channels": {"x": {"as": "rate"}}})
     assert fingerprint(states) == fingerprint(plain) != fingerprint(counters)
+    means, recipes = ({"windows.aggregate": '["mean"]', "modes.channel": name} for name in ("", "recipe"))
+    assert fingerprint(load(None, {}, {"modes.channel": "recipe"})) == fingerprint(plain)
+    assert fingerprint(load(None, {}, recipes)) != fingerprint(load(None, {}, means)) != fingerprint(plain)

@@ -96,8 +96,10 @@ def test_assets_of_a_silent_partition_are_shown_as_silent(tmp_path: Path) -> Non
 
 
 def test_an_asset_that_one_detector_finds_silent_is_silent_for_all() -> None:
-    """A slow twin that does not judge silence shows the state of the other; a firing alert stays shown."""
+    """A twin that does not judge silence shows the state of the other; a firing alert and a stop stay shown."""
     silent = Asset("b", "silent", None, "sends nothing", newest=5)
     twins = [Asset("a", "normal", 0.5), silent, Asset("b", "normal", 0.25, newest=4), Asset("b", "firing", 2.0)]
     assert silent_in_all(twins) == [*twins[:2], silent._replace(newest=4), twins[3]]
     assert silent_in_all(twins[:1]) == twins[:1]
+    off = Asset("b", "off", None)
+    assert silent_in_all([silent, off]) == [silent, off]
