@@ -207,7 +207,7 @@ def test_ids_from_outside_reach_nothing_unescaped(tmp_path: Path, stream: io.Str
     for number, record in enumerate(scores):
         line = score_points(Message(READINGS, number, record.key, record.value, 0)).value or b""
         tags = {part for row in line.decode().split("\n") for part in row.split(" ")[0].split(",")[1:]}
-        assert tags <= {"asset=a", "asset=b", *(f"channel={name}" for name in CHANNELS)}
+        assert tags <= {"asset=a", "asset=b", "detector=test", *(f"channel={name}" for name in CHANNELS)}
     names = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")]
     assert all(re.fullmatch(r"[A-Za-z0-9._/-]+", name) and "evil" not in name for name in names)
     assert all(line.isprintable() for line in stream.getvalue().split("\n"))

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.throughput.fleet import LENGTH, PARTITIONS, PATTERNS, Fleet, partition
-from monitor.core.detectors import Part, SavedDetectors
 from monitor.core.model.model import LEVELS, Model
 from monitor.core.model.scaling import Scaling
 from monitor.core.model.scorer import Scorer
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Floats
+from monitor.core.saved import Part, SavedDetectors
 from monitor.service.pipelines import make_pipeline
 from monitor.settings.tree import Settings
 from monitor.store.files import open_blobs

@@ -28,26 +28,10 @@ from monitor.core.decode.names import Names
 from monitor.core.pipeline import Mark, Pipeline, Timestamps
 from monitor.core.records import FILTERED, Alert, Count, Message, PartitionOutputs, State, Times
 from monitor.core.routing import Router
+from monitor.core.saved import Part, SavedDetectors
 from monitor.core.state import pack, unpack
 
 _STATE = "the detectors"
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """The state of one detector on one partition."""
-
-    model: str  # version of the model in use; empty = none yet
-    fingerprint: str  # see `Pipeline`
-    state: State
-
-
-@dataclass(frozen=True, slots=True)
-class SavedDetectors:
-    """The state of all detectors of one partition."""
-
-    shared: State
-    parts: Mapping[str, Part]  # by detector
 
 
 @dataclass(slots=True)

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from monitor.core.detectors import Part, SavedDetectors
 from monitor.core.records import Partition, State
+from monitor.core.saved import Part, SavedDetectors
 from monitor.store.base import Blobs, Notice, OnNotice, quarantine
 from monitor.store.tensors import Damaged, pack, unpack
 

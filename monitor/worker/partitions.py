@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from monitor.core.arrays import NEVER
-from monitor.core.detectors import Detectors, Part, SavedDetectors
+from monitor.core.detectors import Detectors
 from monitor.core.pipeline import Mark, Pipeline, saved_alerts, saved_live
 from monitor.core.records import Alert, Message, Partition, PartitionOutputs, Rejected
+from monitor.core.saved import Part, SavedDetectors
 from monitor.core.threshold.budget import BudgetForecast
 from monitor.observe.observer import Observer
 from monitor.store.base import StoreUnavailable

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monitor.core.detectors import Part, SavedDetectors
 from monitor.core.records import Partition
+from monitor.core.saved import Part, SavedDetectors
 from monitor.store.base import QUARANTINE_KEEP, Blobs, Notice, StoreUnavailable, quarantine
 from monitor.store.models import Models
 from monitor.store.snapshots import Snapshot, Snapshots

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monitor.core.detectors import Detectors, Part, SavedDetectors
+from monitor.core.detectors import Detectors
 from monitor.core.model.scorer import Scorer
 from monitor.core.publish import alert_record, score_records
 from monitor.core.records import Alert, Message, PartitionOutputs, Unwanted
+from monitor.core.saved import Part, SavedDetectors
 from monitor.service.pipelines import make_detectors
 from monitor.settings.tree import Settings
 from tests.core.machines import model, rows

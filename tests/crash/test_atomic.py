@@ -27,7 +27,7 @@ KILLS = 15
 SAVER = """
 import sys
 import numpy as np
-from monitor.core.detectors import Part, SavedDetectors
+from monitor.core.saved import Part, SavedDetectors
 from monitor.core.records import Partition
 from monitor.store.files import open_blobs
 from monitor.store.snapshots import Snapshot, Snapshots

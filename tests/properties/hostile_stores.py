@@ -15,7 +15,6 @@ from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.alerts.mode_alerts import ModeAlerts
 from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.alerts.silence_alerts import SilenceAlerts
-from monitor.core.detectors import Part, SavedDetectors
 from monitor.core.fitting.corpus import Corpus
 from monitor.core.model.model import Model
 from monitor.core.model.new_assets import NewAssets
@@ -26,6 +25,7 @@ from monitor.core.rules import ChannelRule, RowRules, Rules
 from monitor.core.running.condition import parse
 from monitor.core.running.not_running import NotRunningAlerts, NotRunningOptions
 from monitor.core.running.running import Running, RunningOptions
+from monitor.core.saved import Part, SavedDetectors
 from monitor.core.sensors.checks import SensorOptions, Sensors
 from monitor.core.sensors.clocks import ClockOptions, Clocks
 from monitor.core.threshold.budget import Budget

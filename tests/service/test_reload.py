@@ -10,9 +10,9 @@ import pytest
 import structlog
 
 from monitor.connectors.memory.client import MemoryBroker
-from monitor.core.detectors import Part, SavedDetectors
 from monitor.core.pipeline import LiveSettings, saved_live
 from monitor.core.records import State
+from monitor.core.saved import Part, SavedDetectors
 from monitor.observe.metrics import Metrics
 from monitor.service.pipelines import fingerprint
 from monitor.service.reload import Reloader

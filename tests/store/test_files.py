@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from monitor.core.detectors import Part, SavedDetectors
 from monitor.core.records import Partition
+from monitor.core.saved import Part, SavedDetectors
 from monitor.store.base import Notice, StoreUnavailable
 from monitor.store.files import LEFTOVER_AGE_S, FsspecBlobs, LocalBlobs, open_blobs
 from monitor.store.models import Models

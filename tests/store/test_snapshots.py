@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.core.detectors import Part, SavedDetectors
 from monitor.core.records import Partition, State
+from monitor.core.saved import Part, SavedDetectors
 from monitor.store.base import Blobs, Notice, StoreUnavailable
 from monitor.store.files import LocalBlobs, open_blobs
 from monitor.store.snapshots import Snapshot, Snapshots

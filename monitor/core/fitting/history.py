@@ -225,7 +225,7 @@ class History:
     def load_state(self, state: State) -> None:
         """Continue from a saved state. Raises ValueError, and changes nothing, if the state does not fit."""
         blocks = {name: array for name, array in state.items() if name not in _TABLE}
-        corpus = Corpus.unpack({**blocks, "alerted": np.zeros(len(blocks.get("end", ())), np.bool_)})
+        corpus = Corpus.unpack({**blocks, "alerted": np.zeros(np.size(blocks.get("end", ())), np.bool_)})
         check_state(STAGE, {name: array for name, array in state.items() if name not in CORPUS_TABLE}, _TABLE)
         if corpus.step_ms != self._step_ms:
             raise unfit(STAGE, "step_ms", corpus.step_ms, self._step_ms)
