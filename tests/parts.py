@@ -3,7 +3,8 @@
     KAFKA_HOME    a folder with the jars of Apache Kafka in it or in its libs/; an unpacked distribution, for instance
     INFLUXD       the program of InfluxDB 1.8 or later, with Flux built in
     TELEGRAF      the program of Telegraf 1.37 or later, with inputs opcua and mqtt_consumer and output kafka
-    FIELD         a folder with recordings of gateways (tests/chain/test_recorded.py)
+    FIELD         a folder with recordings of gateways (tests/chain/test_recorded.py), and with programs that write
+                  readings of machines (tests/onboard/test_field_machines.py)
 
 Without the variable a test is skipped with the reason. A variable that names nothing usable is a mistake: the test
 fails.

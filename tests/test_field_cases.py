@@ -12,6 +12,7 @@ GATEWAYS = (
 )
 FOUND = "onboard/test_onboard_finds.py::test_a_fault_is_found_without_an_edit"
 HERE = "onboard/test_field_cases.py"
+MACHINES = "onboard/test_field_machines.py"
 CASES: dict[str, tuple[str, ...]] = {
     "OPC Publisher: nested, flat, an array of readings": GATEWAYS,
     "KEPServerEX: a list of ids, an array, single readings": GATEWAYS,
@@ -34,11 +35,30 @@ CASES: dict[str, tuple[str, ...]] = {
         f"{HERE}::test_export_of_several_machines",
         f"{HERE}::test_a_table_of_several_machines_gives_the_alerts_of_their_messages",
     ),
-    "reports on change": (FOUND,),
-    "mixed rates": (FOUND,),
-    "counters": (FOUND, "onboard/test_kinds.py::test_counters_are_recognised"),
-    "states as numbers": ("onboard/test_kinds.py::test_states_and_constants_are_recognised",),
-    "a topic with the collector's own points": (f"{HERE}::test_the_collectors_own_points_are_left_out",),
+    "reports on change": (FOUND, f"{MACHINES}::test_values_sent_on_change"),
+    "mixed rates": (FOUND, f"{MACHINES}::test_channels_at_different_rates"),
+    "machines in two shifts, off at weekends": (
+        "backtest/test_two_shifts.py::test_a_plant_in_two_shifts_is_watched_without_false_alerts",
+        f"{MACHINES}::test_machines_in_two_shifts",
+    ),
+    "batches by recipes": (
+        f"{MACHINES}::test_a_recipe_that_was_not_learned_is_told",
+        f"{MACHINES}::test_a_slow_batch_is_found",
+    ),
+    "counters": (
+        FOUND,
+        "onboard/test_kinds.py::test_counters_are_recognised",
+        f"{MACHINES}::test_counters_hide_nothing",
+    ),
+    "states as numbers": (
+        "onboard/test_kinds.py::test_states_and_constants_are_recognised",
+        f"{MACHINES}::test_a_state_that_was_not_learned_is_no_explosion",
+    ),
+    "a machine that falls silent": (f"{MACHINES}::test_a_machine_that_falls_silent",),
+    "a topic with the collector's own points": (
+        f"{HERE}::test_the_collectors_own_points_are_left_out",
+        f"{MACHINES}::test_a_topic_of_telegraf",
+    ),
     "points of booleans and texts alone": (f"{HERE}::test_points_of_booleans_and_texts_alone_are_no_dead_letters",),
     "OPC UA by Telegraf, a group for each machine": (f"{HERE}::test_opc_ua_by_telegraf",),
     "Parquet": ("connectors/files/test_parquet.py::test_backtest_train_and_onboard_read_parquet",),

@@ -4,7 +4,8 @@ A pump runs at one of three loads, changed on a random schedule by ramps. Load, 
 of the site drive the channels by the affinity laws (flow ~ n, head ~ n^2, power ~ n^3); the bearing follows the load
 with the lag of its mass; a level controller makes the inlet pressure swing with a period of about ten steps. Every pump
 has gains and offsets of its own. All three loads occur in each BLOCK and the weather repeats after DAY, so about 1500
-steps show everything that a healthy pump does.
+steps show everything that a healthy pump does. A plant with `day` set has days of that many steps instead, on which
+production follows the hour, and neither production nor weather is the same on two days: it shows slow normal changes.
 
 Every value is a function of the settings and its step alone: random numbers are drawn by block, and a lag is a sum over
 a bounded past. A stream may therefore be made in any pieces, from any step on, without state.
@@ -29,8 +30,11 @@ RAMP = 12  # steps from one load to the next
 BLOCK = DWELL * len(LOADS)  # drawn at once; also the longest past a lag may reach into
 DAY = 900  # steps; compressed, so that a short history holds whole days
 SWING = 0.2  # bar
+DAILY, WANDER = 0.06, 0.03  # of nominal load: more by day than by night; standard deviation from day to day
+MILD = 3.0  # degrees: standard deviation of the weather from day to day
 
 _MACHINE, _SCHEDULE, _NOISE, _WEATHER, _LATE = range(5)  # streams of random numbers that share the seed
+_DAYS, _SITE = 6, 1_000_000  # 5 is that of faults.py; the site, among the assets
 
 
 class Channel(NamedTuple):
@@ -63,10 +67,11 @@ class PlantSettings:
     step_ms: int = 1000
     seed: int = 0
     start: int = 1_750_000_000_000  # ms UTC of step 0, a multiple of step_ms so that steps fall on the monitor's grid
+    day: int = 0  # steps of a day that differs from others; 0 = each day is DAY steps and like all others
 
     def __post_init__(self) -> None:
-        if self.assets < 1 or self.step_ms < 1 or self.seed < 0:
-            raise ValueError(f"assets and step_ms must be at least 1, seed not negative: {self}")
+        if self.assets < 1 or self.step_ms < 1 or self.seed < 0 or self.day < 0:
+            raise ValueError(f"assets and step_ms must be at least 1, seed and day not negative: {self}")
         if self.start % self.step_ms:
             raise ValueError(f"start {self.start} is not a multiple of step_ms {self.step_ms}")
 
@@ -128,14 +133,17 @@ class Plant:
         white = np.concatenate([_white(*key, block - 1), _white(*key, block)])  # (2 * BLOCK, C + 2)
         steps = np.arange((block - 1) * BLOCK, (block + 1) * BLOCK, dtype=np.float64)
         load = _schedule(*key, block, steps) + 0.012 * np.pad(_smooth(white[:, -1], 6), (BLOCK, 0))
+        load += self._production(asset, steps)
         heat = _lagged(load, 40)
 
         # Drivers of the second block.
         now = slice(BLOCK, None)
         steps, load = steps[now], load[now]
         valve = 0.025 * _smooth(white[:, -2], 15)
-        day = 2 * np.pi * steps / DAY + self._weather[0]
-        gust = 2 * np.pi * steps / (DAY / 3) + self._weather[1]
+        length = self.settings.day or DAY
+        day = 2 * np.pi * steps / length + self._weather[0]
+        gust = 2 * np.pi * steps / (length / 3) + self._weather[1]
+        mild = MILD * self._from_day_to_day(_SITE, steps)
 
         # Channels by the affinity laws.
         columns = (
@@ -145,7 +153,7 @@ class Plant:
             1.8 + 5.5 * load**2 * (1 - 0.6 * valve),
             12 + 70 * load**2.5 * (1 + 0.6 * valve),
             3 + 42 * load**3 * (1 + 0.6 * valve),
-            18 + 4 * np.sin(day) + np.sin(gust) + 14 + 32 * heat + self._mount[asset],
+            18 + mild + 4 * np.sin(day) + np.sin(gust) + 14 + 32 * heat + self._mount[asset],
             1.1 + 1.6 * load**2 + 0.6 * np.exp(-(((load - 0.7) / 0.08) ** 2)),  # a resonance near the middle load
         )
         rows = np.stack(columns, 1) * self._gain[asset]
@@ -154,6 +162,23 @@ class Plant:
         noise = np.array([channel.noise for channel in CHANNELS])
         signals: Doubles = rows + noise * white[now, : len(CHANNELS)]
         return signals
+
+    def _production(self, asset: int, steps: Doubles) -> Doubles:
+        """Return what the hour and the day add (T,) to a pump's load."""
+        if not self.settings.day:
+            return np.zeros(len(steps))
+        hour: Doubles = DAILY * np.sin(2 * np.pi * steps / self.settings.day)
+        return hour + WANDER * self._from_day_to_day(asset, steps)
+
+    def _from_day_to_day(self, whose: int, steps: Doubles) -> Doubles:
+        """Return a fluctuation (T,) that has another value each midnight, of variance 1; 0 if all days are alike."""
+        if not self.settings.day:
+            return np.zeros(len(steps))
+        days = steps / self.settings.day
+        midnights = np.arange(np.floor(days[0]), np.floor(days[-1]) + 2)
+        drawn = [_draw(self.settings.seed, _DAYS, whose, int(each) + 1).normal() for each in midnights]
+        fluctuation: Doubles = np.interp(days, midnights, drawn)
+        return fluctuation
 
 
 def read(signals: Doubles) -> Doubles:

@@ -251,3 +251,15 @@ def test_an_unknown_format_is_refused() -> None:
     """A message format that the plant does not support raises an error."""
     with pytest.raises(ValueError, match="json_wide or json_long"):
         list(messages(PLANT, 0, PLANT.rows(0, 1), kind="influx_line"))
+
+
+def test_days_differ_only_if_a_day_has_a_length() -> None:
+    """With a day's length production follows the hour, and means of days differ; any pieces give the same readings."""
+    plant = Plant(PlantSettings(assets=2, day=8640))
+    rows = plant.rows(0, 4 * 8640)
+    assert np.array_equal(plant.rows(8000, 9000), rows[:, 8000:9000])
+
+    days = rows[:, :, SPEED].reshape(2, 4, 2, -1).mean(3)  # machine, day, before and after noon
+    assert (days[:, :, 0] > days[:, :, 1]).all()
+    usual = PLANT.rows(0, 4 * 8640)[:2, :, SPEED].reshape(2, 4, -1).mean(2)
+    assert (np.ptp(days.mean(2), axis=1) > 2 * np.ptp(usual, axis=1)).all()
