@@ -20,7 +20,7 @@ from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.alerts.mode_alerts import ModeAlerts
 from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.alerts.silence_alerts import SilenceAlerts
-from monitor.core.arrays import Index, first_of_run
+from monitor.core.arrays import Index
 from monitor.core.model.new_assets import NewAssets, WindowScaling
 from monitor.core.model.scorer import Scorer
 from monitor.core.model.tolerance import Tolerance
@@ -48,7 +48,7 @@ from monitor.core.sensors.mask import hide
 from monitor.core.state import pack, unpack
 from monitor.core.threshold.budget import Budget
 from monitor.core.threshold.threshold import Threshold, carry_over
-from monitor.core.windows.windows import ClosedSteps, Windows
+from monitor.core.windows.windows import Windows
 
 LiveSettings = Mapping[str, Any]  # setting -> JSON value, of those that may change between two messages
 Mark = Callable[[str], None]  # called with the name of each stage at its end
@@ -130,17 +130,15 @@ class Pipeline:
         closed = self.windows.close(readings)
         names = self.windows.assets
         self.rules.update(names, self.windows.channels)
-        off = self.rules.off(closed.row)
+        off = self._off()
 
         # Steps in which a machine is off or does not run count as steps without a reading.
         running = self.running.update(closed)
-        unwatched = self._off()
-        alerts = self.not_running.update(closed, running.runs, readings, names, self.model, unwatched)
-        alerts += self._end_silence_of_off(readings)
-        muted = unwatched | self.not_running.judges
+        alerts = self.not_running.update(closed, running.runs, readings, names, self.model, off)
+        alerts += self._end_alerts_of_off(off, readings)
+        muted = off | self.not_running.judges
         alerts += self.silence.update(self.windows.heard, names, self.model, self.running.off_at, muted)
-        alerts += self._end_alerts_of_off(closed, off)
-        windows = self.windows.cut(closed.at(running.kept & ~off))
+        windows = self.windows.cut(closed.at(running.kept & ~off[closed.row]))
         mark("windows")
         if self.scorer is None:
             alerts.sort(key=lambda alert: alert.position)
@@ -189,22 +187,21 @@ class Pipeline:
         """Return which assets (A,) are off by a rule."""
         return self.rules.off(np.arange(len(self.windows.assets)))
 
-    def _end_silence_of_off(self, readings: ReadingBatch) -> list[Alert]:
-        """Return the ends of alerts of silent assets that are off by a rule, as of the next message."""
-        silent = np.fromiter(self.silence.states(), np.intp)
-        if not len(readings) or not len(silent):
-            return []
-        off = silent[self.rules.off(silent)].tolist()
-        return [alert for row in off for alert in self.silence.end(row, int(readings.offset[0]), self.model)]
+    def _end_alerts_of_off(self, off: Bools, readings: ReadingBatch) -> list[Alert]:
+        """Return the ends of alerts of assets (A,) that are off by a rule, as of the next message.
 
-    def _end_alerts_of_off(self, closed: ClosedSteps, off: Bools) -> list[Alert]:
-        """Return the ends of other alerts of assets with `off` steps (K,) among the closed ones, as of their first."""
+        They do not wait for a step of the asset: one that was dismantled sends nothing any more.
+        """
+        if not len(readings) or not off.any():
+            return []
+        stages = (self.alerting, self.mode_alerts, self.sensor_alerts)
+        rows = sorted({row for stage in (*stages, self.silence) for row in stage.states() if off[row]})
+        position, time = int(readings.offset[0]), self.silence.clock
         ended: list[Alert] = []
-        for place in np.flatnonzero(off & first_of_run(closed.row)).tolist():
-            row, position = int(closed.row[place]), int(closed.position[place])
-            end = int(closed.step[place]) * self.windows.step_ms
-            for stage in (self.alerting, self.mode_alerts, self.sensor_alerts):
-                ended += stage.end(row, end, position)
+        for row in rows:
+            ended += self.silence.end(row, position, self.model)
+            for stage in stages:
+                ended += stage.end(row, time, position)
         return ended
 
     def _counts(self) -> dict[str, int]:

@@ -132,6 +132,18 @@ def test_a_machine_that_is_switched_off_ends_its_alerts(tmp_path: Path) -> None:
     assert fired(before) == {("b", "machine", "temperature")}
 
 
+def test_alerts_of_a_machine_that_was_dismantled_end(tmp_path: Path) -> None:
+    """Switched off after its last reading, it has its alert resolved with the next reading of another machine."""
+    sent = faulty(steps=400)
+    state, _ = run(tmp_path, sent[:CUT])
+    (firing,) = only(state).open_alerts()
+    rig(tmp_path, assets={"b": {"off": True}}).adopt(committed(state), only(state).scorer)
+    (ended,) = process(state, sent[CUT : CUT + 1]).alerts
+    assert sent[CUT].key == b"a"
+    assert (ended.id, ended.state, ended.position, ended.time) == (firing.id, "resolved", CUT, sent[CUT - 1].timestamp)
+    assert only(state).open_alerts() == []
+
+
 def test_silence_of_a_machine_that_is_off_counts_for_nothing(tmp_path: Path) -> None:
     """Its alert ends when it is switched off, and it may speak then. Silent when it is on again, it has a new one."""
     batch = rows(300)
