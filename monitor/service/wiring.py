@@ -151,11 +151,10 @@ class DetectorMaker:
 def make_loop_options(settings: Settings) -> LoopOptions:
     """Return sizes and times of the loop."""
     detectors = settings.per_detector()
-    shortest_s = min(each.windows.step_s for each in detectors)
     return LoopOptions(
         batch=settings.source.batch_messages * min(len(detectors), MOST_BATCHES),
         poll_s=settings.source.poll_s,
-        silence_s=max(settings.source.silence_s, 6 * shortest_s) if settings.source.silence_s else 0.0,
+        silence_s=settings.source.silence_s,
         checkpoint_s=settings.delivery.checkpoint_s,
         checkpoint_messages=settings.delivery.checkpoint_messages,
         flush_s=settings.delivery.flush_timeout_s,

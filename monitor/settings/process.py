@@ -54,8 +54,9 @@ class SourceSection(Section):
     silence_s: float = setting(
         600.0,
         "Report a partition that has brought no new reading for this time by the worker's clock, and for at least 6 "
-        "steps: in the log, on the page and as a metric, once for all of its assets. Shorter than the plant's usual "
-        "pauses, each pause is reported. 0 = off: with a whole plant silent, the page stays as it was.",
+        "of the shortest steps of detectors with assets there: in the log, on the page and as a metric, once for all "
+        "of its assets. Shorter than the plant's usual pauses, each pause is reported. 0 = off: with a whole plant "
+        "silent, the page stays as it was.",
         unit="s",
         low=0,
         high=604_800,

@@ -129,7 +129,9 @@ class PartitionState:
         """Return how far the partition has come; `reading` = the worker reads its partitions."""
         clock = max(pipeline.silence.clock for pipeline in self.detectors.pipelines.values())
         newest = None if clock == NEVER else clock
-        return Progress(newest, self.next, reading and self.phase is not Phase.STOPPED)
+        steps = (pipeline.windows.step_ms for pipeline in self.detectors.pipelines.values() if pipeline.windows.assets)
+        step_s = min(steps, default=0) / 1000
+        return Progress(newest, self.next, reading and self.phase is not Phase.STOPPED, step_s)
 
     def note_lag(self, lag: int | None) -> None:
         """Set the end of the assignment, unless it is known; `lag` is the source's, in messages."""

@@ -15,6 +15,8 @@ from structlog.stdlib import BoundLogger
 
 from monitor.core.records import Partition
 
+STEPS = 6  # a partition of slow machines may bring nothing for a step or two
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -23,6 +25,7 @@ class Progress:
     newest: int | None  # ms UTC: largest time of any reading; None = no reading yet
     next: int | None  # offset of the next message
     reading: bool  # whether the worker reads the partition
+    step_s: float = 0.0  # shortest of the detectors that have assets there
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class QuietPartitions:
     """The time without news of each partition."""
 
     def __init__(self, silence_s: float, log: BoundLogger) -> None:
-        """Call a partition quiet after `silence_s` without news; 0 = never."""
+        """Call a partition quiet after `silence_s` and STEPS steps without news; 0 = never."""
         self._silence_s = silence_s
         self._log = log
         self._known: dict[Partition, _Since] = {}
@@ -81,11 +84,14 @@ class QuietPartitions:
     def _topic(
         self, name: str, waits: Mapping[Partition, float], now: Mapping[Partition, Progress]
     ) -> QuietTopic | None:
-        late = {part: wait for part, wait in waits.items() if self._silence_s and wait >= self._silence_s}
+        late = {part: wait for part, wait in waits.items() if self._silence_s and wait >= self._limit(now[part])}
         if not late:
             return None
         came = any(now[part].next != self._known[part].progress.next for part in late)
         return QuietTopic(name, tuple(sorted(part.number for part in late)), len(waits), max(late.values()), came)
+
+    def _limit(self, progress: Progress) -> float:
+        return max(self._silence_s, STEPS * progress.step_s)
 
     def _tell(self, quiet: Sequence[QuietTopic]) -> None:
         for each in quiet:

@@ -37,6 +37,14 @@ def test_a_partition_without_news_is_reported_once() -> None:
     assert lines[0]["partitions"] == [0]
 
 
+def test_a_partition_of_slow_machines_has_more_time() -> None:
+    """It is quiet after six steps of the fastest detector that has assets there, if that is later."""
+    watched, now = quiet(), {P0: Progress(100, 5, True, 300.0), P1: Progress(100, 5, True, 1.0)}
+    watched.note(now, 0.0)
+    assert watched.note(now, 700.0)[0][0].partitions == (1,)
+    assert watched.note(now, 1801.0)[0][0].partitions == (0, 1)
+
+
 def test_messages_with_old_readings_are_no_news() -> None:
     """A collector that goes on without its server is told by the messages that come."""
     watched = quiet()
@@ -75,7 +83,7 @@ def test_assets_of_a_silent_partition_are_shown_as_silent(tmp_path: Path) -> Non
     state.remember(state.process(readings(rows(20)), ORIGIN + 10**9, lambda _: None))
     watched = quiet()
     progress = state.progress(reading=True)
-    assert (progress.newest, progress.reading) == (ORIGIN + 19 * STEP, True)
+    assert (progress.newest, progress.reading, progress.step_s) == (ORIGIN + 19 * STEP, True, STEP / 1000)
     learning = Status(share=0.2, steps=20, needed=100, eta_s=80.0)
     watched.note({READINGS: progress}, 0.0)
     assert worker_status([state], {"test": learning}, {}).training["test"].eta_s == 80.0
