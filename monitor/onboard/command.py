@@ -17,16 +17,21 @@ from pathlib import Path
 
 from monitor.connectors.base import Finding, Sample
 from monitor.core.decode.bodies import SCHEMA_HEADER
+from monitor.core.decode.decode import decode
 from monitor.core.decode.example import example
 from monitor.core.decode.select import RATE, Kinds
+from monitor.core.records import Message
+from monitor.core.routing import Router
 from monitor.observe.clock import wall_ms
-from monitor.onboard.cost import estimate, measure
+from monitor.onboard.classes import divide
+from monitor.onboard.cost import estimate, measure, total
 from monitor.onboard.dashboard import Language, dashboard_text
+from monitor.onboard.detectors import Part, of_classes, together, twins, with_own
 from monitor.onboard.format.recognise import DetectedFormat, Known, UnknownFormat, recognise, table_format
-from monitor.onboard.report import MERGED, costs, merging, remarks, report, scattered
+from monitor.onboard.report import MERGED, costs, merging, remarks, report, scattered, start
 from monitor.onboard.rest import resting
-from monitor.onboard.settings import Chosen, decide, written
-from monitor.onboard.survey import Survey, non_numeric, survey
+from monitor.onboard.settings import Chosen, decide, of_windows, written
+from monitor.onboard.survey import Readout, Survey, measured, non_numeric, read
 from monitor.service.backends import make_sample, probe_points
 from monitor.settings.load import SECRETS, ConfigurationError, load
 from monitor.settings.tree import Settings
@@ -51,18 +56,17 @@ def onboard(base: Settings, limit: int, out: Path, language: Language, *, force:
         table = base.source.kind == "files" and base.source.format in {"csv", "parquet"}
         recognised = table_format(sample.runs, now) if table else recognise(sample.runs, now, _known(base))  # 2
         recognised = _selected(base, recognised)
-        figures = _survey(sample, recognised, now, limit, base.windows.length)
+        recognised, figures, parts = _survey(base, sample, recognised, now, limit)
     except UnknownFormat as refusal:
         _refuse(sample, f"{refusal}{_header_hint(base, sample)}")
         return 1
 
     database = probe_points(base, _DATABASE_S) if base.recorder.enabled else []  # 3
     chosen = {**decide(base, recognised, figures), **_source(base, recognised, figures), **_recorder(database)}
+    if parts:
+        chosen |= {**of_windows(base, parts[0].figures), "detectors": of_classes(base, parts, figures)}
     try:
-        settings = _write(base, chosen, out, _head(base, sample, figures))  # 4
-        if rest := resting(settings, sample.runs, now):
-            chosen |= rest
-            settings = _write(base, chosen, out, _head(base, sample, figures))
+        settings, rest = _configure(base, chosen, out, sample, figures, now)  # 4
     except ConfigurationError as error:
         print(
             "\n".join(
@@ -72,26 +76,46 @@ def onboard(base: Settings, limit: int, out: Path, language: Language, *, force:
         )
         return 1
 
-    measured = measure(settings, sample.runs, figures, now)  # 5
-    files[1].write_text(rules_text(settings, figures))  # 6
+    surveys = {machines.name: part for machines, part in parts} or _by_detector(settings, sample.runs, figures, now)
+    of_detector = {name: settings.of_detector(name) for name in surveys}
+    held = sum(sample.held.values())
+    sums = {
+        name: estimate(one, surveys[name], measure(one, sample.runs, surveys[name], now), held)  # 5
+        for name, one in of_detector.items()
+    }
+    files[1].write_text(rules_text(settings, surveys))  # 6
     rates = [name for name in figures.channels if settings.channel_kinds().of(name) == RATE]
     files[2].write_text(dashboard_text(settings.name, figures.assets, list(figures.channels), language, rates))
 
     as_read = replace(recognised.format, kinds=settings.channel_kinds())
     skipped = non_numeric(max(sample.runs, key=len), as_read)
-    sums = estimate(settings, figures, measured, sum(sample.held.values()))
-    lines = [*report(settings, sample, recognised, figures, skipped), *costs(settings, sample, figures, sums)]
-    lines += [f"running   {each.value}: {each.reason}" for each in rest.values()]
+    lines = [*report(settings, sample, recognised, figures, skipped, parts=parts)]
+    lines += costs(sample, figures, total(list(sums.values()), list(surveys.values())))
+    for name, one in of_detector.items():
+        lines += start(one, surveys[name], sums[name], name if settings.detectors else "")
+    lines += [f"running   {lead}{each.value}: {each.reason}" for lead, own in rest.items() for each in own.values()]
     lines += [f"recorder  {each.item}: {each.text}" for each in database if each.ok]
-    lines += [f"look at   {remark}" for remark in remarks(settings, figures, skipped, recognised)]
+    lines += [f"look at   {remark}" for remark in remarks(settings, figures, skipped, recognised, parts)]
     lines += [f"look at   {_unreached(each)}" for each in database if not each.ok]
     print("\n".join([*lines, *_next(base, out, files)]))
     return 0
 
 
-def _survey(sample: Sample, recognised: DetectedFormat, now: int, limit: int, length: int) -> Survey:
+def _survey(
+    base: Settings, sample: Sample, recognised: DetectedFormat, now: int, limit: int
+) -> tuple[DetectedFormat, Survey, Sequence[Part]]:
+    """Return the figures of the sample and those of its classes of machines, no class if it has one or they were given.
+
+    The format may now say where the messages name groups.
+    """
+    parts: Sequence[Part] = ()
     try:
-        figures = survey(sample.runs, recognised.format, now, length)
+        readout = read(sample.runs, recognised.format, now)
+        figures = measured(readout, recognised.format, base.windows.length)
+        if not base.detectors and len(figures.assets) > 1:
+            recognised, parts = _divided(sample, recognised, readout, now, base.windows.length)
+        if parts:
+            figures = together([each.figures for each in parts])
     except ValueError as error:
         more = f"wait for more messages, or look at more than --messages {limit}"
         raise UnknownFormat(
@@ -99,7 +123,77 @@ def _survey(sample: Sample, recognised: DetectedFormat, now: int, limit: int, le
         ) from error
     if figures.colliding > MERGED:
         raise UnknownFormat(merging(figures, recognised))
-    return figures
+    return recognised, figures, parts
+
+
+def _divided(
+    sample: Sample, recognised: DetectedFormat, readout: Readout, now: int, length: int
+) -> tuple[DetectedFormat, Sequence[Part]]:
+    """Return the classes of the machines, if there are several and each was seen at two times at least."""
+    division = divide(sample.runs, readout.table, recognised.format, now)
+    if len(division.classes) < 2:
+        return recognised, ()
+    told = recognised
+    if division.group != recognised.format.group:
+        why = "it tells the classes of machines apart, by their channels"
+        form = replace(recognised.format, group=division.group)
+        told = replace(recognised, format=form, reasons={**recognised.reasons, "group": why})
+        readout = read(sample.runs, form, now)
+    try:
+        return told, [Part(each, measured(readout.of(each.assets), told.format, length)) for each in division.classes]
+    except ValueError:  # too little of one
+        return recognised, ()
+
+
+def _by_detector(settings: Settings, runs: Sequence[Sequence[Message]], figures: Survey, now: int) -> dict[str, Survey]:
+    """Return the figures with the assets and the rate of each detector that the user gave, or of the only one.
+
+    Raises ValueError if no detector wants an asset of the sample.
+    """
+    if not settings.detectors:
+        return {settings.name: figures}
+    router, form = Router({each.name: each.route() for each in settings.per_detector()}), settings.message_format()
+    assets: dict[str, dict[str, None]] = {name: {} for name in router.routes}
+    count = dict.fromkeys(router.routes, 0)
+    readings_of_all = 0
+    for run in runs:
+        readings = decode(run, form, now)[0]
+        readings_of_all += len(readings)
+        for name, part in zip(router.routes, router.route(readings).readings, strict=True):
+            assets[name] |= dict.fromkeys(part.assets)
+            count[name] += len(part)
+    if not any(count.values()):
+        raise ValueError("no detector wants an asset of the sample: compare [[detectors]] with the names of its assets")
+    return {
+        name: replace(figures, assets=tuple(assets[name]), rate=figures.rate * number / readings_of_all)
+        for name, number in count.items()
+        if number
+    }
+
+
+def _configure(  # noqa: PLR0917 - the parts of a run
+    base: Settings, chosen: dict[str, Chosen], out: Path, sample: Sample, figures: Survey, now: int
+) -> tuple[Settings, Mapping[str, Mapping[str, Chosen]]]:
+    """Write the file, with what the detectors found about rest, and slow twins as comments.
+
+    Return the settings and what was found, by detector. Raises ConfigurationError.
+    """
+    head = _head(base, sample, figures)
+    settings = _write(base, chosen, out, head)
+    found: dict[str, Mapping[str, Chosen]] = {}
+    for each in settings.per_detector():
+        rest = resting(each, sample.runs, now)
+        if rest and "detectors" in chosen:
+            chosen["detectors"] = with_own(chosen["detectors"], each.name, rest)
+            found[f"{each.name}: "] = rest
+        elif rest and not settings.detectors:
+            chosen |= rest
+            found[""] = rest
+    if found:
+        settings = _write(base, chosen, out, head)
+    if not base.detectors and (tail := twins(settings)):
+        settings = _write(base, chosen, out, head, tail)
+    return settings, found
 
 
 def _known(base: Settings) -> Known:
@@ -117,7 +211,11 @@ def _selected(base: Settings, recognised: DetectedFormat) -> DetectedFormat:
     found = recognised.format.select
     select = replace(given, measurements=given.measurements or found.measurements, assets=given.assets or found.assets)
     kinds = Kinds((*base.channel_kinds().globs, *recognised.format.kinds.globs))
-    return replace(recognised, format=replace(recognised.format, select=select, kinds=kinds))
+    try:
+        form = replace(recognised.format, select=select, kinds=kinds, group=base.format.group)
+    except ValueError as error:
+        raise UnknownFormat(f"the messages are {recognised.kind}, but {error}") from error
+    return replace(recognised, format=form)
 
 
 def _refuse(sample: Sample, reason: str) -> None:
@@ -178,11 +276,11 @@ def _head(base: Settings, sample: Sample, figures: Survey) -> str:
     )
 
 
-def _write(base: Settings, chosen: Mapping[str, Chosen], out: Path, head: str) -> Settings:
+def _write(base: Settings, chosen: Mapping[str, Chosen], out: Path, head: str, tail: Sequence[str] = ()) -> Settings:
     """Write the file and return the settings that load from it. Raises ConfigurationError if they do not load."""
     part = out.with_name(f"{out.name}.part")
     try:
-        part.write_text(written(base, chosen, head), encoding="utf-8")
+        part.write_text(written(base, chosen, head, tail), encoding="utf-8")
         secret = {
             key: base.value(key).get_secret_value()
             for file_key, key in SECRETS.items()
@@ -195,40 +293,64 @@ def _write(base: Settings, chosen: Mapping[str, Chosen], out: Path, head: str) -
     return settings
 
 
-def rules_text(settings: Settings, figures: Survey) -> str:
-    """Return Prometheus rules that compare the daemon's figures with those of the sample."""
-    job, assets = f'{{job="{settings.name}"}}', len(figures.assets)
-    windows, model = assets / settings.windows.step_s, f"max(monitor_model_info{job})"
+def rules_text(settings: Settings, surveys: Mapping[str, Survey]) -> str:
+    """Return Prometheus rules that compare the daemon's figures with those of the sample, by detector.
 
+    Assets count once for each detector, so each detector is compared with its own assets.
+    """
+    job, rate = f'job="{settings.name}"', sum(each.rate for each in surveys.values())
+    terms, counted = [], set[str]()
+    for name, each in surveys.items():
+        if not counted & set(each.assets):  # the readings of twins are the same ones
+            counted |= set(each.assets)
+            expected = each.rate / 2 / len(each.assets)
+            terms.append(f'{expected:.6g} * sum(monitor_assets{{{job}, detector="{name}", state!="off"}})')
+    working = " + ".join(terms)
+    rows = [
+        (
+            "ReadingsMissing",
+            f"sum(rate(monitor_readings_total{{{job}}}[15m])) < {working}",
+            f"Fewer than half of the {rate:.4g} readings/s of the sample arrive, for machines that run.",
+            "",
+        )
+    ]
+    for name, each in surveys.items():
+        rows += _rules_of(
+            settings.of_detector(name), f'{job}, detector="{name}"', each, name if len(surveys) > 1 else ""
+        )
+
+    text = f"# Made by monitor onboard. The job in Prometheus' scrape configuration must be named {settings.name}.\n"
+    text += f"groups:\n  - name: {settings.name}-topic\n    rules:\n"
+    for alert, expression, summary, detector in rows:
+        text += f"      - alert: Monitor{alert}\n        expr: '{expression}'\n        for: 15m\n"
+        text += "        labels:\n          severity: warning\n"
+        text += f"          detector: {detector}\n" if detector else ""
+        text += f"        annotations:\n          summary: '{summary}'\n"
+    return text
+
+
+def _rules_of(settings: Settings, labels: str, figures: Survey, name: str) -> list[tuple[str, str, str, str]]:
+    """Return the rules of one detector: name, expression, summary and detector's name, empty if it is alone."""
+    assets, model = len(figures.assets), f"max(monitor_model_info{{{labels}}})"
+    kind = f"{name} " if name else ""
     # Machines that are off need not send, and after a start their windows must fill.
-    expected = 0.9 / settings.windows.step_s
-    working = f'sum(monitor_assets{{job="{settings.name}", state!="off"}})'
-    scored = f'sum(monitor_assets{{job="{settings.name}", state!~"off|warming"}})'
-    rows = (
+    expected = f'{0.9 / settings.windows.step_s:.6g} * sum(monitor_assets{{{labels}, state!~"off|warming"}})'
+    return [
         # A silent asset stays in memory, so it counts as missing by its state.
         (
             "AssetsMissing",
-            f'sum(monitor_assets{{job="{settings.name}", state!="silent"}}) < {assets}',
-            f"{{{{ $value }}}} of {assets} assets send. The status page lists the silent ones.",
-        ),
-        (
-            "ReadingsMissing",
-            f"sum(rate(monitor_readings_total{job}[15m])) < {figures.rate / 2 / assets:.6g} * {working}",
-            f"Fewer than half of the {figures.rate:.4g} readings/s of the sample arrive, for machines that run.",
+            f'sum(monitor_assets{{{labels}, state!="silent"}}) < {assets}',
+            f"{{{{ $value }}}} of {assets} {kind}assets send. The status page lists the silent ones.",
+            name,
         ),
         (
             "ScoresMissing",
-            f"sum(rate(monitor_windows_scored_total{job}[15m])) < {expected:.6g} * {scored} and {model} == 1",
-            f"Of machines that run, fewer than nine tenths of {windows:.4g} windows/s are scored: see "  # noqa: ISC004
-            "monitor_windows_skipped_total.",
+            f"sum(rate(monitor_windows_scored_total{{{labels}}}[15m])) < {expected} and {model} == 1",
+            f"Of {kind}machines that run, fewer than nine tenths of {assets / settings.windows.step_s:.4g} windows/s "  # noqa: ISC004
+            "are scored: see monitor_windows_skipped_total.",
+            name,
         ),
-    )
-    text = f"# Made by monitor onboard. The job in Prometheus' scrape configuration must be named {settings.name}.\n"
-    text += f"groups:\n  - name: {settings.name}-topic\n    rules:\n"
-    for name, expression, summary in rows:
-        text += f"      - alert: Monitor{name}\n        expr: '{expression}'\n        for: 15m\n"
-        text += f"        labels:\n          severity: warning\n        annotations:\n          summary: '{summary}'\n"
-    return text
+    ]
 
 
 def _next(base: Settings, out: Path, files: Sequence[Path]) -> Sequence[str]:

@@ -26,6 +26,7 @@ from monitor.core.model.vae import VAE
 from monitor.core.pipeline import Pipeline
 from monitor.core.publish import score_records
 from monitor.core.records import Message, ReadingBatch, Times
+from monitor.core.routing import Router
 from monitor.core.threshold.histogram import BYTES
 from monitor.core.windows.aggregates import channels_of
 from monitor.onboard.survey import Survey
@@ -89,18 +90,42 @@ def estimate(settings: Settings, figures: Survey, measured: Measured, held: int)
     )
 
 
+def total(parts: Sequence[Estimate], figures: Sequence[Survey]) -> Estimate:
+    """Return the estimate for several detectors of one process, whose trainings run one after another."""
+    load = sum(each.load for each in parts)
+    windows = sum(each.load * each.measured.windows_per_s for each in parts)
+    speeds = Measured(
+        sum(each.rate for each in figures) / load, windows / load, max(each.measured.training_step_s for each in parts)
+    )
+    return Estimate(
+        speeds,
+        max(each.base_mb for each in parts),
+        sum(each.assets_mb for each in parts),
+        sum(each.history_mb for each in parts),
+        load,
+        max(each.reading_s for each in parts),
+        max(each.waiting_s for each in parts),
+        sum(each.training_s for each in parts),
+        max(each.warm_s for each in parts),
+    )
+
+
 def measure(settings: Settings, runs: Sequence[Sequence[Message]], figures: Survey, now: int) -> Measured:
     """Run the stages for a while; `now` is ms UTC."""
     torch.set_num_threads(settings.model.threads)
-    form = settings.message_format()
-    run = max(runs, key=lambda each: len(decode(each, form, now)[0]))  # an old run may have had another format
+    form, router = settings.message_format(), Router({settings.name: settings.route()})
+
+    def own(messages: Sequence[Message]) -> ReadingBatch:
+        return router.route(decode(messages, form, now)[0]).readings[0]
+
+    run = max(runs, key=lambda each: len(own(each)))  # an old run may have had another format
     batch = settings.source.batch_messages
     parts = [run[begin : begin + batch] for begin in range(0, len(run), batch)]
     begin, decoded = time.process_time(), 0
     while time.process_time() - begin < RUN_S / 4:
         decoded += sum(len(decode(part, form, now)[0]) for part in parts)
     decoding = (time.process_time() - begin) / decoded  # s per reading
-    readings = [decode(part, form, now)[0] for part in parts]
+    readings = [own(part) for part in parts]
     pipeline = make_pipeline(settings, run[0].partition)
     bases = tuple(figures.channels)[: settings.windows.max_channels]
     scorer = untrained(

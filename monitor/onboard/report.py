@@ -1,6 +1,6 @@
 """The lines that `monitor onboard` prints: findings, remarks and the estimated cost."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from monitor.connectors.base import Sample
 from monitor.core.decode.format import Format, place, shown
@@ -8,6 +8,7 @@ from monitor.core.decode.ids import legal
 from monitor.core.decode.select import IGNORE, RATE
 from monitor.onboard.cost import Estimate
 from monitor.onboard.dashboard import unit
+from monitor.onboard.detectors import Part
 from monitor.onboard.format.recognise import DetectedFormat, reasons
 from monitor.onboard.format.tags import split
 from monitor.onboard.survey import Survey
@@ -21,9 +22,15 @@ _LITTLE = 0.02  # share of missing readings that needs no remark
 
 
 def report(
-    settings: Settings, sample: Sample, recognised: DetectedFormat, figures: Survey, skipped: Mapping[str, float]
+    settings: Settings,
+    sample: Sample,
+    recognised: DetectedFormat,
+    figures: Survey,
+    skipped: Mapping[str, float],
+    *,
+    parts: Sequence[Part] = (),
 ) -> Iterator[str]:
-    """Yield lines about the topic."""
+    """Yield lines about the topic, which may hold several classes of machines."""
     held = sum(sample.held.values())
     cut = f" ({sample.cut})" if sample.cut else ""
     yield f"read      {figures.messages} of {held} messages in {_count(len(sample.held), 'partition')}{cut}"
@@ -54,6 +61,7 @@ def report(
     names = ", ".join(figures.assets[:_FEW]) + (", …" if len(figures.assets) > _FEW else "")
     yield f"assets    {len(figures.assets)}: {names}"
     yield f"step      {settings.windows.step_s:g} s; {figures.regular:.1%} of the readings in its rhythm"
+    yield from _classes(parts, form)
     late = f"{figures.disorder:.2%} of the readings behind a later one, 99.9 % by at most {figures.late_ms / 1000:g} s"
     yield f"order     {late}, the latest by {figures.latest_ms / 1000:g} s"
     yield f"pace      {figures.rate:.4g} readings/s of the plant's time, {figures.weight:.3g} a message"
@@ -71,6 +79,19 @@ def report(
     units = sum(unit(name) != "none" for name, is_rate in zip(figures.channels, rates, strict=True) if not is_rate)
     yield f"dashboard of these {_count(len(figures.assets), 'asset')} and {_count(len(figures.channels), 'channel')}"
     yield f"          {units} of the channels have the unit that their name ends with"
+
+
+def _classes(parts: Sequence[Part], form: Format) -> Iterator[str]:
+    """Yield lines about the classes of machines, if there are several."""
+    if not parts:
+        return
+    told = f"told apart by {place(form.group)}" if form.group else "told apart by their names"
+    yield f"classes   {len(parts)}, {told}, each with a detector of its own"
+    for machines, figures in parts:
+        chosen = ", ".join(map(place, (machines.groups or machines.globs)[:_FEW]))
+        more = ", …" if len(machines.groups or machines.globs) > _FEW else ""
+        counts = f"{_count(len(figures.assets), 'asset')}, {_count(len(figures.channels), 'channel')}"
+        yield f"          {machines.name}: {chosen}{more}; {counts}, step {figures.step_ms / 1000:g} s"
 
 
 def _kinds(figures: Survey) -> Iterator[str]:
@@ -111,7 +132,11 @@ def _place_of(name: str, form: Format, place_: str) -> str:
 
 
 def remarks(
-    settings: Settings, figures: Survey, skipped: Mapping[str, float], recognised: DetectedFormat
+    settings: Settings,
+    figures: Survey,
+    skipped: Mapping[str, float],
+    recognised: DetectedFormat,
+    parts: Sequence[Part] = (),
 ) -> Iterator[str]:
     """Yield a sentence for everything unusual about the topic or left to do."""
     if not settings.recorder.enabled:
@@ -151,12 +176,26 @@ def remarks(
             f"{figures.channels[worst].missing:.0%}; these steps count as not measured"
         )
 
-    partial = [name for name, each in figures.channels.items() if each.assets < len(figures.assets)]
-    if partial:
-        yield (
-            f"{len(partial)} of {len(figures.channels)} channels exist on some assets only; if these are different "
-            "kinds of machine, a topic and a configuration for each kind finds more"
-        )
+    yield from _unlike(figures, parts)
+
+
+def _unlike(figures: Survey, parts: Sequence[Part]) -> Iterator[str]:
+    """Yield a sentence for machines of one detector that are not alike, and for those chosen by their names."""
+    for name, each in [(f"of {machines.name}, ", part) for machines, part in parts] or [("", figures)]:
+        partial = [channel for channel, one in each.channels.items() if one.assets < len(each.assets)]
+        if partial:
+            yield (
+                f"{name}{len(partial)} of {len(each.channels)} channels exist on some assets only; if these are "
+                "different kinds of machine, a detector for each kind finds more ([[detectors]])"
+            )
+    for machines, _ in parts:
+        if machines.others:
+            yield (
+                f"{machines.name} has {_count(len(machines.assets), 'asset')} that no class has: one detector for "
+                "machines that are not alike finds little; give those that matter a detector of their own"
+            )
+        elif len(machines.globs) > 1:
+            yield f"{machines.name} is chosen by the names of its assets: a new one must be added to the list"
 
 
 def _about_messages(figures: Survey, recognised: DetectedFormat) -> Iterator[str]:
@@ -221,9 +260,9 @@ def _collision(recognised: DetectedFormat) -> str:
     return "A second label may distinguish them: add it to the asset's name at the producer"
 
 
-def costs(settings: Settings, sample: Sample, figures: Survey, sums: Estimate) -> Iterator[str]:
-    """Yield lines about load, memory and the time to the first scores."""
-    measured, training = sums.measured, settings.training
+def costs(sample: Sample, figures: Survey, sums: Estimate) -> Iterator[str]:
+    """Yield lines about load and memory."""
+    measured = sums.measured
     yield (
         f"load      {sums.load:.2%} of a core; measured on the sample: {measured.readings_per_s:,.0f} readings/s, "
         f"{measured.windows_per_s:,.0f} windows/s per core, without the broker's client"
@@ -235,13 +274,17 @@ def costs(settings: Settings, sample: Sample, figures: Survey, sums: Estimate) -
         f"{len(figures.assets)} assets, {sums.history_mb:.0f} of history per partition when full"
     )
 
+
+def start(settings: Settings, figures: Survey, sums: Estimate, name: str = "") -> Iterator[str]:
+    """Yield lines about the time to the first scores, of the detector `name` if there are several."""
+    training, lead = settings.training, f"{name}: " if name else ""
     enough = f"{training.first_steps} steps of {settings.windows.step_s:g} s"
     if sums.waiting_s:
         have = f"the topic holds {figures.span_ms / 1000:,.0f} s of them, so {_long(sums.waiting_s)} more must pass"
     else:
         have = f"the topic holds them; reading takes {_long(sums.reading_s)}"
     yield (
-        f"start     the first model needs {enough}: {have}; its training takes at most {_long(sums.training_s)}. "
+        f"start     {lead}the first model needs {enough}: {have}; its training takes at most {_long(sums.training_s)}. "
         "Scores begin then"
     )
     yield f"          each asset has a threshold of its own after {_long(sums.warm_s)} of scores"

@@ -6,7 +6,7 @@ user gave are kept, except where the sample contradicts them. Secrets are never 
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from textwrap import wrap
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from monitor.core.windows.pace import FACTOR
 from monitor.onboard.format.recognise import DetectedFormat
 from monitor.onboard.survey import Survey
 from monitor.settings.base import about, literal
+from monitor.settings.detectors import PER_DETECTOR, DetectorSection
 from monitor.settings.load import SECRETS, variable
 from monitor.settings.rules import ChannelSection
 from monitor.settings.sections import fields, sections
@@ -39,6 +40,7 @@ _FORMAT: tuple[str, ...] = (
     "timezone",
     "quality",
     "numbers",
+    "group",
 )
 _LIMITS = ("max_message_bytes", "max_channels")
 _ROOM = 1.25  # for channels and assets that are not in the sample
@@ -59,6 +61,16 @@ class Chosen(NamedTuple):
 
 def decide(base: Settings, recognised: DetectedFormat, figures: Survey) -> dict[str, Chosen]:
     """Return settings by key, including those that equal their default."""
+    return {**of_format(base, recognised, figures), **of_windows(base, figures)}
+
+
+def of_windows(base: Settings, figures: Survey) -> dict[str, Chosen]:
+    """Decide windows and training. A class of machines may have its own."""
+    return {**grid(base, figures), **_holes(base, figures), **_room(base, figures)}
+
+
+def of_format(base: Settings, recognised: DetectedFormat, figures: Survey) -> dict[str, Chosen]:
+    """Decide format, filters and channels."""
     reasons = recognised.reasons
     names = _LIMITS if recognised.format.kind == "csv" else _FORMAT + _LIMITS  # rows of csv files need no field map
     chosen = {f"format.{name}": Chosen(getattr(recognised.format, name), reasons.get(name, "")) for name in names}
@@ -75,11 +87,7 @@ def decide(base: Settings, recognised: DetectedFormat, figures: Survey) -> dict[
     ):
         if globs:
             chosen[f"select.{name}"] = Chosen(globs, reasons.get(f"select.{name}", ""))
-    chosen |= _channels(base, recognised, figures)
-    chosen |= grid(base, figures)
-    chosen |= _holes(base, figures)
-    chosen |= _room(base, figures)
-    return chosen
+    return {**chosen, **_channels(base, recognised, figures)}
 
 
 def _channels(base: Settings, recognised: DetectedFormat, figures: Survey) -> dict[str, Chosen]:
@@ -189,11 +197,16 @@ def _room(base: Settings, figures: Survey) -> dict[str, Chosen]:
         )
         chosen["windows.min_observed"] = Chosen(least, reason)
 
-    full = int(base.training.memory_mb * 2**20 / (base.windows.length * channels * _CELL))
+    full = most_history(base, channels)
     if base.training.history_windows > full:
         reason = f"{channels} channels: more would not fit into a training's {base.training.memory_mb} MiB"
         chosen["training.history_windows"] = Chosen(full, reason)
     return chosen
+
+
+def most_history(base: Settings, channels: int) -> int:
+    """Return how many windows of history fit into the memory of a training."""
+    return int(base.training.memory_mb * 2**20 / (base.windows.length * channels * _CELL))
 
 
 def _more(seen: int, key: str) -> int:
@@ -213,10 +226,10 @@ def merged(base: Settings, chosen: Mapping[str, Chosen]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in derived and value != usual[key]}
 
 
-def written(base: Settings, chosen: Mapping[str, Chosen], head: str) -> str:
-    """Return the configuration file: `head`, and the settings that differ from their defaults, each with its reason."""
+def written(base: Settings, chosen: Mapping[str, Chosen], head: str, tail: Sequence[str] = ()) -> str:
+    """Return the configuration file: `head`, what differs from the defaults, each with its reason, and `tail`."""
     values = merged(base, chosen)
-    lines = _comment(f"{head} Settings that are not in this file have their defaults: see configs/reference.toml.")
+    lines = commented(f"{head} Settings that are not in this file have their defaults: see configs/reference.toml.")
     for key in ("name",):
         lines += [f"{key} = {literal(values[key])}"] if key in values else []
     for part in sections():
@@ -227,11 +240,28 @@ def written(base: Settings, chosen: Mapping[str, Chosen], head: str) -> str:
         lines += ["", f"[{part}]"]
         for key, value in mine.items():
             why = chosen.get(key, Chosen(value, ""))
-            lines += _comment(why.reason)
+            lines += commented(why.reason)
             lines += _assigned(key.rpartition(".")[2], value, why.each)
         lines += absent
     lines += _sections(values, chosen)
-    return "\n".join(lines) + "\n"
+    for each in values.get("detectors", ()):
+        lines += detector_table(each, chosen["detectors"].each if "detectors" in chosen else {})
+    return "\n".join([*lines, *tail]) + "\n"
+
+
+def detector_table(detector: DetectorSection, reasons: Mapping[str, str]) -> list[str]:
+    """Return a detector as TOML, with reasons by "NAME" and "NAME.KEY"."""
+    own = detector.model_dump(exclude_defaults=True)
+    lines = ["", *commented(reasons.get(detector.name, "")), "[[detectors]]"]
+    for key, value in own.items():
+        if key not in PER_DETECTOR:
+            lines += [*commented(reasons.get(f"{detector.name}.{key}", "")), f"{key} = {literal(value)}"]
+    for part, values in detector.overrides().items():
+        lines.append(f"[detectors.{part}]")
+        for key, value in values.items():
+            reason = reasons.get(f"{detector.name}.{part}.{key}", "")
+            lines += [*commented(reason), f"{key} = {literal(value)}"]
+    return lines
 
 
 def _assigned(name: str, value: Any, reasons: Mapping[str, str]) -> list[str]:
@@ -240,7 +270,7 @@ def _assigned(name: str, value: Any, reasons: Mapping[str, str]) -> list[str]:
         return [f"{name} = {literal(value)}"]
     lines = [f"{name} = ["]
     for each in value:
-        lines += [f"    {line}" for line in _comment(reasons.get(each, ""))]
+        lines += [f"    {line}" for line in commented(reasons.get(each, ""))]
         lines.append(f"    {literal(each)},")
     return [*lines, "]"]
 
@@ -251,7 +281,7 @@ def _sections(values: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> list[s
     lines = []
     for name, section in values.get("channels", {}).items():
         plain = name if _BARE.fullmatch(name) else literal(name)
-        lines += ["", f"[channels.{plain}]", *_comment(reasons.get(name, ""))]
+        lines += ["", f"[channels.{plain}]", *commented(reasons.get(name, ""))]
         given = section.model_dump(by_alias=True, exclude_defaults=True) or {"as": section.kind}
         lines += [f"{key} = {literal(value)}" for key, value in given.items()]
     return lines
@@ -262,7 +292,7 @@ def _as_default(chosen: Mapping[str, Chosen], part: str) -> list[str]:
     lines = []
     for key, (value, reason, _) in chosen.items():
         if key.startswith(f"{part}.") and reason and value == fields()[key].default:
-            lines += _comment(f"{key.rpartition('.')[2]} is {literal(value)}, the default: {reason}")
+            lines += commented(f"{key.rpartition('.')[2]} is {literal(value)}, the default: {reason}")
     return lines
 
 
@@ -272,11 +302,11 @@ def _secrets(base: Settings, part: str) -> list[str]:
     for file_key, key in SECRETS.items():
         if key.startswith(f"{part}.") and base.value(key).get_secret_value() and not base.value(file_key):
             leaf = file_key.rpartition(".")[2]
-            lines += _comment(f"{key} is a secret and not copied: set {variable(key)}, or name a file with {leaf}.")
+            lines += commented(f"{key} is a secret and not copied: set {variable(key)}, or name a file with {leaf}.")
     return lines
 
 
-def _comment(text: str) -> list[str]:
+def commented(text: str) -> list[str]:
     """Return `text` as lines of TOML comment, control characters escaped."""
     clean = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
     return [f"# {line}" for line in wrap(clean, _WIDTH, break_long_words=True, break_on_hyphens=False)]

@@ -11,9 +11,10 @@ Channels that kinds.py would leave out are left out of all figures, unless nothi
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -71,16 +72,38 @@ class Survey:
     refused: tuple[Renamed, ...]  # their names
 
 
-def survey(runs: Sequence[Sequence[Message]], form: Format, now: int, length: int = LENGTH) -> Survey:
-    """Measure `runs`; `now` is ms UTC, `length` that of windows, in steps.
+class Readout(NamedTuple):
+    """The readings of a sample, and what the decoder said about the rest."""
 
-    Raises ValueError if no channel was read at two different times.
+    table: Table
+    messages: int
+    rejected: tuple[Rejected, ...]
+    booleans: Mapping[str, int]  # number of true and false by channel
+    texts: Sequence[str]  # channels that are texts alone
+    numbers: Sequence[int]  # partition of each run
+    taken: int  # readings whose name's id has another owner
+    refused: tuple[Renamed, ...]  # their names
+
+    def of(self, assets: Collection[str]) -> "Readout":
+        """Return the readings of some assets."""
+        table = _taken(self.table, np.isin(self.table.asset, [self.table.assets.index(name) for name in assets]))
+        booleans = {name: count for name, count in self.booleans.items() if name in table.channels}
+        return self._replace(table=table, booleans=booleans)
+
+
+def survey(runs: Sequence[Sequence[Message]], form: Format, now: int, length: int = LENGTH) -> Survey:
+    """Measure `runs`; `now` is ms UTC, `length` that of windows, in steps. Raises ValueError as `measured` does."""
+    return measured(read(runs, form, now), form, length)
+
+
+def measured(sample: Readout, form: Format, length: int) -> Survey:
+    """Measure a sample. Raises ValueError if no channel was read at two different times.
 
     A channel for which the format has a kind already, or that is selected by name, is not left out.
     """
-    everything, rejected, booleans, taken, refused = _read(runs, form, now)
+    everything = sample.table
     step_ms = step_of(periods_of(everything, unique(everything)))
-    kinds = _kinds(everything, form, step_ms, booleans)
+    kinds = _kinds(everything, form, step_ms, sample.booleans)
     table = _wanted(everything, kinds)
 
     first = unique(table)
@@ -93,11 +116,10 @@ def survey(runs: Sequence[Sequence[Message]], form: Format, now: int, length: in
     again, colliding = _again(table)
     disorder = _disorder(table)[~again]  # a repeated reading is not late
     channels, observed = _cells(table, first, step_ms, periods)
-    messages = sum(map(len, runs))
 
     return Survey(
-        messages,
-        tuple(rejected),
+        sample.messages,
+        sample.rejected,
         len(table.time),
         table.assets,
         channels,
@@ -111,23 +133,18 @@ def survey(runs: Sequence[Sequence[Message]], form: Format, now: int, length: in
         colliding=colliding,
         observed=observed,
         rate=_rate(table, step_ms),
-        weight=len(table.time) / max(1, messages - len(rejected)),
+        weight=len(table.time) / max(1, sample.messages - len(sample.rejected)),
         span_ms=int(np.ptp(table.time)),
         hole_ms=_hole(table),
-        kinds=kinds | {name: text_kind() for name in _texts(runs, form) if name not in kinds},
-        scattered=_scattered(everything, [run[0].partition.number for run in runs if run]),
-        taken=taken,
-        refused=refused,
+        kinds=kinds | {name: text_kind() for name in sample.texts if name not in kinds},
+        scattered=_scattered(everything, sample.numbers),
+        taken=sample.taken,
+        refused=sample.refused,
     )
 
 
-def _read(
-    runs: Sequence[Sequence[Message]], form: Format, now: int
-) -> tuple[Table, list[Rejected], dict[str, int], int, tuple[Renamed, ...]]:
-    """Return the readings, true and false among them, what was rejected, and the number of booleans by channel.
-
-    Return also the number of readings whose name's id has another owner, and these names.
-    """
+def read(runs: Sequence[Sequence[Message]], form: Format, now: int) -> Readout:
+    """Decode a sample, true and false among its readings."""
     batches, rejected, taken = [], [], 0
     refused: dict[Renamed, None] = {}
     booleans: Counter[str] = Counter()
@@ -144,7 +161,16 @@ def _read(
         taken += decoded.skipped[Skip.NAME_TAKEN]
         refused |= dict.fromkeys(each for each in decoded.renamed if each.owner)
     some = {name: count for name, count in booleans.items() if count > 0}
-    return _table(batches), rejected, some, taken, tuple(refused)
+    return Readout(
+        _table(batches),
+        sum(map(len, runs)),
+        tuple(rejected),
+        some,
+        _texts(runs, form),
+        [run[0].partition.number for run in runs if run],
+        taken,
+        tuple(refused),
+    )
 
 
 def _by_channel(readings: ReadingBatch) -> dict[str, int]:
@@ -204,7 +230,11 @@ def _wanted(table: Table, kinds: Mapping[str, ChannelKind]) -> Table:
     wanted = np.array([kinds[name].read_as != IGNORE for name in table.channels], np.bool_)
     if wanted.all():
         return table
-    keep = wanted[table.channel]
+    return _taken(table, wanted[table.channel])
+
+
+def _taken(table: Table, keep: Bools) -> Table:
+    """Return the marked readings (N,), with the names that they have."""
     channels, channel = _recoded(table.channels, table.channel[keep])
     assets, asset = _recoded(table.assets, table.asset[keep])
     return Table(

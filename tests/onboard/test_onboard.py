@@ -505,7 +505,7 @@ def test_whatever_is_found_loads(step_ms: int, late_ms: int, channels: int, asse
 
 def test_the_rule_of_missing_assets_fires(figures: Survey, tmp_path: Path) -> None:
     """A silent asset counts as missing, although the daemon still knows it: the alert fires after 15 minutes."""
-    (tmp_path / "r.yml").write_text(rules_text(load(None, {}, {}), figures))
+    (tmp_path / "r.yml").write_text(rules_text(load(None, {}, {}), {"monitor": figures}))
     total = len(figures.assets)
     series = {"normal": f"{total}x10 {total - 1}x30", "silent": "0x10 1x30"}
     alert = {
@@ -515,7 +515,7 @@ def test_the_rule_of_missing_assets_fires(figures: Survey, tmp_path: Path) -> No
     story = {
         "interval": "1m",
         "input_series": [
-            {"series": f'monitor_assets{{job="monitor", state="{state}"}}', "values": values}
+            {"series": f'monitor_assets{{job="monitor", detector="monitor", state="{state}"}}', "values": values}
             for state, values in series.items()
         ],
         "alert_rule_test": [
@@ -534,16 +534,16 @@ def test_the_rule_of_missing_assets_fires(figures: Survey, tmp_path: Path) -> No
 
 def test_machines_that_are_off_are_not_missing(figures: Survey, tmp_path: Path) -> None:
     """No rule fires at night, when two of three machines are off and send nothing."""
-    (tmp_path / "r.yml").write_text(rules_text(load(None, {}, {}), figures))
+    (tmp_path / "r.yml").write_text(rules_text(load(None, {}, {}), {"monitor": figures}))
     third = figures.rate / 3 * 60
     story = {
         "interval": "1m",
         "input_series": [
-            {"series": 'monitor_assets{job="monitor", state="normal"}', "values": "1x40"},
-            {"series": 'monitor_assets{job="monitor", state="off"}', "values": "2x40"},
+            {"series": 'monitor_assets{job="monitor", detector="monitor", state="normal"}', "values": "1x40"},
+            {"series": 'monitor_assets{job="monitor", detector="monitor", state="off"}', "values": "2x40"},
             {"series": 'monitor_readings_total{job="monitor"}', "values": f"0+{third}x40"},
-            {"series": 'monitor_windows_scored_total{job="monitor"}', "values": "0+60x40"},
-            {"series": 'monitor_model_info{job="monitor"}', "values": "1x40"},
+            {"series": 'monitor_windows_scored_total{job="monitor", detector="monitor"}', "values": "0+60x40"},
+            {"series": 'monitor_model_info{job="monitor", detector="monitor"}', "values": "1x40"},
         ],
         "alert_rule_test": [
             {"eval_time": "40m", "alertname": f"Monitor{name}Missing"} for name in ("Assets", "Readings", "Scores")
@@ -560,9 +560,9 @@ def test_machines_that_are_off_are_not_missing(figures: Survey, tmp_path: Path) 
 
 def test_the_rules_name_what_the_daemon_writes(figures: Survey) -> None:
     """Every metric in the rules is in the table of metrics, and promtool finds no error in them."""
-    text = rules_text(load(None, {}, {}), figures)
+    text = rules_text(load(None, {}, {}), {"monitor": figures})
     assert set(re.findall(r"\b(monitor_\w+)\{", text)) <= {each.name for each in TABLE}
-    assert 'sum(monitor_assets{job="monitor", state!="silent"}) < 3' in text
+    assert 'sum(monitor_assets{job="monitor", detector="monitor", state!="silent"}) < 3' in text
     tool = shutil.which("promtool")
     if tool is None and os.environ.get("CI") != "true":
         pytest.skip("promtool is not installed (Debian: prometheus)")

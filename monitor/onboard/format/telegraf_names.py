@@ -60,6 +60,10 @@ def _in_tag(points: Sequence[Point], owners: Sequence[str], tag: str) -> Named |
     found = split(texts)
     if found is None:
         return None
+    # Of points with several fields, pump-1 and fan-1 are two machines, not the pump and the fan of 1.
+    numbered = all(asset.isdecimal() for asset, _ in found.parts.values())
+    if numbered and 2 * sum(len(point.fields) > 1 for point in points) > len(points):
+        return None
     place = "key:" if tag == KEY else f"tag:{tag}"
     channels = {channel for _, channel in found.parts.values()}
 
