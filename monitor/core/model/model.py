@@ -8,7 +8,7 @@ import numpy as np
 from monitor.core.model.architecture import Architecture
 from monitor.core.model.errors import horizons
 from monitor.core.model.modes import ARRAYS, Modes
-from monitor.core.model.scaling import Scaling
+from monitor.core.model.scaling import Scaling, pack_states, unpack_states
 from monitor.core.records import Floats, State
 from monitor.core.running.levels import Levels
 from monitor.core.sensors.profile import SensorProfile
@@ -66,7 +66,7 @@ class Model:
             for name in SensorProfile.__slots__:
                 tensors[f"{_PROFILE}.{name}"] = getattr(self.profile, name)
         if self.scaling.states is not None:
-            tensors["scaling.states"] = self.scaling.states
+            tensors |= pack_states(self.scaling.states)
         if self.modes is not None:
             manifest["modes"] = {"channel": self.modes.channel, "values": self.modes.values.tolist()}
             tensors |= {f"modes.{name}": getattr(self.modes, name) for name in ARRAYS}
@@ -99,11 +99,10 @@ class Model:
         if "modes" in manifest:
             modes = Modes(str(manifest["modes"]["channel"]), *(tensors[f"modes.{name}"] for name in ARRAYS))
         assets = tuple(unpack_names(tensors["scaling.assets"]))
-        states = tensors.get("scaling.states")
         return cls(
             Architecture(**sizes),
             channels,
-            Scaling(assets, tensors["scaling.center"], tensors["scaling.scale"], states),
+            Scaling(assets, tensors["scaling.center"], tensors["scaling.scale"], unpack_states(tensors)),
             Calibration(*(tensors[f"calibration.{name}"] for name in Calibration.__slots__)),
             {name.removeprefix("weights."): v for name, v in tensors.items() if name.startswith("weights.")},
             version,

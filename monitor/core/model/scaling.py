@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monitor.core.arrays import LARGEST, Doubles, Index
-from monitor.core.records import Bools, Floats
+from monitor.core.records import Bools, Floats, State
 
 CLIP = 5.0  # deviations; tanh is within 1 % of linear up to 0.17 * CLIP and saturates beyond 2 * CLIP
 FLOOR = 0.02  # of the channel's level: below 2 % of its level a constant channel's first move is not yet news
@@ -124,6 +124,25 @@ def state_table(values: Mapping[int, Doubles], channels: int) -> Doubles | None:
     for channel, each in kept.items():
         table[channel, : len(each)] = each
     return table
+
+
+def pack_states(states: Doubles) -> State:
+    """Return states (C, S) as arrays of a model file, which holds finite numbers only: without the NaN at the ends."""
+    known = ~np.isnan(states)
+    return {"scaling.states": states[known], "scaling.state_counts": known.sum(1)}
+
+
+def unpack_states(tensors: State) -> Doubles | None:
+    """Return the states (C, S) of a model file; None if it has none. Raises ValueError for counts that do not fit."""
+    if "scaling.states" not in tensors:
+        return None
+    values, counts = tensors["scaling.states"], tensors["scaling.state_counts"]
+    if counts.ndim != 1 or counts.dtype.kind != "i" or counts.min(initial=0) < 0 or counts.sum() != values.size:
+        raise ValueError(f"counts of states are {counts.tolist()}, expected whole numbers with the sum {values.size}")
+
+    states = np.full((len(counts), counts.max(initial=0)), np.nan)
+    states[np.arange(states.shape[1]) < counts[:, None]] = values.ravel()
+    return states
 
 
 def _spread(values: Doubles) -> Doubles:

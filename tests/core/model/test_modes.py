@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from monitor.core.model.forward import Reconstruction
 from monitor.core.model.model import Model
 from monitor.core.model.modes import Modes, label
-from monitor.core.model.scaling import MOST_STATES, fit_scaling
+from monitor.core.model.scaling import MOST_STATES, fit_scaling, unpack_states
 from monitor.core.model.scorer import Scorer
 from monitor.core.model.vae import VAE
 from tests.core.machines import ASSETS, model, rows, windows
@@ -95,11 +95,21 @@ def test_a_model_with_modes_and_states_comes_back_from_its_arrays() -> None:
     made = with_modes()
     states = np.array([[0.0, 1.0], [NAN, NAN], [NAN, NAN]])
     made = replace(made, scaling=replace(made.scaling, states=states))
-    again = Model.unpack("v", *made.pack())
+    manifest, tensors = made.pack()
+    again = Model.unpack("v", manifest, tensors)
+    np.testing.assert_array_equal(again.scaling.states, states)
+    assert all(np.isfinite(array).all() for array in tensors.values())  # a store accepts no other numbers
     batch = windows(rows(60, seed=4))
     assert np.array_equal(Scorer(again).score(batch, ASSETS).score, Scorer(made).score(batch, ASSETS).score)
     assert again.modes is not None
     assert again.modes.channel == ""
+
+
+def test_counts_of_states_that_do_not_fit_are_refused() -> None:
+    """A model file whose counts of states do not add up to its states is refused, with the counts."""
+    tensors = {"scaling.states": np.array([0.0, 1.0]), "scaling.state_counts": np.array([1, 0])}
+    with pytest.raises(ValueError, match=r"\[1, 0\], expected whole numbers with the sum 2"):
+        unpack_states(tensors)
 
 
 @pytest.mark.parametrize(
