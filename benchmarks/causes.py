@@ -23,7 +23,7 @@ from monitor.core.records import Message, Outputs, Partition, WindowBatch
 from monitor.evaluation.label import Label
 from monitor.service.pipelines import make_detectors, make_history
 from monitor.settings.load import load
-from monitor.simulator.demo import CLEAN, CONFIG
+from monitor.simulator.demo_plants import CLEAN, CONFIG
 from monitor.simulator.faults import fault_schedule, faulty_rows
 from monitor.simulator.plant import Plant, PlantSettings, messages
 

@@ -42,9 +42,10 @@ from monitor.evaluation.matching import AlertSpan, match
 from monitor.service.pipelines import make_detectors, make_history
 from monitor.settings.load import load
 from monitor.settings.tree import Settings
-from monitor.simulator.demo import CLEAN, CONFIG
+from monitor.simulator.demo_plants import CLEAN, CONFIG
 from monitor.simulator.faults import ROUND, SPREAD_STEPS, fault_schedule, faulty_rows
-from monitor.simulator.plant import NAMES, Doubles, Plant, PlantSettings, messages
+from monitor.simulator.plant import NAMES, Plant, PlantSettings, messages
+from monitor.simulator.signals import Doubles
 
 STEP_S = 10  # a day is 8640 steps, 18 rounds of faults
 DELAYS = {"alerting.on_delay_s": 3.0 * STEP_S, "alerting.off_delay_s": 10.0 * STEP_S, "windows.lateness_s": 20.0}

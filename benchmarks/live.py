@@ -28,7 +28,8 @@ from benchmarks.replay import configuration as replay_configuration
 from monitor.connectors.kafka.sink import create_topics
 from monitor.core.records import Partition
 from monitor.settings.load import load, render
-from monitor.simulator.plant import Doubles, Plant, messages
+from monitor.simulator.plant import Plant, messages
+from monitor.simulator.signals import Doubles
 from tests.apache import apache_kafka
 from tests.brokers import Broker, free_port, mock_broker
 

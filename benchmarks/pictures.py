@@ -31,7 +31,8 @@ from monitor.core.records import Record
 from monitor.observe.clock import wall_ms
 from monitor.service.run import Service
 from monitor.settings.load import load
-from monitor.simulator.demo import CLEAN, CONFIG, PARTITIONS, TAIL
+from monitor.simulator.demo import PARTITIONS
+from monitor.simulator.demo_plants import CLEAN, CONFIG, TAIL
 from monitor.simulator.faults import ROUND, fault_schedule, faulty_rows
 from monitor.simulator.plant import Plant, PlantSettings, Sent, messages
 from monitor.web.app import make_app, page_routes

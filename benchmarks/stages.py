@@ -37,8 +37,9 @@ from monitor.service.pipelines import make_detectors, make_history
 from monitor.service.wiring import make_observer
 from monitor.settings.load import load
 from monitor.settings.tree import Settings
-from monitor.simulator.demo import CONFIG
-from monitor.simulator.plant import NAMES, Doubles, Plant, PlantSettings
+from monitor.simulator.demo_plants import CONFIG
+from monitor.simulator.plant import NAMES, Plant, PlantSettings
+from monitor.simulator.signals import Doubles
 from monitor.worker.alert_charts import AlertCharts
 from monitor.worker.dead_letter_limit import DeadLetterLimit
 from monitor.worker.notes import Notes

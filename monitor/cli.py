@@ -33,6 +33,14 @@ class Example(StrEnum):
     PLANT = "plant"
     FLEET = "fleet"
     DEMO = "demo"
+    DEMO_MIXED = "demo-mixed"
+
+
+class DemoKind(StrEnum):
+    """Plants that the demo simulates."""
+
+    PUMPS = "pumps"
+    MIXED = "mixed"
 
 
 class Stage(StrEnum):
@@ -134,14 +142,22 @@ def show_config(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for results; each run makes its own in it.")] = Path("demo-output"),
-    assets: Annotated[int, typer.Option(min=4, max=200, help="Simulated pumps.")] = 8,
+    plant: Annotated[
+        DemoKind, typer.Option(help="pumps: one kind of machine. mixed: three kinds, with four detectors.")
+    ] = DemoKind.PUMPS,
+    assets: Annotated[int, typer.Option(min=4, max=200, help="Simulated pumps, of the plant of pumps.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Seed of plant and faults.")] = 0,
-    speed: Annotated[float, typer.Option(min=1, help="Simulated seconds per second while monitoring.")] = 40.0,
+    speed: Annotated[
+        float | None,
+        typer.Option(min=1, help="Simulated seconds per second of monitoring. Default: 40; mixed: 20000."),
+    ] = None,
 ) -> None:
     """Simulate a plant, learn it and monitor it. Needs neither Kafka nor a database."""
     from monitor.simulator.demo import run_demo  # noqa: PLC0415 - see the module
+    from monitor.simulator.demo_plants import mixed_plant, pump_plant  # noqa: PLC0415
 
-    raise typer.Exit(_or_exit(lambda: run_demo(out, assets=assets, seed=seed, speed=speed)))
+    made = pump_plant(assets, seed) if plant is DemoKind.PUMPS else mixed_plant(seed)
+    raise typer.Exit(_or_exit(lambda: run_demo(out, made, speed or made.speed)))
 
 
 @app.command()

@@ -14,7 +14,8 @@ import numpy as np
 from confluent_kafka import Producer
 
 from monitor.core.records import Partition, ReadingBatch
-from monitor.simulator.plant import NAMES, Doubles, Plant, PlantSettings
+from monitor.simulator.plant import NAMES, Plant, PlantSettings
+from monitor.simulator.signals import Doubles
 
 TOPIC = "readings"
 PARTITIONS = 2

@@ -37,6 +37,7 @@ class AlertSpan:
     end: int | None  # ms UTC: time of the resolution; None = still firing
     channel: str | None  # channel with the largest contribution at firing
     cause: str = MACHINE
+    detector: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class LabelRow:
     already: bool = False  # that alert was firing before the label began
     named: bool = False  # that alert's top channel is one of the label's
     cause: str = ""  # of that alert
+    detector: str = ""  # of that alert
 
     @property
     def found(self) -> bool:
@@ -115,6 +117,7 @@ def alert_spans(bodies: Iterable[bytes]) -> list[AlertSpan]:
             end=ended.get(id_),
             channel=first.channels[0].channel if first.channels else None,
             cause=first.cause,
+            detector=first.detector,
         )
         for id_, first in fired.items()
     ]
@@ -156,6 +159,7 @@ def _row(label: Label, span: AlertSpan) -> LabelRow:
         already=span.start < label.start,
         named=span.channel in label.channels,
         cause=span.cause,
+        detector=span.detector,
     )
 
 

@@ -31,7 +31,8 @@ The configuration is one TOML file. A setting that is not in it has the default 
 [`configs/reference.toml`](../monitor/configs/reference.toml) lists all of them. Examples to start from are
 [`configs/plant.toml`](../monitor/configs/plant.toml) for one machine and
 [`configs/fleet.toml`](../monitor/configs/fleet.toml) for Kubernetes. The demo runs with
-[`configs/demo.toml`](../monitor/configs/demo.toml). `monitor config` prints these files.
+[`configs/demo.toml`](../monitor/configs/demo.toml) or [`configs/demo-mixed.toml`](../monitor/configs/demo-mixed.toml).
+`monitor config` prints these files.
 
 - **Precedence.** An environment variable wins over the file, and `--set` on the command line over both.
 - **Environment.** `windows.length` is `MONITOR_WINDOWS__LENGTH`: prefix, section, two underscores, key, in capitals.

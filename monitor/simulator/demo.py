@@ -20,30 +20,18 @@ from monitor.evaluation.matching import alert_spans, match
 from monitor.observe.logs import configure
 from monitor.service.run import Service
 from monitor.settings.load import load
+from monitor.simulator.demo_plants import DemoPlant
 from monitor.simulator.demo_view import View, summary
-from monitor.simulator.faults import KINDS, ROUND, fault_schedule, faulty_rows
-from monitor.simulator.plant import Plant, PlantSettings, messages
 
-CONFIG = Path(__file__).parents[1] / "configs/demo.toml"
-CLEAN = 1700  # steps: the history the first model needs, the first window, and some to spare
-TAIL = 100  # steps after the last round, for its alerts to be resolved
-GRACE_MS = 64_000  # an alert within a window's length after a fault still finds the fault
-CHUNK = 20  # steps written at once
 LOOK_S = 0.2  # between two updates of the terminal
 PARTITIONS = 2
 
 
-def run_demo(out: Path, *, assets: int, seed: int, speed: float) -> int:
+def run_demo(out: Path, plant: DemoPlant, speed: float) -> int:
     """Run the demo; return 0 if it reached its end, 1 if the daemon or the plant failed."""
     folder = out / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    settings = load(CONFIG, {}, {"outputs.directory": str(folder), "store.url": str(folder / "store")})
+    settings = load(plant.config, {}, {"outputs.directory": str(folder), "store.url": str(folder / "store")})
     folder.mkdir(parents=True)
-
-    # Enough rounds for each kind of fault to occur.
-    plant = Plant(PlantSettings(assets, settings.windows.step_ms, seed))
-    rounds = max(2, -(-len(KINDS) // assets))
-    faults = fault_schedule(plant, CLEAN, rounds)
-    values = faulty_rows(plant, faults, 0, CLEAN + rounds * ROUND + TAIL)
 
     broker = MemoryBroker({settings.source.topics[0]: PARTITIONS}, bound=None)
     service, stop = Service(settings, broker), threading.Event()
@@ -60,14 +48,14 @@ def run_demo(out: Path, *, assets: int, seed: int, speed: float) -> int:
 
     threads = [
         threading.Thread(target=guarded, args=(service.run, stop), name="daemon"),
-        threading.Thread(target=guarded, args=(_feed, service, broker, plant, values, speed, stop), name="plant"),
+        threading.Thread(target=guarded, args=(_feed, service, broker, plant, speed, stop), name="plant"),
     ]
 
     alerts = folder / f"{settings.outputs.alerts}.jsonl"
     console = Console()
     with (folder / "monitor.log").open("w") as log:
         configure(settings.log.level, settings.log.format, log)
-        view = View(console, service, alerts, assets * values.shape[1])
+        view = View(console, service, alerts, plant.count)
         _watch(threads, view, stop)
 
     if failures:
@@ -75,7 +63,7 @@ def run_demo(out: Path, *, assets: int, seed: int, speed: float) -> int:
         return 1
 
     records = alerts.read_bytes().splitlines() if alerts.exists() else []
-    summary(console, match(alert_spans(records), faults, GRACE_MS), service, folder, assets)
+    summary(console, match(alert_spans(records), plant.labels, plant.grace_ms), service, folder, plant.assets)
     return 0
 
 
@@ -96,25 +84,23 @@ def _watch(threads: Sequence[threading.Thread], view: View, stop: threading.Even
         thread.join()
 
 
-def _feed(  # noqa: PLR0917 - a thread's arguments
-    service: Service, broker: MemoryBroker, plant: Plant, values: Any, speed: float, stop: threading.Event
-) -> None:
-    """Write the plant's readings: the clean part at once, the rest at `speed` once there is a model."""
+def _feed(service: Service, broker: MemoryBroker, plant: DemoPlant, speed: float, stop: threading.Event) -> None:
+    """Write the plant's readings: the healthy part at once, the rest at `speed` once all detectors have a model."""
     topic = service.settings.source.topics[0]
-    sent = messages(plant, 0, values)
     begin: float | None = None  # monotonic seconds at which monitoring began
+    due = plant.learned  # ms UTC: event time up to which readings are written at once
 
-    for each in sent:
-        step = plant.step(each.time)
-        if step >= CLEAN:
-            # The clean part is in the broker; wait for the model before the first fault.
+    for each in plant.messages():
+        if each.time >= due:
+            # The part to learn from is in the broker; wait for the models before the first fault.
             while begin is None and not stop.is_set():
-                if service.daemon is not None and service.daemon.status.model:
+                if service.daemon is not None and service.daemon.status.learned:
                     begin = time.monotonic()
                 time.sleep(LOOK_S)
 
-            if step % CHUNK == 0 and begin is not None:
-                stop.wait(max(0.0, begin + (step - CLEAN) / speed - time.monotonic()))
+            if begin is not None:
+                stop.wait(max(0.0, begin + (due - plant.learned) / 1000 / speed - time.monotonic()))
+            due += plant.chunk_ms
         if stop.is_set():
             break
         broker.append(Record(topic, each.key, each.value), timestamp=each.time)

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from monitor.evaluation.label import Label
-from monitor.simulator.plant import NAMES, Doubles, Plant, read
+from monitor.simulator.plant import NAMES, Plant, read
+from monitor.simulator.signals import Doubles
 
 QUIET = 200  # steps without a fault before each: three windows of 64
 LONGEST = 120  # steps a fault may last

@@ -19,9 +19,8 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
-Doubles = npt.NDArray[np.float64]
+from monitor.simulator.signals import Doubles, draw, lagged, smooth
 
 LOADS = np.array([0.45, 0.7, 0.95])  # of nominal
 DWELL = 96  # steps at a load, plus or minus up to 2 * EARLY: 40 to 152
@@ -90,12 +89,14 @@ class Plant:
     def __init__(self, settings: PlantSettings) -> None:
         self.settings = settings
         self.names = tuple(f"pump-{number:02d}" for number in range(1, settings.assets + 1))
-        draws = [_draw(settings.seed, _MACHINE, asset) for asset in range(settings.assets)]
-        self._gain = np.array([draw.uniform(0.94, 1.06, len(CHANNELS)) for draw in draws])  # (A, C)
-        self._period = np.array([draw.uniform(9.9, 10.1) for draw in draws])  # (A,)
-        self._phase = np.array([draw.uniform(0, 2 * np.pi) for draw in draws])  # (A,)
-        self._mount = np.array([draw.uniform(-3, 3) for draw in draws])  # (A,) degrees: a sensor's place in its bearing
-        self._weather = _draw(settings.seed, _WEATHER).uniform(0, 2 * np.pi, 2)
+        sources = [draw(settings.seed, _MACHINE, asset) for asset in range(settings.assets)]
+        self._gain = np.array([source.uniform(0.94, 1.06, len(CHANNELS)) for source in sources])  # (A, C)
+        self._period = np.array([source.uniform(9.9, 10.1) for source in sources])  # (A,)
+        self._phase = np.array([source.uniform(0, 2 * np.pi) for source in sources])  # (A,)
+        self._mount = np.array(
+            [source.uniform(-3, 3) for source in sources]
+        )  # (A,) degrees: a sensor's place in its bearing
+        self._weather = draw(settings.seed, _WEATHER).uniform(0, 2 * np.pi, 2)
 
     def time(self, step: int) -> int:
         """Return the time of a step, ms UTC."""
@@ -132,14 +133,14 @@ class Plant:
         key = (self.settings.seed, asset, realisation)
         white = np.concatenate([_white(*key, block - 1), _white(*key, block)])  # (2 * BLOCK, C + 2)
         steps = np.arange((block - 1) * BLOCK, (block + 1) * BLOCK, dtype=np.float64)
-        load = _schedule(*key, block, steps) + 0.012 * np.pad(_smooth(white[:, -1], 6), (BLOCK, 0))
+        load = _schedule(*key, block, steps) + 0.012 * np.pad(smooth(white[:, -1], 6), (BLOCK, 0))
         load += self._production(asset, steps)
-        heat = _lagged(load, 40)
+        heat = lagged(load, 40)
 
         # Drivers of the second block.
         now = slice(BLOCK, None)
         steps, load = steps[now], load[now]
-        valve = 0.025 * _smooth(white[:, -2], 15)
+        valve = 0.025 * smooth(white[:, -2], 15)
         length = self.settings.day or DAY
         day = 2 * np.pi * steps / length + self._weather[0]
         gust = 2 * np.pi * steps / (length / 3) + self._weather[1]
@@ -176,7 +177,7 @@ class Plant:
             return np.zeros(len(steps))
         days = steps / self.settings.day
         midnights = np.arange(np.floor(days[0]), np.floor(days[-1]) + 2)
-        drawn = [_draw(self.settings.seed, _DAYS, whose, int(each) + 1).normal() for each in midnights]
+        drawn = [draw(self.settings.seed, _DAYS, whose, int(each) + 1).normal() for each in midnights]
         fluctuation: Doubles = np.interp(days, midnights, drawn)
         return fluctuation
 
@@ -205,7 +206,7 @@ def messages(
     for place in range(last + 1):
         step, time = begin + place, plant.time(begin + place)
         pairs = list(bodies(plant.names, time, values[:, place].tolist()))
-        lags = _draw(plant.settings.seed, _LATE, step).random(len(pairs)) < late
+        lags = draw(plant.settings.seed, _LATE, step).random(len(pairs)) < late
 
         due = [pair for pair, lag in zip(pairs, lags, strict=True) if place == last or not lag]
         for key, value in due + delayed:
@@ -228,13 +229,9 @@ def _long(names: tuple[str, ...], time: int, rows: list[list[float]]) -> Iterato
                 yield name.encode(), msgspec.json.encode(body)
 
 
-def _draw(*key: int) -> np.random.Generator:
-    return np.random.default_rng(key)
-
-
 def _white(seed: int, asset: int, realisation: int, block: int) -> Doubles:
     """Return the random numbers (BLOCK, C + 2) of a block: a column per channel, the valve, the load."""
-    return _draw(seed, _NOISE, asset, realisation, block + 1).normal(size=(BLOCK, len(CHANNELS) + 2))
+    return draw(seed, _NOISE, asset, realisation, block + 1).normal(size=(BLOCK, len(CHANNELS) + 2))
 
 
 def _schedule(seed: int, asset: int, realisation: int, block: int, steps: Doubles) -> Doubles:
@@ -245,9 +242,9 @@ def _schedule(seed: int, asset: int, realisation: int, block: int, steps: Double
     """
     begins, loads = [], []
     for number in range(block - 2, block + 2):
-        draw = _draw(seed, _SCHEDULE, asset, realisation, number + 2)
-        loads.append(draw.permutation(LOADS))
-        begins.append(number * BLOCK + DWELL * np.arange(len(LOADS)) + draw.integers(-EARLY, EARLY + 1, len(LOADS)))
+        source = draw(seed, _SCHEDULE, asset, realisation, number + 2)
+        loads.append(source.permutation(LOADS))
+        begins.append(number * BLOCK + DWELL * np.arange(len(LOADS)) + source.integers(-EARLY, EARLY + 1, len(LOADS)))
 
     # Ramps between the loads.
     begin, load = np.concatenate(begins), np.concatenate(loads)
@@ -255,17 +252,3 @@ def _schedule(seed: int, asset: int, realisation: int, block: int, steps: Double
     levels = np.stack([np.append(load[0], load[:-1]), load], 1).ravel()
     scheduled: Doubles = np.interp(steps, knots, levels)
     return scheduled
-
-
-def _smooth(white: Doubles, lag: int) -> Doubles:
-    """Return the second block of a fluctuation with variance 1 and memory `lag`, from two blocks of white noise."""
-    weights = np.exp(-np.arange(5 * lag) / lag)
-    smooth: Doubles = np.convolve(white, weights / np.sqrt((weights**2).sum()), "valid")[-BLOCK:]
-    return smooth
-
-
-def _lagged(signal: Doubles, lag: int) -> Doubles:
-    """Return the second block of a signal's first-order lag, cut off after 5 lags (1 % left), from two blocks."""
-    weights = np.exp(-np.arange(5 * lag) / lag)
-    lagged: Doubles = np.convolve(signal, weights / weights.sum(), "valid")[-BLOCK:]
-    return lagged

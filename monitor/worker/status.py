@@ -126,6 +126,11 @@ class WorkerStatus:
         """Version of a model in use; empty while no detector has one."""
         return next((version for _, version in self.models), "")
 
+    @property
+    def learned(self) -> bool:
+        """Whether every detector has a model on some partition."""
+        return all(self.scores(detector) for detector in self.training)
+
     def scores(self, detector: str) -> bool:
         """Return whether a detector has a model on any partition."""
         return any(name == detector for name, _ in self.models)

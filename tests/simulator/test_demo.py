@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from rich.console import Console
@@ -15,7 +17,10 @@ from monitor.core.records import Alert, AlertState, ChannelShare
 from monitor.evaluation.label import Label
 from monitor.evaluation.matching import AlertSpan, match
 from monitor.service.run import Service
-from monitor.simulator.demo_view import View, summary
+from monitor.simulator.demo_view import View, _assets, summary
+from monitor.training.trainer import Status
+from monitor.worker.loop import Daemon
+from monitor.worker.status import Asset, WorkerStatus
 from tests.core.test_published import conforms
 from tests.rig import READINGS, settings
 
@@ -113,6 +118,72 @@ def test_the_verdict_is_summed_up(tmp_path: Path, console: Console, service: Ser
     text = " ".join(lines)
     for figure in ("1 of 2 kinds", "1 of 2 faults", "1 false alerts", "4 assets", str(tmp_path)):
         assert figure in text
+
+
+def test_alerts_of_twins_name_the_detector(tmp_path: Path, console: Console) -> None:
+    """Where several detectors watch an asset, its alerts and its state are shown with the detector's name."""
+    service = Service(settings(tmp_path))
+    twins = [Asset("pump-01", "normal", 0.5, detector=name) for name in ("d", "d-slow")]
+    assets = (*twins, Asset("pump-02", "off", None, detector="d"), Asset("pump-03", "adapted", 1.0, detector="d"))
+    now = WorkerStatus({name: Status(steps=5, needed=10) for name in ("d", "d-slow")}, assets, 1)
+    service.daemon = cast("Daemon", SimpleNamespace(status=now))
+    file = tmp_path / "alerts.jsonl"
+    file.write_bytes(alert("firing"))
+    with View(console, service, file, 100):
+        pass
+    lines = printed(console)
+    assert "firing    pump-01 (d)  pressure 4.2" in lines[0]
+    assert lines[1] == "learning: 5 of 10 steps of history of d"
+    console.print(_assets(now))
+    cells = " ".join(printed(console))
+    for cell in ("pump-01 (d)  normal", "pump-01 (d-slow)  normal", "pump-02  off", "pump-03  adapted"):
+        assert cell in cells
+
+
+def test_events_are_summed_up_apart(tmp_path: Path, console: Console, service: Service) -> None:
+    """Silence, machines that do not run and new modes are no faults: they count if an alert has their own cause."""
+    labels = [
+        Label("pump-01", "step", ("flow",), START, START + 60_000),
+        Label("pump-02", "silence", (), START, START + 60_000),
+        Label("pump-03", "not_running", (), START, START + 60_000),
+        Label("pump-04", "not_running", (), START, START + 60_000),
+    ]
+    alerts = [
+        AlertSpan("a", "pump-01", START + 5_000, START + 70_000, "flow"),
+        AlertSpan("b", "pump-02", START + 5_000, START + 70_000, None, "silence"),
+        AlertSpan("c", "pump-03", START + 5_000, START + 70_000, None, "not_running"),
+        AlertSpan("d", "pump-04", START + 5_000, START + 70_000, "flow"),
+        AlertSpan("e", "pump-05", START + 5_000, START + 70_000, None, "silence"),
+    ]
+    summary(console, match(alerts, labels, 0), service, tmp_path, 5)
+    text = " ".join(printed(console))
+    assert "1 of 1 kinds of fault found, 1 of 1 faults; 0 false alerts on 5 assets." in text
+    assert "Alerts of events as labelled: silent 1 of 1, not running 1 of 2; 1 of silence without a label." in text
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_mixed_demo_is_told_as_labelled(tmp_path: Path) -> None:
+    """With its own settings the mixed demo finds most faults and all events, with few false alerts."""
+    done = subprocess.run(
+        [sys.executable, "-m", "monitor", "demo", "--plant", "mixed", "--out", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=380,
+        env={"PATH": "/usr/bin:/bin", "COLUMNS": "300"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    ((kinds, false),) = re.findall(r"(\d+) of 6 kinds of fault found, .*; (\d+) false alerts on 10 assets", done.stdout)
+    assert int(kinds) >= 5
+    assert int(false) <= 5
+    events = "silent 2 of 2, not running 1 of 1, new mode 1 of 1; 0 of silence without a label."
+    assert f"Alerts of events as labelled: {events}" in done.stdout
+    assert re.search(r"fouling +│ compressor-01 .* yes .* compressors-slow", done.stdout)
+    for name in ("pumps", "mixers", "compressors", "compressors-slow"):
+        assert f"fitting the first model of {name}" in done.stdout
+    assert not list(tmp_path.glob("*/monitor.dead-letters.jsonl"))
 
 
 @pytest.mark.slow

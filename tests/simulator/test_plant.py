@@ -12,7 +12,8 @@ from monitor.core.decode.decode import Format, decode
 from monitor.core.records import Message, Partition
 from monitor.evaluation.label import Label
 from monitor.simulator.faults import KINDS, QUIET, ROUND, fault_round, fault_schedule, faulty_rows
-from monitor.simulator.plant import BLOCK, DAY, LOADS, NAMES, Doubles, Plant, PlantSettings, Sent, messages
+from monitor.simulator.plant import BLOCK, DAY, LOADS, NAMES, Plant, PlantSettings, Sent, messages
+from monitor.simulator.signals import Doubles
 
 CLEAN = 500
 PLANT = Plant(PlantSettings())
