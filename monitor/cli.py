@@ -72,7 +72,7 @@ Files = Annotated[
     list[Path] | None, typer.Argument(help="Recordings, jsonl, csv, parquet or npz. Default: the configured source.")
 ]
 
-Detector = Annotated[str, typer.Option(help="Detector whose model is meant. Default: the first one.")]
+Detector = Annotated[str, typer.Option(help="The one detector that is meant. Default: the first one.")]
 Since = Annotated[str, typer.Option(help="An age (30m, 12h, 7d) or a time in ISO 8601 or ms. Default: the beginning.")]
 Limit = Annotated[int, typer.Option(min=1, max=1000, help="Kinds to show, the newest.")]
 

@@ -92,6 +92,7 @@ def labels() -> str:
         labels=tuple(row.label for row in rows),
         before=3,
         after=0,
+        others=0,
         unseen=(rows[1].label,),
         evaluation=Evaluation(rows, ()),
         curves=None,

@@ -182,6 +182,9 @@ def labels_line(here: EvaluatedReplay, evaluation: Evaluation) -> str:
         parts.append(f"{here.before} lie before the first score")
     if here.after:
         parts.append(f"{here.after} lie after the last score")
+    if here.others:
+        detector = here.replay.settings.name
+        parts.append(f"{here.others} are of machines that the detector {detector} does not watch (see --detector)")
     return f"labels: {', '.join(parts)}"
 
 

@@ -64,6 +64,7 @@ class EvaluatedReplay:
     labels: tuple[Label, ...]  # within the scored time
     before: int  # labels that lie before the first score
     after: int  # labels that lie after the last score
+    others: int  # labels of assets that the detector does not watch
     unseen: tuple[Label, ...]  # of `labels`, those in whose time their asset was not scored
     evaluation: Evaluation | None  # None = no labels were given
     curves: Curves | None  # None = no window is labelled, or every window is
@@ -99,13 +100,15 @@ def evaluate(replay: Replay, labels: Sequence[Label] | None) -> EvaluatedReplay:
     tracks = replay.collector.tracks()
     alerts = alert_histories(replay)
 
-    # Labels outside the scored time do not count. Those of assets that were not scored in it do.
+    # Labels outside the scored time or of other detectors' assets do not count. Those of assets not scored in it do.
     scored = {track.asset: (int(track.ends[0]), int(track.ends[-1])) for track in tracks}
     first = min((begin for begin, _ in scored.values()), default=0)
     last = max((end for _, end in scored.values()), default=-1)
-    before = [label for label in labels or () if label.end <= scored.get(label.asset, (first, last))[0]]
-    after = [label for label in labels or () if label not in before and label.start > last]
-    counted = tuple(label for label in labels or () if label not in before and label not in after)
+    others = replay.intake.unwanted - scored.keys()
+    own = [label for label in labels or () if label.asset not in others]
+    before = [label for label in own if label.end <= scored.get(label.asset, (first, last))[0]]
+    after = [label for label in own if label not in before and label.start > last]
+    counted = tuple(label for label in own if label not in before and label not in after)
     grace_ms = settings.windows.length * settings.windows.step_ms
     evaluation = None if labels is None else match([each.span for each in alerts], counted, grace_ms)
 
@@ -125,6 +128,7 @@ def evaluate(replay: Replay, labels: Sequence[Label] | None) -> EvaluatedReplay:
         labels=counted,
         before=len(before),
         after=len(after),
+        others=len(labels or ()) - len(own),
         unseen=tuple(label for label in counted if not _within(label, scored)),
         evaluation=evaluation,
         curves=found,

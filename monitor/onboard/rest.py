@@ -107,6 +107,7 @@ def _rows(corpus: Corpus) -> tuple[Doubles, Bools]:
 def _settle_s(corpus: Corpus, rest: Bools, starts: Index, *, silent: bool) -> float:
     """Return how long the slowest channel takes after a start until it is as in usual work; 0 = too few starts."""
     rows, follows = _rows(corpus)
+    rows = rows[:, ~np.isnan(rows[~rest]).all(0)]  # without channels that no window has
     work = rows[~rest]
     middle = np.nanmedian(work, axis=0)
     spread = 1.4826 * np.nanmedian(np.abs(work - middle), axis=0)
@@ -118,8 +119,9 @@ def _settle_s(corpus: Corpus, rest: Bools, starts: Index, *, silent: bool) -> fl
     whole = [at for at in whole if not rest[at : at + most].any()]
     if len(whole) < _STARTS or not len(varied):
         return 0.0
-    after = np.stack([rows[at : at + most] for at in whole])[:, :, varied]  # (starts, T, C)
-    apart = np.abs(np.nanmedian((after - middle[varied]) / spread[varied], axis=0))  # (T, C)
+    after = (np.stack([rows[at : at + most] for at in whole])[:, :, varied] - middle[varied]) / spread[varied]
+    after = after[:, :, ~np.isnan(after).all(0).any(0)]  # (starts, T, C): channels of other machines have no values
+    apart = np.abs(np.nanmedian(after, axis=0))  # (T, C)
     usual = (apart <= apart[most // 2 :].max(0)).all(1)
 
     # After silence the first block ends on a multiple of its length: half of one is lost in the mean.

@@ -16,8 +16,8 @@ from monitor.settings.base import Glob, Section, globs, setting
 
 Override = dict[str, Any]
 MOST = 64  # detectors: the header of a snapshot names each of their arrays
-NAME = r"^[A-Za-z0-9._-]{1,64}$"
-NAME_FORM = "1 to 64 of the characters A-Z a-z 0-9 . _ -"
+NAME = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$"  # it is a folder of the store, so not ".."
+NAME_FORM = "1 to 64 of the characters A-Z a-z 0-9 . _ -, a dot not first"
 
 AnySettings = TypeVar("AnySettings", bound=BaseSettings)
 

@@ -112,6 +112,17 @@ def test_labels_of_a_file_are_found_or_missed(tmp_path: Path, store: Path, kind:
     assert "1 count as missed" in (tmp_path / "backtest.html").read_text()
 
 
+def test_labels_of_machines_of_another_detector_are_set_apart(tmp_path: Path, store: Path) -> None:
+    """They are neither found nor missed, and the sentence names the detector that was replayed."""
+    spans = [{"asset": ASSETS[n], "start": ORIGIN + b * STEP, "end": ORIGIN + e * STEP} for n, b, e in FAULTS]
+    path = tmp_path / "labels.jsonl"
+    path.write_text("".join(json.dumps(span) + "\n" for span in spans))
+    one = json.dumps([{"name": "test", "assets": [ASSETS[0]]}])
+    done = with_model(jsonl(tmp_path), store, "--labels", path, detectors=one)
+    assert "labels: 1 of 1 found, 0 false alerts, 1 are of machines that the detector test does not" in done.stdout
+    assert "1 are of machines of other detectors and do not count" in (tmp_path / "backtest.html").read_text()
+
+
 def test_without_labels_nothing_is_judged(tmp_path: Path, store: Path) -> None:
     """Without labels the report has alerts and scores, but no labels found, missed or false, and no curves."""
     done = with_model(npz(tmp_path, labelled=False), store)

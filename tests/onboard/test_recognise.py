@@ -92,6 +92,15 @@ def test_a_long_message_is_mapped_by_its_names() -> None:
     assert (got["asset_from"], got["timestamp_unit"]) == ("field", "ms")
 
 
+def test_a_channel_that_comes_seldom_is_a_channel() -> None:
+    """A value that is reported on change, in one message of a thousand, is not set aside as about the message."""
+    rows = [{"asset": f"m{t % 2}", "timestamp": NOW - 1000 * t, "values": {"flow": t + 0.5}} for t in range(4000)]
+    for t in range(777, 4000, 1000):
+        rows[t]["values"] = {"gear": 20.5 + t}
+    got = found(bodies(rows))
+    assert (got["kind"], got["ignore"]) == ("json_wide", ())
+
+
 def test_the_key_names_the_asset_where_no_field_does() -> None:
     """Without an asset field, a repeating key is the asset, in every kind."""
     rows = long()

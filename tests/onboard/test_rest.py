@@ -62,6 +62,20 @@ def test_machines_that_are_silent_at_rest_get_a_delay_alone() -> None:
     assert 20 * 60 <= chosen["running.start_delay_s"].value <= 180 * 60
 
 
+def test_channels_of_other_machines_do_not_hide_how_long_a_start_takes() -> None:
+    """Beside a machine of another kind, which never rests and has channels of its own, the delay is the same."""
+    alone = sample(share=0.4, sends=False)
+    draw = np.random.default_rng(2)
+    other = [
+        Message(each.partition, each.offset, None, body.encode(), each.timestamp)
+        for each in alone[::2]
+        for body in [json.dumps({"asset": "x", "timestamp": each.timestamp, "values": {"turns": draw.normal(9, 1)}})]
+    ]
+    mixed = sorted([*alone, *other], key=lambda each: each.timestamp)
+    delays = [resting(SETTINGS, [each], NOW + 10**10)["running.start_delay_s"].value for each in (alone, mixed)]
+    assert delays[1] == delays[0]
+
+
 def test_machines_that_work_all_the_time_get_nothing() -> None:
     """Without rest, nothing is proposed; nor is anything if a condition was given."""
     assert resting(SETTINGS, [sample(share=0.0, sends=True, steps=960)], NOW + 10**10) == {}

@@ -93,6 +93,7 @@ def test_detectors_come_from_a_variable_as_a_whole() -> None:
         ('"pumps-slow"', '"pumps"', ["two detectors are named 'pumps'"]),
         ('name = "pumps-slow"', "", ["detectors[1] has no name"]),
         ('name = "pumps-slow"', 'name = "a b"', ['detectors[a b].name = "a b": expected 1 to 64']),
+        ('name = "pumps-slow"', 'name = ".."', ['detectors[..].name = "..": expected 1 to 64', "a dot not first"]),
         (
             'assets = ["pump-*"]',
             'asets = ["x"]',

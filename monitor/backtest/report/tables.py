@@ -119,7 +119,8 @@ def labels_part(replay: EvaluatedReplay) -> dict[str, Any] | None:
     ]
     head = ("from", "lasts", "asset", "kind", "", "delay")
     table = Table(head, rows, ("time", "time", "name", "", "", ""), len(replay.evaluation.rows))
-    return {"table": table, "before": replay.before, "after": replay.after, "unseen": len(replay.unseen)}
+    apart = {"before": replay.before, "after": replay.after, "others": replay.others, "unseen": len(replay.unseen)}
+    return {"table": table, **apart}
 
 
 def _outcome(row: LabelRow) -> str:
