@@ -5,7 +5,7 @@ learned on the way is not stored.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -156,6 +156,8 @@ def _summary(here: EvaluatedReplay, compared: Compared | None, out: Path) -> str
     if text := why_not_scored(made.intake, made.settings.windows, here.channels, scored_assets):
         lines.append(text)
 
+    if made.unknown:
+        lines.append(unknown_line(made.unknown))
     if made.outlooks:
         lines.append(afterwards(made.settings.alerting.alarms_per_day, here.per_day, here.days, made.outlooks))
     if here.evaluation:
@@ -167,6 +169,12 @@ def _summary(here: EvaluatedReplay, compared: Compared | None, out: Path) -> str
         counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in ("gained", "lost", "earlier", "later", "same"))
         lines.append(f"against {compared.name}: {counts}")
     return "\n".join([*lines, f"{out}"])
+
+
+def unknown_line(unknown: Mapping[str, str]) -> str:
+    """Return the sentence about assets that never sent a channel of `running.when`, by asset."""
+    assets = and_more(list(unknown))
+    return f"running.when is unknown, as {next(iter(unknown.values()))} never came, so {assets} counts as running"
 
 
 def labels_line(here: EvaluatedReplay, evaluation: Evaluation) -> str:

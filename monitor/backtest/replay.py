@@ -20,7 +20,7 @@ import numpy as np
 from monitor.backtest.tracks import Collector
 from monitor.connectors.base import Source
 from monitor.core.decode.names import Names
-from monitor.core.fitting.corpus import Corpus, join
+from monitor.core.fitting.corpus import ChannelMissing, Corpus, join
 from monitor.core.fitting.fit import Progress as Fitting
 from monitor.core.fitting.fit import fit, levels_of, prepare
 from monitor.core.fitting.gate import refusal
@@ -72,6 +72,7 @@ class Replay:
     learned_after: int = 0  # messages that were read before the model was learned here
     stopped: dict[Partition, str] = field(default_factory=dict)  # partitions with too many dead letters
     names: Names = field(default_factory=Names)  # of assets and channels, as they came
+    unknown: dict[str, str] = field(default_factory=dict)  # asset -> channel of running.when that it never sent
     outlooks: list[BudgetForecast] = field(default_factory=list)  # of the partitions at the end, if there is a budget
     learned: str = ""  # how the model came about, if here; a sentence
     training_s: float = 0.0
@@ -149,6 +150,8 @@ def replay(  # noqa: PLR0917 - what it reads, scores with and tells, one each
         raise ValueError(_too_little(settings, result, list(states.values())))
     for state in states.values():
         result.names = result.names.and_of(state.detectors.names)
+        pipeline = _pipeline(result, state)
+        result.unknown |= {pipeline.windows.assets[row]: each for row, each in pipeline.running.unknown().items()}
     outlooks = [_pipeline(result, state).budget.outlook() for state in states.values()]
     result.outlooks = [outlook for outlook in outlooks if outlook is not None and outlook.assets]
     return result
@@ -193,6 +196,8 @@ def _learn(result: Replay, states: Sequence[PartitionState], learner: Learner) -
     corpus = join([normal for history in _histories(states) if len(normal := history.normal())])
     try:
         scorer, result.learned = learner.learn(result.settings, corpus)
+    except ChannelMissing:  # more history does not help
+        raise
     except ValueError as error:  # the daemon would try again with more history after a minute of the clock
         raise ValueError(f"{error}; raise training.first_steps, or lower windows.length") from error
     result.scorer = scorer

@@ -46,6 +46,9 @@ def why_no_windows(intake: Intake, windows: WindowsSection, channels: Sequence[s
 
     seen = intake.seen(Grid(windows.step_ms, windows.max_gap), _bases(channels, windows))
     reasons += _about_assets(seen, windows, cut=intake.cut)
+    if not reasons and not seen and intake.unwanted:
+        assets = and_more(sorted(intake.unwanted))
+        reasons.append(f"the detector wants none of the assets that were read, {assets}; correct its assets and groups")
     if not reasons:
         closed, gaps = intake.counts.get(Count.STEPS_CLOSED, 0), intake.counts.get(Count.GAPS, 0)
         reasons.append(
@@ -140,7 +143,9 @@ def _little_observed(seen: AssetSeen, windows: WindowsSection) -> str:
 
     text += f"; {len(seen.missing)} of {seen.channels} channels have never come: {and_more(seen.missing)}"
     if own and seen.share * seen.channels / own >= least:
-        return f"{text}; give the same channel the same name in all assets, or lower windows.min_observed"
+        return (
+            f"{text}; give the same channel the same name in all assets, or each kind of machine its own [[detectors]]"
+        )
     return f"{text}; raise windows.step_s, or lower windows.min_observed"
 
 

@@ -123,6 +123,17 @@ def test_labels_of_machines_of_another_detector_are_set_apart(tmp_path: Path, st
     assert "1 are of machines of other detectors and do not count" in (tmp_path / "backtest.html").read_text()
 
 
+def test_a_condition_on_a_channel_that_never_came_is_told(tmp_path: Path, store: Path) -> None:
+    """A condition of running says nothing then, which is told; one of training ends the command, with what there is."""
+    done = with_model(jsonl(tmp_path), store, running__when="curent > 5")
+    assert "running.when is unknown, as curent never came, so a, b counts as running" in done.stdout
+    for key, value in (("training__exclude", "stat == 3"), ("modes__channel", "stat")):
+        done = backtest(jsonl(tmp_path), **{key: value})
+        assert done.exit_code == 1
+        assert f"{key.replace('__', '.')} = {value!r}: the history has no channel stat, expected one of" in done.stderr
+        assert "training.first_steps" not in done.stderr
+
+
 def test_without_labels_nothing_is_judged(tmp_path: Path, store: Path) -> None:
     """Without labels the report has alerts and scores, but no labels found, missed or false, and no curves."""
     done = with_model(npz(tmp_path, labelled=False), store)

@@ -43,6 +43,13 @@ def test_assets_of_other_detectors_are_named() -> None:
     assert made.said().endswith("; 2 assets are of another detector or of none, such as P2")
 
 
+def test_a_detector_that_wants_no_asset_of_the_recording_is_told() -> None:
+    """The reason is its globs, not the length of the recording."""
+    made = Intake(messages=5, partitions=[PART], counts={Count.READINGS: 10}, unwanted={"P3", "P2"})
+    text = why_no_windows(made, WINDOWS)
+    assert text == "the detector wants none of the assets that were read, P2, P3; correct its assets and groups"
+
+
 def every(seconds: float, number: int, asset: str = "P1", channels: str = "ab") -> list[tuple[str, float, list[str]]]:
     return [(asset, place * seconds, list(channels)) for place in range(number)]
 

@@ -30,6 +30,10 @@ TABLE: Table = {
 }
 
 
+class ChannelMissing(ValueError):  # noqa: N818 - says what is wrong
+    """A setting names a channel that the history does not have."""
+
+
 @dataclass(frozen=True, slots=True)
 class Corpus:
     """Blocks (K,) of the past for training."""

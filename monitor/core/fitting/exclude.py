@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from monitor.core.fitting.corpus import Corpus
+from monitor.core.fitting.corpus import ChannelMissing, Corpus
 from monitor.core.records import Bools
 from monitor.core.running.condition import parse
 
@@ -37,14 +37,14 @@ def in_spans(corpus: Corpus, spans: Sequence[Span]) -> Bools:
 def in_condition(corpus: Corpus, text: str) -> Bools:
     """Return at which blocks (K,) the condition is true at any step; an empty text is never true.
 
-    Raises ValueError if the history lacks a channel of the condition.
+    Raises ChannelMissing.
     """
     if not text:
         return np.zeros(len(corpus), np.bool_)
     condition = parse(text)
     for name in condition.channels:
         if name not in corpus.channels:
-            raise ValueError(
+            raise ChannelMissing(
                 f"training.exclude = {text!r}: the history has no channel {name}, expected one of "
                 f"{', '.join(corpus.channels[:20])}"
             )

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from monitor.core.arrays import Doubles, Index
-from monitor.core.fitting.corpus import Corpus, Cut
+from monitor.core.fitting.corpus import ChannelMissing, Corpus, Cut
 from monitor.core.fitting.errors import Errors, edges, quantiles
 from monitor.core.fitting.recipe import Recipe
 from monitor.core.model.forward import BATCH, Reconstruction
@@ -83,7 +83,10 @@ def _by_channel(
 ) -> tuple[Groups, Ints]:
     """Return a mode for each value of the channel in the corpus or known to the incumbent, and that of each window."""
     if channel not in corpus.channels:
-        raise ValueError(f"modes.channel {channel} is not among the channels of the model, {list(corpus.channels)}")
+        raise ChannelMissing(
+            f"modes.channel = {channel!r}: the history has no channel {channel}, expected one of "
+            f"{', '.join(corpus.channels[:20])}"
+        )
     column = corpus.channels.index(channel)
     values = np.unique(corpus.values[:, column]).astype(np.float64)
     values = values[~np.isnan(values)]

@@ -100,7 +100,7 @@ def test_a_channel_that_is_no_mode_is_refused() -> None:
     recipe = replace(FAST, mode_channel="flow", steps=10)
     with pytest.raises(ValueError, match=f"flow has .* values in the history, expected 1 to {MOST_MODES}"):
         fit(corpus(), recipe, None, NOTHING)
-    with pytest.raises(ValueError, match="speed is not among the channels"):
+    with pytest.raises(ValueError, match="the history has no channel speed, expected one of"):
         fit(corpus(), replace(recipe, mode_channel="speed"), None, NOTHING)
 
 
