@@ -20,6 +20,7 @@ from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.alerts.mode_alerts import ModeAlerts
 from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.alerts.silence_alerts import SilenceAlerts
+from monitor.core.alerts.stage import AlertStage
 from monitor.core.arrays import Index
 from monitor.core.model.new_assets import NewAssets, WindowScaling
 from monitor.core.model.scorer import Scorer
@@ -194,15 +195,19 @@ class Pipeline:
         """
         if not len(readings) or not off.any():
             return []
-        stages = (self.alerting, self.mode_alerts, self.sensor_alerts)
-        rows = sorted({row for stage in (*stages, self.silence) for row in stage.states() if off[row]})
+        stages = self._window_alerts()
+        alerting = {row for stage in stages for row in stage.states()} | self.silence.states().keys()
         position, time = int(readings.offset[0]), self.silence.clock
         ended: list[Alert] = []
-        for row in rows:
+        for row in sorted(row for row in alerting if off[row]):
             ended += self.silence.end(row, position, self.model)
             for stage in stages:
                 ended += stage.end(row, time, position)
         return ended
+
+    def _window_alerts(self) -> tuple[AlertStage, ...]:
+        """Return the stages whose alerts are decided by windows."""
+        return self.alerting, self.mode_alerts, self.sensor_alerts
 
     def _counts(self) -> dict[str, int]:
         """Return the cumulative counts of all stages."""
@@ -216,8 +221,7 @@ class Pipeline:
 
         Silence is the reason for an eviction, so alerts of machines that are silent or do not run end with it.
         """
-        stages = (self.alerting, self.mode_alerts, self.sensor_alerts)
-        return {row for stage in stages for row, state in stage.states().items() if state != "pending"}
+        return {row for stage in self._window_alerts() for row, state in stage.states().items() if state != "pending"}
 
     def _evict(self, kept: Collection[int], position: int) -> tuple[int, str, list[Alert]]:
         """Clear a row for the asset of the next reading, at offset `position`.
@@ -263,8 +267,9 @@ class Pipeline:
 
     def open_alerts(self) -> list[Alert]:
         """Return the last published record of every firing and adapted alert; a restart publishes these again."""
-        stages = (self.alerting, self.mode_alerts, self.sensor_alerts, self.silence, self.not_running)
-        return [self.rules.rules.labelled(alert) for stage in stages for alert in stage.open_alerts()]
+        alerts = [alert for stage in self._window_alerts() for alert in stage.open_alerts()]
+        alerts += [*self.silence.open_alerts(), *self.not_running.open_alerts()]
+        return [self.rules.rules.labelled(alert) for alert in alerts]
 
     def save_state(self) -> State:
         """Return the state of all stages, for `load_state`, and what `saved_live` and `saved_alerts` return."""

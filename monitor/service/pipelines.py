@@ -49,30 +49,28 @@ def make_pipeline(settings: Settings, partition: Partition, live: LiveSettings |
     live = {key: (live or usual).get(key, value) for key, value in usual.items()}
     settings = with_live(settings, live)
 
-    rules = replace(rules_of(live), kinds=settings.channel_kinds(), aggregates=settings.windows.aggregate)
-    rows = RowRules(settings.threshold.margin, settings.alerting.alarms_per_day, rules)
-    windows, sensors = settings.windows, settings.sensors
-    options = settings.alerting.options(windows)
-    watched = _watched(settings)
+    name, windows, sensors, modes = settings.name, settings.windows, settings.sensors, settings.modes
     kinds, holds = settings.channel_kinds(), settings.channel_holds()
+    rules = replace(rules_of(live), kinds=kinds, aggregates=windows.aggregate)
+    rows = RowRules(settings.threshold.margin, settings.alerting.alarms_per_day, rules)
+    grid = windows.options(kinds, _watched(settings), holds, settings.route().channels)
+    delays = settings.alerting.options(windows)
 
     return Pipeline(
-        settings.name,
-        fingerprint(settings),
-        Windows(
-            replace(windows.options(kinds, watched, holds, settings.route().channels), mode=settings.modes.channel)
-        ),
-        Threshold(settings.threshold.options(), rows),
-        make_budget(settings, rows),
-        MachineAlerts(settings.name, partition, options),
-        Sensors(sensors.options(windows), rules),
-        Clocks(sensors.clock_options(windows)),
-        SensorAlerts(settings.name, partition, options),
-        ModeAlerts(settings.name, partition, options, window_ms=windows.length * windows.step_ms),
-        NewAssets(length=windows.length, step_ms=windows.step_ms),
-        SilenceAlerts(settings.name, partition, settings.alerting.silence_ms(windows)),
-        Running(settings.running.options(windows)),
-        NotRunningAlerts(settings.name, partition, settings.running.expected_options(windows)),
+        name=name,
+        fingerprint=fingerprint(settings),
+        windows=Windows(replace(grid, mode=modes.channel)),
+        threshold=Threshold(settings.threshold.options(), rows),
+        budget=make_budget(settings, rows),
+        alerting=MachineAlerts(name, partition, delays),
+        sensors=Sensors(sensors.options(windows), rules),
+        clocks=Clocks(sensors.clock_options(windows)),
+        sensor_alerts=SensorAlerts(name, partition, delays),
+        mode_alerts=ModeAlerts(name, partition, delays, window_ms=windows.length * windows.step_ms),
+        new_assets=NewAssets(length=windows.length, step_ms=windows.step_ms),
+        silence=SilenceAlerts(name, partition, settings.alerting.silence_ms(windows)),
+        running=Running(settings.running.options(windows)),
+        not_running=NotRunningAlerts(name, partition, settings.running.expected_options(windows)),
         rules=rows,
         live=live,
     )

@@ -27,7 +27,7 @@ class AlertStage:
         return self._lifecycle.states()
 
     def end(self, row: int, end: int, position: int) -> list[Alert]:
-        """End all alerts of a row whose asset is off, as of the window that ends at `end`. Return the records."""
+        """End all alerts of a row whose asset is off, as of time `end`, ms UTC. Return the records."""
         return self._lifecycle.end(row, end, position)
 
     def forget(self, row: int) -> None:
