@@ -1,6 +1,7 @@
 """Measure which slow faults a fast detector and its slow twins find, how soon, and at how many false alarms.
 
-    python -m benchmarks.slow_faults [--quick] [--machines 8] [--seeds 1] [--json FILE]
+    python -m benchmarks.slow_faults [--quick] [--machines 8] [--seeds 1] [--alarms-per-day 0.1]
+                                     [--json FILE]
 
 Simulated pumps send a reading each ten seconds. Production follows the hour, and neither production nor weather is
 the same on two days, so the channels drift without a fault. Three detectors watch all of them: `fast` at a step of ten
@@ -70,6 +71,7 @@ class Plan(NamedTuple):
     healthy: int  # days after learning
     machines: int
     seeds: int
+    alarms_per_day: float  # allowed for each detector and machine; 0 = no budget
 
 
 class Fault(NamedTuple):
@@ -205,7 +207,8 @@ def one_plant(plan: Plan, seed: int) -> Result:
     """Let one plant learn, run and fail."""
     plant = Plant(PlantSettings(plan.machines, STEP_MS, seed, START, day=DAY))
     detectors = [{"name": name, **DETECTORS[name]} for name in plan.detectors]
-    settings = load(None, {}, {"training.seed": seed, "detectors": detectors}).per_detector()
+    given = {"training.seed": seed, "alerting.alarms_per_day": plan.alarms_per_day, "detectors": detectors}
+    settings = load(None, {}, given).per_detector()
     run = Run(plant, settings)
     learned = round(max(each.training.horizon_s for each in settings)) * 1000 // STEP_MS
     run.learn(0, learned)
@@ -289,12 +292,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--machines", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--alarms-per-day", type=float, default=0.0)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    plan = Plan(tuple(DETECTORS), tuple(RAMPS), 14, arguments.machines, arguments.seeds)
+    plan = Plan(tuple(DETECTORS), tuple(RAMPS), 14, arguments.machines, arguments.seeds, arguments.alarms_per_day)
     if arguments.quick:
-        plan = Plan(("fast", "minutes"), ("2 h",), 3, 4, 1)
+        plan = Plan(("fast", "minutes"), ("2 h",), 3, 4, 1, arguments.alarms_per_day)
     begin = time.process_time()
     results = [one_plant(plan, seed) for seed in range(plan.seeds)]
     print(report(plan, results))
