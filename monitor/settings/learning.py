@@ -90,7 +90,9 @@ class TrainingSection(Section):
         "",
         "Condition on channels under which history is not trained on, such as status == 3 or maintenance == 1. It is "
         "written like running.when. The channels must be in the history, which has those of the model in use. A "
-        "window's length of history in which the condition is true at any step is left out as a whole.",
+        "code that is sent on change needs [channels.NAME] hold_s, longer than it stays the same: otherwise only the "
+        "steps at which it came count, and the model leaves it out. A window's length of history in which the "
+        "condition is true at any step is left out as a whole.",
         form="a condition, or empty",
     )
     exclude_spans: str = setting(
