@@ -178,6 +178,12 @@ def _input() -> list[Panel]:
             repeated=_sum("monitor_readings_repeated_total"),
         ),
         _curves(
+            "Readings without a detector",
+            "Per second, by group.",
+            "ops",
+            of_group=_sum("monitor_readings_without_detector_total", "group"),
+        ),
+        _curves(
             "Windows skipped",
             "Per second, by reason.",
             "ops",
