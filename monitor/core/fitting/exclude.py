@@ -6,11 +6,11 @@ leaves nothing out.
 """
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 import numpy as np
 
+from monitor.core.decode.select import first_match
 from monitor.core.fitting.corpus import ChannelMissing, Corpus
 from monitor.core.records import Bools
 from monitor.core.running.condition import parse
@@ -29,7 +29,7 @@ def in_spans(corpus: Corpus, spans: Sequence[Span]) -> Bools:
     begin = corpus.end - (corpus.values.shape[2] - 1) * corpus.step_ms
     found = np.zeros(len(corpus), np.bool_)
     for glob, start, end in spans:
-        own = np.array([fnmatchcase(name, glob) for name in corpus.assets], np.bool_)
+        own = np.array([first_match((glob,), name) >= 0 for name in corpus.assets], np.bool_)
         found |= own[corpus.asset] & (begin < end) & (corpus.end >= start)
     return found
 

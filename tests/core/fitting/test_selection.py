@@ -39,6 +39,14 @@ def test_spans_of_assets_are_left_out() -> None:
     assert without(replace(FAST, exclude_spans=(Span("?", begin, begin + 1),))) == {("a", 10), ("b", 10)}
 
 
+def test_spans_name_assets_as_their_machines_do() -> None:
+    """A span's asset matches the id that its name has become."""
+    whole = replace(corpus(40 * L), assets=("Pump_1", "b"))
+    begin = (9 * L) * STEP
+    recipe = replace(FAST, exclude_spans=(Span("Pump 1", begin, begin + 1),))
+    assert without(recipe, whole) == {("Pump_1", 10)}
+
+
 def test_blocks_are_left_out_where_a_condition_holds() -> None:
     """A block in which the condition is true at one step is left out, an unknown one is not."""
     whole = corpus(40 * L)
