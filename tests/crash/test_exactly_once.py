@@ -96,7 +96,7 @@ def wanted(broker: Broker, folder: Path) -> tuple[Expected, Expected]:
     for message in read_topic(broker.bootstrap, TOPIC):
         readings[message.partition.number].append(message)
     settings = load(folder / "worker-0.toml", {}, {})
-    version = stored_models(folder / "store", plant.DETECTORS[0]["name"]).current()
+    version = stored_models(folder / "store", settings.per_detector()[0].name).current()
     assert version is not None
     scorer = Scorer(replace(plant.models()[0], version=version))
     return reference(settings, readings, (scorer, scorer), {})

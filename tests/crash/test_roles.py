@@ -22,6 +22,7 @@ LEARNED, WATCHED = 400, 60  # steps
 SHARED = Scenario("roles", ())  # a group on the mock broker, as in the chaos runs
 ROLES = ("detect", "detect", "train", "record")
 LEARNING: Mapping[str, Any] = {
+    "detectors": [],
     "training.enabled": True,
     "training.first_steps": 320,
     "training.steps": 400,  # seconds, so that it can be killed meanwhile
