@@ -137,7 +137,6 @@ def run(case: Case, store: Path) -> dict[str, Any]:
 
 def settings(broker: Broker, database: InfluxServer) -> dict[str, Any]:
     return {
-        "name": "outage",
         "source.group": GROUP,
         "kafka.bootstrap_servers": broker.bootstrap,
         "kafka.options": {"compression.type": "lz4"},

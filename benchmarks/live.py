@@ -23,7 +23,7 @@ import msgspec
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from benchmarks.footprint import make_model
-from benchmarks.replay import ALERTS, DEAD, SCORES, TOPIC, wait
+from benchmarks.replay import ALERTS, DEAD, DETECTOR, SCORES, TOPIC, wait
 from benchmarks.replay import configuration as replay_configuration
 from monitor.connectors.kafka.sink import create_topics
 from monitor.core.records import Partition
@@ -192,7 +192,13 @@ class Daemon:
         self._environment = {**_ENVIRONMENT, **environment}
         self._config, self._log = folder / "live.toml", folder / "log"
         shutil.copytree(store, self.store)
-        own = {"store.url": str(self.store), "health.port": self.port, "training.interval_s": 0.0, "log.format": "json"}
+        own = {
+            "name": DETECTOR,  # whose model the store has
+            "store.url": str(self.store),
+            "health.port": self.port,
+            "training.interval_s": 0.0,
+            "log.format": "json",
+        }
         self._config.write_text(render(load(None, {}, {**settings, **own})))
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -70,7 +70,6 @@ class Case:
         options = {"session.timeout.ms": round(self.session_s * 1000), "compression.type": "lz4"}
         static = {"group.instance.id": "worker-1"}
         return {
-            "name": "recovery",
             "kafka.bootstrap_servers": bootstrap,
             "kafka.options": options | (static if self.static else {}),
             "windows.step_s": self.step_s,

@@ -41,7 +41,7 @@ from tests.brokers import Broker, MockBroker, mock_broker
 from tests.victoria import VictoriaMetrics, victoria_metrics
 
 PARTITIONS = 3
-TOPIC, GROUP = "readings", "replay"
+TOPIC, GROUP, DETECTOR = "readings", "replay", "replay"
 ALERTS, SCORES, DEAD = "monitor.alerts", "monitor.scores", "monitor.dead-letters"
 PATIENCE_S = 180.0
 TOLERANCE = 1e-4  # of scores: seven published digits, through JSON and the database
@@ -74,7 +74,7 @@ def messages(recordings: Sequence[Recording]) -> list[Sent]:
 def configuration(folder: Path, lines: str = "") -> Path:
     """Write a configuration file for this replay."""
     text = f"""
-name = "replay"
+name = "{DETECTOR}"
 [source]
 topics = ["{TOPIC}"]
 group = "{GROUP}"

@@ -104,7 +104,10 @@ class Line:
 
     def _newest(self) -> dict[str, datetime]:
         """Return the time of each asset's newest score, asked of the database in Flux."""
-        question = 'filter(fn: (r) => r._measurement == "monitor_scores" and r._field == "score") |> last()'
+        question = (
+            'filter(fn: (r) => r._measurement == "monitor_scores" and r._field == "score" '
+            f'and r.detector == "{self.name}") |> last()'
+        )
         return {row["asset"]: datetime.fromisoformat(row["_time"]) for row in self._asked(question)}
 
     def alerts(self) -> list[dict[str, str]]:
