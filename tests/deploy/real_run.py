@@ -3,6 +3,7 @@
 The daemon scores, alerts, rejects, records into a stand-in for InfluxDB and serves /metrics.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic import SecretStr
 from monitor.connectors.memory.client import MemoryBroker
 from monitor.recorder.line_protocol import ALERTS, CHANNELS, SCORES
 from monitor.service.run import Service
+from tests.core.machines import ASSETS
 from tests.influx_server import Point, influx_server
 from tests.rig import committed, feed, put_model, running, settings, until, values
 from tests.service.test_running import recording, with_health
@@ -36,12 +38,13 @@ def scrape_at(service: Service, broker: MemoryBroker, offset: int) -> str:
 
 
 def real_run(folder: Path) -> Run:
-    """Feed a worker with a model, a fault and unreadable messages, in batches with a scrape after each."""
+    """Feed a worker with a model, a fault, unreadable messages and an unwanted asset, in batches, each then scraped."""
     put_model(folder / "store")
     broker, sent, texts = MemoryBroker(), values(faulty()), []
     written: dict[str, set[str]] = defaultdict(set)
     with influx_server() as server:
-        wanted = settings(folder / "store", store__snapshot_s=1.0, recorder__batch_points=50)
+        routes = {"name": "test", "assets": list(ASSETS)}
+        wanted = settings(folder / "store", store__snapshot_s=1.0, recorder__batch_points=50, detectors=[routes])
         wanted = with_health(recording(wanted, server.url))
         place = {"org": server.org, "bucket": server.bucket, "token": SecretStr(server.token)}
         wanted = wanted.model_copy(update={"recorder": wanted.recorder.model_copy(update=place)})
@@ -49,8 +52,10 @@ def real_run(folder: Path) -> Run:
             until(lambda: service.metrics.total("monitor_checkpoints_total"))
             size = -(-len(sent) // SCRAPES)
             for begin in range(0, len(sent), size):
-                feed(broker, [*sent[begin : begin + size], (b"a", b"{}", sent[begin][2])])
-                due = min(begin + size, len(sent)) + begin // size + 1
+                unwanted = json.dumps({"asset": "spare", "timestamp": sent[begin][2], "values": {"flow": 1.0}}).encode()
+                extra = [(b"a", b"{}", sent[begin][2]), (b"spare", unwanted, sent[begin][2])]
+                feed(broker, [*sent[begin : begin + size], *extra])
+                due = min(begin + size, len(sent)) + (begin // size + 1) * len(extra)
                 texts.append(scrape_at(service, broker, due))
             until(lambda: {ALERTS, CHANNELS, SCORES} <= {point.measurement for point in server.points.values()})
         for point in server.points.values():

@@ -17,7 +17,7 @@ from monitor.observe.clock import wall_ms
 from monitor.recorder.line_protocol import ALERTS
 from tests.core.machines import rows
 from tests.deploy.files import metrics_in, panel_expressions, rules
-from tests.deploy.real_run import Run
+from tests.deploy.real_run import SCRAPES, Run
 from tests.victoria import VictoriaMetrics, victoria_metrics
 
 MINUTE = 60_000  # between two stored scrapes, long enough for rates over minutes
@@ -84,6 +84,8 @@ def test_the_run_had_everything_in_it(run: Run) -> None:
         last["monitor_alerts_total", frozenset({"firing", "warning", "machine", "test"})]
         + last["monitor_alerts_total", frozenset({"firing", "critical", "machine", "test"})]
     )
-    assert last["monitor_readings_total", frozenset()] == 300 * 2 * rows(1).shape[2]
+    unwanted = last["monitor_readings_without_detector_total", frozenset({""})]
+    assert unwanted == SCRAPES
+    assert last["monitor_readings_total", frozenset()] == 300 * 2 * rows(1).shape[2] + unwanted
     assert last["monitor_recorder_points_total", frozenset({"written"})] > 0
     assert run.written[ALERTS] >= {"firing", "text", "peak"}
