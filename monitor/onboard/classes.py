@@ -20,7 +20,7 @@ import numpy as np
 
 from monitor.core.decode.decode import decode
 from monitor.core.decode.format import MEASURED, Format
-from monitor.core.decode.line_grammar import Bad, Scanner
+from monitor.core.decode.parsers.line_grammar import Bad, Scanner
 from monitor.core.records import Bools, Message
 from monitor.onboard.pace import Table
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from textwrap import wrap
 from typing import Any, NamedTuple
 
-from monitor.core.decode.presets import PRESETS
+from monitor.core.decode.mapped.presets import PRESETS
 from monitor.core.decode.select import IGNORE, MEASUREMENT, RATE, STATE, Kinds, first_match
 from monitor.core.windows.pace import FACTOR
 from monitor.onboard.format.recognise import DetectedFormat

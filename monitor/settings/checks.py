@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from monitor.connectors.base import is_pattern, pattern_fault, subscribes
 from monitor.connectors.kafka.options import check_options
 from monitor.core.decode.format import MAPPED, MEASURED, QUALITY
-from monitor.core.decode.places import sources_of
+from monitor.core.decode.mapped.places import sources_of
 from monitor.core.decode.select import IGNORE
 from monitor.core.threshold.histogram import LEAST_CLIP, MOST_SCORES
 from monitor.settings.base import Section

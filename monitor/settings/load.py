@@ -25,7 +25,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
-from monitor.core.decode.presets import filled
+from monitor.core.decode.mapped.presets import filled
 from monitor.settings.base import about, expected, literal, shown
 from monitor.settings.checks import ContradictionError
 from monitor.settings.detectors import DetectorSection, joined, overridden, own_fields, split

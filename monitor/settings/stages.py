@@ -6,8 +6,8 @@ Ranges are never wider than what the stages in monitor/core accept. Combinations
 from typing import Any, Literal
 
 from monitor.core.alerts.lifecycle import AlertOptions
-from monitor.core.decode.field_map import Pattern
 from monitor.core.decode.format import Format
+from monitor.core.decode.mapped.field_map import Pattern
 from monitor.core.decode.select import ALL_MEASURED, EVERYTHING, Globs, Kinds, Select
 from monitor.core.sensors.checks import SensorOptions
 from monitor.core.sensors.clocks import ClockOptions

@@ -12,7 +12,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from monitor.core.decode.decode import decode
-from monitor.core.decode.presets import PRESETS
+from monitor.core.decode.mapped.presets import PRESETS
 from monitor.core.records import Message, Partition
 from monitor.onboard import cost
 from monitor.onboard.format.known import presets_of

@@ -28,7 +28,7 @@ from monitor.settings.load import ConfigurationError, load, render
 from monitor.settings.sections import sections
 from tests.core.decode.decoding import named
 from tests.core.decode.malformed import FORMATS, GOOD, MALFORMED, MEMBERS, NOW
-from tests.core.decode.mapped import MAPS, MAPS_GOOD, MAPS_ODD
+from tests.core.decode.mapped.maps import MAPS, MAPS_GOOD, MAPS_ODD
 from tests.influx_server import parse
 from tests.properties import hostile
 from tests.recorder.test_line_protocol import FIRING, _scores

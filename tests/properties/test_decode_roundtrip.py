@@ -14,7 +14,7 @@ from monitor.core.decode.names import Names
 from monitor.core.records import Message, Rejected
 from tests.core.decode.decoding import Named, message, named
 from tests.core.decode.malformed import FORMATS, GOOD, MALFORMED, MEMBERS, NANOS, NOW
-from tests.core.decode.mapped import MAPS, MAPS_GOOD, MAPS_ODD
+from tests.core.decode.mapped.maps import MAPS, MAPS_GOOD, MAPS_ODD
 
 ALL = FORMATS | MAPS
 

@@ -18,7 +18,7 @@ from monitor.core.fitting.corpus import Corpus
 from monitor.settings.load import ConfigurationError, load
 from tests.core.decode.decoding import LINE, TELEGRAF, bad, good, message
 from tests.core.decode.malformed import FORMATS, GOOD, NOW
-from tests.core.decode.mapped import MAPS, MAPS_GOOD
+from tests.core.decode.mapped.maps import MAPS, MAPS_GOOD
 from tests.core.machines import L, history, rows
 from tests.properties.hostile_schemas import schema_targets
 from tests.properties.hostile_stores import pipeline, store_targets

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.core.decode.decode import Decoded, Format, decode_all
-from monitor.core.decode.field_map import Pattern
+from monitor.core.decode.mapped.field_map import Pattern
 from monitor.core.decode.names import Names
 from monitor.core.decode.select import Kinds
 from tests.core.decode.decoding import message, named

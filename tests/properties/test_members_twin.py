@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.core.decode.decode import Format, decode_all
-from monitor.core.decode.members import number_of
 from monitor.core.decode.names import Names
+from monitor.core.decode.parsers.members import number_of
 from monitor.core.decode.select import Kinds
 from tests.core.decode.decoding import message, named
 from tests.core.decode.malformed import NANOS, NOW

@@ -23,7 +23,7 @@ from monitor.connectors.files.tags import Split, split_of
 from monitor.connectors.files.words import ASSETS, FAULTS, QUALITIES, TAGS, TIMES, VALUES
 from monitor.core.decode import ids
 from monitor.core.decode.format import shown
-from monitor.core.decode.from_csv import DELIMITERS, MISSING, QUALITY, TIME, cells, number
+from monitor.core.decode.parsers.from_csv import DELIMITERS, MISSING, QUALITY, TIME, cells, number
 from monitor.core.decode.times import parse_time
 
 TIME_COLUMNS = ("datetime", "timestamp", "time")

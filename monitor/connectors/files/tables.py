@@ -1,6 +1,6 @@
 """Rows of tables as messages: CSV with a header line, and Parquet as the same table.
 
-A row of CSV is passed on under a header that the decoder understands (core/decode/from_csv.py), with the asset as key:
+A row of CSV is passed on with the asset as key, under a header that core/decode/parsers/from_csv.py understands:
 
     @timestamp;pressure;;flow
     2024-05-01 12:00:00;2.5;on;
@@ -48,7 +48,7 @@ from monitor.connectors.files.text import (
     text_lines,
     text_rows,
 )
-from monitor.core.decode.from_csv import MISSING, QUALITY, TIME, cells
+from monitor.core.decode.parsers.from_csv import MISSING, QUALITY, TIME, cells
 from monitor.core.decode.times import parse_time
 
 _EARLIEST_MS = 100_000_000_000  # 1973: a smaller number counts from another day

@@ -24,15 +24,15 @@ import numpy.typing as npt
 from monitor.core.decode.bodies import encoded_key, names_schema, unpacked
 from monitor.core.decode.by_pattern import Given, assign
 from monitor.core.decode.format import MEASURED, Codes, DecodeError, Format, ParsedMessages, Parser, Skip, shown
-from monitor.core.decode.from_csv import parse_csv
-from monitor.core.decode.from_json import parse_long, parse_telegraf, parse_wide
-from monitor.core.decode.from_line import parse_line
-from monitor.core.decode.from_map import parse_mapped
 from monitor.core.decode.group import of_messages
 from monitor.core.decode.ids import ID, LONGEST, legal
-from monitor.core.decode.members import Members
+from monitor.core.decode.mapped.from_map import parse_mapped
+from monitor.core.decode.mapped.places import sources_of
 from monitor.core.decode.names import Names, claim
-from monitor.core.decode.places import sources_of
+from monitor.core.decode.parsers.from_csv import parse_csv
+from monitor.core.decode.parsers.from_json import parse_long, parse_telegraf, parse_wide
+from monitor.core.decode.parsers.from_line import parse_line
+from monitor.core.decode.parsers.members import Members
 from monitor.core.decode.select import IGNORE
 from monitor.core.decode.times import UNREADABLE, NoTime, read_time, read_times, to_ms
 from monitor.core.records import Bools, Count, Ints, Message, ReadingBatch, Rejected, Renamed, Times, compact

@@ -12,8 +12,8 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from monitor.core.decode.by_pattern import by_field, check_tagged
-from monitor.core.decode.field_map import Pattern, check_map, check_quality
 from monitor.core.decode.group import check_group, grouping
+from monitor.core.decode.mapped.field_map import Pattern, check_map, check_quality
 from monitor.core.decode.select import ALL_MEASURED, EVERYTHING, Kinds, Select
 from monitor.core.records import Message
 

@@ -12,7 +12,7 @@ import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from monitor.core.decode.places import Lookup, Place, lookup, parse_place
+from monitor.core.decode.mapped.places import Lookup, Place, lookup, parse_place
 from monitor.core.records import Message
 
 if TYPE_CHECKING:

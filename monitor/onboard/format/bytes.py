@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from monitor.core.decode.line_grammar import Bad, Scanner
+from monitor.core.decode.parsers.line_grammar import Bad, Scanner
 
 OBJECT, ARRAY, LINE = "JSON objects", "JSON arrays", "line protocol"  # that the decoder reads
 

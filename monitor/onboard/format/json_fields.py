@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from monitor.core.decode.decode import decode
 from monitor.core.decode.format import Format, place, shown
-from monitor.core.decode.places import parse_place
+from monitor.core.decode.mapped.places import parse_place
 from monitor.core.decode.select import Globs, Select
 from monitor.core.decode.times import UNREADABLE, to_ms
 from monitor.core.records import Message

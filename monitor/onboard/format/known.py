@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from monitor.core.decode.decode import decode
-from monitor.core.decode.field_map import Pattern
 from monitor.core.decode.format import Format
-from monitor.core.decode.places import parse_each
-from monitor.core.decode.presets import PRESETS
+from monitor.core.decode.mapped.field_map import Pattern
+from monitor.core.decode.mapped.places import parse_each
+from monitor.core.decode.mapped.presets import PRESETS
 from monitor.core.records import Message
 from monitor.onboard.format.items import EACH, MEMBERS, items_of
 from monitor.onboard.format.labels import PRESENT

@@ -21,8 +21,8 @@ import msgspec
 
 from monitor.core.decode.decode import decode, decode_all
 from monitor.core.decode.format import Format, Skip, shown
-from monitor.core.decode.line_grammar import Bad
 from monitor.core.decode.names import Names
+from monitor.core.decode.parsers.line_grammar import Bad
 from monitor.core.decode.select import Globs, Select
 from monitor.core.records import Message, Rejected
 from monitor.onboard.format.bytes import ARRAY, LINE, OBJECT, Point, kind_of, lines_of

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from monitor.core.decode.format import shown
-from monitor.core.decode.members import number_of
+from monitor.core.decode.parsers.members import number_of
 from monitor.onboard.format.clocks import Clock, find_clock
 from monitor.onboard.format.items import Items, Path
 from monitor.onboard.format.labels import ASSETS, PRESENT, plain, rank, words_of

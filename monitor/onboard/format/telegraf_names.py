@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from monitor.core.decode.field_map import Pattern
 from monitor.core.decode.format import shown
+from monitor.core.decode.mapped.field_map import Pattern
 from monitor.onboard.format.bytes import Point
 from monitor.onboard.format.labels import KEY
 from monitor.onboard.format.qualities import is_quality_name

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from monitor.core.decode.backtracking import compiled
-from monitor.core.decode.presets import PRESETS
+from monitor.core.decode.mapped.presets import PRESETS
 
 ENDLESS = [r"^(?P<asset>(\w+\.?)+)-x$", r"(?P<asset>(a*)*b)", r"(?P<asset>(?:(a|b+)+)c)", r"(?P<asset>(?=(x+)+y).*)"]
 QUICK = [

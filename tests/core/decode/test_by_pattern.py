@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.core.decode.decode import Format, decode, decode_all
-from monitor.core.decode.field_map import Pattern
 from monitor.core.decode.format import Skip
+from monitor.core.decode.mapped.field_map import Pattern
 from monitor.core.decode.names import Names
 from monitor.core.decode.select import Kinds
 from monitor.core.records import Message, Partition

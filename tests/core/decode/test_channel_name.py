@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from monitor.core.decode.decode import Format, decode_all
-from monitor.core.decode.field_map import Pattern
+from monitor.core.decode.mapped.field_map import Pattern
 from monitor.core.decode.names import Names
 from monitor.core.decode.select import Globs, Kinds, Select
 from monitor.core.records import Count

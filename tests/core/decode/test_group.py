@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from monitor.core.decode.decode import Format, decode
-from monitor.core.decode.field_map import Pattern
+from monitor.core.decode.mapped.field_map import Pattern
 from monitor.core.decode.select import Globs, Select
 from monitor.core.records import Message, Partition
 from tests.core.decode.decoding import LINE, LONG, TELEGRAF, WIDE, message, named

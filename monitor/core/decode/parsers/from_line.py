@@ -19,8 +19,8 @@ import msgspec
 
 from monitor.core.decode.format import DecodeError, Format, Measurements, ParsedMessages, Skip, place, shown
 from monitor.core.decode.group import grouping
-from monitor.core.decode.line_grammar import KEY, Bad, Scanner, bare_value
-from monitor.core.decode.members import Members
+from monitor.core.decode.parsers.line_grammar import KEY, Bad, Scanner, bare_value
+from monitor.core.decode.parsers.members import Members
 from monitor.core.decode.quality import Qualities
 from monitor.core.records import Message
 

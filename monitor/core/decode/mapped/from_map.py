@@ -15,13 +15,13 @@ from typing import Any
 
 import msgspec
 
-from monitor.core.decode.field_map import FieldMap, field_map
 from monitor.core.decode.format import DecodeError, Format, ParsedMessages, Skip, Sources, place, shown
-from monitor.core.decode.from_json import CONSTANT, REFUSED, explain, member_of
-from monitor.core.decode.glance import PLAIN, Around, Glance, Layouts, Matches, Pick, name_of, source_of
 from monitor.core.decode.group import group_name
-from monitor.core.decode.members import Members
-from monitor.core.decode.places import BROKER, Names, Scopes, Step, walk
+from monitor.core.decode.mapped.field_map import FieldMap, field_map
+from monitor.core.decode.mapped.glance import PLAIN, Around, Glance, Layouts, Matches, Pick, name_of, source_of
+from monitor.core.decode.mapped.places import BROKER, Names, Scopes, Step, walk
+from monitor.core.decode.parsers.from_json import CONSTANT, REFUSED, explain, member_of
+from monitor.core.decode.parsers.members import Members
 from monitor.core.decode.quality import Qualities
 from monitor.core.decode.times import WithNanos
 from monitor.core.records import Message

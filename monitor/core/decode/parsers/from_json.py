@@ -20,7 +20,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from monitor.core.decode.format import Codes, DecodeError, Format, Measurements, ParsedMessages, Skip, place, shown
 from monitor.core.decode.group import Grouping, group_name, grouping
-from monitor.core.decode.members import Members
+from monitor.core.decode.parsers.members import Members
 from monitor.core.decode.quality import Qualities
 from monitor.core.decode.select import STATE
 from monitor.core.records import Message

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from monitor.core.decode.format import ParsedMessages
-from monitor.core.decode.from_line import _Reader, _tidied
+from monitor.core.decode.parsers.from_line import _Reader, _tidied
 from tests.core.decode.decoding import LINE, bad, good, message
 from tests.core.decode.malformed import NANOS, NOW, SECONDS
 

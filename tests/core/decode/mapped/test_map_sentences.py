@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tests.core.decode.test_decode_map import T, mapped
+from tests.core.decode.mapped.test_decode_map import T, mapped
 
-PAGE = Path(__file__).parents[3] / "docs/troubleshooting.md"
+PAGE = Path(__file__).parents[4] / "docs/troubleshooting.md"
 HEADING = "## JSON messages that become dead letters"
 BERLIN = {"timestamp_unit": "iso", "timezone": "Europe/Berlin"}
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from monitor.core.decode.decode import Decoded, Format, decode_all
-from monitor.core.decode.field_map import Pattern
 from monitor.core.decode.format import Skip
+from monitor.core.decode.mapped.field_map import Pattern
+from monitor.core.decode.mapped.presets import PRESETS, filled
 from monitor.core.decode.names import Names
-from monitor.core.decode.presets import PRESETS, filled
 from monitor.core.decode.select import Kinds
 from monitor.core.records import Message, Partition
 from monitor.settings.stages import FormatSection

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from monitor.core.decode.backtracking import compiled
 from monitor.core.decode.group import grouping
-from monitor.core.decode.places import Lookup, Names, Place, Scopes, Step, lookup, parse_each, parse_place
+from monitor.core.decode.mapped.places import Lookup, Names, Place, Scopes, Step, lookup, parse_each, parse_place
 from monitor.core.decode.quality import QUALITIES, UNCERTAIN
 from monitor.core.decode.times import zone
 from monitor.core.records import Message

@@ -7,10 +7,10 @@ way of `from_map.py` would read the same. It takes a fifth of the time.
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from monitor.core.decode.field_map import Search, Shortcut
 from monitor.core.decode.format import ParsedMessages, Skip, Sources
 from monitor.core.decode.group import group_name
-from monitor.core.decode.places import Lookup, Names, Scopes
+from monitor.core.decode.mapped.field_map import Search, Shortcut
+from monitor.core.decode.mapped.places import Lookup, Names, Scopes
 from monitor.core.decode.quality import Qualities
 from monitor.core.records import Message
 

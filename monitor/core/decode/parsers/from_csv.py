@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from monitor.core.decode.format import DecodeError, Format, ParsedMessages, Skip, shown
-from monitor.core.decode.members import Members
+from monitor.core.decode.parsers.members import Members
 from monitor.core.decode.quality import Qualities
 from monitor.core.decode.times import parse_time
 from monitor.core.records import Message

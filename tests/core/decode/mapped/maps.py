@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from monitor.core.decode.decode import Format
-from monitor.core.decode.field_map import Pattern
+from monitor.core.decode.mapped.field_map import Pattern
 from monitor.core.decode.select import Kinds
 from tests.core.decode.malformed import DEEP, NOW, SECONDS, batch, long, metric, wide
 
