@@ -178,10 +178,10 @@ def _input() -> list[Panel]:
             repeated=_sum("monitor_readings_repeated_total"),
         ),
         _curves(
-            "Readings without a detector",
+            "Readings of assets without a detector",
             "Per second, by group.",
             "ops",
-            of_group=_sum("monitor_readings_without_detector_total", "group"),
+            of_group=_sum("monitor_readings_unwanted_total", "group", more=', by="asset"'),
         ),
         _curves(
             "Windows skipped",

@@ -63,11 +63,7 @@ class Detectors:
             alerts=self.links.take(alerts),
             rejected=decoded.rejected,
             renamed=decoded.renamed,
-            counts={
-                **_counts(decoded),
-                Count.READINGS_UNWANTED_ASSET: sum(each.readings for each in routed.unwanted),
-                Count.READINGS_UNWANTED_CHANNEL: routed.of_channels,
-            },
+            counts={**_counts(decoded), Count.READINGS_UNWANTED_CHANNEL: routed.of_channels},
             unwanted=routed.unwanted,
         )
 

@@ -46,7 +46,6 @@ class Count(StrEnum):
     READINGS_REPEATED = "readings_repeated"  # the channel's newest one once more, time and value alike
     READINGS_UNKNOWN_CHANNEL = "readings_unknown_channel"
     READINGS_AMBIGUOUS = "readings_ambiguous"  # another measurement has the same field, by which channels are named
-    READINGS_UNWANTED_ASSET = "readings_unwanted_asset"  # no detector wants their asset
     READINGS_UNWANTED_CHANNEL = "readings_unwanted_channel"  # each detector of their asset leaves their channel out
     READINGS_REFUSED = "readings_refused"  # of a new asset, without room
     READINGS_FLOOD = "readings_flood"  # of a new asset, with too many in a minute

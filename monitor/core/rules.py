@@ -18,7 +18,7 @@ import numpy as np
 
 from monitor.core.angles import COSINE, SINE, joined
 from monitor.core.arrays import Doubles, Index, extend
-from monitor.core.decode.select import ALL_MEASURED, ANGLE, Globs, Kinds, first_match
+from monitor.core.decode.select import ALL_MEASURED, ANGLE, Globs, Kinds, first_match, of_first
 from monitor.core.records import Alert, Bools, Ints
 from monitor.core.windows.aggregates import LAST, STD, base_of
 
@@ -64,14 +64,12 @@ class Rules:
 
     def asset(self, name: str) -> AssetRule:
         """Return the rule of an asset."""
-        place = first_match(_globs(self.assets), name)
-        return self.assets[place][1] if place >= 0 else _AS_ALL
+        return of_first(self.assets, name, otherwise=_AS_ALL)
 
     def channel(self, name: str) -> ChannelRule:
         """Return the rule of a channel. Of the standard deviation of a channel only unit and title count."""
         names = self.names_of(name)
-        place = first_match(_globs(self.channels), *names)
-        rule = self.channels[place][1] if place >= 0 else _PLAIN
+        rule = of_first(self.channels, *names, otherwise=_PLAIN)
         if name != names[1] and name.endswith(f".{STD}"):  # a deviation is no value of the channel
             return ChannelRule(unit=rule.unit, title=rule.title)
         return rule

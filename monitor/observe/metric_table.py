@@ -79,15 +79,12 @@ TABLE = (
     ),
     _counter(
         "monitor_readings_unwanted_total",
-        "Readings that no detector wants: of assets without a detector, or of channels that every detector leaves out.",
-        "None if the globs of [[detectors]] are meant. The log names the assets (asset unwanted).",
+        "Readings that no detector wants. asset: of an asset without a detector, with the group that format.group "
+        "finds, empty without one; at most 50 groups are told apart, the rest is (others). channel: of a channel that "
+        "every detector of its asset leaves out, all with an empty group.",
+        "None if these machines and channels are not meant. Otherwise add a detector with the group, or correct the "
+        "globs of [[detectors]]. The log names the assets (asset unwanted).",
         by=("asset", "channel"),
-    ),
-    _counter(
-        "monitor_readings_without_detector_total",
-        "Readings of assets without a detector, by the group that format.group finds; empty without one. At most 50 "
-        "groups are told apart, the rest is (others).",
-        "None if these machines are not meant. Otherwise add a detector with the group, or correct its globs.",
         group=(),
     ),
     _counter(

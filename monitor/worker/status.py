@@ -45,8 +45,7 @@ COUNTERS: dict[Count, tuple[str, dict[str, str]]] = {  # the stages' counts -> m
     Count.READINGS_REPEATED: ("monitor_readings_repeated_total", {}),
     Count.READINGS_UNKNOWN_CHANNEL: ("monitor_readings_dropped_total", {"reason": "unknown_channel"}),
     Count.READINGS_AMBIGUOUS: ("monitor_readings_dropped_total", {"reason": "ambiguous"}),
-    Count.READINGS_UNWANTED_ASSET: ("monitor_readings_unwanted_total", {"by": "asset"}),
-    Count.READINGS_UNWANTED_CHANNEL: ("monitor_readings_unwanted_total", {"by": "channel"}),
+    Count.READINGS_UNWANTED_CHANNEL: ("monitor_readings_unwanted_total", {"by": "channel", "group": ""}),
     Count.READINGS_REFUSED: ("monitor_readings_dropped_total", {"reason": "refused"}),
     Count.READINGS_FLOOD: ("monitor_readings_dropped_total", {"reason": "flood"}),
     Count.READINGS_FILTERED_MEASUREMENT: ("monitor_readings_filtered_total", {"by": "measurement"}),
@@ -332,7 +331,7 @@ class MetricsRecorder:
                 self._log.warning("asset unwanted", asset=asset, group=group)
             shown = group if group in self.unwanted or len(self.unwanted) < _GROUPS else OTHER_GROUPS
             self.unwanted[shown] += readings
-            self._metrics.add("monitor_readings_without_detector_total", readings, group=shown)
+            self._metrics.add("monitor_readings_unwanted_total", readings, by="asset", group=shown)
 
     def _tell_unmatched(self, now: WorkerStatus) -> None:
         """Log once the sections of [assets] that match no asset, after the assets had the time to come."""

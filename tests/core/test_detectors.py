@@ -105,7 +105,6 @@ def test_what_no_detector_wants_is_counted(tmp_path: Path) -> None:
     )
     outputs = detectors.process(faulty()[:40], ORIGIN + 10**9, lambda _: None)
     assert outputs.unwanted == [Unwanted("b", "", 20 * 3)]
-    assert outputs.counts["readings_unwanted_asset"] == 20 * 3
     assert outputs.counts["readings_unwanted_channel"] == 20
     assert outputs.counts["readings"] == 40 * 3
     assert detectors.pipelines["x"].windows.assets == ["a"]

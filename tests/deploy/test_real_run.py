@@ -84,7 +84,7 @@ def test_the_run_had_everything_in_it(run: Run) -> None:
         last["monitor_alerts_total", frozenset({"firing", "warning", "machine", "test"})]
         + last["monitor_alerts_total", frozenset({"firing", "critical", "machine", "test"})]
     )
-    unwanted = last["monitor_readings_without_detector_total", frozenset({""})]
+    unwanted = last["monitor_readings_unwanted_total", frozenset({"asset", ""})]
     assert unwanted == SCRAPES
     assert last["monitor_readings_total", frozenset()] == 300 * 2 * rows(1).shape[2] + unwanted
     assert last["monitor_recorder_points_total", frozenset({"written"})] > 0

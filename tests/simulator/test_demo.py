@@ -54,6 +54,21 @@ def alert(state: AlertState, sequence: int = 0, observed: float | None = 4.2) ->
     return (alert_record("alerts", made).value or b"") + b"\n"
 
 
+def demo(*options: str) -> subprocess.CompletedProcess[str]:
+    """Return a finished run of the demo, which must have succeeded."""
+    done = subprocess.run(
+        [sys.executable, "-m", "monitor", "demo", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=380,
+        env={"PATH": "/usr/bin:/bin", "COLUMNS": "300"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
 def printed(console: Console) -> list[str]:
     return [line.rstrip() for line in console.export_text().splitlines()]
 
@@ -165,16 +180,7 @@ def test_events_are_summed_up_apart(tmp_path: Path, console: Console, service: S
 @pytest.mark.timeout(400)
 def test_the_mixed_demo_is_told_as_labelled(tmp_path: Path) -> None:
     """With its own settings the mixed demo finds most faults and all events, with few false alerts."""
-    done = subprocess.run(
-        [sys.executable, "-m", "monitor", "demo", "--plant", "mixed", "--out", str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=380,
-        env={"PATH": "/usr/bin:/bin", "COLUMNS": "300"},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = demo("--plant", "mixed", "--out", str(tmp_path))
     ((kinds, false),) = re.findall(r"(\d+) of 6 kinds of fault found, .*; (\d+) false alerts on 10 assets", done.stdout)
     assert int(kinds) >= 5
     assert int(false) <= 5
@@ -190,16 +196,7 @@ def test_the_mixed_demo_is_told_as_labelled(tmp_path: Path) -> None:
 @pytest.mark.timeout(400)
 def test_the_demo_finds_the_faults(tmp_path: Path) -> None:
     """With its own settings the demo exits with 0, finds six of eight kinds, with at most one false alert per asset."""
-    done = subprocess.run(
-        [sys.executable, "-m", "monitor", "demo", "--out", str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=380,
-        env={"PATH": "/usr/bin:/bin", "COLUMNS": "300"},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = demo("--out", str(tmp_path))
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     (found,) = [match for line in lines if (match := re.search(r"(\d+) of 8 kinds of fault found", line))]

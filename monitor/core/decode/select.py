@@ -12,12 +12,14 @@ import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from monitor.core.decode.ids import legal
 from monitor.core.records import Bools
 
+Value = TypeVar("Value")
 MEASUREMENT, IGNORE, STATE, RATE, ANGLE = "measurement", "ignore", "state", "rate", "angle"  # of Kinds
 
 
@@ -105,6 +107,12 @@ def first_match(globs: tuple[str, ...], *names: str) -> int:
     """Return the place of the first glob that matches something, which may be known by several names; -1 = none."""
     found = [_alternatives(globs).fullmatch(name) for name in names] if globs else []
     return min((match.lastindex - 1 for match in found if match and match.lastindex), default=-1)
+
+
+def of_first(values: Sequence[tuple[str, Value]], *names: str, otherwise: Value) -> Value:
+    """Return the value of the first glob that matches something, which may be known by several names."""
+    place = first_match(tuple(glob for glob, _ in values), *names)
+    return values[place][1] if place >= 0 else otherwise
 
 
 def _plain(glob: str) -> bool:

@@ -21,7 +21,7 @@ import numpy as np
 
 from monitor.core.arrays import NEVER, Index, first_of_run, last_of_run, ordinals
 from monitor.core.decode.ids import legal
-from monitor.core.decode.select import first_match
+from monitor.core.decode.select import of_first
 from monitor.core.records import State, Times
 from monitor.core.state import Column, Columns
 
@@ -50,9 +50,7 @@ class Holds:
 
     def among(self, names: Sequence[str], step_ms: int) -> Times:
         """Return the steps (n,) for which each channel holds; -1 = learned."""
-        globs = tuple(glob for glob, _ in self.globs)
-        given = [first_match(globs, name, legal(name) or name) for name in names]
-        times = [self.globs[place][1] if place >= 0 else 0 for place in given]
+        times = [of_first(self.globs, name, legal(name) or name, otherwise=0) for name in names]
         return np.array([ms // step_ms if ms else -1 for ms in times], np.int64)
 
 
