@@ -63,6 +63,7 @@ class Detectors:
             alerts=self.links.take(alerts),
             rejected=decoded.rejected,
             renamed=decoded.renamed,
+            unknown_texts=tuple(decoded.unknown),
             counts={**_counts(decoded), Count.READINGS_UNWANTED_CHANNEL: routed.of_channels},
             unwanted=routed.unwanted,
         )

@@ -32,6 +32,7 @@ class Count(StrEnum):
 
     MESSAGES_EMPTY = "messages_empty"  # without one value that could be read
     VALUES_SKIPPED_TEXT = "values_skipped_text"
+    VALUES_SKIPPED_UNKNOWN_TEXT = "values_skipped_unknown_text"  # of a channel that has other texts
     VALUES_SKIPPED_BOOLEAN = "values_skipped_boolean"
     VALUES_SKIPPED_NULL = "values_skipped_null"
     VALUES_SKIPPED_NOT_FINITE = "values_skipped_not_finite"  # NaN, infinite, or beyond float64
@@ -209,6 +210,13 @@ class Renamed(NamedTuple):
     owner: str = ""  # another name that has the id, so that readings of `name` were skipped; empty = none
 
 
+class UnknownText(NamedTuple):
+    """A text that is none of its channel's texts, so that its reading was skipped."""
+
+    channel: str  # as it was sent
+    text: str
+
+
 class Unwanted(NamedTuple):
     """An asset that no detector wants."""
 
@@ -372,6 +380,7 @@ class PartitionOutputs:
     alerts: Sequence[Alert] = ()  # of all detectors, in the order of their positions
     rejected: Sequence[Rejected] = ()
     renamed: Sequence[Renamed] = ()  # names that were changed for the first time in this partition, or refused
+    unknown_texts: Sequence[UnknownText] = ()  # of this batch, different ones
     counts: dict[str, int] = field(default_factory=dict)  # of decoding and routing
     unwanted: Sequence[Unwanted] = ()  # assets of this batch that no detector wants
 

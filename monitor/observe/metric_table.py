@@ -55,11 +55,24 @@ TABLE = (
     _counter(
         "monitor_values_skipped_total",
         "Values of messages that were not read, by reason. The channel is not measured at that step.",
-        "boolean: read the channel as a state, [channels.NAME]. text: set format.numbers for numbers in texts. null, "
+        "boolean: read the channel as a state, [channels.NAME]. text: set format.numbers for numbers in texts, or give "
+        "the channel its texts, [channels.NAME] texts. unknown_text: the channel has other texts; add this one, which "
+        "the log names (text unknown), at the end of the list. null, "
         "not_finite, nested: look at the producer if a channel is missed. name: give the channel a name of 1 to 128 "
         "characters. name_taken: rename one of two channels or assets that become the same name. quality: "
         "the producer calls the value bad; look at its sensor. item: a reading of an array has no time or asset.",
-        reason=("text", "boolean", "null", "not_finite", "nested", "name", "name_taken", "quality", "item"),
+        reason=(
+            "text",
+            "unknown_text",
+            "boolean",
+            "null",
+            "not_finite",
+            "nested",
+            "name",
+            "name_taken",
+            "quality",
+            "item",
+        ),
     ),
     _counter(
         "monitor_messages_lost_total",

@@ -69,7 +69,7 @@ def make_pipeline(settings: Settings, partition: Partition, live: LiveSettings |
         mode_alerts=ModeAlerts(name, partition, delays, window_ms=windows.length * windows.step_ms),
         new_assets=NewAssets(length=windows.length, step_ms=windows.step_ms),
         silence=SilenceAlerts(name, partition, settings.alerting.silence_ms(windows)),
-        running=Running(settings.running.options(windows)),
+        running=Running(settings.running.options(windows, kinds)),
         not_running=NotRunningAlerts(name, partition, settings.running.expected_options(windows)),
         rules=rows,
         live=live,
@@ -78,7 +78,7 @@ def make_pipeline(settings: Settings, partition: Partition, live: LiveSettings |
 
 def _watched(settings: Settings) -> tuple[str, ...]:
     """Return the channels that say whether a machine runs."""
-    condition = settings.running.condition()
+    condition = settings.running.condition(settings.channel_kinds())
     return () if condition is None else condition.channels
 
 
@@ -117,6 +117,7 @@ def make_keeping(settings: Settings) -> Keeping:
         assets=lambda name: assets.want(name) and named.want(name) and not rules.asset(name).off,
         channels=kept,
         shape={"rates and aggregates": json.dumps(rates) if (rates := _rates(settings)) else ""},
+        texts=dict(kinds.texts),
         like={
             "states": json.dumps(of_kind[STATE]) if of_kind[STATE] else "",
             "running": json.dumps([running.when, running.start_delay_s]) if running.when else "",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from monitor.core.decode.select import ANGLE, IGNORE, RATE
+from monitor.core.decode.select import ANGLE, IGNORE, RATE, STATE
 from monitor.core.running.condition import Condition, parse
 from monitor.settings.sections import Sections
 
@@ -17,6 +17,9 @@ def channel_problems(settings: Sections) -> Problems:
         if section.low is not None and section.high is not None and section.low >= section.high:
             limits = f"low = {section.low:g} is not below high = {section.high:g}"
             yield f"{name}: {limits}, so every reading would be a sensor fault", "channels"
+
+        if section.texts and "kind" in section.model_fields_set and section.kind != STATE:
+            yield f'{name}: a channel with texts is a state, and as = "{section.kind}" contradicts that', "channels"
 
         given = [key for key in _OF_VALUES if key in section.model_fields_set]
         if section.kind == ANGLE and given:
@@ -36,7 +39,8 @@ def mode_problems(settings: Sections) -> Problems:
 def running_problems(settings: Sections) -> Problems:
     """Yield the problems of [running]."""
     running = settings.running
-    yield from _of_condition(settings, running.condition, "running.when")
+    kinds = settings.channel_kinds()
+    yield from _of_condition(settings, lambda: running.condition(kinds), "running.when")
     if running.stop_delay_s and not running.when:
         yield "without a condition no machine stops", "running.stop_delay_s", "running.when"
 
@@ -51,7 +55,8 @@ def exclusion_problems(settings: Sections) -> Problems:
     """Yield the problems of the history that training leaves out."""
     training = settings.training
     if training.exclude:
-        yield from _of_condition(settings, lambda: parse(training.exclude), "training.exclude")
+        kinds = settings.channel_kinds()
+        yield from _of_condition(settings, lambda: parse(training.exclude, kinds), "training.exclude")
     try:
         training.spans()
     except (OSError, ValueError) as unfit:

@@ -88,7 +88,7 @@ class TrainingSection(Section):
     )
     exclude: str = setting(
         "",
-        "Condition on channels under which history is not trained on, such as status == 3 or maintenance == 1. It is "
+        'Condition on channels under which history is not trained on, such as status == 3 or state == "SERVICE". It is '
         "written like running.when. The channels must be in the history, which has those of the model in use. A "
         "code that is sent on change needs [channels.NAME] hold_s, longer than it stays the same: otherwise only the "
         "steps at which it came count, and the model leaves it out. A window's length of history in which the "
@@ -185,7 +185,8 @@ class ModesSection(Section):
 
     channel: str = setting(
         "",
-        "Channel with the number of the mode, such as recipe. It is read as a state. Each value that the history holds "
+        "Channel with the mode as a number or, with [channels.NAME] texts, as a text, such as recipe. It is read as a "
+        "state. Each value that the history holds "
         "is a mode, at most 64. Empty: modes do not come from a channel.",
         form="a channel's name, or empty",
     )

@@ -151,10 +151,12 @@ def changes(old: Settings, new: Settings) -> tuple[list[str], list[str]]:
 
 def _read_as(settings: Settings) -> str:
     """Return what channels are read as and how long they hold, as text, without sections that change nothing of it."""
-    kinds = [f"{glob} as {kind}" for glob, kind in settings.channel_kinds().deciding().globs]
+    read = settings.channel_kinds()
+    kinds = [f"{glob} as {kind}" for glob, kind in read.deciding().globs]
+    texts = [f"{glob} of {', '.join(each)}" for glob, each in read.texts]
     holds = settings.channel_holds().globs
     given = [f"{glob} for {ms / 1000:g} s" for glob, ms in holds] if any(ms for _, ms in holds) else []
-    return ", ".join((*kinds, *given))
+    return ", ".join((*kinds, *texts, *given))
 
 
 def _shared(old: Settings, new: Settings) -> dict[str, FieldInfo]:

@@ -10,20 +10,28 @@ from typing import Literal
 import numpy as np
 from pydantic import field_validator
 
-from monitor.core.decode.select import Globs
+from monitor.core.decode.parsers.members import number_of
+from monitor.core.decode.select import STATE, Globs
 from monitor.core.rules import AssetRule, ChannelRule, Rules
-from monitor.settings.base import Glob, Section, globs, setting
+from monitor.settings.base import Glob, Section, expected, globs, setting
 
 JUDGING = ("direction", "least", "low", "high", "unit", "title")  # settings of a channel that may change live
+_MOST_TEXTS, _LONGEST_TEXT = 256, 128
 _SHARE = re.compile(r"\s*(\d{1,6}(?:\.\d{1,6})?)\s*%\s*")
 _LEAST_FORM = 'a number from 0, or a share of the expected value such as "5%"'
+
+
+def _is_text(text: str) -> bool:
+    """Return whether messages can hold the text, and nothing reads it as something else."""
+    fit = 0 < len(text) <= _LONGEST_TEXT and text.isprintable() and text == text.strip()
+    return fit and number_of(text) is None and text.lower() not in {"true", "false"}
 
 
 class ChannelSection(Section):
     """One channel, or all channels that a glob matches: `[channels."*.energy"]`.
 
     If several sections match a channel, the first one in the file counts. A name with other characters than letters,
-    digits, _ and - needs quotes. All but `as` and `hold_s` may change while the worker
+    digits, _ and - needs quotes. All but `as`, `texts` and `hold_s` may change while the worker
     runs.
     """
 
@@ -31,11 +39,20 @@ class ChannelSection(Section):
         "measurement",
         "What the channel is read as. rate: a counter, whose change a second takes the place of its value under the "
         "same name. A gap gives the mean rate over it. A reset, and a reading that is not newer than the one before, "
-        "gives no value. state: true and false are 1 and 0; elsewhere a boolean is skipped. angle: in degrees; its "
-        "sine and cosine take its place as NAME.sin and NAME.cos, so 359 to 1 is no jump, and alerts show degrees. "
+        "gives no value. state: true and false are 1 and 0; elsewhere a boolean is skipped. A channel with `texts` "
+        "is a state. angle: in degrees; its sine and cosine take its place as NAME.sin and NAME.cos, so 359 to 1 is no "
+        "jump, and alerts show degrees. "
         "ignore: left out, as by select.channels_exclude. After a change, train anew: the model in use takes no "
         "notice. If a counter becomes a rate or back, the history for training is set aside, too.",
         key="as",
+    )
+    texts: tuple[str, ...] = setting(
+        (),
+        'Texts of a channel that is no number, such as ["STOP", "RUN"]: a state, whose value is the place of the text '
+        "from 0 on. Spaces around a text do not count, case does. Conditions, alerts and modes name the text. Another "
+        "text is skipped, counted and named in the log (text unknown). Add new ones at the end: places must not "
+        "change while a model is in use. The channel of the modes can have at most 64 modes.",
+        form="a list of at most 256 different texts of 1 to 128 characters, none of them a number, true or false",
     )
     hold_s: float = setting(
         0.0,
@@ -83,12 +100,25 @@ class ChannelSection(Section):
             raise ValueError(_LEAST_FORM)
         return value
 
+    @field_validator("texts")
+    @classmethod
+    def _refuse_what_is_read_otherwise(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        fit = len(value) <= _MOST_TEXTS and len(set(value)) == len(value) and all(map(_is_text, value))
+        if not fit:
+            raise ValueError(expected(cls.model_fields["texts"]))
+        return value
+
     @field_validator("unit", "title")
     @classmethod
     def _refuse_what_cannot_be_shown(cls, value: str) -> str:
         if len(value) > 64 or not value.isprintable():
             raise ValueError("a text of at most 64 characters that can be shown")
         return value
+
+    @property
+    def read_as(self) -> str:
+        """What the channel is read as; one with texts is a state."""
+        return STATE if self.texts else self.kind
 
     def rule(self) -> ChannelRule:
         """Return the core's form of these settings."""

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from monitor.core.decode.select import Kinds
 from monitor.core.running.condition import Condition, parse
 from monitor.core.running.not_running import NotRunningOptions
 from monitor.core.running.running import RunningOptions
@@ -25,7 +26,8 @@ class RunningSection(Section):
         "Comparisons are > >= < <= == !=, joined by and, or, not and parentheses. A channel whose name has other "
         "characters than letters, digits, _ and . stands in quotes. The model need not have these channels, "
         "but they must be read, and each step waits for them. A boolean channel needs "
-        '[channels.NAME] as = "state": running == 1. A channel that never came says nothing, and the machine counts as '
+        '[channels.NAME] as = "state": running == 1; a channel of texts needs [channels.NAME] texts: state == "RUN". '
+        "A channel that never came says nothing, and the machine counts as "
         "running. auto: learned at training, where the history shows clear levels of rest and work "
         "(docs/operations.md). Empty: all machines run.",
         form="a condition, auto, or empty",
@@ -71,18 +73,21 @@ class RunningSection(Section):
         """Whether levels of rest and work are learned at training."""
         return self.when == AUTO
 
-    def condition(self) -> Condition | None:
-        """Return the condition; None without one, or with a learned one. Raises ValueError if it cannot be read."""
-        return None if self.when in {"", AUTO} else parse(self.when)
+    def condition(self, kinds: Kinds) -> Condition | None:
+        """Return the condition over channels of `kinds`; None without one, or with a learned one.
+
+        Raises ValueError if it cannot be read.
+        """
+        return None if self.when in {"", AUTO} else parse(self.when, kinds)
 
     def calendar(self) -> Calendar | None:
         """Return the calendar; None without one. Raises ValueError if it cannot be read."""
         return None if isinstance(self.expected, str) else calendar(self.expected, self.timezone)
 
-    def options(self, windows: WindowsSection) -> RunningOptions:
+    def options(self, windows: WindowsSection, kinds: Kinds) -> RunningOptions:
         """Return how `monitor.core.running.running.Running` knows whether machines run."""
         return RunningOptions(
-            rule=self.condition(),
+            rule=self.condition(kinds),
             learned=self.learned,
             stop_delay_ms=round(self.stop_delay_s * 1000),
             start_delay_ms=round(self.start_delay_s * 1000),

@@ -113,7 +113,10 @@ class Sections(BaseSettings):
 
     def channel_kinds(self) -> Kinds:
         """Return what channels are read as, in the order of the file."""
-        return Kinds(tuple((glob, section.kind) for glob, section in self.channels.items()))
+        return Kinds(
+            tuple((glob, section.read_as) for glob, section in self.channels.items()),
+            tuple((glob, section.texts) for glob, section in self.channels.items() if section.texts),
+        )
 
     def channel_holds(self) -> Holds:
         """Return for how long channels hold their values, in the order of the file."""

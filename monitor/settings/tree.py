@@ -64,10 +64,11 @@ class Settings(Sections):
 
     def recipe(self) -> Recipe:
         """Return how to fit a model with these settings."""
-        kinds = self.channel_kinds().globs
+        kinds = self.channel_kinds()
         return replace(
             self.training.recipe(self.model, rest=self.running.learned),
-            kinds=kinds if STATE in {kind for _, kind in kinds} else (),
+            kinds=kinds.globs if STATE in {kind for _, kind in kinds.globs} else (),
+            texts=kinds.texts,
             mode_channel=self.modes.channel,
             learn_modes=self.modes.learned,
         )

@@ -14,10 +14,11 @@ from structlog.stdlib import BoundLogger
 
 from monitor.core.alerts.words import SILENT
 from monitor.core.arrays import NEVER
+from monitor.core.decode.example import plain
 from monitor.core.decode.format import place
 from monitor.core.decode.names import Names
 from monitor.core.pipeline import Mark, Pipeline
-from monitor.core.records import Alert, Count, Message, Partition, PartitionOutputs, Renamed, Unwanted
+from monitor.core.records import Alert, Count, Message, Partition, PartitionOutputs, Renamed, UnknownText, Unwanted
 from monitor.core.windows.windows import NOT_SCORED
 from monitor.observe.metrics import Metrics
 from monitor.training.trainer import Status
@@ -31,6 +32,7 @@ NOT_SCORED_MS = 180_000  # of the asset's own time: a channel that pauses for a 
 COUNTERS: dict[Count, tuple[str, dict[str, str]]] = {  # the stages' counts -> metric and labels
     Count.MESSAGES_EMPTY: ("monitor_messages_empty_total", {}),
     Count.VALUES_SKIPPED_TEXT: ("monitor_values_skipped_total", {"reason": "text"}),
+    Count.VALUES_SKIPPED_UNKNOWN_TEXT: ("monitor_values_skipped_total", {"reason": "unknown_text"}),
     Count.VALUES_SKIPPED_BOOLEAN: ("monitor_values_skipped_total", {"reason": "boolean"}),
     Count.VALUES_SKIPPED_NULL: ("monitor_values_skipped_total", {"reason": "null"}),
     Count.VALUES_SKIPPED_NOT_FINITE: ("monitor_values_skipped_total", {"reason": "not_finite"}),
@@ -264,6 +266,7 @@ class MetricsRecorder:
         self._refused_asset = ""  # one of those refused since the last summary
         self._refused_readings = 0
         self._refused_names: set[Renamed] = set()  # those that the log has named
+        self._unknown_texts: set[UnknownText] = set()  # the same
         self._unwanted: set[tuple[str, str]] = set()  # assets that no detector wants, and groups, as the log named them
         self.unwanted: Tally[str] = Tally()  # their readings by group
         self._totals = dict.fromkeys(_SUMMARY, 0.0)  # at the last summary
@@ -296,6 +299,7 @@ class MetricsRecorder:
                 metric, labels = COUNTERS[Count(name)]
                 add(metric, count, **labels, **({"detector": detector} if metric in BY_DETECTOR else {}))
         self._tell_names(outputs.renamed)
+        self._tell_texts(outputs.unknown_texts)
         self._tell_unwanted(outputs.unwanted)
         for error, number in Tally(rejected.error for rejected in outputs.rejected).items():
             add("monitor_messages_rejected_total", number, error=error)
@@ -322,6 +326,13 @@ class MetricsRecorder:
                 self._refused_names.add(each)
                 owner = place(each.owner)
                 self._log.warning("name refused", kind=each.kind, name=place(each.name), id=each.id, owner=owner)
+
+    def _tell_texts(self, unknown: Sequence[UnknownText]) -> None:
+        """Log once each text that is none of its channel's texts."""
+        for each in unknown:
+            if each not in self._unknown_texts and len(self._unknown_texts) < _NAMES_TOLD:
+                self._unknown_texts.add(each)
+                self._log.warning("text unknown", channel=place(each.channel), text=plain(each.text, 128))
 
     def _tell_unwanted(self, unwanted: Sequence[Unwanted]) -> None:
         """Log once each asset that no detector wants, with its group, and count the readings by group."""

@@ -82,6 +82,21 @@ def test_detectors_of_the_same_groups_inherit(tmp_path: Path) -> None:
     assert inherited(tmp_path, **everything_of).normal().assets == ("a", "b")
 
 
+def test_a_history_is_of_the_first_of_the_texts(tmp_path: Path) -> None:
+    """Texts may be added at the end. If a place has another text than before, the history is set aside."""
+
+    def texts(*names: str) -> dict[str, Any]:
+        return {"channels": {"flow": {"texts": names}}}
+
+    store(tmp_path, "old", **texts("STOP", "RUN")).write(READINGS, history(rows(400)))
+    assert len(store(tmp_path, "old", **texts("STOP", "RUN", "SETUP")).read(READINGS))
+    with capture_logs() as lines:
+        assert not len(store(tmp_path, "old", **texts("RUN", "STOP")).read(READINGS))
+    (line,) = lines
+    assert line["event"] == "history quarantined"
+    assert "the texts ['STOP', 'RUN'] of flow, which are now ['RUN', 'STOP']" in line["reason"]
+
+
 def test_its_own_history_comes_first(tmp_path: Path) -> None:
     """A detector with a history of a partition inherits nothing there."""
     store(tmp_path, "old").write(READINGS, history(rows(400)))

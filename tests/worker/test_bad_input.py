@@ -204,6 +204,26 @@ def test_changed_names_are_told_once(tmp_path: Path) -> None:
     assert told == [("name changed", "Pump 1"), ("name refused", "Pump,1"), ("name refused", "Pump,1")]
 
 
+def test_an_unknown_text_is_named_once(tmp_path: Path) -> None:
+    """A text that is none of its channel's costs itself alone, is counted, and is logged once by channel and text."""
+    put_model(tmp_path)
+    broker, found = MemoryBroker(), ["RUN", "SETUP", "Bad", "SETUP", "STOP"]
+    for step, (key, value, at) in enumerate(sent := good("json_wide")[:50]):
+        body = json.loads(value or b"")
+        body["values"]["state"] = found[step % 5]
+        sent[step] = (key, json.dumps(body).encode(), at)
+    feed(broker, sent)
+    with (
+        capture_logs() as log,
+        running(settings(tmp_path, channels={"sta*": {"texts": ["STOP", "RUN"]}}), broker) as one,
+    ):
+        until(lambda: committed(broker) == 50)
+        assert b'monitor_values_skipped_total{reason="unknown_text"} 30.0' in one.metrics.render()
+        assert one.metrics.total("monitor_readings_total") == 50 * (len(CHANNELS) + 1) - 30
+    told = [(each["channel"], each["text"]) for each in log if each["event"] == "text unknown"]
+    assert told == [("state", "SETUP"), ("state", "Bad")]
+
+
 def test_empty_messages_stop_no_partition(tmp_path: Path) -> None:
     """Messages without a number, however many in a row, do not count towards the limit of dead letters."""
     put_model(tmp_path)

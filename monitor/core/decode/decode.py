@@ -35,7 +35,18 @@ from monitor.core.decode.parsers.from_line import parse_line
 from monitor.core.decode.parsers.members import Members
 from monitor.core.decode.select import IGNORE
 from monitor.core.decode.times import UNREADABLE, NoTime, read_time, read_times, to_ms
-from monitor.core.records import Bools, Count, Ints, Message, ReadingBatch, Rejected, Renamed, Times, compact
+from monitor.core.records import (
+    Bools,
+    Count,
+    Ints,
+    Message,
+    ReadingBatch,
+    Rejected,
+    Renamed,
+    Times,
+    UnknownText,
+    compact,
+)
 
 __all__ = ["ID", "PARSERS", "Decoded", "Format", "collisions", "decode", "decode_all"]
 
@@ -75,6 +86,7 @@ class Decoded(NamedTuple):
     skipped: Counter[Skip]  # values, by reason
     left_out: dict[str, int]  # readings that `format.select` leaves out, by filter, and ambiguous ones
     renamed: list[Renamed]  # names that were changed for the first time, and those that were refused
+    unknown: Counter[UnknownText]  # skipped values by their text, of channels with other texts
 
 
 def decode_all(messages: Sequence[Message], format: Format, now: int, names: Names) -> Decoded:  # noqa: A002 - the house's word
@@ -101,7 +113,7 @@ def decode_all(messages: Sequence[Message], format: Format, now: int, names: Nam
 
     found = [(messages[row], errors[row]) for row in sorted(errors)]
     rejected = [Rejected(message, "decode", error.field, error.error, error.reason) for message, error in found]
-    return Decoded(readings, rejected, empty, points.skipped, left_out, renamed)
+    return Decoded(readings, rejected, empty, points.skipped, left_out, renamed, points.unknown)
 
 
 def decode(messages: Sequence[Message], format: Format, now: int) -> tuple[ReadingBatch, list[Rejected]]:  # noqa: A002 - the house's word

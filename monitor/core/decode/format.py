@@ -15,7 +15,7 @@ from monitor.core.decode.by_pattern import by_field, check_tagged
 from monitor.core.decode.group import check_group, grouping
 from monitor.core.decode.mapped.field_map import Pattern, check_map, check_quality
 from monitor.core.decode.select import ALL_MEASURED, EVERYTHING, Kinds, Select
-from monitor.core.records import Message
+from monitor.core.records import Message, UnknownText
 
 ASSET_FROM = {  # where each kind may name the asset
     "json_long": ("field", "key"),
@@ -31,6 +31,7 @@ UNITS = ("ms", "s", "us", "ns", "iso", "ticks", "auto")
 CHANNEL_NAMES = ("measurement.field", "field")
 MEASURED = ("influx_line", "telegraf_json")  # kinds whose channels belong to measurements
 NUMBERS = ("numbers", "texts")
+MOST_UNKNOWN = 1000  # different unknown texts of a batch; further ones are only counted
 MAPPED = ("each", "ignore", "patterns", "timestamp_nanos", "timezone")  # options that only json has
 QUALITY = ("quality", "qualities", "uncertain")
 _OWN = ("json_long", "json_wide")  # kinds whose layout is the field map below; Telegraf's two have their own
@@ -164,6 +165,7 @@ class Skip(StrEnum):
     """Why a value of a message that is read was skipped; counted as `values_skipped_...` of records.Count."""
 
     TEXT = "text"
+    UNKNOWN_TEXT = "unknown_text"
     BOOLEAN = "boolean"
     NULL = "null"
     NOT_FINITE = "not_finite"
@@ -253,6 +255,7 @@ class ParsedMessages:
     left_out: dict[int, int] = field(default_factory=dict)  # readings of unwanted measurements, by index of the message
     none: Skip = Skip.NULL  # what None in `value` stands for
     skipped: Counter[Skip] = field(default_factory=Counter)  # values, also of messages that are rejected later
+    unknown: Counter[UnknownText] = field(default_factory=Counter)  # of channels that have texts; MOST_UNKNOWN at most
 
 
 def names_as_sent(points: ParsedMessages, form: Format) -> list[str]:

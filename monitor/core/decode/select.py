@@ -72,6 +72,7 @@ class Kinds:
     """
 
     globs: tuple[tuple[str, str], ...] = ()  # glob and kind
+    texts: tuple[tuple[str, tuple[str, ...]], ...] = ()  # glob of a state, and its texts: each stands for its place
 
     def __bool__(self) -> bool:
         return bool(self.globs)
@@ -80,6 +81,16 @@ class Kinds:
         """Return the kind of a channel, which may be known by several names."""
         first = first_match(tuple(glob for glob, _ in self.globs), *names)
         return self.globs[first][1] if first >= 0 else MEASUREMENT
+
+    def texts_of(self, *names: str) -> tuple[str, ...]:
+        """Return the texts of a channel, which may be known by several names; none for a channel of numbers.
+
+        The value of a reading is the place of its text.
+        """
+        if not self.texts:
+            return ()
+        first = first_match(tuple(glob for glob, _ in self.globs), *names)
+        return dict(self.texts).get(self.globs[first][0], ()) if first >= 0 else ()
 
     def deciding(self) -> "Kinds":
         """Return the globs that decide what a channel is read as; a section may be there for other settings alone."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from monitor.core.decode.select import first_match
+from monitor.core.decode.select import ALL_MEASURED, Kinds, first_match
 from monitor.core.fitting.corpus import ChannelMissing, Corpus
 from monitor.core.records import Bools
 from monitor.core.running.condition import parse
@@ -34,14 +34,14 @@ def in_spans(corpus: Corpus, spans: Sequence[Span]) -> Bools:
     return found
 
 
-def in_condition(corpus: Corpus, text: str) -> Bools:
+def in_condition(corpus: Corpus, text: str, kinds: Kinds = ALL_MEASURED) -> Bools:
     """Return at which blocks (K,) the condition is true at any step; an empty text is never true.
 
     Raises ChannelMissing.
     """
     if not text:
         return np.zeros(len(corpus), np.bool_)
-    condition = parse(text)
+    condition = parse(text, kinds)
     for name in condition.channels:
         if name not in corpus.channels:
             raise ChannelMissing(

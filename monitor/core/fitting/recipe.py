@@ -29,10 +29,16 @@ class Recipe:
     exclude_spans: tuple[Span, ...] = ()  # times that are left out
     seed: int = 0
     kinds: tuple[tuple[str, str], ...] = ()  # globs and kinds of channels, as of `select.Kinds`
+    texts: tuple[tuple[str, tuple[str, ...]], ...] = ()  # globs and texts of channels, as of `select.Kinds`
     mode_channel: str = ""  # channel that modes are read from
     learn_modes: bool = False  # without such a channel
 
+    def channel_kinds(self) -> Kinds:
+        """Return what channels are read as."""
+        texts = tuple((glob, tuple(texts)) for glob, texts in self.texts)
+        return Kinds(tuple((glob, kind) for glob, kind in self.kinds), texts)  # lists, after a way through JSON
+
     def states(self, channels: Sequence[str]) -> Bools:
         """Return which of the channels (C,) are states. The channel of the modes is one."""
-        kinds = Kinds(tuple((glob, kind) for glob, kind in self.kinds))  # lists, after a way through JSON
-        return kinds.among(channels, STATE) | np.array([name == self.mode_channel for name in channels], np.bool_)
+        of_modes = np.array([name == self.mode_channel for name in channels], np.bool_)
+        return self.channel_kinds().among(channels, STATE) | of_modes

@@ -88,7 +88,7 @@ def select(corpus: Corpus, recipe: Recipe, incumbent: Model | None, levels: Leve
         raise ValueError(f"windows of the history have {found}, those of the model {incumbent.architecture.length}")
 
     given, reason = corpus, np.zeros(len(corpus), np.int32)
-    reason[in_condition(corpus, recipe.exclude)] = REASONS.index(CONDITION)
+    reason[in_condition(corpus, recipe.exclude, recipe.channel_kinds())] = REASONS.index(CONDITION)
     reason[in_spans(corpus, recipe.exclude_spans)] = REASONS.index(SPAN)
     if reason.any():  # a copy of all would cost the memory of the history once more
         corpus = corpus.take(reason == 0)

@@ -1,18 +1,20 @@
-"""The condition under which a machine runs, as text: comparisons of channels with numbers, joined by and, or, not.
+"""The condition under which a machine runs, as text: comparisons of channels with values, joined by and, or, not.
 
     speed > 50
     speed > 50 and current >= 1
     (speed > 50 or "drive/rpm-2" > 800) and not blocked == 1
+    state == "RUN" or state == "SETUP"
 
-A channel whose name has other characters than letters, digits, `_` and `.` stands in quotes, and so does one that is
-called and, or, not. `and` binds tighter than `or`, `not` tighter than `and`.
+A value is a number or, for a channel of texts, one of these in quotes, with == or !=. A channel whose name has other
+characters than letters, digits, `_` and `.` stands in quotes, and so does one that is called and, or, not. `and` binds
+tighter than `or`, `not` tighter than `and`.
 
 A channel that was never measured makes its comparison unknown. A condition is unknown if that decides:
 `speed > 50 or current > 1` is true for a speed of 60 and any current.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -20,6 +22,7 @@ import numpy as np
 
 from monitor.core.arrays import LARGEST
 from monitor.core.decode.ids import legal
+from monitor.core.decode.select import ALL_MEASURED, Kinds
 from monitor.core.records import Bools, Floats
 
 LONGEST = 1000  # characters of a condition
@@ -91,12 +94,12 @@ class Condition:
         return _judge(self.root, {name: values[:, place] for place, name in enumerate(self.channels)})
 
 
-def parse(text: str) -> Condition:
+def parse(text: str, kinds: Kinds = ALL_MEASURED) -> Condition:
     """Return the condition of a text. Raises ValueError with the place in the text and the expected words."""
     if len(text) > LONGEST:
         raise ValueError(f"{len(text)} characters, expected at most {LONGEST}")
     tokens = _tokens(text)
-    root, rest = _either(tokens, 0, 0)
+    root, rest = _Reader(tokens, kinds).either(0, 0)
     if tokens[rest].kind != "end":
         raise _unfit(tokens[rest], "and, or, or the end")
     return Condition(text, tuple(dict.fromkeys(_names(root))), root)
@@ -124,56 +127,73 @@ def _tokens(text: str) -> list[_Token]:
     return tokens
 
 
-def _either(tokens: list[_Token], place: int, depth: int) -> tuple[_Node, int]:
-    """Read `part or part …` from `place` on; return it with the place after it."""
-    return _joined("or", lambda at: _all(tokens, at, depth), tokens, place)
+class _Reader:
+    """Reads the parts of a condition, each from a place on; returns it with the place after it."""
+
+    def __init__(self, tokens: list[_Token], kinds: Kinds) -> None:
+        self._tokens = tokens
+        self._kinds = kinds
+
+    def either(self, place: int, depth: int) -> tuple[_Node, int]:
+        """Read `part or part …`."""
+        return self._joined("or", lambda at: self._all(at, depth), place)
+
+    def _all(self, place: int, depth: int) -> tuple[_Node, int]:
+        return self._joined("and", lambda at: self._part(at, depth), place)
+
+    def _joined(
+        self, word: Literal["and", "or"], read: Callable[[int], tuple[_Node, int]], place: int
+    ) -> tuple[_Node, int]:
+        part, place = read(place)
+        parts = [part]
+        while (self._tokens[place].kind, self._tokens[place].text) == ("word", word):
+            part, place = read(place + 1)
+            parts.append(part)
+        return (parts[0] if len(parts) == 1 else _Join(word, tuple(parts))), place
+
+    def _part(self, place: int, depth: int) -> tuple[_Node, int]:
+        """Read a comparison, `not` and a part, or a condition in parentheses."""
+        token = self._tokens[place]
+        if depth > _DEEPEST:
+            raise _unfit(token, f"at most {_DEEPEST} parentheses within one another")
+
+        if (token.kind, token.text) == ("word", "not"):
+            part, place = self._part(place + 1, depth + 1)
+            return _Join("not", (part,)), place
+        if token.text == "(" and token.kind == "bracket":
+            part, place = self.either(place + 1, depth + 1)
+            if self._tokens[place].text != ")" or self._tokens[place].kind != "bracket":
+                raise _unfit(self._tokens[place], '")"')
+            return part, place + 1
+        return self._comparison(place)
+
+    def _comparison(self, place: int) -> tuple[_Node, int]:
+        tokens = self._tokens
+        channel = tokens[place]
+        named = channel.kind == "quoted" and len(channel.text) > 2
+        if not named and (channel.kind != "word" or channel.text in _WORDS):
+            raise _unfit(channel, 'a channel, "not" or "("')
+        operator, value = tokens[place + 1], tokens[min(place + 2, len(tokens) - 1)]
+        if operator.kind != "operator":
+            raise _unfit(operator, "one of > >= < <= == != after the channel")
+        name = channel.text[1:-1] if named else channel.text
+        texts, name = self._kinds.texts_of(name, legal(name) or name), legal(name) or name  # as later stages know it
+        if texts and value.kind == "quoted":
+            return _Comparison(name, operator.text, _place_of(value, operator, texts)), place + 3
+        if value.kind != "number" or abs(float(value.text)) > LARGEST:
+            text = f", or one of the texts of {name} in quotes" if texts else ""
+            cure = f" ({name} has no texts: see [channels.NAME] texts)" if value.kind == "quoted" else ""
+            raise _unfit(value, f"a number after {operator.text}{text}{cure}")
+        return _Comparison(name, operator.text, float(value.text)), place + 3
 
 
-def _all(tokens: list[_Token], place: int, depth: int) -> tuple[_Node, int]:
-    return _joined("and", lambda at: _part(tokens, at, depth), tokens, place)
-
-
-def _joined(
-    word: Literal["and", "or"], read: Callable[[int], tuple[_Node, int]], tokens: list[_Token], place: int
-) -> tuple[_Node, int]:
-    part, place = read(place)
-    parts = [part]
-    while (tokens[place].kind, tokens[place].text) == ("word", word):
-        part, place = read(place + 1)
-        parts.append(part)
-    return (parts[0] if len(parts) == 1 else _Join(word, tuple(parts))), place
-
-
-def _part(tokens: list[_Token], place: int, depth: int) -> tuple[_Node, int]:
-    """Read a comparison, `not` and a part, or a condition in parentheses."""
-    token = tokens[place]
-    if depth > _DEEPEST:
-        raise _unfit(token, f"at most {_DEEPEST} parentheses within one another")
-
-    if (token.kind, token.text) == ("word", "not"):
-        part, place = _part(tokens, place + 1, depth + 1)
-        return _Join("not", (part,)), place
-    if token.text == "(" and token.kind == "bracket":
-        part, place = _either(tokens, place + 1, depth + 1)
-        if tokens[place].text != ")" or tokens[place].kind != "bracket":
-            raise _unfit(tokens[place], '")"')
-        return part, place + 1
-    return _comparison(tokens, place)
-
-
-def _comparison(tokens: list[_Token], place: int) -> tuple[_Node, int]:
-    channel = tokens[place]
-    named = channel.kind == "quoted" and len(channel.text) > 2
-    if not named and (channel.kind != "word" or channel.text in _WORDS):
-        raise _unfit(channel, 'a channel, "not" or "("')
-    operator, number = tokens[place + 1], tokens[min(place + 2, len(tokens) - 1)]
-    if operator.kind != "operator":
-        raise _unfit(operator, "one of > >= < <= == != after the channel")
-    if number.kind != "number" or abs(float(number.text)) > LARGEST:
-        raise _unfit(number, f"a number after {operator.text}")
-    name = channel.text[1:-1] if named else channel.text
-    name = legal(name) or name  # as the stages after the decoder know it
-    return _Comparison(name, operator.text, float(number.text)), place + 3
+def _place_of(text: _Token, operator: _Token, texts: Sequence[str]) -> float:
+    """Return the value of a text."""
+    if operator.text not in {"==", "!="}:
+        raise _unfit(operator, "== or != before a text")
+    if text.text[1:-1] not in texts:
+        raise _unfit(text, " or ".join(f'"{each}"' for each in texts))
+    return float(texts.index(text.text[1:-1]))
 
 
 def _unfit(token: _Token, expected: str) -> ValueError:

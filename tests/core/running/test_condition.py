@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from monitor.core.decode.select import Kinds
 from monitor.core.running.condition import parse
 
 NAN = float("nan")
@@ -75,6 +76,25 @@ def test_a_text_that_is_no_condition_is_refused_with_the_place(text: str, place:
     with pytest.raises(ValueError, match=r"expected") as refused:
         parse(text)
     assert str(refused.value).startswith(f"character {place}: found {found}, expected ")
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "expected"),
+    [
+        ('state == "RUN"', 1, True),
+        ('state == "RUN"', 0, False),
+        ("state != 'RUN'", 0, True),
+        ('state != "RUN"', NAN, None),
+        ('not (state == "STOP" or state == "RUN")', 2, True),
+        ('"Line State" == "SET UP"', 2, True),
+        ("state == 1", 1, True),
+    ],
+)
+def test_a_channel_of_texts_is_compared_with_one(text: str, value: float, expected: bool | None) -> None:
+    """A text in quotes stands for its place, of a channel that is named as it came or as its id."""
+    kinds = Kinds((("*tate", "state"),), (("*tate", ("STOP", "RUN", "SET UP")),))
+    truth = parse(text, kinds).judge(np.array([[value]], np.float32))
+    assert [truth.true.item(), truth.false.item()] == [expected is True, expected is False]
 
 
 def test_a_condition_has_a_longest_length() -> None:

@@ -41,6 +41,7 @@ class _Header(NamedTuple):
     time: int  # column of the time
     channels: list[tuple[int, str]]  # column, name
     qualities: list[tuple[int, int]]  # column, place among the channels
+    texts: Sequence[dict[str, float]] = ()  # of each channel, and the value of each
 
 
 class _Refused(Exception):  # noqa: N818 - reads as the state it reports
@@ -67,6 +68,7 @@ def parse_csv(messages: Sequence[Message], form: Format, errors: dict[int, Decod
             if head not in headers:
                 headers[head] = _header(head)
                 codes[head] = [points.codes[name] for _, name in headers[head].channels]
+                headers[head] = headers[head]._replace(texts=[members.places(code) for code in codes[head]])
             time, values = _row(line, headers[head], codes[head], members, qualities)
         except _Refused as refused:
             errors[row] = refused.error
@@ -149,7 +151,10 @@ def _row(
         raise _Refused("WrongType", f"column {header.time + 1}", reason) from error
 
     values: list[float | None] = []
-    for column, _ in header.channels:
+    for (column, _), texts in zip(header.channels, header.texts, strict=True):
+        if texts and (text := found[column].strip()) in texts:  # also where the text is a word for a missing value
+            values.append(texts[text])
+            continue
         try:
             values.append(number(found[column]))
         except ValueError:

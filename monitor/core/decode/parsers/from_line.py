@@ -12,6 +12,7 @@ A line without a timestamp takes the message's own.
 
 import functools
 import re
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -104,7 +105,8 @@ class _Reader:
         self.unwanted_readings = 0
         self.bad = 0  # its values of bad quality
         self.members = Members(form, points)
-        self._texts = form.numbers == "texts"  # they are read by the careful way
+        self._reads_texts = form.numbers == "texts" or bool(form.kinds.texts)
+        self._texts: deque[str] = deque()  # of the message, in their order, if they are read
         self._tag = "" if form.asset_from == "key" else form.asset_tag
         self._select = form.select.measurements
         self._channel_tag = form.channel_tag
@@ -112,7 +114,10 @@ class _Reader:
         self.grouped = self._group.by_point
         self._quality = form.quality
         self._qualities = Qualities(form.qualities, form.uncertain)
-        self._hide = functools.partial(_field_text(form.quality).sub, self._sign) if form.quality else _hidden
+        self._hide = _hidden
+        if form.quality or self._reads_texts:
+            text = _field_text(form.quality) if form.quality else _FIELD_TEXT
+            self._hide = functools.partial(text.sub, self._sign)
         self._measurements = Measurements(points, tagged=bool(form.channel_tag))
         self._heads: dict[str, _Head] = {}
         self._layouts: dict[tuple[str, str], _Layouts] = {}  # by measurement
@@ -123,6 +128,7 @@ class _Reader:
         Lines of other measurements are counted in `unwanted`. They must be well formed, but need no asset.
         """
         self.unwanted = self.unwanted_readings = self.bad = 0
+        self._texts.clear()
         value = message.value or b""
         try:
             text = value.decode()
@@ -160,9 +166,9 @@ class _Reader:
             parts = cells[1].replace("=", "=,").split(",")
             names = tuple(parts[::2])
             codes = layouts.get(names) or self._layout(names, measurement)
-            if self._texts and _HIDDEN in cells[1]:
-                raise ValueError("texts that may be numbers")
             values, mixed = _values(parts[1::2])
+            if self._reads_texts and _HIDDEN in cells[1]:
+                values, mixed = [self._texts.popleft() if value is None else value for value in values], True
             if asset is None:
                 self._leave_out(values)
                 continue
@@ -219,12 +225,12 @@ class _Reader:
 
     def _sign(self, match: re.Match[str]) -> str:
         """Return what stands for a text in the plain way."""
-        text = match[1]
-        if text is None:
+        quality = match[1] if self._quality else None
+        if quality is None:
+            if self._reads_texts:
+                self._texts.append(_unescaped(match[0][2:-1]))
             return f"={_HIDDEN}"
-        if "\\" in text:
-            raise ValueError("a quality with escapes")
-        return f"{self._quality}={_GOOD if self._qualities.counts(text) else _BAD}"
+        return f"{self._quality}={_GOOD if self._qualities.counts(_unescaped(quality)) else _BAD}"
 
     def _leave_out(self, values: Sequence[object]) -> None:
         """Count a line of a measurement that is not wanted, and its readings."""
@@ -296,6 +302,13 @@ def _tag(text: str, name: str) -> str | None:
 
 def _key(message: Message) -> str:
     return (message.key or b"").decode()
+
+
+def _unescaped(text: str) -> str:
+    """Return a text as it is. Raises ValueError for one with escapes."""
+    if "\\" in text:
+        raise ValueError("a text with escapes")
+    return text
 
 
 def _hidden(text: str) -> str:

@@ -3,19 +3,21 @@
 The parsers call this only where a message holds something other than numbers and null, so a clean stream pays nothing.
 
     true, false     1 and 0 for a channel that is a state, otherwise skipped
-    texts           numbers with `format.numbers = "texts"`, otherwise skipped
+    texts           their place among the texts of a channel that has some; numbers with `format.numbers = "texts"`;
+                    otherwise skipped
     anything else   arrays, objects, NaN, infinities and numbers beyond float64 are always skipped
 """
 
 import math
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from monitor.core.decode.by_pattern import channel_of
-from monitor.core.decode.format import MEASURED, Format, ParsedMessages, Skip, names_as_sent
+from monitor.core.decode.format import MEASURED, MOST_UNKNOWN, Format, ParsedMessages, Skip, names_as_sent
 from monitor.core.decode.ids import LONGEST, legal
 from monitor.core.decode.select import STATE
+from monitor.core.records import UnknownText
 
 _LARGEST = int(math.nextafter(math.inf, 0))
 _LONGEST = 64  # characters of a number; float64 needs 24
@@ -23,6 +25,14 @@ _SPACES = re.compile("(?<=[0-9])[ \u00a0\u2007\u2009\u202f'\u2019](?=[0-9]{3}(?!
 _GROUPS = {",": re.compile(r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+"), ".": re.compile(r"[+-]?[0-9]{1,3}(?:\.[0-9]{3})+")}
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _MINUS = "\N{MINUS SIGN}"
+
+
+class _Channel(NamedTuple):
+    """What a channel is read as."""
+
+    name: str
+    is_state: bool
+    places: dict[str, float]  # of its texts
 
 
 class Members:
@@ -34,7 +44,7 @@ class Members:
         self._kinds = form.kinds
         self._points = points
         self._names: list[str] = []
-        self._is_state: dict[tuple[int, str], bool] = {}  # by code, and by asset where patterns name the channel
+        self._found: dict[tuple[int, str], _Channel] = {}  # by code, and by asset where patterns name the channel
         self._patterned = bool(form.patterns) and form.kind in MEASURED
 
     def mend(self, values: list[Any], codes: Sequence[int], begin: int, end: int, asset: str = "") -> None:
@@ -51,17 +61,34 @@ class Members:
         if isinstance(value, Skip):
             reason = value
         elif isinstance(value, bool):
-            if self._of_state(code, asset if self._patterned else ""):
+            if self._kinds and self._channel(code, asset).is_state:
                 return float(value)
             reason = Skip.BOOLEAN
         elif isinstance(value, int):
             return float(value) if abs(value) <= _LARGEST else self._skipped(Skip.NOT_FINITE)
         else:
-            number = number_of(str(value)) if self._texts else None
-            if number is not None and math.isfinite(number):
-                return number
-            reason = Skip.TEXT if number is None else Skip.NOT_FINITE
+            return self._text(str(value), code, asset)
         return self._skipped(reason)
+
+    def places(self, code: int, asset: str = "") -> dict[str, float]:
+        """Return the texts of a channel, and the value of each."""
+        return self._channel(code, asset).places if self._kinds.texts else {}
+
+    def _text(self, text: str, code: int, asset: str) -> float:
+        """Return the value of a text."""
+        places, text = self.places(code, asset), text.strip()
+        if text in places:
+            return places[text]
+        number = number_of(text) if self._texts else None
+        if number is not None:
+            return number if math.isfinite(number) else self._skipped(Skip.NOT_FINITE)
+        if not places:
+            return self._skipped(Skip.TEXT)
+
+        unknown = UnknownText(self._channel(code, asset).name, text[:LONGEST])
+        if unknown in self._points.unknown or len(self._points.unknown) < MOST_UNKNOWN:
+            self._points.unknown[unknown] += 1
+        return self._skipped(Skip.UNKNOWN_TEXT)
 
     def _skipped(self, reason: Skip) -> float:
         self._points.skipped[reason] += 1
@@ -71,19 +98,18 @@ class Members:
         """Count a value that was skipped for another reason."""
         self._points.skipped[reason] += 1
 
-    def _of_state(self, code: int, asset: str) -> bool:
-        if not self._kinds:
-            return False
-
-        if (code, asset) not in self._is_state:
+    def _channel(self, code: int, asset: str) -> _Channel:
+        key = code, asset if self._patterned else ""
+        if key not in self._found:
             if code >= len(self._names):
                 self._names = names_as_sent(self._points, self._form)
             name = self._names[code]
             if self._patterned:
                 name = channel_of(self._form, asset, self._points.fields[code], name)
             asked = (name, legal(name) or name) if len(name) <= LONGEST else ()
-            self._is_state[code, asset] = self._kinds.of(*asked) == STATE
-        return self._is_state[code, asset]
+            places = {text: float(place) for place, text in enumerate(self._kinds.texts_of(*asked))}
+            self._found[key] = _Channel(name, self._kinds.of(*asked) == STATE, places)
+        return self._found[key]
 
 
 def number_of(text: str) -> float | None:
