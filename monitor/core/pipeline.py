@@ -135,7 +135,8 @@ class Pipeline:
 
         # Steps in which a machine is off or does not run count as steps without a reading.
         running = self.running.update(closed)
-        alerts = self.not_running.update(closed, running.runs, readings, names, self.model, off)
+        before = self.silence.clock
+        alerts = self.not_running.update(closed, running.runs, readings, before, names, self.model, off)
         alerts += self._end_alerts_of_off(off, readings)
         muted = off | self.not_running.judges
         alerts += self.silence.update(self.windows.heard, names, self.model, self.running.off_at, muted)
@@ -232,7 +233,7 @@ class Pipeline:
         row = self.windows.evict(kept)
         ended = [
             *self.silence.end(row, position, self.model),
-            *self.not_running.end(row, position, self.model),
+            *self.not_running.end(row, self.silence.clock, position, self.model),
         ]
         for stage in self._later_stages().values():
             stage.forget(row)

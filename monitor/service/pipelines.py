@@ -30,7 +30,7 @@ from monitor.settings.rules import make_rules
 from monitor.settings.tree import Settings
 from monitor.training.history_store import Keeping
 
-STATE_FORMAT = 6  # of snapshots; raise it when a stage saves other columns, so that older snapshots are refused
+STATE_FORMAT = 7  # of snapshots; raise it when a stage saves other columns, so that older snapshots are refused
 
 
 def make_detectors(settings: Sequence[Settings], partition: Partition) -> Detectors:

@@ -251,7 +251,8 @@ def _assets(pipeline: Pipeline, notes: Notes, *, quiet: bool) -> list[Asset]:
             assets[row] = assets[row]._replace(reason=f"running.when is unknown, as {channel} never came")
 
     # Off is told by the machine, or by its calendar or sisters; the last ratio says nothing now.
-    for row in [*pipeline.running.off().tolist(), *pipeline.not_running.resting().tolist(), *pipeline.off_rows()]:
+    resting = pipeline.not_running.resting(pipeline.silence.clock).tolist()
+    for row in [*pipeline.running.off().tolist(), *resting, *pipeline.off_rows()]:
         shown = "firing" if alert_states.get(row) == "firing" else "off"
         assets[row] = assets[row]._replace(state=shown, reason="", cause="", ratio=None)
     return assets

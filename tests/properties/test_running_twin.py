@@ -64,6 +64,7 @@ class Stages:
     expected: NotRunningOptions
     ruled: bool = True
     log: list[Any] = field(default_factory=list)
+    clock: int = NEVER
 
     def __post_init__(self) -> None:
         limits: dict[str, Any] = {"max_assets": 9, "max_channels": 9, "new_assets": 99, "forget_ms": 2**45}
@@ -86,7 +87,8 @@ class Stages:
     def push(self, readings: ReadingBatch) -> None:
         closed = self.windows.close(readings)
         steps = self.running.update(closed)
-        records = self.alerts.update(closed, steps.runs, readings, self.windows.assets, "m")
+        records = self.alerts.update(closed, steps.runs, readings, self.clock, self.windows.assets, "m")
+        self.clock = int(readings.time.max(initial=self.clock))
         rows = zip(closed.row.tolist(), closed.step.tolist(), steps.kept.tolist(), strict=True)
         self.log += sorted(zip(closed.position.tolist(), rows, strict=True))
         self.log += records
@@ -97,7 +99,7 @@ class Stages:
         places = sorted({0, *(min(cut, len(readings)) for cut in cuts), len(readings)})
         for begin, end in itertools.pairwise(places):
             made.push(readings.part(begin, end))
-            after = Stages(self.stop_ms, self.start_ms, self.expected, self.ruled, made.log)
+            after = Stages(self.stop_ms, self.start_ms, self.expected, self.ruled, made.log, made.clock)
             for name in ("windows", "running", "alerts"):
                 getattr(after, name).load_state(getattr(made, name).save_state())
             made = after

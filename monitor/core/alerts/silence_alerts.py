@@ -93,7 +93,7 @@ class SilenceAlerts:
 
     @property
     def clock(self) -> int:
-        """Return the partition's time, the largest of any reading; NEVER = no reading yet."""
+        """Return the partition's time, the largest of any reading, for this stage and others; NEVER = no reading."""
         return self._clock
 
     def update(

@@ -35,7 +35,7 @@ WEEK_MS = 7 * 86_400_000  # a machine that did not run for so long is no sister,
 _TABLE: Table = {
     "ran": Column("i8", fill=NEVER),  # ms UTC: end of the newest step in which it ran; NEVER = unknown machine
     "heard": Column("i8", fill=NEVER),  # ms UTC: end of the newest step
-    "clocks": Column("i8", (2,)),  # the partition's time; since when most machines run, NEVER = they do not
+    "busy_since": Column("i8", (1,)),  # ms UTC: since when most machines run; NEVER = they do not
 }
 
 
@@ -65,7 +65,6 @@ class NotRunningAlerts:
         self._fresh_ms = self._known_ms + TICK_MS
         self._lifecycle = Lifecycle(NAME, detector, partition, on_delay_ms=0, off_delay_ms=0, gap_ms=None)
         self._columns = Columns(NAME, _TABLE)
-        self._clock = NEVER
         self._busy_since = NEVER
 
     @property
@@ -78,6 +77,7 @@ class NotRunningAlerts:
         closed: ClosedSteps,
         runs: Bools,
         readings: ReadingBatch,
+        before: int,
         names: Sequence[str],
         model: str,
         off: Bools | None = None,
@@ -88,6 +88,7 @@ class NotRunningAlerts:
             closed: The steps that these readings closed.
             runs: In which of these steps (K,) the machine ran.
             readings: Of the detector, and with them all of the partition.
+            before: The partition's time before them, ms UTC; NEVER = these are the first.
             names: Of asset rows.
             model: Version, for the records.
             off: Machines (A,) that are off by a rule, so that they need not run; None = none is.
@@ -97,13 +98,11 @@ class NotRunningAlerts:
             return []
         if not self.judges:  # they were when the state was saved
             rows, position = sorted(set(self._lifecycle.rows().tolist())), int(stream.offset[0])
-            return [alert for row in rows for alert in self.end(row, position, model)]
+            return [alert for row in rows for alert in self.end(row, before, position, model)]
 
         self._columns.reserve(len(names))
-        clock = np.maximum.accumulate(np.maximum(stream.time, self._clock))
-        tick = clock // TICK_MS
-        turns = np.flatnonzero(tick > np.append(self._clock // TICK_MS, tick[:-1]))
-        self._clock = int(clock[-1])
+        tick = np.maximum.accumulate(np.maximum(stream.time, before)) // TICK_MS
+        turns = np.flatnonzero(tick > np.append(before // TICK_MS, tick[:-1]))
 
         # Steps count at the reading that closes them.
         closing = stream.place[closed.index]
@@ -186,12 +185,15 @@ class NotRunningAlerts:
     def _details(self, idle_s: float, model: str) -> Details:
         return warning(NOT_RUNNING, idle_s, self._options.delay_ms / 1000, model)
 
-    def end(self, row: int, position: int, model: str) -> list[Alert]:
-        """Return the resolution of a machine's alert at `position`: it is evicted, or nobody expects it to run."""
+    def end(self, row: int, clock: int, position: int, model: str) -> list[Alert]:
+        """Return the resolution of a machine's alert at `position`: it is evicted, or nobody expects it to run.
+
+        `clock` is the partition's time, ms UTC.
+        """
         life = self._lifecycle.life(row)
         if life is None or life.alert is None:
             return []
-        time = self._clock // TICK_MS * TICK_MS
+        time = clock // TICK_MS * TICK_MS
         seen = self._observation(row, life.asset, life.start, time, position, active=False)
         event = self._lifecycle.observe(seen)
         assert event is not None, "there is no delay"
@@ -205,12 +207,15 @@ class NotRunningAlerts:
         """Return "firing" by the row of each machine that does not run while it should."""
         return self._lifecycle.states()
 
-    def resting(self) -> Times:
-        """Return the rows of machines that were heard, do not run now, and have no alert."""
+    def resting(self, clock: int) -> Times:
+        """Return the rows of machines that were heard, do not run now, and have no alert.
+
+        `clock` is the partition's time, ms UTC.
+        """
         if not self.judges:
             return np.empty(0, np.int64)
         ran = self._columns["ran"][: self._columns.rows]
-        resting = (ran != NEVER) & (ran < self._clock - self._fresh_ms)
+        resting = (ran != NEVER) & (ran < clock - self._fresh_ms)
         resting[self._lifecycle.rows()] = False
         return np.flatnonzero(resting)
 
@@ -226,8 +231,8 @@ class NotRunningAlerts:
         """
         if not self.judges and not len(self._lifecycle):
             return {}
-        clocks = np.array([self._clock, self._busy_since], np.int64)
-        return {**self._columns.save(clocks=clocks), **self._lifecycle.save_state()}
+        busy_since = np.array([self._busy_since], np.int64)
+        return {**self._columns.save(busy_since=busy_since), **self._lifecycle.save_state()}
 
     def load_state(self, state: State) -> None:
         """Continue from a saved state; from nothing if machines were not judged when it was saved.
@@ -238,4 +243,4 @@ class NotRunningAlerts:
         if not state:
             return
         load_with_columns(NAME, state, self._columns, self._lifecycle)
-        self._clock, self._busy_since = (int(number) for number in state["clocks"])
+        self._busy_since = int(state["busy_since"][0])
