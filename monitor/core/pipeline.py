@@ -124,6 +124,7 @@ class Pipeline:
             parts[0] if len(parts) == 1 else join_outputs(parts),
             counts=counts,
             refused_asset=self.windows.refused_asset if refused else "",
+            mode_texts=self.rules.rules.mode_texts,
         )
 
     def step(self, readings: ReadingBatch, timestamps: Timestamps, mark: Mark) -> Outputs:

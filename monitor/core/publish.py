@@ -101,7 +101,9 @@ def _channel(share: ChannelShare, names: Names) -> PublishedChannel:
         unit=share.unit or UNSET,
         contribution=_number(share.contribution),
         observed=None if share.observed is None else _number(share.observed),
+        observed_text=share.observed_text or UNSET,
         expected=_number(share.expected),
+        expected_text=share.expected_text or UNSET,
         low=_number(share.low),
         high=_number(share.high),
         steps_ago=share.steps_ago,
@@ -145,7 +147,7 @@ def score_records(
 
     # Even places hold the text that all records share, odd places the values of one record.
     modes = outputs.scores.modes
-    of_mode = [] if modes is None else [_encoder.encode(label(value)) for value in modes.value[wanted].tolist()]
+    of_mode = [] if modes is None else [_mode(value, outputs) for value in modes.value[wanted].tolist()]
     text = [b""] * (2 * (width + bool(of_mode)) + 9)
     text[::2] = _template(channels, model, detector, modes=bool(of_mode))
     records = []
@@ -155,6 +157,10 @@ def score_records(
         text[1::2] = head + of_mode[place : place + 1] + own[3:]
         records.append(Record(topic, names[row].encode(), b"".join(text), _JSON))
     return records
+
+
+def _mode(value: float, outputs: Outputs) -> bytes:
+    return _encoder.encode(label(value, outputs.mode_texts))
 
 
 def _template(channels: Sequence[str], model: str, detector: str, *, modes: bool) -> list[bytes]:

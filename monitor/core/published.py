@@ -40,15 +40,24 @@ class PublishedChannel(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     unit: Annotated[str | UnsetType, Meta(description="Unit of the values, if the settings have one.")] = UNSET
     contribution: Annotated[Number, Meta(description="Share of the summed channel scores, 0 to 1.")]
     observed: Annotated[Number, Meta(description="Reading, in the channel's unit; null = not measured.")]
+    observed_text: Annotated[str | UnsetType, Meta(description="Text of `observed`, of a channel of texts.")] = UNSET
     expected: Annotated[Number, Meta(description="Value that the model expects.")]
+    expected_text: Annotated[
+        str | UnsetType, Meta(description="Text that is nearest to `expected`, of a channel of texts.")
+    ] = UNSET
     low: Annotated[Number, Meta(description="Lower edge of the expected band, 2 spreads below `expected`.")]
     high: Annotated[Number, Meta(description="Upper edge of the expected band, 2 spreads above `expected`.")]
     steps_ago: Annotated[int, Meta(description="Steps from that step to the end of the window.")]
 
     def reading(self) -> str:
-        """Return the reading and the expected band as text, for instance "4.2 bar, expected 2 to 2.9 bar"."""
+        """Return the reading and the expected band as text, for instance "4.2 bar, expected 2 to 2.9 bar".
+
+        Of a channel of texts: "STOP, expected RUN".
+        """
         unit = f" {self.unit}" if self.unit else ""
         text = "not measured" if self.observed is None else f"{self.observed:.4g}{unit}"
+        if self.expected_text:
+            return f"{self.observed_text or text}, expected {self.expected_text}"
         if self.low is None or self.high is None:
             return text
         return f"{text}, expected {self.low:.4g} to {self.high:.4g}{unit}"

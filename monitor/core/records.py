@@ -320,6 +320,8 @@ class ChannelShare:
     steps_ago: int  # steps from that step to the window's end
     title: str = ""  # for people, by a rule of the channel
     unit: str = ""
+    observed_text: str = ""  # of a channel of texts; empty = not measured, or no place of a text
+    expected_text: str = ""  # the nearest one; empty = the channel has no texts
 
     def label(self, name: str) -> str:
         """Return the title with the `name` of the channel; without a title the name."""
@@ -370,6 +372,7 @@ class Outputs:
     names: Sequence[str] = ()  # of the rows in `windows.assets`; evicted assets have rows above those of the stage
     evicted: Sequence[tuple[int, str]] = ()  # rows that went to another asset, and the asset that had each before
     refused_asset: str = ""  # a new asset that was refused; empty = none
+    mode_texts: Sequence[str] = ()  # of the channel of the modes
 
 
 @dataclass(frozen=True, slots=True)

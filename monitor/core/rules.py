@@ -19,8 +19,10 @@ import numpy as np
 from monitor.core.angles import COSINE, SINE, joined
 from monitor.core.arrays import Doubles, Index, extend
 from monitor.core.decode.select import ALL_MEASURED, ANGLE, Globs, Kinds, first_match, of_first
-from monitor.core.records import Alert, Bools, Ints
-from monitor.core.windows.aggregates import LAST, STD, base_of
+from monitor.core.model.modes import label
+from monitor.core.records import Alert, Bools, ChannelShare, Ints
+from monitor.core.texts import nearest_text, text_at
+from monitor.core.windows.aggregates import LAST, MEAN, STD, base_of
 
 Rows = Ints | Index
 _ALL = Globs()
@@ -59,8 +61,9 @@ class Rules:
 
     assets: tuple[tuple[str, AssetRule], ...] = ()
     channels: tuple[tuple[str, ChannelRule], ...] = ()
-    kinds: Kinds = ALL_MEASURED  # of which the angles are joined in alerts
+    kinds: Kinds = ALL_MEASURED  # of which the angles are joined in alerts, and states shown by their texts
     aggregates: tuple[str, ...] = (LAST,)  # of the readings of a step
+    mode_channel: str = ""  # empty = modes do not come from a channel
 
     def asset(self, name: str) -> AssetRule:
         """Return the rule of an asset."""
@@ -82,13 +85,31 @@ class Rules:
         return (channel, base, angle) if of_angle else (channel, base)
 
     def labelled(self, alert: Alert) -> Alert:
-        """Return the alert with titles and units of its channels, and with angles in degrees."""
+        """Return the alert with titles and units of its channels, angles in degrees, and states by their texts."""
         angles = any(kind == ANGLE for _, kind in self.kinds.globs)
-        if not angles and not any(rule.title or rule.unit for _, rule in self.channels):
+        if not angles and not self.kinds.texts and not any(rule.title or rule.unit for _, rule in self.channels):
             return alert
         shares = joined(alert.channels, self.kinds) if angles else alert.channels
-        found = [(share, self.channel(share.channel)) for share in shares]
-        return replace(alert, channels=tuple(replace(share, title=rule.title, unit=rule.unit) for share, rule in found))
+        mode = label(float(alert.mode), self.mode_texts) if alert.mode and self.mode_texts else alert.mode
+        return replace(alert, channels=tuple(map(self._labelled, shares)), mode=mode)
+
+    def _labelled(self, share: ChannelShare) -> ChannelShare:
+        rule, (name, base, *_) = self.channel(share.channel), self.names_of(share.channel)
+        texts = self.kinds.texts_of(base)
+        if name != base and name.endswith((f".{MEAN}", f".{STD}")):  # neither is a place
+            texts = ()
+        return replace(
+            share,
+            title=rule.title,
+            unit=rule.unit,
+            observed_text=text_at(share.observed, texts),
+            expected_text=nearest_text(share.expected, texts),
+        )
+
+    @property
+    def mode_texts(self) -> tuple[str, ...]:
+        """The texts of the channel of the modes; none if it has numbers."""
+        return self.kinds.texts_of(self.mode_channel) if self.mode_channel else ()
 
 
 @lru_cache(maxsize=16)

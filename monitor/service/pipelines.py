@@ -51,7 +51,7 @@ def make_pipeline(settings: Settings, partition: Partition, live: LiveSettings |
 
     name, windows, sensors, modes = settings.name, settings.windows, settings.sensors, settings.modes
     kinds, holds = settings.channel_kinds(), settings.channel_holds()
-    rules = replace(rules_of(live), kinds=kinds, aggregates=windows.aggregate)
+    rules = replace(rules_of(live), kinds=kinds, aggregates=windows.aggregate, mode_channel=modes.channel)
     rows = RowRules(settings.threshold.margin, settings.alerting.alarms_per_day, rules)
     grid = windows.options(kinds, _watched(settings), holds, settings.route().channels)
     delays = settings.alerting.options(windows)

@@ -11,9 +11,9 @@ urgent are left out, and the totals count them.
                         reason (why it is silent or not scored), newest (ms UTC, time of its newest reading), ratio, and
                         sparkline: the asset's recent ratios, null = not scored
     alerts              total; shown = id, asset, detector, severity, cause, fault, mode, start, ratio, peak, times (ms
-                        UTC), and for each channel observed, low, high, contribution as published, and chart, which may
-                        be null: observed and expected at `times`, and width, half of the band around the expected
-                        values
+                        UTC), and for each channel observed, low, high, contribution and texts as published (empty = it
+                        has none), and chart, which may be null: observed and expected at `times`, and width, half of
+                        the band around the expected values
     adapted             alerts whose limit rose to the score: total; shown = id, asset, label, detector, severity,
                         start, time (ms UTC, when it adapted), peak, and channel with most of the score, or null
     learning            for each detector: detector, the trainer's status (share, steps, needed, eta_s, running,
@@ -48,6 +48,7 @@ GROUPS = 10
 
 _SEARCH_CHARS = 128  # the longest name
 _URGENCY = {state: place for place, state in enumerate(reversed(STATES))}  # 0 = most urgent
+_SHARE = ("channel", "contribution", "observed", "observed_text", "expected_text", "low", "high", "unit")
 _DIGITS = 5  # of a reading, finer than a chart can show
 
 
@@ -206,7 +207,7 @@ def _alert(alert: Alert, ratio: float | None, now: WorkerStatus) -> dict[str, An
 
 
 def _channel(share: ChannelShare, chart: AlertChart | None, names: Names) -> dict[str, Any]:
-    published = {name: getattr(share, name) for name in ("channel", "contribution", "observed", "low", "high", "unit")}
+    published = {name: getattr(share, name) for name in _SHARE}
     published["label"] = share.label(names.channel_name(share.channel))
     if chart is None or share.channel not in chart.channels:
         return {**published, "chart": None}

@@ -11,6 +11,8 @@ from monitor.core.fitting.fit import fit
 from monitor.core.model.model import Model
 from monitor.core.model.scorer import Scorer
 from monitor.core.pipeline import Pipeline
+from monitor.core.publish import alert_record, score_records
+from monitor.core.published import decode_alert, decode_score
 from monitor.core.records import Alert, Partition, ReadingBatch
 from monitor.service.pipelines import make_pipeline
 from monitor.settings.tree import Settings
@@ -28,11 +30,11 @@ def model() -> Model:
     return fit(with_recipe(0, (1.0, 2.0)), recipe, None, lambda *_: None).model
 
 
-def readings(steps: int = 320) -> ReadingBatch:
+def readings(steps: int = 320, new: float = 8000) -> ReadingBatch:
     """Readings of both machines at recipe 1; a runs a new one in NEW."""
     values = rows(steps, seed=5)
     recipe = np.ones((2, steps, 1), np.float32)
-    recipe[0, NEW] = 8000
+    recipe[0, NEW] = new
     table = np.concatenate([values, recipe], 2).transpose(1, 0, 2)  # (T, A, C)
     T, A, C = table.shape
     time = np.repeat(np.arange(T, dtype=np.int64) * 1000, A * C)
@@ -41,12 +43,13 @@ def readings(steps: int = 320) -> ReadingBatch:
     return ReadingBatch(ASSETS, CHANNELS, asset, channel, time, table.ravel().astype(np.float64), time)
 
 
-def pipeline() -> Pipeline:
+def pipeline(**sections: object) -> Pipeline:
     settings = Settings.model_validate(
         {
             "source": {"topics": ["t"]},
             "windows": {"step_s": 1, "length": L, "max_gap": 8},
             "modes": {"channel": "recipe"},
+            **sections,
         }
     )
     made = make_pipeline(settings, Partition("t", 0))
@@ -84,3 +87,26 @@ def test_cuts_and_restarts_change_no_alert(size: int) -> None:
     """However the stream is cut, and with the state reloaded after each batch, the alerts are the same."""
     expected = [alert for part, _ in run(10_000) for alert in part]
     assert [alert for part, _ in run(size, restart=True) for alert in part] == expected
+
+
+def test_a_mode_that_is_a_text_is_shown_as_one() -> None:
+    """Alerts and scores name the text of a mode and of a state, in place of its number."""
+    stage = pipeline(channels={"rec*": {"texts": ["RINSE", "A", "B"]}})
+    outputs = stage.process(readings(new=0), lambda offsets: offsets, lambda _: None)
+    fired, resolved = outputs.alerts
+    assert (fired.mode, resolved.mode) == ("RINSE", "RINSE")
+    (channel,) = decode_alert(alert_record("alerts", fired).value).channels
+    assert channel.reading() in {"RINSE, expected A", "RINSE, expected B"}  # as the small model has it
+
+    scores = score_records(
+        "scores",
+        outputs,
+        names=outputs.names,
+        channels=CHANNELS,
+        model="m",
+        detector="d",
+        every_steps=1,
+        step_ms=1000,
+    )
+    modes = [(each.asset, each.mode) for record in scores for each in [decode_score(record.value)]]
+    assert set(modes) == {("a", "A"), ("a", "RINSE"), ("b", "A")}

@@ -11,12 +11,14 @@ A window is in an unknown mode if a step of it has a value of the channel that t
 mean is further from every learned mode than any in training was, by a factor REACH (fitting/modes.py).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from monitor.core.arrays import Doubles, Index
 from monitor.core.records import Floats, Ints, ModeBatch
+from monitor.core.texts import text_at
 
 TOGETHER = 256  # latent means whose distances are computed at once
 BLOCK = 16  # latent means multiplied at once: the last bits of a product depend on the number of its rows
@@ -121,6 +123,9 @@ def nearest(center: Floats, whiten: Floats, latent: Floats) -> tuple[Ints, Float
     return mode, np.sqrt(distance[np.arange(len(latent)), mode])
 
 
-def label(value: float) -> str:
-    """Return the name of a mode as people see it: the channel's value, or the id of a learned mode; empty = none."""
-    return "" if np.isnan(value) else f"{value:.7g}"
+def label(value: float, texts: Sequence[str] = ()) -> str:
+    """Return the name of a mode as people see it; empty = none.
+
+    That is the channel's value, its text if the channel has `texts`, or the id of a learned mode.
+    """
+    return "" if np.isnan(value) else text_at(value, texts) or f"{value:.7g}"
