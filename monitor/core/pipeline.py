@@ -39,6 +39,7 @@ from monitor.core.records import (
     Times,
     WindowBatch,
     join_outputs,
+    nothing_scored,
 )
 from monitor.core.rules import RowRules
 from monitor.core.running.not_running import NotRunningAlerts
@@ -148,6 +149,9 @@ class Pipeline:
             unread = self.rules.unread(windows.assets)
             windows = windows if unread is None else hide(windows, unread)
             return Outputs(windows, None, None, alerts, names=names)
+        if not len(windows):  # mostly, of a detector with long steps: the stages to come have nothing to do
+            alerts.sort(key=lambda alert: alert.position)
+            return Outputs(windows, *nothing_scored(len(self.windows.channels)), alerts, names=names)
 
         # Cells of faulty sensors, and of channels that are not read of an asset, are masked before any score.
         windows, faults = self.sensors.update(windows, self.rules.unread)

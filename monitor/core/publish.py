@@ -14,7 +14,7 @@ numbers of a batch are rounded and encoded at once and then placed between piece
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -35,6 +35,9 @@ from monitor.core.published import (
 )
 from monitor.core.records import Alert, ChannelShare, Floats, Message, Outputs, Record, ScoreBatch
 from monitor.core.windows.new_steps import passes
+
+if TYPE_CHECKING:  # the recorder publishes dead letters and loads no network
+    from monitor.core.pipeline import Pipeline
 
 Doubles = npt.NDArray[np.float64]
 
@@ -113,6 +116,20 @@ def _channel(share: ChannelShare, names: Names) -> PublishedChannel:
 def _number(value: float) -> float | None:
     """Round to seven significant digits, all that float32 holds. A number that is not finite has no JSON form."""
     return float(f"{value:.7g}") if math.isfinite(value) else None
+
+
+def scores_of(pipeline: "Pipeline", outputs: Outputs, topic: str, every_steps: int) -> list[Record]:
+    """Encode the scores of a pipeline's outputs as `score_records` does, under the names that the pipeline has."""
+    return score_records(
+        topic,
+        outputs,
+        names=outputs.names,
+        channels=pipeline.windows.channels,
+        model=pipeline.model,
+        detector=pipeline.name,
+        every_steps=every_steps,
+        step_ms=pipeline.windows.step_ms,
+    )
 
 
 def score_records(

@@ -155,10 +155,7 @@ class ReadingBatch:
 
         `moving` are the readings that `moving()` returns of these. They move the time of the part, too.
         """
-        passing = np.zeros(len(self), np.bool_)
-        passing[index] = passing[moving] = True
-        place = np.cumsum(passing)[index] - 1
-        part = replace(self._at(index), among=Stream(self.time[passing], self.offset[passing], place))
+        part = replace(self._at(index), among=self._stream(index, moving))
         assets, asset = compact(self.assets, part.asset)
         channels, channel = compact(self.channels, part.channel)
         part = replace(part, assets=assets, channels=channels, asset=asset, channel=channel)
@@ -166,6 +163,19 @@ class ReadingBatch:
             return part
         groups, group = compact(self.groups, part.group)
         return replace(part, groups=groups, group=group)
+
+    def _stream(self, index: npt.NDArray[np.intp], moving: npt.NDArray[np.intp]) -> Stream | None:
+        """Return the readings at `index` (K,) and `moving` (M,), ascending both; None = the former are all."""
+        before = np.searchsorted(index, moving)  # readings of the part before each of `moving`
+        own = np.append(index, -1)[before] == moving
+        others, before = moving[~own], before[~own]
+        if not len(others):
+            return None
+        place = np.arange(len(index)) + np.cumsum(np.bincount(before, minlength=len(index)))[: len(index)]
+        passing = np.empty(len(index) + len(others), np.intp)
+        passing[place] = index
+        passing[before + np.arange(len(others))] = others
+        return Stream(self.time[passing], self.offset[passing], place)
 
     def _at(self, at: "slice | npt.NDArray[np.intp]") -> "ReadingBatch":
         return replace(
@@ -181,13 +191,12 @@ class ReadingBatch:
 
 def compact(names: Sequence[str], codes: Ints) -> tuple[tuple[str, ...], Ints]:
     """Return only the names that occur, in order of first appearance, and the codes (N,) that index them."""
-    unseen = len(codes)
-    first = np.full(len(names), unseen, np.int64)
-    first[codes[::-1]] = np.arange(unseen)[::-1]  # the last write to a place stays: the earliest reading
-    order = np.argsort(first, kind="stable")[: int(np.count_nonzero(first < unseen))]
+    first, place = np.empty(len(names), np.intp), np.arange(len(codes))
+    first[codes[::-1]] = place[::-1]  # the last write to a place stays: the earliest reading
+    found = codes[first[codes] == place]
     renamed = np.empty(len(names), np.int32)
-    renamed[order] = np.arange(len(order), dtype=np.int32)
-    return tuple(names[code] for code in order), renamed[codes]
+    renamed[found] = np.arange(len(found), dtype=np.int32)
+    return tuple(map(names.__getitem__, found.tolist())), renamed[codes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,6 +403,12 @@ def by_partition(messages: Sequence[Message]) -> dict[Partition, list[Message]]:
     for partition, run in groupby(messages, lambda message: message.partition):  # they come in runs
         parts.setdefault(partition, []).extend(run)
     return parts
+
+
+def nothing_scored(channels: int) -> tuple[ScoreBatch, ThresholdBatch]:
+    """Return the scores and limits of no windows."""
+    none, bands = np.empty(0, np.float32), np.empty((0, channels), np.float32)
+    return ScoreBatch(none, bands, bands, bands, bands), ThresholdBatch(none, none > 0, none > 0)
 
 
 _WINDOWS = ("assets", "ends", "values", "observed", "position")

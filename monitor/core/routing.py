@@ -10,10 +10,12 @@ alone. A detector that wants everything gets the batch as it is.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from itertools import repeat
+from typing import NamedTuple
 
 import numpy as np
 
+from monitor.core.arrays import Index
 from monitor.core.decode.select import Globs
 from monitor.core.records import Bools, ReadingBatch, Times, Unwanted
 
@@ -55,7 +57,8 @@ class Router:
 
     def __init__(self, routes: Mapping[str, Route]) -> None:
         self.routes = routes
-        self._assets: dict[tuple[str, str], tuple[bool, ...]] = {}  # asset and group -> by detector
+        self._assets: dict[tuple[str, str], int] = {}  # asset and group -> kind
+        self._kinds: dict[tuple[bool, ...], int] = {}  # by detector -> kind of the assets that these detectors want
         self._channels: dict[str, tuple[bool, ...]] = {}
 
     def route(self, readings: ReadingBatch) -> Routed:
@@ -64,42 +67,51 @@ class Router:
         if all(route.everything for route in routes):
             return Routed([readings] * len(routes), (), 0)
 
-        # By code: which detector wants which asset, and which channel (n, D).
+        # Readings are sorted by who wants them, so that a detector of its own assets costs nothing for the others.
         code, pairs = _pairs(readings)
-        assets, channels = self._wanting(pairs), self._reading(readings.channels)
+        kind, wanting = self._wanting(pairs)
+        channels = self._reading(readings.channels)  # (n, D)
+        kinds = kind[code]  # (N,)
+        order = np.argsort(kinds.astype(np.min_scalar_type(len(wanting))), kind="stable")  # small numbers: by radix
+        runs = np.split(order, np.cumsum(np.bincount(kinds, minlength=len(wanting)))[:-1])
 
         moving = readings.moving()
-        given = np.zeros(len(readings), np.bool_)  # to any detector
+        given: Bools = np.asarray(wanting.any(1))[kinds]  # to any detector
+        narrowed = any(route.channels for route in routes)
+        if narrowed:
+            given[:] = False
         parts: list[ReadingBatch] = []
         for place, route in enumerate(routes):
-            if route.everything:
-                parts.append(readings)
-                given[:] = True
-                continue
-            wanted: Bools = assets[:, place][code]
+            own = np.flatnonzero(wanting[:, place])
+            index = runs[own[0]] if len(own) == 1 else np.flatnonzero(wanting[:, place][kinds])
             if route.channels:
-                wanted &= channels[:, place][readings.channel]
-            given |= wanted
-            parts.append(readings.take(np.flatnonzero(wanted), moving))
+                index = index[channels[:, place][readings.channel[index]]]
+            if narrowed:
+                given[index] = True
+            parts.append(readings if len(index) == len(readings) else readings.take(index, moving))
 
         if given.all():
             return Routed(parts, (), 0)
-        lost: Bools = np.asarray(~assets.any(1))[code]
+        lost: Bools = np.asarray(~wanting.any(1))[kinds]
         count = np.bincount(code[lost], minlength=len(pairs))
         unwanted = sorted(Unwanted(*pairs[each], int(count[each])) for each in np.flatnonzero(count).tolist())
         return Routed(parts, unwanted, int(np.count_nonzero(~given & ~lost)))
 
-    def _wanting(self, pairs: Sequence[tuple[str, str]]) -> Bools:
-        """Return which detectors want the assets (n, D), each given with its group."""
-        known = self._assets
-        for pair in pairs:
-            if pair not in known:
-                asset, group = pair
-                routes = self.routes.values()
-                known[pair] = tuple(route.assets.want(asset) and route.groups.want(group) for route in routes)
-        wanted = np.array([known[pair] for pair in pairs], np.bool_).reshape(len(pairs), len(self.routes))
-        _bound(known)
-        return wanted
+    def _wanting(self, pairs: Sequence[tuple[str, str]]) -> tuple[Index, Bools]:
+        """Return the kind (n,) of each asset, given with its group, and which detectors want each kind (K, D)."""
+        known, kinds = self._assets, self._kinds
+        found = list(map(known.get, pairs))
+        if None in found:
+            for asset, group in (pair for pair, each in zip(pairs, found, strict=True) if each is None):
+                wanting = (route.assets.want(asset) and route.groups.want(group) for route in self.routes.values())
+                known[asset, group] = kinds.setdefault(tuple(wanting), len(kinds))
+            found = list(map(known.get, pairs))
+        kind = np.array(found, np.intp)
+        wanted = np.array(list(kinds), np.bool_).reshape(len(kinds), len(self.routes))
+        if len(known) > MOST_REMEMBERED:
+            known.clear()
+            kinds.clear()
+        return kind, wanted
 
     def _reading(self, channels: Sequence[str]) -> Bools:
         """Return which detectors read the channels (n, D)."""
@@ -110,19 +122,15 @@ class Router:
                     route.channels.want(name) or name in route.watched for route in self.routes.values()
                 )
         read = np.array([known[name] for name in channels], np.bool_).reshape(len(channels), len(self.routes))
-        _bound(known)
+        if len(known) > MOST_REMEMBERED:
+            known.clear()
         return read
-
-
-def _bound(known: dict[Any, Any]) -> None:
-    if len(known) > MOST_REMEMBERED:
-        known.clear()
 
 
 def _pairs(readings: ReadingBatch) -> tuple[Times, Sequence[tuple[str, str]]]:
     """Return a code (N,) for each reading's asset and group, and the pairs by code."""
     if readings.group is None:
-        return readings.asset.astype(np.int64), [(asset, "") for asset in readings.assets]
+        return readings.asset.astype(np.int64), list(zip(readings.assets, repeat("")))
     both = readings.asset.astype(np.int64) * len(readings.groups) + readings.group
     most = len(readings.assets) * len(readings.groups)
     if most > _MARKED:

@@ -24,7 +24,7 @@ from monitor.core.model.scaling import Scaling
 from monitor.core.model.scorer import Scorer
 from monitor.core.model.vae import VAE
 from monitor.core.pipeline import Pipeline
-from monitor.core.publish import score_records
+from monitor.core.publish import scores_of
 from monitor.core.records import Message, ReadingBatch, Times
 from monitor.core.routing import Router
 from monitor.core.threshold.histogram import BYTES
@@ -168,16 +168,7 @@ def _step(settings: Settings, pipeline: Pipeline, readings: ReadingBatch) -> int
     outputs = pipeline.step(readings, timestamps, lambda _: None)
     topics = settings.outputs
     if topics.scores_every:
-        score_records(
-            topics.scores,
-            outputs,
-            names=outputs.names,
-            channels=pipeline.windows.channels,
-            model=pipeline.model,
-            detector=pipeline.name,
-            every_steps=topics.scores_every,
-            step_ms=settings.windows.step_ms,
-        )
+        scores_of(pipeline, outputs, topics.scores, topics.scores_every)
     return len(outputs.windows)
 
 

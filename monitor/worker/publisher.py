@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from monitor.connectors.base import Invalid, Sink, Unavailable
 from monitor.core.decode.names import Names
 from monitor.core.detectors import Detectors
-from monitor.core.publish import alert_record, dead_letter, score_records
+from monitor.core.publish import alert_record, dead_letter, scores_of
 from monitor.core.published import VALUE_GONE
 from monitor.core.records import Alert, Message, PartitionOutputs, Record
 from monitor.observe.observer import Observer
@@ -51,17 +51,7 @@ class Publisher:
             records.append(dead_letter(topics.dead_letters, rejected.message, rejected.stage, rejected.error, reason))
 
         for name, each in outputs.detectors.items() if topics.scores_every else ():
-            pipeline = detectors.pipelines[name]
-            records += score_records(
-                topics.scores,
-                each,
-                names=each.names,
-                channels=pipeline.windows.channels,
-                model=pipeline.model,
-                detector=pipeline.name,
-                every_steps=topics.scores_every,
-                step_ms=pipeline.windows.step_ms,
-            )
+            records += scores_of(detectors.pipelines[name], each, topics.scores, topics.scores_every)
 
         records += [alert_record(topics.alerts, alert, detectors.names) for alert in outputs.alerts]
         if outputs.alerts:

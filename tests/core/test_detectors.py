@@ -11,7 +11,7 @@ import pytest
 
 from monitor.core.detectors import Detectors
 from monitor.core.model.scorer import Scorer
-from monitor.core.publish import alert_record, score_records
+from monitor.core.publish import alert_record, scores_of
 from monitor.core.records import Alert, Message, PartitionOutputs, Unwanted
 from monitor.core.saved import Part, SavedDetectors
 from monitor.service.pipelines import make_detectors
@@ -49,17 +49,8 @@ def faulty() -> list[Message]:
 
 def records(detectors: Detectors, outputs: PartitionOutputs, name: str) -> list[bytes]:
     """The records of one detector, without the links between detectors."""
-    pipeline, own = detectors.pipelines[name], outputs.detectors[name]
-    scores = score_records(
-        "s",
-        own,
-        names=own.names,
-        channels=pipeline.windows.channels,
-        model=pipeline.model,
-        detector=name,
-        every_steps=1,
-        step_ms=pipeline.windows.step_ms,
-    )
+    own = outputs.detectors[name]
+    scores = scores_of(detectors.pipelines[name], own, "s", 1)
     alerts = [alert_record("a", alert) for alert in own.alerts]
     return [record.value or b"" for record in (*scores, *alerts)]
 

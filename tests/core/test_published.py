@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from monitor.core.decode.names import Names
-from monitor.core.publish import alert_record, dead_letter, score_records
+from monitor.core.publish import alert_record, dead_letter, score_records, scores_of
 from monitor.core.published import DeadLetterHeaders, decode_alert, decode_score, schemas
 from monitor.core.records import Alert, ChannelShare, Message, Outputs, Partition, Record
 from monitor.settings.schemas import FOLDER, texts
@@ -120,16 +120,7 @@ def test_a_run_publishes_what_the_schemas_say() -> None:
     values[1, 200:230, 1] += 8.0
     values[0, 215:230, 0] += 1000.0  # outside the limits of its sensor
     result: Outputs = processed(made, readings(values.astype(float)), 2**50)
-    scores = score_records(
-        "scores",
-        result,
-        names=result.names,
-        channels=made.windows.channels,
-        model=made.model,
-        detector="plant",
-        every_steps=1,
-        step_ms=1000,
-    )
+    scores = scores_of(made, result, "scores", 1)
     assert {(alert.cause, alert.state) for alert in result.alerts} == {
         (cause, state) for cause in ("machine", "sensor") for state in ("firing", "resolved")
     }

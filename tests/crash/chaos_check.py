@@ -24,7 +24,7 @@ import msgspec
 from monitor.core.detectors import Detectors
 from monitor.core.model.scorer import Scorer
 from monitor.core.pipeline import Pipeline
-from monitor.core.publish import alert_record, score_records
+from monitor.core.publish import alert_record, scores_of
 from monitor.core.records import Message, Outputs, Partition
 from monitor.service.pipelines import make_detectors
 from monitor.settings.tree import Settings
@@ -164,16 +164,7 @@ def reference(
 
 def _scores(settings: Settings, pipeline: Pipeline, outputs: Outputs) -> dict[Key, bytes]:
     """Return the records of a detector's scores, by key."""
-    records = score_records(
-        settings.outputs.scores,
-        outputs,
-        names=outputs.names,
-        channels=pipeline.windows.channels,
-        model=pipeline.model,
-        detector=pipeline.name,
-        every_steps=settings.outputs.scores_every,
-        step_ms=pipeline.windows.step_ms,
-    )
+    records = scores_of(pipeline, outputs, settings.outputs.scores, settings.outputs.scores_every)
     return {score_key(value): value for record in records if (value := record.value) is not None}
 
 

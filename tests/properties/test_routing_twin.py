@@ -32,7 +32,8 @@ def batch(rows: list[Row], *, grouped: bool) -> ReadingBatch:
     tables = [tuple(dict.fromkeys(column)) for column in zip(*rows, strict=True)] or [(), (), ()]
     codes = [np.array([table.index(row[at]) for row in rows], np.int32) for at, table in enumerate(tables)]
     places = np.arange(len(rows))
-    readings = ReadingBatch(tables[0], tables[2], codes[0], codes[2], places, places.astype(np.float64), places)
+    times = places * 7 % 5 + places // 8  # some of them late
+    readings = ReadingBatch(tables[0], tables[2], codes[0], codes[2], times, places.astype(np.float64), places)
     return replace(readings, groups=tables[1], group=codes[1]) if grouped else readings
 
 
@@ -67,12 +68,19 @@ def test_each_detector_gets_the_readings_that_its_globs_want(
 
 def _check(routes: list[Route], rows: list[Row], routed: routing.Routed) -> None:
     """Compare with the twin."""
+    times = batch(rows, grouped=False).time.tolist()
+    moving = [at for at, time in enumerate(times) if time > max(times[:at], default=-1)]
     of_asset = [{(a, g) for a, g, _ in rows if wants(route.assets, a) and wants(route.groups, g)} for route in routes]
     for route, pairs, readings in zip(routes, of_asset, routed.readings, strict=True):
         read = {c for _, _, c in rows if wants(route.channels, c) or c in route.watched}
         expected = [(a, c, at) for at, (a, g, c) in enumerate(rows) if (a, g) in pairs and c in read]
         assert named(readings) == expected
-        assert set(readings.assets) == {asset for asset, _, _ in expected}
+        assert readings.assets == tuple(dict.fromkeys(asset for asset, _, _ in expected))
+        own = [at for _, _, at in expected]
+        passing = sorted({*own, *moving})
+        assert readings.stream.offset.tolist() == passing
+        assert readings.stream.place.tolist() == [passing.index(at) for at in own]
+        assert readings.stream.time.tolist() == [times[at] for at in passing]
 
     lost = [(a, g) for a, g, _ in rows if not any((a, g) in pairs for pairs in of_asset)]
     assert list(routed.unwanted) == [Unwanted(a, g, lost.count((a, g))) for a, g in sorted(set(lost))]

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from monitor.core.model.scorer import Scorer
 from monitor.core.pipeline import Pipeline
-from monitor.core.publish import score_records
+from monitor.core.publish import scores_of
 from monitor.core.records import Alert, Message, Outputs, PartitionOutputs
 from monitor.observe.metrics import Metrics
 from monitor.service.pipelines import make_pipeline
@@ -60,16 +60,7 @@ def told(pipeline: Pipeline, parts: Sequence[Outputs]) -> tuple[dict[str, list[b
     """The score records of each asset as they are published, and all alerts."""
     scores: dict[str, list[bytes]] = {}
     for outputs in parts:
-        for record in score_records(
-            "s",
-            outputs,
-            names=outputs.names,
-            channels=CHANNELS,
-            model=pipeline.model,
-            detector="d",
-            every_steps=1,
-            step_ms=STEP,
-        ):
+        for record in scores_of(pipeline, outputs, "s", 1):
             assert record.key is not None
             assert record.value is not None
             scores.setdefault(record.key.decode(), []).append(record.value)

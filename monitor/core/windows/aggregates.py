@@ -113,19 +113,21 @@ def fold_earlier(table: Open, cell: Index, offset: Times, held: Times, value: Fl
     The new readings (n,) are ordered by cell, then arrival. `held` is the offset that counts before each, negative =
     none. The values of `table` are those that count before the batch.
     """
-    place = np.arange(len(cell))
-    first = first_of_run(cell)
-    begin = np.maximum.accumulate(np.where(first, place, 0))
-    winner = np.maximum.accumulate(np.where(offset >= held, place, -1))  # the last one so far
-    winner = np.append(-1, winner[:-1])[: len(cell)]
-    before = np.where(winner >= begin, value[winner], table.values.reshape(-1)[cell])
+    before, first = table.values.reshape(-1)[cell], first_of_run(cell)
+    if not first.all():  # a cell has several readings
+        place = np.arange(len(cell))
+        begin = np.maximum.accumulate(np.where(first, place, 0))
+        winner = np.maximum.accumulate(np.where(offset >= held, place, -1))  # the last one so far
+        winner = np.append(-1, winner[:-1])
+        before = np.where(winner >= begin, value[winner], before)
 
     # A newer reading adds the one that it follows, an older one itself, one of the same time nothing.
     adds = np.flatnonzero((held >= 0) & (offset != held))
     added = np.where(offset[adds] > held[adds], before[adds], value[adds]).astype(np.float64)
     cell = cell[adds]
     number, base, total, squares, low, high = (part.reshape(-1) for part in table.sums)
-    fresh = np.flatnonzero(first_of_run(cell) & (number[cell] == 0))
+    fresh = np.flatnonzero(number[cell] == 0)
+    fresh = fresh[first_of_run(cell[fresh])]
     for part in (base, low, high):
         part[cell[fresh]] = added[fresh]
 

@@ -51,8 +51,24 @@ class Open:
 
     def at(self, places: npt.NDArray[np.bool_] | Index) -> "Open":
         """Return the steps at `places`."""
-        cells = self.offset[places], self.values[places], self.sums[:, places]
-        return Open(self.row[places], self.step[places], *cells)
+        sums = np.ascontiguousarray(self.sums[:, places])  # cells are written to by their place in memory
+        return Open(self.row[places], self.step[places], self.offset[places], self.values[places], sums)
+
+
+def nothing_closed(columns: int) -> Closed:
+    """Return no steps, of so many columns."""
+    nothing = np.empty(0, np.int64)
+    return Closed(nothing, nothing, nothing, np.empty((0, columns), np.float32))
+
+
+def openings(row: Times, time: Times, place: Times) -> Index:
+    """Return which readings (n,) open a message: all but those that follow one of the same asset and time at once.
+
+    Only these can move a clock. `place` (n,) ascends; where it skips one, a reading of something else came between.
+    """
+    opens = np.ones(len(row), np.bool_)
+    opens[1:] = (row[1:] != row[:-1]) | (time[1:] != time[:-1]) | (place[1:] != place[:-1] + 1)
+    return np.flatnonzero(opens)
 
 
 def as_stored(value: npt.NDArray[np.float64]) -> Floats:

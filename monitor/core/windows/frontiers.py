@@ -13,7 +13,7 @@ class Frontiers:
         order = np.argsort(row * size + index, kind="stable")
         self._row = row[order]
         self._index = index[order]
-        self._size = size
+        self.size = size
         self._step = run_max(self._row, step[order])
         self._low = self._step.min(initial=FARTHEST)
         self._span = self._step.max(initial=self._low) - self._low + 1
@@ -22,10 +22,10 @@ class Frontiers:
     def reach(self, row: Times, step: Times) -> Times:
         """Return the place in the batch at which the frontier of `row` (n,) first passes `step` (n,); `size` = none."""
         if not len(self._keys):
-            return np.full(len(row), self._size)
+            return np.full(len(row), self.size)
         wanted = row * self._span + np.clip(step + 1 - self._low, 0, self._span)
         at = np.minimum(np.searchsorted(self._keys, wanted), len(self._keys) - 1)
-        return np.where((self._row[at] == row) & (self._step[at] > step), self._index[at], self._size)
+        return np.where((self._row[at] == row) & (self._step[at] > step), self._index[at], self.size)
 
     def raise_to(self, frontier: Times) -> None:
         """Raise each asset's frontier (A,), in place, to where the batch left it."""

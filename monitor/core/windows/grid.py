@@ -33,7 +33,7 @@ from monitor.core.arrays import FARTHEST, NEVER, Doubles, Index, first_of_run, l
 from monitor.core.records import Count, Floats, State, Times
 from monitor.core.state import Column, Columns
 from monitor.core.windows.aggregates import Aggregates, fold_earlier, no_sums
-from monitor.core.windows.cells import HELD, NONE, Arrivals, Closed, Open, as_stored
+from monitor.core.windows.cells import HELD, NONE, Arrivals, Closed, Open, as_stored, nothing_closed, openings
 from monitor.core.windows.density import Density
 from monitor.core.windows.frontiers import Frontiers
 from monitor.core.windows.options import WindowOptions
@@ -127,18 +127,16 @@ class Grid:
 
         # A reading that arrived after its step closed is late.
         index = arrivals.index[placed.timely]
-        closing = self._closing(table, frontiers, waiting, self._complete(table, placed.cell, index, len(clock)))
+        closing = self._closing(table, frontiers, waiting, placed.cell, index)
         accepted = index <= closing[placed.cell // columns] if columns else np.ones(0, np.bool_)
         late = np.concatenate((placed.untimely, placed.timely[~accepted]))
         self._counts[Count.READINGS_LATE] += len(late)
         self._counts[Count.READINGS_REPEATED] += len(again)
 
-        timely = placed.timely[accepted]
         if len(again):
             began = self._began(placed, index, len(clock))
-        self._write(
-            table, placed.cell[accepted], placed.offset[accepted], placed.held[accepted], arrivals.value[timely]
-        )
+        written = placed if accepted.all() else placed.at(accepted)
+        self._write(table, written, arrivals.value[written.timely])
         if len(again):
             self._hold(table, repeated, newest, began, closing)
         frontiers.raise_to(frontier)
@@ -165,15 +163,17 @@ class Grid:
 
         # Sorted by cell: arrivals of one cell lie together, in the order of arrival.
         cell = group * columns + arrivals.column[timely]
-        order = np.argsort(cell, kind="stable")
-        cell, timely = cell[order], timely[order]
+        if (cell[1:] < cell[:-1]).any():
+            order = np.argsort(cell, kind="stable")
+            cell, timely = cell[order], timely[order]
         offset = arrivals.time[timely] - step[timely] * self._step_ms
 
         # Held: the offset that counts before each reading.
         held = table.offset.reshape(-1)[cell].astype(np.int64)
-        running = np.maximum(run_max(np.cumsum(first_of_run(cell)), offset), held)
         same = np.flatnonzero(cell[1:] == cell[:-1])
-        held[same + 1] = running[same]
+        if len(same):
+            running = np.maximum(run_max(np.cumsum(first_of_run(cell)), offset), held)
+            held[same + 1] = running[same]
         return _Placed(table, timely, np.flatnonzero(~open_), cell, offset, held)
 
     def _repeats(self, arrivals: Arrivals, suspects: Index) -> Index:
@@ -193,13 +193,13 @@ class Grid:
         -1 = before the batch, `size` = not in the batch.
         """
         table = placed.table
+        if self._aggregates.sums:  # all steps wait, so nothing needs to be known
+            return np.full(len(table.row), -1)
         until = self._density.until(table.row)
         waiting = np.where(until >= table.step, -1, size)
         second = placed.timely[(placed.held >= 0) & (placed.offset != placed.held)]
         if not len(second) and not len(placed.untimely):
             return waiting
-        if self._aggregates.sums:  # all steps wait, so nothing needs to be known
-            return np.full(len(table.row), -1)
 
         # Readings of the step of their channel's newest one, at another time.
         places, before, _ = self._before(arrivals, np.concatenate((placed.untimely, second)))
@@ -295,7 +295,8 @@ class Grid:
         Update `newest` and `seen`.
         """
         newest, seen, frontier = (self._columns[name] for name in ("newest", "seen", "frontier"))
-        order = np.argsort(arrivals.row.astype(np.uint16), kind="stable")
+        opening = openings(arrivals.row, arrivals.time, arrivals.index)
+        order = opening[np.argsort(arrivals.row[opening].astype(np.uint16), kind="stable")]
         row, time, index = arrivals.row[order], arrivals.time[order], arrivals.index[order]
         heads = np.flatnonzero(first_of_run(row))
         running = np.maximum(run_max(row, time), newest[row])
@@ -336,25 +337,36 @@ class Grid:
     def _table(self, row: Times, step: Times) -> tuple[Open, Index]:
         """Return the open steps together with those of readings (n,), and each reading's place (n,) in that table."""
         waiting = len(self._open.row)
-        rows, steps = np.concatenate((self._open.row, row)), np.concatenate((self._open.step, step))
+        begins = first_of_run(row) | first_of_run(step)  # readings of a message lie together
+        rows = np.concatenate((self._open.row, row[begins]))
+        steps = np.concatenate((self._open.step, step[begins]))
         low = steps.min(initial=FARTHEST)
         span = steps.max(initial=low) - low + 1
         keys, group = np.unique(rows * span + (steps - low), return_inverse=True)
+        of_readings = group[waiting:][np.cumsum(begins) - 1]
+        if len(keys) == waiting:
+            return self._open, of_readings
 
         # Cells that were open before keep their readings.
         cells = offset, values, sums = self._no_cells(len(keys), self._open.offset.shape[1])
         offset[group[:waiting]] = self._open.offset
         values[group[:waiting]] = self._open.values
         sums[:, group[:waiting]] = self._open.sums
-        return Open(keys // span, keys % span + low, *cells), group[waiting:]
+        return Open(keys // span, keys % span + low, *cells), of_readings
 
-    def _closing(self, table: Open, frontiers: Frontiers, waiting: Times, complete: Times) -> Times:
+    def _closing(self, table: Open, frontiers: Frontiers, waiting: Times, cell: Index, index: Times) -> Times:
         """Return the place in the batch (G,) at which each step of the table closes; the batch's size = not in it.
 
-        A step closes at place `complete` (G,) if it does not wait for all its readings by then; see `_waiting`.
+        A step that is complete closes if it does not wait for all its readings by then; see `_waiting`. `cell` and
+        `index` (n,) are those of the readings.
         """
         passed = frontiers.reach(table.row, table.step)  # (G,)
-        ready = np.minimum(passed, complete) if self.frozen and not self._aggregates.sums else passed.copy()
+        if self.frozen and not self._aggregates.sums:
+            ready = np.minimum(passed, self._complete(table, cell, index, frontiers.size))
+        elif passed.min(initial=frontiers.size) == frontiers.size:  # nearly always, of long steps
+            return passed
+        else:
+            ready = passed.copy()
 
         # The empty steps before a step close by the frontier only.
         before = self._columns["frontier"][table.row] - 1
@@ -385,25 +397,27 @@ class Grid:
         np.maximum.at(last, group, index[first])
         return np.where(have == columns, last, size)
 
-    def _write(self, table: Open, cell: Index, offset: Times, held: Times, value: npt.NDArray[np.float64]) -> None:
-        """Write readings, ordered by cell, then arrival. The latest time counts, of equal times the last arrival.
-
-        `held` (n,) is the offset that counts before each reading.
-        """
+    def _write(self, table: Open, placed: "_Placed", value: npt.NDArray[np.float64]) -> None:
+        """Write readings with values (n,). The latest time counts, of equal times the last arrival."""
+        cell, offset, held = placed.cell, placed.offset, placed.held
         self._counts[Count.READINGS_DUPLICATE] += int(np.count_nonzero(offset == held))
 
+        stored = as_stored(value)
         if self._aggregates.sums:
-            fold_earlier(table, cell, offset, held, as_stored(value))
+            fold_earlier(table, cell, offset, held, stored)
 
         # The last reading that is at least as late as all earlier ones of its cell.
         winner = np.flatnonzero(offset >= held)
         winner = winner[last_of_run(cell[winner])]
         table.offset.reshape(-1)[cell[winner]] = offset[winner]
-        table.values.reshape(-1)[cell[winner]] = as_stored(value[winner])
+        table.values.reshape(-1)[cell[winner]] = stored[winner]
 
     def _split(self, table: Open, closing: Times, size: int) -> Closed:
         """Return the steps that closed, and keep the others open."""
         closes = closing < size
+        if not closes.any():
+            self._open = table
+            return nothing_closed(len(self._aggregates.base))
         np.maximum.at(self._columns["frontier"], table.row[closes], table.step[closes] + 1)
         self._open = table.at(~closes)
         closes &= (table.offset >= 0).any(1)  # a step that has late readings only was an empty one
@@ -460,3 +474,8 @@ class _Placed:
     cell: Index  # (n,) place of the reading's cell in the table
     offset: Times  # (n,) ms from the start of the step
     held: Times  # (n,) the offset that counts before each reading
+
+    def at(self, places: npt.NDArray[np.bool_]) -> "_Placed":
+        """Return the timely readings at `places` alone."""
+        parts = self.timely[places], self.cell[places], self.offset[places], self.held[places]
+        return _Placed(self.table, parts[0], self.untimely, *parts[1:])

@@ -1,10 +1,11 @@
-"""The readings of one batch, as the stage that finds silent assets needs them."""
+"""What was heard of the assets in one batch, as the stage that finds silent assets needs it."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from monitor.core.records import Stream, Times
+from monitor.core.windows.cells import Arrivals, openings
 
 _NONE = np.empty(0, np.int64)
 NOTHING = Stream(_NONE, _NONE, _NONE)
@@ -12,7 +13,10 @@ NOTHING = Stream(_NONE, _NONE, _NONE)
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """Readings of known assets and channels (n,) of one batch, and the readings of the whole partition (N,)."""
+    """Readings of known assets and channels (n,) of one batch, and the readings of the whole partition (N,).
+
+    Of readings of one asset and time that follow each other only the first is there: no other can be news.
+    """
 
     row: Times  # (n,) asset
     time: Times  # (n,)
@@ -25,6 +29,13 @@ class Heard:
         low, high = np.searchsorted(self.place, (begin, end))
         own, all_ = slice(low, high), slice(begin, end)
         return Heard(self.row[own], self.time[own], self.place[own] - begin, self.passed[all_], self.offset[all_])
+
+
+def heard_of(arrivals: Arrivals, stream: Stream) -> Heard:
+    """Return what is heard in readings of the batch that `stream` describes."""
+    place = stream.place[arrivals.index]
+    opening = openings(arrivals.row, arrivals.time, place)
+    return Heard(arrivals.row[opening], arrivals.time[opening], place[opening], stream.time, stream.offset)
 
 
 def nothing_heard(stream: Stream) -> Heard:

@@ -22,6 +22,7 @@ No clock is read, and no reading is buffered beyond `lateness` and `idle`.
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -33,10 +34,10 @@ from monitor.core.records import Bools, Count, Floats, ReadingBatch, State, Time
 from monitor.core.state import Column, check_state, pack_names, unfit, unpack_distinct
 from monitor.core.windows.admission import ADMISSION, Admission
 from monitor.core.windows.aggregates import LAST, Aggregates, channels_of
-from monitor.core.windows.cells import Arrivals, Closed
+from monitor.core.windows.cells import Arrivals, Closed, nothing_closed
 from monitor.core.windows.density import DENSITY
 from monitor.core.windows.grid import GRID, Grid
-from monitor.core.windows.heard import NOTHING, Heard, nothing_heard
+from monitor.core.windows.heard import NOTHING, heard_of, nothing_heard
 from monitor.core.windows.options import WindowOptions
 from monitor.core.windows.pace import PACE
 from monitor.core.windows.rates import RATES, Rates
@@ -174,19 +175,20 @@ class Windows:
         """
         self.heard = nothing_heard(readings.stream)
         if not len(readings):
-            return self._closed(_nothing_closed(len(self.channels) + len(self._watched)), readings, [])
+            return self._closed(nothing_closed(len(self.channels) + len(self._watched)), readings, [])
         if readings.time.max() > FARTHEST or readings.time.min() < -FARTHEST:
             raise ValueError(f"times must lie within {FARTHEST} ms of the epoch, got {readings.time.max()}")
 
         # The partition's time is the largest time of any reading so far, dropped readings included.
         clock = np.maximum(np.maximum.accumulate(readings.time), self._clock)
-        row, column, learned = self._admit(readings, np.append(self._clock, clock[:-1]))
+        row, column, learned = self._admit(readings, clock)
         self._clock = int(clock[-1])
 
-        kept = np.flatnonzero((row >= 0) & (column >= 0))
-        stream = readings.stream
-        self.heard = Heard(row[kept], readings.time[kept], stream.place[kept], stream.time, stream.offset)
-        arrivals = Arrivals(row[kept], column[kept], readings.time[kept], readings.value[kept], kept)
+        arrivals = Arrivals(row, column, readings.time, readings.value, np.arange(len(row)))
+        known = (row >= 0) & (column >= 0)
+        if not known.all():
+            arrivals = arrivals.at(known)
+        self.heard = heard_of(arrivals, readings.stream)
         arrivals, without = self._rates.take(arrivals)
         self._grid.notice(without.row, clock[without.index])
         return self._closed(self._grid.push(arrivals, clock), readings, learned)
@@ -286,14 +288,17 @@ class Windows:
         row = int(seen.argmin())
         return row if self._clock - seen[row] >= self._options.forget_ms else -1
 
-    def _admit(self, readings: ReadingBatch, before: Times) -> tuple[Times, Times, Times]:
+    def _admit(self, readings: ReadingBatch, clock: Times) -> tuple[Times, Times, Times]:
         """Return row and column (N,) of each reading, -1 = none, and the places of readings that added a channel.
 
-        `before` (N,) is the partition's time before each reading. The channel is checked before the asset, so an asset
+        `clock` (N,) is the partition's time at each reading. The channel is checked before the asset, so an asset
         without a known channel takes no row.
         """
         self._admission.begin(int(readings.time[0]))
         row, column = self._codes(readings)
+        if row.min() >= 0 and column.min() >= 0:  # nearly always
+            return row, column, np.empty(0, np.int64)
+        before = np.append(self._clock, clock[:-1])
         place, known = np.arange(len(readings)), len(self.assets)
         bases = self._aggregates.own
         most = bases if self._grid.frozen else self._options.max_channels
@@ -336,9 +341,8 @@ class Windows:
 
     def _codes(self, readings: ReadingBatch) -> tuple[Times, Times]:
         """Return row and column (N,) of each reading by the names known now; -1 = unknown."""
-        known = {name: column for column, name in enumerate(self._aggregates.bases[: self._aggregates.own])}
-        rows = np.array([self._rows.get(name, -1) for name in readings.assets], np.int64)
-        columns = np.array([known.get(name, -1) for name in readings.channels], np.int64)
+        rows = np.array(list(map(self._rows.get, readings.assets, repeat(-1))), np.int64)
+        columns = places(readings.channels, self._aggregates.bases[: self._aggregates.own])
         return rows[readings.asset], columns[readings.channel]
 
     def _watched_codes(self, readings: ReadingBatch) -> Times:
@@ -458,8 +462,3 @@ class Windows:
         if found.own > options.max_channels:
             raise unfit(_STAGE, "channels", f"a list of {found.own}", f"at most max_channels {options.max_channels}")
         return assets, channels, watched
-
-
-def _nothing_closed(columns: int) -> Closed:
-    nothing = np.empty(0, np.int64)
-    return Closed(nothing, nothing, nothing, np.empty((0, columns), np.float32))
