@@ -35,7 +35,7 @@ NAMED_ELSEWHERE = {  # importer -> an implementation that it may also import
     "monitor.service.wiring": "monitor.connectors.memory",  # these three pass the in-process broker on
     "monitor.service.run": "monitor.connectors.memory",
     "monitor.simulator.demo": "monitor.connectors.memory",
-    "monitor.settings.checks": "monitor.connectors.kafka.options",  # checks options without the library
+    "monitor.settings.checks.servers": "monitor.connectors.kafka.options",  # checks options without the library
 }
 
 

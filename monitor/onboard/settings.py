@@ -46,7 +46,7 @@ _LIMITS = ("max_message_bytes", "max_channels")
 _ROOM = 1.25  # for channels and assets that are not in the sample
 _SCARCE = 0.6  # share of measured cells below which the default (a half) would refuse many windows
 _SCORED = 0.8  # of the usual share of measured cells: required of a window to be scored
-_CELL = 10  # bytes of a cell of history during a training, as settings/checks.py counts
+_CELL = 10  # bytes of a cell of history during a training, as settings/checks/learning.py counts
 _BARE = re.compile("[A-Za-z0-9_-]+")  # a name that TOML takes without quotes
 _WIDTH = 100
 

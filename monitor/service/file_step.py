@@ -11,7 +11,7 @@ from monitor.onboard.settings import grid
 from monitor.onboard.survey import Survey, survey
 from monitor.service.backends import make_sample
 from monitor.settings.base import literal
-from monitor.settings.checks import check
+from monitor.settings.checks.check import check
 from monitor.settings.tree import Settings
 
 _SAMPLE = 20_000  # messages

@@ -27,7 +27,7 @@ from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
 from monitor.core.decode.mapped.presets import filled
 from monitor.settings.base import about, expected, literal, shown
-from monitor.settings.checks import ContradictionError
+from monitor.settings.checks.problem import ContradictionError
 from monitor.settings.detectors import DetectorSection, joined, overridden, own_fields, split
 from monitor.settings.sections import NAMED, PREFIX, Sections, fields, sections
 from monitor.settings.tree import Settings

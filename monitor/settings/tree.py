@@ -14,7 +14,8 @@ from monitor.core.decode.format import Format
 from monitor.core.decode.select import STATE
 from monitor.core.fitting.recipe import Recipe
 from monitor.core.routing import Route
-from monitor.settings.checks import ContradictionError, check
+from monitor.settings.checks.check import check
+from monitor.settings.checks.problem import ContradictionError
 from monitor.settings.detectors import merged
 from monitor.settings.sections import Sections
 

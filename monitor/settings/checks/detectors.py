@@ -1,13 +1,12 @@
-"""Combinations of [[detectors]] that are refused; checks.py adds them to its own."""
+"""Settings of [[detectors]] that are refused."""
 
-from collections.abc import Iterator
-
+from monitor.settings.checks.problem import Problems
 from monitor.settings.detectors import MOST, joined
 from monitor.settings.sections import Sections
 
 
-def detector_problems(settings: Sections) -> Iterator[tuple[str, ...]]:
-    """Yield the consequence of each refused combination, and its keys."""
+def detector_problems(settings: Sections) -> Problems:
+    """Yield the problems of [[detectors]]."""
     names = [each.name for each in settings.detectors]
     if len(names) > MOST:
         yield f"a snapshot would not hold them; at most {MOST} fit", "detectors"

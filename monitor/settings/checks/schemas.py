@@ -1,16 +1,16 @@
-"""Combinations of the settings in [schemas] that are refused; checks.py adds them to its own."""
+"""Settings of [schemas] that are refused."""
 
 import importlib.util
-from collections.abc import Iterator
 from pathlib import Path
 
+from monitor.settings.checks.problem import Problems
 from monitor.settings.sections import Sections
 
 _LIBRARIES = {"fastavro": "Avro", "google.protobuf": "Protobuf"}  # of the extra
 
 
-def schema_problems(settings: Sections) -> Iterator[tuple[str, ...]]:
-    """Yield the consequence of each refused combination, and its keys."""
+def schema_problems(settings: Sections) -> Problems:
+    """Yield the problems of [schemas]."""
     schemas = settings.schemas
     if schemas.registry_url or schemas.files:
         key = "schemas.registry_url" if schemas.registry_url else "schemas.files"
@@ -27,7 +27,7 @@ def schema_problems(settings: Sections) -> Iterator[tuple[str, ...]]:
     yield from _registry(settings)
 
 
-def _registry(settings: Sections) -> Iterator[tuple[str, ...]]:
+def _registry(settings: Sections) -> Problems:
     schemas = settings.schemas
     password = schemas.password.get_secret_value()
     given = {"username": schemas.username, "password": password, "ca_location": schemas.ca_location}
