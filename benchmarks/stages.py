@@ -42,10 +42,10 @@ from monitor.simulator.plant import NAMES, Plant, PlantSettings
 from monitor.simulator.signals import Doubles
 from monitor.worker.alert_charts import AlertCharts
 from monitor.worker.dead_letter_limit import DeadLetterLimit
+from monitor.worker.metrics_recorder import MetricsRecorder
 from monitor.worker.notes import Notes
-from monitor.worker.partitions import PartitionState
+from monitor.worker.partition_state import PartitionState
 from monitor.worker.publisher import Publisher, Topics
-from monitor.worker.status import MetricsRecorder
 
 PARTITION = Partition("readings", 0)
 FITTED = 8  # training assets

@@ -24,7 +24,7 @@ from monitor.store.files import open_blobs
 from monitor.store.folder import detector_folder
 from monitor.store.models import Models
 from monitor.worker.notes import Notes
-from monitor.worker.partitions import PartitionState
+from monitor.worker.partition_state import PartitionState
 from tests.core.machines import ASSETS, CHANNELS, STEP, L, model
 
 ORIGIN = 1_700_000_000_000 // (L * STEP) * L * STEP  # ms UTC of step 0, on the grid of blocks

@@ -17,8 +17,9 @@ from monitor.service.intake import Intake
 from monitor.service.no_windows import why_no_windows
 from monitor.settings.load import ConfigurationError, load
 from monitor.training.trainer import Status
-from monitor.worker.partitions import PartitionState
-from monitor.worker.status import MetricsRecorder, worker_status
+from monitor.worker.metrics_recorder import MetricsRecorder
+from monitor.worker.partition_state import PartitionState
+from monitor.worker.status import worker_status
 from tests.core.machines import model, rows
 from tests.rig import ORIGIN, only, readings
 from tests.service.test_file_step import recorded, stepped

@@ -39,7 +39,7 @@ from monitor.settings.learning import TrainingSection
 from monitor.settings.tree import Settings
 from monitor.worker.dead_letter_limit import DeadLetterLimit
 from monitor.worker.notes import Notes
-from monitor.worker.partitions import PartitionState, Phase
+from monitor.worker.partition_state import PartitionState, Phase
 
 FEW = 100  # messages per poll while learning
 LEAST_FIRST = about(TrainingSection.model_fields["first_steps"])["low"]  # steps; it cannot be set lower

@@ -22,6 +22,7 @@ from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.alerts.silence_alerts import SilenceAlerts
 from monitor.core.alerts.stage import AlertStage
 from monitor.core.arrays import Index
+from monitor.core.join import join_outputs
 from monitor.core.model.new_assets import NewAssets, WindowScaling
 from monitor.core.model.scorer import Scorer
 from monitor.core.model.tolerance import Tolerance
@@ -38,7 +39,6 @@ from monitor.core.records import (
     ThresholdBatch,
     Times,
     WindowBatch,
-    join_outputs,
     nothing_scored,
 )
 from monitor.core.rules import RowRules

@@ -27,7 +27,7 @@ from monitor.settings.tree import Settings
 from monitor.training.child import train
 from monitor.training.registry import ModelRegistry
 from monitor.worker.notes import Notes
-from monitor.worker.partitions import PartitionState
+from monitor.worker.partition_state import PartitionState
 
 QUIET_S = 10.0  # without a message, when the source does not know whether there is more
 ASSIGN_S = 30.0  # without a partition: a group takes seconds to form, longer if a member of it has just died

@@ -29,10 +29,12 @@ from monitor.observe.clock import MonotonicWallClock
 from monitor.observe.observer import Observer
 from monitor.store.base import StoreUnavailable
 from monitor.training.trainers import Trainers
-from monitor.worker.partitions import PartitionManager, PartitionState, Phase
+from monitor.worker.metrics_recorder import MetricsRecorder
+from monitor.worker.partition_state import PartitionState, Phase
+from monitor.worker.partitions import PartitionManager
 from monitor.worker.publisher import Publisher
 from monitor.worker.quiet import QuietPartitions
-from monitor.worker.status import MetricsRecorder, WorkerStatus, worker_status
+from monitor.worker.status import WorkerStatus, worker_status
 from monitor.worker.unscored import UnscoredAssets
 
 SUMMARY_S = 60.0  # between two summaries in the log

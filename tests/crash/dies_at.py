@@ -14,9 +14,9 @@ from monitor.cli import main
 from monitor.connectors.kafka.source import KafkaSource
 from monitor.core.detectors import Detectors
 from monitor.core.records import Message, PartitionOutputs
+from monitor.worker.metrics_recorder import MetricsRecorder
 from monitor.worker.partitions import PartitionManager
 from monitor.worker.publisher import Publisher
-from monitor.worker.status import MetricsRecorder
 
 POINTS: dict[str, tuple[type, str]] = {
     "flush": (Publisher, "flush"),

@@ -22,7 +22,7 @@ from monitor.settings.sections import NAMED, fields
 from monitor.settings.tree import Settings
 from monitor.store.files import open_blobs
 from monitor.store.snapshots import Snapshot, Snapshots
-from monitor.worker.partitions import PartitionState
+from monitor.worker.partition_state import PartitionState
 from tests.core.machines import rows
 from tests.rig import READINGS, away, feed, only, published, put_model, readings, running, settings, until, values
 from tests.rig import committed as committed_offset

@@ -14,7 +14,8 @@ from monitor.store.files import LocalBlobs
 from monitor.store.snapshots import Snapshots
 from monitor.training.history_store import HistoryStore
 from monitor.training.registry import ModelRegistry
-from monitor.worker.partitions import PartitionManager, PartitionState
+from monitor.worker.partition_state import PartitionState
+from monitor.worker.partitions import PartitionManager
 from tests.core.machines import rows
 from tests.rig import READINGS, readings, settings
 

@@ -13,7 +13,7 @@ from monitor.core.records import Alert, Message, PartitionOutputs
 from monitor.service.wiring import DetectorMaker
 from monitor.settings.tree import Settings
 from monitor.store.base import StoreUnavailable
-from monitor.worker.partitions import PartitionState, Phase
+from monitor.worker.partition_state import PartitionState, Phase
 from tests.core.machines import model, rows
 from tests.rig import ORIGIN, READINGS, away, readings, settings
 from tests.worker.managing import NEVER, ManagerRig

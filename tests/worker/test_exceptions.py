@@ -16,7 +16,7 @@ from monitor.service.budget_outlook import beforehand
 from monitor.settings.load import ConfigurationError, load
 from monitor.settings.tree import Settings
 from monitor.training.trainer import Status
-from monitor.worker.partitions import PartitionState
+from monitor.worker.partition_state import PartitionState
 from monitor.worker.status import worker_status
 from tests.core.machines import model, rows
 from tests.rig import READINGS, notes, only, put_model, readings, settings

@@ -16,8 +16,9 @@ from monitor.observe.metrics import Metrics
 from monitor.service.pipelines import make_pipeline
 from monitor.settings.tree import Settings
 from monitor.training.trainer import Status
-from monitor.worker.partitions import PartitionState
-from monitor.worker.status import MetricsRecorder, worker_status
+from monitor.worker.metrics_recorder import MetricsRecorder
+from monitor.worker.partition_state import PartitionState
+from monitor.worker.status import worker_status
 from tests.core.machines import CHANNELS, STEP, L, model, rows
 from tests.rig import ORIGIN, READINGS, notes, only, processed, settings
 from tests.worker.managing import ManagerRig

@@ -12,7 +12,7 @@ from monitor.core.model.scorer import Scorer
 from monitor.service.pipelines import STATE_FORMAT
 from monitor.store.atomic import Data
 from monitor.store.files import LocalBlobs
-from monitor.worker.partitions import QUIET_S, PartitionState, Phase
+from monitor.worker.partition_state import QUIET_S, PartitionState, Phase
 from tests.core.machines import L, model, rows
 from tests.rig import READINGS, away, notes, only, put_model, readings, settings, stored_models
 from tests.worker.managing import NEVER, ManagerRig, committed, equal, process, process_and_keep, same

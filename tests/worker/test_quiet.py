@@ -8,8 +8,9 @@ from structlog.testing import capture_logs
 from monitor.core.records import Partition
 from monitor.observe.metrics import Metrics
 from monitor.training.trainer import Status
+from monitor.worker.metrics_recorder import MetricsRecorder
 from monitor.worker.quiet import Progress, QuietPartitions
-from monitor.worker.status import Asset, MetricsRecorder, silent_in_all, worker_status
+from monitor.worker.status import Asset, silent_in_all, worker_status
 from tests.core.machines import STEP, rows
 from tests.rig import ORIGIN, READINGS, readings, settings
 from tests.worker.managing import ManagerRig

@@ -14,7 +14,8 @@ from monitor.core.records import Alert, Message
 from monitor.observe.metrics import Metrics
 from monitor.service.pipelines import make_pipeline
 from monitor.training.trainer import Status
-from monitor.worker.status import Asset, MetricsRecorder, worker_status
+from monitor.worker.metrics_recorder import MetricsRecorder
+from monitor.worker.status import Asset, worker_status
 from tests.core.machines import STEP, model, rows
 from tests.rig import ORIGIN, READINGS, WIDE, only, processed, settings
 from tests.worker.managing import ManagerRig

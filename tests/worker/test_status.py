@@ -17,17 +17,9 @@ from monitor.observe.metrics import Metrics
 from monitor.service.wiring import make_daemon, make_observer
 from monitor.store.files import open_blobs
 from monitor.training.trainer import Status
-from monitor.worker.partitions import PartitionState
-from monitor.worker.status import (
-    BY_DETECTOR,
-    COUNTERS,
-    STATES,
-    UNMATCHED_AFTER,
-    Asset,
-    MetricsRecorder,
-    WorkerStatus,
-    worker_status,
-)
+from monitor.worker.metrics_recorder import BY_DETECTOR, COUNTERS, UNMATCHED_AFTER, MetricsRecorder
+from monitor.worker.partition_state import PartitionState
+from monitor.worker.status import STATES, Asset, WorkerStatus, worker_status
 from monitor.worker.unscored import LINES, UnscoredAssets
 from tests.core.machines import STEP, L, model, rows
 from tests.rig import ORIGIN, READINGS, notes, only, own, readings, settings

@@ -29,7 +29,8 @@ import numpy as np
 import numpy.typing as npt
 
 from monitor.core.arrays import NEVER, Index, places
-from monitor.core.records import Bools, Count, Floats, State, Times, WindowBatch, join_windows
+from monitor.core.join import join_windows
+from monitor.core.records import Bools, Count, Floats, State, Times, WindowBatch
 from monitor.core.rules import Rows, Rules
 from monitor.core.sensors import mask
 from monitor.core.sensors.mask import CellMask, SensorFaults, hide, join_faults

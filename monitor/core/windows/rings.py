@@ -21,7 +21,8 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from monitor.core.arrays import NEVER, Doubles, Index, extend, first_of_run, last_of_run, run_max
-from monitor.core.records import Bools, Count, Floats, State, Times, WindowBatch, join_windows
+from monitor.core.join import join_windows
+from monitor.core.records import Bools, Count, Floats, State, Times, WindowBatch
 from monitor.core.state import Column, Columns
 from monitor.core.windows.cells import Closed
 from monitor.core.windows.options import WindowOptions
