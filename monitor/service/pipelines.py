@@ -35,7 +35,7 @@ STATE_FORMAT = 7  # of snapshots; raise it when a stage saves other columns, so 
 
 def make_detectors(settings: Sequence[Settings], partition: Partition) -> Detectors:
     """Make the detectors with these settings on one partition, in their first state. They share a message format."""
-    router = Router({each.name: replace(each.route(), watched=_watched(each)) for each in settings})
+    router = Router({each.name: each.route() for each in settings})
     pipelines = {each.name: make_pipeline(each, partition) for each in settings}
     return Detectors(settings[0].message_format(), router, pipelines)
 
@@ -50,10 +50,10 @@ def make_pipeline(settings: Settings, partition: Partition, live: LiveSettings |
     settings = with_live(settings, live)
 
     name, windows, sensors, modes = settings.name, settings.windows, settings.sensors, settings.modes
-    kinds, holds = settings.channel_kinds(), settings.channel_holds()
+    kinds, holds, route = settings.channel_kinds(), settings.channel_holds(), settings.route()
     rules = replace(rules_of(live), kinds=kinds, aggregates=windows.aggregate, mode_channel=modes.channel)
     rows = RowRules(settings.threshold.margin, settings.alerting.alarms_per_day, rules)
-    grid = windows.options(kinds, _watched(settings), holds, settings.route().channels)
+    grid = windows.options(kinds, route.watched, holds, route.channels)
     delays = settings.alerting.options(windows)
 
     return Pipeline(
@@ -74,12 +74,6 @@ def make_pipeline(settings: Settings, partition: Partition, live: LiveSettings |
         rules=rows,
         live=live,
     )
-
-
-def _watched(settings: Settings) -> tuple[str, ...]:
-    """Return the channels that say whether a machine runs."""
-    condition = settings.running.condition(settings.channel_kinds())
-    return () if condition is None else condition.channels
 
 
 def make_history(settings: Settings) -> History:

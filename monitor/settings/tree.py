@@ -53,7 +53,9 @@ class Settings(Sections):
 
     def route(self) -> Route:
         """Return which assets and channels the detector of these settings gets; see `per_detector`."""
-        return self.detectors[0].route() if self.detectors else Route()
+        route = self.detectors[0].route() if self.detectors else Route()
+        condition = self.running.condition(self.channel_kinds())
+        return route if condition is None else replace(route, watched=condition.channels)
 
     def message_format(self) -> Format:
         """Return the format of the source's messages. Raises ValueError if its settings contradict one another."""

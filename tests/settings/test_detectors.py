@@ -145,3 +145,10 @@ def test_what_of_a_detector_is_live(tmp_path: Path, old: str, new: str, live: li
     assert sorted(found[0]) == sorted(live)
     assert len(found[1]) == len(named)
     assert all(text in line and "restart" in line for text, line in zip(named, found[1], strict=True))
+
+
+def test_a_detector_gets_the_channels_of_its_condition() -> None:
+    """A channel that says whether a machine runs reaches the detector, also if it does not read that channel."""
+    made = load(None, {}, {"detectors": [{"name": "a", "channels": ["flow"], "running": {"when": "speed > 50"}}]})
+    (route,) = (each.route() for each in made.per_detector())
+    assert route.watched == ("speed",)
