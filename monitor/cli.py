@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from monitor import __version__
-from monitor.onboard.dashboard import Language
+from monitor.options import BacktestOptions, OnboardOptions, Simulation, with_records
 from monitor.service.budget_outlook import beforehand
 from monitor.settings.load import ConfigurationError, load, render
 from monitor.settings.tree import Role, Settings
@@ -181,35 +181,20 @@ def train(
 
 
 @app.command()
-def backtest(  # noqa: PLR0917 - one option each
-    files: Files = None,
-    config: Config = None,
-    set_: Set = None,
-    out: Annotated[Path, typer.Option(help="Report to write.")] = Path("backtest.html"),
-    alerts: Annotated[Path | None, typer.Option(help="File for the alert records, one JSON object per line.")] = None,
-    model: Annotated[
-        str, typer.Option(help="Version, or current. Default: train one on the beginning of the recording.")
-    ] = "",
-    labels: Annotated[Path | None, typer.Option(help="Labelled faults with asset, start, end; jsonl or csv.")] = None,
-    label_column: Annotated[str, typer.Option(help="Column of csv or parquet that is not 0 during a fault.")] = "",
-    from_: Annotated[str, typer.Option("--from", help="First time, in ISO 8601 or ms.")] = "",
-    to: Annotated[str, typer.Option("--to", help="End time, exclusive, in ISO 8601 or ms.")] = "",
-    against: Annotated[str, typer.Option(help="Configuration file or model version to compare with.")] = "",
-    detector: Detector = "",
-) -> None:
-    """Replay a recording, or the history in the topics, at full speed, and report the alerts."""
+@with_records
+def backtest(files: Files = None, config: Config = None, set_: Set = None, *, options: BacktestOptions) -> None:
+    """Replay a recording, or the history in the topics, at full speed, and report the alerts of all detectors."""
     # The column of labels is no channel, so it is not read as one.
-    ignore = [f"source.ignore={json.dumps([label_column])}"] if label_column else []
-    settings = _detector_or_exit(settings_or_exit(config, [*(set_ or []), *_reading(files), *ignore]), detector)
+    ignore = [f"source.ignore={json.dumps([options.label_column])}"] if options.label_column else []
+    settings = settings_or_exit(config, [*(set_ or []), *_reading(files), *ignore])
+    against = settings_or_exit(Path(options.against), None) if options.against.endswith(".toml") else None
+    if options.detector:
+        settings = _detector_or_exit(settings, options.detector)
+        against = _detector_or_exit(against, options.detector) if against else None
+    from monitor.backtest.command import backtest as work  # noqa: PLC0415 - see the module
 
-    file = against.endswith(".toml")
-    other = _detector_or_exit(settings_or_exit(Path(against), None), detector) if file else None
-    from monitor.backtest.command import Options, backtest as work  # noqa: I001, PLC0415 - see the module
-
-    versus = (against, other, model if file else against) if against else None
-    options = Options(out, alerts, model, labels, label_column, from_, to, versus)
     with _bar() as bar:
-        text = _or_exit(lambda: work(settings, options, *_steps(bar)))
+        text = _or_exit(lambda: work(settings, options, against, *_steps(bar)))
     print(text)
 
 
@@ -246,76 +231,53 @@ def show_model_(
 
 
 @app.command()
-def simulate(  # noqa: PLR0917 - one option each
+@with_records
+def simulate(
     config: Config = None,
     set_: Set = None,
     kafka: Annotated[
         bool, typer.Option("--kafka", help="Write to the first topic in source.topics. Default: standard output.")
     ] = False,
-    assets: Annotated[int, typer.Option(min=1, help="Simulated pumps.")] = 8,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of plant and faults.")] = 0,
-    steps: Annotated[int, typer.Option(min=0, help="Steps to write; 0 = endless.")] = 0,
-    clean: Annotated[int, typer.Option(min=0, help="Steps without a fault at the start.")] = 1500,
-    speed: Annotated[float, typer.Option(min=0, help="Simulated seconds per second; 0 = as fast as possible.")] = 1.0,
-    labels: Annotated[Path | None, typer.Option(help="File for the labelled faults, one JSON object per line.")] = None,
+    *,
+    simulation: Simulation,
 ) -> None:
     """Write the readings of a simulated plant with labelled faults, in format.kind (json_wide, json_long)."""
     settings = settings_or_exit(config, set_)
-    from monitor.simulator.stream import Simulation, write  # noqa: PLC0415 - see the module
+    from monitor.simulator.stream import write  # noqa: PLC0415 - see the module
 
-    simulation = Simulation(assets, seed, steps, clean, speed, labels)
     raise typer.Exit(_or_exit(lambda: write(settings, simulation, to_kafka=kafka)))
 
 
 @app.command()
-def onboard(  # noqa: PLR0917 - one option each
-    topic: Annotated[str, typer.Option(help="Topic to sample. No group is joined, nothing is committed.")] = "",
-    file: Annotated[Path | None, typer.Option(help="File to sample instead: jsonl, csv, parquet or npz.")] = None,
-    bootstrap: Annotated[str, typer.Option(help="Brokers, host:port. Default: as configured.")] = "",
-    registry: Annotated[str, typer.Option(help="URL of the schema registry, for Avro and Protobuf.")] = "",
-    config: Config = None,
-    set_: Set = None,
-    messages: Annotated[int, typer.Option(min=10, max=5_000_000, help="Size of the sample, about.")] = 50_000,
-    out: Annotated[
-        Path, typer.Option(help="Configuration to write, with rules and dashboard in the same folder.")
-    ] = Path("monitor.toml"),
-    grafana: Annotated[Language, typer.Option(help="Query language of the dashboard.")] = Language.FLUX,
-    influx: Annotated[
-        str,
-        typer.Option(
-            help="URL of an InfluxDB: try it, and enable the recorder. Set org, bucket and token file with "
-            "-s recorder.org=… and so on."
-        ),
-    ] = "",
-    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
-) -> None:
+@with_records
+def onboard(config: Config = None, set_: Set = None, *, options: OnboardOptions) -> None:
     """Sample a topic, report its contents and the cost of monitoring it, and write a configuration for it."""
-    if bool(topic) == bool(file):
+    if bool(options.topic) == bool(options.file):
         raise typer.BadParameter("give either --topic or --file")
-    if influx and file:
+    if options.influx and options.file:
         raise typer.BadParameter("--influx needs --topic: the recorder copies alerts from Kafka to the database")
 
     # The sample's source wins over the configured one.
     overrides = list(set_ or [])
-    if file:
-        kind = _kind_of(file)
+    if options.file:
+        kind = _kind_of(options.file)
         overrides = [
             *([f"source.format={kind}"] if kind else []),
             *overrides,
             "source.kind=files",
             "outputs.kind=files",
         ]
-        overrides += [f"source.paths={json.dumps([str(file)])}"]
+        overrides += [f"source.paths={json.dumps([str(options.file)])}"]
     else:
-        overrides += ["source.kind=kafka", f"source.topics={json.dumps([topic])}"]
-    overrides += [f"kafka.bootstrap_servers={bootstrap}"] if bootstrap else []
-    overrides += [f"schemas.registry_url={registry}"] if registry else []
-    overrides += [f"recorder.url={influx}", "recorder.enabled=true"] if influx else []
+        overrides += ["source.kind=kafka", f"source.topics={json.dumps([options.topic])}"]
+    overrides += [f"kafka.bootstrap_servers={options.bootstrap}"] if options.bootstrap else []
+    overrides += [f"schemas.registry_url={options.registry}"] if options.registry else []
+    overrides += [f"recorder.url={options.influx}", "recorder.enabled=true"] if options.influx else []
 
     settings = settings_or_exit(config, overrides)
     from monitor.onboard.command import onboard as look  # noqa: PLC0415 - see the module
 
-    raise typer.Exit(_or_exit(lambda: look(settings, messages, out, grafana, force=force)))
+    raise typer.Exit(_or_exit(lambda: look(settings, options)))
 
 
 @app.command()

@@ -27,7 +27,7 @@ CLIENTS = {  # library -> the packages or modules that may import it
     "starlette": {"monitor.web"},
     "uvicorn": {"monitor.web"},
     "h11": {"monitor.web"},
-    "typer": {"monitor.cli"},
+    "typer": {"monitor.cli", "monitor.options"},
     "rich": {"monitor.cli", "monitor.simulator", "monitor.onboard", "monitor.backtest", "monitor.settings"},
 }
 BACKENDS = "monitor.service.backends"  # the one module that selects implementations

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from monitor.backtest.command import labels_line
-from monitor.backtest.evaluate import EvaluatedReplay
-from monitor.backtest.replay import Replay
+from monitor.backtest.figures import figures
+from monitor.backtest.replay import DetectorReplay, Replay
+from monitor.backtest.together import EvaluatedReplay
 from monitor.backtest.tracks import Collector
 from monitor.connectors.base import Finding
 from monitor.connectors.kafka.probe import probe, refused_options
@@ -82,21 +83,19 @@ def without_windows() -> Iterator[str]:
 def labels() -> str:
     """The line about labels of which some could not be seen."""
     rows = (LabelRow(Label("P1", "", (), 0, 1), alert="a"), LabelRow(Label("P2", "", (), 0, 1)))
-    replay = Replay(load(None, {}, {}), Collector(1000), None)
+    one = load(None, {}, {})
+    replay = Replay({one.name: DetectorReplay(one, Collector(1000), None)})
     made = EvaluatedReplay(
         replay=replay,
-        tracks=[],
-        sample=replay.collector.sample(),
+        detectors=(),
+        together=figures([], Evaluation(rows, ()), 0.0, 0),
         alerts=[],
-        days=0.0,
+        evaluation=Evaluation(rows, ()),
         labels=tuple(row.label for row in rows),
         before=3,
         after=0,
         others=0,
         unseen=(rows[1].label,),
-        evaluation=Evaluation(rows, ()),
-        curves=None,
-        suggestion=None,
     )
     only_before = replace(made, labels=(), unseen=(), evaluation=Evaluation((), ()))
     return f"{labels_line(made, Evaluation(rows, ()))}\n{labels_line(only_before, Evaluation((), ()))}"

@@ -6,16 +6,18 @@ learned on the way is not stored.
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 import torch
 
-from monitor.backtest.evaluate import EvaluatedReplay, Suggestion, compare, evaluate
+from monitor.backtest.compare import compare
+from monitor.backtest.evaluate import EvaluatedDetector, Suggestion
 from monitor.backtest.labels import spans_in, spans_of
 from monitor.backtest.replay import Learner, Span, name, replay
+from monitor.backtest.report.detectors import as_text, detectors_table
 from monitor.backtest.report.page import Compared, page
+from monitor.backtest.together import EvaluatedReplay, evaluate_all
 from monitor.core.fitting.fit import Progress as Fitting
 from monitor.core.model.scorer import Scorer
 from monitor.core.publish import alert_record
@@ -23,9 +25,11 @@ from monitor.core.records import Count
 from monitor.evaluation.label import Label
 from monitor.evaluation.matching import Evaluation
 from monitor.observe.metrics import Metrics
+from monitor.options import BacktestOptions
 from monitor.service.backends import file_time, make_blobs, make_models, make_source, print_layout
 from monitor.service.budget_outlook import afterwards
-from monitor.service.file_step import with_file_step
+from monitor.service.file_step import with_file_steps
+from monitor.service.intake import Intake
 from monitor.service.no_windows import and_more, why_no_windows, why_not_scored
 from monitor.service.offline import Progress, alone
 from monitor.settings.tree import Settings
@@ -35,44 +39,42 @@ from monitor.training.registry import ModelRegistry
 CURRENT = "current"  # as --model: the model in use
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The command's options."""
-
-    out: Path
-    alerts: Path | None = None  # file for the alert records, one JSON object per line
-    model: str = ""  # version, or "current"; empty = learn a model from the recording
-    labels: Path | None = None
-    label_column: str = ""
-    begin: str = ""  # time of the first message to read; empty = the earliest
-    end: str = ""  # time of the first message not to read; empty = read all
-    against: tuple[str, Settings | None, str] | None = None  # name as given, other settings, other model
-
-
-def backtest(settings: Settings, options: Options, reading: Progress, fitting: Fitting) -> str:
+def backtest(
+    settings: Settings, options: BacktestOptions, against: Settings | None, reading: Progress, fitting: Fitting
+) -> str:
     """Replay the recording, evaluate it and write the report; return a summary of a few lines.
+
+    Args:
+        settings: Of all detectors that are replayed.
+        options: Those of the command.
+        against: Settings to compare with, if `options.against` names a file.
+        reading: Called after each poll.
+        fitting: Called while a model is learned.
 
     Raises ValueError for input that cannot be read or does not suffice, Unavailable, StoreUnavailable, ModelInvalid,
     OSError.
     """
     torch.set_num_threads(settings.model.threads)
     labels = _labels(settings, options)
-    span = Span(*(file_time(text) if text else None for text in (options.begin, options.end)))
+    span = Span(*(file_time(text) if text else None for text in (options.from_, options.to)))
     learner = Learner(fitting)
 
     def run(mine: Settings, model: str) -> EvaluatedReplay:
-        own = with_file_step(alone(mine, "backtest"), print_layout)
+        own = alone(mine, "backtest")
+        detectors = with_file_steps(own.per_detector(), print_layout)
+        scorers = _scorers(detectors, model)
         source = make_source(own, None, Metrics(), None, print_layout)
-        made = evaluate(replay(own, source, _model(mine, model), learner, span, reading), labels)
+        made = evaluate_all(replay(detectors, source, scorers, learner, span, reading), labels)
         _need_scores(made)
         return made
 
     here = run(settings, options.model)
     compared = None
-    if options.against is not None:
-        name, other, model = options.against
-        there = run(_same_readings(settings, other or settings), model)
-        compared = Compared(name, there, compare(here.alerts, there.alerts))
+    if options.against:
+        model = options.model if against else options.against
+        there = run(_same_readings(settings, against or settings), model)
+        shared = here.replay.detectors.keys() & there.replay.detectors.keys()
+        compared = Compared(options.against, there, compare(here.alerts, there.alerts, shared))
 
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(options.out, page(_title(settings), here, compared).encode())
@@ -90,7 +92,7 @@ def _title(settings: Settings) -> str:
     return f"{title} and {more} more" if more > 0 else title
 
 
-def _labels(settings: Settings, options: Options) -> Sequence[Label] | None:
+def _labels(settings: Settings, options: BacktestOptions) -> Sequence[Label] | None:
     """Read labels from their own file, otherwise from the recordings; None where there are none."""
     source = settings.source
     if options.labels is not None:
@@ -102,18 +104,28 @@ def _labels(settings: Settings, options: Options) -> Sequence[Label] | None:
     return spans_of(paths, settings, options.label_column) or None
 
 
-def _model(settings: Settings, name: str) -> Scorer | None:
-    """Load a model of the store; None if no model was named. Raises ModelInvalid, ValueError if none is in use."""
-    if not name:
-        return None
+def _scorers(detectors: Sequence[Settings], name: str) -> dict[str, Scorer]:
+    """Load the detectors' models of the store; none if no model was named.
 
-    log = structlog.stdlib.get_logger("monitor")
-    models = make_models(settings, make_blobs(settings), Metrics())
-    registry = ModelRegistry(models, settings.windows.length, time.monotonic, log)
-    scorer = registry.in_use() if name == CURRENT else registry.scorer(name)
-    if scorer is None:
-        raise ValueError(f"no model is in use in {settings.store.url}; omit --model to learn one from the recording")
-    return scorer
+    Raises ModelInvalid, ValueError if no detector has a model in use, or if one version is to be that of several.
+    """
+    if not name:
+        return {}
+    if name != CURRENT and len(detectors) > 1:
+        names = ", ".join(each.name for each in detectors)
+        raise ValueError(f"{name} is a model of one detector; name the detector with --detector, one of {names}")
+
+    log, blobs = structlog.stdlib.get_logger("monitor"), make_blobs(detectors[0])
+    found: dict[str, Scorer] = {}
+    for each in detectors:
+        registry = ModelRegistry(make_models(each, blobs, Metrics()), each.windows.length, time.monotonic, log)
+        scorer = registry.in_use() if name == CURRENT else registry.scorer(name)
+        if scorer is not None:
+            found[each.name] = scorer
+    if not found:
+        store = detectors[0].store.url
+        raise ValueError(f"no model is in use in {store}; omit --model to learn one from the recording")
+    return found
 
 
 def _same_readings(settings: Settings, other: Settings) -> Settings:
@@ -122,53 +134,78 @@ def _same_readings(settings: Settings, other: Settings) -> Settings:
 
 
 def _need_scores(made: EvaluatedReplay) -> None:
-    """Raise ValueError if nothing was scored, with the reason."""
-    if made.tracks:
+    """Raise ValueError if nothing was scored, with the reasons."""
+    if made.scored:
         return
+    reasons = {each.name: why_nothing_scored(each, made.replay.intake) for each in made.detectors}
+    several = len(reasons) > 1
+    raise ValueError("\n".join(f"{name}: {reason}" if several else reason for name, reason in reasons.items()))
 
-    replay, intake = made.replay, made.replay.intake
+
+def why_nothing_scored(detector: EvaluatedDetector, intake: Intake) -> str:
+    """Return why a detector has no score; empty if it has one."""
+    replay = detector.replay
+    if detector.tracks or replay.unlearned:
+        return "" if detector.tracks else replay.unlearned
+
     if replay.learned:
         rest = intake.messages - replay.learned_after
-        raise ValueError(
+        return (
             f"the model was learned from the first {replay.learned_after} of {intake.messages} messages, and in the "
             f"other {rest} no window was complete; give a longer recording, or lower training.first_steps"
         )
     windows = replay.settings.windows
-    reasons = why_no_windows(intake, windows, made.channels)
-    raise ValueError(
-        f"{intake.messages} messages gave no window of {windows.length} steps of {windows.step_s:g} s: {reasons}"
-    )
+    reasons = why_no_windows(intake.of(detector.name), windows, detector.channels)
+    return f"{intake.messages} messages gave no window of {windows.length} steps of {windows.step_s:g} s: {reasons}"
 
 
 def _summary(here: EvaluatedReplay, compared: Compared | None, out: Path) -> str:
     """Return the figures that the terminal shows."""
-    made = here.replay
-    scored = sum(len(track.ends) for track in here.tracks)
+    made, together = here.replay, here.together
+    scored = sum(len(track.ends) for each in here.detectors for track in each.tracks)
     seconds = f"{made.seconds:.1f} s, of which {made.training_s:.1f} s training"
     readings = made.intake.counts.get(Count.READINGS, 0)
-    silent = f" and {here.silences} of silence" if here.silences else ""
+    silent = f" and {together.silences} of silence" if together.silences else ""
     lines = [
-        f"{readings} readings, {scored} windows scored, {len(here.alerts) - here.silences} alerts{silent} in {seconds}",
+        f"{readings} readings, {scored} windows scored, {together.alerts} alerts{silent} in {seconds}",
         made.intake.said(),
     ]
     lines += [f"{name(part)} stopped: {reason}" for part, reason in made.stopped.items()]
-    scored_assets = {track.asset for track in here.tracks}
-    if text := why_not_scored(made.intake, made.settings.windows, here.channels, scored_assets):
-        lines.append(text)
+    several = len(here.detectors) > 1
+    if several:
+        lines += ["", *as_text(detectors_table(here)), ""]
+    for each in here.detectors:
+        lead = f"{each.name}: " if several else ""
+        lines += [f"{lead}{line}" for line in _about(each, made.intake)]
 
-    if made.unknown:
-        lines.append(unknown_line(made.unknown))
-    if made.outlooks:
-        lines.append(afterwards(made.settings.alerting.alarms_per_day, here.per_day, here.days, made.outlooks))
     if here.evaluation:
         lines.append(labels_line(here, here.evaluation))
-    if here.suggestion is not None:
-        lines.append(_advice(here.suggestion))
     if compared is not None:
         kinds = [pair.kind for pair in compared.pairs]
         counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in ("gained", "lost", "earlier", "later", "same"))
         lines.append(f"against {compared.name}: {counts}")
     return "\n".join([*lines, f"{out}"])
+
+
+def _about(detector: EvaluatedDetector, intake: Intake) -> list[str]:
+    """Return sentences about one detector: what it could not score, its budget, and what its labels suggest."""
+    replay = detector.replay
+    if why := why_nothing_scored(detector, intake):
+        return [f"nothing was scored: {why}"]
+
+    lines = []
+    scored = {track.asset for track in detector.tracks}
+    own = intake.of(detector.name)
+    if text := why_not_scored(own, replay.settings.windows, detector.channels, scored):
+        lines.append(text)
+    if replay.unknown:
+        lines.append(unknown_line(replay.unknown))
+    if replay.outlooks:
+        budget, figures = replay.settings.alerting.alarms_per_day, detector.figures
+        lines.append(afterwards(budget, figures.per_day, figures.days, replay.outlooks))
+    if detector.suggestion is not None:
+        lines.append(_advice(detector.suggestion))
+    return lines
 
 
 def unknown_line(unknown: Mapping[str, str]) -> str:
@@ -182,7 +219,7 @@ def labels_line(here: EvaluatedReplay, evaluation: Evaluation) -> str:
     rows = evaluation.rows
     found = sum(row.found for row in rows)
     parts = [f"{found} of {len(rows)} found" if rows else "none lies in the scored time"]
-    parts.append(f"{len(evaluation.false)} false alerts")
+    parts.append(f"{here.together.false} false alerts")
     if here.unseen:
         assets = list(dict.fromkeys(label.asset for label in here.unseen))
         parts.append(f"{len(here.unseen)} of those missed lie where {and_more(assets)} was not scored")
@@ -191,8 +228,9 @@ def labels_line(here: EvaluatedReplay, evaluation: Evaluation) -> str:
     if here.after:
         parts.append(f"{here.after} lie after the last score")
     if here.others:
-        detector = here.replay.settings.name
-        parts.append(f"{here.others} are of machines that the detector {detector} does not watch (see --detector)")
+        one = next(iter(here.replay.detectors)) if len(here.replay.detectors) == 1 else ""
+        who = f"the detector {one} does not watch (see --detector)" if one else "no detector watches"
+        parts.append(f"{here.others} are of machines that {who}")
     return f"labels: {', '.join(parts)}"
 
 

@@ -1,45 +1,25 @@
-"""Evaluates a replay: alerts against labels, scores against labels, and one replay against another.
+"""Evaluates one detector's part of a replay: its alerts against labels, and its scores against labels.
 
 Alerts are matched as everywhere (evaluation/matching.py): a label is found if an alert fires within it or within a
 window's length after it. Labels before the first score, in the stretch that the model learned from, do not count, nor
 do labels after the last score of the recording; both are named. A label of an asset that was not scored then, though
-others were, counts as missed. Alerts per day are per asset, over the scored time. Alerts of silence are counted apart.
+others were, counts as missed.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 
 import numpy as np
 
-from monitor.backtest.replay import Replay
+from monitor.backtest.alerts import AlertHistory, alert_histories
+from monitor.backtest.figures import DAY_MS, Figures, figures
+from monitor.backtest.replay import DetectorReplay, Replay
 from monitor.backtest.tracks import LatentSample, Track
-from monitor.core.publish import alert_record
-from monitor.core.records import SILENCE, Alert, Bools
+from monitor.core.decode.names import Names
+from monitor.core.records import SILENCE, Bools
 from monitor.evaluation.curves import Curves, curves
 from monitor.evaluation.label import Label
-from monitor.evaluation.matching import AlertSpan, Evaluation, alert_spans, match
-
-DAY_MS = 86_400_000
-
-
-@dataclass(frozen=True, slots=True)
-class AlertHistory:
-    """An alert with its first and its last published record."""
-
-    span: AlertSpan
-    first: Alert  # the record at firing
-    last: Alert  # the record published last
-
-    @property
-    def begin(self) -> int:
-        """End of the first anomalous window, ms UTC."""
-        return self.first.start
-
-    @property
-    def end(self) -> int | None:
-        """End of the last anomalous window; None = still firing at the end of the recording."""
-        return self.last.end
+from monitor.evaluation.matching import Evaluation, match
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,39 +33,34 @@ class Suggestion:
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluatedReplay:
-    """A replay with its figures."""
+class EvaluatedDetector:
+    """One detector's part of a replay, with its figures."""
 
-    replay: Replay
+    replay: DetectorReplay
+    names: Names  # of assets and channels, as they came
     tracks: list[Track]
     sample: LatentSample
     alerts: list[AlertHistory]  # by the time of firing
-    days: float  # scored, summed over assets
+    figures: Figures
     labels: tuple[Label, ...]  # within the scored time
-    before: int  # labels that lie before the first score
-    after: int  # labels that lie after the last score
-    others: int  # labels of assets that the detector does not watch
+    before: tuple[Label, ...]  # those before the first score
+    after: tuple[Label, ...]  # those after the last score
+    others: tuple[Label, ...]  # those of assets that the detector does not watch
     unseen: tuple[Label, ...]  # of `labels`, those in whose time their asset was not scored
     evaluation: Evaluation | None  # None = no labels were given
     curves: Curves | None  # None = no window is labelled, or every window is
     suggestion: Suggestion | None
 
     @property
-    def silences(self) -> int:
-        """Number of alerts of silence, which say nothing about a machine."""
-        return sum(each.span.cause == SILENCE for each in self.alerts)
+    def name(self) -> str:
+        """Name of the detector."""
+        return self.replay.settings.name
 
     @property
-    def per_day(self) -> float | None:
-        """Alerts per asset and day, without those of silence; None if nothing was scored."""
-        return (len(self.alerts) - self.silences) / self.days if self.days else None
-
-    @property
-    def delay_ms(self) -> float | None:
-        """Median time from a label's start to its alert, over the labels found; None if none was found."""
-        rows = self.evaluation.rows if self.evaluation else ()
-        delays = [row.delay_ms for row in rows if row.delay_ms is not None]
-        return median(delays) if delays else None
+    def model(self) -> str:
+        """How the model came about, or its version; empty without one."""
+        scorer = self.replay.scorer
+        return self.replay.learned or ("" if scorer is None else scorer.model.version)
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -94,56 +69,54 @@ class EvaluatedReplay:
         return scorer.model.channels if scorer else ()
 
 
-def evaluate(replay: Replay, labels: Sequence[Label] | None) -> EvaluatedReplay:
-    """Evaluate a replay; `labels` is None where none were given."""
-    settings = replay.settings
-    tracks = replay.collector.tracks()
-    alerts = alert_histories(replay)
+def evaluate(detector: str, replay: Replay, labels: Sequence[Label] | None) -> EvaluatedDetector:
+    """Evaluate a detector's part of a replay; `labels` is None where none were given."""
+    own = replay.detectors[detector]
+    settings = own.settings
+    tracks = own.collector.tracks()
+    alerts = [each for each in alert_histories(replay.alerts) if each.span.detector == detector]
 
     # Labels outside the scored time or of other detectors' assets do not count. Those of assets not scored in it do.
     scored = {track.asset: (int(track.ends[0]), int(track.ends[-1])) for track in tracks}
     first = min((begin for begin, _ in scored.values()), default=0)
     last = max((end for _, end in scored.values()), default=-1)
-    others = replay.intake.unwanted - scored.keys()
-    own = [label for label in labels or () if label.asset not in others]
-    before = [label for label in own if label.end <= scored.get(label.asset, (first, last))[0]]
-    after = [label for label in own if label not in before and label.start > last]
-    counted = tuple(label for label in own if label not in before and label not in after)
+    came = replay.intake.unwanted.union(*(each.watched for each in replay.detectors.values()))
+
+    def watched(asset: str) -> bool:
+        return asset in own.watched if asset in came else settings.route().wants(asset)
+
+    mine = [label for label in labels or () if watched(label.asset)]
+    before = tuple(label for label in mine if label.end <= scored.get(label.asset, (first, last))[0])
+    after = tuple(label for label in mine if label not in before and label.start > last)
+    counted = tuple(label for label in mine if label not in before and label not in after)
     grace_ms = settings.windows.length * settings.windows.step_ms
     evaluation = None if labels is None else match([each.span for each in alerts], counted, grace_ms)
 
+    days = sum(len(track.ends) for track in tracks) * settings.windows.step_ms / DAY_MS
+
     # Curves need labelled windows and others.
     found = None
-    if counted:
+    if counted and tracks:
         on = np.concatenate([labelled(track, counted) for track in tracks])
         if 0 < np.count_nonzero(on) < len(on):
             found = curves(np.concatenate([track.score for track in tracks]), on)
 
-    return EvaluatedReplay(
-        replay=replay,
+    return EvaluatedDetector(
+        replay=own,
+        names=replay.names,
         tracks=tracks,
-        sample=replay.collector.sample(),
+        sample=own.collector.sample(),
         alerts=alerts,
-        days=sum(len(track.ends) for track in tracks) * settings.windows.step_ms / DAY_MS,
+        figures=figures(alerts, evaluation, days, last),
         labels=counted,
-        before=len(before),
-        after=len(after),
-        others=len(labels or ()) - len(own),
+        before=before,
+        after=after,
+        others=tuple(label for label in labels or () if not watched(label.asset)),
         unseen=tuple(label for label in counted if not _within(label, scored)),
         evaluation=evaluation,
         curves=found,
         suggestion=None if found is None else _suggest(found, tracks, counted, settings.threshold.margin),
     )
-
-
-def alert_histories(replay: Replay) -> list[AlertHistory]:
-    """Group a replay's alert records by alert, ordered by the time of firing."""
-    records: dict[str, list[Alert]] = {}
-    for alert in replay.alerts:
-        records.setdefault(alert.id, []).append(alert)
-
-    bodies = (alert_record("alerts", alert).value or b"" for alert in replay.alerts)
-    return [AlertHistory(span, records[span.id][0], records[span.id][-1]) for span in alert_spans(bodies)]
 
 
 def labelled(track: Track, labels: Sequence[Label]) -> Bools:
@@ -183,57 +156,3 @@ def _suggest(found: Curves, tracks: Sequence[Track], labels: Sequence[Label], ma
     normal = np.concatenate([track.score[~labelled(track, labels)] for track in tracks])
     percentile = 100 * float(np.mean(normal < level / margin))
     return Suggestion(level, float(found.f1[best]), percentile, 50 <= percentile <= 99.999)
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """An alert of one replay and its counterpart in the other; at least one of them is present."""
-
-    here: AlertHistory | None
-    there: AlertHistory | None
-
-    @property
-    def either(self) -> AlertHistory:
-        """Return the alert here, otherwise the alert there."""
-        found = self.here or self.there
-        assert found is not None, "one of them is present"
-        return found
-
-    @property
-    def shift_ms(self) -> int | None:
-        """Return how much later the alert fires here; negative = earlier; None if only one side has the alert."""
-        if self.here is None or self.there is None:
-            return None
-        return self.here.span.start - self.there.span.start
-
-    @property
-    def kind(self) -> str:
-        """Return gained (only here), lost (only there), earlier, later or same (by the time of firing here)."""
-        if self.here is None:
-            return "lost"
-        if self.shift_ms is None:
-            return "gained"
-        if self.shift_ms == 0:
-            return "same"
-        return "earlier" if self.shift_ms < 0 else "later"
-
-
-def compare(here: Sequence[AlertHistory], there: Sequence[AlertHistory]) -> list[Pair]:
-    """Pair alerts of an asset that fired at the same time; each alert is used once, the rest stand alone."""
-    left = list(there)
-    pairs = []
-
-    for each in here:
-        partner = next((other for other in left if _overlap(each, other)), None)
-        if partner is not None:
-            left.remove(partner)
-        pairs.append(Pair(each, partner))
-
-    pairs += [Pair(None, other) for other in left]
-    return sorted(pairs, key=lambda pair: (pair.either.span.start, pair.either.span.asset))
-
-
-def _overlap(one: AlertHistory, two: AlertHistory) -> bool:
-    far = 2**62
-    apart = (one.end or far) < two.begin or (two.end or far) < one.begin
-    return one.span.asset == two.span.asset and not apart

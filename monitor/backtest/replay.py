@@ -1,13 +1,15 @@
 """The daemon's way through a recording, as fast as it goes and with nothing published.
 
-The stages are the daemon's (pipelines.make_detectors), and so is their order: poll by poll, partition by partition.
-Without a model, the first one is learned as the daemon with an empty store does it: after the poll with which the
-median asset has given `training.first_steps` steps and no partition with a backlog has given less, on the history up to
-there (trainer.Trainer.look). All partitions score with it from their next message on. A partition with too many dead
-letters stops here, too. Until there is a model, FEW messages are read at a time, as they come on a live topic: a daemon
-that reads 5000 at a time from a file would learn up to as many messages later.
+The stages are the daemon's (core/detectors.py: decoded once, all detectors, linked alerts), and so is their order: poll
+by poll, partition by partition. A detector without a model learns its first one as in a daemon with an empty store:
+after the poll with which the median asset has given `training.first_steps` steps and no partition with a backlog has
+given less, on the history up to there (trainer.Trainer.look). All partitions score with it from their next message on.
+A partition with too many dead letters stops here, too. Until every detector has a model, FEW messages are read at a
+time, as they come on a live topic: a daemon that reads 5000 at a time from a file would learn up to as many later.
 
-What it leaves out: later retrainings, which come by the clock and not by the recording.
+A detector for which no model can be learned scores nothing, and the others go on.
+
+What is left out: later retrainings, which come by the clock and not by the recording.
 """
 
 import hashlib
@@ -26,7 +28,6 @@ from monitor.core.fitting.fit import fit, levels_of, prepare
 from monitor.core.fitting.gate import refusal
 from monitor.core.fitting.history import History, median_steps
 from monitor.core.model.scorer import Scorer
-from monitor.core.pipeline import Pipeline
 from monitor.core.records import Alert, Message, Partition
 from monitor.core.threshold.budget import BudgetForecast
 from monitor.observe.clock import wall_ms
@@ -61,22 +62,41 @@ class Span:
 
 
 @dataclass(slots=True)
-class Replay:
-    """What came of it."""
+class DetectorReplay:
+    """What came of one detector."""
 
     settings: Settings
     collector: Collector
     scorer: Scorer | None
-    alerts: list[Alert] = field(default_factory=list)  # records, in the order in which they would be published
-    intake: Intake = field(default_factory=Intake)  # what was read
+    learned: str = ""  # how the model came about, if here; a sentence
     learned_after: int = 0  # messages that were read before the model was learned here
-    stopped: dict[Partition, str] = field(default_factory=dict)  # partitions with too many dead letters
-    names: Names = field(default_factory=Names)  # of assets and channels, as they came
+    unlearned: str = ""  # why no model could be learned; empty = there is one, or the recording is too short
+    watched: set[str] = field(default_factory=set)  # assets whose readings it got
     unknown: dict[str, str] = field(default_factory=dict)  # asset -> channel of running.when that it never sent
     outlooks: list[BudgetForecast] = field(default_factory=list)  # of the partitions at the end, if there is a budget
-    learned: str = ""  # how the model came about, if here; a sentence
+
+    @property
+    def learning(self) -> bool:
+        """Whether there is no model yet."""
+        return self.scorer is None and not self.unlearned
+
+
+@dataclass(slots=True)
+class Replay:
+    """What came of a recording."""
+
+    detectors: dict[str, DetectorReplay]  # by name
+    alerts: list[Alert] = field(default_factory=list)  # records, in the order in which they would be published
+    intake: Intake = field(default_factory=Intake)  # what was read
+    stopped: dict[Partition, str] = field(default_factory=dict)  # partitions with too many dead letters
+    names: Names = field(default_factory=Names)  # of assets and channels, as they came
     training_s: float = 0.0
     seconds: float = 0.0  # of the whole, training included
+
+    @property
+    def learning(self) -> list[DetectorReplay]:
+        """The detectors that have no model yet."""
+        return [each for each in self.detectors.values() if each.learning]
 
 
 class Learner:
@@ -105,68 +125,75 @@ class Learner:
 
 
 def replay(  # noqa: PLR0917 - what it reads, scores with and tells, one each
-    settings: Settings,
+    detectors: Sequence[Settings],
     source: Source,
-    scorer: Scorer | None,
+    scorers: Mapping[str, Scorer],
     learner: Learner,
     span: Span,
     progress: Progress,
 ) -> Replay:
     """Read everything, and say what the daemon would have said.
 
-    Raises ValueError if there is too little to learn from or files cannot be understood, Unavailable, OSError.
+    Args:
+        detectors: Settings of each detector. They share a source and a message format.
+        source: Opened and closed here.
+        scorers: Models by detector. A detector without one learns here.
+        learner: Fits the first models.
+        span: The time to read.
+        progress: Called after each poll.
+
+    Raises ValueError if files cannot be understood, Unavailable, OSError.
     """
-    result = Replay(settings, Collector(settings.windows.step_ms), scorer)
+    shared = detectors[0]
+    result = Replay(
+        {each.name: DetectorReplay(each, Collector(each.windows.step_ms), scorers.get(each.name)) for each in detectors}
+    )
     states: dict[Partition, PartitionState] = {}
     began = time.monotonic()
 
     def begin(partition: Partition) -> None:
-        delivery = settings.delivery
         result.intake.partitions.append(partition)
-        states[partition] = state = PartitionState(
-            partition,
-            make_detectors([settings], partition),
-            {settings.name: Notes(make_history(settings))},
-            DeadLetterLimit(delivery.dead_letters_in_a_row, delivery.dead_letters_share),
-        )
-        if scorer is not None:
-            _pipeline(result, state).use(scorer)
+        states[partition] = _state(result, partition)
 
     def limit() -> int:
-        most = settings.source.batch_messages
-        return min(most, FEW) if result.scorer is None else most
+        most = shared.source.batch_messages
+        return min(most, FEW) if result.learning else most
 
-    for batches in polls(settings, source, begin, progress, limit):
+    for batches in polls(shared, source, begin, progress, limit):
         for partition, batch in batches.items():
             state = states[partition]
             messages = span.within(batch)
             result.intake.outside += len(batch) - len(messages)
             if messages and state.phase is not Phase.STOPPED:
                 _process(result, state, messages)
-        if result.scorer is None and _enough(settings, list(states.values()), source.lag()):
-            _learn(result, list(states.values()), learner)
+        _learn_due(result, list(states.values()), source.lag(), learner)
+
     result.seconds = time.monotonic() - began
-    if result.scorer is None:
-        raise ValueError(_too_little(settings, result, list(states.values())))
     for state in states.values():
-        result.names = result.names.and_of(state.detectors.names)
-        pipeline = _pipeline(result, state)
-        result.unknown |= {pipeline.windows.assets[row]: each for row, each in pipeline.running.unknown().items()}
-    outlooks = [_pipeline(result, state).budget.outlook() for state in states.values()]
-    result.outlooks = [outlook for outlook in outlooks if outlook is not None and outlook.assets]
+        _finish(result, state)
+    for each in result.learning:
+        each.unlearned = _too_little(each.settings, result, list(states.values()))
     return result
 
 
-def _pipeline(result: Replay, state: PartitionState) -> Pipeline:
-    return state.detectors.pipelines[result.settings.name]
+def _state(result: Replay, partition: Partition) -> PartitionState:
+    """Return a partition in its first state, with the models that are known."""
+    settings = [each.settings for each in result.detectors.values()]
+    delivery = settings[0].delivery
+    detectors = make_detectors(settings, partition)
+    for name, pipeline in detectors.pipelines.items():
+        if (scorer := result.detectors[name].scorer) is not None:
+            pipeline.use(scorer)
+    notes = {each.name: Notes(make_history(each)) for each in settings}
+    limit = DeadLetterLimit(delivery.dead_letters_in_a_row, delivery.dead_letters_share)
+    return PartitionState(partition, detectors, notes, limit)
 
 
-def _histories(states: Sequence[PartitionState]) -> list[History]:
-    return [notes.history for state in states for notes in state.notes.values()]
+def _histories(states: Sequence[PartitionState], detector: str) -> list[History]:
+    return [state.notes[detector].history for state in states]
 
 
 def _process(result: Replay, state: PartitionState, messages: Sequence[Message]) -> None:
-    pipeline = _pipeline(result, state)
     now = wall_ms()
     outputs = state.process(messages, now, lambda _: None)
     result.intake.add(messages, outputs, state.detectors, now)
@@ -175,42 +202,67 @@ def _process(result: Replay, state: PartitionState, messages: Sequence[Message])
         return
 
     result.alerts += outputs.alerts
-    if pipeline.scorer is None:
-        state.remember(outputs)
-        return
-    own = outputs.detectors[pipeline.name]
-    result.collector.take(own.names, pipeline.scorer, own)
+    for name, own in outputs.detectors.items():
+        each = result.detectors[name]
+        each.watched.update(own.names)
+        if each.scorer is not None:
+            each.collector.take(own.names, each.scorer, own)
+        elif each.learning:
+            state.notes[name].remember(state.detectors.pipelines[name], own)
 
 
-def _enough(settings: Settings, states: Sequence[PartitionState], lag: Mapping[Partition, int]) -> bool:
-    """Whether the daemon would train its first model now: see trainer.Trainer.look, and loop.Daemon._train."""
+def _enough(settings: Settings, states: Sequence[PartitionState], behind: Sequence[PartitionState]) -> bool:
+    """Whether the daemon would train the detector's first model now: see trainer.Trainer.look, and loop.Daemon._train.
+
+    `behind` are the partitions with more to read.
+    """
     first = settings.training.first_steps
-    if median_steps(history.steps_seen() for history in _histories(states)) < first:
+    if median_steps(history.steps_seen() for history in _histories(states, settings.name)) < first:
         return False
-    behind = [state for state in states if lag.get(state.partition, 0)]
-    return all(median_steps([history.steps_seen()]) >= first for history in _histories(behind))
+    return all(median_steps([history.steps_seen()]) >= first for history in _histories(behind, settings.name))
 
 
-def _learn(result: Replay, states: Sequence[PartitionState], learner: Learner) -> None:
-    began = time.monotonic()
-    corpus = join([normal for history in _histories(states) if len(normal := history.normal())])
+def _learn_due(
+    result: Replay, states: Sequence[PartitionState], lag: Mapping[Partition, int], learner: Learner
+) -> None:
+    """Learn the first model of each detector that has enough history."""
+    behind = [state for state in states if lag.get(state.partition, 0) and state.phase is not Phase.STOPPED]
+    for each in result.learning:
+        if _enough(each.settings, states, behind):
+            _learn(result, each, states, learner)
+
+
+def _learn(result: Replay, detector: DetectorReplay, states: Sequence[PartitionState], learner: Learner) -> None:
+    began, name = time.monotonic(), detector.settings.name
+    corpus = join([normal for history in _histories(states, name) if len(normal := history.normal())])
     try:
-        scorer, result.learned = learner.learn(result.settings, corpus)
-    except ChannelMissing:  # more history does not help
-        raise
+        detector.scorer, detector.learned = learner.learn(detector.settings, corpus)
+    except ChannelMissing as error:  # more history does not help
+        detector.unlearned = str(error)
     except ValueError as error:  # the daemon would try again with more history after a minute of the clock
-        raise ValueError(f"{error}; raise training.first_steps, or lower windows.length") from error
-    result.scorer = scorer
-    result.learned_after = result.intake.messages
+        detector.unlearned = f"{error}; raise training.first_steps, or lower windows.length"
+    detector.learned_after = result.intake.messages
     for state in states:
-        _pipeline(result, state).use(scorer)
-    result.training_s = time.monotonic() - began
+        if detector.scorer is not None:
+            state.detectors.pipelines[name].use(detector.scorer)
+    result.training_s += time.monotonic() - began
+
+
+def _finish(result: Replay, state: PartitionState) -> None:
+    """Note what the pipelines of a partition know at the end."""
+    result.names = result.names.and_of(state.detectors.names)
+    for name, pipeline in state.detectors.pipelines.items():
+        each = result.detectors[name]
+        each.unknown |= {pipeline.windows.assets[row]: missing for row, missing in pipeline.running.unknown().items()}
+        outlook = pipeline.budget.outlook()
+        if outlook is not None and outlook.assets:
+            each.outlooks.append(outlook)
 
 
 def _too_little(settings: Settings, result: Replay, states: Sequence[PartitionState]) -> str:
     """Say why no model could be learned. Lowering training.first_steps is advised only where it would help."""
-    intake, first = result.intake, settings.training.first_steps
-    seen = [history.steps_seen() for history in _histories(states)]
+    intake, first = result.intake.of(settings.name), settings.training.first_steps
+    seen = [history.steps_seen() for history in _histories(states, settings.name)]
     usual = median_steps(seen)
     most = int(max((int(steps.max(initial=0)) for steps in seen), default=0))
     stopped = "".join(f"; {name(part)} stopped: {reason}" for part, reason in result.stopped.items())

@@ -25,13 +25,14 @@ from monitor.core.routing import Router
 from monitor.observe.clock import wall_ms
 from monitor.onboard.classes import divide
 from monitor.onboard.cost import estimate, measure, total
-from monitor.onboard.dashboard import Language, dashboard_text
+from monitor.onboard.dashboard import dashboard_text
 from monitor.onboard.detectors import Part, of_classes, together, twins, with_own
 from monitor.onboard.format.recognise import DetectedFormat, Known, UnknownFormat, recognise, table_format
 from monitor.onboard.report import MERGED, costs, merging, remarks, report, scattered, start
 from monitor.onboard.rest import resting
 from monitor.onboard.settings import Chosen, decide, of_windows, written
 from monitor.onboard.survey import Readout, Survey, measured, non_numeric, read
+from monitor.options import OnboardOptions
 from monitor.service.backends import make_sample, probe_points
 from monitor.settings.load import SECRETS, ConfigurationError, load
 from monitor.settings.tree import Settings
@@ -40,14 +41,15 @@ _SHOWN = 3  # messages with a refusal
 _DATABASE_S = 5.0  # for the database to answer
 
 
-def onboard(base: Settings, limit: int, out: Path, language: Language, *, force: bool) -> int:
-    """Write `out`, rules and dashboard from about `limit` messages; return 1 if the format is unknown, otherwise 0.
+def onboard(base: Settings, options: OnboardOptions) -> int:
+    """Write `options.out`, rules and dashboard; return 1 if the format is unknown, otherwise 0.
 
     Raises ValueError if a file exists already, OSError if it cannot be written, and the errors of `make_sample`.
     """
+    out, limit = options.out, options.messages
     files = [out, out.with_suffix(".rules.yml"), out.with_suffix(".dashboard.json")]
     for path in files:
-        if path.exists() and not force:
+        if path.exists() and not options.force:
             raise ValueError(f"{path} exists already; --force replaces it")
 
     now = wall_ms()
@@ -85,7 +87,7 @@ def onboard(base: Settings, limit: int, out: Path, language: Language, *, force:
     }
     files[1].write_text(rules_text(settings, surveys))  # 6
     rates = [name for name in figures.channels if settings.channel_kinds().of(name) == RATE]
-    files[2].write_text(dashboard_text(settings.name, figures.assets, list(figures.channels), language, rates))
+    files[2].write_text(dashboard_text(settings.name, figures.assets, list(figures.channels), options.grafana, rates))
 
     as_read = replace(recognised.format, kinds=settings.channel_kinds())
     skipped = non_numeric(max(sample.runs, key=len), as_read)

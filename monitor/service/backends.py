@@ -5,6 +5,7 @@ begins.
 """
 
 import json
+import math
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -156,11 +157,11 @@ def probe_registry(settings: Settings, seconds: float) -> list[Finding]:
     return [Finding(item, True, f"it answers; it has {subjects} subject{'' if subjects == 1 else 's'}")]
 
 
-def make_sample(settings: Settings, limit: int, tell: Callable[[str], None]) -> Sample:
+def make_sample(settings: Settings, limit: int, tell: Callable[[str], None], most_bytes: float = math.inf) -> Sample:
     """Return about `limit` messages of the first topic, or the first ones of the files.
 
-    `tell` is called with each notice about the files. Raises ValueError, also if the first topic is a pattern, and
-    Unavailable.
+    `tell` is called with each notice about the files, of which about `most_bytes` of values are read. Raises
+    ValueError, also if the first topic is a pattern, and Unavailable.
     """
     source = settings.source
     if source.kind == "kafka":
@@ -175,9 +176,10 @@ def make_sample(settings: Settings, limit: int, tell: Callable[[str], None]) -> 
     runs: dict[Partition, list[Message]] = {}
     files.open(dict.fromkeys, lambda _: None, lambda _: None)
     try:
-        while limit > 0 and not files.ended():
+        while limit > 0 and most_bytes > 0 and not files.ended():
             messages = files.poll(min(limit, source.batch_messages), source.poll_s)
             limit -= len(messages)
+            most_bytes -= sum(len(message.value or b"") for message in messages)
             for message in messages:
                 runs.setdefault(message.partition, []).append(message)
         held = {part: len(run) + files.lag()[part] for part, run in runs.items()}

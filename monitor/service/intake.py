@@ -4,8 +4,10 @@ The stages count readings, steps and windows, but not which asset was read how o
 readings are decoded a second time, and the times of each asset are kept. A daemon does not do this.
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,6 +41,14 @@ class Grid:
     max_gap: int
 
 
+class _Part(NamedTuple):
+    """Readings (N,) of a batch."""
+
+    asset: Times  # code
+    channel: Times  # code
+    time: Times  # ms UTC
+
+
 @dataclass(slots=True)
 class Intake:
     """Counts of what was read."""
@@ -51,8 +61,9 @@ class Intake:
     partitions: list[Partition] = field(default_factory=list)  # assigned
     unwanted: set[str] = field(default_factory=set)  # assets that no detector wants
     cut: bool = False  # whether there were more readings than those that were looked at
+    _own: dict[str, Counter[str]] = field(default_factory=dict)  # counts of each detector, which are in `counts`, too
     _names: dict[str, int] = field(default_factory=dict)  # of assets and channels -> code
-    _parts: list[tuple[Times, Times, Times]] = field(default_factory=list)  # asset, channel, time (N,)
+    _parts: dict[str, list[_Part]] = field(default_factory=dict)  # by detector
     _left: int = MOST_READINGS
 
     def add(self, messages: Sequence[Message], outputs: PartitionOutputs, detectors: Detectors, now: int) -> None:
@@ -64,16 +75,28 @@ class Intake:
         for counts in (outputs.counts, *(each.counts for each in outputs.detectors.values())):
             for name, count in counts.items():
                 self.counts[name] = self.counts.get(name, 0) + count
+        for detector, each in outputs.detectors.items():
+            self._own.setdefault(detector, Counter()).update(each.counts)
         self.unwanted.update(each.asset for each in outputs.unwanted)
 
         if self._left <= 0:
             self.cut = True
             return
         decoded, _ = decode(messages, detectors.format, now)
-        for readings in detectors.router.route(decoded).readings:
+        for detector, readings in zip(detectors.pipelines, detectors.router.route(decoded).readings, strict=True):
             assets, channels = self._codes(readings.assets), self._codes(readings.channels)
-            self._parts.append((assets[readings.asset], channels[readings.channel], readings.time))
+            part = _Part(assets[readings.asset], channels[readings.channel], readings.time)
+            self._parts.setdefault(detector, []).append(part)
         self._left -= len(decoded)
+
+    def of(self, detector: str) -> "Intake":
+        """Return what was read for one detector. Assets that other detectors watch are unwanted then."""
+        others = [counts for name, counts in self._own.items() if name != detector]
+        counts = {name: count - sum(each[name] for each in others) for name, count in self.counts.items()}
+        watched = {name: self._assets(parts) for name, parts in self._parts.items()}
+        elsewhere = set().union(*watched.values()) - watched.get(detector, set())
+        own = {detector: self._parts.get(detector, [])}
+        return replace(self, counts=counts, unwanted=self.unwanted | elsewhere, _parts=own)
 
     @property
     def skipped(self) -> dict[str, int]:
@@ -96,9 +119,10 @@ class Intake:
 
         `channels` are those of the model; without a model they are all that came.
         """
-        if not self._parts:
+        parts = [part for own in self._parts.values() for part in own]
+        if not parts:
             return []
-        asset, channel, time = (np.concatenate(column) for column in zip(*self._parts, strict=True))
+        asset, channel, time = (np.concatenate(column) for column in zip(*parts, strict=True))
         names = list(self._names)
         known = channels or sorted(names[code] for code in np.unique(channel).tolist())
         return [
@@ -107,6 +131,10 @@ class Intake:
             )
             for code in sorted(set(asset.tolist()), key=lambda code: names[code])
         ]
+
+    def _assets(self, parts: Sequence[_Part]) -> set[str]:
+        names = list(self._names)
+        return {names[code] for part in parts for code in np.unique(part.asset).tolist()}
 
     def _codes(self, names: Sequence[str]) -> Times:
         codes = [self._names.setdefault(name, len(self._names)) for name in names]

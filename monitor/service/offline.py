@@ -19,7 +19,7 @@ from monitor.core.records import Message, Partition, by_partition
 from monitor.observe.clock import wall_ms
 from monitor.observe.metrics import Metrics
 from monitor.service.backends import make_blobs, make_models, make_source, print_layout
-from monitor.service.file_step import with_file_step
+from monitor.service.file_step import with_file_steps
 from monitor.service.intake import Intake
 from monitor.service.no_windows import not_assigned, why_no_windows
 from monitor.service.pipelines import make_detectors, make_history
@@ -50,7 +50,7 @@ def train_now(settings: Settings, reading: Progress, fitting: Fitting) -> Outcom
     models = make_models(settings, blobs, metrics)
 
     # Read.
-    own = with_file_step(alone(settings, "train"), print_layout)
+    (own,) = with_file_steps([alone(settings, "train")], print_layout)
     intake = Intake()
     corpus = collect(own, make_source(own, None, metrics, None, print_layout), reading, intake)
 

@@ -80,8 +80,8 @@ def merged(settings: AnySettings, detector: DetectorSection) -> AnySettings:
 
 
 def overridden(section: Section, own: Mapping[str, Any]) -> Section:
-    """Return the section with the values of `own`. Raises pydantic's ValidationError."""
-    return type(section).model_validate({**section.model_dump(by_alias=True), **own})
+    """Return the section with the values of `own`; what neither sets stays unset. Raises pydantic's ValidationError."""
+    return type(section).model_validate({**section.model_dump(by_alias=True, exclude_unset=True), **own})
 
 
 def split(key: str) -> tuple[str, str]:

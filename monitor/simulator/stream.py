@@ -4,34 +4,22 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import groupby
 from operator import attrgetter
-from pathlib import Path
 
 from monitor.connectors.base import is_pattern
 from monitor.core.records import Record
 from monitor.evaluation.label import Label
 from monitor.observe.clock import wall_ms
 from monitor.observe.metrics import Metrics
+from monitor.options import Simulation
 from monitor.service.backends import make_producer
 from monitor.settings.tree import Settings
 from monitor.simulator.faults import ROUND, fault_round, faulty_rows
 from monitor.simulator.plant import Plant, PlantSettings, Sent, messages
 
 CHUNK = 60  # steps made at once
-
-
-@dataclass(frozen=True, slots=True)
-class Simulation:
-    """The command's options."""
-
-    assets: int
-    seed: int
-    steps: int  # 0 = without end
-    clean: int  # steps before the first round of faults
-    speed: float  # simulated seconds per second; 0 = as fast as possible
-    labels: Path | None  # file for the labels, one JSON object per line
 
 
 def write(settings: Settings, simulation: Simulation, *, to_kafka: bool) -> int:

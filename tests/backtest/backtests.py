@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from monitor.backtest.replay import FEW
 from monitor.service.run import Service
 from monitor.settings.load import load
 from tests.commands import TRAINING, monitor, sets
@@ -47,6 +48,35 @@ def jsonl(folder: Path) -> list[Path]:
     return [path]
 
 
+SLOW = 4.0  # seconds: the step of the second detector
+TWINS: list[dict[str, Any]] = [
+    {"name": "fast"},
+    {
+        "name": "slow",
+        "channels": ["flow", "pressure"],
+        "windows": {"step_s": SLOW, "aggregate": ["mean", "max"]},
+        "training": {"first_steps": 200, "guard_s": 64.0},
+        "threshold": {"margin": 1.2},
+        "running": {"when": "speed > 50", "expected": ["Mon-Sun 00:00-24:00"], "expected_delay_s": 60.0},
+    },
+]
+SILENT, OFF = (1160, 1215), (1230, 1400)  # steps in which b sends nothing, and in which it does not run
+
+
+def eventful(folder: Path) -> list[Path]:
+    """Write both machines with their faults and a channel `speed`; b falls silent for a while, and later stops."""
+    lines = []
+    for place, (_, value, _) in enumerate(values(batch())):
+        step, body = place // len(ASSETS), json.loads(value)
+        other = body["asset"] == ASSETS[1]
+        body["values"]["speed"] = 0.0 if other and OFF[0] <= step < OFF[1] else 100.0 + step % 7
+        if not (other and SILENT[0] <= step < SILENT[1]):
+            lines.append(json.dumps(body))
+    path = folder / "eventful.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    return [path]
+
+
 def npz(folder: Path, *, labelled: bool = True) -> list[Path]:
     """Write a file for each machine, with its labels."""
     paths = [folder / f"{name}.npz" for name in ASSETS]
@@ -81,7 +111,8 @@ def of_daemon(paths: Sequence[Path], folder: Path, shape: dict[str, Any]) -> lis
         "source.kind": "files",
         "source.format": paths[0].suffix.lstrip("."),
         "source.paths": [str(path) for path in paths],
-        "source.batch_messages": 100,  # FEW in monitor/backtest/replay.py; it decides when training starts
+        # A worker reads so many for each detector. Together FEW of monitor/backtest/replay.py: when training starts.
+        "source.batch_messages": FEW // max(1, len(shape.get("detectors", []))),
         "outputs.kind": "files",
         "outputs.directory": str(folder / "published"),
         "store.url": str(folder / "daemon-store"),

@@ -123,6 +123,73 @@ def test_labels_of_machines_of_another_detector_are_set_apart(tmp_path: Path, st
     assert "1 are of machines of other detectors and do not count" in (tmp_path / "backtest.html").read_text()
 
 
+@pytest.fixture
+def twins(store: Path) -> str:
+    """Return two detectors of the same machines, both with a model in the store."""
+    for name in ("fast", "slow"):
+        put_model(store, detector=name)
+    return json.dumps([{"name": "fast"}, {"name": "slow", "windows": {"step_s": 2.0}, "threshold": {"margin": 1.2}}])
+
+
+def rows_of(text: str) -> dict[str, list[str]]:
+    """Return the cells of the table of detectors on the terminal, by detector."""
+    lines = [re.split(r" {2,}", line) for line in text.split("\n\n")[1].splitlines()]
+    return {cells[0]: cells[1:] for cells in lines}
+
+
+def test_all_detectors_are_replayed_and_linked_alerts_are_one(tmp_path: Path, store: Path, twins: str) -> None:
+    """Each detector has its figures, and a fault that both find is one alert of all together."""
+    done = with_model(npz(tmp_path), store, "--alerts", "a.jsonl", detectors=twins)
+    assert done.exit_code == 0, done.output
+    rows = rows_of(done.stdout)
+    column = rows["detector"].index
+    found = {name: (cells[column("alerts")], cells[column("found")]) for name, cells in rows.items()}
+    records = read(tmp_path / "a.jsonl")
+    fired = {record["id"]: record for record in records}
+    for name in ("fast", "slow"):
+        number = sum(record["detector"] == name for record in fired.values())
+        assert found[name] == (str(number), "2 of 2")
+    linked = {id_ for id_, record in fired.items() if record.get("linked")}
+    assert linked
+    assert found["together"] == (str(len(fired.keys() - linked)), "2 of 2")
+    assert rows["together"][column("machine-days")] == rows["fast"][column("machine-days")]
+    page = (tmp_path / "backtest.html").read_text()
+    assert "Scores of slow" in page
+    assert {f"{fired[id_]['detector']}, linked" for id_ in linked} == set(re.findall(r"\w+, linked", page))
+
+
+def test_one_detector_alone_is_replayed_with_its_own_alerts(tmp_path: Path, store: Path, twins: str) -> None:
+    """The alerts of the one that is named are those that it has next to the others, apart from links."""
+    paths = npz(tmp_path)
+    of_all, alone = ("--alerts", "all.jsonl"), ("--alerts", "slow.jsonl", "--detector", "slow")
+    for options in (of_all, alone):
+        assert with_model(paths, store, *options, detectors=twins).exit_code == 0
+    own = [record for record in read(tmp_path / "all.jsonl") if record["detector"] == "slow"]
+    assert own
+    found = read(tmp_path / "slow.jsonl")
+    assert found == [{key: value for key, value in record.items() if key != "linked"} for record in own]
+    assert "together" not in (tmp_path / "backtest.html").read_text()
+
+
+def test_a_detector_without_history_is_told_and_the_others_are_scored(tmp_path: Path, store: Path) -> None:
+    """Its sentence says what it lacks; a model in use needs no history."""
+    put_model(store, detector="fast")
+    late = {"name": "late", "windows": {"step_s": 10.0}, "training": {"first_steps": 500}}
+    done = with_model(npz(tmp_path), store, detectors=json.dumps([{"name": "fast"}, late]))
+    assert done.exit_code == 0, done.output
+    assert "late: nothing was scored:" in done.stdout
+    assert "training.first_steps = 500" in done.stdout
+    assert rows_of(done.stdout)["late"][0] == "0"
+    assert "labels: 2 of 2 found" in done.stdout
+
+
+def test_a_version_needs_its_detector(tmp_path: Path, twins: str, store: Path) -> None:
+    """A version is the model of one detector, so it cannot be that of several."""
+    done = backtest(npz(tmp_path), "--model", "m-20250101T000000-00000000", store__url=str(store), detectors=twins)
+    assert done.exit_code == 1
+    assert "--detector, one of fast, slow" in done.stderr
+
+
 def test_a_condition_on_a_channel_that_never_came_is_told(tmp_path: Path, store: Path) -> None:
     """A condition of running says nothing then, which is told; one of training ends the command, with what there is."""
     done = with_model(jsonl(tmp_path), store, running__when="curent > 5")

@@ -14,7 +14,7 @@ import pytest
 from benchmarks.recordings import load, save
 from monitor.simulator.faults import fault_schedule, faulty_rows
 from monitor.simulator.plant import Plant, PlantSettings, messages
-from tests.backtest.backtests import SHAPE, csv, jsonl, npz, of_daemon, read
+from tests.backtest.backtests import SHAPE, TWINS, csv, eventful, jsonl, npz, of_daemon, read
 from tests.commands import monitor, sets
 
 
@@ -31,12 +31,24 @@ def check(paths: list[Path], folder: Path, shape: dict[str, Any], least: int) ->
     assert len({record["id"] for record in found}) >= least
 
 
-# One format is enough. The others differ in reading only, which tests/connectors/files covers.
-@pytest.mark.parametrize("make", [jsonl, *(pytest.param(each, marks=pytest.mark.slow) for each in (npz, csv))])
+# The formats differ in reading only, which tests/connectors/files covers.
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [jsonl, npz, csv])
 def test_it_says_what_the_daemon_says(tmp_path: Path, make: Any) -> None:
     """With an empty store, both train the same model from the same messages and publish the same records."""
     ignore = {"source.ignore": ["wrong"]} if make is csv else {}
     check(make(tmp_path), tmp_path, {**SHAPE, **ignore}, 2)
+
+
+def test_two_detectors_say_what_the_daemon_says(tmp_path: Path) -> None:
+    """A detector and its slow twin, with aggregates and a condition on a channel that it does not read, are alike."""
+    shape = {**SHAPE, "detectors": TWINS, "alerting.silence_s": 20.0, "training.steps": 60}
+    check(eventful(tmp_path), tmp_path, shape, 6)
+    found = read(tmp_path / "a.jsonl")
+    kinds = {(each["detector"], each["cause"]) for each in found}
+    assert kinds == {("fast", "machine"), ("fast", "silence"), ("slow", "machine"), ("slow", "not_running")}
+    by_id = {each["id"]: each["detector"] for each in found}
+    assert {(by_id[each["linked"]], each["detector"]) for each in found if each.get("linked")} >= {("fast", "slow")}
 
 
 @pytest.mark.slow

@@ -54,7 +54,7 @@ def test_a_plant_in_two_shifts_is_watched_without_false_alerts(tmp_path: Path) -
     }
     wanted = load(None, {}, given)
     source = make_source(wanted, None, Metrics(), None)
-    found = replay(wanted, source, None, Learner(lambda *_: None), Span(), lambda *_: None)
+    found = replay([wanted], source, {}, Learner(lambda *_: None), Span(), lambda *_: None)
     fired = [alert for alert in found.alerts if alert.sequence == 0]
 
     absent = [alert for alert in fired if alert.cause == "not_running"]

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from monitor.service import file_step
 from monitor.service.backends import make_source
-from monitor.service.file_step import with_file_step
+from monitor.service.file_step import with_file_steps
 from monitor.settings.load import load
 from monitor.settings.tree import Settings
 from tests.commands import TRAINING, monitor, sets
@@ -36,7 +37,8 @@ def stepped(path: Path, **given: Any) -> tuple[Settings, list[str]]:
     form = path.suffix[1:]
     source = {"source.kind": "files", "source.format": form, "outputs.kind": "files", "source.paths": [str(path)]}
     told: list[str] = []
-    return with_file_step(load(None, {}, {**source, **texts}), told.append), told
+    (made,) = with_file_steps([load(None, {}, {**source, **texts})], told.append)
+    return made, told
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
@@ -84,11 +86,53 @@ def test_a_step_that_is_set_stays_and_warns_if_the_file_contradicts_it(
     assert f"set windows.step_s = {period:g}" in "".join(told) or not words
 
 
+def test_a_step_that_aggregates_many_readings_is_no_contradiction(tmp_path: Path) -> None:
+    """A slow twin is not warned of the many readings in its steps."""
+    given = {"windows__step_s": 60.0, "windows__aggregate": ["mean"]}
+    assert stepped(recorded(tmp_path / "pumps.csv", 1.0), **given)[1] == []
+
+
 def test_a_file_with_too_little_changes_nothing(tmp_path: Path) -> None:
-    """One row has no period, and the command says what it lacks."""
-    made, told = stepped(recorded(tmp_path / "pumps.csv", 10.0, count=1))
-    assert made.windows.step_s == 1.0
-    assert told == []
+    """One row has no period, nothing that can be read has none, and the command says what they lack."""
+    unread, empty = tmp_path / "unread.jsonl", tmp_path / "empty.jsonl"
+    unread.write_text("{}\n" * 5)
+    empty.touch()
+    for path in (recorded(tmp_path / "pumps.csv", 10.0, count=1), unread, empty):
+        made, told = stepped(path)
+        assert made.windows.step_s == 1.0
+        assert told == []
+
+
+def test_each_detector_has_the_step_of_its_own_machines(tmp_path: Path) -> None:
+    """Of two machines at different paces each gives the step of its detector, unless the detector sets one."""
+    path = tmp_path / "two.jsonl"
+    rows = sorted([(BEGIN + 1000 * n, "P1") for n in range(300)] + [(BEGIN + 10_000 * n, "C1") for n in range(30)])
+    bodies = [{"asset": asset, "timestamp": at, "values": {"flow": at % 7001 / 7}} for at, asset in rows]
+    path.write_text("".join(f"{json.dumps(each)}\n" for each in bodies))
+    detectors = [
+        {"name": "pumps", "assets": ["P*"]},
+        {"name": "compressors", "assets": ["C*"], "windows": {"length": 32}},
+        {"name": "slow", "assets": ["C*"], "windows": {"step_s": 60.0}},
+    ]
+    source = {"source.kind": "files", "source.format": "jsonl", "source.paths": [str(path)], "outputs.kind": "files"}
+    told: list[str] = []
+    made = with_file_steps(load(None, {}, {**source, "detectors": detectors}).per_detector(), told.append)
+    assert [each.windows.step_s for each in made] == [1.0, 10.0, 60.0]
+    assert [each.windows.length for each in made] == [64, 32, 64]
+    (sentence,) = told
+    assert sentence.startswith("compressors: windows.step_s = 10.0")
+
+
+def test_only_the_beginning_of_a_long_file_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes after so many bytes is not read for the step."""
+    path = recorded(tmp_path / "pumps.jsonl", 10.0, count=300)
+    later = recorded(tmp_path / "later.jsonl", 1.0, count=2000)
+    path.write_text(path.read_text() + later.read_text())
+    monkeypatch.setattr(file_step, "_SAMPLE_BYTES", 20_000)
+    made, _ = stepped(path, source__batch_messages=100)
+    assert made.windows.step_s == 10.0
+    monkeypatch.undo()
+    assert stepped(path)[0].windows.step_s == 1.0
 
 
 def test_train_and_backtest_find_windows_without_a_step(tmp_path: Path) -> None:

@@ -50,6 +50,25 @@ def test_a_detector_that_wants_no_asset_of_the_recording_is_told() -> None:
     assert text == "the detector wants none of the assets that were read, P2, P3; correct its assets and groups"
 
 
+def test_what_was_read_is_known_of_each_detector() -> None:
+    """Counts and assets are those of the detector, and assets of the others are unwanted."""
+    globs = [{"name": "one", "assets": ["P1"]}, {"name": "others", "assets": ["P2", "P3"]}]
+    detectors = make_detectors(load(None, {}, {"detectors": globs}).per_detector(), PART)
+    sent = [(1, 1.0), (2, 1.0), (2, 2.0), (3, 1.0), (4, 1.0)]  # the time of P2 comes twice
+    bodies = [{"asset": f"P{n}", "timestamp": ORIGIN + STEP * n, "values": {"a": value}} for n, value in sent]
+    messages = [Message(PART, place, None, json.dumps(body).encode(), 0) for place, body in enumerate(bodies)]
+    made, now = Intake(), ORIGIN + 10**9
+    made.add(messages, detectors.process(messages, now, lambda _: None), detectors, now)
+    one, others = made.of("one"), made.of("others")
+    assert made.unwanted == {"P4"}
+    assert (one.unwanted, others.unwanted) == ({"P2", "P3", "P4"}, {"P1", "P4"})
+    assert [each.asset for each in one.seen(Grid(STEP, 5))] == ["P1"]
+    assert [each.asset for each in others.seen(Grid(STEP, 5))] == ["P2", "P3"]
+    duplicates = [each.counts[Count.READINGS_DUPLICATE] for each in (made, one, others)]
+    assert duplicates == [1, 0, 1]
+    assert one.counts[Count.READINGS] == made.counts[Count.READINGS] == len(bodies)
+
+
 def every(seconds: float, number: int, asset: str = "P1", channels: str = "ab") -> list[tuple[str, float, list[str]]]:
     return [(asset, place * seconds, list(channels)) for place in range(number)]
 

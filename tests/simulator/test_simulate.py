@@ -13,11 +13,12 @@ from confluent_kafka import Consumer, TopicPartition
 from monitor.core.decode.decode import decode
 from monitor.core.records import Message, Partition
 from monitor.evaluation.label import Label
+from monitor.options import Simulation
 from monitor.settings.load import load
 from monitor.settings.tree import Settings
 from monitor.simulator.faults import ROUND, fault_schedule, faulty_rows
 from monitor.simulator.plant import NAMES, Plant, PlantSettings, messages
-from monitor.simulator.stream import CHUNK, Simulation, stream, write
+from monitor.simulator.stream import CHUNK, stream, write
 from tests.brokers import mock_broker
 
 LINES = {"format__kind": "influx_line", "format__asset_from": "tag", "format__timestamp_unit": "ns"}
@@ -30,7 +31,7 @@ def wanted(**overrides: object) -> Settings:
 def simulation(
     steps: int, *, assets: int = 4, speed: float = 0.0, clean: int = 50, labels: Path | None = None
 ) -> Simulation:
-    return Simulation(assets, 3, steps, clean, speed, labels)
+    return Simulation(assets=assets, seed=3, steps=steps, clean=clean, speed=speed, labels=labels)
 
 
 def lines(capfdbinary: pytest.CaptureFixture[bytes]) -> list[bytes]:

@@ -11,7 +11,9 @@ import numpy as np
 from jinja2 import Template
 from markupsafe import Markup
 
-from monitor.backtest.evaluate import DAY_MS, AlertHistory, EvaluatedReplay, firing, labelled
+from monitor.backtest.alerts import AlertHistory
+from monitor.backtest.evaluate import EvaluatedDetector, firing, labelled
+from monitor.backtest.figures import DAY_MS
 from monitor.backtest.report.charts import BINS, bins, channel_chart, marks, score_chart
 from monitor.backtest.report.tables import Table
 from monitor.backtest.report.words import at, number
@@ -32,14 +34,18 @@ LEGEND = (
 )
 
 
-def assets_part(replay: EvaluatedReplay, section: Template) -> dict[str, Any]:
-    """Return the table of all assets and the rendered charts; `section` is the template of one asset."""
-    order = sorted(replay.tracks, key=lambda track: _interest(replay, track), reverse=True)
+def assets_part(detector: EvaluatedDetector, section: Template, place: int = 0, of: int = 1) -> dict[str, Any]:
+    """Return the table of all assets and the rendered charts; `section` is the template of one asset.
+
+    It is the detector at this place of so many, which share the room.
+    """
+    order = sorted(detector.tracks, key=lambda track: _interest(detector, track), reverse=True)
 
     sections: list[Markup] = []
-    left = ROOM
+    left = ROOM // of
+    anchor = "asset" if of == 1 else f"detector-{place}-asset"
     for index, track in enumerate(order):
-        rendered = section.render(_charts(replay, track, index))
+        rendered = section.render(_charts(detector, track, f"{anchor}-{index}"))
         if len(rendered) > left and sections:
             break
         left -= len(rendered)
@@ -47,7 +53,7 @@ def assets_part(replay: EvaluatedReplay, section: Template) -> dict[str, Any]:
 
     longest = max(len(track.ends) for track in order)
     return {
-        "table": _table(replay, order, len(sections)),
+        "table": _table(detector, order, anchor, len(sections)),
         "sections": sections,
         "left_out": len(order) - len(sections),
         "thinned": f"{longest / BINS:.1f}" if longest > BINS else "",
@@ -55,67 +61,62 @@ def assets_part(replay: EvaluatedReplay, section: Template) -> dict[str, Any]:
     }
 
 
-def _interest(replay: EvaluatedReplay, track: Track) -> tuple[float, ...]:
-    alerts = len(_alerts(replay, track))
-    return _missed(replay, track), _false(replay, track), alerts, track.highest_ratio
+def _interest(detector: EvaluatedDetector, track: Track) -> tuple[float, ...]:
+    alerts = len(_alerts(detector, track))
+    return _missed(detector, track), _false(detector, track), alerts, track.highest_ratio
 
 
-def _alerts(replay: EvaluatedReplay, track: Track) -> list[AlertHistory]:
-    return [each for each in replay.alerts if each.span.asset == track.asset]
+def _alerts(detector: EvaluatedDetector, track: Track) -> list[AlertHistory]:
+    return [each for each in detector.alerts if each.span.asset == track.asset]
 
 
-def _missed(replay: EvaluatedReplay, track: Track) -> int:
-    rows = replay.evaluation.rows if replay.evaluation else ()
+def _missed(detector: EvaluatedDetector, track: Track) -> int:
+    rows = detector.evaluation.rows if detector.evaluation else ()
     return sum(row.label.asset == track.asset and not row.found for row in rows)
 
 
-def _false(replay: EvaluatedReplay, track: Track) -> int:
-    return replay.evaluation.false_by_asset().get(track.asset, 0) if replay.evaluation else 0
+def _false(detector: EvaluatedDetector, track: Track) -> int:
+    return detector.evaluation.false_by_asset().get(track.asset, 0) if detector.evaluation else 0
 
 
-def _anchor(index: int) -> str:
-    """Return the id of an asset's section."""
-    return f"asset-{index}"
-
-
-def _table(replay: EvaluatedReplay, order: Sequence[Track], shown: int) -> Table:
+def _table(detector: EvaluatedDetector, order: Sequence[Track], anchor: str, shown: int) -> Table:
     """Return a row for each asset; the first `shown` are links to their charts."""
     head = ["asset", "scored steps", "alerts", "a day", "highest ratio"]
-    head += ["labels", "found", "false"] if replay.evaluation else []
+    head += ["labels", "found", "false"] if detector.evaluation else []
 
     rows = []
     for index, track in enumerate(order):
-        name = replay.replay.names.asset_name(track.asset)
-        link = Markup('<a href="#{}">{}</a>').format(_anchor(index), name)
-        rows.append([link if index < shown else name, *_figures(replay, track)])
+        name = detector.names.asset_name(track.asset)
+        link = Markup('<a href="#{}">{}</a>').format(f"{anchor}-{index}", name)
+        rows.append([link if index < shown else name, *_figures(detector, track)])
     return Table(head, rows, ("name", *[""] * (len(head) - 1)))
 
 
-def _figures(replay: EvaluatedReplay, track: Track) -> list[str]:
-    days = len(track.ends) * replay.replay.settings.windows.step_ms / DAY_MS
-    alerts = len(_alerts(replay, track))
+def _figures(detector: EvaluatedDetector, track: Track) -> list[str]:
+    days = len(track.ends) * detector.replay.settings.windows.step_ms / DAY_MS
+    alerts = len(_alerts(detector, track))
     cells = [number(len(track.ends)), number(alerts), number(alerts / days), number(track.highest_ratio)]
 
-    if replay.evaluation:
-        own = [row for row in replay.evaluation.rows if row.label.asset == track.asset]
-        cells += [number(len(own)), number(sum(row.found for row in own)), number(_false(replay, track))]
+    if detector.evaluation:
+        own = [row for row in detector.evaluation.rows if row.label.asset == track.asset]
+        cells += [number(len(own)), number(sum(row.found for row in own)), number(_false(detector, track))]
     return cells
 
 
-def _charts(replay: EvaluatedReplay, track: Track, index: int) -> dict[str, Any]:
-    """Return the values of the template for one asset."""
+def _charts(detector: EvaluatedDetector, track: Track, anchor: str) -> dict[str, Any]:
+    """Return the values of the template for one asset; `anchor` is the id of its section."""
     begin, end = int(track.ends[0]), int(track.ends[-1])
     place = bins(track.ends, begin, end)
-    own = _alerts(replay, track)
+    own = _alerts(detector, track)
 
     # Alerts cover the whole height, labels are a strip at the top.
     spans = marks(firing(track, own), place, "alert")
-    spans += marks(labelled(track, replay.labels), place, "label", height=STRIP)
+    spans += marks(labelled(track, detector.labels), place, "label", height=STRIP)
 
-    channels = [_channel(replay, track, column, place, spans) for column in _order(replay, own)]
-    name = replay.replay.names.asset_name(track.asset)
+    channels = [_channel(detector, track, column, place, spans) for column in _order(detector, own)]
+    name = detector.names.asset_name(track.asset)
     return {
-        "anchor": _anchor(index),
+        "anchor": anchor,
         "alerts": len(own),
         "name": name,
         "ratio": number(track.highest_ratio),
@@ -126,9 +127,9 @@ def _charts(replay: EvaluatedReplay, track: Track, index: int) -> dict[str, Any]
     }
 
 
-def _order(replay: EvaluatedReplay, own: Sequence[AlertHistory]) -> list[int]:
+def _order(detector: EvaluatedDetector, own: Sequence[AlertHistory]) -> list[int]:
     """Return the columns of channels; where some are folded away, by their part in the asset's alerts."""
-    names = replay.channels
+    names = detector.channels
     part = dict.fromkeys(names, 0.0)
     for each in own:
         for share in each.first.channels:
@@ -139,10 +140,12 @@ def _order(replay: EvaluatedReplay, own: Sequence[AlertHistory]) -> list[int]:
     return sorted(range(len(names)), key=lambda column: -part[names[column]])
 
 
-def _channel(replay: EvaluatedReplay, track: Track, column: int, place: np.ndarray, spans: Markup) -> dict[str, Any]:
+def _channel(
+    detector: EvaluatedDetector, track: Track, column: int, place: np.ndarray, spans: Markup
+) -> dict[str, Any]:
     """Return name, range and chart of one channel."""
-    rule = rules_of(live_settings(replay.replay.settings)).channel(replay.channels[column])
-    name = replay.replay.names.channel_name(replay.channels[column])
+    rule = rules_of(live_settings(detector.replay.settings)).channel(detector.channels[column])
+    name = detector.names.channel_name(detector.channels[column])
     name = f"{rule.title} ({name})" if rule.title else name
     expected, spread = track.expected[:, column], track.spread[column]
     newest = track.newest[:, column]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from monitor.backtest.evaluate import EvaluatedReplay, firing, labelled
+from monitor.backtest.evaluate import EvaluatedDetector, firing, labelled
 from monitor.backtest.latent_map import flat_map
 from monitor.backtest.report.charts import curve, distribution, dots
 from monitor.backtest.report.words import number
@@ -24,15 +24,15 @@ class Card:
     legend: Sequence[tuple[str, str]] = ()
 
 
-def scores_part(replay: EvaluatedReplay) -> dict[str, Any]:
+def scores_part(detector: EvaluatedDetector) -> dict[str, Any]:
     """Return the distribution, the curves where there are labels, and the map."""
-    return {"distribution": _distribution(replay), "cards": [*_curves(replay), _map(replay)]}
+    return {"distribution": _distribution(detector), "cards": [*_curves(detector), _map(detector)]}
 
 
-def _distribution(replay: EvaluatedReplay) -> dict[str, Any]:
-    tracks = replay.tracks
+def _distribution(detector: EvaluatedDetector) -> dict[str, Any]:
+    tracks = detector.tracks
     score = np.concatenate([track.score for track in tracks])
-    on = np.concatenate([labelled(track, replay.labels) for track in tracks])
+    on = np.concatenate([labelled(track, detector.labels) for track in tracks])
     limits = np.concatenate([track.threshold for track in tracks])
 
     least, middle, most = float(limits.min()), float(np.median(limits)), float(limits.max())
@@ -50,9 +50,9 @@ def _distribution(replay: EvaluatedReplay) -> dict[str, Any]:
     }
 
 
-def _curves(replay: EvaluatedReplay) -> list[Card]:
+def _curves(detector: EvaluatedDetector) -> list[Card]:
     """Return precision over recall and ROC; nothing where no window is labelled."""
-    found, best = replay.curves, replay.suggestion
+    found, best = detector.curves, detector.suggestion
     if found is None or best is None:
         return []
 
@@ -63,7 +63,7 @@ def _curves(replay: EvaluatedReplay) -> list[Card]:
         np.append(0, false), np.append(0, recall), (false[place], recall[place]), "true over false positive rate"
     )
 
-    margin = number(replay.replay.settings.threshold.margin)
+    margin = number(detector.replay.settings.threshold.margin)
     advice = (
         f"The dot is the limit with the highest F1 ({best.f1:.2f}): a score of {number(best.level)}, which "
         f"threshold.percentile = {best.percentile:.3f} gives with threshold.margin = {margin}."
@@ -80,11 +80,11 @@ def _curves(replay: EvaluatedReplay) -> list[Card]:
     ]
 
 
-def _map(replay: EvaluatedReplay) -> Card:
-    flat, shares = flat_map(replay.sample.means)
-    picture = dots(flat, _groups(replay), "map of the latent space")
+def _map(detector: EvaluatedDetector) -> Card:
+    flat, shares = flat_map(detector.sample.means)
+    picture = dots(flat, _groups(detector), "map of the latent space")
     legend = [("seen", "windows"), ("alert", "during an alert")]
-    legend += [("label", "labelled, no alert")] if replay.labels else []
+    legend += [("label", "labelled, no alert")] if detector.labels else []
     about = (
         f"{len(flat)} windows by the model's mean, on the two axes along which they differ most: {shares[0]:.0%} and "
         f"{shares[1]:.0%} of the variance."
@@ -92,15 +92,15 @@ def _map(replay: EvaluatedReplay) -> Card:
     return Card("Map of the latent space", picture, "", about, legend)
 
 
-def _groups(replay: EvaluatedReplay) -> Sequence[tuple[str, np.ndarray]]:
+def _groups(detector: EvaluatedDetector) -> Sequence[tuple[str, np.ndarray]]:
     """Return masks (S,) of sampled windows: calm, labelled without an alert, and within an alert."""
-    sample = replay.sample
+    sample = detector.sample
     fired = np.zeros(len(sample.ends), np.bool_)
     known = np.zeros(len(fired), np.bool_)
 
-    for track in replay.tracks:
+    for track in detector.tracks:
         own = np.array([asset == track.asset for asset in sample.asset], np.bool_)
         row = np.searchsorted(track.ends, sample.ends[own])
-        fired[own] = firing(track, replay.alerts)[row]
-        known[own] = labelled(track, replay.labels)[row]
+        fired[own] = firing(track, detector.alerts)[row]
+        known[own] = labelled(track, detector.labels)[row]
     return (("calm", ~fired & ~known), ("known", known & ~fired), ("fired", fired))

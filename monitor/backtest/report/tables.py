@@ -7,8 +7,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from monitor.backtest.evaluate import AlertHistory, EvaluatedReplay, Pair
+from monitor.backtest.alerts import AlertHistory
+from monitor.backtest.compare import Pair
 from monitor.backtest.report.words import NONE, at, lasting, number
+from monitor.backtest.together import EvaluatedReplay
 from monitor.core.alerts.words import in_words
 from monitor.core.decode.names import Names
 from monitor.core.records import NEW_MODE
@@ -38,35 +40,36 @@ class Table:
 
 def head_part(replay: EvaluatedReplay) -> dict[str, Any]:
     """Return the scored time, the model, the key figures and what went wrong while reading."""
-    made, found = replay.replay, replay.evaluation
+    made, together = replay.replay, replay.together
+    tracks = [track for each in replay.detectors for track in each.tracks]
     tiles = [
-        (number(len(replay.alerts) - replay.silences), "alerts"),
-        (number(replay.per_day), "alerts per asset and day"),
-        (number(len(replay.tracks)), "assets scored"),
-        (number(sum(len(track.ends) for track in replay.tracks)), "windows scored"),
+        (number(together.alerts), "alerts"),
+        (number(together.per_day), "alerts per asset and day"),
+        (number(len({track.asset for track in tracks})), "assets scored"),
+        (number(sum(len(track.ends) for track in tracks)), "windows scored"),
         (number(made.intake.counts.get("readings", 0)), "readings"),
     ]
 
-    if found is not None:
-        hits = sum(row.found for row in found.rows)
+    if together.labels is not None:
         tiles += [
-            (f"{hits} of {len(found.rows)}", "labels found"),
-            (number(len(found.rows) - hits), "labels missed"),
-            (number(len(found.false)), "false alerts"),
-            (lasting(replay.delay_ms), "median delay"),
+            (f"{together.found} of {together.labels}", "labels found"),
+            (number(together.labels - together.found), "labels missed"),
+            (number(together.false), "false alerts"),
+            (number(together.false_per_day), "false alerts per asset and day"),
+            (lasting(together.delay_ms), "median delay"),
         ]
-
-    if replay.silences:
-        tiles.append((number(replay.silences), "alerts of silence"))
+    tiles.append((lasting(together.alarm_ms), "in alarm"))
+    if together.silences:
+        tiles.append((number(together.silences), "alerts of silence"))
 
     problems = [f"{part.topic}[{part.number}] stopped: {reason}" for part, reason in made.stopped.items()]
     if made.intake.rejected or made.intake.skipped:
         problems.append(made.intake.said())
 
     return {
-        "begin": at(int(min(track.ends[0] for track in replay.tracks))),
-        "end": at(int(max(track.ends[-1] for track in replay.tracks))),
-        "model": made.learned or (made.scorer.model.version if made.scorer else ""),
+        "begin": at(int(min(track.ends[0] for track in tracks))),
+        "end": at(int(max(track.ends[-1] for track in tracks))),
+        "model": replay.detectors[0].model if len(replay.detectors) == 1 else "",
         "tiles": tiles,
         "problems": problems,
     }
@@ -78,6 +81,11 @@ def alerts_table(replay: EvaluatedReplay) -> Table:
     classes = ["time", "name", "", "", "", "", "wide"]
     rows = [_alert_row(each, replay.replay.names) for each in replay.alerts[:ROWS]]
 
+    if len(replay.detectors) > 1:
+        head.append("detector")
+        classes.append("name")
+        by = [f"{each.span.detector}{', linked' if each.first.linked else ''}" for each in replay.alerts[:ROWS]]
+        rows = [[*row, name] for row, name in zip(rows, by, strict=True)]
     if replay.evaluation is not None:
         words = {span.id: _FALSE for span in replay.evaluation.false}
         words |= dict.fromkeys((span.id for span in replay.evaluation.silent), Markup("silence"))
@@ -106,6 +114,7 @@ def labels_part(replay: EvaluatedReplay) -> dict[str, Any] | None:
     if replay.evaluation is None:
         return None
 
+    several = len(replay.detectors) > 1
     rows = [
         [
             at(row.label.start),
@@ -114,11 +123,12 @@ def labels_part(replay: EvaluatedReplay) -> dict[str, Any] | None:
             row.label.kind or NONE,
             _outcome(row),
             lasting(row.delay_ms),
+            *([row.detector] if several else []),
         ]
         for row in replay.evaluation.rows[:ROWS]
     ]
-    head = ("from", "lasts", "asset", "kind", "", "delay")
-    table = Table(head, rows, ("time", "time", "name", "", "", ""), len(replay.evaluation.rows))
+    head = ("from", "lasts", "asset", "kind", "", "delay", *(["detector"] if several else []))
+    table = Table(head, rows, ("time", "time", "name", "", "", "", "name")[: len(head)], len(replay.evaluation.rows))
     apart = {"before": replay.before, "after": replay.after, "others": replay.others, "unseen": len(replay.unseen)}
     return {"table": table, **apart}
 
@@ -148,16 +158,16 @@ def comparison_part(here: EvaluatedReplay, name: str, there: EvaluatedReplay, pa
         "name": name,
         "tiles": [(number(counts[kind]), kind) for kind in ("gained", "lost", "earlier", "later", "same")],
         "sides": sides,
-        "settings": _differences(here.replay.settings, there.replay.settings),
+        "settings": _differences(here, there),
         "pairs": shifted,
     }
 
 
 def _side(name: str, replay: EvaluatedReplay) -> list[str]:
-    found = replay.evaluation
-    hits = NONE if found is None else f"{sum(row.found for row in found.rows)} of {len(found.rows)}"
-    false = NONE if found is None else number(len(found.false))
-    return [name, number(len(replay.alerts) - replay.silences), number(replay.per_day), hits, false]
+    figures = replay.together
+    hits = NONE if figures.labels is None else f"{figures.found} of {figures.labels}"
+    false = NONE if figures.labels is None else number(figures.false)
+    return [name, number(figures.alerts), number(figures.per_day), hits, false]
 
 
 def _pair_row(pair: Pair) -> list[str]:
@@ -173,10 +183,16 @@ def _pair_row(pair: Pair) -> list[str]:
     ]
 
 
-def _differences(here: Settings, there: Settings) -> Table:
-    """Return the settings that affect alerts and differ."""
-    mine, other = (dict(_lines(settings)) for settings in (here, there))
-    rows = [[name, mine[name], other[name]] for name in mine if mine[name] != other.get(name)]
+def _differences(here: EvaluatedReplay, there: EvaluatedReplay) -> Table:
+    """Return the settings that affect alerts and differ, of each detector that both sides have, or of the only ones."""
+    mine, other = ({each.name: each.replay.settings for each in side.detectors} for side in (here, there))
+    both = [(f"{name}: ", mine[name], other[name]) for name in mine if name in other]
+    if len(mine) == len(other) == 1:
+        both = [("", next(iter(mine.values())), next(iter(other.values())))]
+    rows = []
+    for lead, one, two in both:
+        values = dict(_lines(two))
+        rows += [[f"{lead}{key}", value, values[key]] for key, value in _lines(one) if value != values.get(key)]
     return Table(("setting", "here", "there"), rows)
 
 
@@ -203,5 +219,8 @@ def made_part(replay: EvaluatedReplay) -> dict[str, Any]:
         "training_s": f"{made.training_s:.1f}",
         "rate": f"{rate:,.0f}",
         "counts": Table(("count", "number"), counts),
-        "settings": Table(("setting", "value"), _lines(made.settings)),
+        "settings": [
+            (each.name if len(replay.detectors) > 1 else "", Table(("setting", "value"), _lines(each.replay.settings)))
+            for each in replay.detectors
+        ],
     }
