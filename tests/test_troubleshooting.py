@@ -175,7 +175,7 @@ def with_schemas(server: RegistryServer) -> Iterator[str]:
 def without_the_extra(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """What the settings say if libraries are missing."""
     with monkeypatch.context() as patch:
-        patch.setattr("monitor.settings.schema_checks._is_installed", lambda _: False)
+        patch.setattr("monitor.settings.checks.schemas._is_installed", lambda _: False)
         with pytest.raises(ConfigurationError) as refused:
             load(None, {}, {"schemas.registry_url": "http://registry:8081"})
     yield from refused.value.problems

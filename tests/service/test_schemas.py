@@ -232,7 +232,7 @@ def test_check_finds_mistakes_in_schema_files(tmp_path: Path) -> None:
 
 def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the extra, settings for schemas are refused with the command that installs it."""
-    monkeypatch.setattr("monitor.settings.schema_checks._is_installed", lambda _: False)
+    monkeypatch.setattr("monitor.settings.checks.schemas._is_installed", lambda _: False)
     done = monitor("check", *sets(schemas__registry_url="http://127.0.0.1:8081"))
     assert done.exit_code == 78
     assert "fastavro, which reads Avro, is missing: pip install 'plant-monitor[schemas]'" in done.stderr
