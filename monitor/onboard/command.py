@@ -212,9 +212,11 @@ def _selected(base: Settings, recognised: DetectedFormat) -> DetectedFormat:
     given = base.select.build()
     found = recognised.format.select
     select = replace(given, measurements=given.measurements or found.measurements, assets=given.assets or found.assets)
-    kinds = Kinds((*base.channel_kinds().globs, *recognised.format.kinds.globs))
+    given_kinds = base.channel_kinds()
+    kinds = Kinds((*given_kinds.globs, *recognised.format.kinds.globs), given_kinds.texts)
     try:
         form = replace(recognised.format, select=select, kinds=kinds, group=base.format.group)
+        form = replace(form, extra_channels=base.format.extra_channels)
     except ValueError as error:
         raise UnknownFormat(f"the messages are {recognised.kind}, but {error}") from error
     return replace(recognised, format=form)

@@ -119,6 +119,13 @@ class FormatSection(Section):
         "Tag whose value stands for the measurement in the channel's name (Telegraf), where each point is one reading "
         "and a tag such as sensor=flow names it.",
     )
+    extra_channels: tuple[str, ...] = setting(
+        (),
+        "Channels outside the values, such as a recipe or a state: tags (Telegraf), which are read as fields of these "
+        "names, fields at the top level (json_long, json_wide), or places such as meta.recipe or header:state, whose "
+        "last name is the channel's (json). A text needs [channels.NAME] texts.",
+        form="a list of names or places",
+    )
     group: str = setting(
         "",
         "Place of the group of a reading, such as the kind of its machine, by which [[detectors]] choose. Of "

@@ -135,7 +135,7 @@ def alone(item: Any) -> tuple[Any, ...] | None:
         if isinstance(found, bool) or not isinstance(found, str | int | float):
             return None
         if isinstance(found, str):
-            return found
+            return found.replace(",", "_")
         return str(int(found)) if abs(found) < 2**64 and float(found).is_integer() else None
 
     if not isinstance(item, dict):

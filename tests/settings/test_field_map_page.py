@@ -14,6 +14,7 @@ NOW = 1_900_000_000_000
 PAGE = Path(__file__).parents[2] / "docs/field-map.md"
 EXAMPLE = re.compile(r"```json\n(.*?)```\n\n```toml\n(.*?)```", re.DOTALL)
 READ = [  # of each example: asset, channel and value, and how many values are bad
+    ([("R1", "flow", 12.5), ("R1", "state", 1.0), ("R1", "recipe", 1.0)], 0),
     ([("P1", "flow", 12.5), ("P1", "motor.temp", 61.0)], 0),
     ([("P1", "flow", 12.5)], 1),
     ([("P1", "Flow", 12.5)], 1),

@@ -179,6 +179,7 @@ def test_lists_cannot_be_appended_to() -> None:
         "source.ignore",
         "format.ignore",
         "format.patterns",
+        "format.extra_channels",
         *globs,
         "schemas.files",
         "windows.aggregate",

@@ -11,6 +11,7 @@ missing or absurd time, a missing asset and the limits reject a message. Its fat
     by_pattern     asset and channel out of the names of Telegraf's points
     backtracking   refuses patterns that could take for ever
     select         globs for what to read and what to leave
+    extra          channels outside the values, such as a recipe in a tag
     group          the group of a reading, such as the kind of its machine
     quality        quality codes -> good, uncertain or bad
     ids, names     names with other characters: `_` in their place, and two never become one

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from monitor.core.decode.by_pattern import by_field, check_tagged
+from monitor.core.decode.extra import check_extra
 from monitor.core.decode.group import check_group, grouping
 from monitor.core.decode.mapped.field_map import Pattern, check_map, check_quality
 from monitor.core.decode.select import ALL_MEASURED, EVERYTHING, Kinds, Select
@@ -70,6 +71,7 @@ class Format:
     select: Select = EVERYTHING
     channel_name: str = "measurement.field"  # one of CHANNEL_NAMES; "field" where the measurement is the machine
     channel_tag: str = ""  # of kinds with measurements: its value stands for the measurement in the channel's name
+    extra_channels: tuple[str, ...] = ()  # outside the values, see extra.py
     group: str = ""  # where the messages name the group of an asset, see group.py; empty = they name none
 
     def __post_init__(self) -> None:
@@ -89,6 +91,7 @@ class Format:
             )
         self._check_channel_name()
         check_group(self)
+        check_extra(self)
         if self.kind == "influx_line" and self.timestamp_unit == "iso":
             raise ValueError("timestamp_unit iso is not possible for influx_line, whose timestamps are integers")
         if self.kind in _OWN and len(set(self.mapped())) < len(self.mapped()):
@@ -97,8 +100,14 @@ class Format:
         if self.kind in MEASURED and self.asset_from == "tag" and self.quality == self.asset_tag:
             raise ValueError(f"quality and asset_tag name one tag: {self.quality}")
         group = grouping(self).name
-        tags = [self.asset_tag, self.quality, self.channel_tag, group]
-        names = [*self.mapped(), group] if self.kind in _OWN else tags if self.kind == "telegraf_json" else []
+        tags = [self.asset_tag, self.quality, self.channel_tag, group, *self.extra_channels]
+        names = (
+            [*self.mapped(), group, *self.extra_channels]
+            if self.kind in _OWN
+            else tags
+            if self.kind == "telegraf_json"
+            else []
+        )
         if any(map(_UNNAMEABLE.search, names)):
             raise ValueError(
                 f"names with a quote, a backslash or a control character are not read: {shown(names, 200)}"

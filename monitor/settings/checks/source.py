@@ -11,6 +11,7 @@ from monitor.settings.base import Section
 from monitor.settings.checks.problem import Problems
 from monitor.settings.sections import Sections
 
+_OUTSIDE = ("group", "extra_channels")  # settings of what a message names outside its values
 _OF_TABLES = (
     "ignore",
     "time_column",
@@ -76,6 +77,8 @@ def _unanswered(settings: Sections) -> Problems:
     for each in settings.format.patterns:
         if set() < sources_of(each.get("from", "")) <= {"key", "header"}:
             yield "lines of a file have no key or header to search in", "source.kind", "format.patterns"
+    if any(sources_of(each) == {"header"} for each in settings.format.extra_channels):
+        yield "lines of a file have no header to read", "source.kind", "format.extra_channels"
 
 
 def unread_problems(settings: Sections) -> Problems:
@@ -96,7 +99,7 @@ def tables_problems(settings: Sections) -> Problems:
     """Yield the problems of settings of messages that tables do not have."""
     if settings.source.kind != "files" or settings.source.format == "jsonl":
         return
-    own = ("kind", "asset", "timestamp", "values", "asset_from", "timestamp_unit", "group", *MAPPED, *QUALITY)
+    own = ("kind", "asset", "timestamp", "values", "asset_from", "timestamp_unit", *_OUTSIDE, *MAPPED, *QUALITY)
     read = set() if settings.source.format == "npz" else {"qualities", "uncertain"}  # for columns of quality
     for name in own:
         if name not in read and _given(settings.format, name):
@@ -143,7 +146,7 @@ def format_problems(settings: Sections) -> Problems:
             *("format.kind", "format.asset_from", "format.channel_name", "format.timestamp_unit"),
             *(
                 f"format.{name}"
-                for name in ("values", "channel_tag", "group", *MAPPED, *QUALITY)
+                for name in ("values", "channel_tag", *_OUTSIDE, *MAPPED, *QUALITY)
                 if _given(settings.format, name)
             ),
         )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from monitor.core.decode.backtracking import compiled
+from monitor.core.decode.extra import extra_places
 from monitor.core.decode.group import grouping
 from monitor.core.decode.mapped.places import Lookup, Names, Place, Scopes, Step, lookup, parse_each, parse_place
 from monitor.core.decode.quality import QUALITIES, UNCERTAIN
@@ -25,7 +26,8 @@ GROUPS = ("asset", "channel", "timestamp", "quality")  # names of groups in a pa
 MOST_PATTERNS = 4
 _LONGEST_PATTERN = 512  # characters
 _NUMERIC = ("ms", "s", "us", "ns", "ticks", "auto")
-_USED = ("asset", "timestamp", "timestamp_nanos", "quality", "patterns", "group")  # places of no values
+# Places of no values of the table.
+_USED = ("asset", "timestamp", "timestamp_nanos", "quality", "patterns", "group", "extra")
 _INVERTED = ("is_null", "isNull", "isnull")  # flags of which true is bad
 
 
@@ -68,6 +70,7 @@ class FieldMap:
     time: Lookup
     nanos: Lookup | None
     group: Lookup | None  # None = an item has none of its own
+    extra: tuple[tuple[str, Lookup], ...]  # channels outside the values
     channel: Lookup
     value: tuple[tuple[str | int, ...], ...]  # paths within the reading itself
     tables: tuple[tuple[str | int, ...], ...]  # paths of the table within the item; none = an item is one reading
@@ -180,7 +183,8 @@ def _is_own_name(place: Place) -> bool:
 @functools.lru_cache(maxsize=64)  # one format per pipeline
 def field_map(form: "Format") -> FieldMap:
     """Return the compiled map of a format."""
-    places = _places(form)
+    places, extra = _places(form), extra_places(form.extra_channels)
+    places["extra"] = tuple(place for _, alternatives in extra for place in alternatives)
     tables = tuple(place.steps for place in places.get("values", ()))
     searches = []
     by_member = any(map(_is_own_name, (*places["asset"], *places.get("group", ()))))
@@ -197,6 +201,7 @@ def field_map(form: "Format") -> FieldMap:
         lookup(places["timestamp"]),
         lookup(places["timestamp_nanos"]) if form.timestamp_nanos else None,
         lookup(places["group"]) if grouping(form).of == "item" else None,
+        tuple((name, lookup(alternatives)) for name, alternatives in extra),
         lookup(places["channel"]) if not form.values else lookup(()),
         tuple(place.steps for place in places["value"]),
         tables,
@@ -230,7 +235,7 @@ def _shortcut(form: "Format", places: dict[str, tuple[Place, ...]]) -> Shortcut 
     texts = [parse_place(each.place) for each in form.patterns]
     groups = {name for each in form.patterns for name in re.compile(each.pattern).groupindex}
     more = [*places.get("quality", ()), *(place for each in texts for place in each)]
-    if form.timestamp_nanos or (form.values and more) or not groups <= {"asset", "channel"}:
+    if form.timestamp_nanos or form.extra_channels or (form.values and more) or not groups <= {"asset", "channel"}:
         return None
     if any(len(each) > 1 for each in texts) or not all(map(_of_item, more)):
         return None

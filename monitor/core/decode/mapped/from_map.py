@@ -123,6 +123,7 @@ class _Reader:
         self._part = -1
         self._error: DecodeError | None = None  # the first one of the message
         self._lost = 0  # values of items with an error
+        self._with_extra: tuple[int, set[str]] = -1, set()  # the last point that has extra channels, and these
 
     def read_all(
         self, trees: Iterable[tuple[int, Any]], messages: Sequence[Message], errors: dict[int, DecodeError]
@@ -251,6 +252,7 @@ class _Reader:
             value = Skip.NESTED
         code = self._codes[source[0]] if self._sources is None else self._sources[source]
         self._add(asset, time, self._group(scopes, names), (code,), (value,))
+        self._add_extra(scopes, names)
 
     def _miss(self, scopes: Scopes, names: Names, values: int, asset: str | None) -> None:
         """Note that an item lacks its asset or time."""
@@ -322,6 +324,23 @@ class _Reader:
         points.channel += codes
         points.value += values
 
+    def _add_extra(self, scopes: Scopes, names: Names) -> None:
+        """Add the channels outside the values to the last point. Of items with equal times the first one has them."""
+        points = self.points
+        for name, get in self._map.extra:
+            value = get(scopes, names, self._message)
+            if self._with_extra[0] != len(points.row):
+                self._with_extra = len(points.row), set()
+            if value is None or name in self._with_extra[1]:
+                continue
+            self._with_extra[1].add(name)
+            points.width[-1] += 1
+            points.channel.append(
+                self._codes[name] if self._sources is None else self._sources[source_of(name, "", {})]
+            )
+            found: Any = Skip.NESTED if type(value) in {dict, list} else value
+            points.value.append(found)
+
     # A table of channels
 
     def _table(self, item: dict[str, Any], outer: Scopes, names: Names) -> None:
@@ -353,6 +372,7 @@ class _Reader:
             self._miss(scopes, ("", *names), len(codes), asset)
             return
         self._add(asset, time, self._group(scopes, ("", *names)), codes, values)
+        self._add_extra(scopes, ("", *names))
 
     def _layout(self, keys: tuple[str, ...]) -> tuple[list[int], Pick | None]:
         """Return the codes of a table's channels, and what picks their values; None = all are channels."""

@@ -62,6 +62,8 @@ def parse_long(messages: Sequence[Message], form: Format, errors: dict[int, Deco
         value=[item.value for item in objects],
         codes=codes,
     )
+    if form.extra_channels:
+        return _with_extra(points, objects, form)
     members = Members(form, points)
     for at in odd:
         members.mend(points.value, points.channel, at, at + 1)
@@ -84,6 +86,8 @@ def parse_wide(messages: Sequence[Message], form: Format, errors: dict[int, Deco
         value=list(itertools.chain.from_iterable(map(dict.values, values))),
         codes=codes,
     )
+    if form.extra_channels:
+        return _with_extra(points, objects, form)
     if odd:
         members, ends = Members(form, points), list(itertools.accumulate(points.width))
         for at in odd:
@@ -110,6 +114,8 @@ def parse_telegraf(messages: Sequence[Message], form: Format, errors: dict[int, 
             metrics += item.metrics
     if select:
         metrics = _wanted(points, metrics, form, errors)
+    if form.extra_channels:
+        _add_tags(metrics, form)
     if form.quality:
         _drop_bad(metrics, form, points)
 
@@ -161,6 +167,37 @@ def _whole(raw: Raw) -> object:
         return msgspec.json.decode(raw, type=str | int | float)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
+
+
+def _with_extra(points: ParsedMessages, objects: Sequence[Any], form: Format) -> ParsedMessages:
+    """Add the fields of json_long and json_wide that are channels outside the values, and mend all values."""
+    names = [(f"extra{at}", points.codes[name]) for at, name in enumerate(form.extra_channels)]
+    channel: list[int] = []
+    value: list[Any] = []
+    begin = 0
+    for point, (item, width) in enumerate(zip(objects, points.width, strict=True)):
+        own = points.channel[begin : begin + width]
+        channel += own
+        value += points.value[begin : begin + width]
+        begin += width
+        for name, code in names:
+            raw = getattr(item, name)
+            if raw is not UNSET and code not in own:
+                channel.append(code)
+                value.append(member_of(raw))
+                points.width[point] += 1
+    points.channel, points.value = channel, value
+    Members(form, points).mend(points.value, points.channel, 0, len(points.value))
+    return points
+
+
+def _add_tags(metrics: list[Any], form: Format) -> None:
+    """Add the tags that are channels to the fields of their metrics. A field of that name wins."""
+    for metric in metrics:
+        for at, name in enumerate(form.extra_channels):
+            tag = getattr(metric.tags, f"extra{at}", UNSET)  # tags may be absent, too
+            if type(tag) is str:
+                metric.fields.setdefault(name, tag)
 
 
 def _measurement(metric: Any) -> tuple[str, str]:
@@ -320,6 +357,9 @@ def _decoder(form: Format, values: Any) -> msgspec.json.Decoder[Any]:
     if grouping(form).by_point:
         fields.append(("group", Raw | UnsetType, UNSET))
         names["group"] = grouping(form).name
+    for at, name in enumerate(form.extra_channels):
+        fields.append((f"extra{at}", Raw | UnsetType, UNSET))
+        names[f"extra{at}"] = name
     return msgspec.json.Decoder(msgspec.defstruct("Reading", fields, rename=names, gc=False))
 
 
@@ -342,12 +382,14 @@ def _telegraf(form: Format, values: Any) -> Any:
     group = grouping(form)
     tag_of = {"asset": form.asset_tag, "quality": form.quality, "channel": form.channel_tag}
     tag_of["group"] = group.name if group.of == "tag" else ""
-    optional_tags = [name for name in ("quality", "channel", "group") if tag_of[name]]
+    extra = {f"extra{at}": name for at, name in enumerate(form.extra_channels)}
+    tag_of |= extra
+    optional_tags = [name for name in ("quality", "channel", "group", *extra) if tag_of[name]]
     if form.asset_from == "tag" or optional_tags:  # a Struct of few fields, so that msgspec skips the other tags
         own: list[Any] = []
         if form.asset_from == "tag":
             own.append(("asset", str | UnsetType, UNSET) if form.select.measurements else ("asset", str))
-        own += [(name, Any if name == "group" else str | UnsetType, UNSET) for name in optional_tags]
+        own += [(name, str | UnsetType if name in {"quality", "channel"} else Any, UNSET) for name in optional_tags]
         tags: Any = msgspec.defstruct("Tags", own, rename=tag_of, gc=False)
         if form.asset_from == "key":
             tags = tags | None

@@ -92,8 +92,8 @@ def _add(reader: "_Reader", row: int, message: Message, lines: list[_Line]) -> N
 
 _Layouts = dict[tuple[str, ...], list[int]]  # field names -> codes, of one measurement
 # Asset, None if left out; name of the channels, which may be a tag, and measurement; its layouts; whether the quality
-# counts; group.
-_Head = tuple[str | None, tuple[str, str], _Layouts, bool, str]
+# counts; group; codes and values of tags that are channels.
+_Head = tuple[str | None, tuple[str, str], _Layouts, bool, str, Sequence[tuple[int, str]]]
 
 
 class _Reader:
@@ -110,6 +110,7 @@ class _Reader:
         self._tag = "" if form.asset_from == "key" else form.asset_tag
         self._select = form.select.measurements
         self._channel_tag = form.channel_tag
+        self._extra = form.extra_channels
         self._group = grouping(form)
         self.grouped = self._group.by_point
         self._quality = form.quality
@@ -161,7 +162,7 @@ class _Reader:
             elif len(cells) != 2:
                 raise ValueError("the cells of this line are not those of a plain one")
 
-            asset, measurement, layouts, good, group = self._heads.get(cells[0]) or self._head(cells[0])
+            asset, measurement, layouts, good, group, extra = self._heads.get(cells[0]) or self._head(cells[0])
             # "a=1,b=2" -> "a=", "1", "b=", "2": a name keeps its sign, so that no value can pass for one
             parts = cells[1].replace("=", "=,").split(",")
             names = tuple(parts[::2])
@@ -172,6 +173,10 @@ class _Reader:
             if asset is None:
                 self._leave_out(values)
                 continue
+            if extra:
+                more = [pair for pair in extra if pair[0] not in codes]
+                codes, mixed = codes + [code for code, _ in more], True
+                values += [text for _, text in more]
             if self._quality:
                 codes, values = self._judged(parts, codes, values, good=good)
             lines.append(_Line(number, asset or _key(message), stamp, codes, values, mixed, group))
@@ -184,6 +189,7 @@ class _Reader:
         while scanner.more():
             measurement, tags = scanner.head()
             fields, stamp = scanner.rest()
+            fields |= {name: tags[name] for name in self._extra if name in tags and name not in fields}
             if self._select and not self._select.want(measurement):
                 self._leave_out(list(fields.values()))
                 continue
@@ -249,7 +255,7 @@ class _Reader:
         if match is None:
             raise ValueError("a head with control characters or misplaced signs")
         if self._select and not self._select.want(match[1]):
-            self._heads[text] = head = self._kept(None, (match[1], match[1]), "", good=True)
+            self._heads[text] = head = self._kept(None, (match[1], match[1]), "", (), good=True)
             return head
 
         asset = ""
@@ -271,11 +277,22 @@ class _Reader:
         group = match[1] if self._group.of == "measurement" else ""
         if self._group.of == "tag":
             group = _tag(text, self._group.name) or ""
-        self._heads[text] = kept = self._kept(asset, (name, match[1]), group, good=good)
+        channels = self._measurements[name, match[1]] if self._extra else {}
+        tags = [(each, found) for each in self._extra if (found := _tag(text, each)) is not None]
+        extra = [(channels[each], found) for each, found in tags]
+        self._heads[text] = kept = self._kept(asset, (name, match[1]), group, extra, good=good)
         return kept
 
-    def _kept(self, asset: str | None, measurement: tuple[str, str], group: str, *, good: bool) -> _Head:
-        return asset, measurement, self._layouts.setdefault(measurement, {}), good, group
+    def _kept(
+        self,
+        asset: str | None,
+        measurement: tuple[str, str],
+        group: str,
+        extra: Sequence[tuple[int, str]],
+        *,
+        good: bool,
+    ) -> _Head:
+        return asset, measurement, self._layouts.setdefault(measurement, {}), good, group, extra
 
     def _layout(self, names: tuple[str, ...], measurement: tuple[str, str]) -> list[int]:
         """Return the codes of fields whose names end with "=".
