@@ -8,8 +8,11 @@ Everything that reads a setting takes a `Settings` or one of its sections as an 
     learning    sections for model, training and threshold
     process     sections for source, outputs, store, delivery, health, reload and log
     servers     sections for Kafka and InfluxDB
+    running     the section about machines that rest
+    rules       sections of single machines and channels
+    detectors   [[detectors]], and what each overrides
     sections    all sections together, each valid by itself
-    checks      combinations of settings that are refused
+    checks/     combinations of settings that are refused
     tree        the sections, valid together
     load        file, environment, flags and secret files
     live        settings that a running process may change

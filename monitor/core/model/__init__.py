@@ -6,6 +6,8 @@
     vae            the network as it is trained
     forward        the network as it scores: the same arithmetic, laid out once per model
     errors         errors of a reconstructed window, over several horizons
+    modes          the operating mode of a window, and the usual errors of each mode
+    tolerance      deviations that do not count, by the rules of channels
     scorer         windows -> scores; the door
     new_assets     scaling of assets that the model does not know yet, learned as they run
 
