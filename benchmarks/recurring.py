@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from monitor.core.fitting.fit import fit, prepare
+from monitor.core.fitting.fit import fit, levels_of, prepare
 from monitor.core.fitting.gate import refusal
 from monitor.core.model.scorer import Scorer
 from monitor.core.records import Message, Partition
@@ -52,8 +52,9 @@ def run(days: int, weeks: int, machines: int) -> Counter[int]:
 
         recipe = settings.training.recipe(settings.model)
         old = None if pipeline.scorer is None else pipeline.scorer.model
-        corpus = prepare(history.corpus(), recipe, old)
-        model = fit(corpus, recipe, old, lambda *_: None).model
+        levels = levels_of(history.corpus(), recipe, old)
+        corpus = prepare(history.corpus(), recipe, old, levels)
+        model = fit(corpus, recipe, old, lambda *_: None, levels).model
         if not refusal(model, old, corpus, settings.training.margin):
             pipeline.adopt(Scorer(replace(model, version=f"day {minute // DAY}")))
     return alerts

@@ -164,11 +164,11 @@ class TrainingSection(Section):
             guard_ms=round(self.guard_s * 1000),
         )
 
-    def recipe(self, model: ModelSection, *, rest: bool = False) -> Recipe:
-        """Return how to fit a model of this size; `rest` = learn levels of rest and work, too."""
+    def recipe(self, model: ModelSection, rest_days: int | None = None) -> Recipe:
+        """Return how to fit a model of this size. Levels of rest are learned as `Recipe.rest_days` says."""
         size = model.model_dump(exclude={"threads"})
         names = {"steps", "batch", "learning_rate", "patience", "worst", "recurs_days", "exclude", "seed"}
-        return Recipe(**size, **self.model_dump(include=names), rest=rest, exclude_spans=self.spans())
+        return Recipe(**size, **self.model_dump(include=names), rest_days=rest_days, exclude_spans=self.spans())
 
     def spans(self) -> tuple[Span, ...]:
         """Read the times to leave out. Raises OSError, and ValueError that names file, line and field."""

@@ -10,14 +10,15 @@ from monitor.core.running.shifts import Calendar, calendar
 from monitor.settings.base import Section, setting
 from monitor.settings.stages import WindowsSection
 
-AUTO, SISTERS = "auto", "sisters"
+ALWAYS, AUTO, SISTERS = "always", "auto", "sisters"
 
 
 class RunningSection(Section):
     """When a machine runs, and when it should.
 
     A machine that does not run is `off`: it has no windows, no scores and no place in thresholds and history. Without
-    a condition every machine runs all the time, and stops and starts are learned like everything else.
+    a condition, rest that comes back on several days is learned. A machine of which no rest is known runs all the
+    time, and its stops and starts are scored and learned like everything else.
     """
 
     when: str = setting(
@@ -28,9 +29,10 @@ class RunningSection(Section):
         "but they must be read, and each step waits for them. A boolean channel needs "
         '[channels.NAME] as = "state": running == 1; a channel of texts needs [channels.NAME] texts: state == "RUN". '
         "A channel that never came says nothing, and the machine counts as "
-        "running. auto: learned at training, where the history shows clear levels of rest and work "
-        "(docs/operations.md). Empty: all machines run.",
-        form="a condition, auto, or empty",
+        "running. Empty: learned at training, where the history shows clear levels of rest and work, and rest that "
+        "began on training.recurs_days different days (docs/operations.md). auto: learned as soon as the history shows "
+        "rest once. always: all machines run.",
+        form="a condition, auto, always, or empty",
     )
     stop_delay_s: float = setting(
         0.0,
@@ -71,14 +73,20 @@ class RunningSection(Section):
     @property
     def learned(self) -> bool:
         """Whether levels of rest and work are learned at training."""
-        return self.when == AUTO
+        return self.when in {"", AUTO}
+
+    def rest_days(self, recurs_days: int) -> int | None:
+        """Return on how many days rest must have begun to be learned; None = it is not learned."""
+        if not self.learned or not (self.when or recurs_days):
+            return None
+        return 0 if self.when else recurs_days
 
     def condition(self, kinds: Kinds) -> Condition | None:
         """Return the condition over channels of `kinds`; None without one, or with a learned one.
 
         Raises ValueError if it cannot be read.
         """
-        return None if self.when in {"", AUTO} else parse(self.when, kinds)
+        return None if self.learned or self.when == ALWAYS else parse(self.when, kinds)
 
     def calendar(self) -> Calendar | None:
         """Return the calendar; None without one. Raises ValueError if it cannot be read."""

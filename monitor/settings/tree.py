@@ -69,7 +69,7 @@ class Settings(Sections):
         """Return how to fit a model with these settings."""
         kinds = self.channel_kinds()
         return replace(
-            self.training.recipe(self.model, rest=self.running.learned),
+            self.training.recipe(self.model, self.running.rest_days(self.training.recurs_days)),
             kinds=kinds.globs if STATE in {kind for _, kind in kinds.globs} else (),
             texts=kinds.texts,
             mode_channel=self.modes.channel,

@@ -234,7 +234,10 @@ _TABLE: list[tuple[dict[str, Any], list[str]]] = [
     ({"modes.channel": "recipe", "modes.learned": True}, ["modes.channel", "modes.learned"]),
     ({"modes.channel": "hours", "channels": {"hours": {"as": "rate"}}}, ["modes.channel", "channels"]),
     ({"running.when": "a > 1", "channels": {"a": {"as": "ignore"}}}, ["running.when", "channels", "needs channel a"]),
-    ({"running.stop_delay_s": 5.0}, ["running.stop_delay_s = 5.0", "running.when", "no machine stops"]),
+    (
+        {"running.stop_delay_s": 5.0, "running.when": "always"},
+        ["running.stop_delay_s = 5.0", 'running.when = "always"', "no machine ever stops"],
+    ),
     ({"running.expected": ["Mo 06:00-22:00"]}, ["running.expected", "found day 'Mo', expected Mon"]),
     ({"running.expected": "sister"}, ["running.expected", '"sisters", a list of days and hours']),
     ({"running.expected": ["Mon 06:00-22:00"], "running.timezone": "Mars"}, ["running.timezone", "'Mars' is unknown"]),

@@ -1,6 +1,7 @@
 """Machines that do not run, through all stages of a partition, and as the worker shows them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from monitor.core.detectors import timestamps_of
 from monitor.core.model.scorer import Scorer
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import Message
+from monitor.core.running.levels import Levels
 from monitor.service.pipelines import make_pipeline
 from monitor.training.trainer import Status
 from monitor.worker.status import worker_status
@@ -56,6 +58,24 @@ def test_nothing_is_scored_from_the_stop_until_windows_after_the_start(tmp_path:
     found = ends(pipeline, sent(resting()))
     assert max(each for each in found if each < OFF.stop) == OFF.start - 1
     assert min(each for each in found if each >= OFF.start) == OFF.stop + delay + length - 1
+
+
+def test_without_a_condition_rest_and_delay_are_those_of_the_model(tmp_path: Path) -> None:
+    """Learned rest is not scored, and after the start the model's delay passes; always = all of it is scored."""
+    learned = replace(model(), levels=Levels(("pressure", "flow"), (0.8, 5.0), 20 * STEP))
+    length = settings(tmp_path).windows.length
+    for given, delay in (("0", 20), ("30", 30)):
+        pipeline = make_pipeline(settings(tmp_path, running__start_delay_s=given), READINGS)
+        pipeline.use(Scorer(learned))
+        found = ends(pipeline, sent(resting()))
+        assert max(each for each in found if each < OFF.stop) == OFF.start - 1
+        assert min(each for each in found if each >= OFF.start) == OFF.stop + delay + length - 1
+        pipeline.use(Scorer(model()))
+        assert pipeline.running.rule is None
+
+    pipeline = make_pipeline(settings(tmp_path, running__when="always"), READINGS)
+    pipeline.use(Scorer(learned))
+    assert ends(pipeline, sent(resting())) == list(range(length - 1, 400))
 
 
 def test_an_alert_outlasts_the_stop_of_its_machine(tmp_path: Path) -> None:

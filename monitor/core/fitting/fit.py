@@ -39,6 +39,7 @@ from monitor.core.fitting.profile import learn_profile
 from monitor.core.fitting.recipe import Recipe
 from monitor.core.fitting.rest import find_levels
 from monitor.core.fitting.selection import select
+from monitor.core.fitting.starts import Starts
 from monitor.core.model.architecture import Architecture
 from monitor.core.model.errors import channels_seen, newest, recent_change, window_errors
 from monitor.core.model.forward import BATCH, Reconstruction
@@ -89,9 +90,12 @@ def levels_of(corpus: Corpus, recipe: Recipe, incumbent: Model | None) -> Levels
 
     While a model with levels is in use, rest is in no history.
     """
-    if not recipe.rest:
+    if recipe.rest_days is None:
         return None
-    return find_levels(corpus) or (None if incumbent is None else incumbent.levels)
+    found = find_levels(corpus, recipe.rest_days)
+    if found is None:
+        return None if incumbent is None else incumbent.levels
+    return replace(found, settle_ms=Starts.of(corpus, found).settle_ms())
 
 
 def prepare(corpus: Corpus, recipe: Recipe, incumbent: Model | None, levels: Levels | None = None) -> Corpus:

@@ -24,7 +24,7 @@ class Recipe:
     patience: int = 8  # checks of the held-out windows without improvement before it stops
     worst: float = 0.02  # share of blocks left out that the incumbent scores highest
     recurs_days: int = 3  # on which an alert's pattern must have come back to be learned; 0 = never
-    rest: bool = False  # learn levels of rest and work, and leave rest out
+    rest_days: int | None = None  # days on which rest must have begun to be learned and left out; None = learn none
     exclude: str = ""  # condition under which history is left out
     exclude_spans: tuple[Span, ...] = ()  # times that are left out
     seed: int = 0

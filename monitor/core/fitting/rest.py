@@ -9,6 +9,10 @@ a valve that does not close, nor two recipes. Machines rest if most of such chan
 - most rest and most work lasts for whole blocks of history. A rest that fits into a window is part of the pattern that
   the model learns, and a machine that never works for a window would never be scored.
 
+Unless a person says that machines rest, rest must also recur: it began on several different days (UTC), so that one
+outage of the plant is none, and at most MOST_A_DAY times a day of an asset. What rests more often works in batches,
+whose beginnings are to be scored.
+
 Measured on generated machines: docs/decisions/0034-running.md.
 """
 
@@ -18,6 +22,7 @@ import numpy as np
 
 from monitor.core.arrays import LARGEST
 from monitor.core.fitting.corpus import Corpus
+from monitor.core.fitting.recurring import DAY_MS
 from monitor.core.records import Bools, Floats, Times
 from monitor.core.running.levels import LEAST_CHANNELS, Levels
 
@@ -32,10 +37,14 @@ NEAR = 1.5  # factor around the limit in which hardly any value lies
 AT_REST = 3.0  # times what others show at rest, an asset that always rests may show
 MOST_VALUES = 20_000  # of an asset and channel
 OBSERVED = 0.5  # least share of a block's cells that must be left
+MOST_A_DAY = 3  # times that a machine begins to rest: two shifts with a break
 
 
-def find_levels(corpus: Corpus) -> Levels | None:
-    """Return how to recognise rest in a history that holds rest and work; None if it has no clear levels."""
+def find_levels(corpus: Corpus, days: int = 0) -> Levels | None:
+    """Return how to recognise rest in a history that holds rest and work; None if it has no clear levels.
+
+    Rest must have begun on that many different days, unless `days` is 0.
+    """
     C = len(corpus.channels)
     amounts = np.abs(np.where(corpus.observed, corpus.values, np.float32(np.nan)))  # (K, C, L)
     found = {column: _limit(amounts[:, column], corpus.asset) for column in range(C)}
@@ -55,6 +64,8 @@ def find_levels(corpus: Corpus) -> Levels | None:
 
     rest: Bools = 2 * np.count_nonzero(resting, axis=1) > np.count_nonzero(measured, axis=1)  # (K, L)
     if not (_lasts(rest & steps, steps) and _lasts(~rest & steps, steps)):
+        return None
+    if days and not _recurs(corpus, rest & steps, steps, days):
         return None
     return Levels(tuple(corpus.channels[column] for column in columns), tuple(map(float, most)))
 
@@ -120,3 +131,21 @@ def _lasts(flag: Bools, steps: Bools) -> bool:
     """Return whether steps (K, L) with `flag` mostly fill whole blocks, among the measured `steps` (K, L)."""
     whole = (flag | ~steps).all(1) & flag.any(1)
     return bool(np.count_nonzero(whole) >= LEAST_BLOCKS and 2 * np.count_nonzero(flag[whole]) >= np.count_nonzero(flag))
+
+
+def _recurs(corpus: Corpus, rest: Bools, steps: Bools, days: int) -> bool:
+    """Return whether rest (K, L) began on so many different days, and not too often a day, among measured `steps`."""
+    begun, begins, span_ms = set[int](), 0, 0
+    for code in np.unique(corpus.asset).tolist():
+        own = np.flatnonzero(corpus.asset == code)
+        own = own[np.argsort(corpus.end[own], kind="stable")]
+        resting = np.logical_or.reduce(rest[own], axis=1)
+        one = resting != np.logical_or.reduce((steps & ~rest)[own], axis=1)
+
+        # Blocks of rest or of work alone. A history may leave out others in between.
+        clear, idle = own[one], resting[one]
+        first = clear[1:][idle[1:] & ~idle[:-1]]
+        begun |= set((corpus.end[first] // DAY_MS).tolist())
+        begins += len(first)
+        span_ms += int(corpus.end[own[-1]] - corpus.end[own[0]])
+    return len(begun) >= days and begins * DAY_MS <= MOST_A_DAY * span_ms

@@ -22,6 +22,7 @@ class Levels:
 
     channels: tuple[str, ...]
     limits: tuple[float, ...]  # largest amount at rest, by channel, in the channel's own unit
+    settle_ms: int = 0  # after a start its channels are not yet as in usual work for this time
 
     def judge(self, values: Floats) -> Truth:
         """Return whether the machine runs at each step, from `values` (K, E) of `channels`, NaN = never measured."""
@@ -34,14 +35,20 @@ class Levels:
         """Return the rule as an operator reads it."""
         return ", ".join(f"{name} {limit:.3g}" for name, limit in zip(self.channels, self.limits, strict=True))
 
-    def manifest(self) -> dict[str, float]:
-        """Return the limits by channel, for a model's manifest."""
-        return dict(zip(self.channels, self.limits, strict=True))
+    def manifest(self) -> dict[str, Any]:
+        """Return the rule for a model's manifest."""
+        return {"rest": dict(zip(self.channels, self.limits, strict=True)), "settle_ms": self.settle_ms}
 
     @classmethod
     def of_manifest(cls, found: Any) -> "Levels":
         """Return the levels of a manifest. Raises ValueError if they are none."""
-        fits = isinstance(found, Mapping) and len(found) >= LEAST_CHANNELS
-        if not fits or not all(isinstance(limit, int | float) and 0 < limit <= LARGEST for limit in found.values()):
+        rest, settle = (found.get(key) if isinstance(found, Mapping) else None for key in ("rest", "settle_ms"))
+        if not isinstance(rest, Mapping) or len(rest) < LEAST_CHANNELS or not all(map(_is_limit, rest.values())):
             raise ValueError(f"levels of activity are {found!r}, expected limits above 0 of two channels or more")
-        return cls(tuple(map(str, found)), tuple(map(float, found.values())))
+        if not isinstance(settle, int) or settle < 0:
+            raise ValueError(f"levels of activity are {found!r}, expected settle_ms of 0 or more")
+        return cls(tuple(map(str, rest)), tuple(map(float, rest.values())), settle)
+
+
+def _is_limit(value: object) -> bool:
+    return isinstance(value, int | float) and 0 < value <= LARGEST

@@ -51,7 +51,7 @@ class RunningOptions:
     rule: Rule | None  # None = the model's levels, if `learned`, otherwise all machines run
     learned: bool
     stop_delay_ms: int  # the rule is false for this time before the machine is off
-    start_delay_ms: int  # after a start nothing is scored for this time
+    start_delay_ms: int  # after a start nothing is scored for this time; learned levels may have a longer one
     step_ms: int
     max_gap: int  # empty steps; after more of them a machine counts as one that starts
 
@@ -71,6 +71,7 @@ class Running:
         self.counts: dict[str, int] = dict.fromkeys(COUNTS, 0)
         self._options = options
         self._rule = options.rule
+        self._start_delay_ms = options.start_delay_ms
         self._channels: tuple[str, ...] = () if options.rule is None else options.rule.channels
         self._columns = Columns(_STAGE, _TABLE)
         self._columns.pick(places(self._channels, ()), "E")
@@ -88,10 +89,12 @@ class Running:
         """Return the levels of rest that the model has learned, as text; empty = none are in use."""
         return self._rule.text() if isinstance(self._rule, Levels) else ""
 
-    def use(self, learned: Rule | None) -> None:
+    def use(self, learned: Levels | None) -> None:
         """Take the model's levels of activity as the rule, if the settings ask for learned ones."""
         if not self._options.learned:
             return
+        settle_ms = 0 if learned is None else learned.settle_ms
+        self._start_delay_ms = max(self._options.start_delay_ms, settle_ms)
         channels = () if learned is None else learned.channels
         self._columns.pick(places(channels, self._channels), "E")
         self._rule, self._channels = learned, channels
@@ -112,7 +115,7 @@ class Running:
             return RunningSteps(everything, everything)
 
         self._columns.reserve(int(closed.row.max()) + 1)
-        if self._rule is None and not self._options.start_delay_ms:
+        if self._rule is None and not self._start_delay_ms:
             return RunningSteps(everything, everything)
 
         idle = ~everything if self._rule is None else self._judge(closed).false
@@ -160,7 +163,7 @@ class Running:
         again = (heard != NEVER) & (step - heard > options.max_gap + 1)
         newest = np.maximum.accumulate(np.where(start | again, place, -1))
         started = np.where(newest >= begin, step[np.maximum(newest, 0)], self._columns["started"][row])
-        starting = ~idle & (started != NEVER) & ((step - started) * options.step_ms < options.start_delay_ms)
+        starting = ~idle & (started != NEVER) & ((step - started) * options.step_ms < self._start_delay_ms)
 
         last = last_of_run(row)
         self._latest = row, step, off

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 from monitor.core.decode.select import ANGLE, IGNORE, RATE, STATE
 from monitor.core.running.condition import Condition, parse
+from monitor.settings.running import ALWAYS
 from monitor.settings.sections import Sections
 
 Problems = Iterator[tuple[str, ...]]  # of each problem the consequence, then the keys of the settings
@@ -41,8 +42,8 @@ def running_problems(settings: Sections) -> Problems:
     running = settings.running
     kinds = settings.channel_kinds()
     yield from _of_condition(settings, lambda: running.condition(kinds), "running.when")
-    if running.stop_delay_s and not running.when:
-        yield "without a condition no machine stops", "running.stop_delay_s", "running.when"
+    if running.stop_delay_s and running.when == ALWAYS:
+        yield "no machine ever stops", "running.stop_delay_s", "running.when"
 
     try:
         running.calendar()

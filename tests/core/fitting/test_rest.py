@@ -1,6 +1,7 @@
 """Levels of rest and work: found where machines rest, and not in what only looks like it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,17 +18,17 @@ Draw = np.random.Generator
 Signals = Callable[[Draw, np.ndarray, int], np.ndarray]  # of steps (T,) and the machine's number: values (T, C)
 
 
-def corpus(signals: Signals, machines: int = 3) -> Corpus:
+def corpus(signals: Signals, machines: int = 3, step_ms: int = 1000) -> Corpus:
     """Return the blocks of machines, whose readings are (T, C) each."""
     draw, steps = np.random.default_rng(3), np.arange(STEPS)
     rows = np.stack([signals(draw, steps, machine) for machine in range(machines)])
     values = rows.reshape(machines * STEPS // L, L, -1).transpose(0, 2, 1).astype(np.float32)
     each = STEPS // L
-    ends = np.tile((np.arange(each) + 1) * L - 1, machines) * 1000
+    ends = np.tile((np.arange(each) + 1) * L - 1, machines) * step_ms
     names = CHANNELS[: values.shape[1]]
     assets = tuple(f"m{machine}" for machine in range(machines))
     owner, calm = np.repeat(np.arange(machines), each), np.zeros(machines * each, np.bool_)
-    return Corpus(names, assets, 1000, owner, ends, values, ~np.isnan(values), calm)
+    return Corpus(names, assets, step_ms, owner, ends, values, ~np.isnan(values), calm)
 
 
 def working(draw: Draw, steps: np.ndarray) -> np.ndarray:
@@ -115,6 +116,29 @@ def test_what_only_looks_like_rest_gives_no_levels(signals: Signals) -> None:
     assert find_levels(corpus(signals)) is None
 
 
+@pytest.mark.parametrize(
+    ("step_s", "days", "found"),
+    [
+        (360, 4, True),  # a period of 240 steps is a day; the machine rests from midnight on, four times
+        (360, 5, False),
+        (60, 1, False),  # six times a day: batches
+        (60, 0, True),  # which does not matter where a person says that machines rest
+    ],
+)
+def test_rest_recurs_where_it_began_on_several_days_and_not_too_often(step_s: int, days: int, *, found: bool) -> None:
+    """Levels need rest that began on as many different days as asked, and at most three times a day."""
+    made = corpus(lambda draw, steps, machine: resting(draw, steps + 120, machine), step_ms=1000 * step_s)
+    assert (find_levels(made, days) is not None) is found
+
+
+def test_one_outage_of_all_machines_does_not_recur() -> None:
+    """Where all machines rested once, the same hours, there are levels only if a person says that they rest."""
+    made = corpus(lambda draw, steps, machine: resting(draw, steps, machine, period=960, share=0.2), step_ms=360_000)
+    made = replace(made, end=made.end + 400 * 360_000)
+    assert find_levels(made) is not None
+    assert find_levels(made, 2) is None
+
+
 def test_rest_is_left_out_of_the_history() -> None:
     """Steps of rest are not observed, and blocks with less than half of their cells are gone."""
     made = corpus(resting)
@@ -140,9 +164,10 @@ def test_levels_judge_by_most_channels() -> None:
 
 def test_levels_survive_a_manifest() -> None:
     """Levels come back from a manifest's numbers, and others are refused with what was found."""
-    levels = Levels(("a", "b"), (1.0, 2.5))
+    levels = Levels(("a", "b"), (1.0, 2.5), 60_000)
     assert Levels.of_manifest(levels.manifest()) == levels
-    others: list[Any] = [None, [], {"a": 1.0}, {"a": 1.0, "b": 0}, {"a": 1.0, "b": "2"}, {"a": 1.0, "b": float("inf")}]
-    for found in others:
+    rests: list[Any] = [None, [], {"a": 1.0}, {"a": 1.0, "b": 0}, {"a": 1.0, "b": "2"}, {"a": 1.0, "b": float("inf")}]
+    others = [{"rest": rest, "settle_ms": 0} for rest in rests]
+    for found in [None, {}, *others, {"rest": {"a": 1.0, "b": 1.0}}, {**levels.manifest(), "settle_ms": -1}]:
         with pytest.raises(ValueError, match="levels of activity"):
             Levels.of_manifest(found)
