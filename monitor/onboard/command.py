@@ -154,6 +154,7 @@ def _by_detector(settings: Settings, runs: Sequence[Sequence[Message]], figures:
     """
     if not settings.detectors:
         return {settings.name: figures}
+
     router, form = Router({each.name: each.route() for each in settings.per_detector()}), settings.message_format()
     assets: dict[str, dict[str, None]] = {name: {} for name in router.routes}
     count = dict.fromkeys(router.routes, 0)
@@ -164,6 +165,7 @@ def _by_detector(settings: Settings, runs: Sequence[Sequence[Message]], figures:
         for name, part in zip(router.routes, router.route(readings).readings, strict=True):
             assets[name] |= dict.fromkeys(part.assets)
             count[name] += len(part)
+
     if not any(count.values()):
         raise ValueError("no detector wants an asset of the sample: compare [[detectors]] with the names of its assets")
     return {
@@ -310,6 +312,7 @@ def rules_text(settings: Settings, surveys: Mapping[str, Survey]) -> str:
             expected = each.rate / 2 / len(each.assets)
             terms.append(f'{expected:.6g} * sum(monitor_assets{{{job}, detector="{name}", state!="off"}})')
     working = " + ".join(terms)
+
     rows = [
         (
             "ReadingsMissing",

@@ -204,6 +204,7 @@ def _about_messages(figures: Survey, recognised: DetectedFormat) -> Iterator[str
         yield scattered(figures, recognised)
     for reason in reasons(figures.rejected, 3):
         yield f"dead letters: {len(figures.rejected)} of {figures.messages} messages; {reason}"
+
     if figures.refused:
         first, count = figures.refused[0], len(figures.refused)
         yield (
@@ -213,6 +214,7 @@ def _about_messages(figures: Survey, recognised: DetectedFormat) -> Iterator[str
         )
     if figures.colliding > _SHARE:
         yield f"{_contradicting(figures)}; the last one counts. {_collision(recognised)}"
+
     left_out = recognised.reasons.get("select.assets_exclude")
     if left_out is not None:
         yield f"messages are {left_out}; if a machine sends them, name it in them or give them a topic of their own"

@@ -232,6 +232,7 @@ def written(base: Settings, chosen: Mapping[str, Chosen], head: str, tail: Seque
     lines = commented(f"{head} Settings that are not in this file have their defaults: see configs/reference.toml.")
     for key in ("name",):
         lines += [f"{key} = {literal(values[key])}"] if key in values else []
+
     for part in sections():
         mine = {key: value for key, value in values.items() if key.startswith(f"{part}.")}
         absent = _as_default(chosen, part) + _secrets(base, part)
@@ -243,6 +244,7 @@ def written(base: Settings, chosen: Mapping[str, Chosen], head: str, tail: Seque
             lines += commented(why.reason)
             lines += _assigned(key.rpartition(".")[2], value, why.each)
         lines += absent
+
     lines += _sections(values, chosen)
     for each in values.get("detectors", ()):
         lines += detector_table(each, chosen["detectors"].each if "detectors" in chosen else {})

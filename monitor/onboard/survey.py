@@ -149,6 +149,7 @@ def read(runs: Sequence[Sequence[Message]], form: Format, now: int) -> Readout:
     refused: dict[Renamed, None] = {}
     booleans: Counter[str] = Counter()
     as_states = replace(form, kinds=Kinds((*form.kinds.globs, ("*", STATE))))
+
     for run in filter(None, runs):
         decoded = decode_all(run, form, now, Names())
         readings = decoded.readings
@@ -160,6 +161,7 @@ def read(runs: Sequence[Sequence[Message]], form: Format, now: int) -> Readout:
         rejected += decoded.rejected
         taken += decoded.skipped[Skip.NAME_TAKEN]
         refused |= dict.fromkeys(each for each in decoded.renamed if each.owner)
+
     some = {name: count for name, count in booleans.items() if count > 0}
     return Readout(
         _table(batches),

@@ -121,6 +121,7 @@ def _assets(now: WorkerStatus, sparkline: Callable[[str, str], list[float]], wan
         found = [each for each in found if wanted.search in f"{each.name}\n{label(each.name)}".lower()]
     if wanted.detector:
         found = [each for each in found if each.detector == wanted.detector]
+
     tally = Tally(asset.state for asset in found)
     matching = [asset for asset in found if asset.state == wanted.state] if wanted.state else found
 

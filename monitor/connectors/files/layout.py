@@ -150,9 +150,11 @@ def _layout(header: _Header, times: tuple[int, int], rows: Sequence[Sequence[str
     order = order_of(stamps, options.date_order)
     local = not all(map(has_zone, stamps[:LOOK])) or not stamps
     zone = zone_of(options.timezone) if local else None
+
     split = Split()
     if tag >= 0 and (options.tag_pattern or (asset < 0 and not options.asset)):
         split = split_of([row[tag].strip() for row in rows if row[tag].strip()], options.tag_pattern)
+
     return Layout(
         delimiter=header.delimiter,
         names=tuple(names),
@@ -206,12 +208,14 @@ def described(layout: Layout, encoding: str, asset: str) -> str:
         times += f" and {layout.names[layout.clock]!r}"
     order = {"": "ISO 8601 or a number", "ymd": "year-month-day", "dmy": "day-month-year", "mdy": "month-day-year"}
     zone = "with its own zone" if not layout.local else layout.zone.key if layout.zone else "UTC (source.timezone)"
+
     if layout.asset >= 0:
         assets = f"column {layout.names[layout.asset]!r}"
     elif layout.split != Split():
         assets = f"the beginning of the tags in {layout.names[layout.tag]!r}"
     else:
         assets = repr(asset)
+
     words = [
         *read,
         f"decimal {layout.decimal}",
@@ -407,6 +411,7 @@ def _asset(names: Sequence[str], rows: Sequence[Sequence[str]], columns: Sequenc
                 f"asset is unknown: fill it, set source.asset_column to {names[n]!r} to drop these rows, or add it to "
                 "source.ignore"
             )
+
     found = [n for n, values in different.items() if _may_name(values, "unit" if names[n].lower() == "unit" else "")]
     if not found:
         return -1

@@ -126,6 +126,7 @@ def table_of(path: Path, options: TableOptions, kind: str = "csv") -> CsvTable:
             rows_of_bytes = list(islice(text_rows(file, encoding), HEAD + 1))
         head = [line.decode("utf-8", "replace") for line in rows_of_bytes]
         layout = layout_of(head, options)
+
         lines = count_text_lines(path, encoding) - layout.start
         rows = [
             row

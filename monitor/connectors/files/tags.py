@@ -63,6 +63,7 @@ def split_of(tags: Sequence[str], pattern: str = "") -> Split:
             channels.setdefault(separator.join(each[:parts]), set()).add(separator.join(each[parts:]))
         if len(channels) == 1:
             continue
+
         found = list(channels.values())
         common = set.intersection(*found)
         if len(common) > 1:

@@ -104,6 +104,7 @@ class Protobuf:
             copy.dependency.append(name)
             if index in file.public_dependency:
                 copy.public_dependency.append(len(copy.dependency) - 1)
+
         if file.syntax != "proto3":
             self._open_maps(copy, copy.message_type, ())
         try:

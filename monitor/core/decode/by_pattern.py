@@ -61,6 +61,7 @@ def check_tagged(form: "Format") -> None:
                 f"patterns: {_CHANNEL} is measurement.field, which channel_name field leaves out: search in "
                 f"{_FIELD}, or leave out channel_name"
             )
+
         try:
             groups = set(compiled(each.pattern).groupindex)
         except ValueError as error:

@@ -1,7 +1,6 @@
 """What to read and what to leave, and as what: globs for measurements, assets and channels.
 
-A glob is a name with `*` (any characters), `?` (one character) and `[ab]` (one of these), as in `fnmatch`. Case
-counts.
+A glob is a name with `*` (any characters), `?` (one character) and `[ab]` (one of these), as in `fnmatch`. Case counts.
 A name is wanted if a glob of `include` matches it, or if `include` is empty, and no glob of `exclude` matches it.
 
 The globs are asked once per distinct name of a batch, never per reading.
@@ -67,8 +66,7 @@ class Kinds:
     """What channels are read as, by globs in their order: the first glob that matches a channel counts.
 
     ignore = left out, state = true and false are 1 and 0, rate = the change a second, made by the windows,
-    angle = its sine and cosine, by core/angles.py. A channel
-    that no glob matches is a measurement.
+    angle = its sine and cosine, by core/angles.py. A channel that no glob matches is a measurement.
     """
 
     globs: tuple[tuple[str, str], ...] = ()  # glob and kind
@@ -79,8 +77,7 @@ class Kinds:
 
     def of(self, *names: str) -> str:
         """Return the kind of a channel, which may be known by several names."""
-        first = first_match(tuple(glob for glob, _ in self.globs), *names)
-        return self.globs[first][1] if first >= 0 else MEASUREMENT
+        return of_first(self.globs, *names, otherwise=MEASUREMENT)
 
     def texts_of(self, *names: str) -> tuple[str, ...]:
         """Return the texts of a channel, which may be known by several names; none for a channel of numbers.

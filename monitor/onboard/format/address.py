@@ -219,14 +219,17 @@ def choose(shape: Shape, messages: Sequence[Message], given: str = "") -> Addres
         merged = bool(_merged(asset, channel, separating))
         alone = asset.count == 1 and not asset.strong
         sure = -1 if (asset.certain and asset.count > 1) or (asset.strong and asset.count > 1) else 0
+
         swapped = int(rank(asset.label.name, CHANNELS) < len(CHANNELS) and not asset.pattern)
         swapped += rank(channel.label.name, ASSETS) < len(ASSETS) and not channel.pattern
         names = (not asset.known) + (not channel.known) + 2 * swapped
         outside = asset.place.startswith(("key:", "topic:")) or asset.label.place.startswith("topic:")
         names += asset.label.number + channel.label.number
+
         contrast = round((alike(channel) - alike(asset)) / _ALIKE) if shape.table is None else 0
         ranks = rank(asset.label.name, ASSETS) + rank(channel.label.name, CHANNELS)
         size = -asset.count
+
         return (
             share[at] > best + COARSE,
             merged,
@@ -289,6 +292,7 @@ def _pairs(shape: Shape, labels: Sequence[Label], given: str) -> Iterable[tuple[
             for label in labels
             if label.place == given
         ]
+
     if shape.table is not None:
         member = Label("name:", list(shape.member))
         whole = Part("", *_counted(member.texts), member, known=True)
@@ -346,6 +350,7 @@ def _assets(label: Label, topic: str) -> Iterable[Part]:
     if not _covers(label):
         yield from _partly(label, codes, count, topic)
         return
+
     names = {text for text in label.texts if text is not None}
     outside = label.place.startswith(("key:", "topic:", "name:", "header:"))
     strong = plain(label.name) in _MACHINES and bool(label.name)
@@ -353,6 +358,7 @@ def _assets(label: Label, topic: str) -> Iterable[Part]:
     if label.pattern:
         yield Part("", codes, count, label, known, (label.place, label.pattern), strong=strong)
         return
+
     part = asset_only(names) if count > 1 and label.place.startswith(("key:", "topic:")) else None
     if part is not None and part.pattern.endswith("(?P<asset>.+)$"):
         part = None  # only a beginning is common: the whole name is as good

@@ -186,20 +186,24 @@ def _why_not(bodies: Sequence[Any], now: int) -> str:
         return (
             f"the messages are arrays, but not of objects: the first element is {shown(inner[0]) if inner else 'none'}"
         )
+
     if any(_is_json_text(value) for body in objects[:50] for value in body.values()):
         return (
             f"a field holds JSON written as a text, which is not parsed: {_seen(objects)}; let the producer send it as "
             "an object"
         )
+
     if all({"n"} < each.keys() and not {"bn", "bt"}.isdisjoint(each) for each in objects):
         return (
             "these are SenML packs whose records depend on the first one (bn, bt), which no format reads: "
             f"{_seen(objects)}; let the producer resolve them, so that each record has its full n and its own t"
         )
+
     columns = items_of(objects, ()).columns()
     clock = find_clock(columns, None, now)
     times = clock.paths if clock is not None else ()
     numbers = [each for path, column in columns.items() if path not in times for each in column]
+
     found = list(dict.fromkeys(each for item in objects[:50] for each in _plain_arrays(item, "")))
     arrays = ", ".join(map(place, found[:_LISTED])) + (", …" if len(found) > _LISTED else "")
     if arrays and not any(isinstance(each, int | float) for each in numbers):
@@ -208,6 +212,7 @@ def _why_not(bodies: Sequence[Any], now: int) -> str:
             "per reading, or a table of names and numbers per time, or unpack the arrays on the way, as in a processor "
             "of Telegraf or a function of Node-RED"
         )
+
     rest = f"; arrays of something other than objects are not read ({arrays})" if arrays else ""
     if clock is None:
         lacking = f"none of these fields holds a time between the year 2000 and now: {_seen(objects)}"

@@ -130,6 +130,7 @@ def _map(shape: Shape, address: Address) -> Found:
     else:
         settings["values"] = written(shape.table) or "."
         why["values"] = "the object that holds the channels"
+
     if shape.quality:
         settings["quality"] = written(shape.quality)
         why["quality"] = "its name and its codes; values of bad quality are not measured"
@@ -137,6 +138,7 @@ def _map(shape: Shape, address: Address) -> Found:
             settings["qualities"] = dict(shape.qualities)
             usual = "good" in shape.qualities.values()
             why["qualities"] = "what nearly all values have is good" if usual else "0 is bad, as in OPC DA"
+
     own = {settings.get("asset", ""), settings["timestamp"]}
     ignore = tuple(name for name in shape.ignore if name not in own)
     if ignore:
@@ -145,6 +147,7 @@ def _map(shape: Shape, address: Address) -> Found:
     if shape.texts:
         settings["numbers"] = "texts"
         why["numbers"] = "numbers are written as texts"
+
     words = "JSON, a table an item" if shape.table is not None else "JSON, a reading an item"
     rest = address.asset.rest
     without = sum(text is None for text in address.asset.label.texts) / max(1, len(shape.item)) if rest else 0

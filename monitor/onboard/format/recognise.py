@@ -171,18 +171,21 @@ def _telegraf(kind: str, points: Sequence[tuple[Message, Point]], now: int) -> t
     why["timestamp_unit"] = (
         f"the first is {shown(stamps[0])}" if stamps else "no point has a time; the message's time counts"
     )
+
     pair = channel_by_tag(labelled, measurements, asset, wanted)
     form, why = _tagged(kind, asset if pair is None else pair[0], unit or "ns", why)
     if pair is not None:
         asset, channel = pair
         form = replace(form, channel_tag=channel.name)
         why = why | {"channel_tag": f"{channel.count} different ones among the points read; {channel.reason}"}
+
     owners = [each.labels.get(asset.name, "") for each in labelled]
     machines = wanted or sorted(set(measurements) - COLLECTOR)
     form, why = _named(form, why, [point for _, point in points], owners, machines)
     lacking = f"which lack the label {asset.name or 'of the key'} that names the asset"
     if form.patterns and not wanted and len(machines) < len(set(measurements)):
         wanted, lacking = machines, "the collector's own, whose names hold no machine"
+
     own = "" if form.patterns or form.channel_tag else _own_measurements([point for _, point in points], owners, wanted)
     if own:
         form = replace(form, channel_name="field")

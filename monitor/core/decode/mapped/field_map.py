@@ -160,6 +160,7 @@ def _check_patterns(form: "Format") -> None:
             groups = set(compiled(each.pattern[: _LONGEST_PATTERN + 1]).groupindex)
         except ValueError as error:
             raise ValueError(f"patterns: {each.pattern!r} from {each.place!r}: {error}") from error
+
         if "broker" in sources:
             raise ValueError("patterns: broker: is a time, and no text to search in")
         if form.values and "channel" in groups and not any(map(_is_own_name, parse_place(each.place))):

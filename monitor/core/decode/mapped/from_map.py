@@ -107,6 +107,7 @@ class _Reader:
         self._judges = bool(form.quality or form.patterns)  # qualities
         self._matches = Matches(self._map.searches)
         self._layouts: Layouts = {}
+
         shortcut = self._map.shortcut
         groups = {name for search in self._map.searches for name in search.groups}
         renames = groups & {"asset", "channel"} and (not form.values or self._map.by_member)
@@ -118,6 +119,7 @@ class _Reader:
                 shortcut, self.points, self._matches, self._qualities, sources=self._sources, group=self._map.group
             )
         )
+
         self._message = Message(("", 0), 0, None, None, 0)  # type: ignore[arg-type]
         self._row = 0
         self._part = -1
@@ -321,6 +323,7 @@ class _Reader:
             points.width.append(len(codes))
             if group is not None:
                 points.group.append(group)
+
         points.channel += codes
         points.value += values
 

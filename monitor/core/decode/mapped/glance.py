@@ -166,12 +166,14 @@ class Glance:
 
             if asset is None:
                 asset = outer
+
             plain = type(channel) is str and (type(value) is float or type(value) is int)
             if plain and more:
                 found = self._found(item, shared)
                 if found is _BAD:
                     continue
                 asset, name, channel = found.get("asset") or asset, channel, found.get("channel") or channel
+
             if plain and type(asset) is str and (type(time) is int or type(time) is str or type(time) is float):
                 if grouped is not None:
                     group = group_name(grouped((item, *around.scopes), around.names, around.message))

@@ -62,6 +62,7 @@ def parse_long(messages: Sequence[Message], form: Format, errors: dict[int, Deco
         value=[item.value for item in objects],
         codes=codes,
     )
+
     if form.extra_channels:
         return _with_extra(points, objects, form)
     members = Members(form, points)
@@ -86,6 +87,7 @@ def parse_wide(messages: Sequence[Message], form: Format, errors: dict[int, Deco
         value=list(itertools.chain.from_iterable(map(dict.values, values))),
         codes=codes,
     )
+
     if form.extra_channels:
         return _with_extra(points, objects, form)
     if odd:
@@ -112,6 +114,7 @@ def parse_telegraf(messages: Sequence[Message], form: Format, errors: dict[int, 
             points.row += [row] * len(item.metrics)
             points.part += range(len(item.metrics))
             metrics += item.metrics
+
     if select:
         metrics = _wanted(points, metrics, form, errors)
     if form.extra_channels:
@@ -379,12 +382,14 @@ def _telegraf(form: Format, values: Any) -> Any:
         values = _SCALARS
     fields: list[Any] = [("name", str), ("fields", _table(values)), ("time", _time(form))]
     rest: dict[str, Any] = {"rename": {"time": "timestamp"}, "gc": False}
+
     group = grouping(form)
     tag_of = {"asset": form.asset_tag, "quality": form.quality, "channel": form.channel_tag}
     tag_of["group"] = group.name if group.of == "tag" else ""
     extra = {f"extra{at}": name for at, name in enumerate(form.extra_channels)}
     tag_of |= extra
     optional_tags = [name for name in ("quality", "channel", "group", *extra) if tag_of[name]]
+
     if form.asset_from == "tag" or optional_tags:  # a Struct of few fields, so that msgspec skips the other tags
         own: list[Any] = []
         if form.asset_from == "tag":

@@ -170,6 +170,7 @@ class _Reader:
             values, mixed = _values(parts[1::2])
             if self._reads_texts and _HIDDEN in cells[1]:
                 values, mixed = [self._texts.popleft() if value is None else value for value in values], True
+
             if asset is None:
                 self._leave_out(values)
                 continue
@@ -264,19 +265,23 @@ class _Reader:
             if found is None:
                 raise ValueError("no asset tag")
             asset = found
+
         name = match[1]
         if self._channel_tag:
             found = _tag(text, self._channel_tag)
             name = match[1] if found is None else found
+
         good = True
         if self._quality:
             quality = _tag(text, self._quality)
             if quality in {_GOOD, _BAD}:
                 raise ValueError("a quality that would be taken for a sign")
             good = quality is None or self._qualities.counts(quality)
+
         group = match[1] if self._group.of == "measurement" else ""
         if self._group.of == "tag":
             group = _tag(text, self._group.name) or ""
+
         channels = self._measurements[name, match[1]] if self._extra else {}
         tags = [(each, found) for each in self._extra if (found := _tag(text, each)) is not None]
         extra = [(channels[each], found) for each, found in tags]
