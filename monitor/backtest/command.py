@@ -30,7 +30,7 @@ from monitor.service.backends import file_time, make_blobs, make_models, make_so
 from monitor.service.budget_outlook import afterwards
 from monitor.service.file_step import with_file_steps
 from monitor.service.intake import Intake
-from monitor.service.no_windows import and_more, why_no_windows, why_not_scored
+from monitor.service.no_windows import and_more, why_not_scored
 from monitor.service.offline import Progress, alone
 from monitor.settings.tree import Settings
 from monitor.store.atomic import write_atomic
@@ -137,26 +137,10 @@ def _need_scores(made: EvaluatedReplay) -> None:
     """Raise ValueError if nothing was scored, with the reasons."""
     if made.scored:
         return
-    reasons = {each.name: why_nothing_scored(each, made.replay.intake) for each in made.detectors}
-    several = len(reasons) > 1
-    raise ValueError("\n".join(f"{name}: {reason}" if several else reason for name, reason in reasons.items()))
-
-
-def why_nothing_scored(detector: EvaluatedDetector, intake: Intake) -> str:
-    """Return why a detector has no score; empty if it has one."""
-    replay = detector.replay
-    if detector.tracks or replay.unlearned:
-        return "" if detector.tracks else replay.unlearned
-
-    if replay.learned:
-        rest = intake.messages - replay.learned_after
-        return (
-            f"the model was learned from the first {replay.learned_after} of {intake.messages} messages, and in the "
-            f"other {rest} no window was complete; give a longer recording, or lower training.first_steps"
-        )
-    windows = replay.settings.windows
-    reasons = why_no_windows(intake.of(detector.name), windows, detector.channels)
-    return f"{intake.messages} messages gave no window of {windows.length} steps of {windows.step_s:g} s: {reasons}"
+    several = len(made.detectors) > 1
+    raise ValueError(
+        "\n".join(f"{each.name}: {each.unscored}" if several else each.unscored for each in made.detectors)
+    )
 
 
 def _summary(here: EvaluatedReplay, compared: Compared | None, out: Path) -> str:
@@ -174,6 +158,7 @@ def _summary(here: EvaluatedReplay, compared: Compared | None, out: Path) -> str
     several = len(here.detectors) > 1
     if several:
         lines += ["", *as_text(detectors_table(here)), ""]
+        lines += [f"{each.name}: {each.model}" for each in here.scored]
     for each in here.detectors:
         lead = f"{each.name}: " if several else ""
         lines += [f"{lead}{line}" for line in _about(each, made.intake)]
@@ -190,8 +175,8 @@ def _summary(here: EvaluatedReplay, compared: Compared | None, out: Path) -> str
 def _about(detector: EvaluatedDetector, intake: Intake) -> list[str]:
     """Return sentences about one detector: what it could not score, its budget, and what its labels suggest."""
     replay = detector.replay
-    if why := why_nothing_scored(detector, intake):
-        return [f"nothing was scored: {why}"]
+    if detector.unscored:
+        return [f"nothing was scored: {detector.unscored}"]
 
     lines = []
     scored = {track.asset for track in detector.tracks}

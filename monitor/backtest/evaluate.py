@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monitor.backtest.alerts import AlertHistory, alert_histories
+from monitor.backtest.alerts import AlertHistory
 from monitor.backtest.figures import DAY_MS, Figures, figures
 from monitor.backtest.replay import DetectorReplay, Replay
 from monitor.backtest.tracks import LatentSample, Track
@@ -20,6 +20,8 @@ from monitor.core.records import SILENCE, Bools
 from monitor.evaluation.curves import Curves, curves
 from monitor.evaluation.label import Label
 from monitor.evaluation.matching import Evaluation, match
+from monitor.service.intake import Intake
+from monitor.service.no_windows import why_no_windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class EvaluatedDetector:
     evaluation: Evaluation | None  # None = no labels were given
     curves: Curves | None  # None = no window is labelled, or every window is
     suggestion: Suggestion | None
+    unscored: str  # why nothing was scored; empty = something was
 
     @property
     def name(self) -> str:
@@ -69,12 +72,13 @@ class EvaluatedDetector:
         return scorer.model.channels if scorer else ()
 
 
-def evaluate(detector: str, replay: Replay, labels: Sequence[Label] | None) -> EvaluatedDetector:
-    """Evaluate a detector's part of a replay; `labels` is None where none were given."""
+def evaluate(
+    detector: str, replay: Replay, alerts: list[AlertHistory], labels: Sequence[Label] | None
+) -> EvaluatedDetector:
+    """Evaluate a detector's part of a replay, with its alerts; `labels` is None where none were given."""
     own = replay.detectors[detector]
     settings = own.settings
     tracks = own.collector.tracks()
-    alerts = [each for each in alert_histories(replay.alerts) if each.span.detector == detector]
 
     # Labels outside the scored time or of other detectors' assets do not count. Those of assets not scored in it do.
     scored = {track.asset: (int(track.ends[0]), int(track.ends[-1])) for track in tracks}
@@ -116,7 +120,23 @@ def evaluate(detector: str, replay: Replay, labels: Sequence[Label] | None) -> E
         evaluation=evaluation,
         curves=found,
         suggestion=None if found is None else _suggest(found, tracks, counted, settings.threshold.margin),
+        unscored="" if tracks else _why_unscored(own, replay.intake),
     )
+
+
+def _why_unscored(detector: DetectorReplay, intake: Intake) -> str:
+    """Return why a detector has no score."""
+    if detector.scorer is None:
+        return detector.unlearned
+    if detector.learned:
+        rest = intake.messages - detector.learned_after
+        return (
+            f"the model was learned from the first {detector.learned_after} of {intake.messages} messages, and in the "
+            f"other {rest} no window was complete; give a longer recording, or lower training.first_steps"
+        )
+    windows = detector.settings.windows
+    reasons = why_no_windows(intake.of(detector.settings.name), windows, detector.scorer.model.channels)
+    return f"{intake.messages} messages gave no window of {windows.length} steps of {windows.step_s:g} s: {reasons}"
 
 
 def labelled(track: Track, labels: Sequence[Label]) -> Bools:

@@ -70,7 +70,7 @@ class DetectorReplay:
     scorer: Scorer | None
     learned: str = ""  # how the model came about, if here; a sentence
     learned_after: int = 0  # messages that were read before the model was learned here
-    unlearned: str = ""  # why no model could be learned; empty = there is one, or the recording is too short
+    unlearned: str = ""  # why no model could be learned; empty while there may be one
     watched: set[str] = field(default_factory=set)  # assets whose readings it got
     unknown: dict[str, str] = field(default_factory=dict)  # asset -> channel of running.when that it never sent
     outlooks: list[BudgetForecast] = field(default_factory=list)  # of the partitions at the end, if there is a budget
@@ -106,8 +106,14 @@ class Learner:
         self._fitting = fitting
         self._known: dict[str, tuple[Scorer, str]] = {}
 
-    def learn(self, settings: Settings, corpus: Corpus) -> tuple[Scorer, str]:
-        """The scorer, and the history that it was learned from. Raises ValueError if the history does not suffice."""
+    def learn(self, settings: Settings, parts: Sequence[Corpus]) -> tuple[Scorer, str]:
+        """The scorer, and the history that it was learned from. Raises ValueError if the history does not suffice.
+
+        `parts` are the normal histories of the partitions.
+        """
+        if not parts:
+            raise ValueError("there is no normal history to learn from")
+        corpus = join(parts)
         recipe = settings.recipe()
         digest = hashlib.sha256(repr((recipe, corpus.channels, corpus.assets, corpus.step_ms)).encode())
         for array in (corpus.asset, corpus.end, corpus.values, corpus.observed):
@@ -234,9 +240,9 @@ def _learn_due(
 
 def _learn(result: Replay, detector: DetectorReplay, states: Sequence[PartitionState], learner: Learner) -> None:
     began, name = time.monotonic(), detector.settings.name
-    corpus = join([normal for history in _histories(states, name) if len(normal := history.normal())])
+    parts = [corpus for history in _histories(states, name) if len(corpus := history.normal())]
     try:
-        detector.scorer, detector.learned = learner.learn(detector.settings, corpus)
+        detector.scorer, detector.learned = learner.learn(detector.settings, parts)
     except ChannelMissing as error:  # more history does not help
         detector.unlearned = str(error)
     except ValueError as error:  # the daemon would try again with more history after a minute of the clock

@@ -40,15 +40,22 @@ class EvaluatedReplay:
 
 def evaluate_all(replay: Replay, labels: Sequence[Label] | None) -> EvaluatedReplay:
     """Evaluate a replay; `labels` is None where none were given."""
-    detectors = tuple(evaluate(name, replay, labels) for name in replay.detectors)
     alerts = alert_histories(replay.alerts)
+    detectors = tuple(
+        evaluate(name, replay, [each for each in alerts if each.span.detector == name], labels)
+        for name in replay.detectors
+    )
     end = max((int(track.ends[-1]) for each in detectors for track in each.tracks), default=0)
 
-    given = list(labels or ())
-    counted = tuple(label for label in given if any(label in each.labels for each in detectors))
-    rest = [label for label in given if label not in counted]
-    before = [label for label in rest if any(label in each.before for each in detectors)]
-    after = [label for label in rest if label not in before and any(label in each.after for each in detectors)]
+    # A label counts if it counts for any detector.
+    counting, early, late = (
+        set().union(*(getattr(each, key) for each in detectors)) for key in ("labels", "before", "after")
+    )
+    counted = tuple(label for label in labels or () if label in counting)
+    rest = [label for label in labels or () if label not in counting]
+    before = sum(label in early for label in rest)
+    after = sum(label in late for label in rest if label not in early)
+    seen = set().union(*(set(each.labels).difference(each.unseen) for each in detectors))
     evaluation = None if labels is None else _joined(detectors, alerts, counted)
 
     return EvaluatedReplay(
@@ -58,12 +65,10 @@ def evaluate_all(replay: Replay, labels: Sequence[Label] | None) -> EvaluatedRep
         alerts=alerts,
         evaluation=evaluation,
         labels=counted,
-        before=len(before),
-        after=len(after),
-        others=len(rest) - len(before) - len(after),
-        unseen=tuple(
-            label for label in counted if all(label in each.unseen for each in detectors if label in each.labels)
-        ),
+        before=before,
+        after=after,
+        others=len(rest) - before - after,
+        unseen=tuple(label for label in counted if label not in seen),
     )
 
 

@@ -120,7 +120,7 @@ def test_labels_of_machines_of_another_detector_are_set_apart(tmp_path: Path, st
     one = json.dumps([{"name": "test", "assets": [ASSETS[0]]}])
     done = with_model(jsonl(tmp_path), store, "--labels", path, detectors=one)
     assert "labels: 1 of 1 found, 0 false alerts, 1 are of machines that the detector test does not" in done.stdout
-    assert "1 are of machines of other detectors and do not count" in (tmp_path / "backtest.html").read_text()
+    assert "1 are of machines that are not watched here and do not count" in (tmp_path / "backtest.html").read_text()
 
 
 @pytest.fixture
@@ -180,7 +180,24 @@ def test_a_detector_without_history_is_told_and_the_others_are_scored(tmp_path: 
     assert "late: nothing was scored:" in done.stdout
     assert "training.first_steps = 500" in done.stdout
     assert rows_of(done.stdout)["late"][0] == "0"
+    assert "late: nothing was scored:" in (tmp_path / "backtest.html").read_text()
     assert "labels: 2 of 2 found" in done.stdout
+
+
+def test_alerts_of_one_detector_are_gained(tmp_path: Path, store: Path, twins: str) -> None:
+    """Against a file in which one of two detectors finds nothing, its alerts are gained, and its setting is named."""
+    blunt = as_file(tmp_path / "blunt.toml", store)
+    margins = {"fast": SHAPE.get("threshold.margin", 1.6), "slow": 90.0}
+    with blunt.open("a") as file:
+        for name, margin in margins.items():
+            step = {"fast": 1.0, "slow": 2.0}[name]
+            file.write(f'[[detectors]]\nname = "{name}"\nwindows.step_s = {step}\nthreshold.margin = {margin}\n')
+    done = with_model(npz(tmp_path), store, "--against", blunt, "--alerts", "a.jsonl", detectors=twins)
+    assert done.exit_code == 0, done.output
+    fired = {record["id"]: record["detector"] for record in read(tmp_path / "a.jsonl")}
+    counts = {name: list(fired.values()).count(name) for name in margins}
+    assert f"{counts['slow']} gained, 0 lost, 0 earlier, 0 later, {counts['fast']} same" in done.stdout
+    assert "<td>slow: threshold.margin</td><td>1.2</td><td>90.0</td>" in (tmp_path / "backtest.html").read_text()
 
 
 def test_a_version_needs_its_detector(tmp_path: Path, twins: str, store: Path) -> None:

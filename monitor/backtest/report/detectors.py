@@ -13,9 +13,9 @@ def detectors_table(replay: EvaluatedReplay) -> Table:
     labelled, silent = replay.together.labels is not None, replay.together.silences > 0
     head = ["detector", "assets", "machine-days", "alerts", *(["of silence"] if silent else [])]
     head += ["found", "false", "false a machine-day", "median delay"] if labelled else ["a machine-day"]
-    head += ["in alarm", "model"]
+    head.append("in alarm")
 
-    def row(name: str, assets: int, figures: Figures, model: str) -> list[str]:
+    def row(name: str, assets: int, figures: Figures) -> list[str]:
         cells = [name, number(assets), number(figures.days), number(figures.alerts)]
         cells += [number(figures.silences)] if silent else []
         if labelled:
@@ -23,11 +23,11 @@ def detectors_table(replay: EvaluatedReplay) -> Table:
             cells += [f"{figures.found} of {figures.labels}", number(figures.false), false, lasting(figures.delay_ms)]
         else:
             cells.append(number(figures.per_day))
-        return [*cells, lasting(figures.alarm_ms), model]
+        return [*cells, lasting(figures.alarm_ms)]
 
-    rows = [row(each.name, len(each.tracks), each.figures, each.model or "none") for each in replay.detectors]
+    rows = [row(each.name, len(each.tracks), each.figures) for each in replay.detectors]
     assets = {track.asset for each in replay.detectors for track in each.tracks}
-    rows.append(row("together", len(assets), replay.together, ""))
+    rows.append(row("together", len(assets), replay.together))
     return Table(head, rows, ("name", *[""] * (len(head) - 1)))
 
 

@@ -54,6 +54,7 @@ def page(title: str, replay: EvaluatedReplay, against: Compared | None) -> str:
         parts=[
             {
                 "name": each.name if several else "",
+                "model": each.model,
                 "scores": scores_part(each),
                 "assets": assets_part(each, section, place, len(scored)),
             }

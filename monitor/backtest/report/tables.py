@@ -21,6 +21,7 @@ from monitor.settings.tree import Settings
 ROWS = 200  # of a table; more alerts than this call for another threshold, not for a longer table
 LEAST_SHARE = 0.01  # of an alert's score, for a channel to be named in the table
 CHANNELS = 3  # named in the table, at most
+_DETECTOR = 2  # its column in the table of alerts
 # Sections of settings that affect alerts.
 SECTIONS = {"format", "select", "windows", "model", "training", "threshold", "alerting"}
 
@@ -63,6 +64,7 @@ def head_part(replay: EvaluatedReplay) -> dict[str, Any]:
         tiles.append((number(together.silences), "alerts of silence"))
 
     problems = [f"{part.topic}[{part.number}] stopped: {reason}" for part, reason in made.stopped.items()]
+    problems += [f"{each.name}: nothing was scored: {each.unscored}" for each in replay.detectors if each.unscored]
     if made.intake.rejected or made.intake.skipped:
         problems.append(made.intake.said())
 
@@ -78,14 +80,14 @@ def head_part(replay: EvaluatedReplay) -> dict[str, Any]:
 def alerts_table(replay: EvaluatedReplay) -> Table:
     """Return a row for each alert, and with labels whether the alert is false."""
     head = ["fired", "asset", "severity", "cause", "lasted", "peak", "channels"]
-    classes = ["time", "name", "", "", "", "", "wide"]
+    classes = ["time", "name", "", "name", "", "", "wide"]
     rows = [_alert_row(each, replay.replay.names) for each in replay.alerts[:ROWS]]
 
     if len(replay.detectors) > 1:
-        head.append("detector")
-        classes.append("name")
-        by = [f"{each.span.detector}{', linked' if each.first.linked else ''}" for each in replay.alerts[:ROWS]]
-        rows = [[*row, name] for row, name in zip(rows, by, strict=True)]
+        head.insert(_DETECTOR, "detector")
+        classes.insert(_DETECTOR, "name")
+        for row, each in zip(rows, replay.alerts[:ROWS], strict=True):
+            row.insert(_DETECTOR, f"{each.span.detector}{', linked' if each.first.linked else ''}")
     if replay.evaluation is not None:
         words = {span.id: _FALSE for span in replay.evaluation.false}
         words |= dict.fromkeys((span.id for span in replay.evaluation.silent), Markup("silence"))
