@@ -12,7 +12,7 @@ measurement with a coarse sensor.
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -35,8 +35,8 @@ _EVEN = 0.25  # of the mean rise: each quarter of the sample rises by at least t
 _VALUES = 12  # of a state at most; of numbers with a fraction _FRACTIONS
 _FRACTIONS = 5
 _HOLD = 10  # steps for which a state holds, as a median
-_AGAIN = 3  # times that each of two values of a switch must have come, and jumps of an angle
-_SHARE = 0.02  # of the readings that each of these two has at least
+_AGAIN = 3  # times that each value of a switch or of texts must have come, and jumps of an angle
+_SHARE = 0.02  # of the readings that each of these values has at least
 _LEAST = 20  # readings without a change that make a constant
 _FULL = ((0.0, 360.0), (-180.0, 180.0), (0.0, 2 * math.pi), (-math.pi, math.pi))
 _SMALL = 0.2  # of the full circle: less than that between two readings
@@ -67,6 +67,7 @@ class ChannelKind:
     read_as: str  # one of select.py's kinds
     reason: str
     boolean: bool = False  # whether its values are true and false
+    texts: tuple[str, ...] = ()  # whose places its values are
 
 
 class _Moves(NamedTuple):
@@ -80,25 +81,28 @@ class _Moves(NamedTuple):
     gap: Times  # (m,) ms
     owner: Times  # (m,) the pair's asset
     time: Times  # (m,) of the second reading
-    upper: float  # share of the readings with the largest value
+    rarest: float  # share of the value that came least
     assets: int
 
 
-def kinds_of(readings: Readings, channels: Sequence[str], step_ms: int) -> dict[str, ChannelKind]:
-    """Return the kind of each channel; `step_ms` is the usual distance between readings."""
+def kinds_of(
+    readings: Readings, channels: Sequence[str], step_ms: int, texts: Mapping[str, tuple[str, ...]] | None = None
+) -> dict[str, ChannelKind]:
+    """Return the kind of each channel; `step_ms` is the usual distance between readings, `texts` are of channels."""
     found = {}
     begins = np.flatnonzero(first_of_run(readings.channel))
     for begin, end in zip(begins.tolist(), [*begins[1:].tolist(), len(readings.channel)], strict=True):
         name = channels[int(readings.channel[begin])]
         part = slice(begin, end)
         moves = _moves(readings.asset[part], readings.time[part], readings.value[part])
-        found[name] = _kind(name, moves, step_ms)
+        own = (texts or {}).get(name, ())
+        found[name] = _of_texts(moves, own) if own else _kind(name, moves, step_ms)
     return found
 
 
 def _moves(asset: Times, time: Times, value: Doubles) -> _Moves:
     pair = np.flatnonzero(~first_of_run(asset))
-    values = np.unique(value)
+    values, counts = np.unique(value, return_counts=True)
     return _Moves(
         len(value),
         values,
@@ -108,7 +112,7 @@ def _moves(asset: Times, time: Times, value: Doubles) -> _Moves:
         time[pair] - time[pair - 1],
         asset[pair],
         time[pair],
-        float((value == values[-1]).mean()),
+        float(counts.min() / len(value)),
         len(np.unique(asset)),
     )
 
@@ -211,7 +215,7 @@ def _state(name: str, moves: _Moves, step_ms: int) -> ChannelKind | None:
         return None
 
     reason = f"state: {len(values)} values ({_listed(values)}) that hold for {hold / 1000:,.0f} s"
-    if len(values) == 2 and _times(moves) >= _AGAIN and _SHARE <= moves.upper <= 1 - _SHARE:
+    if len(values) == 2 and _times(moves) >= _AGAIN and moves.rarest >= _SHARE:
         return ChannelKind("state", STATE, f"{reason}, each of which came at least {_AGAIN} times")
     if len(values) == 2:
         return ChannelKind("state", IGNORE, f"{reason}, one of them too seldom to be learned")
@@ -228,12 +232,11 @@ def _hold(moves: _Moves) -> float:
 
 
 def _times(moves: _Moves) -> int:
-    """Return how often the rarer of two values came, also at the beginning; of machines that go together, once."""
+    """Return how often the rarest value came, also at the beginning; of machines that go together, once."""
     changes = np.flatnonzero(moves.change)
-    rose = moves.change[changes] > 0
-    first = moves.before[first_of_run(moves.owner)] == moves.values[1]
-    low, high = (len(np.unique(moves.time[changes][rose == up])) + bool((first == up).any()) for up in (False, True))
-    return min(low, high)
+    time, begun = moves.time[changes], (moves.before + moves.change)[changes]
+    first = moves.before[first_of_run(moves.owner)]
+    return min(len(np.unique(time[begun == value])) + bool((first == value).any()) for value in moves.values.tolist())
 
 
 def boolean_kind(kind: ChannelKind, readings: int) -> ChannelKind:
@@ -247,14 +250,30 @@ def boolean_kind(kind: ChannelKind, readings: int) -> ChannelKind:
 
 
 def text_kind() -> ChannelKind:
-    """Return the kind of a channel that never holds a number."""
+    """Return the kind of a channel that never holds a number, and has one text or many."""
     return ChannelKind("text", IGNORE, "text: never a number, so it cannot be scored")
+
+
+def _of_texts(moves: _Moves, texts: tuple[str, ...]) -> ChannelKind:
+    """Judge a channel of few texts, whose places are its values: a state if its texts come back.
+
+    Numbers of batches are few in a short sample, too, but each is of one machine and one time.
+    """
+    changes = int(np.count_nonzero(moves.change))
+    if not changes:
+        return ChannelKind("text", IGNORE, "text: never changes on a machine")
+    if changes + moves.assets <= len(texts):
+        return ChannelKind("text", IGNORE, f"text: {len(texts)} different ones, none of which came back")
+    reason = f"state: {len(texts)} texts that come back, {changes} changes"
+    if moves.rarest < _SHARE or _times(moves) < _AGAIN:
+        return ChannelKind("state", IGNORE, f"{reason}, one of them too seldom to be learned", texts=texts)
+    return ChannelKind("state", STATE, reason, texts=texts)
 
 
 def rare_kind(kind: ChannelKind, distance_s: float, window_s: float) -> ChannelKind:
     """Return the kind of a channel that has less than one reading in a window."""
     reason = f"rare: a reading every {distance_s:,.0f} s, and a window has {window_s:,.0f} s"
-    return ChannelKind("rare", IGNORE, "; ".join(filter(None, [reason, kind.reason])))
+    return ChannelKind("rare", IGNORE, "; ".join(filter(None, [reason, kind.reason])), texts=kind.texts)
 
 
 def _words(name: str) -> set[str]:

@@ -33,7 +33,7 @@ def resting(settings: Settings, runs: Sequence[Sequence[Message]], now: int) -> 
     if not parts:
         return {}
     corpus = join(parts)
-    levels = find_levels(corpus)
+    levels = find_levels(corpus, kinds=settings.channel_kinds())
     starts = Starts.of(corpus, levels)
     chosen: dict[str, Chosen] = {}
     if levels is not None:

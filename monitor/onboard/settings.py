@@ -108,6 +108,10 @@ def _channels(base: Settings, recognised: DetectedFormat, figures: Survey) -> di
     sections |= {name: ChannelSection.model_validate({"as": kind}) for name, kind in recognised.format.kinds.globs}
     reasons = {}
     for name, kind in new.items():
+        if kind.texts:
+            sections[name] = ChannelSection(texts=kind.texts)
+            reasons[name] = f"{kind.reason}; used once it is no longer left out" if name in left else kind.reason
+            continue
         read_as = STATE if kind.boolean else kind.read_as
         if read_as in {STATE, RATE} and recognised.format.kinds.of(name) == MEASUREMENT:
             sections[name] = ChannelSection.model_validate({"as": read_as})

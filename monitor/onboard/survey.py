@@ -27,9 +27,11 @@ from monitor.core.decode.select import IGNORE, MEASUREMENT, RATE, STATE, Kinds
 from monitor.core.records import Bools, Message, ReadingBatch, Rejected, Renamed, Times
 from monitor.onboard.kinds import ChannelKind, Readings, boolean_kind, kinds_of, rare_kind, text_kind
 from monitor.onboard.pace import Doubles, Periods, Table, holds_of, periods_of, series_of, step_of, unique
+from monitor.settings.rules import is_text
 
 LENGTH = 64  # steps of a window, as by default
 LATE = 0.999  # quantile of the disorder that counts as usual; later readings are stragglers
+_MOST_TEXTS, _OFTEN = 20, 3  # different texts of a state at most, and how often each comes as a mean
 _NO_VALUE = DecodeError("Empty", "", "no value")
 
 
@@ -80,6 +82,7 @@ class Readout(NamedTuple):
     rejected: tuple[Rejected, ...]
     booleans: Mapping[str, int]  # number of true and false by channel
     texts: Sequence[str]  # channels that are texts alone
+    states: Mapping[str, tuple[str, ...]]  # those of few texts, whose readings are places of these
     numbers: Sequence[int]  # partition of each run
     taken: int  # readings whose name's id has another owner
     refused: tuple[Renamed, ...]  # their names
@@ -103,7 +106,7 @@ def measured(sample: Readout, form: Format, length: int) -> Survey:
     """
     everything = sample.table
     step_ms = step_of(periods_of(everything, unique(everything)))
-    kinds = _kinds(everything, form, step_ms, sample.booleans)
+    kinds = _kinds(everything, form, step_ms, sample)
     table = _wanted(everything, kinds)
 
     first = unique(table)
@@ -148,7 +151,12 @@ def read(runs: Sequence[Sequence[Message]], form: Format, now: int) -> Readout:
     batches, rejected, taken = [], [], 0
     refused: dict[Renamed, None] = {}
     booleans: Counter[str] = Counter()
-    as_states = replace(form, kinds=Kinds((*form.kinds.globs, ("*", STATE))))
+
+    texts = _texts(runs, form)
+    states = _few_texts(runs, form, now, texts)
+    kinds = Kinds((*form.kinds.globs, *((name, STATE) for name in states)), (*form.kinds.texts, *states.items()))
+    form = replace(form, kinds=kinds)
+    as_states = replace(form, kinds=replace(kinds, globs=(*kinds.globs, ("*", STATE))))
 
     for run in filter(None, runs):
         decoded = decode_all(run, form, now, Names())
@@ -168,7 +176,8 @@ def read(runs: Sequence[Sequence[Message]], form: Format, now: int) -> Readout:
         sum(map(len, runs)),
         tuple(rejected),
         some,
-        _texts(runs, form),
+        texts,
+        states,
         [run[0].partition.number for run in runs if run],
         taken,
         tuple(refused),
@@ -180,13 +189,13 @@ def _by_channel(readings: ReadingBatch) -> dict[str, int]:
     return dict(zip(readings.channels, counts, strict=True))
 
 
-def _kinds(table: Table, form: Format, step_ms: int, booleans: Mapping[str, int]) -> dict[str, ChannelKind]:
+def _kinds(table: Table, form: Format, step_ms: int, sample: Readout) -> dict[str, ChannelKind]:
     """Return the kind of each channel, with at least one that is not left out."""
     first = unique(table)
     order = first[np.lexsort((table.time[first], table.asset[first], table.channel[first]))]
     readings = Readings(table.channel[order], table.asset[order], table.time[order], table.value[order])
-    kinds = kinds_of(readings, table.channels, step_ms)
-    kinds |= {name: boolean_kind(kinds[name], count) for name, count in booleans.items()}
+    kinds = kinds_of(readings, table.channels, step_ms, sample.states)
+    kinds |= {name: boolean_kind(kinds[name], count) for name, count in sample.booleans.items()}
     given = Kinds((*form.kinds.globs, ("*", "")))
     for name, kind in kinds.items():
         if asked := given.of(name):
@@ -413,12 +422,32 @@ def non_numeric(messages: Sequence[Message], form: Format) -> dict[str, float]:
 
 def _texts(runs: Sequence[Sequence[Message]], form: Format) -> list[str]:
     """Return the channels that never hold a number, true, false or null alone, and that no filter leaves out."""
-    as_states = replace(form, kinds=Kinds((*form.kinds.globs, ("*", STATE))))
+    as_states = replace(form, kinds=replace(form.kinds, globs=(*form.kinds.globs, ("*", STATE))))
     names, code, value, none = _fields(max(runs, key=len), as_states)
     text = np.array([each is not None or none != Skip.NULL for each in value], np.bool_) & _bad(value)
     number, texts = (np.bincount(code[part], minlength=len(names)) > 0 for part in (~_bad(value), text))
     found = [legal(names[at]) for at in np.flatnonzero(texts & ~number).tolist()]
     return [name for name in found if name and form.select.channels.want(name) and form.kinds.of(name) != IGNORE]
+
+
+def _few_texts(
+    runs: Sequence[Sequence[Message]], form: Format, now: int, names: Collection[str]
+) -> dict[str, tuple[str, ...]]:
+    """Return the texts of the channels among `names` that have few different ones, each of them often."""
+    unknown = Kinds((*form.kinds.globs, ("*", STATE)), (*form.kinds.texts, ("*", ("\n",))))  # a text that never comes
+    found: dict[str, Counter[str]] = {}
+    for run in filter(None, runs) if names else ():
+        for (channel, text), count in decode_all(run, replace(form, kinds=unknown), now, Names()).unknown.items():
+            if text:
+                found.setdefault(legal(channel) or channel, Counter())[text] += count
+    return {
+        name: tuple(sorted(texts))
+        for name, texts in found.items()
+        if name in names
+        and 2 <= len(texts) <= _MOST_TEXTS
+        and _OFTEN * len(texts) <= texts.total()
+        and all(map(is_text, texts))
+    }
 
 
 def _fields(messages: Sequence[Message], form: Format) -> tuple[list[str], Times, list[float | None], Skip]:

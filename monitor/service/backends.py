@@ -372,8 +372,9 @@ def _times_of(settings: Settings) -> Callable[[Sequence[bytes]], list[int | None
 
 
 def _table_options(settings: Settings) -> TableOptions:
-    names = (each.name for each in fields(TableOptions))
-    return TableOptions(**{name: getattr(settings.source, name) for name in names})
+    names = {each.name for each in fields(TableOptions)} - {"kinds"}
+    options = TableOptions(**{name: getattr(settings.source, name) for name in names})
+    return replace(options, kinds=settings.channel_kinds())
 
 
 def _offset_options(blobs: Blobs | None, name: str) -> OffsetOptions:

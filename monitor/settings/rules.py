@@ -21,7 +21,7 @@ _SHARE = re.compile(r"\s*(\d{1,6}(?:\.\d{1,6})?)\s*%\s*")
 _LEAST_FORM = 'a number from 0, or a share of the expected value such as "5%"'
 
 
-def _is_text(text: str) -> bool:
+def is_text(text: str) -> bool:
     """Return whether messages can hold the text, and nothing reads it as something else."""
     fit = 0 < len(text) <= _LONGEST_TEXT and text.isprintable() and text == text.strip()
     return fit and number_of(text) is None and text.lower() not in {"true", "false"}
@@ -103,7 +103,7 @@ class ChannelSection(Section):
     @field_validator("texts")
     @classmethod
     def _refuse_what_is_read_otherwise(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        fit = len(value) <= _MOST_TEXTS and len(set(value)) == len(value) and all(map(_is_text, value))
+        fit = len(value) <= _MOST_TEXTS and len(set(value)) == len(value) and all(map(is_text, value))
         if not fit:
             raise ValueError(expected(cls.model_fields["texts"]))
         return value

@@ -109,6 +109,21 @@ def test_booleans_are_states_and_words_are_left_out() -> None:
     assert onboarded(path) == wide() | states
 
 
+def test_a_state_of_few_texts_is_proposed() -> None:
+    """Texts that come back make a state with these texts; numbers of batches and the model of a machine make none."""
+
+    def more(k: int, asset: str, row: dict[str, Any]) -> dict[str, Any]:
+        state = ("RUN", "STOP", "SET UP")[k // 15 % 3]
+        return row | {"state": state, "batch": f"{asset}-{k // 40}", "model": f"X{asset}"}
+
+    states = {
+        (f"P{n}", "state", k): float(k // 15 % 3 if k // 15 % 3 == 0 else 3 - k // 15 % 3)
+        for n in (1, 2, 3)
+        for k in range(STEPS)
+    }
+    assert onboarded(of_pumps(more)) == wide() | states
+
+
 @pytest.mark.parametrize("sign", [".", ","])
 def test_numbers_in_texts_are_numbers(sign: str) -> None:
     """Values in quotes are read, with a decimal point or a comma."""

@@ -257,6 +257,40 @@ def test_texts_and_booleans_are_told() -> None:
     assert figures.observed.tolist() == [1]
 
 
+TEXTS: dict[
+    str, tuple[Callable[[int, int], str], tuple[str, str, int]]
+] = {  # of step and machine; kind, read as, texts
+    "states": (lambda n, _: ("RUN", "STOP", "SETUP")[n // 20 % 3], ("state", "state", 3)),
+    "machines that change together, once": (lambda n, _: "AUTO" if n < 90 else "MAN", ("state", "ignore", 2)),
+    "a text that hardly comes": (lambda n, _: "OK" if n % 100 else "ALARM", ("state", "ignore", 2)),
+    "twenty": (lambda n, _: f"R-{n // 3 % 20}", ("state", "state", 20)),
+    "more than twenty": (lambda n, _: f"R-{n // 2 % 21}", ("text", "ignore", 0)),
+    "numbers of batches": (lambda n, machine: f"B-{machine}-{n // 60}", ("text", "ignore", 0)),
+    "models of machines": (lambda _, machine: f"X-{machine % 2}", ("text", "ignore", 0)),
+    "one text": (lambda _, __: "AUTO", ("text", "ignore", 0)),
+    "a different text each time": (lambda n, machine: f"{n} {machine}", ("text", "ignore", 0)),
+    "words for truth": (lambda n, _: ("true", "false")[n // 20 % 2], ("text", "ignore", 0)),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("numbers", ["numbers", "texts"])
+def test_few_texts_that_come_back_are_a_state(name: str, numbers: str) -> None:
+    """2 to 20 texts that come back are proposed with these texts, and read unless one came seldom; others are texts."""
+    text, (kind, read_as, texts) = TEXTS[name]
+    made: list[Message] = []
+    for n in range(180):
+        for machine in range(3):
+            values = {"x": n * 37 % 101, "s": text(n, machine)}
+            body = {"asset": f"m{machine}", "timestamp": START + 1000 * n, "values": values}
+            made.append(Message(Partition("t", 0), len(made), None, json.dumps(body).encode(), NOW))
+    figures = survey([made], Format("json_wide", numbers=numbers), NOW)
+    found = figures.kinds["s"]
+    assert (found.kind, found.read_as, len(found.texts)) == (kind, read_as, texts)
+    assert ("s" in figures.channels) == (read_as == "state")
+    assert figures.observed.tolist() == [1, 1, 1]
+
+
 def test_texts_of_telegraf_are_left_out() -> None:
     """A field of texts in line protocol or Telegraf's JSON is named as a text."""
     for kind in ("telegraf_json", "influx_line"):

@@ -24,6 +24,7 @@ from monitor.connectors.files.words import ASSETS, FAULTS, QUALITIES, TAGS, TIME
 from monitor.core.decode import ids
 from monitor.core.decode.format import shown
 from monitor.core.decode.parsers.from_csv import DELIMITERS, MISSING, QUALITY, TIME, cells, number
+from monitor.core.decode.select import ALL_MEASURED, Kinds
 from monitor.core.decode.times import parse_time
 
 TIME_COLUMNS = ("datetime", "timestamp", "time")
@@ -52,6 +53,7 @@ class TableOptions:
     value_column: str = ""
     tag_pattern: str = ""
     repeated_times: str = "refuse"
+    kinds: Kinds = ALL_MEASURED  # of channels: a column of texts is one if it has texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ def _layout(header: _Header, times: tuple[int, int], rows: Sequence[Sequence[str
     tag, value = _long(names, rows, columns, options)
     asset = _asset(names, rows, [n for n in columns if n not in {tag, value}], options)
     columns = [n for n in columns if n not in {tag, value, asset}]
-    found = _long_channels(names, columns, value) if tag >= 0 else _wide_channels(names, columns, rows[:LOOK])
+    found = _long_channels(names, columns, value) if tag >= 0 else _wide_channels(names, columns, rows[:LOOK], options)
     channels, qualities, text = found
 
     numbers = [row[n] for row in rows for n in channels if n not in header.numeric]
@@ -185,15 +187,18 @@ def _long_channels(names: Sequence[str], columns: Sequence[int], value: int) -> 
     return {value: passable(names[value])}, dict.fromkeys(quality, ""), [n for n in columns if n not in quality]
 
 
-def _wide_channels(names: Sequence[str], columns: Sequence[int], rows: Sequence[Sequence[str]]) -> _Channels:
+def _wide_channels(
+    names: Sequence[str], columns: Sequence[int], rows: Sequence[Sequence[str]], options: TableOptions
+) -> _Channels:
     """Return channels, their qualities and columns of text. Raises ValueError if there is no channel or a bad name."""
-    text = [n for n in columns if _is_text([row[n] for row in rows])]
+    states = {n for n in columns if options.kinds.texts_of(names[n], legal(names[n]))}
+    text = [n for n in columns if n not in states and _is_text([row[n] for row in rows])]
     channels = {n: passable(names[n]) for n in columns if n not in text}
-    states = [n for n in channels if {row[n].strip().lower() for row in rows} <= _STATES]
+    switches = [n for n in channels if {row[n].strip().lower() for row in rows} <= _STATES]
     codes = [n for n in channels if {row[n].strip() for row in rows} <= _OPC_CODES]
     faults = [n for n in channels if all(is_missing(row[n]) for row in rows)]
-    flags = [n for n in states if {row[n].strip().lower() for row in rows} & {"true", "false"}]
-    qualities = _beside(names, [*text, *codes, *states, *faults], channels, flags)
+    flags = [n for n in switches if {row[n].strip().lower() for row in rows} & {"true", "false"}]
+    qualities = _beside(names, [*text, *codes, *switches, *faults], channels, flags)
     channels = {n: name for n, name in channels.items() if n not in qualities}
     check_names([legal(name) for name in channels.values()], [names[n] for n in channels])
     return channels, qualities, [n for n in text if n not in qualities]

@@ -32,7 +32,7 @@ UNITS = ("ms", "s", "us", "ns", "iso", "ticks", "auto")
 CHANNEL_NAMES = ("measurement.field", "field")
 MEASURED = ("influx_line", "telegraf_json")  # kinds whose channels belong to measurements
 NUMBERS = ("numbers", "texts")
-MOST_UNKNOWN = 1000  # different unknown texts of a batch; further ones are only counted
+MOST_UNKNOWN = 64  # different unknown texts of a channel in a batch; further ones are only counted
 MAPPED = ("each", "ignore", "patterns", "timestamp_nanos", "timezone")  # options that only json has
 QUALITY = ("quality", "qualities", "uncertain")
 _OWN = ("json_long", "json_wide")  # kinds whose layout is the field map below; Telegraf's two have their own
@@ -264,7 +264,7 @@ class ParsedMessages:
     left_out: dict[int, int] = field(default_factory=dict)  # readings of unwanted measurements, by index of the message
     none: Skip = Skip.NULL  # what None in `value` stands for
     skipped: Counter[Skip] = field(default_factory=Counter)  # values, also of messages that are rejected later
-    unknown: Counter[UnknownText] = field(default_factory=Counter)  # of channels that have texts; MOST_UNKNOWN at most
+    unknown: Counter[UnknownText] = field(default_factory=Counter)  # of channels that have texts; MOST_UNKNOWN of each
 
 
 def names_as_sent(points: ParsedMessages, form: Format) -> list[str]:

@@ -89,6 +89,10 @@ class Kinds:
         first = first_match(tuple(glob for glob, _ in self.globs), *names)
         return dict(self.texts).get(self.globs[first][0], ()) if first >= 0 else ()
 
+    def named(self, names: Sequence[str]) -> Bools:
+        """Return which of the channels (n,) have texts, so that their values are no amounts."""
+        return np.array([bool(self.texts_of(name, legal(name) or name)) for name in names], np.bool_)
+
     def deciding(self) -> "Kinds":
         """Return the globs that decide what a channel is read as; a section may be there for other settings alone."""
         return Kinds(tuple(pair for place, pair in enumerate(self.globs) if self._decides(place)))

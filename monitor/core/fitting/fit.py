@@ -92,7 +92,7 @@ def levels_of(corpus: Corpus, recipe: Recipe, incumbent: Model | None) -> Levels
     """
     if recipe.rest_days is None:
         return None
-    found = find_levels(corpus, recipe.rest_days)
+    found = find_levels(corpus, recipe.rest_days, recipe.channel_kinds())
     if found is None:
         return None if incumbent is None else incumbent.levels
     return replace(found, settle_ms=Starts.of(corpus, found).settle_ms())

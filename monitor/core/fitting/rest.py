@@ -21,6 +21,7 @@ from dataclasses import replace
 import numpy as np
 
 from monitor.core.arrays import LARGEST
+from monitor.core.decode.select import ALL_MEASURED, Kinds
 from monitor.core.fitting.corpus import Corpus
 from monitor.core.fitting.recurring import DAY_MS
 from monitor.core.records import Bools, Floats, Times
@@ -40,13 +41,15 @@ OBSERVED = 0.5  # least share of a block's cells that must be left
 MOST_A_DAY = 3  # times that a machine begins to rest: two shifts with a break
 
 
-def find_levels(corpus: Corpus, days: int = 0) -> Levels | None:
+def find_levels(corpus: Corpus, days: int = 0, kinds: Kinds = ALL_MEASURED) -> Levels | None:
     """Return how to recognise rest in a history that holds rest and work; None if it has no clear levels.
 
-    Rest must have begun on that many different days, unless `days` is 0.
+    Rest must have begun on that many different days, unless `days` is 0. Channels of texts say nothing: the place of a
+    text is no amount.
     """
     C = len(corpus.channels)
     amounts = np.abs(np.where(corpus.observed, corpus.values, np.float32(np.nan)))  # (K, C, L)
+    amounts[:, kinds.named(corpus.channels)] = np.nan
     found = {column: _limit(amounts[:, column], corpus.asset) for column in range(C)}
     limits = {column: limit for column, limit in found.items() if limit > 0}
     varied = sum(_varies(amounts[:, column]) for column in range(C))

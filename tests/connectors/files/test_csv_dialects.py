@@ -443,6 +443,23 @@ def test_states_and_numbers_in_texts_are_read_as_in_messages(tmp_path: Path, del
     assert read("texts", "St?rung*") == (flow | stopped | {("Stoerung__", 1.0)}, {**skipped, Skip.BOOLEAN: 5})
 
 
+@pytest.mark.parametrize("sign", [".", ","])
+def test_a_column_of_texts_is_a_channel_if_it_has_texts(tmp_path: Path, sign: str) -> None:
+    """Its cells are places among its texts, in rows as they stand and in rows that are written anew."""
+    texts = ["RUN", "None", "Bad", "STOP", ""]
+    lines = [f"2026-03-02 06:00:{n:02};1{sign}5;{text};x" for n, text in enumerate(texts)]
+    path = tmp_path / "pump.csv"
+    path.write_text("\n".join(["timestamp;flow;line state;note", *lines]))
+    kinds = Kinds((("line state", "state"),), (("line state", ("STOP", "RUN", "None")),))
+    messages = [Message(Partition("t", 0), row.number, row.key, row.value, 0) for row in _rows(path, {"kinds": kinds})]
+    found = decode_all(messages, Format("csv", asset_from="key", kinds=kinds), NOW, Names())
+    batch = found.readings
+    values = zip(batch.channel.tolist(), batch.value.tolist(), strict=True)
+    assert [value for code, value in values if batch.channels[code] == "line_state"] == [1.0, 2.0, 0.0]
+    assert found.unknown == {("line state", "Bad"): 1}
+    assert set(batch.channels) == {"flow", "line_state"}
+
+
 def test_assets_whose_names_become_one_id_are_not_merged(tmp_path: Path) -> None:
     """Of `P 1` and `P_1` only the one that is an id is read once both have come; the other's values are counted."""
     rows = [f"2026-03-02 06:00:{n:02},P{mark}1,{value}" for n in range(9) for mark, value in (("_", 2), (" ", 1))]

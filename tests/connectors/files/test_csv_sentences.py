@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("text", "options"), CASES)
-def test_the_page_quotes_the_refusal(tmp_path: Path, text: str, options: dict[str, str]) -> None:
+def test_the_page_quotes_the_refusal(tmp_path: Path, text: str, options: dict[str, Any]) -> None:
     """Each refusal of a table stands on the page word for word, after the file's name."""
     path = tmp_path / "pump.csv"
     path.write_bytes(text.encode())

@@ -11,8 +11,8 @@ _SPARKPLUG = r"^spBv1\.0[/.][^/.]+[/.][ND](?:BIRTH|DATA)[/.](?P<asset>.+)$"
 _UMH = r"^umh[/.]v1[/.](?P<asset>.+?)[/.]_[a-z]+$"
 _UMH_GROUP = r"^umh[/.]v1[/.](?P<asset>.+[/.]_[a-z]+[/.].+)$"  # with a group of tags, which is an asset of its own
 _UMH_TAG = r"^umh[/.]v1[/.](?P<asset>.+?)[/.]_[a-z]+[/.](?P<channel>.+)$"
-_SPARKPLUG_VALUES = "value|floatValue|doubleValue|intValue|longValue|booleanValue"
-_SPARKPLUG_VALUES += "|float_value|double_value|int_value|long_value|boolean_value"
+_SPARKPLUG_VALUES = "value|floatValue|doubleValue|intValue|longValue|booleanValue|stringValue"
+_SPARKPLUG_VALUES += "|float_value|double_value|int_value|long_value|boolean_value|string_value"
 
 
 def _pattern(place: str, pattern: str) -> tuple[dict[str, str], ...]:
@@ -31,7 +31,7 @@ _EDGEX = {
     "numbers": "texts",
 }
 _SITEWISE = {
-    "value": "value.doubleValue|value.integerValue|value.booleanValue",
+    "value": "value.doubleValue|value.integerValue|value.booleanValue|value.stringValue",
     "timestamp": "timestamp.timeInSeconds",
     "timestamp_unit": "s",
     "timestamp_nanos": "timestamp.offsetInNanos",

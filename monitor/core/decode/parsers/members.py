@@ -10,6 +10,7 @@ The parsers call this only where a message holds something other than numbers an
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -45,6 +46,7 @@ class Members:
         self._points = points
         self._names: list[str] = []
         self._found: dict[tuple[int, str], _Channel] = {}  # by code, and by asset where patterns name the channel
+        self._different: Counter[str] = Counter()  # unknown texts, by channel
         self._patterned = bool(form.patterns) and form.kind in MEASURED
 
     def mend(self, values: list[Any], codes: Sequence[int], begin: int, end: int, asset: str = "") -> None:
@@ -85,8 +87,11 @@ class Members:
         if not places:
             return self._skipped(Skip.TEXT)
 
-        unknown = UnknownText(self._channel(code, asset).name, text[:LONGEST])
-        if unknown in self._points.unknown or len(self._points.unknown) < MOST_UNKNOWN:
+        name = self._channel(code, asset).name
+        unknown = UnknownText(name, text[:LONGEST])
+        if unknown not in self._points.unknown:
+            self._different[name] += 1
+        if self._different[name] <= MOST_UNKNOWN:
             self._points.unknown[unknown] += 1
         return self._skipped(Skip.UNKNOWN_TEXT)
 
