@@ -281,15 +281,32 @@ class Pipeline:
         """Return the state of all stages, for `load_state`, and what `saved_live` and `saved_alerts` return."""
         stages = self._stages().items()
         state = {f"{name}.{key}": array for name, stage in stages for key, array in stage.save_state().items()}
+        kinds = self.rules.rules.kinds
+        if texts := {name: found for name in self.windows.bases if (found := kinds.texts_of(name))}:
+            state["texts"] = pack(texts)
         return {**state, "live": pack(dict(self.live)), "open": pack(self.open_alerts())}
 
     def load_state(self, state: State) -> None:
-        """Continue from a saved state. Raises ValueError if a stage refuses its part; the pipeline is then unusable."""
+        """Continue from a saved state.
+
+        Raises ValueError if a stage refuses its part, or if a value of the state stood for another text; the pipeline
+        is then unusable.
+        """
+        if "texts" in state:
+            self._check_texts(unpack("the pipeline", "texts", state["texts"], dict[str, tuple[str, ...]]))
         for name, stage in self._stages().items():
             prefix = f"{name}."
             stage.load_state({key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)})
 
         self.rules.update(self.windows.assets, self.windows.channels)
+
+    def _check_texts(self, saved: Mapping[str, Sequence[str]]) -> None:
+        """Raise ValueError if channels have other texts than the `saved` ones and some after them."""
+        for name, before in saved.items():
+            now = self.rules.rules.kinds.texts_of(name)
+            if now and now[: len(before)] != before:
+                found = f"kept with the texts {list(before)} of {name}, which are now {list(now)}"
+                raise ValueError(f"{found}; add texts at the end")
 
     def _stages(self) -> dict[str, Stateful]:
         return {"windows": self.windows, **self._later_stages()}

@@ -111,7 +111,7 @@ def make_keeping(settings: Settings) -> Keeping:
         assets=lambda name: assets.want(name) and named.want(name) and not rules.asset(name).off,
         channels=kept,
         shape={"rates and aggregates": json.dumps(rates) if (rates := _rates(settings)) else ""},
-        texts=dict(kinds.texts),
+        texts=lambda name: kinds.texts_of(base_of(name, settings.windows.aggregate)),
         like={
             "states": json.dumps(of_kind[STATE]) if of_kind[STATE] else "",
             "running": json.dumps([running.when, running.start_delay_s]) if running.when else "",

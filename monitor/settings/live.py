@@ -12,6 +12,7 @@ Everything else was used when the process started: clients are open, state has i
 
 from __future__ import annotations  # the annotations' module imports torch
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -153,7 +154,7 @@ def _read_as(settings: Settings) -> str:
     """Return what channels are read as and how long they hold, as text, without sections that change nothing of it."""
     read = settings.channel_kinds()
     kinds = [f"{glob} as {kind}" for glob, kind in read.deciding().globs]
-    texts = [f"{glob} of {', '.join(each)}" for glob, each in read.texts]
+    texts = [f"{glob} of {json.dumps(each, ensure_ascii=False)}" for glob, each in read.texts]
     holds = settings.channel_holds().globs
     given = [f"{glob} for {ms / 1000:g} s" for glob, ms in holds] if any(ms for _, ms in holds) else []
     return ", ".join((*kinds, *texts, *given))

@@ -33,7 +33,7 @@ class Keeping:
     assets: Callable[[str], bool]  # whether the detector has an asset of this name
     channels: Callable[[str], bool]  # whether the detector reads a channel of this name
     shape: Mapping[str, str]  # settings that change values, as text; step and length are in a history itself
-    texts: Mapping[str, Sequence[str]]  # of channels, by glob; a history may lack the last ones
+    texts: Callable[[str], Sequence[str]]  # of a channel of this name; a history may lack the last ones
     like: Mapping[str, str]  # settings that must be the same for another detector to inherit, as text
     groups: str  # globs by which assets are chosen by their groups, as text: a history has names alone
     chosen: str  # globs by which channels are chosen, as text; empty = every channel is read
@@ -77,7 +77,7 @@ class HistoryStore:
         try:
             keeping = self._keeping
             about = {**keeping.shape, **keeping.like, "groups": keeping.groups, "chosen": keeping.chosen}
-            about[_TEXTS] = json.dumps(keeping.texts)
+            about[_TEXTS] = json.dumps({name: texts for name in history.channels if (texts := keeping.texts(name))})
             self._blobs.write(_name(partition), pack(history.save_state(), about))
         except StoreUnavailable as error:
             self._log.warning("history not written", store=error.path, reason=error.reason)
@@ -143,10 +143,10 @@ class HistoryStore:
         for what, wanted in {**keeping.shape, **(keeping.like if whole else {})}.items():
             if (found := about.get(what, "")) != wanted:
                 raise ValueError(f"kept with other {what}: {found or 'none'}, expected {wanted or 'none'}")
-        for glob, texts in json.loads(about.get(_TEXTS, "{}")).items():
-            wanted_texts = keeping.texts.get(glob, texts)
-            if list(wanted_texts[: len(texts)]) != texts:
-                raise ValueError(f"kept with the texts {texts} of {glob}, which are now {list(wanted_texts)}")
+        for channel, texts in json.loads(about.get(_TEXTS, "{}")).items():
+            now = list(keeping.texts(channel))
+            if now and now[: len(texts)] != texts:
+                raise ValueError(f"kept with the texts {texts} of {channel}, which are now {now}")
         if whole and keeping.groups not in {"", about.get("groups", "")}:
             raise ValueError(f"kept without the groups of its assets, which are to be of {keeping.groups}")
         if whole and (chosen := about.get("chosen", "")) not in {"", keeping.chosen}:

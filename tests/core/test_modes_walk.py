@@ -89,6 +89,24 @@ def test_cuts_and_restarts_change_no_alert(size: int) -> None:
     assert [alert for part, _ in run(size, restart=True) for alert in part] == expected
 
 
+@pytest.mark.parametrize(("section", "channel"), [("rec*", "recipe"), ("door", "door")])
+def test_a_state_is_of_the_first_of_the_texts(section: str, channel: str) -> None:
+    """Texts may be added at the end over a restart. A state is refused if a value of it stands for another text now."""
+
+    def texts(named: str, *texts: str) -> Pipeline:
+        watched = {"when": 'door == "SHUT"'} if channel == "door" else {}  # a channel that no window has
+        return pipeline(channels={named: {"texts": texts}} if texts else {}, running=watched if texts else {})
+
+    before = texts(section, "OPEN", "SHUT")
+    before.step(readings(20), lambda offsets: offsets, lambda _: None)
+    state = before.save_state()
+    for known in (("OPEN", "SHUT", "B"), ()):
+        texts(section, *known).load_state(state)
+    for other in (("SHUT", "OPEN"), ("SHUT",)):
+        with pytest.raises(ValueError, match=rf"the texts \['OPEN', 'SHUT'\] of {channel}, which are now"):
+            texts("[rd]*", *other).load_state(state)
+
+
 def test_a_mode_that_is_a_text_is_shown_as_one() -> None:
     """Alerts and scores name the text of a mode and of a state, in place of its number."""
     stage = pipeline(channels={"rec*": {"texts": ["RINSE", "A", "B"]}})

@@ -1,12 +1,13 @@
 """All that detectors can do at once, on random streams: outputs and state do not depend on the cut into batches.
 
 Three detectors watch the same machines. Their settings use modes, rest and work by a condition and by learned levels,
-expected work, silence, holds, states, rates, exceptions of machines and channels, budgets, and eviction.
+expected work, silence, holds, states, texts, rates, exceptions of machines and channels, budgets, and eviction. They
+choose by groups, assets and channels, and messages have channels outside their values.
 """
 
 import itertools
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -39,14 +40,19 @@ from tests.rig import ORIGIN, READINGS, settings
 SEEDS = 24 if hypothesis.get_current_profile_name() == FULL else 1
 STEPS = 340
 NAMES = ("a", "b", "c", "d", "e")
+GROUPS = ("north", "north", "north", "north", "south")
+GHOST = "ghost"  # an asset that no detector wants
+RECIPES = ["none", "A", "B", "C", "D", "E", "F", "G"]
+STATES = ["STOP", "RUN", "SETUP"]
 RATE = 40.0  # added to the temperature, whose sum the counter is
 
 DETECTORS: list[dict[str, Any]] = [
     {
         "name": "plain",
+        "assets_exclude": [GHOST],
         "windows": {"max_assets": 4, "forget_s": 60},
         "running": {
-            "when": "speed > 50",
+            "when": 'state == "RUN" or speed > 200',
             "stop_delay_s": 3,
             "start_delay_s": 5,
             "expected": ["Mon-Sun 00:00-24:00"],
@@ -55,19 +61,25 @@ DETECTORS: list[dict[str, Any]] = [
     },
     {
         "name": "slow",
+        "assets": ["?"],
+        "channels_exclude": ["valve"],
         "windows": {"step_s": 4, "length": 16, "aggregate": ["mean", "max"], "idle": 4},
         "running": {"when": "auto", "expected": "sisters", "expected_delay_s": 60},
         "alerting": {"alarms_per_day": 20},
     },
     {
         "name": "recipes",
-        "assets_exclude": ["e"],
+        "groups": ["north"],
+        "channels": ["flow", "pressure", "temperature", "recipe"],
         "windows": {"max_assets": 3, "forget_s": 30},
+        "running": {"when": 'speed > 50 and not state == "SETUP"'},
         "modes": {"channel": "recipe"},
         "threshold": {"margin": 1.3, "memory": 500},
     },
 ]
 FILE: dict[str, Any] = {
+    "format__extra_channels": ["recipe"],
+    "format__group": "line",
     "alerting__silence_s": 24.0,
     "alerting__on_delay_s": 2.0,
     "threshold__percentile": 98.0,
@@ -76,7 +88,8 @@ FILE: dict[str, Any] = {
     "assets": {"c": {"margin": 1.5}, "b": {"channels_exclude": ["pressure"]}},
     "channels": {
         "counter": {"as": "rate"},
-        "recipe": {"as": "state"},
+        "recipe": {"texts": RECIPES},
+        "stat?": {"texts": STATES},
         "valve": {"hold_s": 30},
         "flow": {"least": 0.01, "direction": "above", "high": 60.0, "unit": "m3/h"},
     },
@@ -96,6 +109,7 @@ class Checkpoint(NamedTuple):
     settings: Settings
     before: dict[str, Model]  # models until then; empty = none, so channels are learned meanwhile
     models: dict[str, Model]
+    only: str = ""  # name of the only detector; empty = all
 
 
 @cache
@@ -175,21 +189,34 @@ def stream(seed: int) -> list[Message]:
     for asset, step in np.argwhere(~silent).tolist():
         flow, pressure, temperature = values[asset, step].tolist()
         row = {"flow": flow, "pressure": pressure, "temperature": temperature, "counter": counter[asset, step]}
-        row |= {"speed": speed[asset, step], "recipe": recipe[asset, step]}
+        row |= {"speed": speed[asset, step]}
         row |= {"valve": float(step // 60)} if step % 20 == 0 else {}
-        kept = {key: float(value) for key, value in row.items() if value == value and draw.random() > 0.02}  # noqa: PLR0124
+        kept: dict[str, Any] = {
+            key: float(value)
+            for key, value in row.items()
+            if value == value and draw.random() > 0.02  # noqa: PLR0124
+        }
+        if draw.random() > 0.02:
+            usual = "RUN" if speed[asset, step] else "STOP"
+            kept["state"] = usual if draw.random() > 0.03 else [" SETUP ", "odd", "1", 1, True, None][draw.integers(6)]
+        outside = {"line": GROUPS[asset], "recipe": RECIPES[int(recipe[asset, step])]}
+        outside = {key: value for key, value in outside.items() if draw.random() > 0.01}
         at = step * 1000 + int(draw.integers(0, 900))
-        body = json.dumps({"asset": NAMES[asset], "timestamp": ORIGIN + at, "values": kept})
+        body = json.dumps({"asset": NAMES[asset], "timestamp": ORIGIN + at, "values": kept, **outside})
         late = float(draw.choice([0, 0, 0, 0, 0, 0, 0, 1500, 6000]))
         sent.append((at + late, body, at))
         if draw.random() < 0.03:
             sent.append((at + late + float(draw.integers(0, 9000)), body, at))
+    for step in draw.integers(0, STEPS, 30).tolist():
+        at = step * 1000 + int(draw.integers(0, 3000))  # up to two steps ahead of the others
+        sent.append((step * 1000.0, json.dumps({"asset": GHOST, "timestamp": ORIGIN + at, "values": {"flow": 1}}), at))
     sent.sort()
     return [Message(READINGS, n, None, body.encode(), ORIGIN + at) for n, (_, body, at) in enumerate(sent)]
 
 
-def wanted(path: Path, given: dict[str, Any]) -> Settings:
-    return settings(path, detectors=DETECTORS, **given)
+def wanted(path: Path, given: dict[str, Any], name: str = "") -> Settings:
+    """Return the settings of all detectors, or of one alone."""
+    return settings(path, detectors=[each for each in DETECTORS if name in {"", each["name"]}], **given)
 
 
 def detectors(made: Settings, used: dict[str, Model]) -> Detectors:
@@ -213,7 +240,9 @@ def changed(old: Detectors, checkpoint: Checkpoint) -> Detectors:
     return replace(old, pipelines=pipelines)
 
 
-def restarted(path: Path, old: Detectors, offset: int, by_version: dict[tuple[str, str], Model]) -> Detectors:
+def restarted(
+    path: Path, old: Detectors, offset: int, by_version: dict[tuple[str, str], Model], only: str
+) -> Detectors:
     """Detectors that continue from a snapshot in a file."""
     blobs = LocalBlobs(path / "store")
     blobs.open()
@@ -223,7 +252,7 @@ def restarted(path: Path, old: Detectors, offset: int, by_version: dict[tuple[st
     assert found is not None
     assert found.offset == offset
 
-    made = {each.name: each for each in wanted(path, FILE).per_detector()}
+    made = {each.name: each for each in wanted(path, FILE, only).per_detector()}
     new = make_detectors(list(made.values()), READINGS)
     new.load_shared(found.detectors.shared)
     pipelines = {}
@@ -244,10 +273,15 @@ class Seen:
         self.of_detector: dict[str, list[bytes]] = defaultdict(list)
         self.windows: dict[str, dict[tuple[str, int], bytes]] = defaultdict(dict)
         self.counts: dict[str, int] = defaultdict(int)
+        self.unwanted: Counter[tuple[str, str]] = Counter()
+        self.unknown: set[tuple[str, str]] = set()
 
     def take(self, outputs: PartitionOutputs) -> None:
         self.alerts += [msgspec.json.encode(alert) for alert in outputs.alerts]
         self._count("", outputs.counts)
+        self.unknown |= set(outputs.unknown_texts)
+        for asset, group, readings in outputs.unwanted:
+            self.unwanted[asset, group] += readings
         for name, own in outputs.detectors.items():
             self.of_detector[name] += [msgspec.json.encode(alert) for alert in own.alerts]
             self._count(name, own.counts)
@@ -280,8 +314,8 @@ def run(
     path: Path, sent: Sequence[Message], checkpoint: Checkpoint, draw: Random | None, restarts: int = 0
 ) -> tuple[Seen, dict[str, bytes]]:
     """Process messages, cut at random and at the checkpoint, with some restarts, and return all that comes of it."""
-    at, seen = detectors(wanted(path, FILE), checkpoint.before), Seen()
-    versions = {(name, each.version): each for used in (models(), newer()) for name, each in used.items()}
+    at, seen = detectors(wanted(path, FILE, checkpoint.only), checkpoint.before), Seen()
+    versions = {(key, each.version): each for used in (models(), newer()) for key, each in used.items()}
     cuts, stops = {0, checkpoint.offset, len(sent)}, set[int]()
     if draw is not None:
         cuts |= {draw.randrange(len(sent)) for _ in range(draw.choice([3, 12, 30]))}
@@ -293,10 +327,10 @@ def run(
         if begin == checkpoint.offset:
             at = changed(at, checkpoint)
         if begin in stops:
-            at = restarted(path, at, begin, versions)
+            at = restarted(path, at, begin, versions, checkpoint.only)
         seen.take(at.process(sent[begin:end], ORIGIN + 10**9, lambda _: None))
     saved = at.save()
-    state = {f"{name}/{key}": array for name, part in saved.parts.items() for key, array in part.state.items()}
+    state = {f"{each}/{key}": array for each, part in saved.parts.items() for key, array in part.state.items()}
     return seen, {key: array.tobytes() for key, array in (saved.shared | state).items()}
 
 
@@ -316,5 +350,25 @@ def test_outputs_and_state_do_not_depend_on_cuts_and_restarts(tmp_path: Path, se
         assert [key for key, value in whole.windows[name].items() if cut.windows[name][key] != value] == []
         assert len(whole.windows[name]) > 50
     assert cut.counts == whole.counts
+    assert cut.unwanted == whole.unwanted
+    assert whole.unwanted.keys() == {(GHOST, "")}
+    assert cut.unknown == whole.unknown <= {("state", "odd"), ("state", "1")}
     assert [key for key in expected if expected[key] != found.get(key)] == []
     assert found.keys() == expected.keys()
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_a_detector_gives_the_same_alone(tmp_path: Path, seed: int) -> None:
+    """Windows, scores, limits, alerts and counts of a detector are those that it has without the others."""
+    draw, sent = Random(seed), stream(seed)
+    place = draw.randrange(len(sent) // 3, len(sent) * 2 // 3)
+    before = {} if seed % 3 == 2 else models()
+    together, _ = run(tmp_path, sent, Checkpoint(place, wanted(tmp_path, LATER), before, newer()), None)
+    for name in (each["name"] for each in DETECTORS):
+        own = {key: made for key, made in before.items() if key == name}
+        checkpoint = Checkpoint(place, wanted(tmp_path, LATER, name), own, newer(), name)
+        alone, _ = run(tmp_path, sent, checkpoint, draw, restarts=2)
+        assert alone.of_detector[name] == together.of_detector[name]
+        assert alone.windows[name] == together.windows[name]
+        counts = {key: count for key, count in together.counts.items() if key.startswith(f"{name} ")}
+        assert {key: count for key, count in alone.counts.items() if key.startswith(f"{name} ")} == counts

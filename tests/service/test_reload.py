@@ -325,6 +325,14 @@ def test_a_signal_reloads_the_file(tmp_path: Path) -> None:
     assert len(site.lines("settings adopted")) == 1
 
 
+def test_other_texts_of_a_channel_need_a_restart() -> None:
+    """Two texts are not one with a comma in it."""
+    one, two = (load(None, {}, {"channels": {"x": {"texts": texts}}}) for texts in (["A, B"], ["A", "B"]))
+    live, (sentence,) = changes(one, two)
+    assert live == []
+    assert sentence.startswith("channels: ")
+
+
 def test_a_snapshot_is_of_its_counters() -> None:
     """Other counters or aggregates refuse older snapshots; states and what is left out do not change a state."""
     plain, states = load(None, {}, {}), load(None, {}, {"channels": {"x": {"as": "state"}, "y": {"as": "ignore"}}})

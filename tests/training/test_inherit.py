@@ -97,6 +97,14 @@ def test_a_history_is_of_the_first_of_the_texts(tmp_path: Path) -> None:
     assert "the texts ['STOP', 'RUN'] of flow, which are now ['RUN', 'STOP']" in line["reason"]
 
 
+def test_texts_are_those_of_channels_whatever_the_sections_are_named(tmp_path: Path) -> None:
+    """Another section with other texts of a channel sets a history aside; one that leaves the channel out does not."""
+    old = {"flow": {"texts": ["STOP", "RUN"]}}
+    for section, kept in ({"f*": {"texts": ["RUN"]}}, 0), ({"f*": {"as": "ignore"}}, 50):
+        store(tmp_path, "old", channels=old).write(READINGS, history(rows(400)))
+        assert len(store(tmp_path, "old", channels=section | old).read(READINGS)) == kept
+
+
 def test_its_own_history_comes_first(tmp_path: Path) -> None:
     """A detector with a history of a partition inherits nothing there."""
     store(tmp_path, "old").write(READINGS, history(rows(400)))

@@ -241,7 +241,7 @@ def _named(columns: _Columns, form: Format) -> tuple[_Columns, Times]:
     """Name the channels by their field alone, a tag or patterns, if the format says so.
 
     Where two sources of a message become one channel of one asset at one time, only the first one's readings stay.
-    Return also the message (index) of each reading that was left out.
+    Return also the message (index) of each reading that was left out and had another value than that first one.
     """
     points, source = columns.points, columns.channel.astype(np.int64)
     names = points.fields if form.channel_name == "field" else points.names
@@ -270,7 +270,9 @@ def _first_sources(columns: _Columns, source: Times) -> tuple[_Columns, Times]:
     keep = np.ones(len(order), np.bool_)
     keep[order[measured != measured[begin]]] = False
 
-    ambiguous = columns.row[point[~keep]]
+    differs = np.zeros(len(order), np.bool_)
+    differs[order] = columns.value[order] != columns.value[order][begin]
+    ambiguous = columns.row[point[~keep & differs]]
     channel, value = columns.channel[keep], columns.value[keep]
     return replace(columns, point=point[keep], channel=channel, value=value), ambiguous
 

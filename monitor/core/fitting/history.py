@@ -86,6 +86,12 @@ class History:
     def __len__(self) -> int:
         return len(self._blocks)
 
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """All channels of its blocks."""
+        kept = dict.fromkeys(block.channels for block in self._blocks)
+        return tuple(dict.fromkeys(name for each in kept for name in each))
+
     def add(self, windows: WindowBatch, names: Sequence[str], channels: tuple[str, ...]) -> None:
         """Take the blocks among `windows`, whose `assets` index `names`."""
         number, rest = np.divmod(windows.ends // self._step_ms + 1, self._length)

@@ -129,6 +129,11 @@ class Windows:
         if options.watched:
             self.set_channels((), frozen=False)
 
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """The channels as they are read, without aggregates, and after them watched ones."""
+        return self._aggregates.bases
+
     def set_channels(self, names: tuple[str, ...] | list[str], *, frozen: bool) -> None:
         """Carry all state over to channels `names`: same name, same data; new ones unobserved; others dropped.
 

@@ -9,7 +9,7 @@ import pytest
 from monitor.core.decode.decode import Format, decode_all
 from monitor.core.decode.names import Names
 from monitor.core.decode.select import Kinds
-from monitor.core.records import Message, Partition
+from monitor.core.records import Count, Message, Partition
 from tests.core.decode.decoding import LINE, LONG, TELEGRAF, WIDE, message, named
 from tests.core.decode.malformed import NOW
 
@@ -75,10 +75,25 @@ def test_a_field_at_the_top_level_is_a_channel(member: str, value: float | None)
         assert read(replace(form, **RECIPE), first.encode(), second.encode()) == expected
 
 
-def test_a_value_of_that_name_wins() -> None:
-    """A table that has the channel itself keeps its own value."""
-    body = {"asset": "a", "timestamp": NOW, "recipe": "B", "values": {"recipe": "A"}}
-    assert read(replace(WIDE, **RECIPE), json.dumps(body).encode()) == [("a", "recipe", 0.0)]
+@pytest.mark.parametrize("form", [WIDE, Format("json"), Format("json", values="", channel="name", value="is")])
+def test_a_value_of_that_name_wins(form: Format) -> None:
+    """A message that has the channel itself keeps its own value, also an item of one reading."""
+    own: dict[str, Any] = {"name": "recipe", "is": "A"} if not form.values else {"values": {"recipe": "A"}}
+    bodies = [{"asset": asset, "timestamp": NOW, "recipe": "B", **own} for asset in "ab"]
+    own["values"] = {} if form.values else None
+    bodies.append({"asset": "a", "timestamp": NOW + 1, "recipe": "B", **own, "name": "v", "is": 2})
+    found = read(replace(form, **RECIPE), *(json.dumps(body).encode() for body in bodies))
+    assert found[:2] == [("a", "recipe", 0.0), ("b", "recipe", 0.0)]
+    assert found[-1] == ("a", "recipe", 1.0)
+
+
+def test_a_tag_of_several_measurements_is_not_ambiguous() -> None:
+    """Channels named by their field have a message's tag once, and only another value of it is counted."""
+    form = replace(LINE, asset_tag="host", channel_name="field", **RECIPE)
+    lines = [f"{name},host=a,recipe={tag} {name}v=1 {NOW}000000" for name, tag in (("m", "A"), ("n", "A"), ("o", "B"))]
+    decoded = decode_all([message("\n".join(lines).encode())], form, NOW, Names())
+    assert [row[2] for row in named(decoded.readings)] == ["mv", "recipe", "nv", "ov"]
+    assert decoded.left_out[Count.READINGS_AMBIGUOUS] == 1
 
 
 def test_places_in_json_are_channels_by_their_last_name() -> None:

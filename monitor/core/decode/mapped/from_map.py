@@ -328,19 +328,23 @@ class _Reader:
         points.value += values
 
     def _add_extra(self, scopes: Scopes, names: Names) -> None:
-        """Add the channels outside the values to the last point. Of items with equal times the first one has them."""
+        """Add the channels outside the values to the last point, if it lacks them.
+
+        Of items with equal times the first one has them.
+        """
         points = self.points
+        if self._with_extra[0] != len(points.row):
+            self._with_extra = len(points.row), set()
         for name, get in self._map.extra:
             value = get(scopes, names, self._message)
-            if self._with_extra[0] != len(points.row):
-                self._with_extra = len(points.row), set()
             if value is None or name in self._with_extra[1]:
                 continue
             self._with_extra[1].add(name)
+            code = self._codes[name] if self._sources is None else self._sources[source_of(name, "", {})]
+            if code in points.channel[len(points.channel) - points.width[-1] :]:
+                continue
             points.width[-1] += 1
-            points.channel.append(
-                self._codes[name] if self._sources is None else self._sources[source_of(name, "", {})]
-            )
+            points.channel.append(code)
             found: Any = Skip.NESTED if type(value) in {dict, list} else value
             points.value.append(found)
 
