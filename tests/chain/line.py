@@ -24,7 +24,7 @@ from tests.influxd import Influxd
 # What a user may set on the command line: a small first model, early, and no second one.
 QUICK = {"training.first_steps": 450, "training.steps": 200, "training.interval_s": 0}
 MODEL_S = 120.0  # until the first model is adopted; 30 s on two idle cores
-ALERT_S = 60.0  # from a fault to its alerts; 6 s on two idle cores
+ALERT_S = 120.0  # from a fault to its alerts; 6 s on two idle cores
 
 
 def make_topic(broker: ApacheKafka, name: str, partitions: int) -> None:

@@ -62,7 +62,7 @@ line = ["line1"]
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(700)
 def test_messages_of_two_gateways_lead_to_alerts(apache: ApacheKafka, tmp_path: Path) -> None:
     """A table a message and a value a message: the fault of a machine and a missing value are the only alerts."""
     with influxd(tmp_path) as database, machines("meters", tmp_path, STEP_S) as plant:

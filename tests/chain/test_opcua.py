@@ -90,7 +90,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Influxd]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(700)
 @pytest.mark.parametrize("shape", ["grouped", "plain"])
 def test_faults_of_pumps_reach_the_database(shape: str, apache: ApacheKafka, database: Influxd, tmp_path: Path) -> None:
     """A fall of one pump's flow and a temperature with bad status become the only alerts, without an edited file."""
@@ -123,7 +123,7 @@ def test_faults_of_pumps_reach_the_database(shape: str, apache: ApacheKafka, dat
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(700)
 def test_parts_that_are_restarted_are_no_faults_of_sensors(
     apache: ApacheKafka, database: Influxd, tmp_path: Path
 ) -> None:

@@ -21,7 +21,7 @@ CHANNELS = {"flow", "pressure", "temp", "current", "running"}
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(700)
 @pytest.mark.parametrize("encoding", ["lp", "json"])
 def test_pumps_with_a_tag(encoding: str, tmp_path: Path) -> None:
     """Three pumps with four channels: the missing temperature and the fall of the flow are the only alerts."""
@@ -37,7 +37,7 @@ def test_pumps_with_a_tag(encoding: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(700)
 @pytest.mark.parametrize("encoding", ["lp", "json"])
 def test_pumps_in_the_names_of_fields(encoding: str, tmp_path: Path) -> None:
     """Without a tag two pumps are found in the names of fields, and so is the fall of the flow."""

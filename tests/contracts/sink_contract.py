@@ -54,6 +54,22 @@ class PlainRecords:
         return [Record(topic, key, b"v%d" % number) for number in range(first, first + count)]
 
 
+def outlast(harness: SinkHarness, topic: str, sink: Sink) -> None:
+    """Write records 0 to 2 before an outage, up to 22 in it, each flush of which fails, and up to 25 after it."""
+    sink.write(harness.records(topic, 3))
+    sink.flush(harness.patience)
+    with harness.outage():
+        sink.write(harness.records(topic, 20, 3))
+        for _ in range(2):
+            begin = time.monotonic()
+            with pytest.raises(Unavailable):
+                sink.flush(0.5)
+            assert time.monotonic() - begin < 10.0
+        sink.write(harness.records(topic, 2, 23))
+    sink.write(harness.records(topic, 1, 25))
+    flush(sink, harness.patience)
+
+
 def flush(sink: Sink, patience: float) -> None:
     """Flush until the other side is back."""
     deadline = time.monotonic() + patience
@@ -150,19 +166,7 @@ class SinkContract:
     def test_an_outage_loses_and_doubles_nothing(self, harness: SinkHarness, opened: Callable[..., Sink]) -> None:
         """A flush that fails is `Unavailable`, in about its timeout; a later one brings each record once, in order."""
         topic = harness.topic()
-        sink = opened()
-        sink.write(harness.records(topic, 3))
-        sink.flush(harness.patience)
-        with harness.outage():
-            sink.write(harness.records(topic, 20, 3))
-            for _ in range(2):
-                begin = time.monotonic()
-                with pytest.raises(Unavailable):
-                    sink.flush(0.5)
-                assert time.monotonic() - begin < 10.0
-            sink.write(harness.records(topic, 2, 23))
-        sink.write(harness.records(topic, 1, 25))
-        flush(sink, harness.patience)
+        outlast(harness, topic, opened())
         assert harness.read(topic) == harness.records(topic, 26)
 
     def test_the_buffer_has_a_bound(self, harness: SinkHarness, opened: Callable[..., Sink]) -> None:
