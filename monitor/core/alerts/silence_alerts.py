@@ -141,8 +141,9 @@ class SilenceAlerts:
         advance = np.minimum(np.diff(clock, prepend=previous), self._least_ms // 4)
         going = self._going + np.cumsum(advance)
 
-        epoch = going // EPOCH_MS
-        turned = np.diff(epoch, prepend=self._going // EPOCH_MS)
+        before, turned = self._going // EPOCH_MS, np.zeros(1, np.int64)
+        if going[-1] // EPOCH_MS > before:  # next to never
+            turned = np.diff(going // EPOCH_MS, prepend=before)
         begins = np.flatnonzero(turned).tolist()
         if begins[:1] != [0]:
             begins = [0, *begins]

@@ -17,6 +17,7 @@ An asset seen in training has its own row of statistics. Any other asset of the 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -43,8 +44,9 @@ class Scaling:
 
     def rows(self, names: Sequence[str]) -> npt.NDArray[np.intp]:
         """Return the row (n,) of each of n names; of assets unknown to the model the class row."""
-        known = {name: row for row, name in enumerate(self.assets)}
-        return np.array([known.get(name, len(self.assets)) for name in names], np.intp)
+        number = len(self.assets)
+        known = dict(zip(self.assets, range(number), strict=True))
+        return np.array(list(map(known.get, names, repeat(number))), np.intp)
 
     def forward(self, values: npt.NDArray[np.floating], rows: npt.NDArray[np.intp]) -> Floats:
         """Return values (B, C, L) of assets at `rows` (B,) in scaled units; NaN becomes 0, the center."""
