@@ -36,6 +36,7 @@ from monitor.settings.tree import Settings
 CHANNELS = tuple(f"channel-{number}" for number in range(8))
 PARTITION = Partition("readings", 0)
 BATCH = 5000  # messages for each detector, as a worker reads by default
+SETTLED = 4  # steps, in which the twin has its first windows
 STEPS = 8  # of a backlog: more than the largest batch
 ORIGIN = 1_700_000_040_000  # ms UTC, on the grid of a minute
 
@@ -109,7 +110,7 @@ def measure(assets: int, rounds: int, backlogs: int) -> dict[str, Any]:
     variants = {name: Variant(detectors, assets) for name, detectors in VARIANTS.items()}
     for each in variants.values():
         each.warm()
-        each.walk(1)
+        each.walk(SETTLED)
     split_only = {name: each for name, each in variants.items() if each is not variants["twin"]}
 
     live, backlog = _seconds(variants, rounds, 1), _seconds(split_only, backlogs, STEPS)
