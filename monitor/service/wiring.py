@@ -41,7 +41,7 @@ from monitor.worker.partitions import PartitionManager
 from monitor.worker.publisher import Publisher, Topics
 from monitor.worker.wanted import DetectorFactory, PartitionFactory, WantedDetectors
 
-MOST_BATCHES = 16  # in one poll: a batch costs each detector 2.5 ms, however few of its readings are for it
+MOST_BATCHES = 16  # in one poll: a batch costs each detector 2 ms, however few of its readings are for it
 RECORDER_CONDITIONS = ("recorder source", "recorder")
 
 
