@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter as Tally
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from structlog.stdlib import BoundLogger
@@ -84,9 +85,7 @@ class MetricsRecorder:
         self._log = log
         self._refused_asset = ""  # one of those refused since the last summary
         self._refused_readings = 0
-        self._refused_names: set[Renamed] = set()  # those that the log has named
-        self._unknown_texts: set[UnknownText] = set()  # the same
-        self._unwanted: set[tuple[str, str]] = set()  # assets that no detector wants, and groups, as the log named them
+        self._told: dict[type, set[object]] = defaultdict(set)  # what the log has named, by kind
         self.unwanted: Tally[str] = Tally()  # their readings by group
         self._totals = dict.fromkeys(_SUMMARY, 0.0)  # at the last summary
         self._detectors: set[str] = set()  # with gauges
@@ -141,27 +140,33 @@ class MetricsRecorder:
         for each in renamed:
             if not each.owner:
                 self._log.warning("name changed", kind=each.kind, name=place(each.name), id=each.id)
-            elif each not in self._refused_names and len(self._refused_names) < _NAMES_TOLD:
-                self._refused_names.add(each)
+            elif self._is_news(each):
                 owner = place(each.owner)
                 self._log.warning("name refused", kind=each.kind, name=place(each.name), id=each.id, owner=owner)
 
     def _tell_texts(self, unknown: Sequence[UnknownText]) -> None:
         """Log once each text that is none of its channel's texts."""
         for each in unknown:
-            if each not in self._unknown_texts and len(self._unknown_texts) < _NAMES_TOLD:
-                self._unknown_texts.add(each)
+            if self._is_news(each):
                 self._log.warning("text unknown", channel=place(each.channel), text=plain(each.text, 128))
 
     def _tell_unwanted(self, unwanted: Sequence[Unwanted]) -> None:
         """Log once each asset that no detector wants, with its group, and count the readings by group."""
-        for asset, group, readings in unwanted:
-            if (asset, group) not in self._unwanted and len(self._unwanted) < _NAMES_TOLD:
-                self._unwanted.add((asset, group))
+        for each in unwanted:
+            asset, group, readings = each
+            if self._is_news(each._replace(readings=0)):
                 self._log.warning("asset unwanted", asset=asset, group=group)
             shown = group if group in self.unwanted or len(self.unwanted) < _GROUPS else OTHER_GROUPS
             self.unwanted[shown] += readings
             self._metrics.add("monitor_readings_unwanted_total", readings, by="asset", group=shown)
+
+    def _is_news(self, named: Renamed | UnknownText | Unwanted) -> bool:
+        """Return whether the log is to name this, and note it: each once, and a bounded number of each kind."""
+        told = self._told[type(named)]
+        if named in told or len(told) >= _NAMES_TOLD:
+            return False
+        told.add(named)
+        return True
 
     def _tell_unmatched(self, now: WorkerStatus) -> None:
         """Log once the sections of [assets] that match no asset, after the assets had the time to come."""
