@@ -20,7 +20,8 @@ from monitor.core.decode.group import group_name
 from monitor.core.decode.mapped.field_map import FieldMap, field_map
 from monitor.core.decode.mapped.glance import PLAIN, Around, Glance, Layouts, Matches, Pick, name_of, source_of
 from monitor.core.decode.mapped.places import BROKER, Names, Scopes, Step, walk
-from monitor.core.decode.parsers.from_json import CONSTANT, REFUSED, explain, member_of
+from monitor.core.decode.parsers.from_json import CONSTANT, REFUSED, member_of
+from monitor.core.decode.parsers.json_errors import explain
 from monitor.core.decode.parsers.members import Members
 from monitor.core.decode.quality import Qualities
 from monitor.core.decode.times import WithNanos

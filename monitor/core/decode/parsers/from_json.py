@@ -5,8 +5,7 @@ and `map(decode, values)` stays in C for a whole batch. Joining the batch into o
 of the speed), and a message with a comma or a bracket too many could change its neighbours.
 
 Only if a batch fails are its messages decoded one by one, and the guilty ones with types that take texts and booleans,
-then anything. `explain` rephrases msgspec's error and never decides anything itself, so explanation and decision
-cannot disagree. Like msgspec, it checks bytes inside ignored fields no further than JSON's syntax needs.
+then anything. Bytes inside ignored fields are checked no further than JSON's syntax needs.
 """
 
 import functools
@@ -18,8 +17,9 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from monitor.core.decode.format import Codes, DecodeError, Format, Measurements, ParsedMessages, Skip, place, shown
+from monitor.core.decode.format import Codes, DecodeError, Format, Measurements, ParsedMessages, Skip, shown
 from monitor.core.decode.group import Grouping, group_name, grouping
+from monitor.core.decode.parsers.json_errors import explain, path_of
 from monitor.core.decode.parsers.members import Members
 from monitor.core.decode.quality import Qualities
 from monitor.core.decode.select import STATE
@@ -34,17 +34,6 @@ _scalar = msgspec.json.Decoder(_SCALARS).decode
 CONSTANT = re.compile(
     rb"(\"(?:[^\"\\]|\\.)*+\"?)|(?<=[:,\[\s])[+-]?(?:nan|inf(?:inity)?)(?=[\s,}\]])", re.IGNORECASE | re.DOTALL
 )
-_NAN = re.compile(rb"[+-]?(?:nan|inf(?:inity)?)\b", re.IGNORECASE)
-_BYTE = re.compile(r"\(byte (\d+)\)")
-_STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
-_WORDS = {
-    "float": "a number",
-    "int": "a whole number",
-    "str": "a text",
-    "bool": "true or false",
-    "object": "an object",
-    "array": "an array",
-}
 
 
 def parse_long(messages: Sequence[Message], form: Format, errors: dict[int, DecodeError]) -> ParsedMessages:
@@ -232,7 +221,7 @@ def _wanted(points: ParsedMessages, metrics: list[Any], form: Format, errors: di
         elif form.asset_from == "tag" and (metric.tags is UNSET or metric.tags.asset is UNSET):
             name = "tags" if metric.tags is UNSET else form.asset_tag
             within = () if part < 0 else ("metrics", f"[{part}]")
-            where = _path(*within, *(() if metric.tags is UNSET else ("tags",)), name)
+            where = path_of(*within, *(() if metric.tags is UNSET else ("tags",)), name)
             errors.setdefault(row, DecodeError("MissingField", where, f"found no field {shown(name)}, expected one"))
         else:
             kept.append(metric)
@@ -410,81 +399,3 @@ def _telegraf(form: Format, values: Any) -> Any:
 
 def _time(form: Format) -> Any:
     return {"iso": str, "s": int | float}.get(form.timestamp_unit, int)
-
-
-def explain(value: bytes, error: Exception) -> DecodeError:
-    """Return the error that msgspec found in `value`, with place, value and expectation."""
-    if isinstance(error, RecursionError):
-        return DecodeError("TooDeep", "", "found arrays or objects nested hundreds deep, expected a flat message")
-
-    try:
-        value.decode()
-    except UnicodeDecodeError as broken:
-        found = value[broken.start : broken.start + 4]
-        return DecodeError("NotUtf8", "", f"found {found!r} at byte {broken.start}, expected UTF-8")
-
-    if not value.strip():
-        return DecodeError("Empty", "", "found only white space, expected an object")
-    if isinstance(error, msgspec.ValidationError):
-        return _mistyped(value, str(error))
-    return _malformed(value, str(error))
-
-
-def _mistyped(value: bytes, text: str) -> DecodeError:
-    """Return the error for msgspec's `text`, which reads: ERROR - at `$.path`."""
-    text, _, path = text.partition(" - at `$")
-    steps = [name or int(index) for name, index in _STEP.findall(path.removesuffix("`"))]
-    try:
-        names, found = _walk(value, steps)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # what follows the first error may be worse
-        names, found = [], value
-
-    if text.startswith("Object missing required field"):
-        name = text.split("`")[1]
-        return DecodeError("MissingField", _path(*names, name), f"found no field {shown(name)}, expected one")
-    if "out of range" in text:
-        reason = f"found {shown(found)}, expected a number that a 64-bit float can hold"
-        return DecodeError("NotFinite", _path(*names), reason)
-    expected = " or ".join(_WORDS.get(kind, kind) for kind in text.split("`")[1].split(" | "))
-    return DecodeError("WrongType", _path(*names), f"found {shown(found)}, expected {expected}")
-
-
-def _path(*names: str) -> str:
-    return place(*names).replace(".[", "[")
-
-
-def _malformed(value: bytes, text: str) -> DecodeError:
-    at = _BYTE.search(text)
-    byte = int(at[1]) if at else len(value)
-    start = byte - 1 if value[byte - 1 : byte] in {b"-", b"+"} else byte
-    constant = _NAN.match(value, start)
-    if constant:
-        return DecodeError(
-            "NotFinite", "", f"found {shown(constant[0])} at byte {start}, expected a finite number or null"
-        )
-    if not at:
-        return DecodeError(
-            "NotJson", "", f"found the end of the message after {shown(value[-20:])}, expected complete JSON"
-        )
-    return DecodeError("NotJson", "", f"found {shown(value[byte : byte + 20])} at byte {byte}, expected JSON")
-
-
-def _walk(value: bytes, steps: list[str | int]) -> tuple[list[str], object]:
-    """Return the names along msgspec's path, and the raw JSON at its end."""
-    names: list[str] = []
-    raw: Any = value
-    for step in steps:
-        if isinstance(step, int):
-            items = msgspec.json.decode(raw, type=list[Raw])
-            if step >= len(items):  # the array is given twice, and the later one is shorter
-                break
-            raw = items[step]
-            names.append(f"[{step}]")
-            continue
-
-        entries = msgspec.json.decode(raw, type=dict[str, Raw])
-        if step not in entries:  # given twice, and the later one hides the culprit
-            break
-        raw = entries[step]
-        names.append(step)
-    return names, raw if isinstance(raw, bytes) else memoryview(raw)
