@@ -136,9 +136,9 @@ class Trainer:
         return self._child is not None
 
     @property
-    def has_model(self) -> bool:
-        """Whether a model is in use, as of the last look."""
-        return bool(self._known)
+    def made_ms(self) -> int | None:
+        """When the model in use was made, ms UTC, as of the last look; None = there is none."""
+        return self._registry.created_ms(self._known) if self._known else None
 
     @property
     def first_attempt(self) -> bool:
@@ -232,8 +232,17 @@ class Trainer:
             self._child.wait()
             self._clean_up()
 
-    def enough(self, history: History) -> bool:
-        """Return whether a partition has given enough for the first model: `first_steps` steps in its median asset."""
+    def enough(self, history: History, absent_ms: int | None = None) -> bool:
+        """Return whether a partition has given enough for the first model: `first_steps` steps in its median asset.
+
+        A partition without any asset of the detector has given enough once as much time of its stream was read.
+
+        Args:
+            history: Of the partition.
+            absent_ms: Time of the stream that was read without finding an asset. None = there are assets.
+        """
+        if absent_ms is not None and absent_ms >= self._first_steps * history.step_ms:
+            return True
         return median_steps([history.steps_seen()]) >= self._first_steps
 
     def _first_due(self) -> bool:

@@ -3,19 +3,33 @@
 Whose turn it is: a detector without a model goes first, since its assets are not scored meanwhile. After a failed
 attempt it queues like the others. Among equals, the detector goes first whose training has been due for longest.
 
-The start of a monitor is special, because no message is to pass unscored. A process that finds no model of any detector
-pauses its partitions during first trainings. Each detector that has enough history by then is trained, and so is each
-one that gets enough while the partitions are read up to their ends. After that, and where any detector had a model from
-the beginning, a detector learns beside the stream: a new one does not delay the alerts of the others.
+The start of a monitor is special, because no message is to pass unscored. Until there is a model of any detector,
+partitions pause during first trainings. They do so, too, while a partition still has a backlog from before the oldest
+model was made: nobody has seen those readings live. Later, a detector learns beside the stream, so that a new or a slow
+one does not delay the alerts of the others. Both facts are in the store, so a process that is killed between the first
+trainings of several detectors continues the start.
 """
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 
 from monitor.core.fitting.history import History
 from monitor.core.records import Partition
 from monitor.training.trainer import Status, Trainer
 
 Histories = Mapping[Partition, History]
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """A partition that has more to read."""
+
+    newest_ms: int | None  # ms UTC of the median asset's newest reading; None = nothing was read
+    absent: Mapping[str, int]  # ms of its stream that were read for each detector without finding an asset of it
+
+
+NO_BACKLOG: Mapping[Partition, Backlog] = MappingProxyType({})
 
 
 class Trainers:
@@ -25,7 +39,8 @@ class Trainers:
         """Store the trainers, by detector; `leads` returns whether a worker with these partitions trains its group."""
         self._trainers = trainers
         self._leads = leads
-        self._looked = False
+        self._begun = False  # the start is known to be under way
+        self._first_due = False  # a first training is due that was not tried yet
         self.starting = self.learning  # see the module; nothing is known before the first tick
 
     def use(self, trainers: Mapping[str, Trainer]) -> None:
@@ -42,24 +57,21 @@ class Trainers:
 
     @property
     def pausing(self) -> bool:
-        """Whether partitions pause, because a first training runs at the start."""
-        return self.starting and any(trainer.first_running for trainer in self._trainers.values())
+        """Whether partitions pause, because a first training runs or is due at the start."""
+        running = any(trainer.first_running for trainer in self._trainers.values())
+        return self.starting and (running or self._first_due)
 
     @property
     def status(self) -> Mapping[str, Status]:
         """The progress of each detector."""
         return {name: trainer.status for name, trainer in self._trainers.items()}
 
-    def enough(self, detector: str, history: History) -> bool:
-        """Return whether a partition has given enough for the first model of a detector."""
-        return self._trainers[detector].enough(history)
-
-    def tick(self, histories: Mapping[str, Histories], awaited: Collection[Partition] = ()) -> None:
+    def tick(self, histories: Mapping[str, Histories], backlogs: Mapping[Partition, Backlog] = NO_BACKLOG) -> None:
         """Check whether a training has ended or is due; about once a second. Raises StoreUnavailable at the first tick.
 
         Args:
             histories: Those of the own partitions, by detector.
-            awaited: Partitions that have more to read.
+            backlogs: Own partitions that have more to read.
         """
         running = next((trainer for trainer in self._trainers.values() if trainer.running), None)
         if running is not None:
@@ -70,27 +82,39 @@ class Trainers:
         for name, trainer in self._trainers.items():
             if not trainer.running:
                 own = histories.get(name, {})
-                backlog = not all(trainer.enough(own[part]) for part in awaited if part in own)
+                parts = {part: each.absent.get(name) for part, each in backlogs.items() if part in own}
+                backlog = not all(trainer.enough(own[part], absent_ms) for part, absent_ms in parts.items())
                 overdue_s = trainer.look(own, leads=leads, backlog=backlog)
                 due |= {} if overdue_s is None else {name: overdue_s}
 
         if due and running is None:
             name = min(due, key=lambda name: (not self._trainers[name].first_attempt, -due[name]))
             self._trainers[name].start(histories.get(name, {}))
-        self._update_starting(due, awaited)
+            del due[name]
+        self._first_due = any(self._trainers[name].first_attempt for name in due)
+        if self.starting:
+            self._update_starting(histories, due, backlogs)
 
     def close(self) -> None:
         """Kill the child if there is one."""
         for trainer in self._trainers.values():
             trainer.close()
 
-    def _update_starting(self, due: Collection[str], awaited: Collection[Partition]) -> None:
-        """End the start once a model exists and no first training is running, due, or to come from the backlog."""
-        some = any(trainer.has_model for trainer in self._trainers.values())
-        if some and not self._looked:  # the store had a model before
+    def _update_starting(
+        self, histories: Mapping[str, Histories], due: Collection[str], backlogs: Mapping[Partition, Backlog]
+    ) -> None:
+        """End the start once a model exists, no first training runs or is due, and no backlog is older than a model."""
+        made = [trainer.made_ms for trainer in self._trainers.values() if trainer.made_ms is not None]
+        if not made:
+            self._begun = True
+            return
+        if not self.learning:
             self.starting = False
-        self._looked = True
+            return
+        if not any(histories.values()):  # no partition was assigned yet, so nothing is known about backlogs
+            return
 
+        behind = any(each.newest_ms is None or each.newest_ms < min(made) for each in backlogs.values())
         first = any(trainer.learning and (trainer.running or name in due) for name, trainer in self._trainers.items())
-        if some and not first and not awaited:
-            self.starting = False
+        self.starting = behind or (first and self._begun)
+        self._begun = True

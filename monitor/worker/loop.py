@@ -19,6 +19,7 @@ the source is the buffer, the group keeps this worker, and no message passes uns
 """
 
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Event
@@ -91,6 +92,9 @@ class Daemon:
 
         self._states: dict[Partition, PartitionState] = {}
         self._paused = False
+        self._assigned = False  # partitions were assigned since the trainers looked at them
+        self._adopting = False  # first models are to be adopted before any message is processed
+        self._postponed: list[Message] = []  # delivered with an assignment, while partitions are paused
         self._trouble = ""  # reason why the source cannot be read
         self._uncommitted = 0  # messages since the last successful checkpoint
         self._checkpoint_due = 0.0  # monotonic seconds
@@ -130,7 +134,7 @@ class Daemon:
         self._pause_or_resume()
 
         # Poll.
-        messages = self._poll(stop)
+        messages = self._postpone(self._poll(stop))
 
         # Process, partition by partition.
         for partition, batch in by_partition(messages).items():
@@ -141,17 +145,48 @@ class Daemon:
 
         # At the start, look after each poll: messages that pass before the first training begins are never scored.
         if self._trainers.starting:
-            waited = self._trainers.pausing
-            self._train()
-            if waited and not self._trainers.pausing:
-                self._checkpoint_due = 0.0  # now, so that the model is adopted before the next poll
+            self._start_training()
 
         # Checkpoint.
         if self._monotonic() >= self._checkpoint_due or self._uncommitted >= self._options.checkpoint_messages:
             if self._checkpoint(list(self._states.values()), self._options.flush_s, forced=False):
                 self._uncommitted = 0
+                self._adopting = False
             self._checkpoint_due = self._monotonic() + self._options.checkpoint_s
             self._housekeep()
+
+    def _postpone(self, messages: list[Message]) -> list[Message]:
+        """Return the messages to process now: none while partitions pause for first trainings.
+
+        A poll that assigns partitions may deliver their messages, too. At the start, the trainers look at the
+        partitions first, so that no message passes while a first training is due or a first model is not adopted.
+        """
+        self._postponed += messages
+        if self._assigned and self._trainers.starting:
+            self._start_training()
+            if self._trainers.starting:
+                self._adopt_first()
+        self._assigned = False
+        if self._trainers.pausing or self._adopting:
+            return []
+        messages, self._postponed = self._postponed, []
+        return messages
+
+    def _start_training(self) -> None:
+        """Let the trainers look, and keep what they see: a process that is killed in a pause repeats the same pause."""
+        waited = self._trainers.pausing
+        self._train()
+        if self._trainers.pausing and not waited:
+            for state in self._states.values():
+                state.snapshot_due = 0.0
+            self._checkpoint_due = self._history_due = 0.0
+        if waited and not self._trainers.pausing:
+            self._adopt_first()
+
+    def _adopt_first(self) -> None:
+        """Adopt first models at a checkpoint that is due now, before any other message is processed."""
+        self._adopting = True
+        self._checkpoint_due = 0.0
 
     def _poll(self, stop: Event) -> list[Message]:
         """Return the next messages; none, after a pause, while the source is unavailable."""
@@ -168,13 +203,13 @@ class Daemon:
 
     def _finished(self) -> bool:
         """Return whether an ended source leaves nothing to do. The first model may still be in training."""
-        return not self._trainers.pausing and not self._publisher.blocked
+        return not (self._trainers.pausing or self._adopting or self._postponed or self._publisher.blocked)
 
     def _pause_or_resume(self) -> None:
         """Pause partitions while nothing may be read, and resume them afterwards."""
         # With commits refused, uncommitted messages must not grow without a bound.
         full = self._uncommitted >= self._options.checkpoint_messages
-        pause = bool(self._publisher.blocked) or self._trainers.pausing or full
+        pause = bool(self._publisher.blocked) or self._trainers.pausing or self._adopting or full
 
         paused = [part for part, state in self._states.items() if pause or state.phase is Phase.STOPPED]
         if paused:
@@ -295,6 +330,8 @@ class Daemon:
             state.note_lag(self._source.lag().get(state.partition))
             if self._committer.once or state.phase is Phase.LIVE:
                 self._partitions.adopt(state)
+            elif self._adopting:
+                self._partitions.adopt_first_models(state)
         except StoreUnavailable as error:
             self._log.warning("store not reached", store=error.path, reason=error.reason)
 
@@ -347,16 +384,18 @@ class Daemon:
         now = self._monotonic()
         reading = not (self._trouble or self._paused)
 
-        awaited = [
-            part
+        waiting = Counter(message.partition for message in self._postponed)
+        backlogs = {
+            part: state.backlog()
             for part, state in self._states.items()
-            if state.phase is not Phase.STOPPED and state.expects_more(lag.get(part), now, reading=reading)
-        ]
+            if state.phase is not Phase.STOPPED
+            and state.expects_more(lag.get(part, 0) + waiting[part], now, reading=reading)
+        }
         histories = {
             name: {part: state.notes[name].history for part, state in self._states.items() if name in state.notes}
             for name in self._trainers.status
         }
-        self._trainers.tick(histories, awaited)
+        self._trainers.tick(histories, backlogs)
 
     def _on_assign(self, committed: Committed) -> Mapping[Partition, int | None]:
         """Rule 3 for new partitions: restore their states and return the offsets to read from."""
@@ -365,6 +404,7 @@ class Daemon:
             part: self._partitions.assign(part, offset, now + self._options.snapshot_s * self._jitter.random())
             for part, offset in committed.items()
         }
+        self._assigned = True
         self._states |= assigned  # all or none: a store that fails at the third one leaves nothing half done
         self._health.set("partitions", ok=True)
         return {part: state.next for part, state in assigned.items()}
@@ -376,6 +416,7 @@ class Daemon:
         for state in states:
             self._partitions.write_history(state)
             del self._states[state.partition]
+        self._postponed = [message for message in self._postponed if message.partition not in partitions]
         self._log.info("partitions revoked", partitions=len(states), committed=committed)
 
         if not committed and self._committer.once:
@@ -386,6 +427,7 @@ class Daemon:
     def _on_lost(self, partitions: Sequence[Partition]) -> None:
         """Rule 6, second half: drop the states."""
         self._states = {part: state for part, state in self._states.items() if part not in partitions}
+        self._postponed = [message for message in self._postponed if message.partition not in partitions]
         if not self._states:  # with others left, only a deleted topic was lost; no other worker computes its outputs
             self._committer.discard()
         self._log.warning("partitions lost", partitions=len(partitions))

@@ -11,6 +11,7 @@ from monitor.core.detectors import Detectors
 from monitor.core.pipeline import Mark
 from monitor.core.records import Message, Partition, PartitionOutputs, Rejected
 from monitor.core.saved import SavedDetectors
+from monitor.training.trainers import Backlog
 from monitor.worker.dead_letter_limit import DeadLetterLimit
 from monitor.worker.notes import Notes
 from monitor.worker.quiet import Progress
@@ -112,6 +113,19 @@ class PartitionState:
         steps = (pipeline.windows.step_ms for pipeline in self.detectors.pipelines.values() if pipeline.windows.assets)
         step_s = min(steps, default=0) / 1000
         return Progress(newest, self.next, reading and self.phase is not Phase.STOPPED, step_s)
+
+    def backlog(self) -> Backlog:
+        """Return how far the partition has been read, for the trainers."""
+        pipelines = self.detectors.pipelines
+        newest = np.concatenate([pipeline.silence.newest for pipeline in pipelines.values()])
+        if len(spoken := newest[newest != NEVER]):
+            # The median: the clock of a single machine may be wrong.
+            newest_ms: int | None = int(np.median(spoken))
+        else:
+            clock = max(pipeline.silence.clock for pipeline in pipelines.values())
+            newest_ms = None if clock == NEVER else clock
+        absent = {name: each.silence.going for name, each in pipelines.items() if not each.windows.assets}
+        return Backlog(newest_ms, absent)
 
     def note_lag(self, lag: int | None) -> None:
         """Set the end of the assignment, unless it is known; `lag` is the source's, in messages."""

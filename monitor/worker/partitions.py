@@ -168,6 +168,24 @@ class PartitionManager:
         state.detectors, state.notes = new, notes
         self._log_changes(state.partition, old, new, kept)
 
+    def adopt_first_models(self, state: PartitionState) -> None:
+        """Adopt the models of detectors that had none, also where rule 5 makes other changes wait.
+
+        Call it at the end of a pause for first trainings. An earlier owner that had read any further would have paused
+        at this place, too, and its snapshot would name these models. Raises StoreUnavailable.
+        """
+        old, wanted = state.detectors, self.wanted()
+        pipelines = dict(old.pipelines)
+        for name, pipeline in old.pipelines.items():
+            factory = wanted.get(name)
+            if factory and pipeline.scorer is None and factory.fingerprint == pipeline.fingerprint:
+                pipelines[name] = self._renewed(pipeline, state.partition, replace(factory, live=pipeline.live))
+
+        new = replace(old, pipelines=pipelines)
+        if pipelines != old.pipelines and (state.next is None or self._save(state, new)):
+            state.detectors = new
+            self._log_changes(state.partition, old, new, pipelines)
+
     def _fits(self, pipeline: Pipeline, wanted: WantedDetectors) -> bool:
         """Return whether the pipeline's state can go on under its detector's present settings."""
         factory = wanted.factories.get(pipeline.name)

@@ -14,6 +14,7 @@ from monitor.core.records import Alert, Partition
 from monitor.store.base import StoreUnavailable
 from monitor.training import trainer
 from monitor.training.trainer import LOOK_S, RETRY_S
+from monitor.training.trainers import Backlog
 from tests.core.machines import CHANNELS, FAST, STEP, L, history, model, rows
 from tests.rig import READINGS, put_model, until
 from tests.training.training import INTERVAL_S, made_in, rig
@@ -66,7 +67,7 @@ def test_the_first_training_waits_for_partitions_that_are_behind(store: Path) ->
     with rig(store, [short, long], first_steps=240) as it:
         empty = History(HistoryOptions(budget=9, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=0))
         assert [it.trainer.enough(each) for each in (short, long, empty)] == [False, True, False]
-        it.trainers.tick({"test": it.held()}, list(it.held()))
+        it.trainers.tick({"test": it.held()}, dict.fromkeys(it.held(), Backlog(0, {})))
         assert it.trainer.status.share == 1
         assert not it.running()
         it.tick()

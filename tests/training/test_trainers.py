@@ -10,19 +10,21 @@ import structlog
 from monitor.core.fitting.history import History, HistoryOptions
 from monitor.core.records import Partition
 from monitor.training.trainer import RETRY_S, Status, Trainer
-from monitor.training.trainers import Trainers
+from monitor.training.trainers import Backlog, Trainers
 from tests.core.machines import STEP, L, history, rows
 from tests.rig import READINGS, Clock, until
 from tests.training.training import INTERVAL_S, Rig
 
 EMPTY = History(HistoryOptions(budget=9, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=0))
+MADE_MS, NEEDED_MS = 1_700_000_000_000, 60_000
+BEHIND = Backlog(MADE_MS - 1, {})  # read up to before the models were made
 
 
 class Scripted(Trainer):
     """A trainer whose trainings end when and how a test says."""
 
-    def __init__(self, clock: Clock, due: float, *, model: bool, adopts: bool = True) -> None:
-        self.clock, self.due, self.model, self.adopts = clock, due, model, adopts
+    def __init__(self, clock: Clock, due: float, *, model: bool, adopts: bool = True, made_ms: int = MADE_MS) -> None:
+        self.clock, self.due, self.model, self.adopts, self.made = clock, due, model, adopts, made_ms
         self.learning, self.first_running, self.status = True, False, Status()
         self.started: list[float] = []
         self.ends = False
@@ -32,11 +34,11 @@ class Scripted(Trainer):
         return self.status.running
 
     @property
-    def has_model(self) -> bool:
-        return self.model
+    def made_ms(self) -> int | None:
+        return self.made if self.model else None
 
-    def enough(self, history: History) -> bool:
-        return len(history) > 0
+    def enough(self, history: History, absent_ms: int | None = None) -> bool:
+        return len(history) > 0 or (absent_ms or 0) >= NEEDED_MS
 
     def look(self, _: Mapping[Partition, History], *, leads: bool, backlog: bool = False) -> float | None:
         self.learning = not self.model
@@ -65,21 +67,21 @@ class Turns:
         self.trainers = Trainers(trainers, lambda _: True)
         self.held = {name: {READINGS: history(rows(64))} for name in trainers}
 
-    def tick(self, seconds: float = 1.0, *awaited: Partition) -> str:
+    def tick(self, seconds: float = 1.0, backlog: Backlog | None = None) -> str:
         self.clock.now += seconds
-        self.trainers.tick(self.held, awaited)
+        self.trainers.tick(self.held, {} if backlog is None else {READINGS: backlog})
         running = [name for name, trainer in self.each.items() if trainer.running]
         assert len(running) <= 1
         return "".join(running)
 
-    def end(self, *awaited: Partition) -> str:
+    def end(self, backlog: Backlog | None = None) -> str:
         """End the training that runs, and return what runs at the next tick."""
         for trainer in self.each.values():
             trainer.ends = True
-        self.tick(0.0, *awaited)
+        self.tick(0.0, backlog)
         for trainer in self.each.values():
             trainer.ends = False
-        return self.tick(1.0, *awaited)
+        return self.tick(1.0, backlog)
 
 
 def test_one_after_another_the_most_overdue_first() -> None:
@@ -114,7 +116,7 @@ def test_failing_first_trainings_delay_nobody_for_long() -> None:
 
 
 def test_partitions_pause_for_first_trainings_at_the_start() -> None:
-    """Without any model, all detectors with enough history are trained one after another while partitions pause."""
+    """Without any model, all detectors with enough history are trained one after another, in one pause."""
     clock = Clock()
     turns = Turns(clock, **{name: Scripted(clock, clock.now, model=False) for name in "ab"})
     assert (turns.trainers.starting, turns.trainers.pausing) == (True, False)
@@ -123,7 +125,7 @@ def test_partitions_pause_for_first_trainings_at_the_start() -> None:
         assert turns.trainers.pausing
         turns.each[running].ends = True
         turns.tick()
-        assert not turns.trainers.pausing
+        assert turns.trainers.pausing is (running == "a")
     assert turns.tick() == ""
     assert not turns.trainers.starting
 
@@ -143,11 +145,63 @@ def test_a_detector_that_learns_later_pauses_nothing() -> None:
 
 
 def test_a_new_detector_beside_one_with_a_model_pauses_nothing() -> None:
-    """Where the store has a model of any detector, there is no start to wait for, even with more to read."""
+    """Where partitions were read after a model was made, the start is over, even with more to read."""
     clock = Clock()
     turns = Turns(clock, old=Scripted(clock, 10**9, model=True), new=Scripted(clock, clock.now, model=False))
-    assert turns.tick(1.0, READINGS) == "new"
+    assert turns.tick(1.0, Backlog(MADE_MS, {})) == "new"
     assert (turns.trainers.starting, turns.trainers.pausing) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("newest_ms", "pauses"), [(None, True), (MADE_MS - 1, True), (MADE_MS, False), (MADE_MS + 61_200_000, False)]
+)
+def test_a_start_that_was_cut_short_is_continued(newest_ms: int | None, pauses: bool) -> None:
+    """After a restart, first trainings pause partitions that have a backlog from before the oldest model, no other."""
+    clock = Clock()
+    turns = Turns(
+        clock,
+        scored=Scripted(clock, 10**9, model=True, made_ms=MADE_MS),
+        later=Scripted(clock, 10**9, model=True, made_ms=MADE_MS + 1000),
+        rest=Scripted(clock, 10**9, model=False),
+    )
+    backlog, held = Backlog(newest_ms, {}), turns.held
+    turns.held = {name: {} for name in held}
+    assert turns.tick() == ""
+    assert turns.trainers.starting  # nothing is assigned, so it is not known yet how far partitions were read
+    turns.held, turns.each["rest"].due = held, clock.now
+    assert turns.tick(1.0, backlog) == "rest"
+    assert (turns.trainers.starting, turns.trainers.pausing) == (pauses, pauses)
+    assert turns.end() == ""
+    assert not turns.trainers.starting
+
+
+def test_with_a_model_of_every_detector_there_is_no_start() -> None:
+    """A process whose detectors all have models pauses nothing, however old the backlog is."""
+    clock = Clock()
+    turns = Turns(clock, one=Scripted(clock, clock.now, model=True))
+    assert turns.tick(1.0, BEHIND) == "one"
+    assert (turns.trainers.starting, turns.trainers.pausing) == (False, False)
+
+
+def test_a_busy_stream_ends_the_start_once_it_has_passed_the_model() -> None:
+    """A stream that always has more to read does not make the start last until a slow detector is ready."""
+    clock = Clock()
+    fast, slow = (Scripted(clock, clock.now + wait, model=False) for wait in (0, 500))
+    turns = Turns(clock, fast=fast, slow=slow)
+    assert turns.tick(1.0, BEHIND) == "fast"
+    assert turns.end(Backlog(MADE_MS + 1, {})) == ""
+    assert turns.tick(500, Backlog(MADE_MS + 500_000, {})) == "slow"
+    assert not turns.trainers.pausing
+
+
+def test_a_first_training_waits_for_no_partition_without_its_assets() -> None:
+    """A backlog in which a detector found none of its assets delays it for as much time as its history needs."""
+    clock = Clock()
+    turns = Turns(clock, full=Scripted(clock, clock.now, model=False), other=Scripted(clock, clock.now, model=False))
+    turns.held = {"full": {READINGS: EMPTY}, "other": {READINGS: history(rows(64))}}
+    turns.each["other"].due = 10**9
+    assert turns.tick(1.0, Backlog(MADE_MS, {"full": NEEDED_MS - 1})) == ""
+    assert turns.tick(1.0, Backlog(MADE_MS, {"full": NEEDED_MS})) == "full"
 
 
 def test_while_partitions_are_behind_the_start_goes_on() -> None:
@@ -155,10 +209,10 @@ def test_while_partitions_are_behind_the_start_goes_on() -> None:
     clock = Clock()
     one, other = (Scripted(clock, clock.now + wait, model=False) for wait in (0, 50))
     turns = Turns(clock, one=one, other=other)
-    assert turns.tick(1.0, READINGS) == "one"
-    assert turns.end(READINGS) == ""
+    assert turns.tick(1.0, BEHIND) == "one"
+    assert turns.end(BEHIND) == ""
     assert turns.trainers.starting
-    assert turns.tick(50.0, READINGS) == "other"
+    assert turns.tick(50.0, BEHIND) == "other"
     assert turns.trainers.pausing
     assert turns.end() == ""
     assert not turns.trainers.starting
@@ -169,8 +223,8 @@ def test_a_backlog_is_judged_by_each_detectors_own_history() -> None:
     clock = Clock()
     turns = Turns(clock, full=Scripted(clock, clock.now, model=False), empty=Scripted(clock, clock.now, model=False))
     turns.held = {"full": {READINGS: history(rows(64))}, "empty": {READINGS: EMPTY}}
-    assert turns.tick(1.0, READINGS) == "full"
-    assert turns.end(READINGS) == ""
+    assert turns.tick(1.0, BEHIND) == "full"
+    assert turns.end(BEHIND) == ""
     assert turns.end() == "empty"
 
 

@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 import structlog
 
+from monitor.core.fitting.fit import fit
 from monitor.core.model.scorer import Scorer
 from monitor.core.records import Alert, Message, PartitionOutputs
 from monitor.service.wiring import DetectorMaker
 from monitor.settings.tree import Settings
 from monitor.store.base import StoreUnavailable
 from monitor.worker.partition_state import PartitionState, Phase
-from tests.core.machines import model, rows
+from tests.core.machines import FAST, STEP, corpus, model, rows
 from tests.rig import ORIGIN, READINGS, away, readings, settings
 from tests.worker.managing import NEVER, ManagerRig
+from tests.worker.test_floods import course, messages
 
 A: dict[str, Any] = {"name": "a", "assets": ["a"]}
 B: dict[str, Any] = {"name": "b", "assets": ["b"]}
@@ -169,6 +171,45 @@ def test_detectors_are_adopted_with_a_snapshot(tmp_path: Path) -> None:
     again = site(path, B, SLOW).manager.assign(READINGS, 500, NEVER)
     assert again.has_snapshot
     assert take(again, faulty()[500:]).alerts == outputs.alerts
+
+
+def test_a_first_model_is_adopted_where_a_later_one_waits(tmp_path: Path) -> None:
+    """While a partition catches up, a detector that had no model gets one; another one keeps the model that it has."""
+    rig = ManagerRig(tmp_path, wanted(tmp_path, A, B))
+    first, later = model(), fit(corpus(seed=4), FAST, None, lambda *_: None).model
+    registry = rig.manager.wanted()["a"].registry
+    registry._in_use, registry._checked = Scorer(first), float("inf")
+    registry._scorers[first.version] = Scorer(first)
+    rig.manager.wanted()["b"].registry._checked = float("inf")
+    state = rig.manager.assign(READINGS, None, NEVER)
+    take(state, faulty()[:100])
+    state.committed = state.next
+    rig.manager.write_snapshot(state)
+
+    state = rig.manager.assign(READINGS, 100, NEVER)
+    state.note_lag(700)
+    assert state.phase is Phase.CATCHING_UP
+    registry._in_use = Scorer(later)
+    rig.manager.wanted()["b"].registry._in_use = Scorer(first)
+    rig.manager.adopt_first_models(state)
+    models = {name: pipeline.model for name, pipeline in state.detectors.pipelines.items()}
+    assert models == {"a": first.version, "b": first.version}
+    rig.manager.wanted()["b"].registry._scorers[first.version] = Scorer(first)
+    again = rig.manager.assign(READINGS, 100, NEVER)
+    assert {name: pipeline.model for name, pipeline in again.detectors.pipelines.items()} == models
+
+
+def test_a_backlog_says_how_far_a_partition_was_read(tmp_path: Path) -> None:
+    """It has the time of the median asset, since single clocks are wrong, and the detectors that found no asset yet."""
+    none = {"name": "none", "assets": ["c"]}
+    state = site(tmp_path, {"name": "all"}, none).manager.assign(READINGS, None, NEVER)
+    assert state.backlog().newest_ms is None
+    sent = messages([*course("a", 0, rows(100)[0]), *course("b", 0, rows(100)[1]), *course("d", 86_400, rows(2)[0])])
+    take(state, sent)
+    backlog = state.backlog()
+    assert backlog.newest_ms == ORIGIN + 99 * STEP
+    assert backlog.absent.keys() == {"none"}
+    assert 99 * STEP <= backlog.absent["none"] < 86_400 * STEP
 
 
 def test_live_settings_of_one_detector_leave_the_others(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ NAME = "silence alerts"
 ABSENT, STALE = "absent", "stale"  # nothing comes; what comes is not newer than the last reading
 
 ENOUGH = 4  # eighths of `silence_ms` in which an asset must have spoken before it is judged
+ADVANCE_MS = 75_000  # counts at most for one advance of the partition's time where no asset becomes silent
 PAUSES = 3  # the third longest pause is usual
 EPOCH_MS = 14 * 86_400_000  # pauses are kept for one to two epochs
 
@@ -78,6 +79,7 @@ class SilenceAlerts:
     def __init__(self, detector: str, partition: Partition, silence_ms: int) -> None:
         """Use the delay `silence_ms`; 0 = no asset becomes silent, and open alerts end when their assets speak."""
         self._least_ms = silence_ms or FARTHEST
+        self._advance_ms = silence_ms // 4 or ADVANCE_MS
         self._lifecycle = Lifecycle(NAME, detector, partition, on_delay_ms=0, off_delay_ms=0, gap_ms=None)
         self._columns = Columns(NAME, _TABLE)
         self._going = 0
@@ -95,6 +97,11 @@ class SilenceAlerts:
     def clock(self) -> int:
         """Return the partition's time, the largest of any reading, for this stage and others; NEVER = no reading."""
         return self._clock
+
+    @property
+    def going(self) -> int:
+        """Return the going time in ms since the partition's first reading."""
+        return self._going
 
     def update(
         self,
@@ -138,7 +145,7 @@ class SilenceAlerts:
         clock = np.maximum(np.maximum.accumulate(heard.passed), self._clock)
         heard = replace(heard, passed=clock)  # from here on the partition's time at each reading
         previous = clock[0] if self._clock == NEVER else self._clock
-        advance = np.minimum(np.diff(clock, prepend=previous), self._least_ms // 4)
+        advance = np.minimum(np.diff(clock, prepend=previous), self._advance_ms)
         going = self._going + np.cumsum(advance)
 
         before, turned = self._going // EPOCH_MS, np.zeros(1, np.int64)

@@ -92,6 +92,11 @@ class History:
         kept = dict.fromkeys(block.channels for block in self._blocks)
         return tuple(dict.fromkeys(name for each in kept for name in each))
 
+    @property
+    def step_ms(self) -> int:
+        """Return the step of the grid."""
+        return self._step_ms
+
     def add(self, windows: WindowBatch, names: Sequence[str], channels: tuple[str, ...]) -> None:
         """Take the blocks among `windows`, whose `assets` index `names`."""
         number, rest = np.divmod(windows.ends // self._step_ms + 1, self._length)
