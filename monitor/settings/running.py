@@ -54,10 +54,16 @@ class RunningSection(Section):
         "",
         "When machines should run. sisters: while more than half of the other machines of the detector in the "
         "partition run, of at least 3 that ran within a week. A list of weekly hours is a calendar, such as "
-        '["Mon-Fri 06:00-22:00", "Sat 06:00-14:00"]; hours may go past midnight, and holidays are unknown. A machine '
-        "that does not run then, off or silent alike, has an alert of cause not_running. At other times it has "
+        '["Mon-Fri 06:00-22:00", "Sat 06:00-14:00"]; hours may go past midnight, and 06:00-06:00 is 24 hours. A '
+        "machine that does not run then, off or silent alike, has an alert of cause not_running. At other times it has "
         "neither that nor an alert of silence. Empty: whenever they like.",
         form='"sisters", a list of days and hours such as "Mon-Fri 06:00-22:00", or empty',
+    )
+    holidays: tuple[str, ...] = setting(
+        (),
+        "Days on which no hours of the calendar `expected` begin, in its `timezone`. A night shift of the evening "
+        "before goes on to its end.",
+        form='a list of dates such as "2026-12-25"',
     )
     timezone: str = setting("UTC", "Zone of the hours of `expected`, such as Europe/Berlin.", form="an IANA name")
     expected_delay_s: float = setting(
@@ -90,7 +96,7 @@ class RunningSection(Section):
 
     def calendar(self) -> Calendar | None:
         """Return the calendar; None without one. Raises ValueError if it cannot be read."""
-        return None if isinstance(self.expected, str) else calendar(self.expected, self.timezone)
+        return None if isinstance(self.expected, str) else calendar(self.expected, self.timezone, self.holidays)
 
     def options(self, windows: WindowsSection, kinds: Kinds) -> RunningOptions:
         """Return how `monitor.core.running.running.Running` knows whether machines run."""

@@ -241,6 +241,14 @@ _TABLE: list[tuple[dict[str, Any], list[str]]] = [
     ({"running.expected": ["Mo 06:00-22:00"]}, ["running.expected", "found day 'Mo', expected Mon"]),
     ({"running.expected": "sister"}, ["running.expected", '"sisters", a list of days and hours']),
     ({"running.expected": ["Mon 06:00-22:00"], "running.timezone": "Mars"}, ["running.timezone", "'Mars' is unknown"]),
+    (
+        {"running.expected": ["Mon 06:00-22:00"], "running.holidays": ["25.12.2026"]},
+        ["running.holidays", "found holiday '25.12.2026'", "such as 2026-12-25"],
+    ),
+    (
+        {"running.expected": "sisters", "running.holidays": ["2026-12-25"]},
+        ["running.holidays", 'running.expected = "sisters"', "only a calendar has holidays"],
+    ),
     ({"running.expected_delay_s": 5}, ["running.expected_delay_s = 5", "from 60 to"]),
     ({"nmae": "x"}, ["nmae", "name?"]),
 ]

@@ -184,6 +184,7 @@ def test_lists_cannot_be_appended_to() -> None:
         "schemas.files",
         "windows.aggregate",
         "sensors.skip",
+        "running.holidays",
         "health.names",
     ]
     assert literal(Settings().source.topics) == '["readings"]'

@@ -9,6 +9,7 @@ from monitor.settings.sections import Sections
 
 Problems = Iterator[tuple[str, ...]]  # of each problem the consequence, then the keys of the settings
 
+_OF_CALENDAR = {"time zone": "running.timezone", "found holiday": "running.holidays"}
 _OF_VALUES = ("direction", "least", "low", "high")
 
 
@@ -48,8 +49,10 @@ def running_problems(settings: Sections) -> Problems:
     try:
         running.calendar()
     except ValueError as unfit:
-        keys = ("running.timezone",) if "zone" in str(unfit) else ("running.expected",)
-        yield f"the calendar cannot be read: {unfit}", *keys
+        key = next((key for word, key in _OF_CALENDAR.items() if word in str(unfit)), "running.expected")
+        yield f"the calendar cannot be read: {unfit}", key
+    if running.holidays and isinstance(running.expected, str):
+        yield "only a calendar has holidays", "running.holidays", "running.expected"
 
 
 def exclusion_problems(settings: Sections) -> Problems:

@@ -1,6 +1,6 @@
 """Calendars: stretches of weekly shifts in local time, over changes of the clock."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pytest
 
@@ -54,6 +54,34 @@ def test_a_week_without_an_end_is_bounded() -> None:
     assert isinstance(found, Stretch)
     assert found.begin <= ms("2026-06-03T12:00:00Z")
     assert found.end >= ms("2026-06-17T12:00:00Z")
+
+
+def test_the_same_begin_and_end_are_a_day() -> None:
+    """Mon-Fri 06:00-06:00 goes on from Monday to Saturday, 6 o'clock; on a single day it lasts 24 hours."""
+    assert stretch("2026-06-10T05:00:00Z", "Mon-Fri 06:00-06:00", zone="UTC") == (
+        "2026-06-08T06:00",
+        "2026-06-13T06:00",
+    )
+    assert stretch("2026-06-11T05:59:00Z", "Wed 06:00-06:00", zone="UTC") == ("2026-06-10T06:00", "2026-06-11T06:00")
+
+
+@pytest.mark.parametrize(
+    ("time", "expected"),
+    [
+        ("2026-12-25T02:00:00Z", ("2026-12-24T21:00", "2026-12-25T05:00")),  # the night shift of the evening before
+        ("2026-12-25T12:00:00Z", None),
+        ("2026-12-25T23:30:00Z", None),  # in Berlin it is the 26th, and the shift would have begun on the 25th
+        ("2026-12-26T12:00:00Z", ("2026-12-26T05:00", "2026-12-26T13:00")),
+    ],
+)
+def test_no_shift_begins_on_a_holiday(time: str, expected: tuple[str, str] | None) -> None:
+    """A day off is one of the local calendar, and a shift that began before it goes on to its end."""
+    found = calendar(("Mon-Sun 06:00-14:00", "Mon-Sun 22:00-06:00"), "Europe/Berlin", ("2026-12-25",)).stretch(ms(time))
+    assert (None if found is None else (utc(found.begin), utc(found.end))) == expected
+
+
+def utc(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, tz=UTC).isoformat()[:16]
 
 
 def test_days_may_be_listed_and_go_over_the_week_s_end() -> None:
