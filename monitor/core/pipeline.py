@@ -140,8 +140,8 @@ class Pipeline:
         before = self.silence.clock
         alerts = self.not_running.update(closed, running.runs, readings, before, names, self.model, off)
         alerts += self._end_alerts_of_off(off, readings)
-        muted = off | self.not_running.judges
-        alerts += self.silence.update(self.windows.heard, names, self.model, self.running.off_at, muted)
+        heard = replace(self.windows.heard, judged=self.not_running.judging)
+        alerts += self.silence.update(heard, names, self.model, self.running.off_at, off)
         windows = self.windows.cut(closed.at(running.kept & ~off[closed.row]))
         mark("windows")
         if self.scorer is None:

@@ -55,8 +55,9 @@ class RunningSection(Section):
         "When machines should run. sisters: while more than half of the other machines of the detector in the "
         "partition run, of at least 3 that ran within a week. A list of weekly hours is a calendar, such as "
         '["Mon-Fri 06:00-22:00", "Sat 06:00-14:00"]; hours may go past midnight, and 06:00-06:00 is 24 hours. A '
-        "machine that does not run then, off or silent alike, has an alert of cause not_running. At other times it has "
-        "neither that nor an alert of silence. Empty: whenever they like.",
+        "machine that does not run then, off or silent alike, has an alert of cause not_running. Outside the hours of "
+        "a calendar it has neither that nor an alert of silence; while its sisters do not run, silence is one. "
+        "Empty: whenever they like.",
         form='"sisters", a list of days and hours such as "Mon-Fri 06:00-22:00", or empty',
     )
     holidays: tuple[str, ...] = setting(

@@ -125,6 +125,28 @@ def test_a_machine_alone_in_its_detector_is_missed_by_the_time_of_others(tmp_pat
     assert found[0] == found[1] == found[2]
 
 
+def test_sisters_that_fall_silent_together_have_alerts_of_silence(tmp_path: Path) -> None:
+    """A gateway that stops takes all sisters with it, so none should run, and each is silent while others go on."""
+    names = [f"m{number}" for number in range(4)]
+    wanted = settings(tmp_path, running__expected="sisters", running__expected_delay_s="60", alerting__silence_s="120")
+    values = rows(900)
+    stopped = [told for name in names for told in course(name, 0, values[0, :400])]
+    readings, _ = decode(messages([*stopped, *course("other", 0, values[1])]), WIDE, ORIGIN + 10**9)
+    own = readings.take(np.flatnonzero(np.isin(readings.asset, range(4))), readings.moving())
+    found = []
+    for size in (len(own), 97, 7):
+        pipeline, alerts = make_pipeline(wanted, READINGS), []
+        for begin in range(0, len(own), size):
+            part = own.part(begin, min(len(own), begin + size))
+            alerts += pipeline.process(part, lambda offsets: offsets, lambda _: None).alerts
+        found.append(alerts)
+    assert [(alert.asset, alert.cause, alert.state) for alert in found[0]] == [
+        (name, "silence", "firing") for name in names
+    ]
+    assert all(400 + 120 <= (alert.time - ORIGIN) / STEP <= 400 + 180 for alert in found[0])
+    assert found[0] == found[1] == found[2]
+
+
 def test_without_its_settings_nothing_of_running_is_left(tmp_path: Path) -> None:
     """After a restart without [running], no machine is off, and alerts of not running end with the next reading."""
     told = sent(resting())[:480]  # a rests

@@ -114,7 +114,7 @@ class SilenceAlerts:
         """Return the records that these readings cause, in order.
 
         Args:
-            heard: The readings.
+            heard: The readings. No silence begins where machines are judged by alerts of not running.
             names: Of asset rows.
             model: Version, for the records.
             expected: Asked once for each silence; the answer holds until the asset speaks.
@@ -179,7 +179,7 @@ class SilenceAlerts:
         events: list[_Event] = []
         for at in np.flatnonzero((gap * 3 > self._least_ms * 2) | self._silent[news.row]).tolist():
             row, place, since = int(news.row[at]), int(news.place[at]), int(news.before_at[at])
-            begin = int(np.searchsorted(going, news.before[at] + self._delay[row]))
+            begin = heard.unjudged(int(np.searchsorted(going, news.before[at] + self._delay[row])))
             judged = news.parts[at] >= ENOUGH and not columns["planned"][row] and not muted[row]
             if judged and not self._silent[row] and begin < place and not expected(row, since):
                 events.append(self._begin(row, int(news.before[at]), since, heard, going, begin))
@@ -234,16 +234,20 @@ class SilenceAlerts:
     def _fall_silent(self, heard: Heard, going: Times, muted: Bools, expected: Expected) -> "list[_Event]":
         """Return the silences that begin in the batch and last beyond it."""
         columns, rows = self._columns, self._columns.rows
+        if heard.unjudged(0) == len(going):
+            return []
         due = columns["heard"][:rows] + self._delay
         late = (due <= going[-1]) & (columns["parts"][:rows] >= ENOUGH) & ~self._silent & ~columns["planned"][:rows]
         late &= ~muted[:rows]
         events = []
         for row in np.flatnonzero(late).tolist():
             since = int(columns["heard_at"][row])
+            begin = heard.unjudged(int(np.searchsorted(going, due[row])))
+            if begin == len(going):
+                continue
             if expected(row, since):
                 columns["planned"][row] = True
                 continue
-            begin = int(np.searchsorted(going, due[row]))
             events.append(self._begin(row, int(columns["heard"][row]), since, heard, going, begin))
         return events
 

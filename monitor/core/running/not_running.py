@@ -6,7 +6,8 @@ time has an alert, which ends when the machine runs or need not run any more.
 
 It does not matter whether the machine sends that it is off (fault "off") or sends nothing, like a machine that is
 switched off together with its gateway (fault "silent"). So this alert takes the place of that of a silent asset, and
-nothing is reported twice.
+nothing is reported twice. Sisters judge only while most of them run. A gateway that stops and takes all of them with it
+leaves none to compare with: then the machines are silent, and the alert of a silent asset tells it.
 
 Machines are judged once a minute of the partition's time, the largest time of any reading so far. Silence of the whole
 partition is no evidence against a machine: after a pause only the minute of the first reading is judged.
@@ -65,12 +66,18 @@ class NotRunningAlerts:
         self._fresh_ms = self._known_ms + TICK_MS
         self._lifecycle = Lifecycle(NAME, detector, partition, on_delay_ms=0, off_delay_ms=0, gap_ms=None)
         self._columns = Columns(NAME, _TABLE)
+        self._judging: Bools | None = None
         self._busy_since = NEVER
 
     @property
     def judges(self) -> bool:
         """Whether any machine should ever run."""
         return self._options.judges
+
+    @property
+    def judging(self) -> Bools | None:
+        """At which of the partition's readings (M,) of the last update machines were judged; None = at none."""
+        return self._judging
 
     def update(  # noqa: PLR0917 - the results of the stages before, in their order
         self,
@@ -94,6 +101,7 @@ class NotRunningAlerts:
             off: Machines (A,) that are off by a rule, so that they need not run; None = none is.
         """
         stream = readings.stream
+        self._judging = None
         if not len(stream.time):
             return []
         if not self.judges:  # they were when the state was saved
@@ -109,9 +117,12 @@ class NotRunningAlerts:
         order = np.argsort(closing, kind="stable")
         ends = np.searchsorted(closing[order], turns, side="right").tolist()
         alerts: list[Alert] = []
+        judging = [self._judges_now()]
         for place, begin, end in zip(turns.tolist(), [0, *ends], ends, strict=False):
             self._take(closed, runs, order[begin:end])
             alerts += self._judge(int(tick[place]) * TICK_MS, int(stream.offset[place]), names, model, off)
+            judging.append(self._judges_now())
+        self._judging = np.repeat(judging, np.diff(turns, prepend=0, append=len(tick)))
         self._take(closed, runs, order[ends[-1] if ends else 0 :])
         return alerts
 
@@ -151,6 +162,10 @@ class NotRunningAlerts:
                 idle_s = (time - begin) / 1000 if last is None or due[row] else last.score
                 alerts.append(self._lifecycle.publish(event, self._details(idle_s, model)))
         return alerts
+
+    def _judges_now(self) -> bool:
+        """Return whether machines are judged: by a calendar always, at its other times they may rest."""
+        return self._options.calendar is not None or self._busy_since != NEVER
 
     def _expected_since(self, time: int, ran: Times) -> int:
         """Return since when machines should run without a break, ms UTC; NEVER = they need not run now."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monitor.core.records import Stream, Times
+from monitor.core.records import Bools, Stream, Times
 from monitor.core.windows.cells import Arrivals, openings
 
 _NONE = np.empty(0, np.int64)
@@ -23,12 +23,23 @@ class Heard:
     place: Times  # (n,) ascending, among the N
     passed: Times  # (N,) time of each reading, also of those for other detectors or for none
     offset: Times  # (N,) of the reading's message
+    judged: Bools | None = None  # (N,) at which machines are judged by alerts of not running instead; None = never
 
     def part(self, begin: int, end: int) -> "Heard":
         """Return the readings at places from `begin` to before `end` of the partition."""
         low, high = np.searchsorted(self.place, (begin, end))
         own, all_ = slice(low, high), slice(begin, end)
-        return Heard(self.row[own], self.time[own], self.place[own] - begin, self.passed[all_], self.offset[all_])
+        judged = None if self.judged is None else self.judged[all_]
+        return Heard(
+            self.row[own], self.time[own], self.place[own] - begin, self.passed[all_], self.offset[all_], judged
+        )
+
+    def unjudged(self, place: int) -> int:
+        """Return the first place from `place` on at which no machine is judged by alerts of not running; N = none."""
+        if self.judged is None:
+            return place
+        later = np.flatnonzero(~self.judged[place:])
+        return place + int(later[0]) if len(later) else len(self.passed)
 
 
 def heard_of(arrivals: Arrivals, stream: Stream) -> Heard:
