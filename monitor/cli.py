@@ -19,7 +19,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from monitor import __version__
 from monitor.options import BacktestOptions, OnboardOptions, Simulation, with_records
 from monitor.service.budget_outlook import beforehand
+from monitor.service.detector_table import detector_table
 from monitor.settings.load import ConfigurationError, load, render
+from monitor.settings.notes import notes
 from monitor.settings.tree import Role, Settings
 
 BAD_CONFIGURATION = 78
@@ -123,7 +125,9 @@ def check(
         print(verdict(findings))
         raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
 
-    print(render(settings) + beforehand(settings), end="")
+    print(render(settings) + detector_table(settings) + beforehand(settings), end="")
+    for note in notes(settings):
+        print(f"\n# note: {note}")
 
 
 @app.command("config")

@@ -21,6 +21,7 @@ from monitor.service.reload import Reloader, content
 from monitor.service.signals import AGAIN, handle_signals
 from monitor.service.wiring import make_daemon, make_observer, make_recorder, make_training_worker
 from monitor.settings.load import ConfigurationError
+from monitor.settings.notes import notes
 from monitor.settings.tree import Role, Settings
 from monitor.store.base import StoreUnavailable
 from monitor.web.app import make_app, page_routes, probe_routes
@@ -162,6 +163,8 @@ def run_service(
     def reload() -> None:
         reloader.reload(service.apply)
 
+    for note in notes(settings):
+        log.warning("configuration note", note=note)
     with handle_signals(stop, grace_s, reload), reloader.looking(service.apply):
         try:
             service.run(stop)

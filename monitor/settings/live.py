@@ -43,6 +43,10 @@ ADOPTED = (  # by each partition, at a checkpoint
 RULES = ("assets", "channels")  # adopted, too: tables of sections
 LIVE = (*ADOPTED, "assets", *(f"channels.NAME.{name}" for name in JUDGING), "log.level", "reload.on_change")
 
+RESHAPES = (  # a detector's state does not fit other values
+    *("windows.step_s", "windows.length", "windows.aggregate"),
+    *("threshold.kind", "threshold.memory"),
+)
 _CLIENTS = "the clients were opened with it"
 _STATE = "the state in memory was built with it"
 _ROUTES = "earlier readings were given by it"
@@ -141,12 +145,17 @@ def changes(old: Settings, new: Settings) -> tuple[list[str], list[str]]:
             reason = _ROUTES if routes else _REASONS.get(own) or _REASONS[own.rpartition(".")[0]]
             refused.append(
                 f"{key}: {shown(before, field)} is in force, since {reason}; restart for {shown(after, field)}"
+                + (", with which the detector begins without state" if own in RESHAPES else "")
             )
 
     before, after = ([each.name for each in settings.detectors] for settings in (old, new))
     live += [f"detectors[{name}]" for name in sorted({*before} ^ {*after})]
     if bool(before) != bool(after):
-        refused.append(f"detectors: without [[detectors]] there is the one named {old.name!r}; restart to change that")
+        now, then = " ".join(before or [old.name]), " ".join(after or [new.name])
+        refused.append(
+            f"detectors: {now} is in force, since {_STATE}; restart for {then}. Only a detector of the same name keeps "
+            f"its state; without [[detectors]] there is the one named {new.name}"
+        )
     return live, refused
 
 

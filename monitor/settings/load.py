@@ -28,7 +28,7 @@ from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 from monitor.core.decode.mapped.presets import filled
 from monitor.settings.base import about, expected, literal, shown
 from monitor.settings.checks.problem import ContradictionError
-from monitor.settings.detectors import DetectorSection, joined, overridden, own_fields, split
+from monitor.settings.detectors import PER_DETECTOR, DetectorSection, joined, overridden, own_fields, split
 from monitor.settings.sections import NAMED, PREFIX, Sections, fields, sections
 from monitor.settings.tree import Settings
 
@@ -107,10 +107,16 @@ def load(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any]
 
 def render(settings: Settings) -> str:
     """Return the settings in force as TOML, secrets masked."""
-    lines = [f"{key} = {literal(settings.value(key))}" for key in fields() if "." not in key]
+    lines = [f"{key} = {literal(settings.value(key))}" for key in fields() if "." not in key and key != "detectors"]
     for part, kind in sections().items():
         lines += ["", f"[{part}]"]
         lines += [f"{name} = {literal(settings.value(f'{part}.{name}'))}" for name in kind.model_fields]
+    for detector in settings.detectors:
+        given = detector.model_dump(exclude_unset=True, exclude=set(PER_DETECTOR))
+        tables: dict[str, Mapping[str, Any]] = {"[[detectors]]": given}
+        tables |= {f"[detectors.{part}]": own for part, own in detector.overrides().items()}
+        for head, own in tables.items():
+            lines += ["", head, *(f"{name} = {literal(value)}" for name, value in own.items())]
     return "\n".join(lines) + "\n"
 
 

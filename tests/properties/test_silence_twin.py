@@ -127,10 +127,8 @@ CUTS = st.lists(st.integers(1, 40), min_size=1, max_size=4)  # sizes of the batc
 @settings(deadline=None, max_examples=60)
 @given(streams(), CUTS, st.sets(st.integers(0, 2), max_size=1), st.lists(st.integers(0, 30), max_size=6))
 def test_records_match_the_twin(stream: list[Reading], cuts: list[int], off: set[int], turns: list[int]) -> None:
-    """Records equal the twin's, however the stream is cut, with a save and load at every cut.
-
-    Stretches of lengths `turns` take turns to be free and to be judged by alerts of not running.
-    """
+    """Records equal the twin's, however the stream is cut, with a save and load at every cut."""
+    # Stretches of these lengths are free, and judged by alerts of not running, in turn.
     lengths = [*turns, len(stream)]
     judged = [place % 2 == 1 for place, length in enumerate(lengths) for _ in range(length)]
     with mock.patch.object(silence_alerts, "EPOCH_MS", EPOCH):

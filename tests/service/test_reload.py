@@ -68,6 +68,28 @@ def test_every_setting_is_live_or_refused_with_a_reason(key: str) -> None:
     assert all(text.startswith(f"{key}: ") and "restart" in text for text in refused)
 
 
+@pytest.mark.parametrize("key", [key for key in fields() if key not in {"detectors", *RULES}])
+def test_a_refusal_says_whether_the_state_is_lost(key: str) -> None:
+    """The refusal of a setting that decides the shape of the state says that the detector begins without state."""
+    before, after = load(None, {}, {}), altered(key)
+    if key == "threshold.kind":
+        after = load(None, {}, {key: "histogram"})
+    if key == "windows.aggregate":
+        after = load(None, {}, {key: ["mean"]})
+    refused = " ".join(changes(before, after)[1])
+    assert ("begins without state" in refused) is (fingerprint(before) != fingerprint(after))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_the_first_detectors_and_the_last_ones_need_a_restart(first: bool) -> None:
+    """The refusal names the detectors before and after, the restart, and which of them keeps its state."""
+    without, given = load(None, {}, {}), load(None, {}, {"detectors": [{"name": "pumps"}, {"name": "fans"}]})
+    old, new = (without, given) if first else (given, without)
+    _, (text,) = changes(old, new)
+    names = ["monitor is in force", "restart for pumps fans"] if first else ["pumps fans is in force", "for monitor"]
+    assert [word for word in (*names, "named monitor", "keeps its state") if word not in text] == []
+
+
 def test_a_token_that_was_replaced_is_no_change(tmp_path: Path) -> None:
     """The recorder reads its token's file again by itself, so another token in it does not stop a reload."""
     (tmp_path / "token").write_text("one")

@@ -216,9 +216,14 @@ def test_the_monitor_does_not_read_its_own_files(tmp_path: Path) -> None:
     assert "read its own alerts" in problem
 
 
+DETECTORS: list[dict[str, Any]] = [
+    {"name": "pumps", "assets": ['pump "a"*']},
+    {"name": "slow", "windows": {"step_s": 60, "aggregate": ["mean", "max"]}, "threshold": {"margin": 2.0}},
+]
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)
 SOME = {
-    "name": st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True),
+    "name": st.from_regex(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}", fullmatch=True),
+    "detectors": st.just(DETECTORS),
     "format.asset": TEXTS.filter(lambda text: text.strip() and not re.search(r'["\\\x00-\x1f]', text)),
     "source.paths": st.lists(TEXTS, max_size=3),
     "windows.min_observed": st.floats(0, 1),

@@ -134,7 +134,7 @@ def test_what_all_detectors_inherit_is_refused_once(tmp_path: Path) -> None:
         ("margin = 1.7", "margin = 1.8", ["threshold.margin"], []),
         ("step_s = 60", "step_s = 30", [], ["detectors[pumps-slow].windows.step_s: 60.0 is in force"]),
         ('assets = ["pump-*"]', 'assets = ["p*"]', [], ["detectors[pumps-slow].assets"]),
-        (TWINS, 'name = "plant"\n[threshold]\nmargin = 1.7\n', [SLOW, "detectors[pumps]"], ["detectors: without"]),
+        (TWINS, 'name = "plant"\n[threshold]\nmargin = 1.7\n', [SLOW, "detectors[pumps]"], ["detectors: pumps"]),
     ],
 )  # fmt: skip
 def test_what_of_a_detector_is_live(tmp_path: Path, old: str, new: str, live: list[str], named: list[str]) -> None:

@@ -83,11 +83,20 @@ def same(one: PartitionOutputs, other: PartitionOutputs, name: str) -> bool:
         ((A, B, SLOW), (A, B), "ab", {"detector removed": "slow"}),
         ((A, B), (B,), "b", {"detector removed": "a"}),
         ((A, B), ({**A, "threshold": {"memory": 5000}}, B), "b", {"detector state refused": "a"}),
+        ((A, B), ({**A, "windows": {"step_s": 2.0}}, B), "b", {"detector state refused": "a"}),
+        ((A, B), ({**A, "assets": ["a", "c"]}, B), "ab", {}),
+        ((A, B), ({**A, "channels": ["flow", "pressure"]}, B), "b", {}),
+        ((), ({"name": "test"}, A), ("test",), {"detector added": "a"}),
+        (({"name": "test"}, A), (), ("test",), {"detector removed": "a"}),
         ((A, B), (B, A), "ab", {}),
     ],
 )
 def test_over_a_restart_the_others_go_on(
-    tmp_path: Path, before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]], kept: str, events: dict[str, str]
+    tmp_path: Path,
+    before: Sequence[dict[str, Any]],
+    after: Sequence[dict[str, Any]],
+    kept: Sequence[str],
+    events: dict[str, str],
 ) -> None:
     """Records of detectors that stay are those of an uninterrupted run, and the log names what has changed."""
     with structlog.testing.capture_logs() as lines:

@@ -11,7 +11,7 @@ from monitor.core.decode.decode import decode
 from monitor.core.detectors import timestamps_of
 from monitor.core.model.scorer import Scorer
 from monitor.core.pipeline import Pipeline
-from monitor.core.records import Message
+from monitor.core.records import Alert, Message
 from monitor.core.running.levels import Levels
 from monitor.service.pipelines import make_pipeline
 from monitor.training.trainer import Status
@@ -135,7 +135,8 @@ def test_sisters_that_fall_silent_together_have_alerts_of_silence(tmp_path: Path
     own = readings.take(np.flatnonzero(np.isin(readings.asset, range(4))), readings.moving())
     found = []
     for size in (len(own), 97, 7):
-        pipeline, alerts = make_pipeline(wanted, READINGS), []
+        pipeline = make_pipeline(wanted, READINGS)
+        alerts: list[Alert] = []
         for begin in range(0, len(own), size):
             part = own.part(begin, min(len(own), begin + size))
             alerts += pipeline.process(part, lambda offsets: offsets, lambda _: None).alerts
