@@ -124,6 +124,14 @@ def test_check_prints_every_problem(tmp_path: Path) -> None:
         assert any(line.startswith(f"configuration: {name}") for line in lines), name
 
 
+def test_check_notes_what_nothing_reads() -> None:
+    """Settings of another kind of source are a comment behind the settings, which stay a file that can be loaded."""
+    assert "# note" not in monitor("check").stdout
+    result = monitor("check", *sets(source__decimal="comma"))
+    assert "# note: source.decimal: not read" in result.stdout
+    assert tomllib.loads(result.stdout)["source"]["decimal"] == "comma"
+
+
 @pytest.mark.parametrize("command", ["run", "check", "train", "simulate", "topics"])
 @pytest.mark.parametrize(
     ("option", "reason"),

@@ -188,6 +188,15 @@ def test_a_store_that_is_away_at_the_start_is_tried_again(tmp_path: Path) -> Non
     assert [line["event"] for line in lines] == ["service stopped"]
 
 
+def test_settings_that_nothing_reads_are_logged_at_the_start(tmp_path: Path) -> None:
+    """Before anything is opened, the log names settings of another kind of source."""
+    put_model(tmp_path / "store")
+    wanted = settings(tmp_path / "store", source__decimal="comma")
+    with away(tmp_path / "store"), structlog.testing.capture_logs() as lines:
+        run_service(wanted, lambda: wanted)
+    assert (lines[0]["event"], lines[0]["note"].split(":")[0]) == ("configuration note", "source.decimal")
+
+
 def test_a_store_that_is_away_delays_a_take_over(tmp_path: Path) -> None:
     """A partition assigned while the store is away is not read before it can be restored; then nothing is missing."""
     store = tmp_path / "store"
