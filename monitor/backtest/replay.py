@@ -6,6 +6,7 @@ after the poll with which the median asset has given `training.first_steps` step
 given less, on the history up to there (trainer.Trainer.look). All partitions score with it from their next message on.
 A partition with too many dead letters stops here, too. Until every detector has a model, FEW messages are read at a
 time, as they come on a live topic: a daemon that reads 5000 at a time from a file would learn up to as many later.
+They are gathered to larger batches, on which no alert depends, while no detector can have enough.
 
 A detector for which no model can be learned scores nothing, and the others go on.
 
@@ -165,14 +166,16 @@ def replay(  # noqa: PLR0917 - what it reads, scores with and tells, one each
         most = shared.source.batch_messages
         return min(most, FEW) if result.learning else most
 
+    # A batch costs each detector 2.5 ms, so small polls are gathered while no detector can have enough history.
+    gathered: dict[Partition, list[Message]] = {}
     for batches in polls(shared, source, begin, progress, limit):
         for partition, batch in batches.items():
-            state = states[partition]
-            messages = span.within(batch)
-            result.intake.outside += len(batch) - len(messages)
-            if messages and state.phase is not Phase.STOPPED:
-                _process(result, state, messages)
-        _learn_due(result, list(states.values()), source.lag(), learner)
+            gathered.setdefault(partition, []).extend(batch)
+        if sum(map(len, gathered.values())) >= _room(result, list(states.values()), shared.source.batch_messages):
+            _take(result, states, gathered, span)
+            _learn_due(result, list(states.values()), source.lag(), learner)
+    _take(result, states, gathered, span)
+    _learn_due(result, list(states.values()), {}, learner)
 
     result.seconds = time.monotonic() - began
     for state in states.values():
@@ -197,6 +200,33 @@ def _state(result: Replay, partition: Partition) -> PartitionState:
 
 def _histories(states: Sequence[PartitionState], detector: str) -> list[History]:
     return [state.notes[detector].history for state in states]
+
+
+def _room(result: Replay, states: Sequence[PartitionState], most: int) -> int:
+    """Return how many messages, `most` at most, may be gathered before a detector may have enough history to learn.
+
+    At the rate of steps a message so far they give half of the steps that are missing. Steps are seen in blocks of a
+    window, so up to two windows more may have come.
+    """
+    room = float(most if result.learning else 0)
+    for each in result.learning:
+        come = median_steps(history.steps_seen() for history in _histories(states, each.settings.name))
+        come += 2 * each.settings.windows.length
+        missing = max(0, each.settings.training.first_steps - come)
+        room = min(room, result.intake.messages * missing / (2 * come))
+    return int(room)
+
+
+def _take(
+    result: Replay, states: Mapping[Partition, PartitionState], gathered: dict[Partition, list[Message]], span: Span
+) -> None:
+    """Process the messages gathered, and forget them."""
+    for partition, batch in gathered.items():
+        messages = span.within(batch)
+        result.intake.outside += len(batch) - len(messages)
+        if messages and states[partition].phase is not Phase.STOPPED:
+            _process(result, states[partition], messages)
+    gathered.clear()
 
 
 def _process(result: Replay, state: PartitionState, messages: Sequence[Message]) -> None:

@@ -51,6 +51,19 @@ def test_two_detectors_say_what_the_daemon_says(tmp_path: Path) -> None:
     assert {(by_id[each["linked"]], each["detector"]) for each in found if each.get("linked")} >= {("fast", "slow")}
 
 
+def test_a_twin_that_never_learns_changes_nothing(tmp_path: Path) -> None:
+    """Messages are gathered beside it, and the other detector learns from the same ones, with the same records."""
+    late = {"name": "late", "windows": {"step_s": 4.0}, "training": {"first_steps": 5000}}
+    found = []
+    for detectors in ([TWINS[0]], [TWINS[0], late]):
+        shape = sets(**{**SHAPE, "detectors": detectors, "training.steps": 20})
+        done = monitor("backtest", *jsonl(tmp_path), "--alerts", tmp_path / "a", "--out", tmp_path / "r", *shape)
+        assert done.exit_code == 0, done.output
+        found.append(read(tmp_path / "a"))
+    assert found[0] == found[1]
+    assert found[0]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_plant_is_as_the_daemon_has_it(tmp_path: Path) -> None:
