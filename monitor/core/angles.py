@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from monitor.core.decode.select import ANGLE, Kinds
+from monitor.core.decode.select import ANGLE, Globs, Kinds, is_name
 from monitor.core.records import ChannelShare, ReadingBatch
 
 SINE, COSINE = ".sin", ".cos"
@@ -45,6 +45,18 @@ def split_angles(readings: ReadingBatch, kinds: Kinds) -> ReadingBatch:
         offset=readings.offset[source],
         group=None if readings.group is None else readings.group[source],
     )
+
+
+def with_parts(globs: Globs, kinds: Kinds) -> Globs:
+    """Return globs for channels that also match sine and cosine of the angles that they match."""
+    if not any(kind == ANGLE for _, kind in kinds.globs):
+        return globs
+
+    def parts(names: tuple[str, ...]) -> tuple[str, ...]:
+        angles = [name for name in names if not is_name(name) or kinds.of(name) == ANGLE]
+        return (*names, *(name + end for name in angles for end in (SINE, COSINE)))
+
+    return Globs(parts(globs.include), parts(globs.exclude))
 
 
 def pairs(channels: Sequence[str]) -> list[tuple[int, int]]:

@@ -9,6 +9,7 @@ from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.alerts.mode_alerts import ModeAlerts
 from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.alerts.silence_alerts import SilenceAlerts
+from monitor.core.angles import with_parts
 from monitor.core.decode.select import IGNORE, RATE, STATE, Globs
 from monitor.core.detectors import Detectors
 from monitor.core.fitting.history import History
@@ -94,7 +95,7 @@ def fingerprint(settings: Settings) -> str:
 def make_keeping(settings: Settings) -> Keeping:
     """Return what a detector keeps of the past for training, and how."""
     select, kinds, route = settings.select.build(), settings.channel_kinds(), settings.route()
-    assets, channels = select.assets.as_ids(), select.channels.as_ids()
+    assets, channels = select.assets.as_ids(), with_parts(select.channels, kinds).as_ids()
     of_kind = {kind: [glob for glob, each in kinds.globs if each == kind] for kind in (STATE, IGNORE)}
     chosen = [select.channels.include, select.channels.exclude, of_kind[IGNORE]]
     rules, running = make_rules(settings.assets, settings.channels), settings.running

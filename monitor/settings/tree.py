@@ -10,6 +10,7 @@ from typing import Self
 
 from pydantic import model_validator
 
+from monitor.core.angles import with_parts
 from monitor.core.decode.format import Format
 from monitor.core.decode.select import STATE
 from monitor.core.fitting.recipe import Recipe
@@ -53,8 +54,10 @@ class Settings(Sections):
 
     def route(self) -> Route:
         """Return which assets and channels the detector of these settings gets; see `per_detector`."""
+        kinds = self.channel_kinds()
         route = self.detectors[0].route() if self.detectors else Route()
-        condition = self.running.condition(self.channel_kinds())
+        route = replace(route, channels=with_parts(route.channels, kinds))
+        condition = self.running.condition(kinds)
         return route if condition is None else replace(route, watched=condition.channels)
 
     def message_format(self) -> Format:

@@ -10,7 +10,7 @@ import pytest
 from monitor.core.angles import joined, split_angles
 from monitor.core.decode.select import Kinds
 from monitor.core.records import ChannelShare, Message, ReadingBatch
-from monitor.service.pipelines import make_detectors
+from monitor.service.pipelines import make_detectors, make_keeping
 from tests.core.machines import STEP
 from tests.rig import ORIGIN, READINGS, settings
 
@@ -82,3 +82,24 @@ def test_the_windows_of_a_partition_have_sine_and_cosine(tmp_path: Path) -> None
     assert pipeline.windows.channels == ("flow", "wind.sin", "wind.cos")
     assert np.abs(np.diff(outputs.windows.values[:, 1:], axis=2)).max() < 0.02
     assert pipeline.rules.rules.channel("wind.sin").title == "Wind"
+
+
+def test_a_detector_chooses_an_angle_by_its_name(tmp_path: Path) -> None:
+    """Globs of channels choose or leave out both parts of an angle, by its name or a glob of it."""
+    sections: Any = {"wind*": {"as": "angle"}}
+    chosen: list[dict[str, Any]] = [
+        {"name": "own", "channels": ["wind", "flow"]},
+        {"name": "glob", "channels": ["w?nd"]},
+        {"name": "rest", "channels_exclude": ["wind"]},
+    ]
+    made = settings(tmp_path, channels=sections, detectors=chosen)
+    detectors = make_detectors(made.per_detector(), READINGS)
+    body = json.dumps({"asset": "a", "timestamp": ORIGIN, "values": {"flow": 1.0, "wind": 340}}).encode()
+    detectors.process([Message(READINGS, 0, b"a", body, ORIGIN)], ORIGIN + 10**6, lambda _: None)
+    assert {name: each.windows.channels for name, each in detectors.pipelines.items()} == {
+        "own": ("flow", "wind.sin", "wind.cos"),
+        "glob": ("wind.sin", "wind.cos"),
+        "rest": ("flow",),
+    }
+    kept = make_keeping(settings(tmp_path, channels=sections, select__channels=["wind"])).channels
+    assert [name for name in ("flow", "wind.sin", "wind.cos") if kept(name)] == ["wind.sin", "wind.cos"]

@@ -182,6 +182,18 @@ _TABLE: list[tuple[dict[str, Any], list[str]]] = [
         {"training.exclude": "status == 3", "channels": {"status": {"as": "ignore"}}},
         ["training.exclude", "needs channel status"],
     ),
+    (
+        {"training.exclude": "s == 3", "detectors": [{"name": "fans", "channels": ["flow"]}, {"name": "all"}]},
+        ["training.exclude", 'detectors[fans].channels = ["flow"]', "needs channel s"],
+    ),
+    (
+        {"modes.channel": "recipe", "detectors": [{"name": "fans", "channels_exclude": ["rec*"]}]},
+        ["modes.channel", "detectors[fans].channels_exclude"],
+    ),
+    (
+        {"running.when": "wind > 9 and wind.sin > 0", "channels": {"wind*": {"as": "angle"}}},
+        ["running.when", "wind.sin and wind.cos"],
+    ),
     ({"training.exclude_spans": "none.jsonl"}, ["exclude_spans", "none.jsonl"]),
     ({"training.horizon_s": 999}, ["horizon_s = 999", "first_steps = 1000"]),
     ({"training.interval_s": 60}, ["interval_s = 60", "timeout_s = 1800"]),

@@ -101,7 +101,7 @@ class Kinds:
         """Return whether a glob makes no measurement, or may keep a later glob from making something else."""
         glob, kind = self.globs[place]
         later = [other for other, kind in self.globs[place + 1 :] if kind != MEASUREMENT]
-        return kind != MEASUREMENT or (first_match(tuple(later), glob) >= 0 if _plain(glob) else bool(later))
+        return kind != MEASUREMENT or (first_match(tuple(later), glob) >= 0 if is_name(glob) else bool(later))
 
     def among(self, names: Sequence[str], kind: str) -> Bools:
         """Return which of the names (n,) are of `kind`, as they are or as ids."""
@@ -127,7 +127,7 @@ def of_first(values: Sequence[tuple[str, Value]], *names: str, otherwise: Value)
     return values[place][1] if place >= 0 else otherwise
 
 
-def _plain(glob: str) -> bool:
+def is_name(glob: str) -> bool:
     """Return whether a glob is a name."""
     return not set("*?[") & set(glob)
 

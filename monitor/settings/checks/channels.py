@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Iterator
 
-from monitor.core.decode.select import ANGLE, IGNORE, RATE, STATE
+from monitor.core.angles import COSINE, SINE, with_parts
+from monitor.core.decode.select import ANGLE, IGNORE, RATE, STATE, Globs
 from monitor.core.running.condition import Condition, parse
+from monitor.core.windows.aggregates import base_of
+from monitor.settings.detectors import joined
 from monitor.settings.running import ALWAYS
 from monitor.settings.sections import Sections
 
@@ -36,6 +39,9 @@ def mode_problems(settings: Sections) -> Problems:
         yield "the channel gives the modes, and none would be learned", "modes.channel", "modes.learned"
     if modes.channel and settings.channel_kinds().of(modes.channel) in {IGNORE, RATE}:
         yield "a channel that is left out or a rate has no mode", "modes.channel", "channels"
+    if modes.channel:
+        for keys in _leaving_out(settings, modes.channel):
+            yield "a channel that is left out has no mode", "modes.channel", *keys
 
 
 def running_problems(settings: Sections) -> Problems:
@@ -75,9 +81,25 @@ def _of_condition(settings: Sections, read: Callable[[], Condition | None], key:
         yield f"the condition cannot be read, {unfit}", key
         return
 
-    for name in () if condition is None else condition.channels:
-        consequence = f"the condition needs channel {name}, which is left out, so it would never be known"
-        if settings.channel_kinds().of(name) == IGNORE:
+    kinds, of_history = settings.channel_kinds(), key == "training.exclude"
+    for channel in () if condition is None else condition.channels:
+        name = base_of(channel, settings.windows.aggregate) if of_history else channel
+        consequence = f"the condition needs channel {channel}, which is left out, so it would never be known"
+        if kinds.of(name) == IGNORE:
             yield consequence, key, "channels"
-        if not settings.select.build().channels.want(name):
-            yield consequence, key, "select.channels", "select.channels_exclude"
+        if kinds.of(name) == ANGLE and not name.endswith((SINE, COSINE)):
+            yield f"channel {channel} is an angle, which is read as {channel}.sin and {channel}.cos", key, "channels"
+        for keys in _leaving_out(settings, name, chosen=of_history):
+            yield consequence, key, *keys
+
+
+def _leaving_out(settings: Sections, name: str, *, chosen: bool = True) -> Iterator[tuple[str, ...]]:
+    """Yield keys of settings that leave a channel out; `chosen` = also by the detector's choice of channels."""
+    kinds = settings.channel_kinds()
+    if not with_parts(settings.select.build().channels, kinds).want(name):
+        yield "select.channels", "select.channels_exclude"
+    for detector in settings.detectors if chosen else ():
+        globs = with_parts(detector.route().channels, kinds)
+        if not globs.want(name):
+            key = "channels_exclude" if Globs(globs.include).want(name) else "channels"
+            yield (joined(detector.name, key),)
