@@ -1,10 +1,10 @@
 """Count the false alerts of machines that start and stop every workday, while their model is trained once a day.
 
-    python -m benchmarks.recurring [--days 3] [--weeks 2] [--machines 3]
+    python -m benchmarks.recurring [--when always] [--days 3] [--weeks 2] [--machines 3]
 
 Simulated pumps send a reading a minute, and zeros at night and at weekends. No condition says when they run. The model
 is trained after a day, and then each midnight, from what the daemon would keep. `--days` is training.recurs_days; 0
-shows what happens without.
+shows what happens without. `--when always` shows what happens if rest is not learned.
 """
 
 import argparse
@@ -27,10 +27,10 @@ ON, OFF = 6 * 60, 22 * 60  # minutes of a workday
 PARTITION = Partition("readings", 0)
 
 
-def run(days: int, weeks: int, machines: int) -> Counter[int]:
+def run(when: str, days: int, weeks: int, machines: int) -> Counter[int]:
     """Return the number of alerts, all of them false, by day."""
     changes = {"training.recurs_days": days, "alerting.on_delay_s": 240, "alerting.off_delay_s": 600}
-    settings = load(None, {}, {"windows.step_s": 60, **changes})
+    settings = load(None, {}, {"windows.step_s": 60, "running.when": when, **changes})
     plant = Plant(PlantSettings(assets=machines, step_ms=STEP_MS, start=1_772_409_600_000))  # a Monday
     rows = plant.rows(0, weeks * 7 * DAY)
     for asset in range(machines):  # one after another
@@ -50,7 +50,7 @@ def run(days: int, weeks: int, machines: int) -> Counter[int]:
         if (minute + 60) % DAY:
             continue
 
-        recipe = settings.training.recipe(settings.model)
+        recipe = settings.recipe()
         old = None if pipeline.scorer is None else pipeline.scorer.model
         levels = levels_of(history.corpus(), recipe, old)
         corpus = prepare(history.corpus(), recipe, old, levels)
@@ -62,12 +62,13 @@ def run(days: int, weeks: int, machines: int) -> Counter[int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--when", default="")
     parser.add_argument("--days", type=int, default=3)
     parser.add_argument("--weeks", type=int, default=2)
     parser.add_argument("--machines", type=int, default=3)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    alerts = run(arguments.days, arguments.weeks, arguments.machines)
+    alerts = run(arguments.when, arguments.days, arguments.weeks, arguments.machines)
     for week in range(arguments.weeks):
         each = [alerts[7 * week + day] for day in range(7)]
         print(f"week {week + 1}: {sum(each)} false alerts, Monday to Sunday {each}")

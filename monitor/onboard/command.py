@@ -23,17 +23,19 @@ from monitor.core.decode.select import RATE, Kinds
 from monitor.core.records import Message
 from monitor.core.routing import Router
 from monitor.observe.clock import wall_ms
+from monitor.onboard.batches import batches
 from monitor.onboard.classes import divide
 from monitor.onboard.cost import estimate, measure, total
 from monitor.onboard.dashboard import dashboard_text
 from monitor.onboard.detectors import Part, of_classes, together, twins, with_own
 from monitor.onboard.format.recognise import DetectedFormat, Known, UnknownFormat, recognise, table_format
 from monitor.onboard.report import MERGED, costs, merging, remarks, report, scattered, start
-from monitor.onboard.rest import resting
+from monitor.onboard.rest import history, resting
 from monitor.onboard.settings import Chosen, decide, of_windows, written
 from monitor.onboard.survey import Readout, Survey, measured, non_numeric, read
 from monitor.options import OnboardOptions
 from monitor.service.backends import make_sample, probe_points
+from monitor.settings.base import literal
 from monitor.settings.load import SECRETS, ConfigurationError, load
 from monitor.settings.tree import Settings
 
@@ -68,7 +70,7 @@ def onboard(base: Settings, options: OnboardOptions) -> int:
     if parts:
         chosen |= {**of_windows(base, parts[0].figures), "detectors": of_classes(base, parts, figures)}
     try:
-        settings, rest = _configure(base, chosen, out, sample, figures, now)  # 4
+        settings, machines = _configure(base, chosen, out, sample, figures, now)  # 4
     except ConfigurationError as error:
         print(
             "\n".join(
@@ -95,7 +97,8 @@ def onboard(base: Settings, options: OnboardOptions) -> int:
     lines += costs(sample, figures, total(list(sums.values()), list(surveys.values())))
     for name, one in of_detector.items():
         lines += start(one, surveys[name], sums[name], name if settings.detectors else "")
-    lines += [f"running   {lead}{each.value}: {each.reason}" for lead, own in rest.items() for each in own.values()]
+    for lead, own in machines.items():
+        lines += [f"machines  {lead}{key} = {literal(each.value)}: {each.reason}" for key, each in own.items()]
     lines += [f"recorder  {each.item}: {each.text}" for each in database if each.ok]
     lines += [f"look at   {remark}" for remark in remarks(settings, figures, skipped, recognised, parts)]
     lines += [f"look at   {_unreached(each)}" for each in database if not each.ok]
@@ -125,7 +128,15 @@ def _survey(
         ) from error
     if figures.colliding > MERGED:
         raise UnknownFormat(merging(figures, recognised))
+    if base.source.kind == "files":
+        held = sum(sample.held.values())
+        figures, parts = _whole(figures, held), [Part(each.machines, _whole(each.figures, held)) for each in parts]
     return recognised, figures, parts
+
+
+def _whole(figures: Survey, held: int) -> Survey:
+    """Return the figures with the time that `held` messages span. The sample of a file is its beginning."""
+    return replace(figures, span_ms=max(figures.span_ms, round(1000 * held * figures.weight / figures.rate)))
 
 
 def _divided(
@@ -178,7 +189,7 @@ def _by_detector(settings: Settings, runs: Sequence[Sequence[Message]], figures:
 def _configure(  # noqa: PLR0917 - the parts of a run
     base: Settings, chosen: dict[str, Chosen], out: Path, sample: Sample, figures: Survey, now: int
 ) -> tuple[Settings, Mapping[str, Mapping[str, Chosen]]]:
-    """Write the file, with what the detectors found about rest, and slow twins as comments.
+    """Write the file, with what the detectors found about rest and batches, and slow twins as comments.
 
     Return the settings and what was found, by detector. Raises ConfigurationError.
     """
@@ -186,13 +197,14 @@ def _configure(  # noqa: PLR0917 - the parts of a run
     settings = _write(base, chosen, out, head)
     found: dict[str, Mapping[str, Chosen]] = {}
     for each in settings.per_detector():
-        rest = resting(each, sample.runs, now)
-        if rest and "detectors" in chosen:
-            chosen["detectors"] = with_own(chosen["detectors"], each.name, rest)
-            found[f"{each.name}: "] = rest
-        elif rest and not settings.detectors:
-            chosen |= rest
-            found[""] = rest
+        corpus = history(each, sample.runs, now)
+        own = resting(each, corpus) or batches(each, corpus, figures.span_ms)
+        if own and "detectors" in chosen:
+            chosen["detectors"] = with_own(chosen["detectors"], each.name, own)
+            found[f"{each.name}: "] = own
+        elif own and not settings.detectors:
+            chosen |= own
+            found[""] = own
     if found:
         settings = _write(base, chosen, out, head)
     if not base.detectors and (tail := twins(settings)):

@@ -25,15 +25,14 @@ _WEEK_MS = 7 * 86_400_000
 _SEEN = 0.9  # of a week's work, with the holes after starts
 
 
-def resting(settings: Settings, runs: Sequence[Sequence[Message]], now: int) -> dict[str, Chosen]:
-    """Return the settings of machines that rest, with reasons; none if a condition is given or no rest is seen."""
-    if settings.running.when:
+def resting(settings: Settings, corpus: Corpus | None) -> dict[str, Chosen]:
+    """Return the settings of machines that rest, with reasons; none if a condition is given or no rest is seen.
+
+    `corpus` is the `history` of the sample.
+    """
+    if settings.running.when or corpus is None:
         return {}
-    parts = [part for run in runs if len(part := _corpus(settings, run, now))]
-    if not parts:
-        return {}
-    corpus = join(parts)
-    levels = find_levels(corpus, kinds=settings.channel_kinds())
+    levels = find_levels(corpus, days=1, kinds=settings.channel_kinds())
     starts = Starts.of(corpus, levels)
     chosen: dict[str, Chosen] = {}
     if levels is not None:
@@ -62,13 +61,19 @@ def _condition(levels: Levels, share: float) -> Chosen:
     return Chosen(condition, reason)
 
 
+def history(settings: Settings, runs: Sequence[Sequence[Message]], now: int) -> Corpus | None:
+    """Return the history that the runs of the sample give; None if they give no window."""
+    parts = [part for run in runs if len(part := _corpus(settings, run, now))]
+    return join(parts) if parts else None
+
+
 def _corpus(settings: Settings, run: Sequence[Message], now: int) -> Corpus:
     """Return the history of one run of the sample."""
-    detectors, history = make_detectors([settings], Partition("sample", 0)), make_history(settings)
+    detectors, kept = make_detectors([settings], Partition("sample", 0)), make_history(settings)
     for begin in range(0, len(run), _BATCH):
         outputs = detectors.process(run[begin : begin + _BATCH], now, lambda _: None).detectors[settings.name]
-        history.add(outputs.windows, outputs.names, detectors.pipelines[settings.name].windows.channels)
-    return history.normal()
+        kept.add(outputs.windows, outputs.names, detectors.pipelines[settings.name].windows.channels)
+    return kept.normal()
 
 
 def _quoted(name: str) -> str:

@@ -1,7 +1,7 @@
 """Machines as plants have them, from a file to alerts: the folder FIELD has the programs that write their readings.
 
 Each test runs `monitor onboard` on the file and `monitor backtest` with what it wrote. A test adds only what the
-documentation tells a person to add: hours of work, learned modes, and how long to learn.
+documentation tells a person to add: hours of work.
 """
 
 import json
@@ -25,7 +25,6 @@ from monitor.settings.tree import Settings
 from tests.commands import monitor
 from tests.parts import part
 
-DAY_MS = 86_400_000
 PROGRAMS = ("make_12_13", "make_14", "make_15_20", "make_21", "make_23")
 LABELS = re.compile(r"labels: (\d+) of (\d+) found, (\d+) false alerts?")
 Record = dict[str, Any]
@@ -131,8 +130,18 @@ def test_machines_in_two_shifts(rest: str, plants: Path, tmp_path: Path, monkeyp
     assert given.within(absent[0], 2)
 
 
-# Six days of batches are learned, and four follow. R1 has the third recipe from 204 h after the beginning on, for 6 h.
-LEARN_MS, SCORED_DAYS, THIRD_MS, LASTS_MS = 6 * DAY_MS, 3 * 4, 204 * 3_600_000, 6 * 3_600_000
+def test_shifts_without_a_condition(plants: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where rest came on three days of the history, starts and stops give no false alert, and both faults are found."""
+    given = case(plants, monkeypatch, tmp_path, "14-weekend/zeros.jsonl")
+    found = given.backtest("running.when=", "running.start_delay_s=0")
+    assert found.labels()[0] >= 2
+    assert found.labels()[2] <= 3
+
+
+# Three machines are scored for the days that onboard's file leaves. R1 has the third recipe from 204 h after the
+# beginning on, for 6 h.
+THIRD_MS, LASTS_MS = 204 * 3_600_000, 6 * 3_600_000
+SCORED_DAYS = 3 * 4
 
 
 def third(given: Case) -> int:
@@ -152,24 +161,16 @@ def false_of(records: Sequence[Record], given: Case) -> list[Record]:
     ]
 
 
-def test_a_recipe_that_was_not_learned_is_told(plants: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the step of the readings no batch of known recipes is a false alert, and the third recipe is a new mode."""
+def test_batches_and_recipes(plants: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slower heating is found, a third recipe is a new mode, and at most 0.2 alerts a machine-day are false."""
     given = case(plants, monkeypatch, tmp_path, "15-recipes/recipes.jsonl")
-    steps = LEARN_MS // given.settings.windows.step_ms
-    found = given.backtest("modes.learned=true", f"training.first_steps={steps}")
+    assert given.settings.modes.learned
+    found = given.backtest()
+    assert found.labels()[0] == 1
     assert len(false_of(found.fired, given)) <= 0.2 * SCORED_DAYS
     told = [each for each in found.fired if each["cause"] == "new_mode"]
     assert {each["asset"] for each in told} == {"R1"}
     assert min(int(each["time"]) for each in told) > third(given)
-
-
-def test_a_slow_batch_is_found(plants: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With windows that hold a phase a heating that is a fifth slower is found, at 0.2 false alerts a machine-day."""
-    given = case(plants, monkeypatch, tmp_path, "15-recipes/recipes.jsonl")
-    steps = LEARN_MS // 60_000
-    found = given.backtest("modes.learned=true", "windows.step_s=60", f"training.first_steps={steps}")
-    assert found.labels()[0] == 1
-    assert len(false_of(found.fired, given)) <= 0.2 * SCORED_DAYS
 
 
 def test_counters_hide_nothing(plants: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

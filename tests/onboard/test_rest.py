@@ -7,8 +7,10 @@ import numpy as np
 
 from monitor.core.records import Message, Partition
 from monitor.core.running.condition import parse
-from monitor.onboard.rest import resting
+from monitor.onboard.rest import history, resting
+from monitor.onboard.settings import Chosen
 from monitor.settings.load import load
+from monitor.settings.tree import Settings
 
 STEP, NOW = 60_000, 1_772_409_600_000
 SETTINGS = load(
@@ -43,9 +45,13 @@ def sample(*, share: float, sends: bool, steps: int = 2880) -> list[Message]:
     return messages
 
 
+def proposed(settings: Settings, messages: list[Message]) -> dict[str, Chosen]:
+    return resting(settings, history(settings, [messages], NOW + 10**10))
+
+
 def test_machines_that_rest_get_a_condition() -> None:
     """The condition tells rest from work, the delay is that of the heat, and the first model sees days of work."""
-    chosen = resting(SETTINGS, [sample(share=0.4, sends=True)], NOW + 10**10)
+    chosen = proposed(SETTINGS, sample(share=0.4, sends=True))
     condition = parse(chosen["running.when"].value)
     assert condition.channels == ("flow-1", "current")
     truth = condition.judge(np.array([[100, 20], [0.1, 0]], np.float32))
@@ -57,7 +63,7 @@ def test_machines_that_rest_get_a_condition() -> None:
 
 def test_machines_that_are_silent_at_rest_get_a_delay_alone() -> None:
     """Nothing tells rest, so there is no condition, but starts after silence are seen."""
-    chosen = resting(SETTINGS, [sample(share=0.4, sends=False)], NOW + 10**10)
+    chosen = proposed(SETTINGS, sample(share=0.4, sends=False))
     assert "running.when" not in chosen
     assert 20 * 60 <= chosen["running.start_delay_s"].value <= 180 * 60
 
@@ -72,12 +78,12 @@ def test_channels_of_other_machines_do_not_hide_how_long_a_start_takes() -> None
         for body in [json.dumps({"asset": "x", "timestamp": each.timestamp, "values": {"turns": draw.normal(9, 1)}})]
     ]
     mixed = sorted([*alone, *other], key=lambda each: each.timestamp)
-    delays = [resting(SETTINGS, [each], NOW + 10**10)["running.start_delay_s"].value for each in (alone, mixed)]
+    delays = [proposed(SETTINGS, each)["running.start_delay_s"].value for each in (alone, mixed)]
     assert delays[1] == delays[0]
 
 
 def test_machines_that_work_all_the_time_get_nothing() -> None:
     """Without rest, nothing is proposed; nor is anything if a condition was given."""
-    assert resting(SETTINGS, [sample(share=0.0, sends=True, steps=960)], NOW + 10**10) == {}
+    assert proposed(SETTINGS, sample(share=0.0, sends=True, steps=960)) == {}
     given = load(None, {}, {"source.topics": '["t"]', "running.when": "current > 5"})
-    assert resting(given, [sample(share=0.4, sends=True, steps=960)], NOW + 10**10) == {}
+    assert proposed(given, sample(share=0.4, sends=True, steps=960)) == {}

@@ -32,7 +32,7 @@ from monitor.core.records import Bools, Floats, Ints
 NUMBERS = (1, 2, 4, 8, 16)
 GAIN = 0.005
 LEAST_WINDOWS = 256  # of a mode; the limit is then near its largest error
-REACH = 1.5  # times the largest distance in training; a recipe that was never seen is 2 times as far, a slow one 1.2
+REACH = 1.25  # times the largest distance in training: docs/decisions/0041-recurring-rest.md
 SHRINK = 0.05  # share of a sphere in each Gaussian: a group may lie in fewer dimensions than the latent has
 ROUNDS = 30  # of k-means
 STRETCHES = 50  # of windows in their order; every fifth is held out

@@ -150,5 +150,5 @@ def _recurs(corpus: Corpus, rest: Bools, steps: Bools, days: int) -> bool:
         first = clear[1:][idle[1:] & ~idle[:-1]]
         begun |= set((corpus.end[first] // DAY_MS).tolist())
         begins += len(first)
-        span_ms += int(corpus.end[own[-1]] - corpus.end[own[0]])
+        span_ms += int(np.minimum(np.diff(corpus.end[own]), DAY_MS // MOST_A_DAY).sum())  # without long holes
     return len(begun) >= days and begins * DAY_MS <= MOST_A_DAY * span_ms

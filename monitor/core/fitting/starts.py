@@ -18,6 +18,7 @@ LEAST_STARTS = 5  # fewer say nothing about what a start is like
 MOST_COMPARED = 40  # starts, evenly spaced
 LONGEST_MS = 4 * 3_600_000  # after a start; what takes longer is no start
 FINER = 1.5  # a model still sees what the median of a few starts no longer shows
+MOST = 1 / 6  # of the usual time from a start to the next rest: what changes more slowly is a pattern of the day
 _SAMPLE = 20_000  # rows of usual work
 
 
@@ -81,8 +82,10 @@ class Starts:
             return 0
 
         # After silence the first block ends on a multiple of its length: half of one is lost in the mean.
-        steps = first + (self.corpus.values.shape[2] / 2 if self.silent else 0)
-        return round(FINER * steps * self.corpus.step_ms)
+        steps = FINER * (first + (self.corpus.values.shape[2] / 2 if self.silent else 0))
+        ends = np.append(np.flatnonzero(self.rest | ~self.follows), len(self.rest))
+        lasts = float(np.median(ends[np.searchsorted(ends, self.places, side="right")] - self.places))
+        return round(min(steps, MOST * lasts) * self.corpus.step_ms)
 
     def _values(self, rows: Index) -> Floats:
         """Return the values (n, C) of steps."""
