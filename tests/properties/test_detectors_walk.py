@@ -1,8 +1,8 @@
 """All that detectors can do at once, on random streams: outputs and state do not depend on the cut into batches.
 
 Three detectors watch the same machines. Their settings use modes, rest and work by a condition and by learned levels,
-expected work, silence, holds, states, texts, rates, exceptions of machines and channels, budgets, and eviction. They
-choose by groups, assets and channels, and messages have channels outside their values.
+starts of a learned length, expected work, silence, holds, states, texts, rates, exceptions of machines and channels,
+budgets, and eviction. They choose by groups, assets and channels, and messages have channels outside their values.
 """
 
 import itertools
@@ -64,7 +64,7 @@ DETECTORS: list[dict[str, Any]] = [
         "assets": ["?"],
         "channels_exclude": ["valve"],
         "windows": {"step_s": 4, "length": 16, "aggregate": ["mean", "max"], "idle": 4},
-        "running": {"when": "auto", "expected": "sisters", "expected_delay_s": 60},
+        "running": {"start_delay_s": 8, "expected": "sisters", "expected_delay_s": 60},
         "alerting": {"alarms_per_day": 20},
     },
     {
@@ -124,7 +124,7 @@ def models() -> dict[str, Model]:
         "slow": replace(
             one,
             channels=("flow.mean", "pressure.mean", "flow.max"),
-            levels=Levels(("flow.mean", "pressure.mean"), (0.02, 0.02)),
+            levels=Levels(("flow.mean", "pressure.mean"), (0.02, 0.02), settle_ms=20_000),
         ),
         "recipes": replace(modes, version="m-20250101T000000-00000001"),
     }
@@ -138,6 +138,7 @@ def newer() -> dict[str, Model]:
             each,
             version="m-20250102T000000-00000000",
             calibration=replace(each.calibration, scores=(each.calibration.scores * 1.3).astype(np.float32)),
+            levels=None if each.levels is None else replace(each.levels, settle_ms=8_000),
         )
         for name, each in models().items()
     }
