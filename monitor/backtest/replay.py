@@ -205,15 +205,15 @@ def _histories(states: Sequence[PartitionState], detector: str) -> list[History]
 def _room(result: Replay, states: Sequence[PartitionState], most: int) -> int:
     """Return how many messages, `most` at most, may be gathered before a detector may have enough history to learn.
 
-    At the rate of steps a message so far they give half of the steps that are missing. Steps are seen in blocks of a
-    window, so up to two windows more may have come.
+    At the rate of steps a message so far they give half of the steps that are missing, and no more messages than these:
+    machines may come late. Steps are seen in blocks of a window, so up to two windows more may have come.
     """
     room = float(most if result.learning else 0)
     for each in result.learning:
         come = median_steps(history.steps_seen() for history in _histories(states, each.settings.name))
         come += 2 * each.settings.windows.length
         missing = max(0, each.settings.training.first_steps - come)
-        room = min(room, result.intake.messages * missing / (2 * come))
+        room = min(room, missing, result.intake.messages * missing / (2 * come))
     return int(room)
 
 

@@ -4,6 +4,7 @@ RECORDINGS names a folder of labelled recordings in the layout of benchmarks/rec
 machines and the simulated plant are replayed.
 """
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -58,6 +59,27 @@ def test_a_twin_that_never_learns_changes_nothing(tmp_path: Path) -> None:
     for detectors in ([TWINS[0]], [TWINS[0], late]):
         shape = sets(**{**SHAPE, "detectors": detectors, "training.steps": 20})
         done = monitor("backtest", *jsonl(tmp_path), "--alerts", tmp_path / "a", "--out", tmp_path / "r", *shape)
+        assert done.exit_code == 0, done.output
+        found.append(read(tmp_path / "a"))
+    assert found[0] == found[1]
+    assert found[0]
+
+
+def test_a_machine_that_comes_late_is_learned_as_soon(tmp_path: Path) -> None:
+    """A detector whose machine comes after many messages of others learns after as many steps as with small polls."""
+    (path,) = jsonl(tmp_path)
+    bodies = [json.loads(line) for line in path.read_text().splitlines()]
+    first, later = ([body for body in bodies if body["asset"] == name] for name in "ab")
+    span = later[-1]["timestamp"] - later[0]["timestamp"] + 1000
+    moved = [{**body, "timestamp": body["timestamp"] + span} for body in later]
+    path.write_text("".join(json.dumps(body) + "\n" for body in (*first, *moved)))
+
+    never = {"name": "never", "assets": ["a"], "training": {"first_steps": 5000}}
+    shape = {**SHAPE, "detectors": [never, {"name": "late", "assets": ["b"]}], "training.steps": 20}
+    found = []
+    for most in (100, 5000):
+        sizes = sets(**{**shape, "source.batch_messages": most})
+        done = monitor("backtest", path, "--alerts", tmp_path / "a", "--out", tmp_path / "r", *sizes)
         assert done.exit_code == 0, done.output
         found.append(read(tmp_path / "a"))
     assert found[0] == found[1]
