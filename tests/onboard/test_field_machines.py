@@ -207,7 +207,7 @@ def test_a_topic_of_telegraf(name: str, plants: Path, tmp_path: Path, monkeypatc
         assets |= set(decoded.readings.assets)
         channels |= set(decoded.readings.channels)
     assert assets == {"P1", "P2", "P3"}
-    assert {each.rpartition(".")[2] for each in channels} - {"running"} == {
+    assert {each.rpartition(".")[2] for each in channels} - {"running", "state"} == {
         "flow",
         "pressure",
         "current",
