@@ -11,7 +11,7 @@ from textwrap import wrap
 from typing import Any, NamedTuple
 
 from monitor.core.decode.mapped.presets import PRESETS
-from monitor.core.decode.select import IGNORE, MEASUREMENT, RATE, STATE, Kinds, first_match
+from monitor.core.decode.select import IGNORE, MEASUREMENT, RATE, STATE, first_match
 from monitor.core.windows.pace import FACTOR
 from monitor.onboard.format.recognise import DetectedFormat
 from monitor.onboard.survey import Survey
@@ -92,8 +92,8 @@ def of_format(base: Settings, recognised: DetectedFormat, figures: Survey) -> di
 
 def _channels(base: Settings, recognised: DetectedFormat, figures: Survey) -> dict[str, Chosen]:
     """Decide which channels are left out, and which are states or rates, unless their kind was given."""
-    given = Kinds((*base.channel_kinds().globs, ("*", "")))
-    new = {name: kind for name, kind in figures.kinds.items() if not given.of(name)}
+    kinds = base.channel_kinds()
+    new = {name: kind for name, kind in figures.kinds.items() if not kinds.given(name)}
     left = {name: kind.reason for name, kind in new.items() if kind.read_as == IGNORE}
     chosen: dict[str, Chosen] = {}
     if left:

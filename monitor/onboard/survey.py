@@ -196,9 +196,8 @@ def _kinds(table: Table, form: Format, step_ms: int, sample: Readout) -> dict[st
     readings = Readings(table.channel[order], table.asset[order], table.time[order], table.value[order])
     kinds = kinds_of(readings, table.channels, step_ms, sample.states)
     kinds |= {name: boolean_kind(kinds[name], count) for name, count in sample.booleans.items()}
-    given = Kinds((*form.kinds.globs, ("*", "")))
     for name, kind in kinds.items():
-        if asked := given.of(name):
+        if asked := form.kinds.given(name):
             kinds[name] = replace(kind, read_as=asked)
         elif form.select.channels.include and kind.read_as == IGNORE:
             kinds[name] = replace(kind, read_as=MEASUREMENT)
@@ -227,11 +226,10 @@ def _without_rare(
     span = np.bincount(pairs % len(table.channels), spans[pairs // len(table.channels)], len(table.channels))  # s
 
     window = length * step_ms / 1000
-    given = Kinds((*form.kinds.globs, ("*", "")))
     rare = {
         name: rare_kind(kinds[name], span[code] / count[code], window)
         for code, name in enumerate(table.channels)
-        if count[code] and span[code] / count[code] > window and not given.of(name)
+        if count[code] and span[code] / count[code] > window and not form.kinds.given(name)
     }
     return kinds if form.select.channels.include or len(rare) == len(set(table.channel.tolist())) else kinds | rare
 

@@ -77,7 +77,11 @@ class Kinds:
 
     def of(self, *names: str) -> str:
         """Return the kind of a channel, which may be known by several names."""
-        return of_first(self.globs, *names, otherwise=MEASUREMENT)
+        return self.given(*names) or MEASUREMENT
+
+    def given(self, *names: str) -> str:
+        """Return the kind that a glob gives a channel; empty if no glob matches it."""
+        return of_first(self.globs, *names, otherwise="")
 
     def texts_of(self, *names: str) -> tuple[str, ...]:
         """Return the texts of a channel, which may be known by several names; none for a channel of numbers.

@@ -1,4 +1,4 @@
-"""Settings that name channels, and conditions over channels, that are refused. checks.py adds them to its own."""
+"""Settings that name channels, and conditions over channels, that are refused."""
 
 from collections.abc import Callable, Iterator
 
@@ -6,11 +6,10 @@ from monitor.core.angles import COSINE, SINE, with_parts
 from monitor.core.decode.select import ANGLE, IGNORE, RATE, STATE, Globs
 from monitor.core.running.condition import Condition, parse
 from monitor.core.windows.aggregates import base_of
+from monitor.settings.checks.problem import Problems
 from monitor.settings.detectors import joined
 from monitor.settings.running import ALWAYS
 from monitor.settings.sections import Sections
-
-Problems = Iterator[tuple[str, ...]]  # of each problem the consequence, then the keys of the settings
 
 _OF_CALENDAR = {"time zone": "running.timezone", "found holiday": "running.holidays"}
 _OF_VALUES = ("direction", "least", "low", "high")
