@@ -40,10 +40,11 @@ CASES: dict[str, tuple[str, ...]] = {
     "machines in two shifts, off at weekends": (
         "backtest/test_two_shifts.py::test_a_plant_in_two_shifts_is_watched_without_false_alerts",
         f"{MACHINES}::test_machines_in_two_shifts",
+        f"{MACHINES}::test_shifts_without_a_condition",
     ),
     "batches by recipes": (
-        f"{MACHINES}::test_a_recipe_that_was_not_learned_is_told",
-        f"{MACHINES}::test_a_slow_batch_is_found",
+        f"{MACHINES}::test_batches_and_recipes",
+        "onboard/test_batches.py::test_machines_that_work_in_batches_get_modes_a_step_and_a_history_of_many_batches",
     ),
     "counters": (
         FOUND,
