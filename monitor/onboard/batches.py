@@ -29,7 +29,7 @@ _LONGEST_S = 2 * 86_400.0  # of a batch
 _WINDOW = 0.36  # of a batch, at most
 _BATCHES = 120  # of all machines for the first model
 _EACH = (12, 40)  # of a machine: at least, and at most
-_WAIT = 0.6  # of what the topic or file holds, if that has half of the batches at least
+_WAIT = 0.6  # of what the topic or file holds; it must have half of the batches at least
 _EDGE = 0.25  # of the distance between the levels: a value within it is at a level
 _SAMPLE = 20_000  # values of a channel and machine
 
@@ -48,6 +48,10 @@ def batches(settings: Settings, corpus: Corpus | None, held_ms: int) -> dict[str
     if not settings.windows.length * settings.windows.step_s < cycle_s <= _LONGEST_S:
         return {}
 
+    number = _number(len(corpus.assets), held_ms / 1000 / cycle_s)
+    if not number:
+        return {}
+
     seen = f"{', '.join(lengths)} rise and fall again each {_duration(cycle_s)}, as in batches"
     chosen = {"modes.learned": Chosen(True, f"{seen}; each phase of a recipe then has usual errors of its own")}
     step_s = settings.windows.step_s
@@ -56,15 +60,23 @@ def batches(settings: Settings, corpus: Corpus | None, held_ms: int) -> dict[str
         step_s = times * step_s
         reason = f"{times} periods of the readings, so that a window holds a phase of a batch"
         chosen["windows.step_s"] = Chosen(step_s, reason)
-    chosen |= _first(settings, len(corpus.assets), cycle_s, step_s, held_ms / 1000)
+    chosen |= _first(settings, number, cycle_s, step_s)
     return chosen
 
 
-def _first(settings: Settings, assets: int, cycle_s: float, step_s: float, held_s: float) -> dict[str, Chosen]:
-    """Return how many steps the first model is learned from, and the horizon that holds them."""
+def _number(assets: int, held: float) -> int:
+    """Return how many of the `held` batches of a machine the first model is learned from; 0 if there are too few.
+
+    Modes of fewer batches would call what comes next new, and a first model of more would wait for readings to come.
+    """
     low, high = _EACH
-    number = min(high, max(low, math.ceil(_BATCHES / assets)))
-    number = max(min(number, math.floor(_WAIT * held_s / cycle_s)), number // 2)
+    wanted = min(high, max(low, math.ceil(_BATCHES / assets)))
+    number = min(wanted, math.floor(_WAIT * held))
+    return number if number >= wanted // 2 else 0
+
+
+def _first(settings: Settings, number: int, cycle_s: float, step_s: float) -> dict[str, Chosen]:
+    """Return how many steps the first model is learned from, and the horizon that holds them."""
     steps = math.ceil(number * cycle_s / step_s)
     if steps <= settings.training.first_steps:
         return {}

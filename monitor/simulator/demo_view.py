@@ -40,7 +40,7 @@ class View:
         self._read = 0  # bytes of the alerts' file
         self._messages = messages  # number that the plant will send in all
         self._live = Live(console=console, refresh_per_second=5, transient=True)
-        self._phase = ""
+        self._told = ("", "")  # the phase, and the training, that was printed last
         self._twins: set[str] = set()  # assets that several detectors watch
 
     def __enter__(self) -> Self:
@@ -64,9 +64,10 @@ class View:
         phase, share, about = self._progress(now)
         if self._console.is_terminal:
             self._live.update(Group(_line(phase, share, about), _assets(now)))
-        elif phase != self._phase:
+        told = (phase, about if phase == "training" else "")  # the sentence of a training does not move
+        if told != self._told and not self._console.is_terminal:
             self._console.print(f"{phase}: {about}")
-        self._phase = phase
+        self._told = told
 
     def _progress(self, now: WorkerStatus) -> tuple[str, float, str]:
         """Return the phase, its share done (0..1), and a sentence about it."""

