@@ -150,7 +150,7 @@ def _why(hours: float, count: int) -> str:
     lead = "a second detector of the same machines" if count == 1 else "second detectors of the same machines"
     return (
         f"Faults that take hours need longer steps: remove the leading # below for {lead}, with a step of a minute. "
-        f"It costs at most 3 % more, and its first model needs {hours:.0f} h of readings."
+        f"It costs some 6 to 9 % more processor time, and its first model needs {hours:.0f} h of readings."
     )
 
 
