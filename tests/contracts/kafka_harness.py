@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any, Literal
 from uuid import uuid4
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from monitor.connectors.base import Source, Unavailable
@@ -71,13 +71,17 @@ class GroupHarness:
         return [Partition(topic, number) for number in range(count)]
 
     def fill(self, partition: Partition, values: Sequence[bytes]) -> None:
+        delivered = Delivered()
         for value in values:
-            self._producer.produce(partition.topic, value, partition=partition.number)
-        assert self._producer.flush(self.patience) == 0
+            self._producer.produce(partition.topic, value, partition=partition.number, on_delivery=delivered)
+        self._flush(delivered, len(values))
 
     def produce(self, partition: Partition, key: bytes | None, value: bytes | None, timestamp: int) -> None:
-        self._producer.produce(partition.topic, value, key, partition.number, timestamp=timestamp)
-        assert self._producer.flush(self.patience) == 0
+        delivered = Delivered()
+        self._producer.produce(
+            partition.topic, value, key, partition.number, timestamp=timestamp, on_delivery=delivered
+        )
+        self._flush(delivered, 1)
 
     def source(self, partitions: Sequence[Partition], group: str) -> KafkaSource:
         return self._source(partitions, group, "earliest")
@@ -103,9 +107,28 @@ class GroupHarness:
         leave = evict_by_heartbeat if self._options.get("group.protocol") == "consumer" else evict
         leave(self._broker.bootstrap, source._group, source._opened().memberid())
 
+    def _flush(self, delivered: "Delivered", count: int) -> None:
+        assert self._producer.flush(self.patience) == 0
+        assert delivered.errors == [], "the broker refused a record of the test"
+        assert delivered.count == count
+
     def _source(self, partitions: Sequence[Partition], group: str, reset: Literal["earliest", "latest"]) -> KafkaSource:
         own = self._names.own(group)
         return KafkaSource(self._options, [partitions[0].topic], own, reset, on_error=ignore)
+
+
+class Delivered:
+    """Delivery reports of a producer: a flush counts a record that was refused as done, too."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.errors: list[str] = []
+
+    def __call__(self, error: KafkaError | None, _: object) -> None:
+        if error is None:
+            self.count += 1
+        else:
+            self.errors.append(str(error))
 
 
 class SinkHarness(PlainRecords):
