@@ -36,7 +36,8 @@ class Member:
         self._inside: int | None = None  # the thread that is inside poll or close
 
     def __str__(self) -> str:
-        return f"{len(self.messages)} messages, next {self.next}, assigned {self.assigned}, lost {self.lost}"
+        seen = f"{len(self.messages)} messages, next {self.next}, assigned {self.assigned}, lost {self.lost}"
+        return f"{seen}, lag {self.source.lag()}"  # of a stuck source above 0, of messages that are not there 0
 
     def open(self) -> "Member":
         self.source.open(self._on_assign, self._on_revoke, self._on_lost)
