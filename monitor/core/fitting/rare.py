@@ -4,7 +4,9 @@ A first model has no incumbent that could call a block anomalous, and learns a f
 (measured: docs/decisions/0036-what-is-learned.md). A block is described by minimum, mean and maximum of each channel,
 relative to the quartiles of the asset. Its distance from another one is the largest difference. It is rare if its
 distance from the nearest NEIGHBOURS of the asset's blocks is more than FAR times that of the median block, and more
-than OUTSIDE quartile distances. A way to work that takes a larger share of the time is never rare. Nor is what came on
+than OUTSIDE quartile distances. A channel that rests in most blocks, such as a valve that opens now and then, has no
+quartile distance and does not count: otherwise each of its moves would be rare, and none would be learned. A way to
+work that takes a larger share of the time is never rare. Nor is what came on
 `days` different days, such as a weekly cleaning or the stops of machines that run in shifts.
 """
 
@@ -49,7 +51,8 @@ def _described(values: Floats) -> Doubles:
 
     ever = np.logical_or.reduce(known, axis=0)[:, None]  # (C, 1)
     low, middle, high = np.nanquantile(np.where(ever, parts, 0.0), (0.25, 0.5, 0.75), axis=0)
-    size = np.maximum((high - low).max(1), 1e-6 * (1 + np.abs(middle).max(1)))  # (C,) the largest of the three
+    size = (high - low).max(1)  # (C,) the largest of the three
+    size[size <= 1e-6 * (1 + np.abs(middle).max(1))] = np.inf  # a channel at rest in most blocks
     result: Doubles = np.nan_to_num(np.clip((parts - middle) / size[:, None], -_CLIP, _CLIP))
     return result.reshape(len(values), -1)
 

@@ -39,6 +39,16 @@ def test_what_takes_a_larger_share_is_a_way_to_work() -> None:
     assert found(with_outages(60, list(range(20, 32)))) == []
 
 
+def test_a_valve_that_opens_now_and_then_is_not_rare() -> None:
+    """A channel that rests in most blocks does not make the others rare, and an outage in between is found."""
+    whole = with_outages(60, [30])
+    own = np.flatnonzero(whole.asset == 0)
+    whole.values[own, 2] = 0.0
+    for place in (5, 17, 44):
+        whole.values[own[place], 2, : L // 2] = 1.0
+    assert found(whole) == [30]
+
+
 def test_a_short_history_is_not_judged() -> None:
     """With few blocks of an asset none is rare."""
     assert found(with_outages(FEWEST - 1, [7])) == []
