@@ -18,8 +18,10 @@ import numpy as np
 import torch
 
 from monitor.core.decode.decode import decode
+from monitor.core.model.alarm import ERRORS
 from monitor.core.model.errors import horizons
-from monitor.core.model.model import LEVELS, Calibration, Model
+from monitor.core.model.forecaster import SPANS, Forecaster, feature_count
+from monitor.core.model.model import LEVELS, AlarmCalibration, Calibration, Model
 from monitor.core.model.scaling import Scaling
 from monitor.core.model.scorer import Scorer
 from monitor.core.model.vae import VAE
@@ -181,8 +183,13 @@ def untrained(settings: Settings, channels: tuple[str, ...]) -> Scorer:
         weights = {name: tensor.numpy().copy() for name, tensor in VAE(architecture).state_dict().items()}
     one, usual = np.ones((1, count)), np.ones(count, np.float32)
     limits = np.full(len(horizons(length)) + 1, _QUIET, np.float32)
-    calibration = Calibration(usual, usual, limits, np.linspace(0.1, 1, len(LEVELS), dtype=np.float32))
-    return Scorer(Model(architecture, channels, Scaling((), 0 * one, one), calibration, weights))
+    weights_forecast = np.zeros((feature_count(count, length), count), np.float32)
+    forecaster = Forecaster(weights_forecast, usual, np.ones(SPANS, np.float32))
+    alarm = AlarmCalibration(
+        np.full((ERRORS, count), _QUIET, np.float32), np.linspace(0.1, 1, len(LEVELS), dtype=np.float32)
+    )
+    scaling, calibration = Scaling((), 0 * one, one), Calibration(usual, usual, limits)
+    return Scorer(Model(architecture, channels, scaling, calibration, weights, forecaster, alarm))
 
 
 def _training_step(settings: Settings, channels: int) -> float:

@@ -5,13 +5,15 @@
                        firing ──quiet for off_delay, but not back──► adapted ──back for off_delay──► normal, resolved
 
 A window is active if it is evidence of the fault, and quiet if it is evidence that the fault is over. A window that is
-neither leaves an alert as it is and ends a run of quiet windows, so a score that flaps around its limit is one alert.
+neither leaves an alert as it is and ends a run of quiet windows, so an alarm score that flaps around its limit is one
+alert.
 
-A limit may rise while an alert is firing, because it follows the scores. A window is back if its score is below
-(1 - deadband) x the limit as it was when the alert fired. If more than half of the quiet windows that end an alert are
-not back, the alert is adapted: its limit rose to the score. It stays open until all windows are back for `off_delay`. A
-new alert of the asset may fire meanwhile. If that one adapts, too, it takes over the lower limit and the older alert is
-resolved, so an asset has at most one adapted alert.
+Limits may rise while an alert is firing, because those of the channels follow their errors, and that of the asset its
+alarm scores. So each window has a level, too: its alarm score at the limits that the model began with, which follow
+nothing. A window is back if its level is below (1 - deadband) x the level at firing, divided by the ratio at firing. If
+more than half of the quiet windows that end an alert are not back, the alert is adapted: limits rose to the fault. It
+stays open until all windows are back for `off_delay`. A new alert of the asset may fire meanwhile. If that one adapts,
+too, it takes over the lower limit and the older alert is resolved, so an asset has at most one adapted alert.
 
 A pending alert is dropped if the next window comes more than `gap_ms` later: two lone anomalies with a night between
 them are not one that lasted the night.
@@ -69,8 +71,9 @@ class Observation(NamedTuple):
     ratio: float
     active: bool
     quiet_from: int | None  # ms UTC: from when quiet is counted, if this window begins a quiet run; None = not quiet
-    score: float = 0.0
-    limit: float = 0.0  # of the score; 0 = a limit that never rises, so that the alert is never adapted
+    alarm: float = 0.0  # alarm score
+    limit: float = 0.0  # of the alarm score; 0 = a limit that never rises, so that the alert is never adapted
+    level: float = 0.0  # alarm score at limits of the channels that follow nothing
 
 
 class Change(Enum):
@@ -78,7 +81,7 @@ class Change(Enum):
 
     FIRED = auto()
     LASTING = auto()  # it was firing, and the window is active
-    ADAPTED = auto()  # its limit rose to the score
+    ADAPTED = auto()  # limits rose to the fault
     RESOLVED = auto()
 
 
@@ -100,17 +103,17 @@ class Life:
     quiet: int = 0  # windows of the quiet run
     back: int = 0  # of these
     back_since: int | None = None  # of an adapted alert
-    limit: float = 0.0  # of the score when the alert fired, in the scale of the model in use
+    limit: float = 0.0  # of the level when the alert fired, in the scale of the model in use
     alert: Alert | None = None  # the record published last
 
     @property
     def adapted(self) -> bool:
-        """Whether the limit rose to the score."""
+        """Whether limits rose to the fault."""
         return self.alert is not None and self.alert.state == "adapted"
 
     def is_back(self, window: Observation, deadband: float) -> bool:
-        """Whether the score is clearly below the limit at which the alert fired."""
-        return not self.limit or window.score / self.limit < 1 - deadband
+        """Whether the level is clearly below the limit at which the alert fired."""
+        return not self.limit or window.level / self.limit < 1 - deadband
 
 
 _STATES: dict[Change, AlertState] = {Change.ADAPTED: "adapted", Change.RESOLVED: "resolved"}  # others are firing
@@ -129,7 +132,7 @@ class Details:
     """Fields of a record that depend on the kind of alert."""
 
     severity: str
-    score: float
+    alarm: float  # see `Alert`
     threshold: float
     ratio: float
     channels: tuple[ChannelShare, ...]
@@ -139,14 +142,14 @@ class Details:
 
 
 def warning(  # noqa: PLR0917 - the fields in their order
-    cause: str, score: float, threshold: float, model: str, channels: tuple[ChannelShare, ...] = (), mode: str = ""
+    cause: str, alarm: float, threshold: float, model: str, channels: tuple[ChannelShare, ...] = (), mode: str = ""
 ) -> Details:
     """Return the details of an alert that is never critical."""
     return Details(
         severity="warning",
-        score=score,
+        alarm=alarm,
         threshold=threshold,
-        ratio=score / threshold,
+        ratio=alarm / threshold,
         channels=channels,
         model=model,
         cause=cause,
@@ -158,7 +161,7 @@ def as_published(alert: Alert) -> Details:
     """Return the details of the record published last, for a resolution that has none of its own."""
     return Details(
         severity=alert.severity,
-        score=alert.score,
+        alarm=alert.alarm,
         threshold=alert.threshold,
         ratio=alert.ratio,
         channels=alert.channels,
@@ -231,7 +234,7 @@ class Lifecycle:
 
         change = self._pending(life, window) if life.alert is None else self._firing(life, window)
         if change is Change.FIRED:
-            life.limit = window.limit
+            life.limit = window.level / window.ratio if window.limit else 0.0
         return None if change is None else Event(change, window, life)
 
     def _is_gap(self, span_ms: int) -> bool:
@@ -275,7 +278,7 @@ class Lifecycle:
         return Change.RESOLVED if 2 * life.back >= life.quiet else Change.ADAPTED
 
     def settle(self, window: Observation) -> Event | None:
-        """Take a window of an asset with an adapted alert. Return its resolution, if the score is back for long."""
+        """Take a window of an asset with an adapted alert. Return its resolution, if windows are back for long."""
         life = self._adapted.get((window.row, window.sensor))
         if life is None:
             return None
@@ -322,7 +325,7 @@ class Lifecycle:
             end=None if state == "firing" else life.last,
             time=event.window.end,
             severity=details.severity,
-            score=details.score,
+            alarm=details.alarm,
             threshold=details.threshold,
             ratio=details.ratio,
             peak=life.peak,

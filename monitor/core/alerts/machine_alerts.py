@@ -1,7 +1,8 @@
 """Alerts of machines: from windows above their limit to records.
 
-A window is active if its score exceeds the threshold, and quiet if its ratio (score / threshold, 1.0 = the limit) is
-below 1 - deadband. `lifecycle.py` says when an alert fires and ends, and when it is adapted because its limit rose.
+A window is active if its alarm score exceeds the threshold, and quiet if its ratio (alarm score / threshold, 1.0 = the
+limit) is below 1 - deadband. `lifecycle.py` says when an alert fires and ends, and when it is adapted because its limit
+rose.
 
 While an alert is firing, a record is published if it gets worse: immediately if it becomes critical, and at most every
 `update_ms` if its peak has grown by half. Severity follows the peak, so it never falls.
@@ -16,6 +17,7 @@ import numpy as np
 
 from monitor.core.alerts.lifecycle import AlertOptions, Change, Details, Event, Lifecycle, Observation
 from monitor.core.alerts.stage import AlertStage
+from monitor.core.arrays import Index
 from monitor.core.model.modes import label
 from monitor.core.records import (
     MACHINE,
@@ -33,6 +35,7 @@ NAME = "machine alerts"
 _ENDS = (Change.ADAPTED, Change.RESOLVED)
 
 Explain = Callable[[int], tuple[ChannelShare, ...]]  # channels of the window at a place in the batch
+Levels = Callable[[Index], Floats]  # levels (K,) of the windows at places (K,) in the batch, see lifecycle.py
 
 
 class MachineAlerts(AlertStage):
@@ -60,10 +63,11 @@ class MachineAlerts(AlertStage):
         names: Sequence[str],
         model: str,
         explain: Explain,
+        levels: Levels,
     ) -> list[Alert]:
         """Return the records that these windows cause, in order. `names` are those of asset rows."""
         alerts = []
-        for place, window in self._relevant(windows, scores, thresholds, names):
+        for place, window in self._relevant(windows, thresholds, names, levels):
             for event in self._events(window):
                 # An explanation costs a pass of the model, and a quiet window has nothing to explain.
                 if event.change in _ENDS and event.life.alert is not None:
@@ -73,7 +77,7 @@ class MachineAlerts(AlertStage):
 
                 details = Details(
                     severity=self._severity(event.life.peak),
-                    score=window.score,
+                    alarm=window.alarm,
                     threshold=window.limit,
                     ratio=window.ratio,
                     channels=channels,
@@ -101,7 +105,7 @@ class MachineAlerts(AlertStage):
         self._lifecycle.rebase(convert)
 
     def _relevant(
-        self, windows: WindowBatch, scores: ScoreBatch, thresholds: ThresholdBatch, names: Sequence[str]
+        self, windows: WindowBatch, thresholds: ThresholdBatch, names: Sequence[str], levels: Levels
     ) -> list[tuple[int, Observation]]:
         """Return the windows of assets that are not normal or are anomalous somewhere in the batch, by place."""
         # In a healthy plant this leaves next to no window for the loop over windows.
@@ -109,8 +113,8 @@ class MachineAlerts(AlertStage):
         place = np.flatnonzero(np.isin(windows.assets, rows))
 
         # In float64, because a float32 quotient would be rounded before it is held against the options.
-        score, limit = scores.score[place].astype(np.float64), thresholds.threshold[place].astype(np.float64)
-        ratio = score / limit
+        alarm, limit = (column[place].astype(np.float64) for column in (thresholds.alarm, thresholds.threshold))
+        ratio = alarm / limit
         columns = (
             place,
             windows.assets[place],
@@ -119,14 +123,15 @@ class MachineAlerts(AlertStage):
             ratio,
             thresholds.anomalous[place],
             ratio < 1 - self._options.deadband,
-            score,
+            alarm,
             limit,
+            levels(place).astype(np.float64),
         )
 
         # Arguments by place: in an incident of many assets, by keyword takes 0.4 µs more per window.
         return [
-            (at, Observation(row, names[row], "", "", end, end, position, ratio, active, end if quiet else None, x, y))
-            for at, row, end, position, ratio, active, quiet, x, y in zip(*(c.tolist() for c in columns), strict=True)
+            (at, Observation(row, names[row], "", "", end, end, position, ratio, active, end if quiet else None, *own))
+            for at, row, end, position, ratio, active, quiet, *own in zip(*(c.tolist() for c in columns), strict=True)
         ]
 
     def _worse(self, event: Event) -> bool:

@@ -114,7 +114,7 @@ class Threshold:
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
         threshold = _narrow(self._rules.margin(run) * base)[back]
-        return ThresholdBatch(threshold, score > threshold, warm[back])
+        return ThresholdBatch(score, threshold, score > threshold, warm[back])
 
     def borrowed(self, assets: Ints, calibration: Floats) -> Floats:
         """Return the limits of rows `assets` (B,) by the quantiles of the model's score on clean windows alone."""
