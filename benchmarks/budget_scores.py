@@ -50,7 +50,7 @@ def of_task(task: Task, settings: Settings) -> Scores | None:
     score, ends = [np.empty(0, np.float32)], [np.empty(0, np.int64)]
     for windows in windows_of(pipeline, task, when, task.test):
         errors = scorer.score(windows, pipeline.windows.assets).errors
-        score.append(alarm_scores(pipeline.channel_limits.update(windows.assets, errors)))
+        score.append(alarm_scores(pipeline.channel_limits.update(windows.assets, errors), ~np.isnan(errors)))
         ends.append(windows.ends)
 
     row = np.searchsorted(when[task.test], np.concatenate(ends))
@@ -91,7 +91,7 @@ def plant(folder: Path, settings: Settings, assets: int, steps: int) -> None:
         column = (windows.ends - made.time(LEARNED)) // made.settings.step_ms
         errors = scorer.score(windows, pipeline.windows.assets).errors
         ratios = pipeline.channel_limits.update(windows.assets, errors)
-        score[place, column] = alarm_scores(ratios)
+        score[place, column] = alarm_scores(ratios, ~np.isnan(errors))
 
     for name, line in zip(made.names, score, strict=True):
         row = np.flatnonzero(np.isfinite(line))

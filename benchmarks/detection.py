@@ -58,6 +58,7 @@ from monitor.core.records import (
     ScoreBatch,
     WindowBatch,
 )
+from monitor.core.threshold.threshold import Threshold
 from monitor.service.pipelines import make_history, make_pipeline
 from monitor.settings.load import load as load_settings
 from monitor.settings.tree import Settings
@@ -223,7 +224,9 @@ def products(task: Task, settings: Settings, names: Sequence[str]) -> dict[str, 
             continue
         ratios = pipeline.channel_limits.update(windows.assets, found.errors)
         explain = _explain(scorer, windows, assets)
-        score = pipeline.ranking.update(windows.assets, found.network, found.forecast, alarm_scores(ratios))
+        observed = ~np.isnan(found.errors)
+        alarm = alarm_scores(ratios, observed)
+        score = pipeline.ranking.update(windows.assets, found.network, found.forecast, alarm)
         scores = found.ranked(score)
         columns = pipeline.sensors.sensors, model.channels
         sensors += pipeline.sensor_alerts.update(windows, findings, {}, scores, assets, *columns, pipeline.model)
@@ -233,7 +236,7 @@ def products(task: Task, settings: Settings, names: Sequence[str]) -> dict[str, 
         known = np.flatnonzero(windows.ends[np.minimum(at, len(windows) - 1)] == when[task.test])
         parts[known] = scores.by_channel[at[known]]
         for name, track in tracks.items():
-            track.alerts += alerted(track.pipeline, windows, _alarm(name, ratios), track.calibration, explain)
+            track.alerts += alerted(track.pipeline, windows, _alarm(name, ratios, observed), track.calibration, explain)
             own = _alone(name, track, model, windows, found) if name in ALONE else scores.score
             track.score[known] = own[at[known]]
 
@@ -244,12 +247,12 @@ def products(task: Task, settings: Settings, names: Sequence[str]) -> dict[str, 
     }
 
 
-def _alarm(name: str, ratios: Floats) -> Floats:
+def _alarm(name: str, ratios: Floats, observed: Bools | None = None) -> Floats:
     """Return the alarm scores (B,) of ratios (B, ERRORS, C). Alone, an error counts in place of both."""
     if name in ALONE:
         ratios = ratios.copy()
         ratios[:, [NETWORK, FORECAST]] = ratios[:, [ALONE[name]]]
-    return alarm_scores(ratios)
+    return alarm_scores(ratios, observed)
 
 
 def _alone(name: str, track: _Track, model: Model, windows: WindowBatch, found: ModelScores) -> Floats:
@@ -306,6 +309,7 @@ def baseline(task: Task, settings: Settings, method: Fit) -> Scored:
 
     known = np.flatnonzero(np.isfinite(score))
     pipeline = make_pipeline(settings, PARTITION)
+    pipeline.threshold = Threshold(settings.threshold.options())  # without the product's least limit
     windows = _bare(known + test.start, clock(task, settings.windows.length))
     alerts = alerted(pipeline, windows, score[known].astype(np.float32), calibration, lambda _: ())
     return Scored(score, firing(alerts, test), parts, trained, seconds, len(known))

@@ -113,12 +113,12 @@ def _alerts(language: Language, chosen: str = "asset", by: str = "detector") -> 
 def _states(language: Language, chosen: str = "asset", by: str = "detector") -> Panel:
     made = timeline(
         "Alarm score against threshold",
-        "The highest ratio of the selected detectors. 1 is the asset's limit, 2 is critical "
-        "(alerting.critical_ratio). No bar: no score.",
+        "The highest ratio of the selected detectors. 1 is the asset's limit, 1.6 is critical "
+        "by default (alerting.critical_ratio). No bar: no score.",
         influx(language),
         queries.ratios(language, chosen, by),
     )
-    return made.thresholds(steps((None, NORMAL), (1, WARNING), (2, CRITICAL)))
+    return made.thresholds(steps((None, NORMAL), (1, WARNING), (1.6, CRITICAL)))
 
 
 def _marks(language: Language) -> dashboard.AnnotationQuery:

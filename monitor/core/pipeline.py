@@ -194,7 +194,7 @@ class Pipeline:
         """Return the alarm scores of windows whose mode is known, and their limits."""
         # Each channel is held against limits of its own. The few that are furthest beyond them make the alarm score.
         windows, tolerant = judged.windows, self._tolerance is not None
-        alarm = alarm_scores(self.channel_limits.update(windows.assets, judged.errors))
+        alarm = alarm_scores(self.channel_limits.update(windows.assets, judged.errors), ~np.isnan(judged.errors))
         mark("limits")
 
         # The threshold gives the limit at the given margin, the budget the limit at the margin that keeps the budget.

@@ -13,6 +13,7 @@ from monitor.core.angles import with_parts
 from monitor.core.decode.select import IGNORE, RATE, STATE, Globs
 from monitor.core.detectors import Detectors
 from monitor.core.fitting.history import History
+from monitor.core.model.alarm import LEAST_BASE
 from monitor.core.model.channel_limits import ChannelLimits
 from monitor.core.model.new_assets import NewAssets
 from monitor.core.model.ranking import Ranking
@@ -65,7 +66,7 @@ def make_pipeline(settings: Settings, partition: Partition, live: LiveSettings |
         windows=Windows(replace(grid, mode=modes.channel)),
         channel_limits=ChannelLimits(),
         ranking=Ranking(windows.length),
-        threshold=Threshold(settings.threshold.options(), rows),
+        threshold=Threshold(settings.threshold.options(), rows, LEAST_BASE),
         budget=make_budget(settings, rows),
         alerting=MachineAlerts(name, partition, delays),
         sensors=Sensors(sensors.options(windows), rules),

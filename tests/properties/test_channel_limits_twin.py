@@ -54,9 +54,9 @@ class NaiveLimits:
         self.starts = NEW
         for limits in self.limits.values():
             for cell in np.ndindex(V, C):
-                limits[cell] = min(
-                    max(float(limits[cell]) + (log(float(NEW[cell])) - log(float(OLD[cell]))), LOWEST), HIGHEST
-                )
+                kept, old, new = float(limits[cell]), log(float(OLD[cell])), log(float(NEW[cell]))
+                moved = kept + (new - old) if new < old else max(kept, new)
+                limits[cell] = min(max(moved, LOWEST), HIGHEST)
 
     def forget(self, asset: int) -> None:
         """Drop all windows of an asset."""

@@ -25,7 +25,7 @@ def calibrate_alarms(errors: Errors, calibration: Calibration, modes: Modes | No
 
     limits = ChannelLimits()
     limits.use(starts)
-    scores = alarm_scores(limits.update(errors.asset.astype(np.int32), channel))
+    scores = alarm_scores(limits.update(errors.asset.astype(np.int32), channel), ~np.isnan(channel))
     return AlarmCalibration(starts, np.quantile(scores, LEVELS).astype(np.float32))
 
 

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from monitor.core.angles import pairs
 from monitor.core.arrays import Index
-from monitor.core.model.alarm import ERRORS, FORECAST, LEVEL, NETWORK, alarm_scores
+from monitor.core.model.alarm import ERRORS, FORECAST, LEVEL, NETWORK, at_limits
 from monitor.core.model.errors import (
     channels_seen,
     excess_change,
@@ -373,8 +373,7 @@ class Scorer:
     def _scores(self, found: _Errors) -> Floats:
         """Return the ranking score and, at the limits that the model begins with, the alarm score (B, 2)."""
         errors = self._channel_errors(found, _usual(self.model, found.modes))
-        alarm = alarm_scores(np.nan_to_num(errors / self.model.alarm.starts))
-        return np.stack([self._score(found), alarm], 1)
+        return np.stack([self._score(found), at_limits(errors, self.model.alarm.starts)], 1)
 
     def _odd(self, scores: Floats) -> Bools:
         """Return which windows (B,), with `_scores` (B, 2), may be no clean ones."""

@@ -114,15 +114,25 @@ def test_rows_in_between_begin_when_they_have_a_window() -> None:
     np.testing.assert_allclose(limits(made, 2), STARTS, rtol=1e-5)
 
 
-def test_rebase_moves_limits_in_proportion() -> None:
-    """Limits change by the ratio of the starts, and a row without a window has none to change."""
+def test_rebase_lowers_limits_in_proportion() -> None:
+    """Limits fall by the ratio of the starts, and a row without a window has none to change."""
     made = stage()
     feed(made, LOUD, BLOCK, asset=1)
     before = limits(made, 1)
-    made.rebase(STARTS, STARTS * 2)
-    made.use(STARTS * 2)
-    np.testing.assert_allclose(limits(made, 1), 2 * before, rtol=1e-5)
+    made.rebase(STARTS, STARTS / 2)
+    made.use(STARTS / 2)
+    np.testing.assert_allclose(limits(made, 1), np.maximum(before / 2, LEAST), rtol=1e-5)
     assert np.isnan(limits(made, 0)).all()
+
+
+def test_rebase_does_not_raise_a_limit_that_followed_already() -> None:
+    """What an asset's limit has followed and the new model has learned, too, counts once."""
+    made = stage()
+    feed(made, LOUD, 20 * BLOCK)
+    before = limits(made)
+    for starts in (before / 2, before * 2):
+        made.rebase(STARTS, starts)
+        np.testing.assert_allclose(limits(made), np.minimum(np.maximum(before, starts), MOST), rtol=1e-5)
 
 
 def test_rebase_takes_starts_below_the_least_as_the_least() -> None:
