@@ -11,6 +11,9 @@ window is fitted on, so these windows may be some steps apart.
 A row of the fit is a window. If all channels of the newest step are observed in at least half of the windows, only
 these are fitted on. Otherwise all are, and a cell that was not observed has the value that was carried forward to it,
 or 0, the center. Errors count observed cells only, in all windows.
+
+The cost is bounded by MOST_FEATURES. With 400 windows of 64 steps a fit takes 16 s of one processor and 0.5 GB at 256
+channels, and 21 s and 0.7 GB at 1024 (measured, in addition to the 0.2 GB of the process).
 """
 
 from collections.abc import Iterator
@@ -51,14 +54,14 @@ class _Sums(NamedTuple):
     cross: Doubles  # (F, C) of features and targets
     square: float  # of the targets
 
-    def without(self, other: "_Sums") -> "_Sums":
-        return _Sums(self.gram - other.gram, self.cross - other.cross, self.square - other.square)
-
-    def weights(self, penalty: float) -> Doubles:
-        """Return the weights (F, C) of the smallest squared error plus penalty."""
-        ridge = np.full(len(self.gram), penalty)
+    def weights(self, penalty: float, without: "_Sums | None" = None) -> Doubles:
+        """Return the weights (F, C) of the smallest squared error plus penalty, on the rows that `without` lacks."""
+        gram = self.gram.copy() if without is None else self.gram - without.gram
+        cross = self.cross if without is None else self.cross - without.cross
+        ridge = np.full(len(gram), penalty)
         ridge[-1] *= CONSTANT
-        return np.linalg.solve(self.gram + np.diag(ridge), self.cross).astype(np.float64, copy=False)
+        gram[np.diag_indices_from(gram)] += ridge
+        return np.linalg.solve(gram, cross).astype(np.float64, copy=False)
 
     def error(self, weights: Doubles) -> float:
         """Return the squared error that `weights` (F, C) have on these rows."""
@@ -79,10 +82,9 @@ def fit_forecaster(windows: Cut, scaling: Scaling, rows: Times, most: int) -> Fi
     whole = _Sums(*(sum(terms) for terms in zip(*parts, strict=True)))
 
     # The weights of each fold are fitted on the others.
-    others = [whole.without(part) for part in parts]
     apart, least = [], np.inf
     for penalty in PENALTIES:
-        found = [other.weights(penalty) for other in others]
+        found = [whole.weights(penalty, without=part) for part in parts]
         error = sum(part.error(weights) for part, weights in zip(parts, found, strict=True))
         if error < least:
             apart, least, chosen = found, error, penalty

@@ -7,7 +7,7 @@ that it is compared with. Linear models with a solution in closed form detect as
 The `newest` n steps of a window are forecast, each from steps of the same window: for a target step t, the LAGS steps
 before t of all channels, two exponential means over the L - n steps before t, and a constant. So a forecast is a
 function of the window alone, linear in it, and all targets share one matrix of weights. It is fitted in
-fitting/forecast.py.
+fitting/forecast.py. From 260 channels on fewer steps count, down to none, so that the fit stays affordable.
 
 The forecast of a window does not depend on which windows share its batch, nor on the machine. The kernels of a matrix
 product add in an order that depends on the number of rows and on the place of a row (measured: rows 12 to 15 of 16
@@ -25,8 +25,11 @@ from monitor.core.arrays import Doubles
 from monitor.core.model.errors import newest
 from monitor.core.records import Bools, Floats
 
-LAGS = 8  # steps before the target; fewer if the window is too short
+LAGS = 8  # steps before the target; fewer if the window is too short, or with many channels
 RATES = (0.1, 0.02)  # of the exponential means
+# A fit grows with the cube of the features, and its memory with the square. 2561 features (256 channels) take 16 s of a
+# processor and 0.5 GB, 10 241 (1024 channels with all LAGS) would take a quarter of an hour and some 8 GB.
+MOST_FEATURES = 2600  # the means and the constant are always there, so more than 1299 channels exceed it
 LEAST_USUAL = 0.01  # scaled units squared: a tenth of a deviation is no news in a channel that is forecast better
 MOST = 100.0  # times its usual error that a channel counts at most: otherwise one channel would be the whole score
 TOGETHER = 128  # windows whose features are made at once: of 38 channels, 0.8 MB
@@ -38,14 +41,15 @@ _SUM = (
 )  # sum of the weights of a forecast, in the power of 2 that they are rounded to; likewise up to 1900 channels
 
 
-def lags(length: int) -> int:
-    """Return how many single steps before a target count, in windows of `length` steps."""
-    return min(LAGS, length - newest(length))
+def lags(channels: int, length: int) -> int:
+    """Return how many single steps before a target count, in windows of `channels` and `length` steps; may be 0."""
+    fitting = (MOST_FEATURES - 1) // channels - len(RATES)
+    return max(0, min(LAGS, length - newest(length), fitting))
 
 
 def feature_count(channels: int, length: int) -> int:
     """Return the number F of features of a forecast."""
-    return channels * (lags(length) + len(RATES)) + 1
+    return channels * (lags(channels, length) + len(RATES)) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,7 @@ def features(x: Floats) -> Floats:
     The constant, one scaled unit, is last.
     """
     B, C, L = x.shape
-    n, count = newest(L), lags(L)
+    n, count = newest(L), lags(C, L)
     result = np.empty((B, n, feature_count(C, L)), np.float32)
     units: Floats = x * np.float32(UNITS)
     np.rint(units, out=units)

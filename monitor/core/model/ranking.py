@@ -48,6 +48,11 @@ def spans(length: int) -> tuple[int, ...]:
     return 1, max(1, length // 4) - n + 1, length - n + 1
 
 
+def bytes_per_asset(length: int) -> int:
+    """Return how many bytes of state an asset takes, with windows of `length` steps."""
+    return 8 * max(spans(length)) + 4
+
+
 class Ranking:
     """The ranking scores of windows, and the last forecast errors of all assets of one partition."""
 

@@ -282,8 +282,20 @@ def blind(made: Model) -> Model:
     return replace(made, calibration=replace(made.calibration, limits=made.calibration.limits * 100))
 
 
+def blind_in_a_channel(made: Model) -> Model:
+    starts = made.alarm.starts.copy()
+    starts[:, 1] *= 1000
+    return replace(made, alarm=replace(made.alarm, starts=starts))
+
+
 @pytest.mark.parametrize(
-    ("spoil", "reason"), [(broken, "not finite"), (untrained, "held-out loss"), (blind, "synthetic faults")]
+    ("spoil", "reason"),
+    [
+        (broken, "not finite"),
+        (untrained, "held-out loss"),
+        (blind, "of the synthetic faults by the network's score"),
+        (blind_in_a_channel, "of the synthetic faults by the alarm score"),
+    ],
 )
 def test_the_gate_refuses(spoil: object, reason: str) -> None:
     """A candidate with NaN, with a worse reconstruction or without sensitivity to faults is refused with the reason."""

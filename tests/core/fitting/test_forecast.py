@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from monitor.core.fitting import forecast
 from monitor.core.fitting.corpus import Cut, cut
 from monitor.core.fitting.fit import LEAST_ROWS
 from monitor.core.fitting.forecast import LEAST_EDGE, UNSEEN, FittedForecaster, fit_forecaster
 from monitor.core.model.errors import newest
-from monitor.core.model.forecaster import LEAST_USUAL
+from monitor.core.model.forecaster import LAGS, LEAST_USUAL, lags
 from monitor.core.model.ranking import Ranking
 from monitor.core.model.scaling import Scaling, fit_scaling
 from tests.core.machines import CHANNELS, L, corpus
@@ -99,6 +100,15 @@ def test_two_blocks_of_each_machine_suffice() -> None:
     found = fit_forecaster(part, scaling, scaling.rows(blocks.assets), 1000)
     found.forecaster.check(len(CHANNELS), L)
     assert len(found.index) == len(part) > L
+    assert np.isfinite(found.errors).all()
+
+
+@pytest.mark.parametrize("channels", [300, 900])
+def test_many_channels_give_a_finite_forecaster(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With fewer lags, or none, the forecaster is whole and its errors are finite."""
+    monkeypatch.setattr(forecast, "PENALTIES", (100.0,))  # each takes seconds
+    found = fitted(np.random.default_rng(0).normal(0, 1, (120, channels)).astype(np.float32))
+    assert lags(channels, 64) < LAGS
     assert np.isfinite(found.errors).all()
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monitor.core.model.channel_limits import BLOCK, LEAST, MOST, QUANTILE, RATE, ChannelLimits
+from monitor.core.model.channel_limits import BLOCK, LEAST, MOST, QUANTILE, RATE, ChannelLimits, bytes_per_asset
 from monitor.core.records import Floats
 
 STARTS = np.array([[4.0, 9.0, 16.0], [2.0, 3.0, 5.0]], np.float32)
@@ -210,3 +210,12 @@ def test_a_state_whose_arrays_disagree_is_refused() -> None:
     for changed in ({**state, "above": state["above"][:, :, :2]}, {"count": state["count"]}):
         with pytest.raises(ValueError, match="state of channel limits"):
             made.load_state(changed)
+
+
+def test_state_of_an_asset_takes_as_many_bytes_as_estimated() -> None:
+    """The estimate is the size of a row of all arrays."""
+    made = stage()
+    feed(made, QUIET)
+    state = made.save_state()
+    assert sum(array[:1].nbytes for array in state.values()) == bytes_per_asset(2, 3)
+    assert bytes_per_asset(3, 8) == 145

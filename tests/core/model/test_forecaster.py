@@ -10,6 +10,7 @@ from monitor.core.model.forecaster import (
     LAGS,
     LEAST_USUAL,
     MOST,
+    MOST_FEATURES,
     SPANS,
     TOGETHER,
     UNITS,
@@ -114,9 +115,21 @@ def test_windows_of_any_length_are_forecast(length: int) -> None:
     made = forecaster(length=length)
     made.check(C, length)
     found = made.forecast(draw(20, C, length))
-    assert lags(length) == min(LAGS, length - newest(length))
+    assert lags(C, length) == min(LAGS, length - newest(length))
     assert found.shape == (20, C, newest(length))
     assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize(
+    ("channels", "expected"), [(259, LAGS), (260, LAGS - 1), (300, 6), (866, 1), (867, 0), (1024, 0), (3000, 0)]
+)
+def test_with_many_channels_fewer_steps_count(channels: int, expected: int) -> None:
+    """As many steps count as fit into MOST_FEATURES beside the means and the constant, down to none."""
+    assert lags(channels, L) == expected
+    assert feature_count(channels, L) == channels * (expected + 2) + 1
+    assert feature_count(channels, L) <= MOST_FEATURES or expected == 0
+    assert channels * (expected + 3) + 1 > MOST_FEATURES or expected == LAGS
+    assert features(draw(2, channels, L)).shape == (2, N, feature_count(channels, L))
 
 
 def test_only_observed_cells_count() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from monitor.core.model.forecaster import SPANS
-from monitor.core.model.ranking import LEAST_ALARM, WEIGHTS, Ranking, spans
+from monitor.core.model.ranking import LEAST_ALARM, WEIGHTS, Ranking, bytes_per_asset, spans
 from monitor.core.records import Floats
 
 L = 64
@@ -138,3 +138,11 @@ def test_a_state_that_does_not_fit_is_refused(name: str, value: Any, refusal: st
     with pytest.raises(ValueError, match=refusal):
         made.load_state({**before, name: value})
     assert all(np.array_equal(array, before[key]) for key, array in made.save_state().items())
+
+
+def test_state_of_an_asset_takes_as_many_bytes_as_estimated() -> None:
+    """The estimate is the size of a row of all arrays."""
+    made = stage()
+    means(made, [1.0])
+    state = made.save_state()
+    assert sum(array[:1].nbytes for array in state.values()) == bytes_per_asset(L) == 492
