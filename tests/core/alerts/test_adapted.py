@@ -117,6 +117,14 @@ def test_the_limit_at_firing_follows_the_scale_of_another_model() -> None:
     assert brief(feed(stage, one(*[(7, 40)] * 4, since=13))) == [("resolved", 2, 16)]
 
 
+def test_a_model_with_other_channels_drops_the_limit_at_firing() -> None:
+    """With a model of other channels every window is back, so an adapted alert is resolved after the off delay."""
+    stage = alerting()
+    feed(stage, SHIFT)
+    stage.rebase(lambda limits: limits, None)
+    assert brief(feed(stage, one(*[(2, 4)] * 4, since=9))) == [("resolved", 2, 12)]
+
+
 def test_a_new_model_converts_the_limit_at_firing() -> None:
     """When a pipeline adopts a model whose clean scores are ten times as high, so is the limit of an open alert."""
     made = new_pipeline()

@@ -20,7 +20,7 @@ from tests.rig import ORIGIN, READINGS, processed, settings
 
 CHANNELS = ("x1", "x2", "x3", "y1", "y2", "y3")
 FAULTY = set(CHANNELS[3:])
-CHATTER, FAULT, END = 200, 900, 1500  # steps: the x chatter from CHATTER on, the y are at fault from FAULT on
+CHATTER, FAULT, END = 300, 1500, 2400  # steps: the x chatter from CHATTER on, the y are at fault from FAULT on
 
 
 def plant(steps: int, seed: int) -> np.ndarray:
