@@ -12,7 +12,7 @@ STARTS = np.full((ERRORS, C), 2.0, np.float32)
 
 
 def windows(cut: int) -> PastLimits:
-    """Return 200 windows of an asset, given in two batches, whose first channel is never seen and whose last is high."""
+    """Return 200 windows of an asset in two batches. Its first channel is never seen, and its last is high."""
     errors = np.random.default_rng(1).gamma(2, 0.5, (200, ERRORS, C)).astype(np.float32)
     errors[:, :, 0] = np.nan
     errors[:, :, 3] *= 100
