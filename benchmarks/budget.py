@@ -19,7 +19,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -27,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.alarm_only import AlarmOnly
 from benchmarks.budget_scores import SETS, Scores, plant, recordings
 from benchmarks.detection import PARTITION
 from benchmarks.quality import GRACE
@@ -123,12 +123,12 @@ def run(fleet: Fleet, cases: Sequence[Case]) -> list[Result]:
     alerts: list[list[Alert]] = [[] for _ in cases]
     names = [f"asset-{number:03d}" for number in range(len(fleet.assets))]
     for windows, scores, given in _pieces(fleet):
-        levels = partial(np.take, given.alarm)
+        past = AlarmOnly(given.alarm)
         for case, stage, records in zip(cases, stages, alerts, strict=True):
             limit = given.threshold * np.float32(case.share)
             limits = ThresholdBatch(given.alarm, limit, given.alarm > limit, given.warm)
             limited = stage.budget.update(windows.assets, windows.ends, limits)
-            records.extend(stage.alerting.update(windows, scores, limited, names, "", lambda _: (), levels))
+            records.extend(stage.alerting.update(windows, scores, limited, names, "", lambda _: (), past))
     return [_judge(fleet, case, records) for case, records in zip(cases, alerts, strict=True)]
 
 

@@ -36,6 +36,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from benchmarks.alarm_only import AlarmOnly
 from benchmarks.baselines import Fit, available
 from benchmarks.detection_table import PRODUCT, Outcome, Scored, outcome, report
 from benchmarks.quality import Bools
@@ -157,9 +158,7 @@ def alerted(
     thresholds = pipeline.threshold.update(windows.assets, alarm, calibration)
     nothing = np.empty((len(alarm), 0), np.float32)
     scores = ScoreBatch(alarm, nothing[:, None], nothing, nothing, nothing, nothing)  # no alert depends on them
-    return pipeline.alerting.update(
-        windows, scores, thresholds, names, pipeline.model, explain, lambda place: alarm[place]
-    )
+    return pipeline.alerting.update(windows, scores, thresholds, names, pipeline.model, explain, AlarmOnly(alarm))
 
 
 def firing(alerts: Sequence[Alert], rows: slice) -> Bools:

@@ -26,6 +26,7 @@ from statistics import median
 import numpy as np
 import torch
 
+from benchmarks.alarm_only import AlarmOnly
 from benchmarks.slow_faults import readings
 from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.fitting.fit import fit, prepare
@@ -92,9 +93,9 @@ class Stages:
         assert given is not None, "there is a model"
         limit = given.threshold * np.float32(margin / self.settings.threshold.margin)
         limits = ThresholdBatch(given.alarm, limit, given.alarm > limit, given.warm)
-        levels = partial(np.take, given.alarm)  # decide how an alert ends, not when one fires
+        only = AlarmOnly(given.alarm)  # decides how an alert ends, not when one fires
         records = alerting.update(
-            outputs.windows, scores, limits, outputs.names, self.model.version, lambda _: (), levels
+            outputs.windows, scores, limits, outputs.names, self.model.version, lambda _: (), only
         )
         return [alert for alert in records if alert.sequence == 0]
 

@@ -12,6 +12,7 @@ cleared in each stage. That happens at most as often as `Admission` admits an as
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -24,8 +25,9 @@ from monitor.core.alerts.stage import AlertStage
 from monitor.core.arrays import Index
 from monitor.core.join import join_outputs
 from monitor.core.model.alarm import ERRORS, alarm_scores
-from monitor.core.model.channel_limits import ChannelLimits
+from monitor.core.model.channel_limits import ChannelLimits, converted
 from monitor.core.model.new_assets import NewAssets, WindowScaling
+from monitor.core.model.past_limits import PastLimits
 from monitor.core.model.ranking import Ranking
 from monitor.core.model.scorer import Scorer
 from monitor.core.model.tolerance import Tolerance
@@ -38,7 +40,6 @@ from monitor.core.records import (
     ModelScores,
     Outputs,
     ReadingBatch,
-    ScoreBatch,
     State,
     ThresholdBatch,
     Times,
@@ -171,7 +172,8 @@ class Pipeline:
         judged = _known(windows, found, scalings)
 
         own, calibration = judged.windows, self.scorer.model.alarm.scores
-        limits = thresholds = self._limits(judged, calibration, mark)
+        limits, ratios = self._limits(judged, calibration, mark)
+        thresholds = limits
         if judged.place is not None:
             thresholds = _spread(limits, judged.place, self.threshold.borrowed(windows.assets, calibration))
 
@@ -180,8 +182,9 @@ class Pipeline:
         own_scores = scores if judged.place is None else scores.take(judged.place)
         mark("threshold")
 
-        explain, levels = self._explain(own, names, judged.scalings), self._levels(own_scores)
-        alerts += self.alerting.update(own, own_scores, limits, names, self.model, explain, levels)
+        past = PastLimits(judged.errors, ratios, self.scorer.model.alarm.starts)
+        explain = self._explain(own, names, judged.scalings, past)
+        alerts += self.alerting.update(own, own_scores, limits, names, self.model, explain, past)
         alerts += self.mode_alerts.update(windows, scores, names, self.scorer.model)
         sensors, channels = self.sensors.sensors, self.windows.channels
         alerts += self.sensor_alerts.update(windows, faults, skews, scores, names, sensors, channels, self.model)
@@ -190,16 +193,17 @@ class Pipeline:
         mark("alerting")
         return Outputs(windows, scores, thresholds, alerts, names=names)
 
-    def _limits(self, judged: "_Judged", calibration: Floats, mark: Mark) -> ThresholdBatch:
-        """Return the alarm scores of windows whose mode is known, and their limits."""
+    def _limits(self, judged: "_Judged", calibration: Floats, mark: Mark) -> tuple[ThresholdBatch, Floats]:
+        """Return the alarm scores of windows whose mode is known and their limits, and the ratios of their errors."""
         # Each channel is held against limits of its own. The few that are furthest beyond them make the alarm score.
         windows, tolerant = judged.windows, self._tolerance is not None
-        alarm = alarm_scores(self.channel_limits.update(windows.assets, judged.errors), ~np.isnan(judged.errors))
+        ratios = self.channel_limits.update(windows.assets, judged.errors)
+        alarm = alarm_scores(ratios, ~np.isnan(judged.errors))
         mark("limits")
 
         # The threshold gives the limit at the given margin, the budget the limit at the margin that keeps the budget.
         limits = self.threshold.update(windows.assets, alarm, calibration, judged.scalings.unknown, tolerant=tolerant)
-        return self.budget.update(windows.assets, windows.ends, limits)
+        return self.budget.update(windows.assets, windows.ends, limits), ratios
 
     def off_rows(self) -> list[int]:
         """Return the rows of assets that are off by a rule."""
@@ -275,12 +279,14 @@ class Pipeline:
         if self.scorer is not None:
             before, after = self.scorer.model.alarm, scorer.model.alarm
             old, new = before.scores, after.scores
-            if self.scorer.model.channels == scorer.model.channels:
+            same = self.scorer.model.channels == scorer.model.channels
+            if same:
                 self.channel_limits.rebase(before.starts, after.starts)
             else:
                 self.channel_limits, self.ranking = ChannelLimits(), Ranking(self.ranking.length)
             self.threshold.rebase(old, new)
-            self.alerting.rebase(lambda limits: carry_over(limits, old, new))
+            channels = partial(converted, old=before.starts.ravel(), new=after.starts.ravel()) if same else None
+            self.alerting.rebase(lambda limits: carry_over(limits, old, new), channels)
         self.use(scorer)
 
     def use(self, scorer: Scorer) -> None:
@@ -353,21 +359,17 @@ class Pipeline:
         }
 
     def _explain(
-        self, windows: WindowBatch, names: Sequence[str], scalings: WindowScaling
+        self, windows: WindowBatch, names: Sequence[str], scalings: WindowScaling, past: PastLimits
     ) -> Callable[[int], tuple[ChannelShare, ...]]:
         scorer = self.scorer
         assert scorer is not None, "there is a score to explain, so there is a scorer"
 
         def explain(place: int) -> tuple[ChannelShare, ...]:
             at = np.array([place], np.intp)
-            return scorer.explain(windows.take(at), names, scalings.take(at), self._tolerance)
+            own = windows.take(at), names, scalings.take(at), self._tolerance
+            return scorer.explain(*own, past.weights(place))
 
         return explain
-
-    def _levels(self, scores: ScoreBatch) -> Callable[[Index], Floats]:
-        scorer = self.scorer
-        assert scorer is not None, "there are scores, so there is a scorer"
-        return lambda place: alarm_scores(np.nan_to_num(scores.errors[place] / scorer.model.alarm.starts))
 
 
 class _Judged(NamedTuple):

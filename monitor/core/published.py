@@ -26,7 +26,8 @@ VALUE_GONE = ("value", b"too large to be kept")  # header of a dead letter that 
 _AS_IT_CAME = "The name as it came, if it has characters that became _; otherwise absent."
 _STATE = (
     "firing, adapted (no longer above its limit because the limit rose to it) or resolved. An adapted alert is "
-    "resolved when the alarm score is clearly below the limit as it was at firing."
+    "resolved when the alarm score at the channel limits as they were when the alert opened is clearly below the limit "
+    "as it was at firing."
 )
 REPLAYED = "monitor.replayed"  # header of a message that was a dead letter: its first place, topic[partition]@offset
 

@@ -9,6 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.alarm_only import AlarmOnly
 from monitor.core.alerts.lifecycle import AlertOptions
 from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.records import Partition, ScoreBatch, ThresholdBatch, WindowBatch
@@ -46,9 +47,8 @@ def fired(options: dict[str, Any], margin: float, stream: list[Row]) -> list[tup
     scores = ScoreBatch(nothing[:, 0], nothing[:, None], nothing, nothing, nothing, nothing)
     limits = ThresholdBatch(alarm, limit, alarm > limit, np.ones(len(own), np.bool_))
     stage = MachineAlerts("d", Partition("p", 0), AlertOptions(critical_ratio=1000.0, update_ms=10**12, **options))
-    alerts = stage.update(
-        windows, scores, limits, [str(row) for row in range(9)], "", lambda _: (), lambda at: alarm[at]
-    )
+    names = [str(row) for row in range(9)]
+    alerts = stage.update(windows, scores, limits, names, "", lambda _: (), AlarmOnly(alarm))
     return [(int(alert.asset), alert.position) for alert in alerts if alert.sequence == 0]
 
 

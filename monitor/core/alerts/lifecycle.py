@@ -9,11 +9,15 @@ neither leaves an alert as it is and ends a run of quiet windows, so an alarm sc
 alert.
 
 Limits may rise while an alert is firing, because those of the channels follow their errors, and that of the asset its
-alarm scores. So each window has a level, too: its alarm score at the limits that the model began with, which follow
-nothing. A window is back if its level is below (1 - deadband) x the level at firing, divided by the ratio at firing. If
-more than half of the quiet windows that end an alert are not back, the alert is adapted: limits rose to the fault. It
-stays open until all windows are back for `off_delay`. A new alert of the asset may fire meanwhile. If that one adapts,
-too, it takes over the lower limit and the older alert is resolved, so an asset has at most one adapted alert.
+alarm scores. So an alert keeps the limits of the channels as they were at the window that opened it, and the limit of
+the asset at firing. A window is back if its alarm score at those limits of the channels is below (1 - deadband) x that
+limit of the asset. Channels whose limits had followed before the alert opened do not count against it. If more than
+half of the quiet windows that end an alert are not back, the alert is adapted: limits rose to the fault. It stays open
+until all windows are back for `off_delay`. A new alert of the asset may fire meanwhile. If that one adapts, too, it
+takes over the lower limit, with its limits of the channels, and the older alert is resolved, so an asset has at most
+one adapted alert.
+
+A model with other channels has no use for the limits that an alert keeps. Every quiet window is back then.
 
 A pending alert is dropped if the next window comes more than `gap_ms` later: two lone anomalies with a night between
 them are not one that lasted the night.
@@ -33,16 +37,18 @@ its own kind (`silence_alerts.py`).
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Annotated, NamedTuple
 
 import msgspec
 import numpy as np
 
+from monitor.core.model.channel_limits import LEAST, MOST
 from monitor.core.records import Alert, AlertState, ChannelShare, Count, Floats, Ints, Partition, State
 from monitor.core.state import Column, check_state, pack, unfit, unpack
 
+_Limit = Annotated[float, msgspec.Meta(ge=LEAST, le=MOST)]  # of a channel's error
 _TABLE = {"alerts": Column("u1", ("bytes",))}  # JSON of all lives: pending and firing ones, then adapted ones
 
 
@@ -73,7 +79,8 @@ class Observation(NamedTuple):
     quiet_from: int | None  # ms UTC: from when quiet is counted, if this window begins a quiet run; None = not quiet
     alarm: float = 0.0  # alarm score
     limit: float = 0.0  # of the alarm score; 0 = a limit that never rises, so that the alert is never adapted
-    level: float = 0.0  # alarm score at limits of the channels that follow nothing
+    limits: Callable[[], list[float]] | None = None  # of the channels, as of `PastLimits`; None = there are none
+    alarm_at: Callable[[list[float]], float] | None = None  # alarm score at other limits; None = there are no limits
 
 
 class Change(Enum):
@@ -103,7 +110,8 @@ class Life:
     quiet: int = 0  # windows of the quiet run
     back: int = 0  # of these
     back_since: int | None = None  # of an adapted alert
-    limit: float = 0.0  # of the level when the alert fired, in the scale of the model in use
+    limit: float = 0.0  # of the alarm score when the alert fired, in the scale of the model in use; 0 = none
+    limits: list[_Limit] = field(default_factory=list)  # of the channels at the window that opened it, likewise
     alert: Alert | None = None  # the record published last
 
     @property
@@ -112,8 +120,10 @@ class Life:
         return self.alert is not None and self.alert.state == "adapted"
 
     def is_back(self, window: Observation, deadband: float) -> bool:
-        """Whether the level is clearly below the limit at which the alert fired."""
-        return not self.limit or window.level / self.limit < 1 - deadband
+        """Whether the alarm score, at the limits of the channels as they were, is clearly below that at firing."""
+        if not self.limit or window.alarm_at is None:
+            return True
+        return window.alarm_at(self.limits) / self.limit < 1 - deadband
 
 
 _STATES: dict[Change, AlertState] = {Change.ADAPTED: "adapted", Change.RESOLVED: "resolved"}  # others are firing
@@ -234,7 +244,7 @@ class Lifecycle:
 
         change = self._pending(life, window) if life.alert is None else self._firing(life, window)
         if change is Change.FIRED:
-            life.limit = window.level / window.ratio if window.limit else 0.0
+            life.limit = window.limit
         return None if change is None else Event(change, window, life)
 
     def _is_gap(self, span_ms: int) -> bool:
@@ -252,6 +262,7 @@ class Lifecycle:
             start=window.start,
             peak=window.ratio,
             last=window.end,
+            limits=[] if window.limits is None else window.limits(),
         )
 
     def _pending(self, life: Life, window: Observation) -> Change | None:
@@ -299,14 +310,21 @@ class Lifecycle:
         self._adapted[life.row, life.sensor] = life
         if older is None:
             return None
-        life.limit = min(life.limit, older.limit)
+        if 0 < older.limit < life.limit:
+            life.limit, life.limits = older.limit, older.limits
         return Event(Change.RESOLVED, event.window, older)
 
-    def rebase(self, convert: Callable[[Floats], Floats]) -> None:
-        """Convert the limits of open alerts to the scale of another model."""
-        lives = [life for life in (*self._lives.values(), *self._adapted.values()) if life.limit]
+    def rebase(self, convert: Callable[[Floats], Floats], channels: Callable[[Floats], Floats] | None) -> None:
+        """Convert the limits of alerts, and those of their channels, to the scale of another model.
+
+        `channels` is None if the model has other channels. The limits are dropped then, so that all windows are back.
+        """
+        both = [*self._lives.values(), *self._adapted.values()]
+        lives = [life for life in both if life.limit]
         for life, limit in zip(lives, convert(np.array([life.limit for life in lives], np.float32)), strict=True):
-            life.limit = float(limit)
+            life.limit = 0.0 if channels is None else float(limit)
+        for life in both:
+            life.limits = [] if channels is None else channels(np.array(life.limits, np.float32)).tolist()
 
     def _drop(self, key: tuple[int, str], reason: str) -> None:
         del self._lives[key]

@@ -12,12 +12,13 @@ in `monitor/core/threshold`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 
 from monitor.core.alerts.lifecycle import AlertOptions, Change, Details, Event, Lifecycle, Observation
 from monitor.core.alerts.stage import AlertStage
-from monitor.core.arrays import Index
 from monitor.core.model.modes import label
 from monitor.core.records import (
     MACHINE,
@@ -35,7 +36,16 @@ NAME = "machine alerts"
 _ENDS = (Change.ADAPTED, Change.RESOLVED)
 
 Explain = Callable[[int], tuple[ChannelShare, ...]]  # channels of the window at a place in the batch
-Levels = Callable[[Index], Floats]  # levels (K,) of the windows at places (K,) in the batch, see lifecycle.py
+
+
+class AtLimits(Protocol):
+    """The windows of a batch at other limits of the channels, as `PastLimits`."""
+
+    def limits(self, place: int, /) -> list[float]:
+        """Return the limits of the channels that applied to the window at a place."""
+
+    def alarm_at(self, place: int, limits: list[float], /) -> float:
+        """Return the alarm score of the window at a place at other limits."""
 
 
 class MachineAlerts(AlertStage):
@@ -63,11 +73,11 @@ class MachineAlerts(AlertStage):
         names: Sequence[str],
         model: str,
         explain: Explain,
-        levels: Levels,
+        past: AtLimits,
     ) -> list[Alert]:
         """Return the records that these windows cause, in order. `names` are those of asset rows."""
         alerts = []
-        for place, window in self._relevant(windows, thresholds, names, levels):
+        for place, window in self._relevant(windows, thresholds, names, past):
             for event in self._events(window):
                 # An explanation costs a pass of the model, and a quiet window has nothing to explain.
                 if event.change in _ENDS and event.life.alert is not None:
@@ -100,12 +110,12 @@ class MachineAlerts(AlertStage):
         if event.change is Change.ADAPTED and (older := self._lifecycle.supersede(event)) is not None:
             yield older
 
-    def rebase(self, convert: Callable[[Floats], Floats]) -> None:
-        """Convert the limits at which open alerts fired to the scale of another model."""
-        self._lifecycle.rebase(convert)
+    def rebase(self, convert: Callable[[Floats], Floats], channels: Callable[[Floats], Floats] | None) -> None:
+        """Convert the limits that alerts keep to the scale of another model; see `Lifecycle.rebase`."""
+        self._lifecycle.rebase(convert, channels)
 
     def _relevant(
-        self, windows: WindowBatch, thresholds: ThresholdBatch, names: Sequence[str], levels: Levels
+        self, windows: WindowBatch, thresholds: ThresholdBatch, names: Sequence[str], past: AtLimits
     ) -> list[tuple[int, Observation]]:
         """Return the windows of assets that are not normal or are anomalous somewhere in the batch, by place."""
         # In a healthy plant this leaves next to no window for the loop over windows.
@@ -125,14 +135,17 @@ class MachineAlerts(AlertStage):
             ratio < 1 - self._options.deadband,
             alarm,
             limit,
-            levels(place).astype(np.float64),
         )
 
         # Arguments by place: in an incident of many assets, by keyword takes 0.4 µs more per window.
-        return [
-            (at, Observation(row, names[row], "", "", end, end, position, ratio, active, end if quiet else None, *own))
-            for at, row, end, position, ratio, active, quiet, *own in zip(*(c.tolist() for c in columns), strict=True)
-        ]
+        found = []
+        for at, row, end, position, ratio, active, quiet, *own in zip(*(c.tolist() for c in columns), strict=True):
+            again = partial(past.limits, at), partial(past.alarm_at, at)
+            since = end if quiet else None
+            found.append(
+                (at, Observation(row, names[row], "", "", end, end, position, ratio, active, since, *own, *again))
+            )
+        return found
 
     def _worse(self, event: Event) -> bool:
         """Whether the peak has risen enough over the record published last to publish another one."""

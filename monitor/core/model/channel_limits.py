@@ -170,6 +170,22 @@ class ChannelLimits:
         self._columns.load(state)
 
 
+def within(limits: Floats) -> Floats:
+    """Return limits between LEAST and MOST; a NaN counts as LEAST."""
+    result: Floats = np.fmin(np.fmax(limits, np.float32(LEAST)), np.float32(MOST))
+    return result
+
+
+def converted(limits: Floats, old: Floats, new: Floats) -> Floats:
+    """Return limits of a model with starts `old` as those of one with starts `new`, as `rebase` does. All are (n,).
+
+    Limits of another shape are of other channels: none is returned.
+    """
+    if limits.shape != old.shape:
+        return limits[:0]
+    return within((limits * np.exp(_logs(new) - _logs(old))).astype(np.float32))
+
+
 def _logs(limits: Floats) -> Doubles:
     """Return the logs of limits, between LEAST and MOST."""
     logs: Doubles = np.log(np.fmin(np.fmax(limits.astype(np.float64), LEAST), MOST))

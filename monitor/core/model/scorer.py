@@ -244,9 +244,12 @@ class Scorer:
         names: Sequence[str],
         scalings: WindowScaling | None = None,
         tolerance: Tolerance | None = None,
+        weights: Floats | None = None,
     ) -> tuple[ChannelShare, ...]:
         """Return the channels of ONE window ranked by how much each is the cause of its score.
 
+        The part of each channel counts as often as `weights` (C,) has it: a channel whose limit has followed its errors
+        is above its usual error, and yet no cause.
         Observed and expected values are those of the step of the channel's largest error within the winning horizon:
         at the newest step the cause may already be over.
         """
@@ -258,6 +261,8 @@ class Scorer:
         part = self._causes(found, winner, newest(L), tolerance)[0]  # (C,)
         if not part.any():  # nothing moved: a slow fault
             part = found.parts[0, winner[0]]
+        if weights is not None:
+            part = part * weights
         share = part / max(float(part.sum()), 1e-12)
 
         # The step of the largest error, within the window.

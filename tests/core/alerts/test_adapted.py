@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.alarm_only import AlarmOnly
 from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.model.scorer import Scorer
 from monitor.core.pipeline import Pipeline
@@ -32,7 +33,7 @@ def feed(stage: MachineAlerts, rows: Sequence[Judged]) -> list[Alert]:
     def explain(place: int) -> tuple[ChannelShare, ...]:
         return (ChannelShare(f"{NAMES[rows[place][0]]}@{rows[place][1]}", 1.0, None, 1 / 3, 0.1, 0.2, 0),)
 
-    return stage.update(windows, scores, limits, NAMES, "m1", explain, lambda place: alarm[place])
+    return stage.update(windows, scores, limits, NAMES, "m1", explain, AlarmOnly(alarm))
 
 
 def one(*levels: tuple[float, float], since: int = 1) -> list[Judged]:
@@ -111,9 +112,17 @@ def test_the_limit_at_firing_follows_the_scale_of_another_model() -> None:
     """With a model whose scores are ten times as high, an adapted alert is resolved below ten times the limit."""
     stage = alerting()
     feed(stage, SHIFT)
-    stage.rebase(lambda limits: 10 * limits)
+    stage.rebase(lambda limits: 10 * limits, lambda limits: limits)
     assert feed(stage, one(*[(8, 40)] * 4, since=9)) == []
     assert brief(feed(stage, one(*[(7, 40)] * 4, since=13))) == [("resolved", 2, 16)]
+
+
+def test_a_model_with_other_channels_drops_the_limit_at_firing() -> None:
+    """With a model of other channels every window is back, so an adapted alert is resolved after the off delay."""
+    stage = alerting()
+    feed(stage, SHIFT)
+    stage.rebase(lambda limits: limits, None)
+    assert brief(feed(stage, one(*[(2, 4)] * 4, since=9))) == [("resolved", 2, 12)]
 
 
 def test_a_new_model_converts_the_limit_at_firing() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.alarm_only import AlarmOnly
 from monitor.core.alerts.lifecycle import AlertOptions
 from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.records import Alert, ChannelShare, Partition, ScoreBatch, ThresholdBatch, WindowBatch
@@ -47,7 +48,7 @@ def feed(stage: MachineAlerts, rows: Sequence[Row], model: str = "m1", limit: fl
         name = f"{NAMES[rows[place][0]]}@{rows[place][1]}"
         return (ChannelShare(name, 1.0, None, 1 / 3, 0.1, 0.2, 0),)
 
-    return stage.update(windows, scores, thresholds, NAMES, model, explain, lambda place: alarm[place])
+    return stage.update(windows, scores, thresholds, NAMES, model, explain, AlarmOnly(alarm))
 
 
 def one(*ratios: float, since: int = 1) -> list[Row]:
@@ -251,7 +252,7 @@ def test_only_firing_explains() -> None:
         explained.append(place)
         return ()
 
-    assert stage.update(windows, scores, thresholds, NAMES, "m", explain, lambda place: alarm[place]) == []
+    assert stage.update(windows, scores, thresholds, NAMES, "m", explain, AlarmOnly(alarm)) == []
     assert explained == []
 
 

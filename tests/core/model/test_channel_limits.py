@@ -119,8 +119,8 @@ def test_rebase_lowers_limits_in_proportion() -> None:
     made = stage()
     feed(made, LOUD, BLOCK, asset=1)
     before = limits(made, 1)
-    made.rebase(STARTS, STARTS / 2)
-    made.use(STARTS / 2)
+    made.rebase(STARTS, STARTS / np.float32(2))
+    made.use(STARTS / np.float32(2))
     np.testing.assert_allclose(limits(made, 1), np.maximum(before / 2, LEAST), rtol=1e-5)
     assert np.isnan(limits(made, 0)).all()
 
@@ -130,7 +130,7 @@ def test_rebase_does_not_raise_a_limit_that_followed_already() -> None:
     made = stage()
     feed(made, LOUD, 20 * BLOCK)
     before = limits(made)
-    for starts in (before / 2, before * 2):
+    for starts in (before / np.float32(2), before * np.float32(2)):
         made.rebase(STARTS, starts)
         np.testing.assert_allclose(limits(made), np.minimum(np.maximum(before, starts), MOST), rtol=1e-5)
 
