@@ -117,7 +117,7 @@ def test_a_run_publishes_what_the_schemas_say() -> None:
     """All scores and alerts of a pipeline, of machines and sensors, firing, adapted and resolved, fit the schemas."""
     made = new_pipeline()
     values = rows(300, seed=9)
-    values[1, 200:230, 1] += 8.0
+    values[1, 200:250, 1] += 8.0
     values[0, 215:230, 0] += 1000.0  # outside the limits of its sensor
     result: Outputs = processed(made, readings(values.astype(float)), 2**50)
     scores = scores_of(made, result, "scores", 1)
