@@ -11,7 +11,6 @@ import numpy as np
 
 from benchmarks.detection import PARTITION, Task, placed, tasks, windows_of
 from monitor.core.fitting.fit import fit, prepare
-from monitor.core.model.alarm import alarm_scores
 from monitor.core.model.scorer import Scorer
 from monitor.core.records import Bools, Floats, ReadingBatch, Times
 from monitor.service.pipelines import make_history, make_pipeline
@@ -49,14 +48,13 @@ def of_task(task: Task, settings: Settings) -> Scores | None:
 
     score, ends = [np.empty(0, np.float32)], [np.empty(0, np.int64)]
     for windows in windows_of(pipeline, task, when, task.test):
-        errors = scorer.score(windows, pipeline.windows.assets).errors
-        score.append(alarm_scores(pipeline.channel_limits.update(windows.assets, errors), ~np.isnan(errors)))
+        score.append(scorer.score(windows, pipeline.windows.assets).score)
         ends.append(windows.ends)
 
     row = np.searchsorted(when[task.test], np.concatenate(ends))
     label = task.recording.label[task.test]
     period = task.recording.period_s or np.nan
-    return Scores(np.concatenate(score), row, label, model.alarm.scores, period)
+    return Scores(np.concatenate(score), row, label, model.calibration.scores, period)
 
 
 def recordings(data: Path, folder: Path, settings: Settings) -> None:
@@ -89,14 +87,12 @@ def plant(folder: Path, settings: Settings, assets: int, steps: int) -> None:
         windows = pipeline.windows.push(_readings(made, begin, min(begin + PIECE, LEARNED + steps), assets))
         place = np.array([made.names.index(name) for name in pipeline.windows.assets])[windows.assets]
         column = (windows.ends - made.time(LEARNED)) // made.settings.step_ms
-        errors = scorer.score(windows, pipeline.windows.assets).errors
-        ratios = pipeline.channel_limits.update(windows.assets, errors)
-        score[place, column] = alarm_scores(ratios, ~np.isnan(errors))
+        score[place, column] = scorer.score(windows, pipeline.windows.assets).score
 
     for name, line in zip(made.names, score, strict=True):
         row = np.flatnonzero(np.isfinite(line))
         label = np.zeros(steps, np.bool_)
-        keep(path / f"{name}.npz", Scores(line[row], row, label, model.alarm.scores, 1.0))
+        keep(path / f"{name}.npz", Scores(line[row], row, label, model.calibration.scores, 1.0))
 
 
 def _readings(made: Plant, begin: int, end: int, assets: int) -> ReadingBatch:
