@@ -206,7 +206,8 @@ def test_the_demo_finds_the_faults(tmp_path: Path) -> None:
     (where,) = [match for line in lines if (match := re.search(r"Alerts, scores, model and log are in (\S+)\.$", line))]
     folder = Path(where[1])
     alerts = [json.loads(line) for line in (folder / "monitor.alerts.jsonl").read_text().splitlines()]
-    assert {body["state"] for body in alerts} == {"firing", "resolved"}
+    states = {body["state"] for body in alerts}  # a limit may rise to a fault: that depends on the last bits of a model
+    assert {"firing", "resolved"} <= states <= {"firing", "resolved", "adapted"}
     assert sum("  firing  " in line for line in lines) == sum(body["sequence"] == 0 for body in alerts)
     scores = (folder / "monitor.scores.jsonl").read_text().splitlines()
     assert scores
