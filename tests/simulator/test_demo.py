@@ -207,7 +207,7 @@ def test_the_demo_finds_the_faults(tmp_path: Path) -> None:
     folder = Path(where[1])
     alerts = [json.loads(line) for line in (folder / "monitor.alerts.jsonl").read_text().splitlines()]
     assert {"firing", "resolved"} <= {body["state"] for body in alerts}
-    for one in {body["id"] for body in alerts}:  # a limit may have risen to a fault, which depends on the machine's load
+    for one in {body["id"] for body in alerts}:  # a limit may have risen to a fault, depending on the load
         states = " ".join(body["state"] for body in alerts if body["id"] == one)
         assert re.fullmatch(r"firing( firing)*( adapted)?( resolved)?", states), f"{one}: {states}"
     assert sum("  firing  " in line for line in lines) == sum(body["sequence"] == 0 for body in alerts)
