@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.alarm_only import AlarmOnly
 from benchmarks.budget_scores import SETS, Scores, plant, recordings
 from benchmarks.detection import PARTITION
 from benchmarks.quality import GRACE
@@ -122,11 +123,12 @@ def run(fleet: Fleet, cases: Sequence[Case]) -> list[Result]:
     alerts: list[list[Alert]] = [[] for _ in cases]
     names = [f"asset-{number:03d}" for number in range(len(fleet.assets))]
     for windows, scores, given in _pieces(fleet):
+        past = AlarmOnly(given.alarm)
         for case, stage, records in zip(cases, stages, alerts, strict=True):
             limit = given.threshold * np.float32(case.share)
-            limits = ThresholdBatch(limit, scores.score > limit, given.warm)
-            limited = stage.budget.update(windows.assets, windows.ends, scores.score, limits)
-            records.extend(stage.alerting.update(windows, scores, limited, names, "", lambda _: ()))
+            limits = ThresholdBatch(given.alarm, limit, given.alarm > limit, given.warm)
+            limited = stage.budget.update(windows.assets, windows.ends, limits)
+            records.extend(stage.alerting.update(windows, scores, limited, names, "", lambda _: (), past))
     return [_judge(fleet, case, records) for case, records in zip(cases, alerts, strict=True)]
 
 
@@ -143,8 +145,8 @@ def _pieces(fleet: Fleet) -> Iterator[tuple[WindowBatch, ScoreBatch, ThresholdBa
         nothing, cells = np.empty((len(part), 0), np.float32), np.empty((len(part), 0, 0), np.float32)
         position = np.arange(begin, begin + len(part))
         windows = WindowBatch(rows[part], ends[part], cells, cells.astype(np.bool_), position)
-        scores = ScoreBatch(score[part], nothing, nothing, nothing, nothing)
-        yield windows, scores, ThresholdBatch(limit[part], score[part] > limit[part], warm[part])
+        scores = ScoreBatch(score[part], nothing[:, None], nothing, nothing, nothing, nothing)
+        yield windows, scores, ThresholdBatch(score[part], limit[part], score[part] > limit[part], warm[part])
 
 
 def _limits(asset: Scores, step_s: float) -> tuple[Floats, Bools]:

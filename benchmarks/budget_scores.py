@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks.detection import PARTITION, Task, placed, tasks, windows_of
 from monitor.core.fitting.fit import fit, prepare
+from monitor.core.model.alarm import alarm_scores
 from monitor.core.model.scorer import Scorer
 from monitor.core.records import Bools, Floats, ReadingBatch, Times
 from monitor.service.pipelines import make_history, make_pipeline
@@ -48,13 +49,14 @@ def of_task(task: Task, settings: Settings) -> Scores | None:
 
     score, ends = [np.empty(0, np.float32)], [np.empty(0, np.int64)]
     for windows in windows_of(pipeline, task, when, task.test):
-        score.append(scorer.score(windows, pipeline.windows.assets).score)
+        errors = scorer.score(windows, pipeline.windows.assets).errors
+        score.append(alarm_scores(pipeline.channel_limits.update(windows.assets, errors), ~np.isnan(errors)))
         ends.append(windows.ends)
 
     row = np.searchsorted(when[task.test], np.concatenate(ends))
     label = task.recording.label[task.test]
     period = task.recording.period_s or np.nan
-    return Scores(np.concatenate(score), row, label, model.calibration.scores, period)
+    return Scores(np.concatenate(score), row, label, model.alarm.scores, period)
 
 
 def recordings(data: Path, folder: Path, settings: Settings) -> None:
@@ -87,12 +89,14 @@ def plant(folder: Path, settings: Settings, assets: int, steps: int) -> None:
         windows = pipeline.windows.push(_readings(made, begin, min(begin + PIECE, LEARNED + steps), assets))
         place = np.array([made.names.index(name) for name in pipeline.windows.assets])[windows.assets]
         column = (windows.ends - made.time(LEARNED)) // made.settings.step_ms
-        score[place, column] = scorer.score(windows, pipeline.windows.assets).score
+        errors = scorer.score(windows, pipeline.windows.assets).errors
+        ratios = pipeline.channel_limits.update(windows.assets, errors)
+        score[place, column] = alarm_scores(ratios, ~np.isnan(errors))
 
     for name, line in zip(made.names, score, strict=True):
         row = np.flatnonzero(np.isfinite(line))
         label = np.zeros(steps, np.bool_)
-        keep(path / f"{name}.npz", Scores(line[row], row, label, model.calibration.scores, 1.0))
+        keep(path / f"{name}.npz", Scores(line[row], row, label, model.alarm.scores, 1.0))
 
 
 def _readings(made: Plant, begin: int, end: int, assets: int) -> ReadingBatch:

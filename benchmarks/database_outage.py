@@ -220,22 +220,22 @@ def compared(broker: Broker, database: InfluxServer) -> dict[str, Any]:
     """Compare the topics with the database."""
     topics: dict[str, dict[Any, Any]] = {
         "scores": {
-            (body["asset"], body["time"]): (body["score"], body["threshold"])
+            (body["asset"], body["time"]): (body["score"], body["alarm"], body["threshold"])
             for body in published(broker, SCORES, PARTITIONS)
         },
         "alert_records": {
-            (body["asset"], body["time"], body["state"]): (body["score"], body["threshold"])
+            (body["asset"], body["time"], body["state"]): (body["alarm"], body["threshold"])
             for body in published(broker, ALERTS, PARTITIONS)
         },
     }
 
     recorded: dict[str, dict[Any, Any]] = {name: {} for name in topics}
     for point in list(database.points.values()):
-        value = point.fields.get("score"), point.fields.get("threshold")
+        judged = point.fields.get("alarm"), point.fields.get("threshold")
         if point.measurement == SCORE_POINTS:
-            recorded["scores"][point.tags["asset"], point.time] = value
+            recorded["scores"][point.tags["asset"], point.time] = point.fields.get("score"), *judged
         elif point.measurement == ALERT_POINTS:
-            recorded["alert_records"][point.tags["asset"], point.time, point.tags["state"]] = value
+            recorded["alert_records"][point.tags["asset"], point.time, point.tags["state"]] = judged
 
     counts = {name: {"topic": len(topics[name]), "database": len(recorded[name])} for name in topics}
     return {**counts, "different": sum(topics[name] != recorded[name] for name in topics)}

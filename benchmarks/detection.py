@@ -1,7 +1,7 @@
 """Measure detection quality of the product's code on labelled recordings, causally, with one configuration.
 
     python -m benchmarks.detection --data DIR --scores OUT [--sets SMD,MSL] [--every 2 --offset 0] [--seed 0]
-                                   [--jobs 2] [--baselines [NAME,NAME]] [--json FILE]
+                                   [--jobs 2] [--baselines [NAME,NAME]] [--ablation] [--json FILE]
 
 For each series:
 1. Its training part becomes history as in the daemon, and `monitor.core.fitting.fit.fit` makes a model of it. The
@@ -10,8 +10,11 @@ For each series:
 2. The test part goes through windows, scorer, threshold and alerting as in `monitor run`, from an empty
    state. A row's score is that of the window that ends with it. An alert is on from the row that made it fire.
    Alerts with a sensor as their cause are counted separately: "sensors", and "s. false" outside labels.
+   "distinct" are false alarms a day, each counted once, and "on %" is the share of unlabelled rows in alarm.
 3. Score and alert of every row are written to OUT/SET/SERIES.npz, those of a baseline to OUT/baselines/NAME/SET/.
    With --baselines, all of `benchmarks.baselines`, or those named, get the same rows, scaling, threshold, alerting.
+   With --ablation, the network and the forecaster of the same model are also evaluated alone: the ranking is that of
+   the one, and so are the ratios to its limits in place of both. The level counts as in the product.
 
 The configuration is that of `monitor.settings.load` without a file. Its delays are in seconds, for one reading a
 second. Here the clock of every recording is scaled to a period of a second, so that a delay has the same number of
@@ -33,18 +36,30 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from benchmarks.alarm_only import AlarmOnly
 from benchmarks.baselines import Fit, available
 from benchmarks.detection_table import PRODUCT, Outcome, Scored, outcome, report
 from benchmarks.quality import Bools
 from benchmarks.recordings import Recording, load, published
 from monitor.core.fitting.corpus import Corpus, held_out
 from monitor.core.fitting.fit import fit, prepare
+from monitor.core.model.alarm import FORECAST, NETWORK, alarm_scores
 from monitor.core.model.forward import BATCH
-from monitor.core.model.model import LEVELS
+from monitor.core.model.model import LEVELS, Model
 from monitor.core.model.scaling import fit_scaling
 from monitor.core.model.scorer import Scorer
 from monitor.core.pipeline import Pipeline
-from monitor.core.records import Alert, ChannelShare, Floats, Partition, ReadingBatch, ScoreBatch, WindowBatch
+from monitor.core.records import (
+    Alert,
+    ChannelShare,
+    Floats,
+    ModelScores,
+    Partition,
+    ReadingBatch,
+    ScoreBatch,
+    WindowBatch,
+)
+from monitor.core.threshold.threshold import Threshold
 from monitor.service.pipelines import make_history, make_pipeline
 from monitor.settings.load import load as load_settings
 from monitor.settings.tree import Settings
@@ -54,7 +69,9 @@ STEP_MS = 1000
 PLACES = (9, 8)  # training holds out blocks 8 and 9 of each ten; of two blocks only one may be held out
 PARTITION = Partition("readings", 0)
 Times = npt.NDArray[np.int64]
+Doubles = npt.NDArray[np.float64]
 Explain = Callable[[int], tuple[ChannelShare, ...]]
+ALONE = {"VAE alone": NETWORK, "forecaster alone": FORECAST}  # places of the errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +151,14 @@ def placed(task: Task, settings: Settings) -> tuple[Times, Corpus] | None:
 
 
 def alerted(
-    pipeline: Pipeline, windows: WindowBatch, scores: ScoreBatch, calibration: Floats, explain: Explain
+    pipeline: Pipeline, windows: WindowBatch, alarm: Floats, calibration: Floats, explain: Explain
 ) -> list[Alert]:
-    """Run threshold and alerting."""
+    """Run threshold and alerting on alarm scores (B,)."""
     names = pipeline.windows.assets or ["asset"]
-    thresholds = pipeline.threshold.update(windows.assets, scores.score, calibration)
-    return pipeline.alerting.update(windows, scores, thresholds, names, pipeline.model, explain)
+    thresholds = pipeline.threshold.update(windows.assets, alarm, calibration)
+    nothing = np.empty((len(alarm), 0), np.float32)
+    scores = ScoreBatch(alarm, nothing[:, None], nothing, nothing, nothing, nothing)  # no alert depends on them
+    return pipeline.alerting.update(windows, scores, thresholds, names, pipeline.model, explain, AlarmOnly(alarm))
 
 
 def firing(alerts: Sequence[Alert], rows: slice) -> Bools:
@@ -155,12 +174,30 @@ def firing(alerts: Sequence[Alert], rows: slice) -> Bools:
     return np.cumsum(change)[:-1] > 0
 
 
+@dataclass(slots=True)
+class _Track:
+    """Threshold, alerting and results of one way to score."""
+
+    pipeline: Pipeline  # whose stages up to the scorer are not used
+    calibration: Floats  # (len(LEVELS),)
+    score: Doubles  # (T,) NaN = not scored
+    alerts: list[Alert]
+
+
 def product(task: Task, settings: Settings) -> Scored:
-    """Train on the training part, then run the test part through the stages of one partition."""
-    T, found = task.test.stop - task.test.start, placed(task, settings)
-    if found is None:  # no model, no scores, no alerts
-        return Scored(np.zeros(T), np.zeros(T, np.bool_), None, 0.0, 0.0, 0)
-    when, corpus = found
+    """Evaluate the product."""
+    return products(task, settings, (PRODUCT,))[PRODUCT]
+
+
+def products(task: Task, settings: Settings, names: Sequence[str]) -> dict[str, Scored]:
+    """Train on the training part, then run the test part through the stages of one partition.
+
+    `names` are of the product and of ALONE. All have the same model.
+    """
+    T, place = task.test.stop - task.test.start, placed(task, settings)
+    if place is None:  # no model, no scores, no alerts
+        return dict.fromkeys(names, Scored(np.zeros(T), np.zeros(T, np.bool_), None, 0.0, 0.0, 0))
+    when, corpus = place
 
     begin = time.process_time()
     recipe = settings.training.recipe(settings.model)
@@ -170,27 +207,81 @@ def product(task: Task, settings: Settings) -> Scored:
     # The test part begins from an empty state.
     pipeline = make_pipeline(settings, PARTITION)
     pipeline.use(scorer := Scorer(model))
-    names, calibration = pipeline.windows.assets, model.calibration.scores
-    score, parts = np.full(T, np.nan), np.full((T, len(model.channels)), np.nan)
-    alerts, sensors, seconds, count = list[Alert](), list[Alert](), 0.0, 0
+    assets, parts = pipeline.windows.assets, np.full((T, len(model.channels)), np.nan)
+    sensors, seconds, count = list[Alert](), 0.0, 0
+    tracks = {
+        name: _Track(make_pipeline(settings, PARTITION), calibration, np.full(T, np.nan), [])
+        for name, calibration in _calibrations(task, settings, when, scorer, names).items()
+    }
 
     for raw in windows_of(pipeline, task, when, task.test):
         begin = time.process_time()
         windows, findings = pipeline.sensors.update(raw)
-        scores = scorer.score(windows, names)
+        found = scorer.score(windows, assets)
         seconds, count = seconds + time.process_time() - begin, count + len(windows)
-        columns = pipeline.sensors.sensors, model.channels
-        sensors += pipeline.sensor_alerts.update(windows, findings, {}, scores, names, *columns, pipeline.model)
         if not len(windows):
             continue
-        alerts += alerted(pipeline, windows, scores, calibration, _explain(scorer, windows, names))
+        ratios = pipeline.channel_limits.update(windows.assets, found.errors)
+        explain = _explain(scorer, windows, assets)
+        observed = ~np.isnan(found.errors)
+        alarm = alarm_scores(ratios, observed)
+        score = pipeline.ranking.update(windows.assets, found.network, found.forecast, alarm)
+        scores = found.ranked(score)
+        columns = pipeline.sensors.sensors, model.channels
+        sensors += pipeline.sensor_alerts.update(windows, findings, {}, scores, assets, *columns, pipeline.model)
 
         # Rows get the score of the window that ends with them.
         at = np.searchsorted(windows.ends, when[task.test])
         known = np.flatnonzero(windows.ends[np.minimum(at, len(windows) - 1)] == when[task.test])
-        score[known], parts[known] = scores.score[at[known]], scores.by_channel[at[known]]
+        parts[known] = scores.by_channel[at[known]]
+        for name, track in tracks.items():
+            track.alerts += alerted(track.pipeline, windows, _alarm(name, ratios, observed), track.calibration, explain)
+            own = _alone(name, track, model, windows, found) if name in ALONE else scores.score
+            track.score[known] = own[at[known]]
 
-    return Scored(score, firing(alerts, task.test), parts, trained, seconds, count, firing(sensors, task.test))
+    cost, sensing = (trained, seconds, count), firing(sensors, task.test)
+    return {
+        name: Scored(track.score, firing(track.alerts, task.test), parts, *cost, sensing)
+        for name, track in tracks.items()
+    }
+
+
+def _alarm(name: str, ratios: Floats, observed: Bools | None = None) -> Floats:
+    """Return the alarm scores (B,) of ratios (B, ERRORS, C). Alone, an error counts in place of both."""
+    if name in ALONE:
+        ratios = ratios.copy()
+        ratios[:, [NETWORK, FORECAST]] = ratios[:, [ALONE[name]]]
+    return alarm_scores(ratios, observed)
+
+
+def _alone(name: str, track: _Track, model: Model, windows: WindowBatch, found: ModelScores) -> Floats:
+    """Return the scores (B,) of the network alone, or of the forecaster."""
+    if ALONE[name] == NETWORK:
+        return found.network
+    result: Floats = (track.pipeline.ranking.means(windows.assets, found.forecast) / model.forecaster.edges).max(1)
+    return result
+
+
+def _calibrations(
+    task: Task, settings: Settings, when: Times, scorer: Scorer, names: Sequence[str]
+) -> dict[str, Floats]:
+    """Return the quantiles of clean alarm scores, by name.
+
+    Those alone are the model's, times how much higher or lower the windows of the training part score alone.
+    """
+    usual = scorer.model.alarm.scores
+    if not ALONE.keys() & set(names):
+        return dict.fromkeys(names, usual)
+    pipeline = make_pipeline(settings, PARTITION)
+    pipeline.use(scorer)
+    ratios = np.concatenate(
+        [
+            pipeline.channel_limits.update(windows.assets, scorer.score(windows, pipeline.windows.assets).errors)
+            for windows in windows_of(pipeline, task, when, task.train)
+        ]
+    )
+    found = {name: np.maximum(np.quantile(_alarm(name, ratios), LEVELS), 1e-6) for name in {PRODUCT, *names}}
+    return {name: (usual * (found[name] / found[PRODUCT])).astype(np.float32) for name in names}
 
 
 def _explain(scorer: Scorer, windows: WindowBatch, names: Sequence[str]) -> Explain:
@@ -217,28 +308,28 @@ def baseline(task: Task, settings: Settings, method: Fit) -> Scored:
 
     known = np.flatnonzero(np.isfinite(score))
     pipeline = make_pipeline(settings, PARTITION)
-    windows, scores = _bare(score[known], known + test.start, clock(task, settings.windows.length))
-    alerts = alerted(pipeline, windows, scores, calibration, lambda _: ())
+    pipeline.threshold = Threshold(settings.threshold.options())  # without the product's least limit
+    windows = _bare(known + test.start, clock(task, settings.windows.length))
+    alerts = alerted(pipeline, windows, score[known].astype(np.float32), calibration, lambda _: ())
     return Scored(score, firing(alerts, test), parts, trained, seconds, len(known))
 
 
-def _bare(score: npt.NDArray[np.float64], position: Times, when: Times) -> tuple[WindowBatch, ScoreBatch]:
-    """Return windows and scores with only the fields that threshold and alerting use."""
-    B = len(score)
-    nothing = np.empty((B, 0), np.float32)
+def _bare(position: Times, when: Times) -> WindowBatch:
+    """Return windows with only the fields that threshold and alerting use."""
+    B = len(position)
     cells = np.empty((B, 0, 0), np.float32)
-    windows = WindowBatch(np.zeros(B, np.int32), when[position], cells, cells.astype(np.bool_), position)
-    return windows, ScoreBatch(score.astype(np.float32), nothing, nothing, nothing, nothing)
+    return WindowBatch(np.zeros(B, np.int32), when[position], cells, cells.astype(np.bool_), position)
 
 
-def judge_series(task: Task, settings: Settings, folder: Path, baselines: Sequence[str]) -> list[Outcome]:
+def judge_series(
+    task: Task, settings: Settings, folder: Path, baselines: Sequence[str], *, ablation: bool = False
+) -> list[Outcome]:
     """Evaluate one series with the product and the selected baselines."""
     torch.set_num_threads(settings.model.threads)
-    methods: dict[str, Callable[[], Scored]] = {PRODUCT: partial(product, task, settings)}
-    methods |= {name: partial(baseline, task, settings, available()[name]) for name in baselines}
+    found = products(task, settings, (PRODUCT, *ALONE) if ablation else (PRODUCT,))
+    found |= {name: baseline(task, settings, available()[name]) for name in baselines}
     outcomes = []
-    for name, method in methods.items():
-        scored = method()
+    for name, scored in found.items():
         place = folder if name == PRODUCT else folder / "baselines" / name.replace(" ", "-")
         path = place / task.set / f"{task.recording.name}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -258,6 +349,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--baselines", nargs="?", const=",".join(available()), default="")
+    parser.add_argument("--ablation", action="store_true", help="network and forecaster alone, too")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
 
@@ -272,7 +364,13 @@ def main() -> None:
     if unknown := sorted(set(names) - set(available())):
         parser.error(f"unknown baselines {', '.join(unknown)}; available: {', '.join(available())}")
 
-    one = partial(judge_series, settings=settings, folder=arguments.scores, baselines=names)
+    one = partial(
+        judge_series,
+        settings=settings,
+        folder=arguments.scores,
+        baselines=names,
+        ablation=arguments.ablation,
+    )
     if arguments.jobs == 1:
         judged = [one(task) for task in chosen]
     else:

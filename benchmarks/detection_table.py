@@ -19,6 +19,7 @@ from benchmarks.quality import (
     auc_pr,
     best_static,
     judge,
+    on_share,
     vus_pr,
 )
 from benchmarks.recordings import Recording
@@ -28,7 +29,20 @@ HOUR_S = 3600
 ROWS_AN_HOUR = 60  # if the period is unknown
 TSB = "TSB-AD-M"
 TITLES = (
-    *("series", "VUS-PR", "AUC-PR", "events", "recall", "prec.", "F1", "best F1", "false/day", "delay"),
+    *(
+        "series",
+        "VUS-PR",
+        "AUC-PR",
+        "events",
+        "recall",
+        "prec.",
+        "F1",
+        "best F1",
+        "false/day",
+        "distinct",
+        "on %",
+        "delay",
+    ),
     *("hit@100", "hit@150", "top-1", "fit s", "windows/s", "sensors", "s. false"),
 )
 
@@ -58,6 +72,7 @@ class Outcome:
     vus: float | None  # None = no labels
     auc: float | None
     found: Found
+    on: float  # share of unlabelled rows in alarm
     sensors: Found  # by alerts with a sensor as their cause
     best: Found  # with the best constant threshold, chosen by the labels
     attributions: tuple[Attribution, ...]
@@ -85,6 +100,7 @@ def outcome(method: str, name: str, recording: Recording, listed: bool, scored: 
         vus=vus_pr(label, score, acf_period(first)) if label.any() else None,
         auc=auc_pr(label, score) if label.any() else None,
         found=judge(label, scored.firing, again),
+        on=on_share(label, scored.firing),
         sensors=Found() if scored.sensors is None else judge(label, scored.sensors, again),
         best=best_static(label, score, again),
         attributions=_attributions(recording, scored.parts),
@@ -155,6 +171,8 @@ def _row(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         _mean([found.f1], 100) if found.events else None,
         _mean([best.f1], 100) if found.events else None,
         found.false / days if days else None,
+        found.distinct / days if days else None,
+        _mean([each.on for each in outcomes], 100),
         float(np.median(found.delays)) if found.delays else None,
         _mean([each.hit_100 for each in named]),
         _mean([each.hit_150 for each in named]),
@@ -192,8 +210,8 @@ def _shown(value: float | None) -> str:
 
 def _flat(each: Outcome) -> dict[str, Any]:
     """Return a series for JSON, without derived figures."""
-    names = ("method", "set", "series", "vus", "auc", "train_s")
-    counts = ("events", "found", "alarms", "false")
+    names = ("method", "set", "series", "vus", "auc", "on", "train_s")
+    counts = ("events", "found", "alarms", "false", "distinct")
     sensors = {"sensor_alarms": each.sensors.alarms, "sensor_false": each.sensors.false}
     return (
         {name: getattr(each, name) for name in names} | {name: getattr(each.found, name) for name in counts} | sensors

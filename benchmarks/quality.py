@@ -7,7 +7,8 @@ channel, so that figures are comparable with those published with it.
 
 Alerts are counted from an operator's view. A segment is found if an alert is on in it or within GRACE rows after it. A
 run of firing rows that touches no segment is a false alarm. An alert still on after an hour counts again. Otherwise one
-endless alert would find every segment with one alarm.
+endless alert would find every segment with one alarm. Distinct false alarms are the runs themselves, however long, and
+`on_share` is the time that they take.
 """
 
 from collections.abc import Sequence
@@ -108,6 +109,7 @@ class Found:
     found: int = 0
     alarms: int = 0
     false: int = 0
+    distinct: int = 0  # false alarms, each counted once
     delays: tuple[int, ...] = ()  # rows from a segment's first row to its alert, of those found
 
     def __add__(self, other: "Found") -> "Found":
@@ -116,6 +118,7 @@ class Found:
             self.found + other.found,
             self.alarms + other.alarms,
             self.false + other.false,
+            self.distinct + other.distinct,
             self.delays + other.delays,
         )
 
@@ -135,15 +138,33 @@ class Found:
 
 def judge(label: Bools, firing: Bools, again: int) -> Found:
     """Count alerts against labelled segments. An alert counts again after every `again` rows."""
-    begin, end = _pieces(*runs(firing), again)
+    whole = runs(firing)
+    begin, end = _pieces(*whole, again)
     first, last = runs(label)
     reach = np.minimum(last + GRACE, len(label) - 1)
-    touched = np.searchsorted(first, end, side="right") - np.searchsorted(reach, begin)  # segments each alarm touches
     alarm = np.searchsorted(end, first)  # (S,) the first alarm that is still on when the segment begins, or later
     hit = alarm < len(begin)
     hit[hit] = begin[alarm[hit]] <= reach[hit]
     delays = np.maximum(begin[alarm[hit]] - first[hit], 0)
-    return Found(len(first), int(hit.sum()), len(begin), int((touched <= 0).sum()), tuple(delays.tolist()))
+    return Found(
+        events=len(first),
+        found=int(hit.sum()),
+        alarms=len(begin),
+        false=_outside(begin, end, first, reach),
+        distinct=_outside(*whole, first, reach),
+        delays=tuple(delays.tolist()),
+    )
+
+
+def on_share(label: Bools, firing: Bools) -> float:
+    """Return the share of unlabelled rows in which an alert is on; 0 if all rows are labelled."""
+    return float(firing[~label].mean()) if not label.all() else 0.0
+
+
+def _outside(begin: Index, end: Index, first: Index, reach: Index) -> int:
+    """Count the alarms from `begin` to `end` that touch no segment from `first` to `reach`."""
+    touched = np.searchsorted(first, end, side="right") - np.searchsorted(reach, begin)  # segments of each alarm
+    return int((touched <= 0).sum())
 
 
 def _pieces(begin: Index, end: Index, longest: int) -> tuple[Index, Index]:

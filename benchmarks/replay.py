@@ -160,8 +160,8 @@ def from_database(database: VictoriaMetrics) -> Result:
         for at, value in series.samples.items()
     }
     alerts = {
-        (f"{series.labels['asset']}/{series.labels['state']}/{at}", 0): {"score": value}
-        for series in database.series("monitor_alerts_score")
+        (f"{series.labels['asset']}/{series.labels['state']}/{at}", 0): {"alarm": value}
+        for series in database.series("monitor_alerts_alarm")
         for at, value in series.samples.items()
     }
     return Result(alerts, scores)
@@ -174,8 +174,8 @@ def result(alerts: Sequence[Mapping[str, Any]], scores: Sequence[Mapping[str, An
     )
 
 
-def alert_scores(side: Result) -> dict[tuple[str, int], float]:
-    return {key: alert["score"] for key, alert in side.alerts.items()}
+def alarm_scores(side: Result) -> dict[tuple[str, int], float]:
+    return {key: alert["alarm"] for key, alert in side.alerts.items()}
 
 
 def differences(one: Mapping[Any, float], two: Mapping[Any, float]) -> int:
@@ -261,7 +261,7 @@ def replay(recordings: Sequence[Recording], kind: str) -> dict[str, Any]:
 
     # The database keeps no ids, so its alerts are compared by asset, state and time.
     by_time = {
-        (f"{alert['asset']}/{alert['state']}/{alert['time']}", 0): alert["score"] for alert in kafka.alerts.values()
+        (f"{alert['asset']}/{alert['state']}/{alert['time']}", 0): alert["alarm"] for alert in kafka.alerts.values()
     }
 
     return {
@@ -278,8 +278,8 @@ def replay(recordings: Sequence[Recording], kind: str) -> dict[str, Any]:
             "scores, kafka and memory": differences(kafka.scores, memory.scores),
             "scores, kafka and database": differences(kafka.scores, stored.scores),
             "alert ids, kafka and memory": len(kafka.alerts.keys() ^ memory.alerts.keys()),
-            "alert scores, kafka and memory": differences(alert_scores(kafka), alert_scores(memory)),
-            "alerts, kafka and database": differences(by_time, alert_scores(stored)),
+            "alarm scores of alerts, kafka and memory": differences(alarm_scores(kafka), alarm_scores(memory)),
+            "alerts, kafka and database": differences(by_time, alarm_scores(stored)),
         },
     }  # fmt: skip
 

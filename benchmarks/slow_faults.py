@@ -164,7 +164,7 @@ def readings(plant: Plant, begin: int, rows: Doubles) -> ReadingBatch:
         channels=NAMES,
         asset=asset.astype(np.int32),
         channel=channel.astype(np.int32),
-        time=START + (begin + step) * STEP_MS,
+        time=plant.time(begin) + step * plant.settings.step_ms,
         value=rows.transpose(1, 0, 2).ravel(),
         offset=begin * A + message,
     )

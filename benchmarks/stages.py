@@ -51,7 +51,7 @@ PARTITION = Partition("readings", 0)
 FITTED = 8  # training assets
 LEARNED = 640  # training steps
 SCORES = 10_000  # in each asset's ring
-STAGES = ("decode", "windows", "sensors", "score", "threshold", "alerting", "hold", "output")
+STAGES = ("decode", "windows", "sensors", "score", "limits", "threshold", "alerting", "hold", "output")
 
 
 class Nowhere:

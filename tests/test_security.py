@@ -89,7 +89,10 @@ SPOILT: dict[str, Change] = {
     "a negative error": lambda _, tensors: tensors["calibration.error"].fill(-1),
     "a move of 0": lambda _, tensors: tensors["calibration.move"].fill(0),
     "no moves": lambda _, tensors: tensors.pop("calibration.move"),
-    "too few quantiles": lambda _, tensors: tensors.update({"calibration.scores": np.zeros(3, np.float32)}),
+    "too few quantiles": lambda _, tensors: tensors.update({"alarm.scores": np.zeros(3, np.float32)}),
+    "a limit of 0": lambda _, tensors: tensors["alarm.starts"].fill(0),
+    "no forecaster": lambda _, tensors: tensors.pop("forecaster.weights"),
+    "a misshapen forecaster": lambda _, tensors: tensors.update({"forecaster.weights": np.zeros((3, 3), np.float32)}),
     "a wrong scale": lambda _, tensors: tensors.update({"scaling.scale": np.ones((2, 2))}),
     "weights of float64": lambda _, tensors: tensors.update(
         {name: array.astype(np.float64) for name, array in tensors.items() if name.startswith("weights.")}

@@ -188,9 +188,11 @@ def test_a_database_that_repeats_the_token_does_not_make_us_tell_it(way: str, tm
             log__level='"debug"',
             health__port=str(port),
         )
-        score = {"asset": "a", "time": ORIGIN, "score": 1.0, "threshold": 2.0, "ratio": 0.5, "anomalous": False}
+        score = {"asset": "a", "time": ORIGIN, "score": 1.0, "alarm": 1.0, "threshold": 2.0, "ratio": 0.5}
         producer = Producer({"bootstrap.servers": broker.bootstrap, "log_level": 0})
-        producer.produce("monitor.scores", json.dumps({**score, "warm": True, "model": "m", "channels": {}}))
+        producer.produce(
+            "monitor.scores", json.dumps({**score, "anomalous": False, "warm": True, "model": "m", "channels": {}})
+        )
         assert producer.flush(30) == 0
         with daemon(config, env, tmp_path / "log") as process:
             until(lambda: "recorder: " in (text := answer_of(port, "/readyz")) and "401" in text)

@@ -54,9 +54,7 @@ def batched(call: Call, items: Any) -> Any:
         machines, assets, times, rows = zip(*batch[1], strict=True)
         found = zip(assets, times, call.job.scorer.score(assets, rows), machines, strict=True)
         call.meter.count(len(assets))
-        return [
-            (asset, call.job.record(asset, at, each, *machine.judge(each[0]))) for asset, at, each, machine in found
-        ]
+        return [(asset, call.job.judged(machine, asset, at, each)) for asset, at, each, machine in found]
 
     windows = op.stateful_map("window", items, window)
     complete = op.filter_map("complete", windows, lambda pair: pair[1])

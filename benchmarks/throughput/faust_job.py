@@ -2,7 +2,7 @@
 
     python -m benchmarks.throughput.faust_job BOOTSTRAP STORE FLEET OUTPUT WINDOWS
 
-The table is in memory, with Faust's changelog. The threshold is fixed, as for Quix.
+The table is in memory, with Faust's changelog. Limits and threshold are fixed, as for Quix.
 """
 
 import sys
@@ -11,7 +11,7 @@ from typing import Any
 import faust
 
 from benchmarks.throughput.fleet import HEARTBEAT, PARTITIONS, TOPIC
-from benchmarks.throughput.naive import Call, limit, readings
+from benchmarks.throughput.naive import Call, readings
 
 
 def main() -> None:
@@ -29,7 +29,6 @@ def main() -> None:
     )
     source, output = app.topic(TOPIC, value_serializer="json"), app.topic(call.output, value_serializer="raw")
     table = app.Table("rows", default=dict)
-    threshold = limit(call.model)
 
     async def score(stream: Any) -> None:
         async for body in stream:
@@ -43,8 +42,7 @@ def main() -> None:
             table[asset] = {"row": {}, "rows": rows[1:]}
             scored = call.job.scorer.score([asset], [rows])[0]
             call.meter.count()
-            record = call.job.record(asset, body["timestamp"], scored, threshold, scored[0] > threshold)
-            await output.send(key=asset, value=record)
+            await output.send(key=asset, value=call.job.fixed(asset, body["timestamp"], scored))
 
     app.agent(source)(score)
     sys.argv = [sys.argv[0], "worker", "-l", "warn", "--without-web"]

@@ -2,7 +2,7 @@
 
     python -m benchmarks.throughput.quix_job BOOTSTRAP STORE FLEET OUTPUT WINDOWS
 
-Its state is serialised for every message, so 10 000 scores per asset would be unfair. The threshold is fixed.
+Its state is serialised for every message, so 10 000 scores per asset would be unfair. Limits and threshold are fixed.
 """
 
 import tempfile
@@ -11,7 +11,7 @@ from typing import Any
 from quixstreams import Application
 
 from benchmarks.throughput.fleet import HEARTBEAT, TOPIC
-from benchmarks.throughput.naive import Call, limit, readings
+from benchmarks.throughput.naive import Call, readings
 
 
 def main() -> None:
@@ -28,7 +28,6 @@ def main() -> None:
             loglevel="WARNING",
         )
         frame = application.dataframe(application.topic(TOPIC, value_deserializer="json"))
-        threshold = limit(call.model)
 
         def score(body: dict[str, Any], state: Any) -> bytes | None:
             row = state.get("row", {}) | readings(body)
@@ -41,7 +40,7 @@ def main() -> None:
             state.set("rows", rows[1:])
             scored = call.job.scorer.score([body["asset"]], [rows])[0]
             call.meter.count()
-            return call.job.record(body["asset"], body["timestamp"], scored, threshold, scored[0] > threshold)
+            return call.job.fixed(body["asset"], body["timestamp"], scored)
 
         frame = frame.apply(score, stateful=True)
         frame = frame[frame.apply(lambda found: found is not None)]

@@ -1,7 +1,7 @@
 """A store as after weeks of work: a model, and a snapshot of each partition with full windows and rings.
 
 Thresholds with 10 000 scores cost more memory and time than new ones, and a benchmark cannot wait for 10 000 steps. So
-they are filled with scores drawn from the model's calibration.
+they are filled with alarm scores drawn from the model's calibration.
 """
 
 from collections.abc import Mapping
@@ -40,9 +40,9 @@ def model_of(base: Model, fleet: Fleet) -> Model:
 
 
 def scores(model: Model, count: int) -> Floats:
-    """Return scores (PATTERNS, count) like those of healthy windows."""
+    """Return alarm scores (PATTERNS, count) like those of healthy windows."""
     draw = np.random.default_rng(0).random((PATTERNS, count))
-    return np.interp(draw, LEVELS, model.calibration.scores).astype(np.float32)
+    return np.interp(draw, LEVELS, model.alarm.scores).astype(np.float32)
 
 
 def fill(settings: Settings, base: Model, fleet: Fleet) -> Model:

@@ -21,7 +21,7 @@ from monitor.settings.load import load, render
 from monitor.settings.tree import Settings
 from tests.brokers import free_port
 
-STAGES = ("decode", "windows", "score", "threshold", "alerting", "output")
+STAGES = ("decode", "windows", "score", "limits", "threshold", "alerting", "output")
 TICK = os.sysconf("SC_CLK_TCK")
 LOOK_S = 0.25  # between two requests of /metrics, each of which costs the worker some 2 ms
 _ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("MONITOR_")}

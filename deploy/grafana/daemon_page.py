@@ -212,7 +212,7 @@ def _alerts() -> list[Panel]:
         _curves("Firing", "Records per hour, by severity.", "none", of_severity=f"3600 * {firing}"),
         _curves(
             "Resolved and adapted",
-            "Records per hour. Adapted: the limit rose to the score.",
+            "Records per hour. Adapted: the limit rose to the alarm score.",
             "none",
             resolved=f"3600 * {resolved}",
             adapted=f"3600 * {adapted}",

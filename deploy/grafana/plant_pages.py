@@ -59,9 +59,9 @@ def fleet(language: Language) -> dashboard.Dashboard:
 
 
 def asset(language: Language) -> dashboard.Dashboard:
-    """Return the dashboard of one asset: score, contributions, and each channel with its expected band."""
+    """Return the dashboard of one asset: alarm score, contributions, and each channel with its expected band."""
     source = influx(language)
-    about = "Score and channels of one asset: observed values and the expected band."
+    about = "Alarm score and channels of one asset: observed values and the expected band."
     made = page(f"Asset ({NAMES[language]})", f"monitor-asset-{language}", about, ["monitor", language], "now-1h")
     made.with_variable(variable("asset", "Asset", source, queries.values(language, "asset"), many=False))
     made.with_variable(_detector(language))
@@ -69,7 +69,7 @@ def asset(language: Language) -> dashboard.Dashboard:
     made.with_variable(variable("channel", "Channel", source, channels, many=True))
     made.link(leads_to("The fleet", f"/d/monitor-fleet-{language}"))
     made.annotation(_marks(language))
-    made.with_panel(_score(language).span(12).height(9)).with_panel(_shares(language).span(12).height(9))
+    made.with_panel(_alarm(language).span(12).height(9)).with_panel(_shares(language).span(12).height(9))
     channel = _channel(language).repeat("channel").repeat_direction("h").max_per_row(2)
     return made.with_panel(channel.span(12).height(8))
 
@@ -87,7 +87,7 @@ def plant(language: Language) -> dashboard.Dashboard:
     made.annotation(_marks(language))
     for timeline_panel in (_alerts(language, "assets", "detectors"), _states(language, "assets", "detectors")):
         made.with_panel(timeline_panel.span(12).height(10))
-    made.with_panel(_score(language).span(12).height(9)).with_panel(_shares(language).span(12).height(9))
+    made.with_panel(_alarm(language).span(12).height(9)).with_panel(_shares(language).span(12).height(9))
     return made.with_panel(_channel(language).span(12).height(8))
 
 
@@ -112,13 +112,13 @@ def _alerts(language: Language, chosen: str = "asset", by: str = "detector") -> 
 
 def _states(language: Language, chosen: str = "asset", by: str = "detector") -> Panel:
     made = timeline(
-        "Score against threshold",
-        "The highest ratio of the selected detectors. 1 is the asset's limit, 2 is critical "
-        "(alerting.critical_ratio). No bar: no score.",
+        "Alarm score against threshold",
+        "The highest ratio of the selected detectors. 1 is the asset's limit, 1.6 is critical "
+        "by default (alerting.critical_ratio). No bar: no score.",
         influx(language),
         queries.ratios(language, chosen, by),
     )
-    return made.thresholds(steps((None, NORMAL), (1, WARNING), (2, CRITICAL)))
+    return made.thresholds(steps((None, NORMAL), (1, WARNING), (1.6, CRITICAL)))
 
 
 def _marks(language: Language) -> dashboard.AnnotationQuery:
@@ -129,9 +129,9 @@ def _marks(language: Language) -> dashboard.AnnotationQuery:
     return made
 
 
-def _score(language: Language) -> Panel:
-    questions = queries.curves(language, ("score", "threshold"))
-    made = series("Score and threshold", "Higher is more anomalous.", "none", influx(language), questions)
+def _alarm(language: Language) -> Panel:
+    questions = queries.curves(language, ("alarm", "threshold"))
+    made = series("Alarm score and threshold", "Higher is more anomalous.", "none", influx(language), questions)
     red = {"mode": "fixed", "fixedColor": CRITICAL}
     return made.override_by_name("threshold", settings(color=red, custom__lineStyle=DASHED))
 

@@ -26,9 +26,9 @@ from monitor.service.no_windows import why_no_windows
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """The limit that separates labelled windows best, as a setting."""
+    """The limit of the alarm score that separates labelled windows best, as a setting."""
 
-    level: float  # of the score
+    level: float  # of the alarm score
     f1: float
     percentile: float  # that gives this level with the margin in force
     possible: bool  # whether it lies in the range of `threshold.percentile`
@@ -50,7 +50,7 @@ class EvaluatedDetector:
     others: tuple[Label, ...]  # those of assets that the detector does not watch
     unseen: tuple[Label, ...]  # of `labels`, those in whose time their asset was not scored
     evaluation: Evaluation | None  # None = no labels were given
-    curves: Curves | None  # None = no window is labelled, or every window is
+    curves: Curves | None  # of the score, by which windows are ranked; None = no window is labelled, or every window is
     suggestion: Suggestion | None
     unscored: str  # why nothing was scored; empty = something was
 
@@ -99,11 +99,12 @@ def evaluate(
     days = sum(len(track.ends) for track in tracks) * settings.windows.step_ms / DAY_MS
 
     # Curves need labelled windows and others.
-    found = None
+    found = suggestion = None
     if counted and tracks:
         on = np.concatenate([labelled(track, counted) for track in tracks])
         if 0 < np.count_nonzero(on) < len(on):
             found = curves(np.concatenate([track.score for track in tracks]), on)
+            suggestion = _suggest(tracks, on, settings.threshold.margin)
 
     return EvaluatedDetector(
         replay=own,
@@ -119,7 +120,7 @@ def evaluate(
         unseen=tuple(label for label in counted if not _within(label, scored)),
         evaluation=evaluation,
         curves=found,
-        suggestion=None if found is None else _suggest(found, tracks, counted, settings.threshold.margin),
+        suggestion=suggestion,
         unscored="" if tracks else _why_unscored(own, replay.intake),
     )
 
@@ -165,14 +166,15 @@ def _within(label: Label, scored: dict[str, tuple[int, int]]) -> bool:
     return label.end > first and label.start <= last
 
 
-def _suggest(found: Curves, tracks: Sequence[Track], labels: Sequence[Label], margin: float) -> Suggestion:
-    """Express the best limit as the percentile of unlabelled scores that gives it with this margin.
+def _suggest(tracks: Sequence[Track], on: Bools, margin: float) -> Suggestion:
+    """Express the best limit as the percentile of unlabelled alarm scores that gives it with this margin.
 
-    Labelled scores are left out: a recording of faults has many more of them than the plant will have, and they enter
-    an asset's ring clipped.
+    `on` (B,) marks the labelled windows of all tracks in their order. They are left out: a recording of faults has many
+    more of them than the plant will have, and their alarm scores enter an asset's ring clipped.
     """
+    alarm = np.concatenate([track.alarm for track in tracks])
+    found = curves(alarm, on)
     best = found.best()
     level = float(found.level[best])
-    normal = np.concatenate([track.score[~labelled(track, labels)] for track in tracks])
-    percentile = 100 * float(np.mean(normal < level / margin))
+    percentile = 100 * float(np.mean(alarm[~on] < level / margin))
     return Suggestion(level, float(found.f1[best]), percentile, 50 <= percentile <= 99.999)

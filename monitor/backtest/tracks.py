@@ -1,6 +1,6 @@
 """Keeps every scored window of a backtest: columns by asset, and a sample of places in the latent space.
 
-All columns stay in memory, 8 bytes per reading and about 40 per window. The latent sample is bounded: from some point
+All columns stay in memory, 8 bytes per reading and about 44 per window. The latent sample is bounded: from some point
 on it takes every second window, then every fourth, and so on. Anomalous windows have a sample of their own; otherwise
 the few of them would hardly ever be drawn.
 """
@@ -24,8 +24,9 @@ class Track:
 
     asset: str
     ends: Times  # (T,) ms UTC
-    score: Floats  # (T,)
-    threshold: Floats  # (T,)
+    score: Floats  # (T,) to rank by
+    alarm: Floats  # (T,) alarm score
+    threshold: Floats  # (T,) its limit
     anomalous: Bools  # (T,)
     newest: Floats  # (T, C) as read, NaN = not measured
     expected: Floats  # (T, C)
@@ -33,8 +34,8 @@ class Track:
 
     @property
     def highest_ratio(self) -> float:
-        """Highest score / threshold."""
-        return float((self.score / self.threshold).max())
+        """Highest alarm score / threshold."""
+        return float((self.alarm / self.threshold).max())
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class _Chunk:
     rows: Ints  # (B,) of assets
     ends: Times  # (B,)
     score: Floats  # (B,)
+    alarm: Floats  # (B,)
     threshold: Floats  # (B,)
     anomalous: Bools  # (B,)
     newest: Floats  # (B, C)
@@ -77,8 +79,9 @@ class Collector:
             return
 
         self._latent = scorer.model.architecture.latent
-        columns = (windows.assets, windows.ends, scores.score, thresholds.threshold, thresholds.anomalous)
-        self._chunks.append(_Chunk(names, *columns, scores.newest, scores.expected))
+        columns = (windows.assets, windows.ends, scores.score)
+        limits = (thresholds.alarm, thresholds.threshold, thresholds.anomalous)
+        self._chunks.append(_Chunk(names, *columns, *limits, scores.newest, scores.expected))
         for row, place in zip(*np.unique(windows.assets, return_index=True), strict=True):
             self._spread[names[row]] = scores.spread[place].copy()
 
@@ -151,5 +154,5 @@ def _track(name: str, parts: list[tuple[_Chunk, np.ndarray]], spread: Floats) ->
         joined: np.ndarray = np.concatenate([getattr(chunk, key)[part] for chunk, part in parts])[order]
         return joined
 
-    keys = ("ends", "score", "threshold", "anomalous", "newest", "expected")
+    keys = ("ends", "score", "alarm", "threshold", "anomalous", "newest", "expected")
     return Track(asset=name, spread=spread, **{key: column(key) for key in keys})

@@ -12,6 +12,7 @@ cleared in each stage. That happens at most as often as `Admission` admits an as
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -23,7 +24,11 @@ from monitor.core.alerts.silence_alerts import SilenceAlerts
 from monitor.core.alerts.stage import AlertStage
 from monitor.core.arrays import Index
 from monitor.core.join import join_outputs
+from monitor.core.model.alarm import ERRORS, alarm_scores
+from monitor.core.model.channel_limits import ChannelLimits, converted
 from monitor.core.model.new_assets import NewAssets, WindowScaling
+from monitor.core.model.past_limits import PastLimits
+from monitor.core.model.ranking import Ranking
 from monitor.core.model.scorer import Scorer
 from monitor.core.model.tolerance import Tolerance
 from monitor.core.records import (
@@ -32,9 +37,9 @@ from monitor.core.records import (
     ChannelShare,
     Count,
     Floats,
+    ModelScores,
     Outputs,
     ReadingBatch,
-    ScoreBatch,
     State,
     ThresholdBatch,
     Times,
@@ -79,6 +84,8 @@ class Pipeline:
     name: str  # of the detector
     fingerprint: str  # of the settings that decide the shape of the state; the state of another one does not fit
     windows: Windows
+    channel_limits: ChannelLimits
+    ranking: Ranking
     threshold: Threshold
     budget: Budget
     alerting: MachineAlerts
@@ -144,14 +151,13 @@ class Pipeline:
         alerts += self.silence.update(heard, names, self.model, self.running.off_at, off)
         windows = self.windows.cut(closed.at(running.kept & ~off[closed.row]))
         mark("windows")
+        alerts.sort(key=lambda alert: alert.position)
         if self.scorer is None:
-            alerts.sort(key=lambda alert: alert.position)
             unread = self.rules.unread(windows.assets)
             windows = windows if unread is None else hide(windows, unread)
             return Outputs(windows, None, None, alerts, names=names)
         if not len(windows):  # mostly, of a detector with long steps: the stages to come have nothing to do
-            alerts.sort(key=lambda alert: alert.position)
-            return Outputs(windows, *nothing_scored(len(self.windows.channels)), alerts, names=names)
+            return Outputs(windows, *nothing_scored(ERRORS, len(self.windows.channels)), alerts, names=names)
 
         # Cells of faulty sensors, and of channels that are not read of an asset, are masked before any score.
         windows, faults = self.sensors.update(windows, self.rules.unread)
@@ -159,24 +165,26 @@ class Pipeline:
         mark("sensors")
 
         scalings = self.new_assets.update(windows, names, self.scorer.model.scaling)
-        scores = self.scorer.score(windows, names, scalings, self._tolerance)
+        found = self.scorer.score(windows, names, scalings, self._tolerance)
         mark("score")
 
         # Learned errors are no measure for windows in a new mode: these raise neither limits nor alerts.
-        judged = _known(windows, scores, scalings)
+        judged = _known(windows, found, scalings)
 
-        # The threshold gives the limit at the given margin, the budget the limit at the margin that keeps the budget.
-        calibration, tolerant = self.scorer.model.calibration.scores, self._tolerance is not None
-        own, score = judged.windows, judged.scores.score
-        limits = self.threshold.update(own.assets, score, calibration, judged.scalings.unknown, tolerant=tolerant)
-        limits = self.budget.update(own.assets, own.ends, score, limits)
+        own, calibration = judged.windows, self.scorer.model.alarm.scores
+        limits, ratios = self._limits(judged, calibration, mark)
         thresholds = limits
         if judged.place is not None:
             thresholds = _spread(limits, judged.place, self.threshold.borrowed(windows.assets, calibration))
+
+        # Windows in a new mode are ranked, too.
+        scores = found.ranked(self.ranking.update(windows.assets, found.network, found.forecast, thresholds.alarm))
+        own_scores = scores if judged.place is None else scores.take(judged.place)
         mark("threshold")
 
-        explain = self._explain(own, names, judged.scalings)
-        alerts += self.alerting.update(own, judged.scores, limits, names, self.model, explain)
+        past = PastLimits(judged.errors, ratios, self.scorer.model.alarm.starts)
+        explain = self._explain(own, names, judged.scalings, past)
+        alerts += self.alerting.update(own, own_scores, limits, names, self.model, explain, past)
         alerts += self.mode_alerts.update(windows, scores, names, self.scorer.model)
         sensors, channels = self.sensors.sensors, self.windows.channels
         alerts += self.sensor_alerts.update(windows, faults, skews, scores, names, sensors, channels, self.model)
@@ -184,6 +192,18 @@ class Pipeline:
         alerts.sort(key=lambda alert: alert.position)
         mark("alerting")
         return Outputs(windows, scores, thresholds, alerts, names=names)
+
+    def _limits(self, judged: "_Judged", calibration: Floats, mark: Mark) -> tuple[ThresholdBatch, Floats]:
+        """Return the alarm scores of windows whose mode is known and their limits, and the ratios of their errors."""
+        # Each channel is held against limits of its own. The few that are furthest beyond them make the alarm score.
+        windows, tolerant = judged.windows, self._tolerance is not None
+        ratios = self.channel_limits.update(windows.assets, judged.errors)
+        alarm = alarm_scores(ratios, ~np.isnan(judged.errors))
+        mark("limits")
+
+        # The threshold gives the limit at the given margin, the budget the limit at the margin that keeps the budget.
+        limits = self.threshold.update(windows.assets, alarm, calibration, judged.scalings.unknown, tolerant=tolerant)
+        return self.budget.update(windows.assets, windows.ends, limits), ratios
 
     def off_rows(self) -> list[int]:
         """Return the rows of assets that are off by a rule."""
@@ -257,9 +277,16 @@ class Pipeline:
     def adopt(self, scorer: Scorer) -> None:
         """Score with another model from the next message on. Kept scores are converted to the new model's scale."""
         if self.scorer is not None:
-            old, new = self.scorer.model.calibration.scores, scorer.model.calibration.scores
+            before, after = self.scorer.model.alarm, scorer.model.alarm
+            old, new = before.scores, after.scores
+            same = self.scorer.model.channels == scorer.model.channels
+            if same:
+                self.channel_limits.rebase(before.starts, after.starts)
+            else:
+                self.channel_limits, self.ranking = ChannelLimits(), Ranking(self.ranking.length)
             self.threshold.rebase(old, new)
-            self.alerting.rebase(lambda limits: carry_over(limits, old, new))
+            channels = partial(converted, old=before.starts.ravel(), new=after.starts.ravel()) if same else None
+            self.alerting.rebase(lambda limits: carry_over(limits, old, new), channels)
         self.use(scorer)
 
     def use(self, scorer: Scorer) -> None:
@@ -268,6 +295,8 @@ class Pipeline:
         self.sensors.use(scorer.model.channels, scorer.model.profile)
         self.running.use(scorer.model.levels)
         self.new_assets.use(scorer.model.channels)
+        self.channel_limits.use(scorer.model.alarm.starts)
+        self.ranking.use(scorer.model.forecaster.edges, scorer.model.alarm.edge)
         self._tolerance = Tolerance.of(self.rules.rules, scorer.model.channels)
         self.scorer = scorer
 
@@ -318,6 +347,8 @@ class Pipeline:
             "not_running": self.not_running,
             "sensors": self.sensors,
             "clocks": self.clocks,
+            "channel_limits": self.channel_limits,
+            "ranking": self.ranking,
             "threshold": self.threshold,
             "budget": self.budget,
             "alerting": self.alerting,
@@ -328,14 +359,15 @@ class Pipeline:
         }
 
     def _explain(
-        self, windows: WindowBatch, names: Sequence[str], scalings: WindowScaling
+        self, windows: WindowBatch, names: Sequence[str], scalings: WindowScaling, past: PastLimits
     ) -> Callable[[int], tuple[ChannelShare, ...]]:
         scorer = self.scorer
         assert scorer is not None, "there is a score to explain, so there is a scorer"
 
         def explain(place: int) -> tuple[ChannelShare, ...]:
             at = np.array([place], np.intp)
-            return scorer.explain(windows.take(at), names, scalings.take(at), self._tolerance)
+            own = windows.take(at), names, scalings.take(at), self._tolerance
+            return scorer.explain(*own, past.weights(place))
 
         return explain
 
@@ -344,25 +376,26 @@ class _Judged(NamedTuple):
     """The windows of a batch whose mode is known."""
 
     windows: WindowBatch
-    scores: ScoreBatch
+    errors: Floats  # (K, ERRORS, C) as of `ScoreBatch`
     scalings: WindowScaling
     place: Index | None  # (K,) in the batch; None = all windows
 
 
 def _spread(limits: ThresholdBatch, place: Index, borrowed: Floats) -> ThresholdBatch:
-    """Return the limits of all windows (B,): `limits` at `place` (K,), elsewhere `borrowed` (B,) and not exceeded."""
-    anomalous, warm = np.zeros(len(borrowed), np.bool_), np.zeros(len(borrowed), np.bool_)
-    for whole, part in ((borrowed, limits.threshold), (anomalous, limits.anomalous), (warm, limits.warm)):
-        whole[place] = part
-    return ThresholdBatch(borrowed, anomalous, warm)
+    """Return the limits of all windows (B,): `limits` at `place` (K,), elsewhere `borrowed` (B,) and an alarm of 0."""
+    B = len(borrowed)
+    whole = ThresholdBatch(np.zeros(B, np.float32), borrowed, np.zeros(B, np.bool_), np.zeros(B, np.bool_))
+    for name in ThresholdBatch.__slots__:
+        getattr(whole, name)[place] = getattr(limits, name)
+    return whole
 
 
-def _known(windows: WindowBatch, scores: ScoreBatch, scalings: WindowScaling) -> _Judged:
-    modes = scores.modes
+def _known(windows: WindowBatch, found: ModelScores, scalings: WindowScaling) -> _Judged:
+    modes = found.modes
     if modes is None or (modes.mode >= 0).all():
-        return _Judged(windows, scores, scalings, None)
+        return _Judged(windows, found.errors, scalings, None)
     place = np.flatnonzero(modes.mode >= 0)
-    return _Judged(windows.take(place), scores.take(place), scalings.take(place), place)
+    return _Judged(windows.take(place), found.errors[place], scalings.take(place), place)
 
 
 def saved_live(state: State) -> LiveSettings:

@@ -33,7 +33,7 @@ from monitor.core.published import (
     PublishedChannel,
     PublishedScore,
 )
-from monitor.core.records import Alert, ChannelShare, Floats, Message, Outputs, Record, ScoreBatch
+from monitor.core.records import Alert, ChannelShare, Message, Outputs, Record, ScoreBatch, ThresholdBatch
 from monitor.core.windows.new_steps import passes
 
 if TYPE_CHECKING:  # the recorder publishes dead letters and loads no network
@@ -65,7 +65,7 @@ def alert_record(topic: str, alert: Alert, names: Names = _AS_THEY_ARE) -> Recor
         cause=alert.cause,
         fault=alert.fault,
         mode=alert.mode or UNSET,
-        score=_number(alert.score),
+        alarm=_number(alert.alarm),
         threshold=_number(alert.threshold),
         ratio=_number(alert.ratio),
         peak=_number(alert.peak),
@@ -155,9 +155,10 @@ def score_records(
     if not len(wanted):
         return []
 
-    # All numbers of the batch are rounded and encoded at once: per window score, threshold, ratio, then 5 per channel.
-    judged = _judged(outputs.scores.score[wanted], outputs.thresholds.threshold[wanted])
-    numbers = np.hstack((judged, _bands(outputs.scores, wanted).reshape(len(wanted), -1)))  # (K, 3 + 5 C)
+    # All numbers of the batch are rounded and encoded at once: per window score, alarm score, threshold
+    # and ratio, then 5 per channel.
+    judged = _judged(outputs.scores, outputs.thresholds, wanted)
+    numbers = np.hstack((judged, _bands(outputs.scores, wanted).reshape(len(wanted), -1)))  # (K, 4 + 5 C)
     cells, width = _cells(_rounded(numbers)), numbers.shape[1]
     columns = (outputs.windows.ends, outputs.thresholds.anomalous, outputs.thresholds.warm)
     times, anomalous, warm = (_cells(column[wanted]) for column in columns)
@@ -170,8 +171,8 @@ def score_records(
     records = []
     for place, row in enumerate(outputs.windows.assets[wanted].tolist()):
         own = cells[place * width : (place + 1) * width]
-        head = [_encoder.encode(names[row]), times[place], *own[:3], anomalous[place], warm[place]]
-        text[1::2] = head + of_mode[place : place + 1] + own[3:]
+        head = [_encoder.encode(names[row]), times[place], *own[:4], anomalous[place], warm[place]]
+        text[1::2] = head + of_mode[place : place + 1] + own[4:]
         records.append(Record(topic, names[row].encode(), b"".join(text), _JSON))
     return records
 
@@ -192,6 +193,7 @@ def _template(channels: Sequence[str], model: str, detector: str, *, modes: bool
         asset=hole,
         time=hole,
         score=hole,
+        alarm=hole,
         threshold=hole,
         ratio=hole,
         anomalous=hole,
@@ -204,10 +206,11 @@ def _template(channels: Sequence[str], model: str, detector: str, *, modes: bool
     return _encoder.encode(score).split(_encoder.encode(hole))
 
 
-def _judged(score: Floats, threshold: Floats) -> Doubles:
-    """Return score, threshold and ratio (K, 3)."""
-    x, y = score.astype(np.float64), threshold.astype(np.float64)
-    return np.stack((x, y, x / y), 1)
+def _judged(scores: ScoreBatch, thresholds: ThresholdBatch, wanted: Index) -> Doubles:
+    """Return score, alarm score, threshold and ratio of each wanted window (K, 4)."""
+    columns = (scores.score, thresholds.alarm, thresholds.threshold)
+    score, alarm, threshold = (column[wanted].astype(np.float64) for column in columns)
+    return np.stack((score, alarm, threshold, alarm / threshold), 1)
 
 
 def _bands(scores: ScoreBatch, wanted: Index) -> Doubles:

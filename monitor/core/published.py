@@ -26,7 +26,8 @@ VALUE_GONE = ("value", b"too large to be kept")  # header of a dead letter that 
 _AS_IT_CAME = "The name as it came, if it has characters that became _; otherwise absent."
 _STATE = (
     "firing, adapted (no longer above its limit because the limit rose to it) or resolved. An adapted alert is "
-    "resolved when the score is clearly below the limit as it was at firing."
+    "resolved when the alarm score at the channel limits as they were when the alert opened is clearly below the limit "
+    "as it was at firing."
 )
 REPLAYED = "monitor.replayed"  # header of a message that was a dead letter: its first place, topic[partition]@offset
 
@@ -108,15 +109,15 @@ class PublishedAlert(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         str | UnsetType,
         Meta(description="Operating mode of the window, or the new mode; absent if there is one mode, or none fits."),
     ] = UNSET
-    score: Annotated[
+    alarm: Annotated[
         Number,
         Meta(
-            description="Of a machine: score of the window. Of a sensor: steps; of a clock: seconds ahead; of silence: "
-            "seconds without news; of not_running: seconds."
+            description="Of a machine: alarm score of the window. Of a sensor: steps; of a clock: seconds ahead; of "
+            "silence: seconds without news; of not_running: seconds."
         ),
     ]
-    threshold: Annotated[Number, Meta(description="Limit of `score`, in the same unit.")]
-    ratio: Annotated[Number, Meta(description="score / threshold; 1.0 = the limit.")]
+    threshold: Annotated[Number, Meta(description="Limit of `alarm`, in the same unit.")]
+    ratio: Annotated[Number, Meta(description="alarm / threshold; 1.0 = the limit.")]
     peak: Annotated[Number, Meta(description="Highest ratio since the alert opened.")]
     channels: Annotated[
         tuple[PublishedChannel, ...],
@@ -157,14 +158,17 @@ class PublishedBand(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class PublishedScore(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """The score of one window of an asset."""
+    """The scores of one window of an asset: one to rank by, and one that is compared with the threshold."""
 
     asset: Annotated[str, Meta(description="Name of the asset; also the key of the Kafka record.")]
     time: Annotated[int, Meta(description="ms UTC: end of the window.")]
-    score: Annotated[Number, Meta(description="Higher = more anomalous.")]
-    threshold: Annotated[Number, Meta(description="Limit of the score for this asset and window.")]
-    ratio: Annotated[Number, Meta(description="score / threshold; 1.0 = the limit.")]
-    anomalous: Annotated[bool, Meta(description="Whether the score exceeds the threshold.")]
+    score: Annotated[
+        Number, Meta(description="Ranking score: higher = more anomalous; 1.0 = the edge of clean windows.")
+    ]
+    alarm: Annotated[Number, Meta(description="Alarm score: compared with the threshold, decides alerts.")]
+    threshold: Annotated[Number, Meta(description="Limit of the alarm score for this asset and window.")]
+    ratio: Annotated[Number, Meta(description="alarm / threshold; 1.0 = the limit.")]
+    anomalous: Annotated[bool, Meta(description="Whether the alarm score exceeds the threshold.")]
     warm: Annotated[bool, Meta(description="False while the threshold is borrowed from the model's calibration.")]
     mode: Annotated[
         str | UnsetType,

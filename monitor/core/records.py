@@ -289,9 +289,10 @@ class ModeBatch:
 
 @dataclass(frozen=True, slots=True)
 class ScoreBatch:
-    """The scorer's result for each window of a WindowBatch, row by row."""
+    """The scores of each window of a WindowBatch, row by row."""
 
-    score: Floats  # (B,) higher = more anomalous; 1.0 is the edge of the clean windows
+    score: Floats  # (B,) ranking score, higher = more anomalous; 1.0 is the edge of the clean windows
+    errors: Floats  # (B, ERRORS, C) of each channel (model/alarm.py), scaled units squared; NaN = not observed
     by_channel: Floats  # (B, C) contribution of each channel to the score, in units of the channel's usual error
     expected: Floats  # (B, C) reconstruction of the newest step, in the channel's own unit
     spread: Floats  # (B, C) one standard deviation of the reconstruction error, in the channel's own unit
@@ -308,11 +309,35 @@ class ScoreBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class ThresholdBatch:
-    """The limit of each score, computed before the score itself was entered."""
+class ModelScores:
+    """The scorer's result for each window of a WindowBatch, row by row: what a model says of the window alone."""
 
-    threshold: Floats  # (B,)
-    anomalous: Bools  # (B,)
+    network: Floats  # (B,) score by the network; 1.0 is the edge of the clean windows
+    forecast: Floats  # (B,) error of the forecast, `Forecaster.over_channels`; NaN = no channel in the newest steps
+    errors: Floats  # (B, ERRORS, C), as the following ones those of `ScoreBatch`
+    by_channel: Floats  # (B, C)
+    expected: Floats  # (B, C)
+    spread: Floats  # (B, C)
+    newest: Floats  # (B, C)
+    modes: ModeBatch | None
+
+    def ranked(self, score: Floats) -> ScoreBatch:
+        """Return the same with the ranking scores (B,), which depend on earlier windows, too."""
+        return ScoreBatch(
+            score, self.errors, self.by_channel, self.expected, self.spread, self.newest, modes=self.modes
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdBatch:
+    """The alarm score of each window and its limit, computed before the alarm score itself was entered.
+
+    The alarm score decides alerts. Windows are shown and ranked by `ScoreBatch.score`.
+    """
+
+    alarm: Floats  # (B,) alarm score, higher = more anomalous
+    threshold: Floats  # (B,) limit of the alarm score
+    anomalous: Bools  # (B,) the alarm score exceeds the limit
     warm: Bools  # (B,) False while the threshold is borrowed from the model's calibration
 
 
@@ -348,9 +373,9 @@ class Alert:
     end: int | None  # ms UTC: end of the last anomalous window; None while firing
     time: int  # ms UTC: end of the window that caused this record
     severity: str  # "warning" | "critical"
-    score: float
-    threshold: float
-    ratio: float  # score / threshold; 1.0 = the limit
+    alarm: float  # of a machine: alarm score of the window; otherwise steps or seconds, see `fault`
+    threshold: float  # limit of `alarm`, in the same unit
+    ratio: float  # alarm / threshold; 1.0 = the limit
     peak: float  # highest ratio since start
     channels: tuple[ChannelShare, ...]  # ranked by contribution, largest first
     model: str  # model version
@@ -361,11 +386,11 @@ class Alert:
     sequence: int  # 0 at firing, then 1, 2, … per alert
     cause: str = MACHINE  # or another of the causes above; records of older versions lack it
     linked: str = ""  # id of the oldest alert of the asset that fired then, in another detector; empty = none
-    fault: str = ""  # of a sensor: "limits" | "dropout" | "frozen" | "jump"; score and threshold then count its steps
-    # or "clock", of the whole asset: no channels; score and threshold are seconds ahead, negative = behind
-    # of silence: "absent" | "stale"; no channels; score and threshold are seconds without news
-    # of a machine that does not run: "off" | "silent"; no channels; score and threshold are seconds
-    # of a new mode: "value" | "unlike"; score and threshold are 1
+    fault: str = ""  # of a sensor: "limits" | "dropout" | "frozen" | "jump"; alarm and threshold then count its steps
+    # or "clock", of the whole asset: no channels; alarm and threshold are seconds ahead, negative = behind
+    # of silence: "absent" | "stale"; no channels; alarm and threshold are seconds without news
+    # of a machine that does not run: "off" | "silent"; no channels; alarm and threshold are seconds
+    # of a new mode: "value" | "unlike"; alarm and threshold are 1
     mode: str = ""  # of the window that caused this record, or the new mode; empty = there is one mode, or none fits
 
 
@@ -405,10 +430,11 @@ def by_partition(messages: Sequence[Message]) -> dict[Partition, list[Message]]:
     return parts
 
 
-def nothing_scored(channels: int) -> tuple[ScoreBatch, ThresholdBatch]:
-    """Return the scores and limits of no windows."""
+def nothing_scored(errors: int, channels: int) -> tuple[ScoreBatch, ThresholdBatch]:
+    """Return the scores and limits of no windows, with so many errors of each channel."""
     none, bands = np.empty(0, np.float32), np.empty((0, channels), np.float32)
-    return ScoreBatch(none, bands, bands, bands, bands), ThresholdBatch(none, none > 0, none > 0)
+    each = np.empty((0, errors, channels), np.float32)
+    return ScoreBatch(none, each, bands, bands, bands, bands), ThresholdBatch(none, none, none > 0, none > 0)
 
 
-_SCORES = ("score", "by_channel", "expected", "spread", "newest")
+_SCORES = ("score", "errors", "by_channel", "expected", "spread", "newest")

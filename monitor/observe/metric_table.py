@@ -233,7 +233,7 @@ TABLE = (
         "monitor_stage_seconds_total",
         "Time spent in each stage.",
         "If the rates sum to nearly 1, one core is saturated: add workers. If output has most of it, check the broker.",
-        stage=("decode", "windows", "sensors", "score", "threshold", "alerting", "output"),
+        stage=("decode", "windows", "sensors", "score", "limits", "threshold", "alerting", "output"),
     ),
     # Checkpoints, snapshots and replay.
     _counter(

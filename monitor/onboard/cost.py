@@ -18,8 +18,11 @@ import numpy as np
 import torch
 
 from monitor.core.decode.decode import decode
+from monitor.core.model import channel_limits, ranking
+from monitor.core.model.alarm import ERRORS
 from monitor.core.model.errors import horizons
-from monitor.core.model.model import LEVELS, Calibration, Model
+from monitor.core.model.forecaster import SPANS, Forecaster, feature_count
+from monitor.core.model.model import LEVELS, AlarmCalibration, Calibration, Model
 from monitor.core.model.scaling import Scaling
 from monitor.core.model.scorer import Scorer
 from monitor.core.model.vae import VAE
@@ -55,7 +58,7 @@ class Estimate:
 
     measured: Measured
     base_mb: float  # the program at work: peak memory of this process, which holds the sample
-    assets_mb: float  # windows and scores of the assets seen
+    assets_mb: float  # windows, scores and limits of the assets seen
     history_mb: float  # per partition, when it is full
     load: float  # cores, at the plant's rate of readings
     reading_s: float  # to read the messages that the first model needs, as far as the topic holds them
@@ -76,11 +79,12 @@ def estimate(settings: Settings, figures: Survey, measured: Measured, held: int)
     needed = training.first_steps * windows.step_s
     there = figures.span_ms / 1000
     scores = 4 * settings.threshold.memory if settings.threshold.kind == "ring" else BYTES  # of an asset
+    state = channel_limits.bytes_per_asset(ERRORS, channels) + ranking.bytes_per_asset(windows.length)
     backlog = held * figures.weight * min(1.0, needed / max(there, windows.step_s))
     return Estimate(
         measured,
         peak_mb(),
-        assets * (scores + 1.5 * windows.length * channels * _CELL) / 2**20,
+        assets * (scores + 1.5 * windows.length * channels * _CELL + state) / 2**20,
         training.history_windows * windows.length * channels * _CELL / 2**20,
         figures.rate / measured.readings_per_s,
         backlog / measured.readings_per_s,
@@ -181,8 +185,13 @@ def untrained(settings: Settings, channels: tuple[str, ...]) -> Scorer:
         weights = {name: tensor.numpy().copy() for name, tensor in VAE(architecture).state_dict().items()}
     one, usual = np.ones((1, count)), np.ones(count, np.float32)
     limits = np.full(len(horizons(length)) + 1, _QUIET, np.float32)
-    calibration = Calibration(usual, usual, limits, np.linspace(0.1, 1, len(LEVELS), dtype=np.float32))
-    return Scorer(Model(architecture, channels, Scaling((), 0 * one, one), calibration, weights))
+    weights_forecast = np.zeros((feature_count(count, length), count), np.float32)
+    forecaster = Forecaster(weights_forecast, usual, np.ones(SPANS, np.float32))
+    alarm = AlarmCalibration(
+        np.full((ERRORS, count), _QUIET, np.float32), np.linspace(0.1, 1, len(LEVELS), dtype=np.float32)
+    )
+    scaling, calibration = Scaling((), 0 * one, one), Calibration(usual, usual, limits)
+    return Scorer(Model(architecture, channels, scaling, calibration, weights, forecaster, alarm))
 
 
 def _training_step(settings: Settings, channels: int) -> float:

@@ -1,9 +1,9 @@
 """Published scores and alerts as points of a time-series database, in InfluxDB's line protocol.
 
     measurement        tags                             fields
-    monitor_scores     asset detector                   score threshold ratio anomalous warm model
+    monitor_scores     asset detector                   score alarm threshold ratio anomalous warm model
     monitor_channels   asset channel detector           observed expected low high share
-    monitor_alerts     asset cause detector severity    firing id sequence score threshold ratio peak start end model
+    monitor_alerts     asset cause detector severity    firing id sequence alarm threshold ratio peak start end model
                        state, sensor if one is faulty   channel observed expected low high text fault
 
 The time of a point is the end of its window, in ms. Measurement, tags and time identify a point, so a message that is
@@ -40,6 +40,7 @@ def score_points(message: Message) -> Record:
     score = decode_score(message.value)
     fields: dict[str, Value] = {
         "score": score.score,
+        "alarm": score.alarm,
         "threshold": score.threshold,
         "ratio": score.ratio,
         "anomalous": score.anomalous,
@@ -78,7 +79,7 @@ def alert_points(message: Message) -> Record:
         "firing": int(alert.state == "firing"),
         "id": alert.id,
         "sequence": _whole("sequence", alert.sequence),
-        "score": alert.score,
+        "alarm": alert.alarm,
         "threshold": alert.threshold,
         "ratio": alert.ratio,
         "peak": alert.peak,
@@ -94,8 +95,8 @@ def alert_points(message: Message) -> Record:
             **_band(top),
             "text": _sentence(top, alert.fault) + _ADDED.get(alert.state, ""),
         }
-    elif alert.fault in WHOLE and alert.score is not None:
-        fields |= {"text": in_words(alert.fault, alert.score)}
+    elif alert.fault in WHOLE and alert.alarm is not None:
+        fields |= {"text": in_words(alert.fault, alert.alarm)}
     if alert.fault:
         fields |= {"fault": alert.fault}
     if alert.mode:

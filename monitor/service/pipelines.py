@@ -13,7 +13,10 @@ from monitor.core.angles import with_parts
 from monitor.core.decode.select import IGNORE, RATE, STATE, Globs
 from monitor.core.detectors import Detectors
 from monitor.core.fitting.history import History
+from monitor.core.model.alarm import LEAST_BASE
+from monitor.core.model.channel_limits import ChannelLimits
 from monitor.core.model.new_assets import NewAssets
+from monitor.core.model.ranking import Ranking
 from monitor.core.pipeline import LiveSettings, Pipeline
 from monitor.core.records import Partition
 from monitor.core.routing import Router
@@ -31,7 +34,7 @@ from monitor.settings.rules import make_rules
 from monitor.settings.tree import Settings
 from monitor.training.history_store import Keeping
 
-STATE_FORMAT = 7  # of snapshots; raise it when a stage saves other columns, so that older snapshots are refused
+STATE_FORMAT = 8  # of snapshots; raise it when a stage saves other columns, so that older snapshots are refused
 
 
 def make_detectors(settings: Sequence[Settings], partition: Partition) -> Detectors:
@@ -61,7 +64,9 @@ def make_pipeline(settings: Settings, partition: Partition, live: LiveSettings |
         name=name,
         fingerprint=fingerprint(settings),
         windows=Windows(replace(grid, mode=modes.channel)),
-        threshold=Threshold(settings.threshold.options(), rows),
+        channel_limits=ChannelLimits(),
+        ranking=Ranking(windows.length),
+        threshold=Threshold(settings.threshold.options(), rows, LEAST_BASE),
         budget=make_budget(settings, rows),
         alerting=MachineAlerts(name, partition, delays),
         sensors=Sensors(sensors.options(windows), rules),

@@ -199,28 +199,29 @@ class ModesSection(Section):
 
 
 class ThresholdSection(Section):
-    """The threshold of each asset: a percentile of its own recent scores, times a margin.
+    """The threshold of each asset: a percentile of its own recent alarm scores, times a margin.
 
     After a change of kind or memory, old snapshots are refused and all state is built up again.
     """
 
     kind: Literal["ring", "histogram"] = setting(
         "ring",
-        "How an asset's recent scores are stored. ring: each score, with an exact percentile. histogram: counts in "
-        "buckets, 2.6 kB per asset for any number of scores, with a percentile within 1.22 %; for thousands of assets "
-        "per process.",
+        "How an asset's recent alarm scores are stored. ring: each score, with an exact percentile. histogram: counts "
+        "in buckets, 2.6 kB per asset for any number of scores, with a percentile within 1.22 %; for thousands of "
+        "assets per process.",
     )
     percentile: float = setting(
-        99.5,
-        "Percentile of the asset's recent scores. By itself it would flag 0.5 % of all windows, hence the margin.",
+        99.0,
+        "Percentile of the asset's recent alarm scores. By itself it would flag 1 % of all windows, hence the margin.",
         otherwise="half of all windows would be flagged, or none",
         unit="%",
         low=50,
         high=99.999,
     )
     margin: float = setting(
-        1.6,
-        "Factor on the percentile. A lower factor finds more faults and gives more false alerts.",
+        1.4,
+        "Factor on the percentile. A lower factor finds more faults and gives more false alerts. Alarm scores are "
+        "logarithms, so a factor of 2 is much.",
         otherwise="normal windows would be flagged, or no fault found",
         low=1,
         high=100,
@@ -228,8 +229,7 @@ class ThresholdSection(Section):
     memory: int = setting(
         10_000,
         "Scores stored per asset: 2.8 hours at one a second. A ring of 10 000 takes 40 kB per asset. A histogram "
-        "stores between 7/8 of them and all. A lasting shift is accepted the later, the more scores are stored: with "
-        "86 400, a day, and the default clip, a score of 1.5, 2 or 5 times the threshold after 1.3, 2 or 4.4 hours.",
+        "stores between 7/8 of them and all. The more are stored, the more slowly the threshold follows.",
         unit="scores",
         low=100,
         high=1_000_000,
@@ -244,10 +244,8 @@ class ThresholdSection(Section):
     )
     clip: float = setting(
         1.05,
-        "A score is stored as at most this factor of the percentile, which limits how fast the threshold rises to a "
-        "lasting shift. Its alert then becomes `adapted`, not `resolved`. With the default memory, at one score a "
-        "second, a score of 1.5, 2 or 5 times the threshold is accepted after 11, 18 or 38 minutes with 1.05, after 3, "
-        "5 or 10 with 1.2, and after 55, 86 or 184 with 1.01.",
+        "An alarm score is stored as at most this factor of the percentile, which limits how fast the threshold rises "
+        "to a lasting shift. The limits of the channels follow it sooner: see docs/operations.md.",
         otherwise="a lasting shift would never be accepted, or an incident would blind the monitor",
         low=1.01,
         high=10,

@@ -417,15 +417,15 @@ class AlertingSection(Section):
     )
     deadband: float = setting(
         0.1,
-        "Below means below (1 - deadband) x threshold, so that a score near the threshold does not switch an alert on "
-        "and off.",
+        "Below means below (1 - deadband) x threshold, so that an alarm score near the threshold does not switch an "
+        "alert on and off.",
         otherwise="an alert would never be resolved",
         low=0,
         high=0.9,
     )
     critical_ratio: float = setting(
-        2.0,
-        "An alert is critical from this ratio of score to threshold.",
+        1.6,
+        "An alert is critical from this ratio of alarm score to threshold. Alarm scores are logarithms.",
         low=1,
         high=1000,
     )

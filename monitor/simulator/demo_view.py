@@ -110,11 +110,11 @@ def _sentence(alert: PublishedAlert, name: str) -> Text:
         return Text(f"{head}  resolved  {name}{lasted}", "dim")
 
     if alert.state == "adapted":
-        return Text(f"{head}  adapted   {name}  the limit rose to the score", "yellow")
+        return Text(f"{head}  adapted   {name}  the limit rose to the alarm score", "yellow")
 
     head += f"  {'worse' if alert.sequence else 'firing':8}  {name}"
     if alert.fault in WHOLE:
-        return Text(f"{head}  {alert.fault if alert.score is None else in_words(alert.fault, alert.score)}", "cyan")
+        return Text(f"{head}  {alert.fault if alert.alarm is None else in_words(alert.fault, alert.alarm)}", "cyan")
 
     if alert.cause == NEW_MODE:
         return Text(f"{head}  new mode {alert.mode or ''}", "cyan")
@@ -126,7 +126,7 @@ def _sentence(alert: PublishedAlert, name: str) -> Text:
     if alert.cause == SENSOR:
         return Text(f"{head}  sensor {alert.fault}: {channel}", "cyan")
 
-    ratio = "" if alert.ratio is None else f"  score {alert.ratio:.2f} x threshold"
+    ratio = "" if alert.ratio is None else f"  alarm score {alert.ratio:.2f} x threshold"
     return Text(f"{head}  {channel}{ratio}", "bold red" if alert.severity == "critical" else "yellow")
 
 

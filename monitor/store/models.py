@@ -24,7 +24,7 @@ from monitor.core.records import State
 from monitor.store.base import Blobs, Notice, OnNotice, quarantine
 from monitor.store.tensors import Damaged, pack, unpack
 
-FORMAT = 1
+FORMAT = 2  # 1 had no forecaster and no limits of channels
 
 # Versions the pointer remembers for `rollback`: two weeks of daily retraining.
 HISTORY = 14
@@ -85,8 +85,8 @@ class Models:
     def get(self, version: str) -> StoredModel:
         """Return the model, verified byte for byte. Raises ModelInvalid.
 
-        A damaged model is moved to quarantine/, with a notice. A model of a later program stays: other processes on
-        this store may use it.
+        A damaged model is moved to quarantine/, with a notice. A model of an earlier or a later program stays: other
+        processes on this store may use it.
         """
         if not _VERSION.fullmatch(version):
             raise ModelInvalid(f"{version[:100]!r} is not a model version")
@@ -213,13 +213,13 @@ def _manifest(manifest: dict[str, Any], tensors: State, created_ms: int, sha256:
 
 
 def _parse(version: str, text: bytes, weights: bytes) -> StoredModel:
-    """Parse a model. Raises ModelInvalid for a later format, one of `_DAMAGE` for any other difference to `put`."""
+    """Parse a model. Raises ModelInvalid for another format, one of `_DAMAGE` for any other difference to `put`."""
     if hashlib.sha256(text).hexdigest()[:8] != version[-8:]:
         raise ValueError("the checksum of the manifest is not the one in the version")
 
     content = json.loads(text)
     if content["format"] != FORMAT:
-        raise ModelInvalid(f"{version}: format {content['format']!r} is not {FORMAT}")
+        raise ModelInvalid(f"{version}: {_other_format(content['format'])}")
 
     described = content["weights"]
     if hashlib.sha256(weights).hexdigest() != described["sha256"]:
@@ -229,6 +229,13 @@ def _parse(version: str, text: bytes, weights: bytes) -> StoredModel:
         raise Damaged("names, shapes or dtypes differ from the manifest")
     _check_finite(tensors)
     return StoredModel(version, content["created_ms"], content["model"], tensors)
+
+
+def _other_format(written: object) -> str:
+    """Return why a model of another format is refused."""
+    if written == 1:
+        return f"written by an earlier version (format 1, expected {FORMAT}); a new model has to be trained"
+    return f"format {written!r} is not {FORMAT}"
 
 
 def _whole(value: object) -> int:

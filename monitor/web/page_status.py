@@ -14,7 +14,7 @@ urgent are left out, and the totals count them.
                         UTC), and for each channel observed, low, high, contribution and texts as published (empty = it
                         has none), and chart, which may be null: observed and expected at `times`, and width, half of
                         the band around the expected values
-    adapted             alerts whose limit rose to the score: total; shown = id, asset, label, detector, severity,
+    adapted             alerts whose limit rose to the alarm score: total; shown = id, asset, label, detector, severity,
                         start, time (ms UTC, when it adapted), peak, and channel with most of the score, or null
     learning            for each detector: detector, the trainer's status (share, steps, needed, eta_s, running,
                         progress, result), and scores: true with a model
@@ -197,7 +197,7 @@ def _alert(alert: Alert, ratio: float | None, now: WorkerStatus) -> dict[str, An
         "detector": alert.detector,
         "severity": alert.severity,
         "cause": alert.cause,
-        "fault": in_words(alert.fault, alert.score),
+        "fault": in_words(alert.fault, alert.alarm),
         "mode": alert.mode,
         "start": alert.start,
         "ratio": round(current, 3),

@@ -30,7 +30,7 @@ class Notes:
             grown[: len(self.ratios)] = self.ratios
             grown[[row for row, _ in outputs.evicted]] = np.nan
             # If an asset occurs more than once, its last value is kept.
-            grown[windows.assets] = outputs.scores.score / outputs.thresholds.threshold
+            grown[windows.assets] = outputs.thresholds.alarm / outputs.thresholds.threshold
             self.ratios = grown[: len(pipeline.windows.assets)]
 
         if self.charts is not None:

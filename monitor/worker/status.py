@@ -30,7 +30,7 @@ class Asset(NamedTuple):
 
     name: str
     state: str  # one of STATES; off = it does not run; warming = its window or its threshold is not full yet
-    ratio: float | None  # score / threshold; None = not scored yet
+    ratio: float | None  # alarm score / threshold; None = not scored yet
     reason: str = ""  # why it is silent, or not scored although it sends; empty = it is scored, or may be soon
     cause: str = ""  # the reason's kind, one of NOT_SCORED
     newest: int | None = None  # ms UTC: time of its newest reading; None = none yet
@@ -49,7 +49,7 @@ class WorkerStatus:
     models: Mapping[tuple[str, str], int] = field(default_factory=dict)  # detector, version -> partitions with it
     lag: Mapping[Partition, int] = field(default_factory=dict)  # messages
     names: Names = field(default_factory=Names)  # as they came
-    adapted: tuple[Alert, ...] = ()  # their limits rose to their scores, each as published last
+    adapted: tuple[Alert, ...] = ()  # their limits rose to their alarm scores, each as published last
     quiet: tuple[QuietTopic, ...] = ()  # topics of which whole partitions bring nothing new
     unmatched: frozenset[str] = frozenset()  # sections of [assets] that match no asset of this worker
     unwanted: Mapping[str, int] = field(default_factory=dict)  # readings that no detector wants, by group

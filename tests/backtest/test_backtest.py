@@ -187,7 +187,7 @@ def test_a_detector_without_history_is_told_and_the_others_are_scored(tmp_path: 
 def test_alerts_of_one_detector_are_gained(tmp_path: Path, store: Path, twins: str) -> None:
     """Against a file in which one of two detectors finds nothing, its alerts are gained, and its setting is named."""
     blunt = as_file(tmp_path / "blunt.toml", store)
-    margins = {"fast": SHAPE.get("threshold.margin", 1.6), "slow": 90.0}
+    margins = {"fast": SHAPE.get("threshold.margin", 1.4), "slow": 90.0}
     with blunt.open("a") as file:
         for name, margin in margins.items():
             step = {"fast": 1.0, "slow": 2.0}[name]
@@ -277,7 +277,7 @@ def test_a_tighter_limit_gains_alarms(tmp_path: Path, store: Path) -> None:
     done = with_model(npz(tmp_path), store, "--against", blunt)
     assert "blunt.toml: 2 gained, 0 lost, 0 earlier, 0 later, 0 same" in done.stdout, done.output
     page = (tmp_path / "backtest.html").read_text()
-    assert "<td>threshold.margin</td><td>1.6</td><td>90.0</td>" in page
+    assert "<td>threshold.margin</td><td>1.4</td><td>90.0</td>" in page
     back = monitor("backtest", *npz(tmp_path), "-c", blunt, "--model", "current", "--against", plain)
     assert "0 gained, 2 lost" in back.stdout, back.output
 

@@ -60,7 +60,7 @@ def test_records_of_an_alert_are_one_span() -> None:
 
     def record(state: AlertState, time: int, sequence: int) -> Alert:
         return Alert(
-            id="1", asset="a", state=state, start=5, end=None, time=time, severity="warning", score=1.0, threshold=1.0,
+            id="1", asset="a", state=state, start=5, end=None, time=time, severity="warning", alarm=1.0, threshold=1.0,
             ratio=1.0, peak=1.0, channels=(share,), model="m", detector="d", partition=Partition("t", 0), offset=0,
             position=0, sequence=sequence,
         )  # fmt: skip

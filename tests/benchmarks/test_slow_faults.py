@@ -9,7 +9,7 @@ from monitor.core.records import Alert, Partition
 from monitor.simulator.plant import NAMES, Plant, PlantSettings
 
 FIRED = Alert(
-    id="1", asset="a", state="firing", start=1000, end=None, time=1000, severity="warning", score=2.0, threshold=1.0,
+    id="1", asset="a", state="firing", start=1000, end=None, time=1000, severity="warning", alarm=2.0, threshold=1.0,
     ratio=2.0, peak=2.0, channels=(), model="m", detector="fast", partition=Partition("readings", 0), offset=0,
     position=0, sequence=0,
 )  # fmt: skip

@@ -20,6 +20,7 @@ from benchmarks.throughput.store import MEMORY, common, model_of, warmed
 from benchmarks.throughput.training import history
 from benchmarks.throughput.worker import STAGES
 from monitor.core.fitting.fit import fit, prepare
+from monitor.core.model.channel_limits import BLOCK
 from monitor.core.model.model import Model
 from monitor.core.records import Message
 from monitor.settings.load import load
@@ -40,8 +41,8 @@ def base() -> Model:
     return fit(corpus, recipe, None, lambda *_: None).model
 
 
-def product_scores(sent: Fleet, model: Model) -> dict[tuple[str, int], tuple[float, float]]:
-    """Return score and threshold by asset and time, as the product's stages compute them."""
+def product_scores(sent: Fleet, model: Model) -> dict[tuple[str, int], tuple[float, float, float]]:
+    """Return score, alarm score and threshold by asset and time, as the product's stages compute them."""
     settings = load(None, {}, common(sent, Path("unused"), {}))
     found = {}
     for number in range(PARTITIONS):
@@ -54,16 +55,17 @@ def product_scores(sent: Fleet, model: Model) -> dict[tuple[str, int], tuple[flo
             outputs = processed(pipeline, read, sent.time(step), form=settings.message_format())
             assert outputs.scores is not None
             assert outputs.thresholds is not None
-            columns = (outputs.windows.assets, outputs.windows.ends, outputs.scores.score, outputs.thresholds.threshold)
-            for row, end, score, threshold in zip(*(column.tolist() for column in columns), strict=True):
-                found[pipeline.windows.assets[row], end] = (score, threshold)
+            windows, limits = outputs.windows, outputs.thresholds
+            columns = (windows.assets, windows.ends, outputs.scores.score, limits.alarm, limits.threshold)
+            for row, end, score, alarm, threshold in zip(*(column.tolist() for column in columns), strict=True):
+                found[pipeline.windows.assets[row], end] = (score, alarm, threshold)
     return found
 
 
 @pytest.mark.parametrize("kind", ["json_long", "json_wide"])
 def test_naive_twin_scores_as_the_product(kind: str) -> None:
-    """From the first message on, the twin publishes the product's score and threshold of every window."""
-    sent = Fleet(6, 8, kind, faulty=1)
+    """From the first message on, the twin publishes the product's scores and threshold of every window."""
+    sent = Fleet(6, BLOCK + 8, kind, faulty=1)  # more windows of an asset than limits of channels take to move
     model = model_of(base(), sent)
     job, found = Job(sent, model), {}
     machines: dict[bytes, Machine] = {}
@@ -73,13 +75,14 @@ def test_naive_twin_scores_as_the_product(kind: str) -> None:
             published = job.step(machine, json.loads(value))
             if published is not None:
                 body = json.loads(published)
-                found[body["asset"], body["time"]] = (body["score"], body["threshold"])
+                found[body["asset"], body["time"]] = (body["score"], body["alarm"], body["threshold"])
     product = product_scores(sent, model)
     assert found.keys() == product.keys()
     assert len(found) == sent.windows
-    for window, (score, threshold) in product.items():
+    for window, (score, alarm, threshold) in product.items():
         assert found[window][0] == pytest.approx(score, rel=1e-4)
-        assert found[window][1] == pytest.approx(threshold, rel=1e-2)  # the product recomputes it every 32 scores only
+        assert found[window][1] == pytest.approx(alarm, rel=1e-4)
+        assert found[window][2] == pytest.approx(threshold, rel=3e-2)  # the product recomputes it every 32 scores only
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -110,9 +113,9 @@ def test_twin_has_the_settings_of_the_product() -> None:
 
 
 def test_machine_tells_an_alert_once() -> None:
-    """The twin's alert fires when the score has been above the threshold for the on-delay, and only once."""
-    machine = Machine([[0.0]], np.ones(MEMORY, np.float32))
-    assert [machine.judge(score)[1] for score in (1, 9, 9, 9, 9, 9, 1)] == [False] * 4 + [True, False, False]
+    """The twin's alert fires when the alarm score has been above the threshold for the on-delay, and only once."""
+    machine = Machine([[0.0]], np.ones((3, 1), np.float32), np.ones(MEMORY, np.float32))
+    assert [machine.judge(alarm)[1] for alarm in (1, 9, 9, 9, 9, 9, 1)] == [False] * 4 + [True, False, False]
 
 
 def test_engine_that_is_missing_is_left_out_with_the_reason(

@@ -54,7 +54,7 @@ def test_influxdb_has_what_was_recorded(tmp_path: Path) -> None:
 
         (score,) = rows("monitor_scores")
         assert (score["time"], score["asset"], score["anomalous"]) == (START, "pump-1", True)
-        assert (score["score"], score["ratio"]) == (1.5, 1.5)
+        assert (score["score"], score["alarm"], score["ratio"]) == (0.75, 1.5, 1.5)
 
         channels = {row["channel"]: row for row in rows("monitor_channels")}
         assert channels["pressure"]["observed"] == 4.0

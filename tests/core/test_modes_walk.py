@@ -13,7 +13,7 @@ from monitor.core.model.scorer import Scorer
 from monitor.core.pipeline import Pipeline
 from monitor.core.publish import alert_record, score_records
 from monitor.core.published import decode_alert, decode_score
-from monitor.core.records import Alert, Partition, ReadingBatch
+from monitor.core.records import Alert, Floats, Partition, ReadingBatch
 from monitor.service.pipelines import make_pipeline
 from monitor.settings.tree import Settings
 from tests.core.fitting.test_modes import with_recipe
@@ -32,10 +32,14 @@ def model() -> Model:
 
 def readings(steps: int = 320, new: float = 8000) -> ReadingBatch:
     """Readings of both machines at recipe 1; a runs a new one in NEW."""
-    values = rows(steps, seed=5)
-    recipe = np.ones((2, steps, 1), np.float32)
+    recipe = np.ones((2, steps), np.float32)
     recipe[0, NEW] = new
-    table = np.concatenate([values, recipe], 2).transpose(1, 0, 2)  # (T, A, C)
+    return batch(rows(steps, seed=5), recipe)
+
+
+def batch(values: Floats, recipe: Floats) -> ReadingBatch:
+    """Readings of both machines, values (A, T, 3) at recipes (A, T)."""
+    table = np.concatenate([values, recipe[:, :, None]], 2).transpose(1, 0, 2)  # (T, A, C)
     T, A, C = table.shape
     time = np.repeat(np.arange(T, dtype=np.int64) * 1000, A * C)
     asset = np.tile(np.repeat(np.arange(A, dtype=np.int32), C), T)
@@ -80,6 +84,30 @@ def test_a_new_recipe_is_one_alert_and_no_fault_of_the_machine() -> None:
     ]
     assert alerts[0].time < 1000 * (NEW.start + L)
     assert max(score for _, score in parts) < 20
+
+
+@pytest.mark.parametrize("fault", [0.0, 12.0])
+def test_each_mode_has_errors_of_its_own(fault: float) -> None:
+    """Clean windows of the noisy recipe raise no alarm, and a fault in the quiet one is found."""
+    steps = np.arange(900)
+    recipe = np.tile(1 + steps // 64 % 2, (2, 1)).astype(np.float32)
+    values = rows(len(steps), seed=7)
+    noise = np.random.default_rng(7).normal(0, 0.2, recipe.shape) * (recipe - 1) * [[1], [10]]
+    values[:, :, 1] += noise  # standard deviation 2 of machine b, and 0.3 in the quiet recipe
+    begin = 12 * 64 + 30
+    assert recipe[1, begin] == 1
+    values[1, begin : begin + 8, 1] += fault
+
+    stage, alerts = pipeline(), list[Alert]()
+    whole = batch(values, recipe)
+    for cut in range(0, len(steps), 50):
+        alerts += stage.step(whole.part(8 * cut, 8 * (cut + 50)), lambda offsets: offsets, lambda _: None).alerts
+    fired = [alert for alert in alerts if alert.state == "firing"]
+    if not fault:
+        assert fired == []
+        return
+    assert {(alert.asset, alert.cause, alert.channels[0].channel) for alert in fired} == {("b", "machine", "pressure")}
+    assert 1000 * begin <= fired[0].start < 1000 * (begin + 8)
 
 
 @pytest.mark.parametrize("size", [60, 1000])

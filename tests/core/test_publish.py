@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
 
 from monitor.core.decode.names import Names
+from monitor.core.model.alarm import ERRORS
 from monitor.core.publish import alert_record, dead_letter, score_records
 from monitor.core.records import (
     Alert,
@@ -37,7 +38,7 @@ ALERT = Alert(
     end=None,
     time=TIME,
     severity="critical",
-    score=4.5,
+    alarm=4.5,
     threshold=1.5,
     ratio=3.0,
     peak=5.25,
@@ -66,13 +67,17 @@ def body(record: Record) -> dict[str, Any]:
 
 
 def outputs(ends: list[int], **changes: Any) -> Outputs:
-    """Return windows of assets 0, 1, 0, 1, … that end at `ends`, with two channels and scores 1.5, 2.5 and so on."""
+    """Return windows of assets 0, 1, 0, 1, … that end at `ends`, with two channels and alarm scores 1.5, 2.5 and so on.
+
+    Scores are half of the alarm scores.
+    """
     B = len(ends)
     assets = (np.arange(B) % 2).astype(np.int32)
     values = np.zeros((B, 2, 4), np.float32)
-    score = np.arange(B).astype(np.float32) + 1.5
+    alarm = np.arange(B).astype(np.float32) + 1.5
     columns: dict[str, Any] = {
-        "score": score,
+        "score": alarm / 2,
+        "errors": np.zeros((B, ERRORS, 2), np.float32),
         "by_channel": np.tile(np.array([3, 1], np.float32), (B, 1)),
         "expected": np.tile(np.array([2, 10], np.float32), (B, 1)),
         "spread": np.tile(np.array([0.25, 1], np.float32), (B, 1)),
@@ -82,7 +87,7 @@ def outputs(ends: list[int], **changes: Any) -> Outputs:
     return Outputs(
         WindowBatch(assets, np.array(ends, np.int64), values, values == 0, np.arange(B, dtype=np.int64)),
         ScoreBatch(**columns | changes),
-        ThresholdBatch(limit, score > limit, assets == 0),
+        ThresholdBatch(alarm, limit, alarm > limit, assets == 0),
     )
 
 
@@ -123,7 +128,7 @@ def test_the_alert_itself_is_the_value() -> None:
     assert found.keys() == names
     assert (found["topic"], found["partition"], found["offset"]) == ("readings", 3, 17)
     assert (found["start"], found["end"], found["time"]) == (TIME - 4_000, None, TIME)
-    assert (found["score"], found["threshold"], found["ratio"], found["peak"]) == (4.5, 1.5, 3.0, 5.25)
+    assert (found["alarm"], found["threshold"], found["ratio"], found["peak"]) == (4.5, 1.5, 3.0, 5.25)
     assert found["channels"] == [
         {
             "channel": "pressure",
@@ -179,28 +184,29 @@ def test_the_event_time_is_exact(time: int) -> None:
 
 def test_numbers_have_the_digits_they_were_measured_with() -> None:
     """A float32 is published with seven significant digits, without the extra digits of its float64 form."""
-    alert = replace(ALERT, score=float(np.float32(0.1)), threshold=float(np.float32(1e-9)), ratio=1 / 3)
-    assert b'"score":0.1,"threshold":1e-9,"ratio":0.3333333,' in (alert_record("alerts", alert).value or b"")
+    alert = replace(ALERT, alarm=float(np.float32(0.1)), threshold=float(np.float32(1e-9)), ratio=1 / 3)
+    assert b'"alarm":0.1,"threshold":1e-9,"ratio":0.3333333,' in (alert_record("alerts", alert).value or b"")
 
 
 @pytest.mark.parametrize("number", [NAN, INF, -INF])
 def test_an_alert_holds_no_nan(number: float) -> None:
     """A number that JSON cannot represent is null."""
     share = ChannelShare("pressure", number, number, number, number, number, 0)
-    alert = replace(ALERT, score=number, threshold=number, ratio=number, peak=number, channels=(share,))
+    alert = replace(ALERT, alarm=number, threshold=number, ratio=number, peak=number, channels=(share,))
     found = body(alert_record("alerts", alert))
-    assert [found[name] for name in ("score", "threshold", "ratio", "peak")] == [None] * 4
+    assert [found[name] for name in ("alarm", "threshold", "ratio", "peak")] == [None] * 4
     assert set(found["channels"][0].values()) == {"pressure", None, 0}
 
 
 def test_a_score_record_says_score_limit_and_bands() -> None:
-    """A score record has score and limit and, for each channel, the reading and the model's band."""
+    """A score record has both scores and the limit and, for each channel, the reading and the model's band."""
     (record,) = published(outputs([1500]))
     assert (record.topic, record.key, record.headers) == ("scores", b"pump", (("content-type", b"application/json"),))
     assert body(record) == {
         "asset": "pump",
         "time": 1500,
-        "score": 1.5,
+        "score": 0.75,
+        "alarm": 1.5,
         "threshold": 2.0,
         "ratio": 0.75,
         "anomalous": False,
@@ -234,7 +240,7 @@ def test_scores_are_published_every_nth_step_of_the_grid(every: int, ends: list[
     assert [record["time"] for record in found] == ends
     everything = [body(record) for record in published(outputs([-1500, 0, 500, 1000, 1500, 3000]))]
     assert found == [record for record in everything if record["time"] in ends]
-    assert [record["score"] for record in everything] == [1.5, 2.5, 3.5, 4.5, 5.5, 6.5]
+    assert [record["alarm"] for record in everything] == [1.5, 2.5, 3.5, 4.5, 5.5, 6.5]
     assert [record["asset"] for record in everything] == ["pump", "fan"] * 3
 
 
@@ -262,10 +268,13 @@ def test_scores_hold_no_nan() -> None:
     """A non-finite number is null, and the shares of a window without error are 0."""
     nothing = np.zeros((1, 2), np.float32)
     unknown = np.full((1, 2), NAN, np.float32)
-    given = outputs([0], score=np.array([INF], np.float32), by_channel=nothing, expected=unknown, newest=unknown)
-    (record,) = published(given)
+    infinite = np.array([INF], np.float32)
+    made = outputs([0], score=infinite, by_channel=nothing, expected=unknown, newest=unknown)
+    limits = ThresholdBatch(infinite, np.array([2], np.float32), infinite > 2, infinite > 2)
+    (record,) = published(replace(made, thresholds=limits))
     found = body(record)
-    assert (found["score"], found["ratio"], found["threshold"]) == (None, None, 2.0)
+    names = ("score", "alarm", "ratio", "threshold")
+    assert [found[name] for name in names] == [None, None, None, 2.0]
     band = {"observed": None, "expected": None, "low": None, "high": None, "share": 0.0}
     assert found["channels"] == {"pressure": band, "flow": band}
 

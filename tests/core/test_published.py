@@ -39,7 +39,7 @@ alerts = st.builds(
     end=st.none() | times,
     time=times,
     severity=st.sampled_from(["warning", "critical"]),
-    score=numbers,
+    alarm=numbers,
     threshold=numbers,
     ratio=numbers,
     peak=numbers,
@@ -114,15 +114,16 @@ def test_dead_letters_fit_their_schema() -> None:
 
 
 def test_a_run_publishes_what_the_schemas_say() -> None:
-    """All scores and alerts of a pipeline, of machines and sensors, firing and resolved, fit the schemas."""
+    """All scores and alerts of a pipeline, of machines and sensors, firing, adapted and resolved, fit the schemas."""
     made = new_pipeline()
     values = rows(300, seed=9)
-    values[1, 200:230, 1] += 8.0
+    values[1, 200:250, 1] += 8.0
     values[0, 215:230, 0] += 1000.0  # outside the limits of its sensor
     result: Outputs = processed(made, readings(values.astype(float)), 2**50)
     scores = scores_of(made, result, "scores", 1)
     assert {(alert.cause, alert.state) for alert in result.alerts} == {
-        (cause, state) for cause in ("machine", "sensor") for state in ("firing", "resolved")
+        *((cause, state) for cause in ("machine", "sensor") for state in ("firing", "resolved")),
+        ("machine", "adapted"),  # the forecast follows the fault before it ends
     }
     assert len(scores) > 500
     for record in scores:

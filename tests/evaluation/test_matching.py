@@ -31,7 +31,7 @@ def body(name: str, state: AlertState, time: int, sequence: int, *channels: str)
         end=None if state == "firing" else time - 5,
         time=time,
         severity="warning",
-        score=2.0,
+        alarm=2.0,
         threshold=1.0,
         ratio=2.0,
         peak=2.0,

@@ -16,8 +16,10 @@ from monitor.core.alerts.mode_alerts import ModeAlerts
 from monitor.core.alerts.sensor_alerts import SensorAlerts
 from monitor.core.alerts.silence_alerts import SilenceAlerts
 from monitor.core.fitting.corpus import Corpus
+from monitor.core.model.channel_limits import ChannelLimits
 from monitor.core.model.model import Model
 from monitor.core.model.new_assets import NewAssets
+from monitor.core.model.ranking import Ranking
 from monitor.core.model.scorer import Scorer
 from monitor.core.pipeline import Pipeline
 from monitor.core.records import State
@@ -34,7 +36,7 @@ from monitor.core.threshold.threshold import Threshold
 from monitor.core.windows.options import WindowOptions
 from monitor.core.windows.windows import Windows
 from monitor.store.atomic import Data
-from monitor.store.models import ModelInvalid, Models
+from monitor.store.models import FORMAT, ModelInvalid, Models
 from monitor.store.snapshots import Snapshot, Snapshots
 from monitor.store.tensors import Damaged, pack, unpack
 from tests.core.decode.malformed import NOW
@@ -213,7 +215,7 @@ class Stored(Alone):
         weights = files[f"{folder}/weights.safetensors"]
         if draw.random() < 0.5:
             tensors = hostile.arrays(draw, self._tensors)
-            weights = b"".join(pack(tensors, {"format": "1"}))
+            weights = b"".join(pack(tensors, {"format": str(FORMAT)}))
             manifest["weights"]["sha256"] = hashlib.sha256(weights).hexdigest()
             shapes = {name: {"dtype": str(t.dtype), "shape": list(t.shape)} for name, t in sorted(tensors.items())}
             manifest["weights"]["tensors"] = shapes
@@ -236,7 +238,7 @@ class Stored(Alone):
         if made.architecture.length == L and len(made.channels) == self._windows.values.shape[1]:
             with np.errstate(all="ignore"):  # numbers at the edge of their type
                 scored = Scorer(made).score(self._windows, ASSETS)
-            demand(scored.score.shape == (len(self._windows),), "a window has no score")
+            demand(scored.network.shape == (len(self._windows),), "a window has no score")
         return True, None
 
 
@@ -273,6 +275,8 @@ def new_pipeline() -> Pipeline:
         "d",
         "s",
         Windows(WindowOptions(step_ms=STEP, length=L, min_observed=0.5, **most, **holes)),
+        ChannelLimits(),
+        Ranking(L),
         Threshold(THRESHOLD),
         Budget(BudgetOptions(alarms_per_day=1000.0, margin=1.1, step_ms=STEP, **delays)),
         MachineAlerts("d", READINGS, options),
@@ -303,7 +307,16 @@ def histogram() -> Threshold:
     """Return a threshold of kind histogram that has some scores."""
     made = Threshold(replace(THRESHOLD, kind="histogram"))
     scores = np.random.default_rng(4).gamma(2, 0.2, 600).astype(np.float32)
-    made.update(np.arange(600, dtype=np.int32) % 2, scores, model().calibration.scores)
+    made.update(np.arange(600, dtype=np.int32) % 2, scores, model().alarm.scores)
+    return made
+
+
+def channel_limits() -> ChannelLimits:
+    """Return limits of two assets in the middle of a block, and of one that has no windows yet."""
+    made, errors = ChannelLimits(), np.random.default_rng(4).gamma(2, 2, (100, 3, len(CHANNELS))).astype(np.float32)
+    made.use(np.full((3, len(CHANNELS)), 9.0, np.float32))
+    errors[::7, :, 0] = np.nan
+    made.update(np.arange(100, dtype=np.int32) % 2 * 2, errors)
     return made
 
 
@@ -346,6 +359,8 @@ def store_targets() -> list[Target]:
         "SensorAlerts": made.sensor_alerts,
         "Clocks": made.clocks,
         "NewAssets": made.new_assets,
+        "ChannelLimits": channel_limits(),
+        "Ranking": made.ranking,
         "Histogram": histogram(),
         "History": past,
     }

@@ -9,6 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.alarm_only import AlarmOnly
 from monitor.core.alerts.lifecycle import AlertOptions
 from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.records import Partition, ScoreBatch, ThresholdBatch, WindowBatch
@@ -39,14 +40,15 @@ def fired(options: dict[str, Any], margin: float, stream: list[Row]) -> list[tup
     own = [place for place, row in enumerate(stream) if row[3]]
     assets = np.array([stream[place][0] for place in own], np.int32)
     ends = np.array([stream[place][1] * STEP for place in own], np.int64)
-    score = np.array([stream[place][2] * LIMIT / GIVEN for place in own])
+    alarm = np.array([stream[place][2] * LIMIT / GIVEN for place in own])
     limit = np.full(len(own), margin * LIMIT / GIVEN)
     nothing = np.zeros((len(own), 1), np.float32)
     windows = WindowBatch(assets, ends, nothing[:, :, None], np.ones((len(own), 1, 1), np.bool_), np.array(own))
-    scores = ScoreBatch(score, nothing, nothing, nothing, nothing)
-    limits = ThresholdBatch(limit, score > limit, np.ones(len(own), np.bool_))
+    scores = ScoreBatch(nothing[:, 0], nothing[:, None], nothing, nothing, nothing, nothing)
+    limits = ThresholdBatch(alarm, limit, alarm > limit, np.ones(len(own), np.bool_))
     stage = MachineAlerts("d", Partition("p", 0), AlertOptions(critical_ratio=1000.0, update_ms=10**12, **options))
-    alerts = stage.update(windows, scores, limits, [str(row) for row in range(9)], "", lambda _: ())
+    names = [str(row) for row in range(9)]
+    alerts = stage.update(windows, scores, limits, names, "", lambda _: (), AlarmOnly(alarm))
     return [(int(alert.asset), alert.position) for alert in alerts if alert.sequence == 0]
 
 
@@ -188,11 +190,11 @@ def made(budget: float, own: Own, options: dict[str, Any]) -> Budget:
 
 def push(stage: Budget, stream: list[Row]) -> list[tuple[float, bool, bool]]:
     """Push one batch. Return threshold, anomalous and warm of each window."""
-    score = np.array([height * LIMIT / GIVEN for _, _, height, _ in stream], np.float32)
+    alarm = np.array([height * LIMIT / GIVEN for _, _, height, _ in stream], np.float32)
     warm = np.array([warm for *_, warm in stream], np.bool_)
     rows, ends = np.array([row for row, *_ in stream], np.int32), np.array([end * STEP for _, end, *_ in stream])
     limit = (stage._rules.margin(rows) * LIMIT / GIVEN).astype(np.float32)
-    limits = stage.update(rows, ends.astype(np.int64), score, ThresholdBatch(limit, score > limit, warm))
+    limits = stage.update(rows, ends.astype(np.int64), ThresholdBatch(alarm, limit, alarm > limit, warm))
     return list(zip(limits.threshold.tolist(), limits.anomalous.tolist(), limits.warm.tolist(), strict=True))
 
 

@@ -137,7 +137,7 @@ def newer() -> dict[str, Model]:
         name: replace(
             each,
             version="m-20250102T000000-00000000",
-            calibration=replace(each.calibration, scores=(each.calibration.scores * 1.3).astype(np.float32)),
+            alarm=replace(each.alarm, scores=(each.alarm.scores * 1.3).astype(np.float32)),
             levels=None if each.levels is None else replace(each.levels, settle_ms=8_000),
         )
         for name, each in models().items()
@@ -301,7 +301,7 @@ def _windows(outputs: Outputs) -> Iterable[tuple[tuple[str, int], bytes]]:
     columns = [windows.values, windows.observed, windows.position]
     if scores is not None and limits is not None:
         columns += [scores.score, scores.by_channel, scores.expected, scores.spread, scores.newest]
-        columns += [limits.threshold, limits.anomalous, limits.warm]
+        columns += [limits.alarm, limits.threshold, limits.anomalous, limits.warm]
     for part in (windows.masked, windows.held):
         columns.append(np.zeros_like(windows.observed) if part is None else part)
     if scores is not None and scores.modes is not None:

@@ -34,6 +34,8 @@ NAMES = [
         "SensorAlerts.load_state",
         "Clocks.load_state",
         "NewAssets.load_state",
+        "ChannelLimits.load_state",
+        "Ranking.load_state",
         "Histogram.load_state",
         "History.load_state",
         "Corpus.unpack",

@@ -97,7 +97,7 @@ def brief(alert: Alert) -> Published:
     """Return the record in the twin's form."""
     assert (alert.cause, alert.channels) == ("silence", ())
     times = alert.start, alert.end, alert.time
-    return alert.asset, alert.fault, str(alert.state), *times, alert.position, alert.score, alert.threshold
+    return alert.asset, alert.fault, str(alert.state), *times, alert.position, alert.alarm, alert.threshold
 
 
 @st.composite

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from benchmarks.baselines import available
-from benchmarks.detection import Task, clock, firing, judge_series, placed, product, readings
+from benchmarks.detection import ALONE, Task, clock, firing, judge_series, placed, product, products, readings
 from benchmarks.detection_table import Scored, outcome, report
 from benchmarks.recordings import Explained, Recording
 from monitor.core.fitting.corpus import cut, held_out
+from monitor.core.model.ranking import WEIGHTS
 from monitor.core.records import Alert, AlertState, Partition
 from monitor.settings.load import load
 from monitor.settings.tree import Settings
@@ -54,7 +55,7 @@ def alert(position: int, sequence: int, state: AlertState = "firing") -> Alert:
         end=None,
         time=0,
         severity="warning",
-        score=1.0,
+        alarm=1.0,
         threshold=1.0,
         ratio=1.0,
         peak=1.0,
@@ -134,6 +135,19 @@ def test_the_product_finds_a_plain_fault(scored: Scored) -> None:
     assert result.attributions[0].top_1 == 1
     assert result.vus is not None
     assert result.vus > 2 * 40 / TEST
+
+
+def test_the_parts_of_the_product_alone(settings: Settings, scored: Scored) -> None:
+    """Beside its parts the product is as without, its ranking lies near both, and each part finds the fault."""
+    found = products(task(recording()), settings, ("product", *ALONE))
+    np.testing.assert_array_equal(found["product"].score, scored.score)
+    np.testing.assert_array_equal(found["product"].firing, scored.firing)
+    network, forecast = (found[name].score for name in ALONE)
+    both = WEIGHTS[0] * np.log1p(network[63:]) + WEIGHTS[1] * np.log1p(forecast[63:])
+    assert (np.log1p(scored.score[63:]) >= both - 1e-5).all()  # the rest is the alarm score's
+    assert not np.allclose(network, forecast, equal_nan=True)
+    for name in ALONE:
+        assert outcome(name, "set", recording(), False, found[name]).found.found == 1
 
 
 @pytest.mark.parametrize("name", available())

@@ -25,6 +25,7 @@ from benchmarks.quality import (
     auc_pr,
     best_static,
     judge,
+    on_share,
     vus_pr,
 )
 
@@ -94,8 +95,11 @@ def naive_judge(label: Bools, firing: Bools, again: int) -> Found:
         hits = [row - first for alarm in alarms for row in alarm if first <= row <= reach]
         if hits:
             delays.append(min(hits))
-    false = sum(not any(first <= row <= reach for row in alarm for first, reach in touch) for alarm in alarms)
-    return Found(len(touch), len(delays), len(alarms), false, tuple(delays))
+    false, distinct = (
+        sum(not any(first <= row <= reach for row in alarm for first, reach in touch) for alarm in some)
+        for some in (alarms, segments(firing))
+    )
+    return Found(len(touch), len(delays), len(alarms), false, distinct, tuple(delays))
 
 
 @given(st.integers(0, 2**32))
@@ -118,7 +122,7 @@ def test_auc_is_average_precision(seed: int) -> None:
 
 @given(st.integers(0, 2**32), st.integers(1, 70))
 def test_alarms_are_counted_like_one_by_one(seed: int, again: int) -> None:
-    """Events found, alarms, false alarms and delays equal a comparison of each alarm with each segment."""
+    """Events found, alarms, false and distinct alarms and delays equal a comparison of each alarm with each segment."""
     label, _, firing = example(seed)
     assert judge(label, firing, again) == naive_judge(label, firing, again)
 
@@ -138,10 +142,20 @@ def test_no_alarm_has_no_precision() -> None:
 
 
 def test_an_alarm_that_stays_on_counts_again() -> None:
-    """An alarm longer than the limit counts as several, and those that touch no segment are false."""
+    """An alarm longer than the limit counts as several, and those that touch no segment are false, but not distinct."""
     label, firing = np.zeros(100, np.bool_), np.ones(100, np.bool_)
     label[5:8] = True
-    assert judge(label, firing, 25) == Found(1, 1, 4, 3, (0,))
+    assert judge(label, firing, 25) == Found(1, 1, 4, 3, 0, (0,))
+    firing[20] = False
+    assert judge(label, firing, 25) == Found(1, 1, 5, 4, 1, (0,))
+
+
+def test_the_share_of_time_in_alarm_leaves_labels_out() -> None:
+    """Only unlabelled rows count, and a series without any has a share of 0."""
+    label, firing = np.zeros(10, np.bool_), np.zeros(10, np.bool_)
+    label[:6], firing[5:7] = True, True
+    assert on_share(label, firing) == 0.25
+    assert on_share(np.ones(3, np.bool_), np.ones(3, np.bool_)) == 0
 
 
 def test_a_late_alarm_is_still_in_time_within_the_grace() -> None:
@@ -150,8 +164,8 @@ def test_a_late_alarm_is_still_in_time_within_the_grace() -> None:
     label[10:15] = True
     late = np.zeros(40, np.bool_)
     late[14 + GRACE] = True
-    assert judge(label, late, 60) == Found(1, 1, 1, 0, (4 + GRACE,))
-    assert judge(label, np.roll(late, 1), 60) == Found(1, 0, 1, 1, ())
+    assert judge(label, late, 60) == Found(1, 1, 1, 0, 0, (4 + GRACE,))
+    assert judge(label, np.roll(late, 1), 60) == Found(1, 0, 1, 1, 1, ())
 
 
 @given(st.integers(6, 120))
@@ -189,7 +203,7 @@ def test_the_referee_agrees(referee: ModuleType, seed: int) -> None:
     assert vus_pr(label, score, buffer) == pytest.approx(referee.vus_pr(label, score, buffer), abs=TOLERANCE)
     assert auc_pr(label, score) == pytest.approx(referee.auc_pr(label, score), abs=TOLERANCE)
     found, theirs = judge(label, firing, 60), referee.events(label, firing)
-    assert {name: getattr(found, name) for name in ("events", "found", "alarms", "false")} == {
-        name: theirs[name] for name in ("events", "found", "alarms", "false")
-    }
+    for name in ("events", "found", "alarms", "false", "distinct"):
+        assert getattr(found, name) == theirs[name]
+    assert on_share(label, firing) == pytest.approx(theirs["on"], abs=TOLERANCE)
     assert list(found.delays) == theirs["delays"]

@@ -86,7 +86,8 @@ def score(number: int, asset: str = "a") -> Record:
     body: Mapping[str, object] = {
         "asset": asset,
         "time": TIME + 1000 * number,
-        "score": 0.5,
+        "score": 0.25,
+        "alarm": 0.5,
         "threshold": 1.0,
         "ratio": 0.5,
         "anomalous": False,

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from monitor.core.model.alarm import ERRORS
 from monitor.core.publish import alert_record, score_records
 from monitor.core.records import (
     Alert,
@@ -35,7 +36,7 @@ FIRING = Alert(
     end=None,
     time=START + 5_000,
     severity="warning",
-    score=3.0,
+    alarm=3.0,
     threshold=2.5,
     ratio=1.2,
     peak=1.3,
@@ -69,14 +70,21 @@ def _alert_point(alert: Alert) -> Point:
 def _scores(
     values: tuple[float, ...], channels: tuple[str, ...] = ("pressure", "flow"), asset: str = "pump-1"
 ) -> Record:
-    """The score record of one window: score, threshold, then newest, expected and spread by channel."""
-    score, threshold, *rest = (np.array([value], np.float32) for value in values)
+    """The score record of one window: alarm score, threshold, then newest, expected and spread by channel."""
+    alarm, threshold, *rest = (np.array([value], np.float32) for value in values)
     newest, expected, spread = np.array(rest, np.float32).reshape(3, 1, len(channels))  # (1, C) each
     ends, cells = np.array([START], np.int64), np.zeros((1, len(channels), 1), np.float32)
     outputs = Outputs(
         WindowBatch(np.zeros(1, np.int32), ends, cells, cells > 0, np.zeros(1, np.int64)),
-        ScoreBatch(score, np.ones((1, len(channels)), np.float32), expected, spread, newest),
-        ThresholdBatch(threshold, score > threshold, np.array([True])),
+        ScoreBatch(
+            score=alarm / np.float32(2),
+            errors=np.zeros((1, ERRORS, len(channels)), np.float32),
+            by_channel=np.ones((1, len(channels)), np.float32),
+            expected=expected,
+            spread=spread,
+            newest=newest,
+        ),
+        ThresholdBatch(alarm, threshold, alarm > threshold, np.array([True])),
     )
     (record,) = score_records(
         "scores", outputs, names=[asset], channels=channels, model="m-7", detector="plant", every_steps=1, step_ms=1000
@@ -94,7 +102,8 @@ def test_a_score_is_a_point_of_its_window_and_one_of_each_channel() -> None:
     assert (record.topic, record.key, record.headers) == ("monitor_scores", b"pump-1", ())
     window, pressure, flow = _points(record)
     fields: dict[str, Value] = {
-        "score": 1.5,
+        "score": 0.75,
+        "alarm": 1.5,
         "threshold": 1.0,
         "ratio": 1.5,
         "anomalous": True,
@@ -137,7 +146,7 @@ def test_scores_come_back_as_they_were_encoded(values: tuple[float, ...], asset:
     message = _message(_scores(values, (channel, channel + "2"), asset))
     body = json.loads(message.value or b"")
     window, *channels = _points(score_points(message))
-    expected = {name: body[name] for name in ("score", "threshold", "ratio", "anomalous", "warm", "model")}
+    expected = {name: body[name] for name in ("score", "alarm", "threshold", "ratio", "anomalous", "warm", "model")}
     assert window == Point("monitor_scores", {"asset": asset, "detector": "plant"}, _present(expected), START)
     found = {point.tags["channel"]: point.fields for point in channels}
     assert found == {name: _present(fields) for name, fields in body["channels"].items()}
@@ -152,7 +161,7 @@ def test_a_firing_says_what_and_why() -> None:
             "firing": 1,
             "id": "a1b2",
             "sequence": 0,
-            "score": 3.0,
+            "alarm": 3.0,
             "threshold": 2.5,
             "ratio": 1.2,
             "peak": 1.3,
@@ -192,7 +201,7 @@ def test_sensors_that_fail_at_once_are_points_of_their_own() -> None:
 
 def test_a_clock_is_a_point_without_a_sensor() -> None:
     """An alert of a clock names no channel, has the clock's error in its text, and is a point of its own."""
-    clock = replace(FIRING, cause="sensor", fault="clock", channels=(), score=-75.5, threshold=-36.0)
+    clock = replace(FIRING, cause="sensor", fault="clock", channels=(), alarm=-75.5, threshold=-36.0)
     point = _alert_point(clock)
     assert {"sensor", "channel"}.isdisjoint({*point.tags, *point.fields})
     assert (point.fields["text"], point.fields["fault"]) == ("clock 75.5 s behind", "clock")
@@ -218,7 +227,7 @@ def test_alerts_come_back_as_they_were_encoded(
     asset: str, channel: str, values: tuple[float, ...], time: int, sequence: int
 ) -> None:
     """Every number, text and name of an alert message is in the point, equal; null is not."""
-    numbers = dict(zip(("score", "threshold", "ratio", "peak"), values, strict=False))
+    numbers = dict(zip(("alarm", "threshold", "ratio", "peak"), values, strict=False))
     band = dict(zip(("observed", "expected", "low", "high"), values[4:], strict=True))
     share = replace(PRESSURE, channel=channel, **band)  # type: ignore[arg-type]
     alert = replace(FIRING, asset=asset, channels=(share,), time=time, sequence=sequence, **numbers)  # type: ignore[arg-type]
@@ -232,9 +241,9 @@ def test_alerts_come_back_as_they_were_encoded(
 
 
 BROKEN = [
-    ({"score": "3"}, "score: found str, expected float | null"),
+    ({"alarm": "3"}, "alarm: found str, expected float | null"),
     ({"model": None}, "model: found null, expected str"),
-    ({"score": ...}, "score: found none, expected one"),
+    ({"alarm": ...}, "alarm: found none, expected one"),
     ({"asset": ""}, "asset: found '', expected a name without backslash and control characters"),
     ({"asset": "a\nb"}, r"asset: found 'a\\nb', expected"),
     ({"asset": "a\\"}, "asset: found .*, expected"),
@@ -246,6 +255,7 @@ BROKEN = [
 ]
 SCORE = _scores((1.5, 1.0, 4.0, 0.25, 2.0, 0.5, 0.25, 0.125))
 OF_SCORES = [
+    ({"score": ...}, "score: found none, expected one"),
     ({"warm": 1}, "warm: found int, expected bool"),
     ({"channels": {"p": {"low": 1}}}, r"channels\[...\].observed: found none, expected one"),
     ({"channels": [1]}, "channels: found array, expected object"),
@@ -273,7 +283,7 @@ def test_what_was_not_published_is_refused(record: Record, change: dict[str, obj
         (score_points if record is SCORE else alert_points)(message)
 
 
-@pytest.mark.parametrize("value", [None, b"", b"[1]", b"{", b"\xff", b'{"score":NaN}', b'{"x":' + b"[" * 9_000, b"{}"])
+@pytest.mark.parametrize("value", [None, b"", b"[1]", b"{", b"\xff", b'{"alarm":NaN}', b'{"x":' + b"[" * 9_000, b"{}"])
 def test_what_is_no_object_is_refused(value: bytes | None) -> None:
     """Bytes that hold no such object are a ValueError too, with bounded words."""
     for points in (score_points, alert_points):

@@ -144,7 +144,7 @@ def test_what_is_live_is_applied(desk: Desk) -> None:
     ]
     assert logging.getLogger("monitor").level == logging.ERROR
     assert desk.counted("applied")
-    assert desk.reload("")["changed"] == {"threshold.margin": 1.6, "log.level": "info"}
+    assert desk.reload("")["changed"] == {"threshold.margin": 1.4, "log.level": "info"}
 
 
 def test_one_setting_that_cannot_change_holds_all_back(desk: Desk) -> None:
@@ -211,7 +211,7 @@ def test_a_replay_uses_the_live_settings_of_its_snapshot(tmp_path: Path) -> None
 
     after = rig(tmp_path, threshold__margin=30.0, alerting__on_delay_s=0.0)
     again = after.manager.assign(READINGS, 600, NEVER)
-    assert in_force(again) == {"threshold.margin": 1.6, "alerting.on_delay_s": 3.0}
+    assert in_force(again) == {"threshold.margin": 1.4, "alerting.on_delay_s": 3.0}
     assert same(process(again, sent[400:]), whole)
     assert not after.manager.up_to_date(again)
 
@@ -264,7 +264,7 @@ def test_no_live_settings_are_adopted_while_the_store_is_away(tmp_path: Path) ->
     other_settings = rig(path, threshold__margin=30.0)
     with away(path):
         other_settings.adopt(committed(state), only(state).scorer)
-    assert only(state).live["threshold.margin"] == 1.6
+    assert only(state).live["threshold.margin"] == 1.4
     other_settings.adopt(state)
     assert only(state).live["threshold.margin"] == 30.0
 

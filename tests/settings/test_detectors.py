@@ -46,7 +46,7 @@ def test_a_detector_takes_the_sections_and_overrides_single_settings(tmp_path: P
     pumps, slow = read(tmp_path, TWINS).per_detector()
     assert (pumps.name, pumps.windows.step_s, pumps.threshold.margin) == ("pumps", 1.0, 1.7)
     assert (slow.name, slow.windows.step_s, slow.threshold.margin) == ("pumps-slow", 60.0, 2.0)
-    assert slow.threshold.percentile == pumps.threshold.percentile == 99.5
+    assert slow.threshold.percentile == pumps.threshold.percentile == 99.0
     assert slow.per_detector() == (slow,)
     assert pumps.route().assets.want("pump-1")
     assert pumps.route().assets.want("Luefter_3") is False

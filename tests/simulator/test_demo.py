@@ -39,7 +39,7 @@ def alert(state: AlertState, sequence: int = 0, observed: float | None = 4.2) ->
         end=START + 90_000 if state == "resolved" else None,
         time=START + 3_000,
         severity="warning",
-        score=1.5,
+        alarm=1.5,
         threshold=1.0,
         ratio=1.5,
         peak=1.5,
@@ -94,12 +94,12 @@ def test_alerts_are_told_as_they_come(tmp_path: Path, console: Console, service:
         view.refresh()
         view.refresh()
         assert printed(console) == [
-            "22:13:23  firing    pump-01  pressure 4.2, expected 2 to 3 (82%)  score 1.50 x threshold"
+            "22:13:23  firing    pump-01  pressure 4.2, expected 2 to 3 (82%)  alarm score 1.50 x threshold"
         ]
         file.write_bytes(whole + part + alert("resolved", 2))
     lines = printed(console)
     assert lines[-2:] == [
-        "22:13:23  worse     pump-01  pressure not measured, expected 2 to 3 (82%)  score 1.50 x threshold",
+        "22:13:23  worse     pump-01  pressure not measured, expected 2 to 3 (82%)  alarm score 1.50 x threshold",
         "22:13:23  resolved  pump-01  after 90 s",
     ]
 
@@ -107,7 +107,7 @@ def test_alerts_are_told_as_they_come(tmp_path: Path, console: Console, service:
 def test_a_wrong_clock_is_told_without_a_channel(tmp_path: Path, console: Console, service: Service) -> None:
     """The line of a clock fault shows the clock's offset."""
     file = tmp_path / "alerts.jsonl"
-    clock = {**json.loads(alert("firing")), "cause": "sensor", "fault": "clock", "channels": [], "score": 75.0}
+    clock = {**json.loads(alert("firing")), "cause": "sensor", "fault": "clock", "channels": [], "alarm": 75.0}
     file.write_text(json.dumps(clock) + "\n")
     with View(console, service, file, 100) as view:
         view.refresh()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from monitor.core.records import State
 from monitor.store.base import Notice
 from monitor.store.files import open_blobs
-from monitor.store.models import HISTORY, ModelInvalid, Models
+from monitor.store.models import FORMAT, HISTORY, ModelInvalid, Models
 from monitor.store.tensors import pack
 from tests.store.strategies import assert_same
 
@@ -73,7 +73,7 @@ def test_a_person_can_read_the_manifest(store: Store) -> None:
     content = json.loads(text)
     assert text.count("\n") > 10
     assert content["created"] == "1970-01-01T00:00:00.000+00:00"
-    assert content["format"] == 1
+    assert content["format"] == FORMAT
     assert content["model"] == MANIFEST
     assert content["weights"]["tensors"]["w"] == {"dtype": "float32", "shape": [2, 3]}
     assert len(content["weights"]["sha256"]) == 64
@@ -184,9 +184,9 @@ def test_weights_of_another_model_are_refused(store: Store) -> None:
 
 def handmade(store: Store, tensors: State, described: State) -> str:
     """A model whose checksums all fit, but whose manifest describes other tensors than it has."""
-    sha256 = hashlib.sha256(weights := b"".join(pack(tensors, {"format": "1"}))).hexdigest()
+    sha256 = hashlib.sha256(weights := b"".join(pack(tensors, {"format": str(FORMAT)}))).hexdigest()
     shapes = {name: {"dtype": str(array.dtype), "shape": list(array.shape)} for name, array in described.items()}
-    manifest = {"format": 1, "created_ms": 0, "model": {}, "weights": {"sha256": sha256, "tensors": shapes}}
+    manifest = {"format": FORMAT, "created_ms": 0, "model": {}, "weights": {"sha256": sha256, "tensors": shapes}}
     text = json.dumps(manifest).encode()
     version = f"m-19700101T000000-{hashlib.sha256(text).hexdigest()[:8]}"
     store.path(version, "").mkdir(parents=True)
@@ -208,12 +208,28 @@ def test_a_handmade_model_is_checked_against_its_manifest(store: Store) -> None:
 
 def test_a_model_of_a_later_program_is_refused_but_stays(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """During a rolling upgrade the older program does not take the newer one's model away."""
-    monkeypatch.setattr("monitor.store.models.FORMAT", 2)
+    monkeypatch.setattr("monitor.store.models.FORMAT", FORMAT + 1)
     version = store.put()
     monkeypatch.undo()
-    with pytest.raises(ModelInvalid, match="format 2 is not 1"):
+    with pytest.raises(ModelInvalid, match=f"format {FORMAT + 1} is not {FORMAT}"):
         store.models.get(version)
     assert store.models.versions() == [version]
+    assert store.notices == []
+
+
+def test_a_model_of_an_earlier_program_is_refused_but_stays(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused with what to do, never becomes current by a rollback, and is there still for the older program."""
+    monkeypatch.setattr("monitor.store.models.FORMAT", 1)
+    old = store.put(1)
+    store.models.set_current(old)
+    monkeypatch.undo()
+    with pytest.raises(ModelInvalid, match=r"earlier version \(format 1, expected 2\); a new model has to be trained"):
+        store.models.get(old)
+
+    store.models.set_current(store.put(2))
+    with pytest.raises(ModelInvalid, match="no earlier"):
+        store.models.rollback()
+    assert old in store.models.versions()
     assert store.notices == []
 
 

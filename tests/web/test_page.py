@@ -33,7 +33,7 @@ def alert(asset: str, start: int = NOW, severity: str = "warning") -> Alert:
     shares = tuple(ChannelShare(f"c{n}", 0.2, None if n else 3.0, 1.0, 0.5, 1.5, 0) for n in range(5))
     return Alert(
         id=f"{asset}-{start}", asset=asset, state="firing", start=start, end=None, time=start, severity=severity,
-        score=3.0, threshold=2.0, ratio=1.5, peak=1.75, channels=shares, model="m", detector="d",
+        alarm=3.0, threshold=2.0, ratio=1.5, peak=1.75, channels=shares, model="m", detector="d",
         partition=Partition("readings", 0), offset=1, position=2, sequence=0,
     )  # fmt: skip
 
@@ -194,7 +194,7 @@ def test_adapted_alerts_are_listed_apart() -> None:
 
 def test_an_alert_of_a_clock_says_how_far_it_is_off() -> None:
     """An alert about a clock has no channels, and its fault says how far the clock is off."""
-    clock = replace(alert("a"), cause="sensor", fault="clock", channels=(), score=-75.0, threshold=-36.0)
+    clock = replace(alert("a"), cause="sensor", fault="clock", channels=(), alarm=-75.0, threshold=-36.0)
     (shown,) = ask(page(picture([Asset("a", "normal", 0.5)], [clock])))["alerts"]["shown"]
     assert (shown["cause"], shown["fault"], shown["channels"]) == ("sensor", "clock 75 s behind", [])
 

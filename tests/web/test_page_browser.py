@@ -177,7 +177,7 @@ def test_what_is_not_ready_is_told_with_its_reason(opened: Callable[[str], Tab])
 
 def test_silence_is_seen(opened: Callable[[str], Tab]) -> None:
     """A silent machine is grey, with the age of its last reading; a silent topic has a line at the top."""
-    still = replace(alert("a"), cause="silence", fault="absent", channels=(), score=300.0, threshold=300.0, ratio=1.0)
+    still = replace(alert("a"), cause="silence", fault="absent", channels=(), alarm=300.0, threshold=300.0, ratio=1.0)
     silent = Asset("a", "silent", None, "sends nothing", newest=time.time_ns() // 1_000_000 - 720_000)
     given = picture([silent, Asset("b", "normal", 0.5)], [still])
     topic = QuietTopic("readings", (3,), 6, 660.0, messages=False)

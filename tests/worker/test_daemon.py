@@ -28,16 +28,16 @@ def run_through(store: Path, broker: MemoryBroker, **overrides: object) -> None:
         until(lambda: service.daemon is not None and committed(broker) == sum(broker.end_offsets("readings").values()))
 
 
-def scores(broker: MemoryBroker) -> dict[tuple[str, int], tuple[float, float]]:
+def scores(broker: MemoryBroker) -> dict[tuple[str, int], tuple[float, float, float]]:
     found = {}
     for body in published(broker, "monitor.scores"):
         assert (body["asset"], body["time"]) not in found
-        found[body["asset"], body["time"]] = body["score"], body["threshold"]
+        found[body["asset"], body["time"]] = body["score"], body["alarm"], body["threshold"]
     return found
 
 
 def alerts(broker: MemoryBroker) -> list[tuple[object, ...]]:
-    keys = ("id", "asset", "state", "sequence", "start", "end", "score", "threshold")
+    keys = ("id", "asset", "state", "sequence", "start", "end", "alarm", "threshold")
     return [tuple(body[key] for key in keys) for body in published(broker, "monitor.alerts")]
 
 

@@ -235,7 +235,7 @@ def test_live_settings_of_one_detector_leave_the_others(tmp_path: Path) -> None:
     rig.manager.adopt(state)
     assert state.detectors.pipelines["b"] is before["b"]
     assert state.detectors.pipelines["a"].live["threshold.margin"] == 9.0
-    assert state.detectors.pipelines["b"].live["threshold.margin"] == 1.6
+    assert state.detectors.pipelines["b"].live["threshold.margin"] == 1.4
 
 
 def test_alerts_of_an_asset_that_is_taken_away_are_resolved(tmp_path: Path) -> None:

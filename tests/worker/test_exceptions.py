@@ -103,8 +103,8 @@ def test_where_nothing_counts_on_a_sound_machine_limits_do_not_vanish(tmp_path: 
     assert outputs.thresholds is not None
     sound = outputs.windows.assets == 0
     assert (outputs.scores.score[sound] < 0.01).mean() > 0.9
-    usual = np.interp(0.995, LEVELS, model().calibration.scores)
-    assert outputs.thresholds.threshold[sound].min() == pytest.approx(1.6 * KEPT * usual)
+    usual = np.interp(0.99, LEVELS, model().alarm.scores)
+    assert outputs.thresholds.threshold[sound].min() == pytest.approx(1.4 * KEPT * usual)
 
 
 def test_a_machine_that_is_off_is_not_scored_and_learned(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_check_tells_exceptions_from_the_budget(tmp_path: Path) -> None:
         assets={"a": {"margin": 2.5}, "b": {"alarms_per_day": 0.5}, "c": {"off": True}, "d": {"channels": ["x"]}},
     )
     text = beforehand(wanted)
-    assert '[assets."a"]: margin 2.5 in place of 1.6.' in text
+    assert '[assets."a"]: margin 2.5 in place of 1.4.' in text
     assert '[assets."b"]: alarm budget 0.5 a day; it can be held once 8 asset-days were scored.' in text
     assert '[assets."c"]: off' in text
     assert '"d"' not in text

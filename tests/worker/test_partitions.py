@@ -302,13 +302,12 @@ def test_a_damaged_history_is_set_aside(tmp_path: Path, damage: str) -> None:
 
 
 def test_the_ratio_shown_is_that_of_the_last_window(tmp_path: Path) -> None:
-    """Of several windows of an asset in a batch the last one's score over threshold stays, and others keep theirs."""
+    """Of several windows of an asset in a batch the last one's ratio stays, and others keep theirs."""
     put_model(tmp_path)
     state = ManagerRig(tmp_path).manager.assign(READINGS, None, NEVER)
     outputs = process(state, readings(rows(40)))
-    assert outputs.scores is not None
     assert outputs.thresholds is not None
-    ratio = outputs.scores.score / outputs.thresholds.threshold
+    ratio = outputs.thresholds.alarm / outputs.thresholds.threshold
     for row in (0, 1):
         assert notes(state).ratios[row] == ratio[outputs.windows.assets == row][-1]
     kept = notes(state).ratios[1]

@@ -55,11 +55,9 @@ def test_a_model_and_live_settings_are_adopted_with_the_scores_carried_over(tmp_
     first.manager.write_snapshot(committed(state))
     calm = limits(process(first.manager.assign(READINGS, 500, NEVER), sent[500:502]))
     made = model()
-    calibration = replace(
-        made.calibration, limits=made.calibration.limits / np.float32(3), scores=made.calibration.scores * 3
-    )
-    turned = rig(tmp_path, kind, threshold__margin=3.2)  # instead of 1.6
-    turned.adopt(state, Scorer(replace(made, calibration=calibration, version=NEWER)))
+    alarm = replace(made.alarm, scores=made.alarm.scores * 3)
+    turned = rig(tmp_path, kind, threshold__margin=2.8)  # instead of 1.4
+    turned.adopt(state, Scorer(replace(made, alarm=alarm, version=NEWER)))
     assert turned.newest() == (500, NEWER)
     rounded = 3 * ERROR if kind == "histogram" else 1e-5
     assert limits(process(state, sent[500:502])) == pytest.approx(6 * calm, rel=rounded)

@@ -40,7 +40,7 @@ def test_a_wrong_clock_is_told_and_costs_nothing(tmp_path: Path) -> None:
     run_through(tmp_path / "sound", sound)
     firing, resolved = published(broker, "monitor.alerts")
     assert (firing["asset"], firing["state"], firing["cause"], firing["fault"]) == ("a", "firing", "sensor", "clock")
-    assert (firing["score"], firing["threshold"], firing["ratio"], firing["channels"]) == (90.0, 30.0, 3.0, [])
+    assert (firing["alarm"], firing["threshold"], firing["ratio"], firing["channels"]) == (90.0, 30.0, 3.0, [])
     assert firing["start"] == ORIGIN + 50 * STEP
     assert firing["time"] == ORIGIN + (50 + 3 * 30 - 1 + 3) * STEP  # after three tolerances and the on delay
     assert (resolved["id"], resolved["state"], resolved["end"]) == (firing["id"], "resolved", ORIGIN + 249 * STEP)
@@ -111,7 +111,7 @@ def test_batches_do_not_matter_to_clocks(size: int) -> None:
     sent = plant([120_000] * 250)
     expected = run(ready(settings(Path("/nowhere"))), sent, len(sent))
     (firing,) = expected
-    assert (firing.asset, firing.score, firing.threshold) == ("a", -120.0, -36.0)
+    assert (firing.asset, firing.alarm, firing.threshold) == ("a", -120.0, -36.0)
     assert run(ready(settings(Path("/nowhere"))), sent, size, move=True) == expected
 
 

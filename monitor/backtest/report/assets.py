@@ -14,7 +14,7 @@ from markupsafe import Markup
 from monitor.backtest.alerts import AlertHistory
 from monitor.backtest.evaluate import EvaluatedDetector, firing, labelled
 from monitor.backtest.figures import DAY_MS
-from monitor.backtest.report.charts import BINS, bins, channel_chart, marks, score_chart
+from monitor.backtest.report.charts import BINS, alarm_chart, bins, channel_chart, marks
 from monitor.backtest.report.tables import Table
 from monitor.backtest.report.words import at, number
 from monitor.backtest.tracks import Track
@@ -26,7 +26,7 @@ AXIS = 3  # times below the charts: begin, middle, end
 STRIP = 10  # height of the labels' strip at the top of a chart
 
 LEGEND = (
-    ("seen", "read, or score"),
+    ("seen", "read, or alarm score"),
     ("band", "expected ± 2 spreads"),
     ("limit", "threshold"),
     ("alert", "alert"),
@@ -120,7 +120,7 @@ def _charts(detector: EvaluatedDetector, track: Track, anchor: str) -> dict[str,
         "alerts": len(own),
         "name": name,
         "ratio": number(track.highest_ratio),
-        "score": score_chart(place, track.score, track.threshold, spans, f"score and threshold of {name}"),
+        "alarm": alarm_chart(place, track.alarm, track.threshold, spans, f"alarm score and threshold of {name}"),
         "channels": channels[:OPEN],
         "folded": channels[OPEN:],
         "axis": [at(begin + (end - begin) * part // (AXIS - 1)) for part in range(AXIS)],

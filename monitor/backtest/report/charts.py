@@ -19,7 +19,7 @@ from monitor.core.records import Bools, Floats, Times
 BINS = 600
 HIGH = 200
 BARS = 60  # of the distribution
-LEAST_SCORE = 0.02  # scores below it are drawn at the lower edge of the logarithmic axis
+LEAST_SCORE = 0.02  # alarm scores below it are drawn at the lower edge of the logarithmic axis
 BEYOND = 0.05  # share of the box by which a value outside of it is drawn outside
 
 Doubles = npt.NDArray[np.float64]
@@ -123,17 +123,17 @@ def channel_chart(place: Times, newest: Floats, expected: tuple[Floats, Floats],
     return box(spans + _path("band", band(wide, axis, gap)) + _path("seen", line(seen, axis, gap)), label)
 
 
-def score_axis(score: Floats, threshold: Floats) -> Axis:
-    """Return a logarithmic axis (base 10) from the smallest score worth drawing to the highest."""
-    top = max(float(score.max()), float(threshold.max()), 1.0)
-    least = max(min(float(np.quantile(score, 0.01)), float(threshold.min())), LEAST_SCORE)
+def alarm_axis(alarm: Floats, threshold: Floats) -> Axis:
+    """Return a logarithmic axis (base 10) from the smallest alarm score worth drawing to the highest."""
+    top = max(float(alarm.max()), float(threshold.max()), 1.0)
+    least = max(min(float(np.quantile(alarm, 0.01)), float(threshold.min())), LEAST_SCORE)
     return Axis(float(np.log10(least)), float(np.log10(top * 1.1)))
 
 
-def score_chart(place: Times, score: Floats, threshold: Floats, spans: Markup, label: str) -> Markup:
-    """Draw score (T,) and threshold (T,) over time."""
-    gap, axis = _gap(place), score_axis(score, threshold)
-    logs = [np.log10(np.maximum(values, LEAST_SCORE / 10)) for values in (score, threshold)]
+def alarm_chart(place: Times, alarm: Floats, threshold: Floats, spans: Markup, label: str) -> Markup:
+    """Draw alarm score (T,) and threshold (T,) over time."""
+    gap, axis = _gap(place), alarm_axis(alarm, threshold)
+    logs = [np.log10(np.maximum(values, LEAST_SCORE / 10)) for values in (alarm, threshold)]
     paths = [line(thin(place, values, values), axis, gap) for values in logs]
 
     return box(spans + _path("seen", paths[0]) + _path("limit", paths[1]), label)
@@ -149,14 +149,14 @@ def curve(x: Doubles, y: Doubles, at: tuple[float, float], label: str) -> Markup
     return _square(_path("seen", "M" + "L".join(points)) + dot, label)
 
 
-def distribution(scores: Floats, on: Bools, thresholds: tuple[float, float, float], label: str) -> tuple[Markup, Axis]:
-    """Draw a histogram of scores (B,) on a logarithmic axis; windows in `on` (B,) have another colour.
+def distribution(alarms: Floats, on: Bools, thresholds: tuple[float, float, float], label: str) -> tuple[Markup, Axis]:
+    """Draw a histogram of alarm scores (B,) on a logarithmic axis; windows in `on` (B,) have another colour.
 
     `thresholds` are the least, the median and the greatest threshold. Heights are square roots of counts; otherwise
-    the few high scores that matter would be invisible.
+    the few high alarm scores that matter would be invisible.
     """
-    axis = score_axis(scores, np.array(thresholds[2:], np.float32))
-    logs = np.clip(np.log10(np.maximum(scores, 1e-9)), axis.low, axis.high)
+    axis = alarm_axis(alarms, np.array(thresholds[2:], np.float32))
+    logs = np.clip(np.log10(np.maximum(alarms, 1e-9)), axis.low, axis.high)
 
     # Bars, both kinds on one scale.
     edges = np.linspace(axis.low, axis.high, BARS + 1)

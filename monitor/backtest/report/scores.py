@@ -31,19 +31,19 @@ def scores_part(detector: EvaluatedDetector) -> dict[str, Any]:
 
 def _distribution(detector: EvaluatedDetector) -> dict[str, Any]:
     tracks = detector.tracks
-    score = np.concatenate([track.score for track in tracks])
+    alarm = np.concatenate([track.alarm for track in tracks])
     on = np.concatenate([labelled(track, detector.labels) for track in tracks])
     limits = np.concatenate([track.threshold for track in tracks])
 
     least, middle, most = float(limits.min()), float(np.median(limits)), float(limits.max())
-    picture, axis = distribution(score, on, (least, middle, most), "distribution of scores")
+    picture, axis = distribution(alarm, on, (least, middle, most), "distribution of alarm scores")
 
     legend = [("seen", "windows"), ("limit", f"threshold: {number(middle)}, from {number(least)} to {number(most)}")]
     legend += [("label", "labelled windows")] if on.any() else []
-    below = 100 * float(np.mean(score <= limits))
+    below = 100 * float(np.mean(alarm <= limits))
     return {
         "picture": picture,
-        "axis": (number(10**axis.low), "score, logarithmic", number(10**axis.high)),
+        "axis": (number(10**axis.low), "alarm score, logarithmic", number(10**axis.high)),
         "legend": legend,
         "about": f"{below:.3f} % of all windows lie at or below their threshold. "
         "Bars grow with the square root of the number.",
@@ -65,8 +65,9 @@ def _curves(detector: EvaluatedDetector) -> list[Card]:
 
     margin = number(detector.replay.settings.threshold.margin)
     advice = (
-        f"The dot is the limit with the highest F1 ({best.f1:.2f}): a score of {number(best.level)}, which "
-        f"threshold.percentile = {best.percentile:.3f} gives with threshold.margin = {margin}."
+        f"The dot is the limit of the score with the highest F1 ({found.f1[place]:.2f}). Of the alarm score it is "
+        f"{number(best.level)} (F1 {best.f1:.2f}), which threshold.percentile = {best.percentile:.3f} gives with "
+        f"threshold.margin = {margin}."
     )
     if not best.possible:
         advice += " threshold.percentile does not accept this value. Change threshold.margin instead."

@@ -104,7 +104,7 @@ def _alert_row(each: AlertHistory, names: Names) -> list[str]:
     )
     lasted = "to the end" if each.end is None else lasting(each.end - each.begin)
     fault = each.first.fault
-    cause = f"{each.first.cause}, {in_words(fault, each.first.score)}" if fault else each.first.cause
+    cause = f"{each.first.cause}, {in_words(fault, each.first.alarm)}" if fault else each.first.cause
     if each.first.cause == NEW_MODE:
         cause = f"new mode {each.first.mode}".rstrip()
     asset, peak = names.asset_name(each.span.asset), number(each.last.peak)

@@ -7,5 +7,5 @@ opens, fires or ends, or which parts its id has, change `lifecycle.py`. Whether 
 quiet (ratio below 1 - deadband) is decided in `machine_alerts.py`. `core/threshold/budget.py` simulates the same life
 for every margin that the alarm budget may choose, so a change of the rules must be made there as well: test_budget_twin
 compares the two. Guaranteed: alerts are a function of the sequence of windows and readings, however it is cut into
-batches. Ids depend on the window or reading that opened an alert, never on clock, score or model.
+batches. Ids depend on the window or reading that opened an alert, never on clock, scores or model.
 """

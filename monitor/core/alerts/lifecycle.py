@@ -5,13 +5,19 @@
                        firing ──quiet for off_delay, but not back──► adapted ──back for off_delay──► normal, resolved
 
 A window is active if it is evidence of the fault, and quiet if it is evidence that the fault is over. A window that is
-neither leaves an alert as it is and ends a run of quiet windows, so a score that flaps around its limit is one alert.
+neither leaves an alert as it is and ends a run of quiet windows, so an alarm score that flaps around its limit is one
+alert.
 
-A limit may rise while an alert is firing, because it follows the scores. A window is back if its score is below
-(1 - deadband) x the limit as it was when the alert fired. If more than half of the quiet windows that end an alert are
-not back, the alert is adapted: its limit rose to the score. It stays open until all windows are back for `off_delay`. A
-new alert of the asset may fire meanwhile. If that one adapts, too, it takes over the lower limit and the older alert is
-resolved, so an asset has at most one adapted alert.
+Limits may rise while an alert is firing, because those of the channels follow their errors, and that of the asset its
+alarm scores. So an alert keeps the limits of the channels as they were at the window that opened it, and the limit of
+the asset at firing. A window is back if its alarm score at those limits of the channels is below (1 - deadband) x that
+limit of the asset. Channels whose limits had followed before the alert opened do not count against it. If more than
+half of the quiet windows that end an alert are not back, the alert is adapted: limits rose to the fault. It stays open
+until all windows are back for `off_delay`. A new alert of the asset may fire meanwhile. If that one adapts, too, it
+takes over the lower limit, with its limits of the channels, and the older alert is resolved, so an asset has at most
+one adapted alert.
+
+A model with other channels has no use for the limits that an alert keeps. Every quiet window is back then.
 
 A pending alert is dropped if the next window comes more than `gap_ms` later: two lone anomalies with a night between
 them are not one that lasted the night.
@@ -31,16 +37,18 @@ its own kind (`silence_alerts.py`).
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Annotated, NamedTuple
 
 import msgspec
 import numpy as np
 
+from monitor.core.model.channel_limits import LEAST, MOST
 from monitor.core.records import Alert, AlertState, ChannelShare, Count, Floats, Ints, Partition, State
 from monitor.core.state import Column, check_state, pack, unfit, unpack
 
+_Limit = Annotated[float, msgspec.Meta(ge=LEAST, le=MOST)]  # of a channel's error
 _TABLE = {"alerts": Column("u1", ("bytes",))}  # JSON of all lives: pending and firing ones, then adapted ones
 
 
@@ -69,8 +77,10 @@ class Observation(NamedTuple):
     ratio: float
     active: bool
     quiet_from: int | None  # ms UTC: from when quiet is counted, if this window begins a quiet run; None = not quiet
-    score: float = 0.0
-    limit: float = 0.0  # of the score; 0 = a limit that never rises, so that the alert is never adapted
+    alarm: float = 0.0  # alarm score
+    limit: float = 0.0  # of the alarm score; 0 = a limit that never rises, so that the alert is never adapted
+    limits: Callable[[], list[float]] | None = None  # of the channels, as of `PastLimits`; None = there are none
+    alarm_at: Callable[[list[float]], float] | None = None  # alarm score at other limits; None = there are no limits
 
 
 class Change(Enum):
@@ -78,7 +88,7 @@ class Change(Enum):
 
     FIRED = auto()
     LASTING = auto()  # it was firing, and the window is active
-    ADAPTED = auto()  # its limit rose to the score
+    ADAPTED = auto()  # limits rose to the fault
     RESOLVED = auto()
 
 
@@ -100,17 +110,20 @@ class Life:
     quiet: int = 0  # windows of the quiet run
     back: int = 0  # of these
     back_since: int | None = None  # of an adapted alert
-    limit: float = 0.0  # of the score when the alert fired, in the scale of the model in use
+    limit: float = 0.0  # of the alarm score when the alert fired, in the scale of the model in use; 0 = none
+    limits: list[_Limit] = field(default_factory=list)  # of the channels at the window that opened it, likewise
     alert: Alert | None = None  # the record published last
 
     @property
     def adapted(self) -> bool:
-        """Whether the limit rose to the score."""
+        """Whether limits rose to the fault."""
         return self.alert is not None and self.alert.state == "adapted"
 
     def is_back(self, window: Observation, deadband: float) -> bool:
-        """Whether the score is clearly below the limit at which the alert fired."""
-        return not self.limit or window.score / self.limit < 1 - deadband
+        """Whether the alarm score, at the limits of the channels as they were, is clearly below that at firing."""
+        if not self.limit or window.alarm_at is None:
+            return True
+        return window.alarm_at(self.limits) / self.limit < 1 - deadband
 
 
 _STATES: dict[Change, AlertState] = {Change.ADAPTED: "adapted", Change.RESOLVED: "resolved"}  # others are firing
@@ -129,7 +142,7 @@ class Details:
     """Fields of a record that depend on the kind of alert."""
 
     severity: str
-    score: float
+    alarm: float  # see `Alert`
     threshold: float
     ratio: float
     channels: tuple[ChannelShare, ...]
@@ -139,14 +152,14 @@ class Details:
 
 
 def warning(  # noqa: PLR0917 - the fields in their order
-    cause: str, score: float, threshold: float, model: str, channels: tuple[ChannelShare, ...] = (), mode: str = ""
+    cause: str, alarm: float, threshold: float, model: str, channels: tuple[ChannelShare, ...] = (), mode: str = ""
 ) -> Details:
     """Return the details of an alert that is never critical."""
     return Details(
         severity="warning",
-        score=score,
+        alarm=alarm,
         threshold=threshold,
-        ratio=score / threshold,
+        ratio=alarm / threshold,
         channels=channels,
         model=model,
         cause=cause,
@@ -158,7 +171,7 @@ def as_published(alert: Alert) -> Details:
     """Return the details of the record published last, for a resolution that has none of its own."""
     return Details(
         severity=alert.severity,
-        score=alert.score,
+        alarm=alert.alarm,
         threshold=alert.threshold,
         ratio=alert.ratio,
         channels=alert.channels,
@@ -249,6 +262,7 @@ class Lifecycle:
             start=window.start,
             peak=window.ratio,
             last=window.end,
+            limits=[] if window.limits is None else window.limits(),
         )
 
     def _pending(self, life: Life, window: Observation) -> Change | None:
@@ -275,7 +289,7 @@ class Lifecycle:
         return Change.RESOLVED if 2 * life.back >= life.quiet else Change.ADAPTED
 
     def settle(self, window: Observation) -> Event | None:
-        """Take a window of an asset with an adapted alert. Return its resolution, if the score is back for long."""
+        """Take a window of an asset with an adapted alert. Return its resolution, if windows are back for long."""
         life = self._adapted.get((window.row, window.sensor))
         if life is None:
             return None
@@ -296,14 +310,21 @@ class Lifecycle:
         self._adapted[life.row, life.sensor] = life
         if older is None:
             return None
-        life.limit = min(life.limit, older.limit)
+        if 0 < older.limit < life.limit:
+            life.limit, life.limits = older.limit, older.limits
         return Event(Change.RESOLVED, event.window, older)
 
-    def rebase(self, convert: Callable[[Floats], Floats]) -> None:
-        """Convert the limits of open alerts to the scale of another model."""
-        lives = [life for life in (*self._lives.values(), *self._adapted.values()) if life.limit]
+    def rebase(self, convert: Callable[[Floats], Floats], channels: Callable[[Floats], Floats] | None) -> None:
+        """Convert the limits of alerts, and those of their channels, to the scale of another model.
+
+        `channels` is None if the model has other channels. The limits are dropped then, so that all windows are back.
+        """
+        both = [*self._lives.values(), *self._adapted.values()]
+        lives = [life for life in both if life.limit]
         for life, limit in zip(lives, convert(np.array([life.limit for life in lives], np.float32)), strict=True):
-            life.limit = float(limit)
+            life.limit = 0.0 if channels is None else float(limit)
+        for life in both:
+            life.limits = [] if channels is None else channels(np.array(life.limits, np.float32)).tolist()
 
     def _drop(self, key: tuple[int, str], reason: str) -> None:
         del self._lives[key]
@@ -322,7 +343,7 @@ class Lifecycle:
             end=None if state == "firing" else life.last,
             time=event.window.end,
             severity=details.severity,
-            score=details.score,
+            alarm=details.alarm,
             threshold=details.threshold,
             ratio=details.ratio,
             peak=life.peak,

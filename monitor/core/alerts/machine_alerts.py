@@ -1,7 +1,8 @@
 """Alerts of machines: from windows above their limit to records.
 
-A window is active if its score exceeds the threshold, and quiet if its ratio (score / threshold, 1.0 = the limit) is
-below 1 - deadband. `lifecycle.py` says when an alert fires and ends, and when it is adapted because its limit rose.
+A window is active if its alarm score exceeds the threshold, and quiet if its ratio (alarm score / threshold, 1.0 = the
+limit) is below 1 - deadband. `lifecycle.py` says when an alert fires and ends, and when it is adapted because its limit
+rose.
 
 While an alert is firing, a record is published if it gets worse: immediately if it becomes critical, and at most every
 `update_ms` if its peak has grown by half. Severity follows the peak, so it never falls.
@@ -11,6 +12,8 @@ in `monitor/core/threshold`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 
@@ -33,6 +36,16 @@ NAME = "machine alerts"
 _ENDS = (Change.ADAPTED, Change.RESOLVED)
 
 Explain = Callable[[int], tuple[ChannelShare, ...]]  # channels of the window at a place in the batch
+
+
+class AtLimits(Protocol):
+    """The windows of a batch at other limits of the channels, as `PastLimits`."""
+
+    def limits(self, place: int, /) -> list[float]:
+        """Return the limits of the channels that applied to the window at a place."""
+
+    def alarm_at(self, place: int, limits: list[float], /) -> float:
+        """Return the alarm score of the window at a place at other limits."""
 
 
 class MachineAlerts(AlertStage):
@@ -60,10 +73,11 @@ class MachineAlerts(AlertStage):
         names: Sequence[str],
         model: str,
         explain: Explain,
+        past: AtLimits,
     ) -> list[Alert]:
         """Return the records that these windows cause, in order. `names` are those of asset rows."""
         alerts = []
-        for place, window in self._relevant(windows, scores, thresholds, names):
+        for place, window in self._relevant(windows, thresholds, names, past):
             for event in self._events(window):
                 # An explanation costs a pass of the model, and a quiet window has nothing to explain.
                 if event.change in _ENDS and event.life.alert is not None:
@@ -73,7 +87,7 @@ class MachineAlerts(AlertStage):
 
                 details = Details(
                     severity=self._severity(event.life.peak),
-                    score=window.score,
+                    alarm=window.alarm,
                     threshold=window.limit,
                     ratio=window.ratio,
                     channels=channels,
@@ -96,12 +110,12 @@ class MachineAlerts(AlertStage):
         if event.change is Change.ADAPTED and (older := self._lifecycle.supersede(event)) is not None:
             yield older
 
-    def rebase(self, convert: Callable[[Floats], Floats]) -> None:
-        """Convert the limits at which open alerts fired to the scale of another model."""
-        self._lifecycle.rebase(convert)
+    def rebase(self, convert: Callable[[Floats], Floats], channels: Callable[[Floats], Floats] | None) -> None:
+        """Convert the limits that alerts keep to the scale of another model; see `Lifecycle.rebase`."""
+        self._lifecycle.rebase(convert, channels)
 
     def _relevant(
-        self, windows: WindowBatch, scores: ScoreBatch, thresholds: ThresholdBatch, names: Sequence[str]
+        self, windows: WindowBatch, thresholds: ThresholdBatch, names: Sequence[str], past: AtLimits
     ) -> list[tuple[int, Observation]]:
         """Return the windows of assets that are not normal or are anomalous somewhere in the batch, by place."""
         # In a healthy plant this leaves next to no window for the loop over windows.
@@ -109,8 +123,8 @@ class MachineAlerts(AlertStage):
         place = np.flatnonzero(np.isin(windows.assets, rows))
 
         # In float64, because a float32 quotient would be rounded before it is held against the options.
-        score, limit = scores.score[place].astype(np.float64), thresholds.threshold[place].astype(np.float64)
-        ratio = score / limit
+        alarm, limit = (column[place].astype(np.float64) for column in (thresholds.alarm, thresholds.threshold))
+        ratio = alarm / limit
         columns = (
             place,
             windows.assets[place],
@@ -119,15 +133,17 @@ class MachineAlerts(AlertStage):
             ratio,
             thresholds.anomalous[place],
             ratio < 1 - self._options.deadband,
-            score,
+            alarm,
             limit,
         )
 
         # Arguments by place: in an incident of many assets, by keyword takes 0.4 µs more per window.
-        return [
-            (at, Observation(row, names[row], "", "", end, end, position, ratio, active, end if quiet else None, x, y))
-            for at, row, end, position, ratio, active, quiet, x, y in zip(*(c.tolist() for c in columns), strict=True)
-        ]
+        found = []
+        for at, row, end, position, ratio, active, quiet, *own in zip(*(c.tolist() for c in columns), strict=True):
+            own += [partial(past.limits, at), partial(past.alarm_at, at)]
+            since = end if quiet else None
+            found.append((at, Observation(row, names[row], "", "", end, end, position, ratio, active, since, *own)))
+        return found
 
     def _worse(self, event: Event) -> bool:
         """Whether the peak has risen enough over the record published last to publish another one."""

@@ -1,4 +1,4 @@
-"""Alerts of modes that the model does not know: one for each asset and new mode, instead of a score beyond all limits.
+"""Alerts of modes that the model does not know: one for each asset and new mode, not scores beyond all limits.
 
 A window is active if its newest step is in an unknown mode. The alert ends once the asset has been in known modes for
 `off_delay`: the mode has ended, or a model has learned it. With learned modes, the asset must have been in known modes
@@ -100,7 +100,7 @@ def _found(windows: WindowBatch, place: int, asset: str, mode: str) -> Observati
 
 
 def _details(mode: str, scores: ScoreBatch, modes: ModeBatch, place: int, model: Model) -> Details:
-    """Return the details of a firing record. Nothing is measured against a limit: score, threshold and ratio are 1."""
+    """Return the details of a firing record. Nothing is measured against a limit: alarm, threshold and ratio are 1."""
     known = model.modes
     share: tuple[ChannelShare, ...] = ()
     if known is not None and known.channel:

@@ -29,14 +29,14 @@ class _Fault(NamedTuple):
     """A fault of one channel, found in one window."""
 
     name: str
-    score: float
+    alarm: float  # see `Alert`
     threshold: float
     begin: int  # ms UTC: since when
     column: int | None  # of the channel; None = the clock
 
     @property
     def ratio(self) -> float:
-        return self.score / self.threshold
+        return self.alarm / self.threshold
 
 
 class SensorAlerts(AlertStage):
@@ -94,7 +94,7 @@ class SensorAlerts(AlertStage):
                     shares = (
                         () if fault.column is None else (_share(channels[fault.column], scores, place, fault.column),)
                     )
-                    details = warning(SENSOR, fault.score, fault.threshold, model, shares)
+                    details = warning(SENSOR, fault.alarm, fault.threshold, model, shares)
                     alerts.append(self._lifecycle.publish(event, details))
         return alerts
 
@@ -122,7 +122,7 @@ def _found(
             continue
         found[sensors[column]] = _Fault(
             name=FAULTS[faults.fault[place, column]],
-            score=float(faults.score[place, column]),
+            alarm=float(faults.score[place, column]),
             threshold=float(faults.threshold[place, column]),
             begin=int(faults.begin[place, column]),
             column=column,

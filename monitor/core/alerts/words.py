@@ -10,16 +10,16 @@ IDLE = {OFF: "off", NO_SIGN: "off or silent"}  # of machines that should run
 WHOLE = {CLOCK, *SILENT, *IDLE}  # faults whose records name no channel
 
 
-def in_words(fault: str, score: float) -> str:
-    """Return the fault of an alert in words.
+def in_words(fault: str, alarm: float) -> str:
+    """Return the fault of an alert in words. `alarm` is the field of its record.
 
     Of a clock also how far it is off, of an asset that is silent or should run for how long: clock 75 s ahead, sends
     nothing for 300 s, off for 900 s while it should run.
     """
     if fault == CLOCK:
-        return f"{fault} {abs(score):.4g} s {'ahead' if score > 0 else 'behind'}"
+        return f"{fault} {abs(alarm):.4g} s {'ahead' if alarm > 0 else 'behind'}"
     if fault in SILENT:
-        return f"{SILENT[fault]} for {score:.4g} s"
+        return f"{SILENT[fault]} for {alarm:.4g} s"
     if fault in IDLE:
-        return f"{IDLE[fault]} for {score:.4g} s while it should run"
+        return f"{IDLE[fault]} for {alarm:.4g} s while it should run"
     return fault

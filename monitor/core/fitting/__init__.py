@@ -11,6 +11,7 @@
     modes     which operating modes there are, and the usual errors of each
     recipe    sizes and steps of a fit; known without torch
     fit       Corpus -> Model: selects blocks, scales, optimises, calibrates
+    forecast  the linear forecaster, in closed form
     errors    errors of clean windows, and what counts as their edge
     gate      why a candidate must not replace the model in use
 

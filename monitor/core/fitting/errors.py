@@ -6,8 +6,7 @@ import numpy as np
 
 from monitor.core.arrays import Doubles, Index
 from monitor.core.model.errors import over_channels
-from monitor.core.model.model import LEVELS
-from monitor.core.records import Floats, Times
+from monitor.core.records import Bools, Floats, Times
 
 LIMIT = 0.995  # quantile of the clean windows' errors that counts as the edge, 1.0, of each horizon
 
@@ -23,6 +22,9 @@ class Errors:
     cells: Doubles  # (n, C) observed
     latent: Floats  # (n, Z) means
     least: Floats  # (C,) least usual error
+    forecast: Floats  # (n, C) errors of the forecast by weights that were not fitted on the window; NaN = not observed
+    newest: Bools  # (n, C) observed in the newest steps
+    asset: Times  # (n,) codes of the assets
 
     def levels(self, places: Index, usual: Floats) -> Floats:
         """Return the errors (m, H + 1) over channels of the windows at `places` (m,), at usual errors (C,)."""
@@ -31,13 +33,7 @@ class Errors:
         return over_channels(part, self.seen[places])
 
 
-def edges(levels: Floats) -> Floats:
-    """Return the limits (H + 1,) of errors over channels (n, H + 1)."""
+def edges(levels: Floats | Doubles) -> Floats:
+    """Return the limits (k,) of errors over channels (n, k)."""
     result: Floats = np.maximum(np.quantile(levels, LIMIT, axis=0), 1e-6).astype(np.float32)
-    return result
-
-
-def quantiles(score: Floats) -> Floats:
-    """Return the quantiles of scores (n,) at LEVELS."""
-    result: Floats = np.quantile(score, LEVELS).astype(np.float32)
     return result

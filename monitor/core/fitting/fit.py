@@ -15,9 +15,11 @@
    arXiv:2006.13202) and learned on. Learned from the start, easy channels take the whole gradient, and a hard one is
    never learned (measured: docs/model.md).
    With an incumbent: its weights and noise as a start, a third of the steps, a quarter of the rate.
-5. Calibration on all normal windows, seen or not, as the tail of the scores needs every window there is. But no
+5. The forecaster, in closed form (fitting/forecast.py).
+6. Calibration on all normal windows, seen or not, as the tail of the scores needs every window there is. But no
    channel's usual error is below that of the held-out windows.
-6. Operating modes, if asked for, each with the usual errors of its own windows (fitting/modes.py).
+7. Operating modes, if asked for, each with the usual errors of its own windows (fitting/modes.py).
+8. Limits of the channels, and alarm scores of clean windows (fitting/alarms.py).
 
 Seeded: the same corpus and recipe give the same weights on the same machine. It knows no clock and no process.
 """
@@ -31,9 +33,11 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from monitor.core.arrays import Doubles, first_of_run
+from monitor.core.arrays import Doubles
+from monitor.core.fitting.alarms import calibrate_alarms
 from monitor.core.fitting.corpus import Corpus, Cut, cut, held_out
-from monitor.core.fitting.errors import Errors, edges, quantiles
+from monitor.core.fitting.errors import Errors, edges
+from monitor.core.fitting.forecast import FittedForecaster, fit_forecaster
 from monitor.core.fitting.modes import learn_modes
 from monitor.core.fitting.profile import learn_profile
 from monitor.core.fitting.recipe import Recipe
@@ -52,7 +56,7 @@ from monitor.core.running.levels import Levels
 
 LEAST_ROWS = 256  # rows of its own before an asset gets statistics of its own
 LEAST_ERROR = 1e-4  # of the calibration, scaled units: a hundredth of a deviation is no news in a constant channel
-LEAST_CONSTANT = 1e-2  # of a channel that never moved: a tenth of its deviation, so 0.2 % of its level
+LEAST_SHARE = 0.05  # of the channels' mean usual error, for each: quiet channels would dominate the mean of ratios
 MOST_CALIBRATED = 40_000  # windows; a second of forward passes, and 200 beyond the 99.5 % quantile
 CHECK_STEPS = 25  # between two checks of the held-out windows
 MOST_CHECKED = 1_000  # held-out windows checked, a tenth of the fit's time; neighbours say nearly the same
@@ -128,14 +132,26 @@ def fit(
     network.eval()
 
     windows = cut(corpus)
-    calibration, errors = calibrate(network, windows, check, scaling, data.rows)  # 5
-    modes, scores = learn_modes(errors, calibration, windows, corpus, recipe, incumbent)  # 6
-    calibration = replace(calibration, scores=scores)
+    forecast = fit_forecaster(windows, scaling, data.rows, MOST_CALIBRATED)  # 5
+    calibration, errors = calibrate(network, windows, check, scaling, data.rows, forecast)  # 6
+    modes, mode = learn_modes(errors, calibration, windows, corpus, recipe, incumbent)  # 7
+    alarm = calibrate_alarms(errors, calibration, modes, mode)  # 8
     profile = incumbent.profile if incumbent is not None else None
     profile = (profile or learn_profile(corpus)).without(states)
 
     weights = {name: tensor.numpy().copy() for name, tensor in network.state_dict().items()}
-    model = Model(architecture, corpus.channels, scaling, calibration, weights, "", profile, levels, modes)
+    model = Model(
+        architecture,
+        corpus.channels,
+        scaling,
+        calibration,
+        weights,
+        forecast.forecaster,
+        alarm,
+        profile=profile,
+        levels=levels,
+        modes=modes,
+    )
     model.check()
     return Fitted(model, len(train), len(check), steps, loss)
 
@@ -163,15 +179,18 @@ def scaled(windows: Cut, index: Times, scaling: Scaling, rows: Times) -> tuple[t
     return torch.from_numpy(scaling.forward(values, rows[asset])), torch.from_numpy(observed)
 
 
-def calibrate(network: VAE, windows: Cut, check: Cut, scaling: Scaling, rows: Times) -> tuple[Calibration, Errors]:
-    """Return error and move per channel, edges of the horizons and the level, and quantiles of the score.
+def calibrate(  # noqa: PLR0917 - what the fit has made, in its order
+    network: VAE, windows: Cut, check: Cut, scaling: Scaling, rows: Times, forecast: FittedForecaster
+) -> tuple[Calibration, Errors]:
+    """Return error and move per channel, and edges of the horizons and the level.
 
-    All are those of clean windows, whose errors are returned, too. A channel's error is not below that of the held-out
-    windows `check`: of a short history the network remembers the windows it was fitted on, and a channel whose usual
-    error came out too small would outvote the others.
+    All are those of clean windows, the windows of `forecast`, whose errors are returned, too. A channel's error is not
+    below that of the held-out windows `check`: of a short history the network remembers the windows it was fitted on,
+    and a channel whose usual error came out too small would outvote the others. So would a quiet channel, whose usual
+    error is therefore at least LEAST_SHARE of the channels' mean. That holds in each mode, too (`Errors.least`).
     """
-    index, one = windows.spread(MOST_CALIBRATED), np.ones(windows.rows.shape[1], np.float32)
-    parts, seen, moved, latents, squares, counts = [], [], [], [], [], []
+    index, one = forecast.index, np.ones(windows.rows.shape[1], np.float32)
+    parts, seen, moved, latents, squares, counts, last, assets = [], [], [], [], [], [], [], []
     reconstruction = Reconstruction.of(network)
     error, cells = np.zeros(len(one)), np.zeros(len(one))
 
@@ -188,9 +207,12 @@ def calibrate(network: VAE, windows: Cut, check: Cut, scaling: Scaling, rows: Ti
         latents.append(latent)
         squares.append(squared.sum(2, dtype=np.float64))
         counts.append(observed.sum(2, dtype=np.float64))
+        last.append(observed[:, :, -newest(windows.length) :].any(2))
+        assets.append(asset)
 
-    least = np.where(_constant(windows) & ~scaling.is_state(), LEAST_CONSTANT, LEAST_ERROR).astype(np.float32)
-    usual = np.maximum(np.maximum(_mean(error, cells), least), mean_error(network, check, scaling, rows))  # (C,)
+    usual = np.maximum(_mean(error, cells), mean_error(network, check, scaling, rows))  # (C,)
+    least = np.full_like(usual, LEAST_SHARE * usual.mean())
+    usual = np.maximum(usual, least)
     move = np.maximum(np.concatenate(moved).mean(0, dtype=np.float64), LEAST_ERROR).astype(np.float32)
 
     errors = Errors(
@@ -201,19 +223,12 @@ def calibrate(network: VAE, windows: Cut, check: Cut, scaling: Scaling, rows: Ti
         cells=np.concatenate(counts),
         latent=np.concatenate(latents),
         least=least,
+        forecast=forecast.errors,
+        newest=np.concatenate(last),
+        asset=np.concatenate(assets),
     )
-    levels = errors.levels(np.arange(len(index)), usual)
-    limits = edges(levels)
-    return Calibration(usual, move, limits, quantiles((levels / limits).max(1))), errors
-
-
-def _constant(windows: Cut) -> Bools:
-    """Return which channels (C,) never moved in any asset."""
-    begins = np.flatnonzero(first_of_run(windows.asset))
-    x = np.where(windows.seen, windows.rows, np.float32(np.nan))
-    low, high = (way.reduceat(x, begins, axis=0) for way in (np.fmin, np.fmax))
-    result: Bools = np.logical_not((high > low).any(0))
-    return result
+    limits = edges(errors.levels(np.arange(len(index)), usual))
+    return Calibration(usual, move, limits), errors
 
 
 def mean_error(network: VAE, windows: Cut, scaling: Scaling, rows: Times) -> Floats:

@@ -6,6 +6,7 @@
     vae            the network as it is trained
     forward        the network as it scores: the same arithmetic, laid out once per model
     errors         errors of a reconstructed window, over several horizons
+    forecaster     forecasts of a window's newest steps from the steps before them, linear
     modes          the operating mode of a window, and the usual errors of each mode
     tolerance      deviations that do not count, by the rules of channels
     scorer         windows -> scores; the door

@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from monitor.core.model.alarm import ERRORS
 from monitor.core.model.architecture import Architecture
 from monitor.core.model.errors import horizons
+from monitor.core.model.forecaster import Forecaster
 from monitor.core.model.modes import ARRAYS, Modes
 from monitor.core.model.scaling import Scaling, pack_states, unpack_states
 from monitor.core.records import Floats, State
@@ -16,6 +18,7 @@ from monitor.core.state import pack_names, unpack_names
 
 LARGEST_SIZE = 2**16  # of an architecture as it is read back; 2**12 windows of that length would fill a machine
 LEVELS = np.array([0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0])
+EDGE = 0.995  # one of LEVELS: quantile of the clean windows' alarm scores that counts as the edge in a ranking
 _PROFILE = "habits"  # prefix of the profile's arrays in a model file since there are profiles; it stays readable
 
 
@@ -26,7 +29,19 @@ class Calibration:
     error: Floats  # (C,) mean squared error per channel, scaled units
     move: Floats  # (C,) how far a channel usually moves: mean of `errors.recent_change`, scaled units squared
     limits: Floats  # (H + 1,) LIMIT quantile of `over_channels`, per horizon and, last, of the level
-    scores: Floats  # (len(LEVELS),) quantiles of the score
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmCalibration:
+    """Limits and alarm scores of clean windows. The names of the fields are those of a model file's arrays."""
+
+    starts: Floats  # (ERRORS, C) limits of each channel's errors at which an asset begins (channel_limits.py)
+    scores: Floats  # (len(LEVELS),) quantiles of the alarm score
+
+    @property
+    def edge(self) -> float:
+        """The EDGE quantile of the alarm score."""
+        return float(self.scores[LEVELS == EDGE][0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +53,8 @@ class Model:
     scaling: Scaling
     calibration: Calibration
     weights: State  # float32, by name
+    forecaster: Forecaster
+    alarm: AlarmCalibration
     version: str = ""  # given by the model store
     profile: SensorProfile | None = None  # models of older versions have none
     levels: Levels | None = None  # of rest and work; None = not asked for, or not found
@@ -46,12 +63,12 @@ class Model:
     def pack(self) -> tuple[dict[str, Any], State]:
         """Return manifest entries and arrays, for the model store."""
         architecture, calibration = self.architecture, self.calibration
-        scores = [round(float(value), 6) for value in calibration.scores]
+        scores = [round(float(value), 6) for value in self.alarm.scores]
         manifest = {
             "architecture": {name: getattr(architecture, name) for name in Architecture.__slots__},
             "channels": list(self.channels),
             "assets": len(self.scaling.assets),
-            "calibration": {"levels": LEVELS.tolist(), "scores": scores},
+            "alarm": {"levels": LEVELS.tolist(), "scores": scores},
         }
         if self.levels is not None:
             manifest["running"] = self.levels.manifest()
@@ -62,6 +79,10 @@ class Model:
         tensors["scaling.assets"] = pack_names(self.scaling.assets)
         for name in Calibration.__slots__:
             tensors[f"calibration.{name}"] = getattr(calibration, name)
+        for name in Forecaster.__slots__:
+            tensors[f"forecaster.{name}"] = getattr(self.forecaster, name)
+        for name in AlarmCalibration.__slots__:
+            tensors[f"alarm.{name}"] = getattr(self.alarm, name)
         if self.profile is not None:
             for name in SensorProfile.__slots__:
                 tensors[f"{_PROFILE}.{name}"] = getattr(self.profile, name)
@@ -105,6 +126,8 @@ class Model:
             Scaling(assets, tensors["scaling.center"], tensors["scaling.scale"], unpack_states(tensors)),
             Calibration(*(tensors[f"calibration.{name}"] for name in Calibration.__slots__)),
             {name.removeprefix("weights."): v for name, v in tensors.items() if name.startswith("weights.")},
+            Forecaster(*(tensors[f"forecaster.{name}"] for name in Forecaster.__slots__)),
+            AlarmCalibration(*(tensors[f"alarm.{name}"] for name in AlarmCalibration.__slots__)),
             version,
             profile,
             Levels.of_manifest(manifest["running"]) if "running" in manifest else None,
@@ -115,7 +138,7 @@ class Model:
         """Raise ValueError unless all arrays have the architecture's shapes and divisors are above 0."""
         C, A = self.architecture.channels, len(self.scaling.assets)
         limits = len(horizons(self.architecture.length)) + 1
-        scaling, calibration = self.scaling, self.calibration
+        scaling, calibration, alarm = self.scaling, self.calibration, self.alarm
         expected = {
             "channels": ((C,), "U"),
             "center": ((A + 1, C), "f"),
@@ -123,11 +146,12 @@ class Model:
             "error": ((C,), "f"),
             "move": ((C,), "f"),
             "limits": ((limits,), "f"),
+            "starts": ((ERRORS, C), "f"),
             "scores": (LEVELS.shape, "f"),
         }
 
-        divisors = (scaling.scale, calibration.error, calibration.move, calibration.limits)
-        arrays = (scaling.center, *divisors, calibration.scores)
+        divisors = (scaling.scale, calibration.error, calibration.move, calibration.limits, alarm.starts)
+        arrays = (scaling.center, *divisors, alarm.scores)
         shapes = [((len(self.channels),), "U"), *((array.shape, array.dtype.kind) for array in arrays)]
         found = dict(zip(expected, shapes, strict=True))
         if expected != found:
@@ -135,6 +159,10 @@ class Model:
         if not all((array > 0).all() for array in divisors):
             raise ValueError(f"model {self.version}: a scale, an error, a move or a limit is not above 0")
 
+        try:
+            self.forecaster.check(C, self.architecture.length)
+        except ValueError as wrong:
+            raise ValueError(f"model {self.version}: {wrong}") from wrong
         if self.profile is not None:
             self.profile.check(C)
         self._check_modes(C, limits)

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from monitor.core.angles import pairs
 from monitor.core.arrays import Index
+from monitor.core.model.alarm import ERRORS, FORECAST, LEVEL, NETWORK, at_limits
 from monitor.core.model.errors import (
     channels_seen,
     excess_change,
@@ -34,17 +35,19 @@ from monitor.core.model.errors import (
     window_errors,
     window_mean,
 )
+from monitor.core.model.forecaster import newest_error, squared
 from monitor.core.model.forward import Reconstruction
-from monitor.core.model.model import Model
+from monitor.core.model.model import LEVELS, Model
 from monitor.core.model.new_assets import WindowScaling
 from monitor.core.model.scaling import CLIP
 from monitor.core.model.tolerance import Tolerance, disturbing
 from monitor.core.model.vae import VAE
-from monitor.core.records import Bools, ChannelShare, Floats, ModeBatch, ScoreBatch, WindowBatch
+from monitor.core.records import Bools, ChannelShare, Floats, ModeBatch, ModelScores, WindowBatch
 
 AT_ONCE = 4096  # windows for `scores`: a few dozen megabytes
 ROUNDS = 3  # of imputation
 EDGE = 1.0  # score of a clean window at most: one below it needs no second look (all windows: 2.5 to 6 times the time)
+CALM = 0.9  # share of clean windows whose alarm score needs no second look
 FORESEEN = 10.0  # times its usual error a channel usually moves: 70 to 79 on the simulated plant, 0.3 to 1.6 on servers
 
 
@@ -158,6 +161,7 @@ class _Errors:
     error: Floats  # (B, C, L) squared, of cells that are observed and count
     parts: Floats  # (B, H + 1, C) errors of `window_errors`
     ratio: Floats  # (B, H + 1) to the limits
+    forecast: Floats  # (B, C) mean squared error of the forecast, as of `forecaster.newest_error`
     modes: ModeBatch | None
 
     def with_windows(self, place: Index, other: "_Errors", which: Index) -> "_Errors":
@@ -176,6 +180,14 @@ def _replaced(batch: object, names: Sequence[str], place: Index, other: object, 
     return columns
 
 
+class _Tolerated(NamedTuple):
+    """What is needed to leave out deviations that do not count."""
+
+    tolerance: Tolerance
+    levels: Bools  # (B, K) that count
+    scalings: WindowScaling
+
+
 class Scorer:
     """Scores windows with one model; holds no state of the assets."""
 
@@ -184,6 +196,7 @@ class Scorer:
         self.network = VAE.of(model)
         self._reconstruction = Reconstruction.of(self.network)
         self._angles = pairs(model.channels)
+        self._calm = float(np.interp(CALM, LEVELS, model.alarm.scores))
         self._foresees = float(np.median(model.calibration.move / model.calibration.error)) >= FORESEEN
 
     def score(
@@ -192,7 +205,7 @@ class Scorer:
         names: Sequence[str],
         scalings: WindowScaling | None = None,
         tolerance: Tolerance | None = None,
-    ) -> ScoreBatch:
+    ) -> ModelScores:
         """Return the scores of windows whose `assets` index `names`. Their channels must be the model's, in its order.
 
         `scalings` may scale windows of assets that the model does not know otherwise than the class. Deviations that
@@ -206,8 +219,10 @@ class Scorer:
         # A masked reading does not count, and is shown nevertheless.
         read = windows.observed if windows.masked is None else windows.observed | windows.masked
         newest_step = np.where(read[:, :, -1], windows.values[:, :, -1], np.nan).astype(np.float32)
-        return ScoreBatch(
-            score=found.ratio.max(1),
+        return ModelScores(
+            network=found.ratio.max(1),
+            forecast=self.model.forecaster.over_channels(found.forecast),
+            errors=self._channel_errors(found, usual),
             by_channel=self._causes(found, found.ratio.argmax(1), 1, tolerance),
             expected=scaling.inverse(found.reconstruction[:, :, -1], rows),
             spread=(np.sqrt(usual.error) * scaling.scale[rows]).astype(np.float32),
@@ -229,9 +244,12 @@ class Scorer:
         names: Sequence[str],
         scalings: WindowScaling | None = None,
         tolerance: Tolerance | None = None,
+        weights: Floats | None = None,
     ) -> tuple[ChannelShare, ...]:
         """Return the channels of ONE window ranked by how much each is the cause of its score.
 
+        The part of each channel counts as often as `weights` (C,) has it: a channel whose limit has followed its errors
+        is above its usual error, and yet no cause.
         Observed and expected values are those of the step of the channel's largest error within the winning horizon:
         at the newest step the cause may already be over.
         """
@@ -243,6 +261,8 @@ class Scorer:
         part = self._causes(found, winner, newest(L), tolerance)[0]  # (C,)
         if not part.any():  # nothing moved: a slow fault
             part = found.parts[0, winner[0]]
+        if weights is not None:
+            part = part * weights
         share = part / max(float(part.sum()), 1e-12)
 
         # The step of the largest error, within the window.
@@ -290,18 +310,21 @@ class Scorer:
             x, reconstruction, error, modes = self._reconstruct(windows, scalings)
             return self._rated(windows, x, reconstruction, error, modes=modes)
         found, cells = self._tolerant(windows, scalings, tolerance)
-        place = np.flatnonzero(cells.any((1, 2)) & (found.ratio.max(1) > EDGE))
+        scores = self._scores(found)
+        place = np.flatnonzero(cells.any((1, 2)) & self._odd(scores))
 
-        # Again without the cells of large deviations that do not count, until none is left. The score may only fall.
+        # Again without the cells of large deviations that do not count, until none is left. Scores may only fall.
         part, cells = windows.take(place), cells[place]
         for _ in range(ROUNDS):
             if not len(place):
                 break
             part = part.without(cells)
             again, cells = self._tolerant(part, scalings.take(place), tolerance)
-            better = np.flatnonzero(again.ratio.max(1) < found.ratio[place].max(1))
+            after = self._scores(again)
+            better = np.flatnonzero((after <= scores[place]).all(1))
             found = found.with_windows(place[better], again, better)
-            left = np.flatnonzero(cells.any((1, 2)) & (again.ratio.max(1) > EDGE))
+            scores[place[better]] = after[better]
+            left = np.flatnonzero(cells.any((1, 2)) & self._odd(after))
             place, part, cells = place[left], part.take(left), cells[left]
         return found
 
@@ -311,7 +334,8 @@ class Scorer:
         counted = np.ones_like(windows.observed)
         counted[:, tolerance.at] = tolerance.cells(windows.values, reconstruction, *scalings)
         levels = tolerance.levels(window_mean(x, windows.observed), *scalings)
-        found = self._rated(windows, x, reconstruction, error * counted, modes=modes, tolerated=(tolerance, levels))
+        tolerated = _Tolerated(tolerance, levels, scalings)
+        found = self._rated(windows, x, reconstruction, error * counted, modes=modes, tolerated=tolerated)
         return found, ~counted & disturbing(error, self.model.calibration.error)
 
     def _rated(
@@ -322,15 +346,62 @@ class Scorer:
         error: Floats,
         *,
         modes: ModeBatch | None,
-        tolerated: tuple[Tolerance, Bools] | None = None,
+        tolerated: _Tolerated | None = None,
     ) -> _Errors:
-        """Return the errors of windows per horizon, and their ratios to the limits. `tolerated` are levels (B, K)."""
+        """Return the errors of windows, and their ratios to the limits."""
         usual = _usual(self.model, modes)
+        forecast = self.model.forecaster.forecast(x)
+        missed = squared(x, forecast, windows.observed)  # (B, C, n)
         parts = window_errors(x, error, windows.observed, usual.error)  # (B, H + 1, C)
         if tolerated is not None:
-            parts[:, -1, tolerated[0].at] *= tolerated[1]
-        ratio = ratios(parts, windows.observed, usual.limits)  # (B, H + 1)
-        return _Errors(x, windows.observed, reconstruction, error, parts, ratio, modes)
+            tolerance, n = tolerated.tolerance, forecast.shape[2]
+            missed[:, tolerance.at] *= tolerance.cells(windows.values[:, :, -n:], forecast, *tolerated.scalings)
+            parts[:, -1, tolerance.at] *= tolerated.levels
+        return _Errors(
+            x=x,
+            observed=windows.observed,
+            reconstruction=reconstruction,
+            error=error,
+            parts=parts,
+            ratio=ratios(parts, windows.observed, usual.limits),
+            forecast=newest_error(missed, windows.observed),
+            modes=modes,
+        )
+
+    def _score(self, found: _Errors) -> Floats:
+        """Return how anomalous the windows are by themselves (B,), to compare readings of the same window."""
+        forecaster = self.model.forecaster
+        forecast = np.nan_to_num(forecaster.over_channels(found.forecast)) / forecaster.edges[0]
+        result: Floats = np.sqrt((1 + found.ratio.max(1)) * (1 + forecast)) - 1
+        return result
+
+    def _scores(self, found: _Errors) -> Floats:
+        """Return the ranking score and, at the limits that the model begins with, the alarm score (B, 2)."""
+        errors = self._channel_errors(found, _usual(self.model, found.modes))
+        return np.stack([self._score(found), at_limits(errors, self.model.alarm.starts)], 1)
+
+    def _odd(self, scores: Floats) -> Bools:
+        """Return which windows (B,), with `_scores` (B, 2), may be no clean ones."""
+        odd: Bools = np.logical_or.reduce(scores > (EDGE, self._calm), axis=1)
+        return odd
+
+    def _channel_errors(self, found: _Errors, usual: _Usual) -> Floats:
+        """Return the errors (B, ERRORS, C) of the newest steps, and of the level. NaN where not observed.
+
+        In a mode, errors are those of all modes that are as far from usual: a channel has one limit for all modes.
+        """
+        result = np.empty((len(found.x), ERRORS, found.x.shape[1]), np.float32)
+        result[:, NETWORK] = found.parts[:, -2] * self.model.calibration.error
+        result[:, FORECAST] = found.forecast
+        result[:, LEVEL] = found.parts[:, -1]
+        if found.modes is not None:
+            result[:, LEVEL] *= (self.model.calibration.limits[-1] / usual.limits[:, -1])[:, None]
+
+        if not found.observed.all():
+            steps = newest(found.x.shape[2])
+            result[:, NETWORK][~found.observed[:, :, -steps:].any(2)] = np.nan
+            result[:, LEVEL][~found.observed.any(2)] = np.nan
+        return result
 
     def _causes(self, found: _Errors, winner: npt.NDArray[np.intp], steps: int, tolerance: Tolerance | None) -> Floats:
         """Return how much each channel is the cause (B, C), in units of the usual error or change of the channel.

@@ -1,13 +1,14 @@
 """Deviations that do not count: of the sign that is no fault of a channel, or too small to matter.
 
 A deviation is the reading less the expected value, in the channel's own unit. The error of a cell whose deviation does
-not count is 0, and so is the error of the level if the level's deviation from the center does not count. So score,
+not count is 0, and so is the error of the level if the level's deviation from the center does not count. So scores,
 threshold, contributions and explanation agree. The calibration stays that of clean windows in which all deviations
 count.
 
 That alone is not enough: the network spreads a large deviation over the other channels and steps, which then seem to
 deviate (measured: a shift that does not count kept a third of its score). Windows with such a deviation
-are therefore reconstructed again with the cells of the deviation masked. A score can only fall.
+are therefore reconstructed and forecast again with the cells of the deviation masked, if the ranking score or the alarm
+score is above that of most clean windows. Both scores can only fall.
 """
 
 from collections.abc import Sequence

@@ -159,7 +159,7 @@ class NotRunningAlerts:
             event = self._lifecycle.observe(seen)
             if event is not None and event.change is not Change.LASTING:
                 last = event.life.alert
-                idle_s = (time - begin) / 1000 if last is None or due[row] else last.score
+                idle_s = (time - begin) / 1000 if last is None or due[row] else last.alarm
                 alerts.append(self._lifecycle.publish(event, self._details(idle_s, model)))
         return alerts
 
@@ -212,7 +212,7 @@ class NotRunningAlerts:
         seen = self._observation(row, life.asset, life.start, time, position, active=False)
         event = self._lifecycle.observe(seen)
         assert event is not None, "there is no delay"
-        return [self._lifecycle.publish(event, self._details(life.alert.score, model))]
+        return [self._lifecycle.publish(event, self._details(life.alert.alarm, model))]
 
     def open_alerts(self) -> list[Alert]:
         """Return the record published last of every firing alert, by asset row."""

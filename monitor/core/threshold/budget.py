@@ -29,7 +29,7 @@ from itertools import pairwise
 import numpy as np
 
 from monitor.core.arrays import LARGEST, NEVER, Doubles, Index, first_of_run
-from monitor.core.records import Floats, Ints, State, ThresholdBatch, Times
+from monitor.core.records import Ints, State, ThresholdBatch, Times
 from monitor.core.rules import RowRules
 from monitor.core.state import FINITE, Column, Columns
 from monitor.core.threshold.options import BudgetOptions
@@ -88,7 +88,7 @@ class Budget:
         self._common = np.full(_M, FINITE)
         self._columns = Columns("the alarm budget", _STATE)
 
-    def update(self, assets: Ints, ends: Times, score: Floats, limits: ThresholdBatch) -> ThresholdBatch:
+    def update(self, assets: Ints, ends: Times, limits: ThresholdBatch) -> ThresholdBatch:
         """Return the limits under the budget for windows (B,) of rows `assets` (B,) that end at `ends` (B,), in order.
 
         `limits` are the limits at each asset's given margin. Windows of assets that are not warm are not counted.
@@ -98,7 +98,7 @@ class Budget:
         given = self._rules.margin(assets)
         base = limits.threshold.astype(np.float64) / given
         counted = self._rules.budget(assets) > 0
-        multiple = score / base
+        multiple = limits.alarm / base
 
         # Margins change only where an epoch begins, so the batch is processed epoch by epoch.
         time = np.maximum.accumulate(np.maximum(ends, self._time))
@@ -116,7 +116,7 @@ class Budget:
 
         margin = np.where(counted, margin, given)
         threshold = np.minimum(margin * base, LARGEST).astype(np.float32)
-        return ThresholdBatch(threshold, score > threshold, limits.warm)
+        return ThresholdBatch(limits.alarm, threshold, limits.alarm > threshold, limits.warm)
 
     def forget(self, row: int) -> None:
         """Clear the row; it is reused for another asset."""

@@ -53,9 +53,10 @@ _STATE = {
 class Threshold:
     """The limits of all assets of one partition."""
 
-    def __init__(self, options: ThresholdOptions, rules: RowRules | None = None) -> None:
-        """`rules` may give an asset another margin than `options`."""
+    def __init__(self, options: ThresholdOptions, rules: RowRules | None = None, least: float = FLOOR) -> None:
+        """`rules` may give an asset another margin than `options`. No base is below `least`."""
         self._rules = rules or RowRules(options.margin)
+        self._least = least
         self._percentile = options.percentile
         self._memory = options.memory
         self._warm = options.warm
@@ -79,8 +80,8 @@ class Threshold:
         `unknown` (B,) is True for assets that the model does not know, for all of an asset's scores or for none. None
         means that the model knows all assets. `tolerant` scores leave out deviations that the calibration's have.
         """
-        borrowed = max(float(np.interp(self._percentile / 100, LEVELS, calibration)), FLOOR)
-        least = KEPT * borrowed if tolerant else FLOOR
+        borrowed = max(float(np.interp(self._percentile / 100, LEVELS, calibration)), self._least)
+        least = max(self._least, KEPT * borrowed if tolerant else 0.0)
 
         # Sorted by asset: from here on the scores of one asset lie together, in their order.
         order = np.argsort(assets, kind="stable")
@@ -114,11 +115,11 @@ class Threshold:
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
         threshold = _narrow(self._rules.margin(run) * base)[back]
-        return ThresholdBatch(threshold, score > threshold, warm[back])
+        return ThresholdBatch(score, threshold, score > threshold, warm[back])
 
     def borrowed(self, assets: Ints, calibration: Floats) -> Floats:
         """Return the limits of rows `assets` (B,) by the quantiles of the model's score on clean windows alone."""
-        base = max(float(np.interp(self._percentile / 100, LEVELS, calibration)), FLOOR)
+        base = max(float(np.interp(self._percentile / 100, LEVELS, calibration)), self._least)
         return _narrow(self._rules.margin(assets.astype(np.intp)) * base)
 
     def forget(self, row: int) -> None:

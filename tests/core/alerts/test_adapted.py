@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.alarm_only import AlarmOnly
 from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.model.scorer import Scorer
 from monitor.core.pipeline import Pipeline
@@ -20,19 +21,19 @@ Judged = tuple[int, int, float, float]  # asset row, end in s, score, limit; the
 
 
 def feed(stage: MachineAlerts, rows: Sequence[Judged]) -> list[Alert]:
-    """One batch of windows with a limit each."""
+    """One batch of windows with a limit each. Their ranking scores are 0, since no alert depends on them."""
     assets = np.array([row[0] for row in rows], np.int32)
     ends = np.array([1000 * row[1] for row in rows], np.int64)
-    score, limit = (np.array([row[place] for row in rows], np.float32) for place in (2, 3))
+    alarm, limit = (np.array([row[place] for row in rows], np.float32) for place in (2, 3))
     nothing = np.zeros((len(rows), 1), np.float32)
     windows = WindowBatch(assets, ends, nothing[:, :, None], np.ones((len(rows), 1, 1), np.bool_), ends // 100)
-    scores = ScoreBatch(score, nothing, nothing, nothing, nothing)
-    limits = ThresholdBatch(limit, score > limit, np.ones(len(rows), np.bool_))
+    scores = ScoreBatch(nothing[:, 0], nothing[:, None], nothing, nothing, nothing, nothing)
+    limits = ThresholdBatch(alarm, limit, alarm > limit, np.ones(len(rows), np.bool_))
 
     def explain(place: int) -> tuple[ChannelShare, ...]:
         return (ChannelShare(f"{NAMES[rows[place][0]]}@{rows[place][1]}", 1.0, None, 1 / 3, 0.1, 0.2, 0),)
 
-    return stage.update(windows, scores, limits, NAMES, "m1", explain)
+    return stage.update(windows, scores, limits, NAMES, "m1", explain, AlarmOnly(alarm))
 
 
 def one(*levels: tuple[float, float], since: int = 1) -> list[Judged]:
@@ -54,7 +55,7 @@ def test_an_alert_whose_limit_rises_to_the_score_is_adapted() -> None:
     fired, adapted = feed(stage, SHIFT)
     assert brief([fired, adapted]) == [("firing", 0, 3), ("adapted", 1, 8)]
     assert (adapted.id, adapted.end, adapted.channels) == (fired.id, 4000, fired.channels)
-    assert (adapted.score, adapted.threshold, adapted.ratio) == (2.0, 4.0, 0.5)
+    assert (adapted.alarm, adapted.threshold, adapted.ratio) == (2.0, 4.0, 0.5)
     assert stage.states() == {0: "adapted"}
     assert stage.open_alerts() == [adapted]
 
@@ -111,9 +112,17 @@ def test_the_limit_at_firing_follows_the_scale_of_another_model() -> None:
     """With a model whose scores are ten times as high, an adapted alert is resolved below ten times the limit."""
     stage = alerting()
     feed(stage, SHIFT)
-    stage.rebase(lambda limits: 10 * limits)
+    stage.rebase(lambda limits: 10 * limits, lambda limits: limits)
     assert feed(stage, one(*[(8, 40)] * 4, since=9)) == []
     assert brief(feed(stage, one(*[(7, 40)] * 4, since=13))) == [("resolved", 2, 16)]
+
+
+def test_a_model_with_other_channels_drops_the_limit_at_firing() -> None:
+    """With a model of other channels every window is back, so an adapted alert is resolved after the off delay."""
+    stage = alerting()
+    feed(stage, SHIFT)
+    stage.rebase(lambda limits: limits, None)
+    assert brief(feed(stage, one(*[(2, 4)] * 4, since=9))) == [("resolved", 2, 12)]
 
 
 def test_a_new_model_converts_the_limit_at_firing() -> None:
@@ -126,8 +135,8 @@ def test_a_new_model_converts_the_limit_at_firing() -> None:
     assert len(before) == 1
     old = made.scorer
     assert old is not None
-    calibration = replace(old.model.calibration, scores=10 * old.model.calibration.scores)
-    made.adopt(Scorer(replace(old.model, calibration=calibration)))
+    alarm = replace(old.model.alarm, scores=10 * old.model.alarm.scores)
+    made.adopt(Scorer(replace(old.model, alarm=alarm)))
     assert limits(made) == pytest.approx([10 * limit for limit in before], rel=0.01)
 
 

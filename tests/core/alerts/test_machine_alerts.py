@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.alarm_only import AlarmOnly
 from monitor.core.alerts.lifecycle import AlertOptions
 from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.records import Alert, ChannelShare, Partition, ScoreBatch, ThresholdBatch, WindowBatch
@@ -33,21 +34,21 @@ def alerting(detector: str = "line-1", partition: Partition = PARTITION, **chang
 
 
 def feed(stage: MachineAlerts, rows: Sequence[Row], model: str = "m1", limit: float = LIMIT) -> list[Alert]:
-    """One batch; the explanation of a window names its asset and end."""
+    """One batch; the explanation of a window names its asset and end. No alert depends on the scores, which are 0."""
     assets = np.array([row for row, _, _ in rows], np.int32)
     ends = np.array([1000 * end for _, end, _ in rows], np.int64)
-    score = np.array([ratio * limit for _, _, ratio in rows], np.float32)
+    alarm = np.array([ratio * limit for _, _, ratio in rows], np.float32)
     threshold = np.full(len(rows), limit, np.float32)
     nothing = np.zeros((len(rows), 1), np.float32)
     windows = WindowBatch(assets, ends, nothing[:, :, None], np.ones((len(rows), 1, 1), np.bool_), ends // 100)
-    scores = ScoreBatch(score, nothing, nothing, nothing, nothing)
-    thresholds = ThresholdBatch(threshold, score > threshold, np.ones(len(rows), np.bool_))
+    scores = ScoreBatch(nothing[:, 0], nothing[:, None], nothing, nothing, nothing, nothing)
+    thresholds = ThresholdBatch(alarm, threshold, alarm > threshold, np.ones(len(rows), np.bool_))
 
     def explain(place: int) -> tuple[ChannelShare, ...]:
         name = f"{NAMES[rows[place][0]]}@{rows[place][1]}"
         return (ChannelShare(name, 1.0, None, 1 / 3, 0.1, 0.2, 0),)
 
-    return stage.update(windows, scores, thresholds, NAMES, model, explain)
+    return stage.update(windows, scores, thresholds, NAMES, model, explain, AlarmOnly(alarm))
 
 
 def one(*ratios: float, since: int = 1) -> list[Row]:
@@ -80,7 +81,7 @@ def test_the_firing_record_says_where_it_began_and_what_caused_it() -> None:
         end=None,
         time=3000,
         severity="warning",
-        score=1.25,
+        alarm=1.25,
         threshold=0.5,
         ratio=2.5,
         peak=3.0,
@@ -115,7 +116,7 @@ def test_resolves_when_quiet_for_the_off_delay() -> None:
     assert brief([resolved]) == [("resolved", 1, 9, "warning")]
     assert (resolved.id, resolved.start, resolved.offset) == (fired.id, fired.start, fired.offset)
     assert (resolved.end, resolved.position, resolved.model) == (4000, 90, "m2")
-    assert (resolved.score, resolved.ratio, resolved.peak) == (0.125, 0.25, 3.0)
+    assert (resolved.alarm, resolved.ratio, resolved.peak) == (0.125, 0.25, 3.0)
     assert resolved.channels == fired.channels
     assert (stage.states(), stage.open_alerts()) == ({}, [])
 
@@ -242,15 +243,16 @@ def test_only_firing_explains() -> None:
     batch = np.zeros(3, np.int32), np.array([1, 2, 3], np.int64)
     values = np.zeros((3, 1, 1), np.float32)
     windows = WindowBatch(*batch, values, values > 0, batch[1])
-    scores = ScoreBatch(np.array([0, 2, 2], np.float32), values[:, 0], values[:, 0], values[:, 0], values[:, 0])
-    thresholds = ThresholdBatch(np.ones(3, np.float32), np.array([False, True, True]), np.ones(3, np.bool_))
+    alarm = np.array([0, 2, 2], np.float32)
+    scores = ScoreBatch(alarm, values, values[:, 0], values[:, 0], values[:, 0], values[:, 0])
+    thresholds = ThresholdBatch(alarm, np.ones(3, np.float32), np.array([False, True, True]), np.ones(3, np.bool_))
     explained: list[int] = []
 
     def explain(place: int) -> tuple[ChannelShare, ...]:
         explained.append(place)
         return ()
 
-    assert stage.update(windows, scores, thresholds, NAMES, "m", explain) == []
+    assert stage.update(windows, scores, thresholds, NAMES, "m", explain, AlarmOnly(alarm)) == []
     assert explained == []
 
 
@@ -297,3 +299,14 @@ def test_windows_no_further_apart_than_the_gap_belong_together() -> None:
     """Anomalies exactly the gap apart are one."""
     (fired,) = feed(alerting(gap_ms=5000), [(0, 1, 2.0), (0, 6, 2.0)])
     assert fired.start == 1000
+
+
+def test_a_state_with_records_of_an_earlier_version_is_refused() -> None:
+    """A saved record without `alarm`, which was called `score` before, is refused with the name of the field."""
+    stage = alerting(on_delay_ms=0)
+    feed(stage, [(0, 1, 2.0)])
+    older = stage.save_state()["alerts"].tobytes().replace(b'"alarm"', b'"score"')
+    with pytest.raises(
+        ValueError, match=r"state of machine alerts: alerts is unreadable .*missing required field `alarm`"
+    ):
+        alerting(on_delay_ms=0).load_state({"alerts": np.frombuffer(older, np.uint8)})

@@ -49,7 +49,7 @@ def feed(made: SensorAlerts, story: str, *, since: int = 0, cut: int = 100) -> l
         windows = WindowBatch(np.tile([0, 1], len(part)).astype(np.int32), ends, cells, cells == 0, position)
         both = np.tile(np.array([[4.0, 2.0]], np.float32), (len(ends), 1))
         newest = np.where([True, False], both + 1, np.nan).astype(np.float32)
-        scores = ScoreBatch(both[:, 0], both, both, both / np.float32(4), newest)
+        scores = ScoreBatch(both[:, 0], both[:, None], both, both, both / np.float32(4), newest)
         found = SensorFaults(
             fault, 9 * np.ones_like(both), 6 * np.ones_like(both), ends[:, None] - 5 * STEP + 0 * fault
         )
@@ -63,7 +63,7 @@ def test_a_fault_that_lasts_fires_and_is_resolved() -> None:
     firing, resolved = feed(stage(), "..ffffff..f....")
     assert (firing.state, firing.time, firing.end, firing.sequence) == ("firing", 4000, None, 0)
     assert (firing.cause, firing.fault, firing.severity, firing.detector) == ("sensor", "frozen", "warning", "d")
-    assert (firing.score, firing.threshold, firing.ratio, firing.peak) == (9.0, 6.0, 1.5, 1.5)
+    assert (firing.alarm, firing.threshold, firing.ratio, firing.peak) == (9.0, 6.0, 1.5, 1.5)
     assert firing.start == 2000 - 5 * STEP  # since when the sensor is at fault, not since it was found
     (share,) = firing.channels
     assert (share.channel, share.observed, share.expected, share.low, share.high) == ("flow", 5.0, 4.0, 2.0, 6.0)
@@ -104,7 +104,7 @@ def test_a_clock_has_an_alert_of_its_own() -> None:
     """A wrong clock fires in addition to sensors, names no channel, and counts seconds ahead, negative when behind."""
     clock, frozen, *resolved = feed(stage(), "..CCCC......")
     assert (clock.fault, clock.cause, clock.channels, clock.state) == ("clock", "sensor", (), "firing")
-    assert (clock.score, clock.threshold, clock.ratio, clock.peak) == (-90.0, -36.0, 2.5, 2.5)
+    assert (clock.alarm, clock.threshold, clock.ratio, clock.peak) == (-90.0, -36.0, 2.5, 2.5)
     assert (clock.start, clock.time, frozen.fault, frozen.time) == (-60_000, 4000, "frozen", 4000)
     assert clock.id != frozen.id
     assert resolved[0] == replace(clock, state="resolved", end=5000, time=8000, position=80, sequence=1)
@@ -171,7 +171,7 @@ def test_a_sensor_with_several_channels_has_one_alert() -> None:
             np.ones((1, 2, 1), np.bool_),
             np.array([step]),
         )
-        scores = ScoreBatch(one[:, 0], one, one, one, one)
+        scores = ScoreBatch(one[:, 0], one[:, None], one, one, one, one)
         faults = SensorFaults(fault, 9 * one, one, np.full((1, 2), step * 1000)) if fault.any() else None
         alerts += made.update(windows, faults, {}, scores, NAMES, ("flow", "flow"), ("flow.mean", "flow.max"), "m")
     assert [(alert.state, alert.channels[0].channel) for alert in alerts] == [

@@ -59,14 +59,14 @@ def test_an_asset_that_stops_is_silent_after_the_delay() -> None:
     assert kinds(fired) == [("b", "firing", 15 * MIN - S)]
     (alert,) = fired
     assert (alert.cause, alert.fault, alert.start, alert.end) == ("silence", "absent", 10 * MIN - S, None)
-    assert (alert.score, alert.threshold, alert.ratio, alert.severity) == (300.0, 300.0, 1.0, "warning")
+    assert (alert.alarm, alert.threshold, alert.ratio, alert.severity) == (300.0, 300.0, 1.0, "warning")
     assert alert.offset == alert.position == 1200 + 299  # the message of a that showed it
     assert plant.stage.states() == {B: "absent"}
     assert [each.id for each in plant.stage.open_alerts()] == [alert.id]
 
     (ended,) = plant.both(20 * MIN, 21 * MIN)
     assert (ended.id, ended.state, ended.end, ended.sequence) == (alert.id, "resolved", 20 * MIN, 1)
-    assert ended.score == pytest.approx(601.0)
+    assert ended.alarm == pytest.approx(601.0)
     assert plant.stage.states() == {}
     assert plant.stage.open_alerts() == []
 

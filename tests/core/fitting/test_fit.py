@@ -8,9 +8,12 @@ import torch
 
 from monitor.core.fitting.corpus import Corpus, cut, held_out
 from monitor.core.fitting.errors import LIMIT
-from monitor.core.fitting.fit import CHECK_STEPS, Fitted, fit, mean_error, prepare
+from monitor.core.fitting.fit import CHECK_STEPS, LEAST_ERROR, LEAST_SHARE, Fitted, calibrate, fit, mean_error, prepare
+from monitor.core.fitting.forecast import fit_forecaster
 from monitor.core.fitting.gate import refusal
 from monitor.core.fitting.recipe import Recipe
+from monitor.core.model.alarm import alarm_scores
+from monitor.core.model.channel_limits import ChannelLimits
 from monitor.core.model.model import LEVELS, Model
 from monitor.core.model.scorer import Scorer
 from monitor.core.model.vae import VAE
@@ -89,13 +92,15 @@ def test_training_stops_when_nothing_improves() -> None:
 
 
 def test_clean_windows_reach_the_edge_rarely() -> None:
-    """On fresh normal data few windows score above 1.0, and the calibration's quantiles match the scores."""
-    made = model()
-    fresh = Scorer(made).score(windows(rows(1600, seed=5)), ASSETS)
-    assert np.mean(fresh.score > 1.0) < 10 * (1 - LIMIT)
-    assert np.all(np.diff(made.calibration.scores) >= 0)
-    expected = np.quantile(fresh.score, 0.5)
-    assert abs(np.interp(0.5, LEVELS, made.calibration.scores) - expected) < 0.15
+    """On fresh normal data few windows score above 1.0, and the quantiles of the alarm score match its alarm scores."""
+    made, fresh = model(), windows(rows(1600, seed=5))
+    found = Scorer(made).score(fresh, ASSETS)
+    assert np.mean(found.network > 1.0) < 10 * (1 - LIMIT)
+    assert np.all(np.diff(made.alarm.scores) >= 0)
+    limits = ChannelLimits()
+    limits.use(made.alarm.starts)
+    expected = np.quantile(alarm_scores(limits.update(fresh.assets, found.errors)), 0.5)
+    assert abs(np.interp(0.5, LEVELS, made.alarm.scores) - expected) < 0.15
 
 
 def test_a_usual_error_is_not_below_that_of_held_out_windows() -> None:
@@ -110,6 +115,22 @@ def test_a_usual_error_is_not_below_that_of_held_out_windows() -> None:
     assert (made.calibration.error >= held).all()
 
 
+def test_a_quiet_channel_has_a_share_of_the_mean_usual_error() -> None:
+    """Among channels of noise, the usual error of one that never moves is LEAST_SHARE of the mean, in modes, too."""
+    past = corpus()
+    values = np.random.default_rng(3).normal(0, 1, past.values.shape).astype(np.float32)
+    values[:, 0] = 7.0
+    past = replace(past, values=values)
+    made = learn(past, FAST).model
+
+    whole, check, rows_of = cut(past), cut(past.take(held_out(past))), made.scaling.rows(past.assets)
+    forecast = fit_forecaster(whole, made.scaling, rows_of, 500)
+    calibration, errors = calibrate(VAE.of(made), whole, check, made.scaling, rows_of, forecast)
+    least = LEAST_SHARE * (LEAST_ERROR + calibration.error[1:].sum()) / len(calibration.error)
+    assert least > 2 * LEAST_ERROR
+    np.testing.assert_allclose([calibration.error[0], *errors.least], least, rtol=1e-5)
+
+
 def test_faults_stand_out_and_are_explained() -> None:
     """A shift of one channel scores far above 1.0, and that channel ranks first with its values."""
     values = rows(200, seed=6)
@@ -117,7 +138,7 @@ def test_faults_stand_out_and_are_explained() -> None:
     scores = Scorer(model()).score(windows(values), ASSETS)
     batch = windows(values)
     late = np.flatnonzero((batch.assets == 1) & (batch.ends == 154 * STEP))
-    assert scores.score[late] > 2.0
+    assert scores.network[late] > 2.0
     ranked = Scorer(model()).explain(batch.take(late), ASSETS)
     assert ranked[0].channel == "pressure"
     assert ranked[0].observed is not None
@@ -130,7 +151,10 @@ def test_a_level_far_off_stands_out_though_it_is_reconstructed() -> None:
     made = model()
     far = windows(rows(L + 20, seed=6) + 3 * made.scaling.scale[:2, None].astype(np.float32))
     blind_to_error = replace(made.calibration, error=made.calibration.error * 1e6)
-    assert (Scorer(replace(made, calibration=blind_to_error)).score(far, ASSETS).score > 2).all()
+    scores = Scorer(replace(made, calibration=blind_to_error)).score(far, ASSETS)
+    assert (scores.network > 2).all()
+    alarm = alarm_scores(scores.errors / made.alarm.starts)
+    assert (alarm > 5 * made.alarm.scores[-1]).all()
 
 
 def blurred() -> Scorer:
@@ -179,14 +203,15 @@ def test_scores_do_not_depend_on_the_batch() -> None:
     whole = scorer.score(batch, ASSETS)
     for begin, end in ((0, 1), (5, 38), (100, len(batch))):
         part = scorer.score(batch.take(np.arange(begin, end)), ASSETS)
-        assert np.array_equal(part.score, whole.score[begin:end])
+        assert np.array_equal(part.network, whole.network[begin:end])
+        assert np.array_equal(part.forecast, whole.forecast[begin:end])
         assert np.array_equal(part.by_channel, whole.by_channel[begin:end])
 
 
 def test_no_window_no_score() -> None:
     """An empty batch of windows gives an empty batch of scores."""
     scores = Scorer(model()).score(windows(rows(L)).take(np.arange(0)), ASSETS)
-    assert len(scores.score) == 0
+    assert len(scores.network) == 0
 
 
 def test_a_model_survives_packing() -> None:
@@ -194,7 +219,7 @@ def test_a_model_survives_packing() -> None:
     made = model()
     again = Model.unpack(made.version, *made.pack())
     batch = windows(rows(60, seed=8))
-    assert np.array_equal(Scorer(made).score(batch, ASSETS).score, Scorer(again).score(batch, ASSETS).score)
+    assert np.array_equal(Scorer(made).score(batch, ASSETS).network, Scorer(again).score(batch, ASSETS).network)
 
 
 def test_channels_hardly_measured_are_left_out() -> None:
@@ -233,8 +258,7 @@ def test_what_the_incumbent_finds_anomalous_is_not_learned() -> None:
     spoiled = replace(whole, values=values)
     again = learn(spoiled, replace(FAST, worst=0.0), model()).model
     fresh = fit(spoiled, FAST, None, lambda *_: None).model
-    assert again.calibration.scores[-1] < 2
-    assert fresh.calibration.scores[-1] > 2 * again.calibration.scores[-1]
+    assert fresh.alarm.scores[-1] > 1.5 * again.alarm.scores[-1]
 
 
 def test_the_worst_share_is_not_learned() -> None:
@@ -258,8 +282,20 @@ def blind(made: Model) -> Model:
     return replace(made, calibration=replace(made.calibration, limits=made.calibration.limits * 100))
 
 
+def blind_in_a_channel(made: Model) -> Model:
+    starts = made.alarm.starts.copy()
+    starts[:, 1] *= 1000
+    return replace(made, alarm=replace(made.alarm, starts=starts))
+
+
 @pytest.mark.parametrize(
-    ("spoil", "reason"), [(broken, "not finite"), (untrained, "held-out loss"), (blind, "synthetic faults")]
+    ("spoil", "reason"),
+    [
+        (broken, "not finite"),
+        (untrained, "held-out loss"),
+        (blind, "of the synthetic faults by the network's score"),
+        (blind_in_a_channel, "of the synthetic faults by the alarm score"),
+    ],
 )
 def test_the_gate_refuses(spoil: object, reason: str) -> None:
     """A candidate with NaN, with a worse reconstruction or without sensitivity to faults is refused with the reason."""

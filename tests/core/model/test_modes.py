@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monitor.core.model.alarm import FORECAST, LEVEL, NETWORK
 from monitor.core.model.forward import Reconstruction
 from monitor.core.model.model import Model
 from monitor.core.model.modes import Modes, label
@@ -85,9 +86,14 @@ def test_each_window_is_compared_with_its_own_mode() -> None:
     second = own.modes.mode == 1
     assert second.any()
     assert not second.all()
-    assert np.array_equal(own.score[~second], plain.score[~second])
-    assert (own.score[second] <= plain.score[second]).all()
+    assert np.array_equal(own.network[~second], plain.network[~second])
+    assert (own.network[second] <= plain.network[second]).all()
     np.testing.assert_allclose(own.spread[second], 10 * plain.spread[second], rtol=1e-5)
+
+    # Of the alarm score's errors, those of the network are in units of all modes: limits are the same in each mode.
+    np.testing.assert_allclose(own.errors[second, NETWORK], plain.errors[second, NETWORK] / 100, rtol=1e-4)
+    for place in (FORECAST, LEVEL):
+        assert np.array_equal(own.errors[:, place], plain.errors[:, place])
 
 
 def test_a_model_with_modes_and_states_comes_back_from_its_arrays() -> None:
@@ -100,7 +106,7 @@ def test_a_model_with_modes_and_states_comes_back_from_its_arrays() -> None:
     np.testing.assert_array_equal(again.scaling.states, states)
     assert all(np.isfinite(array).all() for array in tensors.values())  # a store accepts no other numbers
     batch = windows(rows(60, seed=4))
-    assert np.array_equal(Scorer(again).score(batch, ASSETS).score, Scorer(made).score(batch, ASSETS).score)
+    assert np.array_equal(Scorer(again).score(batch, ASSETS).network, Scorer(made).score(batch, ASSETS).network)
     assert again.modes is not None
     assert again.modes.channel == ""
 

@@ -51,8 +51,8 @@ def test_a_new_machine_is_soon_scored_like_one_that_was_learned() -> None:
     bare, known = Scorer(class_only()), Scorer(model())
     batch = windows(rows(1500, seed=9))
     scalings = stage().update(batch, ASSETS, class_only().scaling)
-    learned, ideal = (d.score(batch, ASSETS, r).score for d, r in ((bare, scalings), (known, None)))
-    poor = bare.score(batch, ASSETS).score
+    learned, ideal = (d.score(batch, ASSETS, r).network for d, r in ((bare, scalings), (known, None)))
+    poor = bare.score(batch, ASSETS).network
     late = (batch.assets == 1) & (batch.ends > 1000 * STEP)
     assert np.array_equal(learned[batch.assets == 0], ideal[batch.assets == 0])
     assert np.abs(np.log(learned[late] / ideal[late])).mean() < 0.5 * np.abs(np.log(poor[late] / ideal[late])).mean()

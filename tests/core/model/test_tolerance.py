@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.core.model.scorer import Scorer
+from monitor.core.model.alarm import LEVEL, alarm_scores
+from monitor.core.model.model import LEVELS
+from monitor.core.model.scorer import EDGE, Scorer
 from monitor.core.model.tolerance import Tolerance
-from monitor.core.records import WindowBatch
+from monitor.core.records import Floats, ModelScores, WindowBatch
 from monitor.core.rules import ChannelRule, Rules
 from tests.core.machines import ASSETS, CHANNELS, L, model, rows, windows
 from tests.examples import examples
@@ -41,6 +43,11 @@ def shifted(by: float, seed: int = 6) -> WindowBatch:
     return batch.take(np.flatnonzero((batch.assets == 1) & (batch.ends == batch.ends.max())))
 
 
+def alarms(scores: ModelScores) -> Floats:
+    """Return the alarm scores at the limits that the model begins with."""
+    return alarm_scores(np.nan_to_num(scores.errors / model().alarm.starts))
+
+
 def test_a_rule_that_lets_all_count_is_no_tolerance() -> None:
     """Rules with titles and limits only leave the scorer as it is."""
     assert tolerance(flow=ChannelRule(low=0.0, title="Flow")) is None
@@ -56,14 +63,14 @@ def test_a_score_only_falls_and_other_channels_keep_their_part(rules: dict[str, 
     kept = tolerance(**{name: ChannelRule(**rule) for name, rule in rules.items()})
     batch, scorer = windows(rows(2 * L, seed=seed) + np.array([[[0.0]], [[by]]], np.float32)), Scorer(model())
     before, after = scorer.score(batch, ASSETS), scorer.score(batch, ASSETS, None, kept)
-    assert (after.score <= before.score).all()
+    assert (after.network <= before.network).all()
     for name in ("spread", "newest"):
         assert np.array_equal(getattr(before, name), getattr(after, name), equal_nan=True)
     if kept is None:
-        assert np.array_equal(before.score, after.score)
+        assert np.array_equal(before.network, after.network)
     for begin, end in ((0, 1), (3, len(batch))):
         part = scorer.score(batch.take(np.arange(begin, end)), ASSETS, None, kept)
-        assert np.array_equal(part.score, after.score[begin:end])
+        assert np.array_equal(part.network, after.network[begin:end])
         assert np.array_equal(part.by_channel, after.by_channel[begin:end])
 
 
@@ -84,24 +91,31 @@ def test_a_score_only_falls_and_other_channels_keep_their_part(rules: dict[str, 
 def test_a_fault_counts_by_its_sign_and_size(by: float, rule: dict[str, Any], counts: bool) -> None:
     """A shift of the pressure by 9 bar is found, or the window scores as a clean one if sign or size do not count."""
     batch, kept, scorer = shifted(by), pressure(**rule), Scorer(model())
-    clean = float(scorer.score(shifted(0.0), ASSETS).score[0])
+    clean = scorer.score(shifted(0.0), ASSETS)
     score = scorer.score(batch, ASSETS, None, kept)
     if counts:
         ranked = scorer.explain(batch, ASSETS, None, kept)
-        assert score.score[0] > 5 * clean
+        assert score.network[0] > 5 * clean.network[0]
+        assert alarms(score)[0] > 5 * alarms(clean)[0]
         assert ranked[0].channel == "pressure"
         assert ranked[0].steps_ago < 4
     else:
-        assert score.score[0] < 1.2 * clean
+        assert score.network[0] < 1.2 * clean.network[0]
+        forecast = score.forecast[0] / model().forecaster.edges[0]  # it may move the forecasts of others a little
+        assert np.sqrt((1 + score.network[0]) * (1 + forecast)) - 1 < EDGE
+        assert alarms(score)[0] < 1.2 * alarms(clean)[0]
 
 
 def test_a_large_deviation_that_does_not_count_does_not_disturb_the_others() -> None:
-    """However large a shift is that does not count, the window scores as a clean one, and keeps its observed cells."""
+    """However large a shift is that does not count, no alarm is near, and the window keeps its observed cells."""
     scorer, kept = Scorer(model()), pressure(direction="above")
-    clean = float(scorer.score(shifted(0.0), ASSETS).score[0])
+    clean = scorer.score(shifted(0.0), ASSETS)
+    calm = np.interp(0.9, LEVELS, model().alarm.scores)  # of nine in ten clean windows
     for by in (-3.0, -9.0, -30.0, -300.0):
         batch = shifted(by)
-        assert scorer.score(batch, ASSETS, None, kept).score[0] < 1.2 * clean
+        found = scorer.score(batch, ASSETS, None, kept)
+        assert found.network[0] < 1.2 * clean.network[0]
+        assert alarms(found)[0] < max(1.2 * alarms(clean)[0], calm)
         assert batch.observed.all()
 
 
@@ -110,10 +124,14 @@ def test_a_level_counts_by_its_sign() -> None:
     kept = [tolerance(**{name: ChannelRule(direction=sign) for name in CHANNELS}) for sign in ("above", "below")]
     far = windows(rows(L, seed=6) - 6 * model().scaling.scale[:2, None].astype(np.float32))
     calibration = replace(model().calibration, error=model().calibration.error * 1e6)
-    scorer = Scorer(replace(model(), calibration=calibration))  # only the level is left of its scores
-    above, below = (scorer.score(far, ASSETS, None, each).score for each in kept)
-    assert (below > 2).all()
-    assert (above < 1e-3).all()
+    forecaster = replace(model().forecaster, usual=model().forecaster.usual * 1e6)
+    # Only the level is left of its scores.
+    scorer = Scorer(replace(model(), calibration=calibration, forecaster=forecaster))
+    above, below = (scorer.score(far, ASSETS, None, each) for each in kept)
+    assert (below.network > 2).all()
+    assert (above.network < 1e-3).all()
+    assert (below.errors[:, LEVEL] > 10).all()
+    assert (above.errors[:, LEVEL] == 0).all()
 
 
 def test_the_other_channels_are_still_found() -> None:
@@ -123,5 +141,12 @@ def test_the_other_channels_are_still_found() -> None:
     batch = windows(values)
     late = batch.take(np.flatnonzero((batch.assets == 1) & (batch.ends == batch.ends.max())))
     scorer, kept = Scorer(model()), pressure(least=1e6)
-    assert scorer.score(late, ASSETS, None, kept).score[0] > 2
+    found = scorer.score(late, ASSETS, None, kept)
+    assert found.network[0] > 2
     assert scorer.explain(late, ASSETS, None, kept)[0].channel == "flow"
+
+    # The alarm score needs a shift of more than one deviation of training, which is 7 here.
+    values[1, -6:, 0] += 14.0
+    further = windows(values)
+    further = further.take(np.flatnonzero((further.assets == 1) & (further.ends == further.ends.max())))
+    assert alarms(scorer.score(further, ASSETS, None, kept))[0] > model().alarm.scores[-1]

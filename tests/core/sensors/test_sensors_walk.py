@@ -58,7 +58,7 @@ def test_what_is_doubted_is_replaced_by_what_the_others_say(channel: int) -> Non
     scorer = Scorer(model())
     nothing = scorer.score(lacking, ASSETS)
     instead = scorer.score(replace(lacking, values=every.values, masked=masked), ASSETS)
-    assert np.median(instead.score) < 0.5 * np.median(nothing.score)
+    assert np.median(instead.network) < 0.5 * np.median(nothing.network)
     assert (instead.by_channel[:, channel] == 0).all()
     assert instead.newest[:, channel].tolist() == every.values[:, channel, -1].tolist()
     assert np.isnan(nothing.newest[:, channel]).all()
@@ -110,6 +110,6 @@ def test_doubt_does_not_depend_on_the_batch() -> None:
     masked[::5, 1, L // 2 :] = True
     marked = replace(every, observed=every.observed & ~masked, masked=masked)
     scorer = Scorer(model())
-    scores = scorer.score(marked, ASSETS).score
+    scores = scorer.score(marked, ASSETS).network
     for place in (0, 1, 5):
-        assert scorer.score(marked.take(np.array([place])), ASSETS).score == scores[place]
+        assert scorer.score(marked.take(np.array([place])), ASSETS).network == scores[place]

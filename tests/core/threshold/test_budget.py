@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.alarm_only import AlarmOnly
 from monitor.core.alerts.lifecycle import AlertOptions
 from monitor.core.alerts.machine_alerts import MachineAlerts
 from monitor.core.model.model import LEVELS
@@ -28,10 +29,10 @@ def budget(alarms_per_day: float = 1.0, **changes: Any) -> Budget:
 
 def feed(stage: Budget, heights: list[float], *, asset: int = 0, since: int = 0, warm: bool = True) -> Floats:
     """Windows of an asset, minute by minute, whose percentile is 1; the margin of each."""
-    score, limit = np.array(heights, np.float32), np.full(len(heights), MARGIN, np.float32)
+    alarm, limit = np.array(heights, np.float32), np.full(len(heights), MARGIN, np.float32)
     ends = (since + np.arange(len(heights), dtype=np.int64)) * STEP
-    given = ThresholdBatch(limit, score > limit, np.full(len(heights), warm))
-    return stage.update(np.full(len(heights), asset, np.int32), ends, score, given).threshold
+    given = ThresholdBatch(alarm, limit, alarm > limit, np.full(len(heights), warm))
+    return stage.update(np.full(len(heights), asset, np.int32), ends, given).threshold
 
 
 def spikes(height: float, every: int, steps: int) -> list[float]:
@@ -155,9 +156,9 @@ def test_scores_with_a_heavy_tail_raise_as_many_alarms_as_allowed(alarms_per_day
         score = np.exp(draw.exponential(size=A * DAY) * tails[rows]).astype(np.float32)
         nothing = np.zeros((len(rows), 1), np.float32)
         windows = WindowBatch(rows, ends, nothing[:, :, None], np.ones((len(rows), 1, 1), np.bool_), ends)
-        limits = stage.update(rows, ends, score, threshold.update(rows, score, calibration))
-        scores = ScoreBatch(score, nothing, nothing, nothing, nothing)
-        alerts = alerting.update(windows, scores, limits, names, "m", lambda _: ())
+        limits = stage.update(rows, ends, threshold.update(rows, score, calibration))
+        scores = ScoreBatch(score, nothing[:, None], nothing, nothing, nothing, nothing)
+        alerts = alerting.update(windows, scores, limits, names, "m", lambda _: (), AlarmOnly(score))
         fired += sum(alert.sequence == 0 for alert in alerts)
     held = fired / (A * days) / alarms_per_day
     assert 0.5 < held < 2

@@ -87,18 +87,18 @@ def test_scores_enter_clipped(kind: str) -> None:
     assert part.anomalous.tolist() == [True, False, False, True, False]
 
 
-def test_a_lasting_shift_is_accepted_as_fast_as_the_settings_say() -> None:
-    """At the defaults and one score a second, alerts of lasting shifts end after the minutes that `clip` states."""
-    section, minutes = ThresholdSection(), []
+@pytest.mark.parametrize(("clip", "expected"), [(1.05, [22, 35, 75]), (1.2, [6, 10, 21])])
+def test_a_lasting_shift_is_accepted_the_sooner_the_higher_the_clip(clip: float, expected: list[int]) -> None:
+    """At one score a second, limits reach scores that stay at 1.5, 2 and 5 times the threshold after these minutes."""
+    section, minutes = ThresholdSection(clip=clip), []
     clean = np.exp(np.random.default_rng(0).normal(0, 0.3, section.memory))
     for times in (1.5, 2, 5):
         stage = Threshold(section.options())
         feed(stage, clean)
         score = times * feed(stage, [0.5]).threshold[0]
-        quiet = score < 0.9 * feed(stage, np.full(3000, score)).threshold
+        quiet = score < 0.9 * feed(stage, np.full(6000, score)).threshold
         minutes.append(round(int(quiet.argmax()) / 60))
-    words = f"after {minutes[0]}, {minutes[1]} or {minutes[2]} minutes with 1.05"
-    assert words in str(ThresholdSection.model_fields["clip"].description)
+    assert minutes == expected
 
 
 def test_ring_forgets_what_is_older_than_memory() -> None:
