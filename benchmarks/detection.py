@@ -43,7 +43,7 @@ from benchmarks.quality import Bools
 from benchmarks.recordings import Recording, load, published
 from monitor.core.fitting.corpus import Corpus, held_out
 from monitor.core.fitting.fit import fit, prepare
-from monitor.core.model.alarm import FORECAST, NETWORK, alarm_scores
+from monitor.core.model.alarm import FORECAST, NETWORK, WHOLE, alarm_scores
 from monitor.core.model.forward import BATCH
 from monitor.core.model.model import LEVELS, Model
 from monitor.core.model.scaling import fit_scaling
@@ -247,10 +247,12 @@ def products(task: Task, settings: Settings, names: Sequence[str]) -> dict[str, 
 
 
 def _alarm(name: str, ratios: Floats, observed: Bools | None = None) -> Floats:
-    """Return the alarm scores (B,) of ratios (B, ERRORS, C). Alone, an error counts in place of both."""
+    """Return the alarm scores (B,) of ratios (B, V, C). Alone, an error counts in place of both."""
     if name in ALONE:
         ratios = ratios.copy()
         ratios[:, [NETWORK, FORECAST]] = ratios[:, [ALONE[name]]]
+        if ALONE[name] == FORECAST:
+            ratios = ratios[:, :WHOLE]
     return alarm_scores(ratios, observed)
 
 

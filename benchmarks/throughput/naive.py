@@ -42,7 +42,7 @@ class Scored(NamedTuple):
 
     network: float
     forecast: float
-    errors: Floats  # (ERRORS, C)
+    errors: Floats  # (V, C)
     observed: list[float]
     expected: list[float]
     low: list[float]
@@ -70,7 +70,10 @@ class Scorer:
         parts = window_errors(x, (x - reconstruction) ** 2, observed, calibration.error)
         forecast = forecaster.errors(x, observed)
         network = ratios(parts, observed, calibration.limits).max(1)
-        errors = np.stack((parts[:, -2] * calibration.error, forecast, parts[:, -1]), 1)
+        each = [parts[:, -2] * calibration.error, forecast, parts[:, -1]]
+        if calibration.foresees:
+            each.append(parts[:, 0] / calibration.limits[0])
+        errors = np.stack(each, 1)
         expected = scaling.inverse(reconstruction[:, :, -1], rows)
         spread = 2 * np.sqrt(calibration.error) * scaling.scale[rows]
         columns = (values[:, :, -1], expected, expected - spread, expected + spread)
@@ -84,7 +87,7 @@ class Machine:
 
     def __init__(self, rows: Sequence[Sequence[float]], limits: Floats, past: Floats) -> None:
         self.rows = deque(rows, LENGTH)
-        self.limits = limits.astype(np.float64)  # (ERRORS, C)
+        self.limits = limits.astype(np.float64)  # (V, C)
         self.past = past.copy()  # (MEMORY,) alarm scores
         self.forecasts: deque[float] = deque(maxlen=max(spans(LENGTH)))
         self._above_limit = np.zeros(limits.shape)  # windows of the block
@@ -103,7 +106,7 @@ class Machine:
         return True
 
     def alarm(self, errors: Floats) -> float:
-        """Return the alarm score of a window with errors (ERRORS, C), then learn from the errors."""
+        """Return the alarm score of a window with errors (V, C), then learn from the errors."""
         ratios = (errors / self.limits).astype(np.float32)
         self._above_limit += ratios > 1
         self._windows += 1
@@ -184,7 +187,7 @@ def readings(body: dict[str, Any]) -> dict[str, float]:
 
 
 def alarm_of(ratios: Floats) -> float:
-    """Return the alarm score of a window with ratios (ERRORS, C) of errors to limits."""
+    """Return the alarm score of a window with ratios (V, C) of errors to limits."""
     return float(alarm_scores(ratios[None])[0])
 
 

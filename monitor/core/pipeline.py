@@ -24,7 +24,7 @@ from monitor.core.alerts.silence_alerts import SilenceAlerts
 from monitor.core.alerts.stage import AlertStage
 from monitor.core.arrays import Index
 from monitor.core.join import join_outputs
-from monitor.core.model.alarm import ERRORS, alarm_scores
+from monitor.core.model.alarm import alarm_scores
 from monitor.core.model.channel_limits import ChannelLimits, converted
 from monitor.core.model.new_assets import NewAssets, WindowScaling
 from monitor.core.model.past_limits import PastLimits
@@ -157,7 +157,8 @@ class Pipeline:
             windows = windows if unread is None else hide(windows, unread)
             return Outputs(windows, None, None, alerts, names=names)
         if not len(windows):  # mostly, of a detector with long steps: the stages to come have nothing to do
-            return Outputs(windows, *nothing_scored(ERRORS, len(self.windows.channels)), alerts, names=names)
+            nothing = nothing_scored(len(self.scorer.model.alarm.starts), len(self.windows.channels))
+            return Outputs(windows, *nothing, alerts, names=names)
 
         # Cells of faulty sensors, and of channels that are not read of an asset, are masked before any score.
         windows, faults = self.sensors.update(windows, self.rules.unread)
@@ -376,7 +377,7 @@ class _Judged(NamedTuple):
     """The windows of a batch whose mode is known."""
 
     windows: WindowBatch
-    errors: Floats  # (K, ERRORS, C) as of `ScoreBatch`
+    errors: Floats  # (K, V, C) as of `ScoreBatch`
     scalings: WindowScaling
     place: Index | None  # (K,) in the batch; None = all windows
 

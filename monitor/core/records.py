@@ -292,7 +292,7 @@ class ScoreBatch:
     """The scores of each window of a WindowBatch, row by row."""
 
     score: Floats  # (B,) ranking score, higher = more anomalous; 1.0 is the edge of the clean windows
-    errors: Floats  # (B, ERRORS, C) of each channel (model/alarm.py), scaled units squared; NaN = not observed
+    errors: Floats  # (B, V, C) of each channel (model/alarm.py); NaN = not observed
     by_channel: Floats  # (B, C) contribution of each channel to the score, in units of the channel's usual error
     expected: Floats  # (B, C) reconstruction of the newest step, in the channel's own unit
     spread: Floats  # (B, C) one standard deviation of the reconstruction error, in the channel's own unit
@@ -314,7 +314,7 @@ class ModelScores:
 
     network: Floats  # (B,) score by the network; 1.0 is the edge of the clean windows
     forecast: Floats  # (B,) error of the forecast, `Forecaster.over_channels`; NaN = no channel in the newest steps
-    errors: Floats  # (B, ERRORS, C), as the following ones those of `ScoreBatch`
+    errors: Floats  # (B, V, C), as the following ones those of `ScoreBatch`
     by_channel: Floats  # (B, C)
     expected: Floats  # (B, C)
     spread: Floats  # (B, C)

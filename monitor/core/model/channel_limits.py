@@ -1,8 +1,8 @@
 """How far the error of each channel is above the limit that the asset's own errors in that channel rarely exceed.
 
-A window has V errors per channel, in scaled units squared, one for each way to expect the channel's values. For each
-asset, error and channel ONE number is kept: the log of its limit, a quantile that follows the asset's own errors. After
-each block of BLOCK windows of the asset:
+A window has V errors per channel, one for each way to expect the channel's values, in scaled units squared. That of the
+whole window is in units of its edge. For each asset, error and channel ONE number is kept: the log of its limit, a
+quantile that follows the asset's own errors. After each block of BLOCK windows of the asset:
 
     log limit += RATE * (windows above the limit - windows in which the channel was observed * (1 - QUANTILE))
 
@@ -10,8 +10,8 @@ In equilibrium an error exceeds its limit in a share 1 - QUANTILE of the windows
 RATE, 2 %. Each other window lowers it by RATE * (1 - QUANTILE), 0.02 %. So a channel that was constant in training and
 moves every hour since then raises its limit once, and is normal after that. Against a fixed limit it would stay odd.
 
-A limit is at least LEAST, one deviation of training squared, however still the channel is. It is at most MOST, which no
-error of scaled values reaches for long.
+A limit is at least LEAST, one deviation of training squared or the edge, however still the channel is. It is at most
+MOST, which no error reaches for long.
 
 What a limit has followed it forgives for a while: after 230 windows at an error of 100 it is at 61, and 11 500 windows
 at rest take it below 10. Otherwise a fault that comes and goes would be new each time.
@@ -21,7 +21,7 @@ only after each BLOCK-th window of the asset. So neither the cut into batches no
 
 Logs are float32. They are below 28, where float32 has steps of 2e-6, and a block in which a channel was observed moves
 them by at least RATE * (1 - QUANTILE) = 2e-4, so no limit gets stuck. An asset takes 6 bytes for each error of a
-channel, and one more: 145 bytes with 3 errors of 8 channels, 685 with 38 channels.
+channel, and one more: 145 bytes with 3 errors of 8 channels, 193 with 4, 685 with 3 errors of 38 channels.
 """
 
 import numpy as np
@@ -34,8 +34,8 @@ from monitor.core.state import Column, Columns, Table, unfit
 QUANTILE = 0.99
 RATE = 0.02  # of a limit's log, for each window above
 BLOCK = 32  # windows of an asset
-LEAST = 1.0  # scaled units squared
-MOST = 1e3  # scaled units squared; a value is within 5 (scaling.CLIP), and so is hardly a reconstruction off by 30
+LEAST = 1.0  # scaled units squared; over the whole window the edge
+MOST = 1e5  # a value is within 5 (scaling.CLIP); over the whole window, errors are up to 30^2 / LEAST_ERROR times usual
 
 LOWEST, HIGHEST = float(np.log(LEAST)), float(np.float32(np.log(MOST)))  # logs; both are exact in float32
 

@@ -16,11 +16,11 @@ from monitor.core.records import Floats
 
 @dataclass(frozen=True, slots=True)
 class PastLimits:
-    """Errors and limits of the windows of a batch. Limits in a list are those of (ERRORS, C), flattened."""
+    """Errors and limits of the windows of a batch. Limits in a list are those of (V, C), flattened."""
 
-    errors: Floats  # (B, ERRORS, C) as of `ScoreBatch`, NaN where not observed
-    ratios: Floats  # (B, ERRORS, C) to the limits that applied, 0 where not observed
-    starts: Floats  # (ERRORS, C) limits at which the model begins
+    errors: Floats  # (B, V, C) as of `ScoreBatch`, NaN where not observed
+    ratios: Floats  # (B, V, C) to the limits that applied, 0 where not observed
+    starts: Floats  # (V, C) limits at which the model begins
 
     def limits(self, place: int) -> list[float]:
         """Return the limits that applied to the window at a place; of a channel without a ratio, its start."""
@@ -40,7 +40,7 @@ class PastLimits:
         return weights
 
     def _limits(self, place: int) -> Floats:
-        """Return the limits (ERRORS, C) that applied to the window at a place."""
+        """Return the limits (V, C) that applied to the window at a place."""
         ratios = self.ratios[place]
         starts = np.broadcast_to(within(self.starts), ratios.shape)
         return within(np.divide(self.errors[place], ratios, out=starts.copy(), where=ratios > 0))

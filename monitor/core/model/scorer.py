@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from monitor.core.angles import pairs
 from monitor.core.arrays import Index
-from monitor.core.model.alarm import ERRORS, FORECAST, LEVEL, NETWORK, at_limits
+from monitor.core.model.alarm import FORECAST, LEVEL, NETWORK, WHOLE, at_limits, errors_of
 from monitor.core.model.errors import (
     channels_seen,
     excess_change,
@@ -48,7 +48,6 @@ AT_ONCE = 4096  # windows for `scores`: a few dozen megabytes
 ROUNDS = 3  # of imputation
 EDGE = 1.0  # score of a clean window at most: one below it needs no second look (all windows: 2.5 to 6 times the time)
 CALM = 0.9  # share of clean windows whose alarm score needs no second look
-FORESEEN = 10.0  # times its usual error a channel usually moves: 70 to 79 on the simulated plant, 0.3 to 1.6 on servers
 
 
 def squared_errors(network: Reconstruction, x: Floats, observed: Bools) -> tuple[Floats, Floats]:
@@ -197,7 +196,7 @@ class Scorer:
         self._reconstruction = Reconstruction.of(self.network)
         self._angles = pairs(model.channels)
         self._calm = float(np.interp(CALM, LEVELS, model.alarm.scores))
-        self._foresees = float(np.median(model.calibration.move / model.calibration.error)) >= FORESEEN
+        self._foresees = model.calibration.foresees
 
     def score(
         self,
@@ -386,21 +385,26 @@ class Scorer:
         return odd
 
     def _channel_errors(self, found: _Errors, usual: _Usual) -> Floats:
-        """Return the errors (B, ERRORS, C) of the newest steps, and of the level. NaN where not observed.
+        """Return the errors (B, V, C) of the newest steps, the level and the whole window. NaN where not observed.
 
+        That of the whole window is in units of the usual error, over the edge of clean windows.
         In a mode, errors are those of all modes that are as far from usual: a channel has one limit for all modes.
         """
-        result = np.empty((len(found.x), ERRORS, found.x.shape[1]), np.float32)
+        result = np.empty((len(found.x), errors_of(self._foresees), found.x.shape[1]), np.float32)
         result[:, NETWORK] = found.parts[:, -2] * self.model.calibration.error
         result[:, FORECAST] = found.forecast
         result[:, LEVEL] = found.parts[:, -1]
+        if self._foresees:
+            result[:, WHOLE] = found.ratio.max(1)[:, None]
         if found.modes is not None:
             result[:, LEVEL] *= (self.model.calibration.limits[-1] / usual.limits[:, -1])[:, None]
 
         if not found.observed.all():
             steps = newest(found.x.shape[2])
             result[:, NETWORK][~found.observed[:, :, -steps:].any(2)] = np.nan
-            result[:, LEVEL][~found.observed.any(2)] = np.nan
+            unseen = ~found.observed.any(2)
+            for place in range(LEVEL, result.shape[1]):
+                result[:, place][unseen] = np.nan
         return result
 
     def _causes(self, found: _Errors, winner: npt.NDArray[np.intp], steps: int, tolerance: Tolerance | None) -> Floats:

@@ -3,17 +3,18 @@
 import numpy as np
 import pytest
 
-from monitor.core.model.alarm import ERRORS, NETWORK, alarm_scores
+from monitor.core.model.alarm import NETWORK, alarm_scores, errors_of
 from monitor.core.model.channel_limits import ChannelLimits, converted
 from monitor.core.model.past_limits import PastLimits
 
 C = 4
-STARTS = np.full((ERRORS, C), 2.0, np.float32)
+V = errors_of(foresees=True)
+STARTS = np.full((V, C), 2.0, np.float32)
 
 
 def windows(cut: int) -> PastLimits:
     """Return 200 windows of an asset in two batches. Its first channel is never seen, and its last is high."""
-    errors = np.random.default_rng(1).gamma(2, 0.5, (200, ERRORS, C)).astype(np.float32)
+    errors = np.random.default_rng(1).gamma(2, 0.5, (200, V, C)).astype(np.float32)
     errors[:, :, 0] = np.nan
     errors[:, :, 3] *= 100
     stage = ChannelLimits()
@@ -29,7 +30,7 @@ def test_limits_do_not_depend_on_batches(cut: int) -> None:
     past = windows(cut)
     limits = past.limits(199)
     assert limits == windows(128).limits(199)
-    by_channel = np.reshape(limits, (ERRORS, C))
+    by_channel = np.reshape(limits, (V, C))
     assert (by_channel[:, 0] == STARTS[:, 0]).all()
     assert (by_channel[:, 3] > 10 * STARTS[:, 3]).all()
     assert past.alarm_at(199, limits) == pytest.approx(alarm_scores(past.ratios[199:])[0], rel=1e-5)
@@ -39,7 +40,7 @@ def test_limits_do_not_depend_on_batches(cut: int) -> None:
 def test_channels_count_as_far_as_their_limits_have_not_followed() -> None:
     """A channel whose limit rose counts by start / limit, and one whose limit fell in full."""
     past = windows(0)
-    network = np.reshape(past.limits(199), (ERRORS, C))[NETWORK]
+    network = np.reshape(past.limits(199), (V, C))[NETWORK]
     np.testing.assert_allclose(past.weights(199), np.minimum(1, STARTS[NETWORK] / network), rtol=1e-6)
     assert past.weights(199)[3] < 0.1
 
@@ -47,7 +48,7 @@ def test_channels_count_as_far_as_their_limits_have_not_followed() -> None:
 def test_limits_of_other_channels_give_no_alarm() -> None:
     """Limits of another length belong to another model, so at these no window is anomalous."""
     assert windows(0).alarm_at(199, []) == 0.0
-    assert windows(0).alarm_at(199, [1.0] * (ERRORS * (C + 1))) == 0.0
+    assert windows(0).alarm_at(199, [1.0] * (V * (C + 1))) == 0.0
 
 
 def test_kept_limits_move_with_the_starts_of_a_model() -> None:
