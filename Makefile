@@ -16,14 +16,17 @@ CPU_TORCH = $(ASK_INDEX) 2>/dev/null && $(PIP) --no-deps --index-url $(TORCH_IND
 demo: $(VENV)/run-ready
 	$(BIN)/monitor demo
 
+# Tests that run in parallel. Each has five minutes at most; one that is stuck in C even then is ended.
+PARALLEL := $(BIN)/pytest -q -m "not slow" -n auto --maxprocesses 8 --dist worksteal -o faulthandler_timeout=400
+
 ## Set up, check style and types, run the tests
 test: lint
-	$(BIN)/pytest -q -m "not slow" -n auto --maxprocesses 8 --dist worksteal
+	$(PARALLEL)
 
 ## The tests that take longer: real brokers and databases, processes that are killed, the demo, and all examples of the property tests
 test-slow: $(VENV)/test-ready
 	$(BIN)/pytest -q -m slow -n 2 --dist loadfile
-	$(BIN)/pytest -q -m "not slow" -n auto --maxprocesses 8 --dist worksteal --hypothesis-profile full tests/properties tests/store
+	$(PARALLEL) --hypothesis-profile full tests/properties tests/store
 
 ## Groups of workers in every fault: a row per scenario, and build/chaos.json; QUICK=1 for a part in 3 minutes (6 with KAFKA_HOME), SEED=N for others
 chaos: $(VENV)/test-ready

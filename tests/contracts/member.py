@@ -95,11 +95,11 @@ class Member:
     def _on_revoke(self, partitions: Sequence[Partition]) -> None:
         assert self._inside == threading.get_ident()
         assert self.assigned.issuperset(partitions), "what was never given cannot be taken"
-        if self.commit_when_revoked:
-            mine = {part: at for part, at in self.offsets().items() if part in partitions}
-            self.source.commit(mine, 10.0)
+        mine = {part: at for part, at in self.offsets().items() if part in partitions}
         self.revoked += partitions
         self._drop(partitions)
+        if self.commit_when_revoked:
+            self.source.commit(mine, 10.0)  # may raise: of a member that was too slow, the broker takes none
 
     def _on_lost(self, partitions: Sequence[Partition]) -> None:
         assert self._inside == threading.get_ident()
