@@ -1,7 +1,8 @@
 """Finds in a sample whether its machines work in batches, and proposes the settings for that.
 
-These are learned modes, a step with which a window holds a phase of a batch, and as many batches for the first model
-that every recipe is among them. Machines work in batches if two channels or more go up and down between two clearly
+These are learned modes, a step with which a window holds a phase of a batch, alerts that wait until the newest steps of
+a window no longer hold the first step of a phase, and as many batches for the first model that every recipe is among
+them. Machines work in batches if two channels or more go up and down between two clearly
 separate levels, again and again, and both levels last for some steps. The length of a batch is the usual time from one
 rise of a channel to the next. A load curve has no separate levels, and what fits into a window is learned as it is.
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from monitor.core.arrays import Doubles, Index
 from monitor.core.fitting.corpus import Corpus
+from monitor.core.model.errors import newest
 from monitor.core.records import Floats
 from monitor.onboard.settings import Chosen
 from monitor.settings.base import about
@@ -60,6 +62,10 @@ def batches(settings: Settings, corpus: Corpus | None, held_ms: int) -> dict[str
         step_s = times * step_s
         reason = f"{times} periods of the readings, so that a window holds a phase of a batch"
         chosen["windows.step_s"] = Chosen(step_s, reason)
+    on_delay_s = (newest(settings.windows.length) - 1) * step_s
+    if on_delay_s > settings.alerting.on_delay_s:
+        reason = "the first step of a phase cannot be foreseen, and stays among a window's newest steps for as long"
+        chosen["alerting.on_delay_s"] = Chosen(on_delay_s, reason)
     chosen |= _first(settings, number, cycle_s, step_s)
     return chosen
 

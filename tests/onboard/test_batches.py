@@ -86,6 +86,15 @@ def test_machines_that_work_in_batches_get_modes_a_step_and_a_history_of_many_ba
     assert resting(given(), history(given(), [sample(batch)], NOW + 10**10)) == {}
 
 
+def test_an_alert_waits_until_the_first_step_of_a_phase_is_past() -> None:
+    """An alert takes as many windows as the newest steps are: three steps more than the first; a longer delay stays."""
+    chosen = proposed(batch, given(**{"windows.length": "64"}))
+    step_s = chosen["windows.step_s"].value if "windows.step_s" in chosen else given().windows.step_s
+    assert chosen["alerting.on_delay_s"].value == 3 * step_s
+    longer = given(**{"windows.length": "64", "alerting.on_delay_s": "3000"})
+    assert "alerting.on_delay_s" not in proposed(batch, longer)
+
+
 def test_a_topic_that_holds_less_gives_a_shorter_history_and_nothing_below_half_of_the_batches() -> None:
     """Three fifths of what the topic holds are learned; fewer than twenty of forty batches are not enough for modes."""
     full, less = (proposed(batch, given(), held * BATCH * STEP)["training.first_steps"].value for held in (100, 50))
