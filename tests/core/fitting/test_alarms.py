@@ -32,6 +32,6 @@ def test_limits_of_the_whole_window_begin_at_a_quantile_of_the_networks_scores(h
     values, observed, asset = all_windows.take(np.arange(len(all_windows)))
     place = np.arange(len(values), dtype=np.int64)
     scores = Scorer(made).score(WindowBatch(asset.astype(np.int32), place, values, observed, place), kept.assets)
-    expected = max(LEAST, np.quantile(scores.network, QUANTILE))
+    expected = max(LEAST, float(np.quantile(scores.network, QUANTILE)))
     np.testing.assert_allclose(made.alarm.starts[WHOLE], expected, rtol=1e-3)
     assert (scores.errors[:, WHOLE] == scores.network[:, None]).all()
