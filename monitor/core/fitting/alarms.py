@@ -16,9 +16,14 @@ from monitor.core.model.modes import Modes
 from monitor.core.records import Floats, Ints
 
 
-def calibrate_alarms(errors: Errors, calibration: Calibration, modes: Modes | None, mode: Ints) -> AlarmCalibration:
-    """Return limits and alarm scores of clean windows, each in `mode` (n,) of the modes, if there are any."""
-    channel = _channel_errors(errors, calibration, modes, mode)
+def calibrate_alarms(
+    errors: Errors, calibration: Calibration, modes: Modes | None, mode: Ints, network: Floats
+) -> AlarmCalibration:
+    """Return limits and alarm scores of clean windows, each in `mode` (n,) of the modes, if there are any.
+
+    `network` (n,) are the network's scores of the windows.
+    """
+    channel = _channel_errors(errors, calibration, modes, mode, network)
     observed = ~np.isnan(channel).all(0)  # (V, C)
     starts = np.full(observed.shape, LEAST, np.float32)
     starts[observed] = np.maximum(LEAST, np.nanquantile(channel[:, observed], QUANTILE, axis=0))
@@ -29,7 +34,9 @@ def calibrate_alarms(errors: Errors, calibration: Calibration, modes: Modes | No
     return AlarmCalibration(starts, np.quantile(scores, LEVELS).astype(np.float32))
 
 
-def _channel_errors(errors: Errors, calibration: Calibration, modes: Modes | None, mode: Ints) -> Floats:
+def _channel_errors(
+    errors: Errors, calibration: Calibration, modes: Modes | None, mode: Ints, network: Floats
+) -> Floats:
     """Return the errors (n, V, C) of the windows, as the scorer gives them."""
     n, C = errors.forecast.shape
     result = np.empty((n, errors_of(calibration.foresees), C), np.float32)
@@ -37,23 +44,8 @@ def _channel_errors(errors: Errors, calibration: Calibration, modes: Modes | Non
     result[:, FORECAST] = errors.forecast
     result[:, LEVEL] = np.where(errors.cells > 0, errors.parts[:, -1], np.nan)
     if calibration.foresees:
-        network = _network_scores(errors, calibration, modes, mode)
         result[:, WHOLE] = np.where(errors.cells > 0, network[:, None], np.nan)
     if modes is not None:
         result[:, NETWORK] *= calibration.error / modes.error[mode]
         result[:, LEVEL] *= (calibration.limits[-1] / modes.limits[mode, -1])[:, None]
-    return result
-
-
-def _network_scores(errors: Errors, calibration: Calibration, modes: Modes | None, mode: Ints) -> Floats:
-    """Return the network's scores (n,) of the windows, as the scorer gives them."""
-    n = len(errors.index)
-    if modes is None:
-        result: Floats = (errors.levels(np.arange(n), calibration.error) / calibration.limits).max(1)
-        return result
-
-    result = np.empty(n, np.float32)
-    for number, (usual, limits) in enumerate(zip(modes.error, modes.limits, strict=True)):
-        own = np.flatnonzero(mode % len(modes.error) == number)  # the last for UNKNOWN, too
-        result[own] = (errors.levels(own, usual) / limits).max(1)
     return result

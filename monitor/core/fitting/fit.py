@@ -20,6 +20,7 @@
    channel's usual error is below that of the held-out windows.
 7. Operating modes, if asked for, each with the usual errors of its own windows (fitting/modes.py).
 8. Limits of the channels, and alarm scores of clean windows (fitting/alarms.py).
+9. The spans that the model fits worst, for people to look at (fitting/poor_fit.py).
 
 Seeded: the same corpus and recipe give the same weights on the same machine. It knows no clock and no process.
 """
@@ -38,7 +39,8 @@ from monitor.core.fitting.alarms import calibrate_alarms
 from monitor.core.fitting.corpus import Corpus, Cut, cut, held_out
 from monitor.core.fitting.errors import Errors, edges
 from monitor.core.fitting.forecast import FittedForecaster, fit_forecaster
-from monitor.core.fitting.modes import learn_modes
+from monitor.core.fitting.modes import learn_modes, network_scores
+from monitor.core.fitting.poor_fit import PoorFit, poor_fits
 from monitor.core.fitting.profile import learn_profile
 from monitor.core.fitting.recipe import Recipe
 from monitor.core.fitting.rest import find_levels
@@ -77,6 +79,7 @@ class Fitted:
     held_out: int
     steps: int  # done
     loss: float  # on the held-out windows, per cell
+    poor: tuple[PoorFit, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,9 @@ def fit(
     forecast = fit_forecaster(windows, scaling, data.rows, MOST_CALIBRATED)  # 5
     calibration, errors = calibrate(network, windows, check, scaling, data.rows, forecast)  # 6
     modes, mode = learn_modes(errors, calibration, windows, corpus, recipe, incumbent)  # 7
-    alarm = calibrate_alarms(errors, calibration, modes, mode)  # 8
+    scores = network_scores(errors, calibration, modes, mode)
+    alarm = calibrate_alarms(errors, calibration, modes, mode, scores)  # 8
+    poor = poor_fits(corpus, windows, errors, scores, calibration.error)  # 9
     profile = incumbent.profile if incumbent is not None else None
     profile = (profile or learn_profile(corpus)).without(states)
 
@@ -153,7 +158,7 @@ def fit(
         modes=modes,
     )
     model.check()
-    return Fitted(model, len(train), len(check), steps, loss)
+    return Fitted(model, len(train), len(check), steps, loss, poor)
 
 
 def held_out_loss(network: VAE, check: Cut, scaling: Scaling, rows: Times) -> float:

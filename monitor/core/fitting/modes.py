@@ -73,6 +73,20 @@ def learn_modes(  # noqa: PLR0917 - of the windows, then of the model
     return _with_errors(recipe.mode_channel, groups, mode, errors, calibration), mode
 
 
+def network_scores(errors: Errors, calibration: Calibration, modes: Modes | None, mode: Ints) -> Floats:
+    """Return the network's scores (n,) of windows in `mode` (n,), as the scorer gives them."""
+    n = len(errors.index)
+    if modes is None:
+        result: Floats = (errors.levels(np.arange(n), calibration.error) / calibration.limits).max(1)
+        return result
+
+    result = np.empty(n, np.float32)
+    for number, (usual, limits) in enumerate(zip(modes.error, modes.limits, strict=True)):
+        own = np.flatnonzero(mode % len(modes.error) == number)  # the last for UNKNOWN, too
+        result[own] = (errors.levels(own, usual) / limits).max(1)
+    return result
+
+
 def _by_channel(
     errors: Errors, windows: Cut, corpus: Corpus, channel: str, incumbent: Model | None
 ) -> tuple[Groups, Ints]:
