@@ -70,10 +70,7 @@ class Scorer:
         parts = window_errors(x, (x - reconstruction) ** 2, observed, calibration.error)
         forecast = forecaster.errors(x, observed)
         network = ratios(parts, observed, calibration.limits).max(1)
-        each = [parts[:, -2] * calibration.error, forecast, parts[:, -1]]
-        if calibration.foresees:
-            each.append(parts[:, 0] / calibration.limits[0])
-        errors = np.stack(each, 1)
+        errors = np.stack((parts[:, -2] * calibration.error, forecast, parts[:, -1]), 1)
         expected = scaling.inverse(reconstruction[:, :, -1], rows)
         spread = 2 * np.sqrt(calibration.error) * scaling.scale[rows]
         columns = (values[:, :, -1], expected, expected - spread, expected + spread)

@@ -79,7 +79,7 @@ def estimate(settings: Settings, figures: Survey, measured: Measured, held: int)
     needed = training.first_steps * windows.step_s
     there = figures.span_ms / 1000
     scores = 4 * settings.threshold.memory if settings.threshold.kind == "ring" else BYTES  # of an asset
-    state = channel_limits.bytes_per_asset(errors_of(foresees=True), channels) + ranking.bytes_per_asset(windows.length)
+    state = channel_limits.bytes_per_asset(errors_of(modes=True), channels) + ranking.bytes_per_asset(windows.length)
     backlog = held * figures.weight * min(1.0, needed / max(there, windows.step_s))
     return Estimate(
         measured,
@@ -188,7 +188,7 @@ def untrained(settings: Settings, channels: tuple[str, ...]) -> Scorer:
     scaling, calibration = Scaling((), 0 * one, one), Calibration(usual, usual, limits)
     weights_forecast = np.zeros((feature_count(count, length), count), np.float32)
     forecaster = Forecaster(weights_forecast, usual, np.ones(SPANS, np.float32))
-    starts = np.full((errors_of(calibration.foresees), count), _QUIET, np.float32)
+    starts = np.full((errors_of(modes=False), count), _QUIET, np.float32)
     alarm = AlarmCalibration(starts, np.linspace(0.1, 1, len(LEVELS), dtype=np.float32))
     return Scorer(Model(architecture, channels, scaling, calibration, weights, forecaster, alarm))
 

@@ -15,7 +15,7 @@ def test_a_part_without_windows_changes_nothing() -> None:
     ones = np.ones(len(batch), np.float32)
     scores = Scorer(model()).score(batch, ASSETS).ranked(ones)
     full = Outputs(batch, scores, ThresholdBatch(ones, 2 * ones, ones > 2, ones > 0), names=ASSETS)
-    empty = Outputs(batch.take(np.arange(0)), *nothing_scored(errors_of(foresees=True), len(CHANNELS)), names=ASSETS)
+    empty = Outputs(batch.take(np.arange(0)), *nothing_scored(errors_of(modes=True), len(CHANNELS)), names=ASSETS)
     for parts in ((empty, full), (full, empty), (empty, full, empty)):
         joined = join_outputs(parts)
         assert joined.scores is not None

@@ -78,7 +78,7 @@ def _scores(
         WindowBatch(np.zeros(1, np.int32), ends, cells, cells > 0, np.zeros(1, np.int64)),
         ScoreBatch(
             score=alarm / np.float32(2),
-            errors=np.zeros((1, errors_of(foresees=True), len(channels)), np.float32),
+            errors=np.zeros((1, errors_of(modes=True), len(channels)), np.float32),
             by_channel=np.ones((1, len(channels)), np.float32),
             expected=expected,
             spread=spread,

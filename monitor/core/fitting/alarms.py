@@ -39,13 +39,12 @@ def _channel_errors(
 ) -> Floats:
     """Return the errors (n, V, C) of the windows, as the scorer gives them."""
     n, C = errors.forecast.shape
-    result = np.empty((n, errors_of(calibration.foresees), C), np.float32)
+    result = np.empty((n, errors_of(modes is not None), C), np.float32)
     result[:, NETWORK] = np.where(errors.newest, errors.parts[:, -2], np.nan)
     result[:, FORECAST] = errors.forecast
     result[:, LEVEL] = np.where(errors.cells > 0, errors.parts[:, -1], np.nan)
-    if calibration.foresees:
-        result[:, WHOLE] = np.where(errors.cells > 0, network[:, None], np.nan)
     if modes is not None:
+        result[:, WHOLE] = np.where(errors.cells > 0, network[:, None], np.nan)
         result[:, NETWORK] *= calibration.error / modes.error[mode]
         result[:, LEVEL] *= (calibration.limits[-1] / modes.limits[mode, -1])[:, None]
     return result

@@ -19,7 +19,6 @@ from monitor.core.state import pack_names, unpack_names
 LARGEST_SIZE = 2**16  # of an architecture as it is read back; 2**12 windows of that length would fill a machine
 LEVELS = np.array([0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0])
 EDGE = 0.995  # one of LEVELS: quantile of the clean windows' alarm scores that counts as the edge in a ranking
-FORESEEN = 10.0  # times its usual error a channel usually moves: 70 to 97 on simulated plants, 0.3 to 1.6 on servers
 _PROFILE = "habits"  # prefix of the profile's arrays in a model file since there are profiles; it stays readable
 
 
@@ -30,11 +29,6 @@ class Calibration:
     error: Floats  # (C,) mean squared error per channel, scaled units
     move: Floats  # (C,) how far a channel usually moves: mean of `errors.recent_change`, scaled units squared
     limits: Floats  # (H + 1,) LIMIT quantile of `over_channels`, per horizon and, last, of the level
-
-    @property
-    def foresees(self) -> bool:
-        """Whether the network foresees how channels move: half of them usually move by FORESEEN times their error."""
-        return float(np.median(self.move / self.error)) >= FORESEEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +146,7 @@ class Model:
             "error": ((C,), "f"),
             "move": ((C,), "f"),
             "limits": ((limits,), "f"),
-            "starts": ((errors_of(calibration.foresees), C), "f"),
+            "starts": ((errors_of(self.modes is not None), C), "f"),
             "scores": (LEVELS.shape, "f"),
         }
 

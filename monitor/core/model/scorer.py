@@ -48,6 +48,7 @@ AT_ONCE = 4096  # windows for `scores`: a few dozen megabytes
 ROUNDS = 3  # of imputation
 EDGE = 1.0  # score of a clean window at most: one below it needs no second look (all windows: 2.5 to 6 times the time)
 CALM = 0.9  # share of clean windows whose alarm score needs no second look
+FORESEEN = 10.0  # times its usual error a channel usually moves: 70 to 79 on the simulated plant, 0.3 to 1.6 on servers
 
 
 def squared_errors(network: Reconstruction, x: Floats, observed: Bools) -> tuple[Floats, Floats]:
@@ -196,7 +197,7 @@ class Scorer:
         self._reconstruction = Reconstruction.of(self.network)
         self._angles = pairs(model.channels)
         self._calm = float(np.interp(CALM, LEVELS, model.alarm.scores))
-        self._foresees = model.calibration.foresees
+        self._foresees = float(np.median(model.calibration.move / model.calibration.error)) >= FORESEEN
 
     def score(
         self,
@@ -390,13 +391,12 @@ class Scorer:
         That of the whole window is in units of the usual error, over the edge of clean windows.
         In a mode, errors are those of all modes that are as far from usual: a channel has one limit for all modes.
         """
-        result = np.empty((len(found.x), errors_of(self._foresees), found.x.shape[1]), np.float32)
+        result = np.empty((len(found.x), errors_of(self.model.modes is not None), found.x.shape[1]), np.float32)
         result[:, NETWORK] = found.parts[:, -2] * self.model.calibration.error
         result[:, FORECAST] = found.forecast
         result[:, LEVEL] = found.parts[:, -1]
-        if self._foresees:
-            result[:, WHOLE] = found.ratio.max(1)[:, None]
         if found.modes is not None:
+            result[:, WHOLE] = found.ratio.max(1)[:, None]
             result[:, LEVEL] *= (self.model.calibration.limits[-1] / usual.limits[:, -1])[:, None]
 
         if not found.observed.all():

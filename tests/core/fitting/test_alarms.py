@@ -3,30 +3,23 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
-from monitor.core.fitting.corpus import Corpus, cut
+from monitor.core.fitting.corpus import cut
 from monitor.core.fitting.fit import fit, prepare
-from monitor.core.fitting.recipe import Recipe
-from monitor.core.model.alarm import WHOLE
+from monitor.core.model.alarm import WHOLE, errors_of
 from monitor.core.model.channel_limits import LEAST, QUANTILE
 from monitor.core.model.scorer import Scorer
 from monitor.core.records import WindowBatch
 from tests.core.fitting.test_modes import with_recipe
-from tests.core.machines import FAST, corpus
+from tests.core.machines import FAST, model
 
 
-@pytest.mark.parametrize(
-    ("history", "recipe"),
-    [(corpus(), FAST), (with_recipe(0, (1.0, 2.0)), replace(FAST, mode_channel="recipe", steps=300))],
-    ids=["one mode", "two modes"],
-)
-def test_limits_of_the_whole_window_begin_at_a_quantile_of_the_networks_scores(history: Corpus, recipe: Recipe) -> None:
-    """In each mode, they are the scores of the windows that were learned, held against that mode's errors."""
-    kept = prepare(history, recipe, None)
+def test_limits_of_the_whole_window_begin_at_a_quantile_of_the_networks_scores() -> None:
+    """They are the scores of the windows that were learned, each held against the errors of its mode."""
+    recipe = replace(FAST, mode_channel="recipe", steps=300)
+    kept = prepare(with_recipe(0, (1.0, 2.0)), recipe, None)
     made = fit(kept, recipe, None, lambda *_: None).model
-    assert made.calibration.foresees
-    assert (made.modes is not None) == bool(recipe.mode_channel)
+    assert len(made.alarm.starts) == errors_of(modes=True)
 
     all_windows = cut(kept)
     values, observed, asset = all_windows.take(np.arange(len(all_windows)))
@@ -35,3 +28,8 @@ def test_limits_of_the_whole_window_begin_at_a_quantile_of_the_networks_scores(h
     expected = max(LEAST, float(np.quantile(scores.network, QUANTILE)))
     np.testing.assert_allclose(made.alarm.starts[WHOLE], expected, rtol=1e-3)
     assert (scores.errors[:, WHOLE] == scores.network[:, None]).all()
+
+
+def test_a_model_without_modes_has_no_error_of_the_whole_window() -> None:
+    """It has three errors for each channel."""
+    assert model().alarm.starts.shape == (errors_of(modes=False), 3)

@@ -8,7 +8,7 @@ from monitor.core.model.channel_limits import ChannelLimits, converted
 from monitor.core.model.past_limits import PastLimits
 
 C = 4
-V = errors_of(foresees=True)
+V = errors_of(modes=True)
 STARTS = np.full((V, C), 2.0, np.float32)
 
 

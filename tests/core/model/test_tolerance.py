@@ -123,8 +123,7 @@ def test_a_level_counts_by_its_sign() -> None:
     """A window far below its usual level counts as such only if deviations below count."""
     kept = [tolerance(**{name: ChannelRule(direction=sign) for name in CHANNELS}) for sign in ("above", "below")]
     far = windows(rows(L, seed=6) - 6 * model().scaling.scale[:2, None].astype(np.float32))
-    usual = model().calibration
-    calibration = replace(usual, error=usual.error * 1e6, move=usual.move * 1e6)
+    calibration = replace(model().calibration, error=model().calibration.error * 1e6)
     forecaster = replace(model().forecaster, usual=model().forecaster.usual * 1e6)
     # Only the level is left of its scores.
     scorer = Scorer(replace(model(), calibration=calibration, forecaster=forecaster))
