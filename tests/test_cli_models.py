@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from monitor.observe.metrics import Metrics
 from monitor.service.backends import make_source
+from monitor.settings.exclude_spans import read_spans
 from monitor.settings.load import load
 from tests.brokers import mock_broker
 from tests.commands import monitor, sets, small
@@ -83,6 +84,12 @@ def test_models_are_listed_and_shown(tmp_path: Path) -> None:
     rows_of = {line.split()[1]: line for line in shown.splitlines()[3:]}
     assert "excluded span 0.0" in rows_of["b"]
     assert "excluded" not in rows_of["a"]
+
+    # What fits worst can be put into the file as it is.
+    spans.write_text("".join(f"{line}\n" for line in shown.splitlines() if line.startswith("  {")))
+    found = read_spans(spans)
+    assert found
+    assert {each.asset for each in found} <= {"a", "b"}
     unknown = monitor("models", "show", "m-20250101T000000-00000000", *options)
     assert unknown.exit_code == 1
     assert "is not in the store" in unknown.stderr

@@ -23,6 +23,7 @@ import numpy as np
 from monitor.backtest.tracks import Collector
 from monitor.connectors.base import Source
 from monitor.core.decode.names import Names
+from monitor.core.fitting import poor_fit
 from monitor.core.fitting.corpus import ChannelMissing, Corpus, join
 from monitor.core.fitting.fit import Progress as Fitting
 from monitor.core.fitting.fit import fit, levels_of, prepare
@@ -127,6 +128,8 @@ class Learner:
             if refused := refusal(fitted.model, None, prepared, settings.training.margin):
                 raise ValueError(f"the model that was learned would be refused: {refused}")
             text = f"learned here from {fitted.windows} windows, held-out loss {fitted.loss:.3f}"
+            if fitted.poor:
+                text += f"; fits worst: {poor_fit.summary([span.line() for span in fitted.poor])}"
             self._known[key] = Scorer(fitted.model), text
         return self._known[key]
 

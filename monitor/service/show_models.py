@@ -1,5 +1,6 @@
 """`monitor models`: the models of a store, and what each was learned from."""
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -37,6 +38,9 @@ def _report(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {row['day']}  {row['asset']}  {_hours(row['hours'])}"
     if (left := len(report["days"]) - MOST) > 0:
         yield f"  and {left} more; learned.json in the store has all"
+    if worst := report.get("fits_worst"):  # older models lack it
+        yield "fits worst; if one was an incident, put its line into the file training.exclude_spans and train anew:"
+        yield from (f"  {json.dumps(span)}" for span in worst)
 
 
 def _hours(hours: Mapping[str, float]) -> str:

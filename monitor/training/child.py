@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from monitor.core.fitting import poor_fit
 from monitor.core.fitting.corpus import Corpus
 from monitor.core.fitting.fit import Fitted, Progress, fit, levels_of
 from monitor.core.fitting.gate import refusal
@@ -39,7 +40,7 @@ class Trained:
     fitted: Fitted
     version: str
     refused: str
-    report: dict[str, Any]  # Selection.report
+    report: dict[str, Any]  # Selection.report, with the spans that the model fits worst
 
 
 def train(
@@ -59,6 +60,7 @@ def train(
     corpus, report = selection.corpus, selection.report()
     del selection  # with the blocks that are left out
     fitted = fit(corpus, recipe, old, progress, levels)
+    report["fits_worst"] = [span.line() for span in fitted.poor]
     reason = refusal(fitted.model, old, corpus, margin)
     if reason:
         return Trained(fitted, "", reason, report)
@@ -110,7 +112,7 @@ def main(folder: Path) -> None:
         "loss": round(fitted.loss, 4),
         "seconds": round(time.monotonic() - begin, 1),
     }
-    learned = summary(trained.report)
+    learned = summary(trained.report) | {"fits_worst": poor_fit.summary(trained.report["fits_worst"])}
     result = {"version": trained.version, "refused": trained.refused, "figures": figures, "learned": learned}
     (folder / "result.json").write_text(json.dumps(result))
 

@@ -315,6 +315,9 @@ def test_times_to_leave_out_are_read_before_each_training(store: Path) -> None:
         report = it.models.learned(it.models.versions()[0])
         assert report is not None
         assert report["hours"]["excluded span"] == pytest.approx(20 * L * STEP / 3_600_000, abs=1e-3)
+        assert report["fits_worst"]
+        for worst in report["fits_worst"]:
+            assert f"{worst['start']} to {worst['end']} ({worst['score']:g})" in ended["fits_worst"]
 
 
 def test_a_failed_first_training_is_tried_again(store: Path) -> None:

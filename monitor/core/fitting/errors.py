@@ -23,6 +23,7 @@ class Errors:
     cells: Doubles  # (n, C) observed
     latent: Floats  # (n, Z) means
     least: Floats  # (C,) least usual error
+    asset: Times  # (n,) codes of the assets
 
     def levels(self, places: Index, usual: Floats) -> Floats:
         """Return the errors (m, H + 1) over channels of the windows at `places` (m,), at usual errors (C,)."""

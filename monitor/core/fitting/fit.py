@@ -18,6 +18,7 @@
 5. Calibration on all normal windows, seen or not, as the tail of the scores needs every window there is. But no
    channel's usual error is below that of the held-out windows.
 6. Operating modes, if asked for, each with the usual errors of its own windows (fitting/modes.py).
+7. The spans that the model fits worst, for people to look at (fitting/poor_fit.py).
 
 Seeded: the same corpus and recipe give the same weights on the same machine. It knows no clock and no process.
 """
@@ -35,6 +36,7 @@ from monitor.core.arrays import Doubles, first_of_run
 from monitor.core.fitting.corpus import Corpus, Cut, cut, held_out
 from monitor.core.fitting.errors import Errors, edges, quantiles
 from monitor.core.fitting.modes import learn_modes
+from monitor.core.fitting.poor_fit import PoorFit, poor_fits
 from monitor.core.fitting.profile import learn_profile
 from monitor.core.fitting.recipe import Recipe
 from monitor.core.fitting.rest import find_levels
@@ -73,6 +75,7 @@ class Fitted:
     held_out: int
     steps: int  # done
     loss: float  # on the held-out windows, per cell
+    poor: tuple[PoorFit, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,14 +133,15 @@ def fit(
     windows = cut(corpus)
     calibration, errors = calibrate(network, windows, check, scaling, data.rows)  # 5
     modes, scores = learn_modes(errors, calibration, windows, corpus, recipe, incumbent)  # 6
-    calibration = replace(calibration, scores=scores)
+    calibration = replace(calibration, scores=quantiles(scores))
+    poor = poor_fits(corpus, windows, errors, scores, calibration.error)  # 7
     profile = incumbent.profile if incumbent is not None else None
     profile = (profile or learn_profile(corpus)).without(states)
 
     weights = {name: tensor.numpy().copy() for name, tensor in network.state_dict().items()}
     model = Model(architecture, corpus.channels, scaling, calibration, weights, "", profile, levels, modes)
     model.check()
-    return Fitted(model, len(train), len(check), steps, loss)
+    return Fitted(model, len(train), len(check), steps, loss, poor)
 
 
 def held_out_loss(network: VAE, check: Cut, scaling: Scaling, rows: Times) -> float:
@@ -201,6 +205,7 @@ def calibrate(network: VAE, windows: Cut, check: Cut, scaling: Scaling, rows: Ti
         cells=np.concatenate(counts),
         latent=np.concatenate(latents),
         least=least,
+        asset=windows.asset[windows.starts[index]],
     )
     levels = errors.levels(np.arange(len(index)), usual)
     limits = edges(levels)

@@ -21,7 +21,7 @@ import numpy as np
 
 from monitor.core.arrays import Doubles, Index
 from monitor.core.fitting.corpus import ChannelMissing, Corpus, Cut
-from monitor.core.fitting.errors import Errors, edges, quantiles
+from monitor.core.fitting.errors import Errors, edges
 from monitor.core.fitting.recipe import Recipe
 from monitor.core.model.forward import BATCH, Reconstruction
 from monitor.core.model.model import Calibration, Model
@@ -56,7 +56,7 @@ def learn_modes(  # noqa: PLR0917 - of the windows, then of the model
     recipe: Recipe,
     incumbent: Model | None,
 ) -> tuple[Modes | None, Floats]:
-    """Return the modes that the recipe asks for, None if there is one, and the quantiles of the scores in them.
+    """Return the modes that the recipe asks for, None if there is one, and the network's scores (n,) of the windows.
 
     Raises ValueError if the modes' channel is no channel of the corpus, or has no value or too many.
     """
@@ -66,7 +66,7 @@ def learn_modes(  # noqa: PLR0917 - of the windows, then of the model
     elif recipe.learn_modes:
         groups = _learned(errors, windows, corpus, recipe, incumbent)
     if groups is None:
-        return None, calibration.scores
+        return None, (errors.levels(np.arange(len(errors.index)), calibration.error) / calibration.limits).max(1)
     if not recipe.mode_channel:
         mode, _ = nearest(groups.center, groups.whiten, errors.latent)
 
@@ -75,7 +75,7 @@ def learn_modes(  # noqa: PLR0917 - of the windows, then of the model
     for number, usual in enumerate(modes.error):
         own = np.flatnonzero(mode == number)
         score[own] = (errors.levels(own, usual) / modes.limits[number]).max(1)
-    return modes, quantiles(score)
+    return modes, score
 
 
 def _by_channel(
