@@ -145,7 +145,7 @@ def _pieces(fleet: Fleet) -> Iterator[tuple[WindowBatch, ScoreBatch, ThresholdBa
         nothing, cells = np.empty((len(part), 0), np.float32), np.empty((len(part), 0, 0), np.float32)
         position = np.arange(begin, begin + len(part))
         windows = WindowBatch(rows[part], ends[part], cells, cells.astype(np.bool_), position)
-        scores = ScoreBatch(score[part], nothing[:, None], nothing, nothing, nothing, nothing)
+        scores = ScoreBatch(score[part], nothing, nothing, nothing, nothing)
         yield windows, scores, ThresholdBatch(score[part], limit[part], score[part] > limit[part], warm[part])
 
 

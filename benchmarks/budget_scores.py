@@ -49,8 +49,9 @@ def of_task(task: Task, settings: Settings) -> Scores | None:
 
     score, ends = [np.empty(0, np.float32)], [np.empty(0, np.int64)]
     for windows in windows_of(pipeline, task, when, task.test):
-        errors = scorer.score(windows, pipeline.windows.assets).errors
-        score.append(alarm_scores(pipeline.channel_limits.update(windows.assets, errors), ~np.isnan(errors)))
+        scored = scorer.score(windows, pipeline.windows.assets)
+        ratios = pipeline.channel_limits.update(windows.assets, scored.errors)
+        score.append(alarm_scores(scored.network, ratios, ~np.isnan(scored.errors)))
         ends.append(windows.ends)
 
     row = np.searchsorted(when[task.test], np.concatenate(ends))
@@ -89,9 +90,9 @@ def plant(folder: Path, settings: Settings, assets: int, steps: int) -> None:
         windows = pipeline.windows.push(_readings(made, begin, min(begin + PIECE, LEARNED + steps), assets))
         place = np.array([made.names.index(name) for name in pipeline.windows.assets])[windows.assets]
         column = (windows.ends - made.time(LEARNED)) // made.settings.step_ms
-        errors = scorer.score(windows, pipeline.windows.assets).errors
-        ratios = pipeline.channel_limits.update(windows.assets, errors)
-        score[place, column] = alarm_scores(ratios, ~np.isnan(errors))
+        found = scorer.score(windows, pipeline.windows.assets)
+        ratios = pipeline.channel_limits.update(windows.assets, found.errors)
+        score[place, column] = alarm_scores(found.network, ratios, ~np.isnan(found.errors))
 
     for name, line in zip(made.names, score, strict=True):
         row = np.flatnonzero(np.isfinite(line))

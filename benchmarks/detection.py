@@ -43,7 +43,7 @@ from benchmarks.quality import Bools
 from benchmarks.recordings import Recording, load, published
 from monitor.core.fitting.corpus import Corpus, held_out
 from monitor.core.fitting.fit import fit, prepare
-from monitor.core.model.alarm import FORECAST, NETWORK, WHOLE, alarm_scores
+from monitor.core.model.alarm import FORECAST, NETWORK, alarm_scores
 from monitor.core.model.forward import BATCH
 from monitor.core.model.model import LEVELS, Model
 from monitor.core.model.scaling import fit_scaling
@@ -157,7 +157,7 @@ def alerted(
     names = pipeline.windows.assets or ["asset"]
     thresholds = pipeline.threshold.update(windows.assets, alarm, calibration)
     nothing = np.empty((len(alarm), 0), np.float32)
-    scores = ScoreBatch(alarm, nothing[:, None], nothing, nothing, nothing, nothing)  # no alert depends on them
+    scores = ScoreBatch(alarm, nothing, nothing, nothing, nothing)  # no alert depends on them
     return pipeline.alerting.update(windows, scores, thresholds, names, pipeline.model, explain, AlarmOnly(alarm))
 
 
@@ -224,7 +224,7 @@ def products(task: Task, settings: Settings, names: Sequence[str]) -> dict[str, 
         ratios = pipeline.channel_limits.update(windows.assets, found.errors)
         explain = _explain(scorer, windows, assets)
         observed = ~np.isnan(found.errors)
-        alarm = alarm_scores(ratios, observed)
+        alarm = alarm_scores(found.network, ratios, observed)
         score = pipeline.ranking.update(windows.assets, found.network, found.forecast, alarm)
         scores = found.ranked(score)
         columns = pipeline.sensors.sensors, model.channels
@@ -235,7 +235,9 @@ def products(task: Task, settings: Settings, names: Sequence[str]) -> dict[str, 
         known = np.flatnonzero(windows.ends[np.minimum(at, len(windows) - 1)] == when[task.test])
         parts[known] = scores.by_channel[at[known]]
         for name, track in tracks.items():
-            track.alerts += alerted(track.pipeline, windows, _alarm(name, ratios, observed), track.calibration, explain)
+            track.alerts += alerted(
+                track.pipeline, windows, _alarm(name, found.network, ratios, observed), track.calibration, explain
+            )
             own = _alone(name, track, model, windows, found) if name in ALONE else scores.score
             track.score[known] = own[at[known]]
 
@@ -246,14 +248,15 @@ def products(task: Task, settings: Settings, names: Sequence[str]) -> dict[str, 
     }
 
 
-def _alarm(name: str, ratios: Floats, observed: Bools | None = None) -> Floats:
-    """Return the alarm scores (B,) of ratios (B, V, C). Alone, an error counts in place of both."""
-    if name in ALONE:
+def _alarm(name: str, network: Floats, ratios: Floats, observed: Bools | None = None) -> Floats:
+    """Return the alarm scores (B,) of scores (B,) and ratios (B, V, C). Alone, an error counts in place of both.
+
+    Where the network foresees, its score alone is the alarm score of the product, and of either alone.
+    """
+    if name in ALONE and ratios.shape[1]:
         ratios = ratios.copy()
         ratios[:, [NETWORK, FORECAST]] = ratios[:, [ALONE[name]]]
-        if ALONE[name] == FORECAST:
-            ratios = ratios[:, :WHOLE]
-    return alarm_scores(ratios, observed)
+    return alarm_scores(network, ratios, observed)
 
 
 def _alone(name: str, track: _Track, model: Model, windows: WindowBatch, found: ModelScores) -> Floats:
@@ -276,13 +279,13 @@ def _calibrations(
         return dict.fromkeys(names, usual)
     pipeline = make_pipeline(settings, PARTITION)
     pipeline.use(scorer)
-    ratios = np.concatenate(
-        [
-            pipeline.channel_limits.update(windows.assets, scorer.score(windows, pipeline.windows.assets).errors)
-            for windows in windows_of(pipeline, task, when, task.train)
-        ]
-    )
-    found = {name: np.maximum(np.quantile(_alarm(name, ratios), LEVELS), 1e-6) for name in {PRODUCT, *names}}
+    scored = [
+        (each.network, pipeline.channel_limits.update(windows.assets, each.errors))
+        for windows in windows_of(pipeline, task, when, task.train)
+        for each in [scorer.score(windows, pipeline.windows.assets)]
+    ]
+    network, ratios = (np.concatenate(column) for column in zip(*scored, strict=True))
+    found = {name: np.maximum(np.quantile(_alarm(name, network, ratios), LEVELS), 1e-6) for name in {PRODUCT, *names}}
     return {name: (usual * (found[name] / found[PRODUCT])).astype(np.float32) for name in names}
 
 

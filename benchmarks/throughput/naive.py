@@ -102,8 +102,10 @@ class Machine:
         self._row = {}
         return True
 
-    def alarm(self, errors: Floats) -> float:
+    def alarm(self, network: float, errors: Floats) -> float:
         """Return the alarm score of a window with errors (V, C), then learn from the errors."""
+        if not len(self.limits):  # the network foresees
+            return alarm_of(network, self.limits.astype(np.float32))
         ratios = (errors / self.limits).astype(np.float32)
         self._above_limit += ratios > 1
         self._windows += 1
@@ -111,7 +113,7 @@ class Machine:
             self.limits *= np.exp(RATE * (self._above_limit - BLOCK * (1 - QUANTILE)))
             self.limits = np.clip(self.limits, LEAST, MOST)
             self._above_limit[:] = 0
-        return alarm_of(ratios)
+        return alarm_of(network, ratios)
 
     def means(self, forecast: float) -> list[float]:
         """Take the error of a window's forecast. Return the means over the last windows."""
@@ -153,14 +155,15 @@ class Job:
 
     def judged(self, machine: Machine, asset: str, at: int, scored: Scored) -> bytes:
         """Return the record of a window, held against limits and threshold of its machine."""
-        alarm = machine.alarm(scored.errors)
+        alarm = machine.alarm(scored.network, scored.errors)
         score = ranked(self.scorer.model, scored.network, machine.means(scored.forecast), alarm)
         return self.record(asset, at, scored, score, alarm, *machine.judge(alarm))
 
     def fixed(self, asset: str, at: int, scored: Scored) -> bytes:
         """Return the record of a window, held against fixed limits and threshold, for engines with little state."""
         model = self.scorer.model
-        alarm, threshold = alarm_of(scored.errors / model.alarm.starts), limit(model)
+        ratios = scored.errors / model.alarm.starts if len(model.alarm.starts) else model.alarm.starts
+        alarm, threshold = alarm_of(scored.network, ratios), limit(model)
         score = ranked(model, scored.network, [scored.forecast] * SPANS, alarm)
         return self.record(asset, at, scored, score, alarm, threshold, alarm > threshold)
 
@@ -183,9 +186,9 @@ def readings(body: dict[str, Any]) -> dict[str, float]:
     return found
 
 
-def alarm_of(ratios: Floats) -> float:
-    """Return the alarm score of a window with ratios (V, C) of errors to limits."""
-    return float(alarm_scores(ratios[None])[0])
+def alarm_of(network: float, ratios: Floats) -> float:
+    """Return the alarm score of a window with a score by the network and ratios (V, C) of errors to limits."""
+    return float(alarm_scores(np.array([network], np.float32), ratios[None])[0])
 
 
 def ranked(model: Model, network: float, means: Sequence[float], alarm: float) -> float:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.throughput.fleet import LENGTH, PARTITIONS, PATTERNS, Fleet, partition
+from monitor.core.model.alarm import ERRORS
+from monitor.core.model.channel_limits import LEAST
 from monitor.core.model.model import LEVELS, Model
 from monitor.core.model.scaling import Scaling
 from monitor.core.model.scorer import Scorer
@@ -30,13 +32,18 @@ DETECTOR = "throughput"  # in whose folder of the store the model is
 
 
 def model_of(base: Model, fleet: Fleet) -> Model:
-    """Return the pumps' model for this fleet: each asset has the scaling of its pump."""
+    """Return the pumps' model for this fleet: each asset has the scaling of its pump.
+
+    Each channel has limits of its own, as recorded machines have. The network foresees the pumps, which costs less.
+    """
     pump = np.arange(fleet.assets) % PATTERNS
     center, scale = base.scaling.center, base.scaling.scale
     assert len(center) == PATTERNS + 1, "a row for every pump and one for the class"
     rows = np.append(pump, PATTERNS)
     scaling = Scaling(tuple(fleet.names), center[rows], scale[rows])
-    return replace(base, channels=fleet.channels, scaling=scaling)
+    starts = np.full((ERRORS, len(fleet.channels)), LEAST, np.float32)
+    alarm = replace(base.alarm, starts=starts)
+    return replace(base, channels=fleet.channels, scaling=scaling, alarm=alarm)
 
 
 def scores(model: Model, count: int) -> Floats:

@@ -157,7 +157,7 @@ class Pipeline:
             windows = windows if unread is None else hide(windows, unread)
             return Outputs(windows, None, None, alerts, names=names)
         if not len(windows):  # mostly, of a detector with long steps: the stages to come have nothing to do
-            nothing = nothing_scored(len(self.scorer.model.alarm.starts), len(self.windows.channels))
+            nothing = nothing_scored(len(self.windows.channels))
             return Outputs(windows, *nothing, alerts, names=names)
 
         # Cells of faulty sensors, and of channels that are not read of an asset, are masked before any score.
@@ -183,7 +183,7 @@ class Pipeline:
         own_scores = scores if judged.place is None else scores.take(judged.place)
         mark("threshold")
 
-        past = PastLimits(judged.errors, ratios, self.scorer.model.alarm.starts)
+        past = PastLimits(judged.network, judged.errors, ratios, self.scorer.model.alarm.starts)
         explain = self._explain(own, names, judged.scalings, past)
         alerts += self.alerting.update(own, own_scores, limits, names, self.model, explain, past)
         alerts += self.mode_alerts.update(windows, scores, names, self.scorer.model)
@@ -199,7 +199,7 @@ class Pipeline:
         # Each channel is held against limits of its own. The few that are furthest beyond them make the alarm score.
         windows, tolerant = judged.windows, self._tolerance is not None
         ratios = self.channel_limits.update(windows.assets, judged.errors)
-        alarm = alarm_scores(ratios, ~np.isnan(judged.errors))
+        alarm = alarm_scores(judged.network, ratios, ~np.isnan(judged.errors))
         mark("limits")
 
         # The threshold gives the limit at the given margin, the budget the limit at the margin that keeps the budget.
@@ -377,7 +377,8 @@ class _Judged(NamedTuple):
     """The windows of a batch whose mode is known."""
 
     windows: WindowBatch
-    errors: Floats  # (K, V, C) as of `ScoreBatch`
+    network: Floats  # (K,) and errors, as of `ModelScores`
+    errors: Floats  # (K, V, C)
     scalings: WindowScaling
     place: Index | None  # (K,) in the batch; None = all windows
 
@@ -394,9 +395,10 @@ def _spread(limits: ThresholdBatch, place: Index, borrowed: Floats) -> Threshold
 def _known(windows: WindowBatch, found: ModelScores, scalings: WindowScaling) -> _Judged:
     modes = found.modes
     if modes is None or (modes.mode >= 0).all():
-        return _Judged(windows, found.errors, scalings, None)
+        return _Judged(windows, found.network, found.errors, scalings, None)
     place = np.flatnonzero(modes.mode >= 0)
-    return _Judged(windows.take(place), found.errors[place], scalings.take(place), place)
+    taken = windows.take(place), found.network[place], found.errors[place], scalings.take(place)
+    return _Judged(*taken, place)
 
 
 def saved_live(state: State) -> LiveSettings:

@@ -292,7 +292,6 @@ class ScoreBatch:
     """The scores of each window of a WindowBatch, row by row."""
 
     score: Floats  # (B,) ranking score, higher = more anomalous; 1.0 is the edge of the clean windows
-    errors: Floats  # (B, V, C) of each channel (model/alarm.py); NaN = not observed
     by_channel: Floats  # (B, C) contribution of each channel to the score, in units of the channel's usual error
     expected: Floats  # (B, C) reconstruction of the newest step, in the channel's own unit
     spread: Floats  # (B, C) one standard deviation of the reconstruction error, in the channel's own unit
@@ -314,8 +313,8 @@ class ModelScores:
 
     network: Floats  # (B,) score by the network; 1.0 is the edge of the clean windows
     forecast: Floats  # (B,) error of the forecast, `Forecaster.over_channels`; NaN = no channel in the newest steps
-    errors: Floats  # (B, V, C), as the following ones those of `ScoreBatch`
-    by_channel: Floats  # (B, C)
+    errors: Floats  # (B, V, C) of each channel (model/alarm.py); NaN = not observed
+    by_channel: Floats  # (B, C), as the following ones those of `ScoreBatch`
     expected: Floats  # (B, C)
     spread: Floats  # (B, C)
     newest: Floats  # (B, C)
@@ -323,9 +322,7 @@ class ModelScores:
 
     def ranked(self, score: Floats) -> ScoreBatch:
         """Return the same with the ranking scores (B,), which depend on earlier windows, too."""
-        return ScoreBatch(
-            score, self.errors, self.by_channel, self.expected, self.spread, self.newest, modes=self.modes
-        )
+        return ScoreBatch(score, self.by_channel, self.expected, self.spread, self.newest, modes=self.modes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -430,11 +427,10 @@ def by_partition(messages: Sequence[Message]) -> dict[Partition, list[Message]]:
     return parts
 
 
-def nothing_scored(errors: int, channels: int) -> tuple[ScoreBatch, ThresholdBatch]:
-    """Return the scores and limits of no windows, with so many errors of each channel."""
+def nothing_scored(channels: int) -> tuple[ScoreBatch, ThresholdBatch]:
+    """Return the scores and limits of no windows, with so many channels."""
     none, bands = np.empty(0, np.float32), np.empty((0, channels), np.float32)
-    each = np.empty((0, errors, channels), np.float32)
-    return ScoreBatch(none, each, bands, bands, bands, bands), ThresholdBatch(none, none, none > 0, none > 0)
+    return ScoreBatch(none, bands, bands, bands, bands), ThresholdBatch(none, none, none > 0, none > 0)
 
 
-_SCORES = ("score", "errors", "by_channel", "expected", "spread", "newest")
+_SCORES = ("score", "by_channel", "expected", "spread", "newest")

@@ -19,7 +19,7 @@ import torch
 
 from monitor.core.decode.decode import decode
 from monitor.core.model import channel_limits, ranking
-from monitor.core.model.alarm import errors_of
+from monitor.core.model.alarm import ERRORS
 from monitor.core.model.errors import horizons
 from monitor.core.model.forecaster import SPANS, Forecaster, feature_count
 from monitor.core.model.model import LEVELS, AlarmCalibration, Calibration, Model
@@ -79,7 +79,7 @@ def estimate(settings: Settings, figures: Survey, measured: Measured, held: int)
     needed = training.first_steps * windows.step_s
     there = figures.span_ms / 1000
     scores = 4 * settings.threshold.memory if settings.threshold.kind == "ring" else BYTES  # of an asset
-    state = channel_limits.bytes_per_asset(errors_of(modes=True), channels) + ranking.bytes_per_asset(windows.length)
+    state = channel_limits.bytes_per_asset(ERRORS, channels) + ranking.bytes_per_asset(windows.length)
     backlog = held * figures.weight * min(1.0, needed / max(there, windows.step_s))
     return Estimate(
         measured,
@@ -188,7 +188,7 @@ def untrained(settings: Settings, channels: tuple[str, ...]) -> Scorer:
     scaling, calibration = Scaling((), 0 * one, one), Calibration(usual, usual, limits)
     weights_forecast = np.zeros((feature_count(count, length), count), np.float32)
     forecaster = Forecaster(weights_forecast, usual, np.ones(SPANS, np.float32))
-    starts = np.full((errors_of(modes=False), count), _QUIET, np.float32)
+    starts = np.full((ERRORS, count), _QUIET, np.float32)
     alarm = AlarmCalibration(starts, np.linspace(0.1, 1, len(LEVELS), dtype=np.float32))
     return Scorer(Model(architecture, channels, scaling, calibration, weights, forecaster, alarm))
 

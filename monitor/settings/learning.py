@@ -221,7 +221,7 @@ class ThresholdSection(Section):
     margin: float = setting(
         1.4,
         "Factor on the percentile. A lower factor finds more faults and gives more false alerts. Alarm scores are "
-        "logarithms, so a factor of 2 is much.",
+        "logarithms or roots, so a factor of 2 is much.",
         otherwise="normal windows would be flagged, or no fault found",
         low=1,
         high=100,

@@ -425,7 +425,7 @@ class AlertingSection(Section):
     )
     critical_ratio: float = setting(
         1.6,
-        "An alert is critical from this ratio of alarm score to threshold. Alarm scores are logarithms.",
+        "An alert is critical from this ratio of alarm score to threshold. Alarm scores are logarithms or roots.",
         low=1,
         high=1000,
     )

@@ -1,7 +1,9 @@
 """A small class of machines for tests of what learns: two that move together, and what the stages make of them."""
 
+import math
 from dataclasses import replace
 from functools import cache
+from unittest import mock
 
 import numpy as np
 
@@ -9,6 +11,7 @@ from monitor.core.fitting.corpus import Corpus
 from monitor.core.fitting.fit import fit
 from monitor.core.fitting.history import History, HistoryOptions
 from monitor.core.fitting.recipe import Recipe
+from monitor.core.model import alarm
 from monitor.core.model.model import Model
 from monitor.core.records import WindowBatch
 
@@ -54,3 +57,13 @@ def corpus(steps: int = 1600, seed: int = 0) -> Corpus:
 def model() -> Model:
     """A model of them; made once, as it takes a second."""
     return replace(fit(corpus(), FAST, None, lambda *_: None).model, version="m-20250101T000000-00000000")
+
+
+@cache
+def unforeseen() -> Model:
+    """The same network as one that foresees too little, so that each channel has limits of its own."""
+    with mock.patch.object(alarm, "FORESEEN", math.inf):
+        made = fit(corpus(), FAST, None, lambda *_: None).model
+    assert model().foresees
+    assert not made.foresees
+    return replace(made, version=model().version)

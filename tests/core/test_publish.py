@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
 
 from monitor.core.decode.names import Names
-from monitor.core.model.alarm import errors_of
 from monitor.core.publish import alert_record, dead_letter, score_records
 from monitor.core.records import (
     Alert,
@@ -77,7 +76,6 @@ def outputs(ends: list[int], **changes: Any) -> Outputs:
     alarm = np.arange(B).astype(np.float32) + 1.5
     columns: dict[str, Any] = {
         "score": alarm / 2,
-        "errors": np.zeros((B, errors_of(modes=True), 2), np.float32),
         "by_channel": np.tile(np.array([3, 1], np.float32), (B, 1)),
         "expected": np.tile(np.array([2, 10], np.float32), (B, 1)),
         "spread": np.tile(np.array([0.25, 1], np.float32), (B, 1)),

@@ -44,7 +44,7 @@ def fired(options: dict[str, Any], margin: float, stream: list[Row]) -> list[tup
     limit = np.full(len(own), margin * LIMIT / GIVEN)
     nothing = np.zeros((len(own), 1), np.float32)
     windows = WindowBatch(assets, ends, nothing[:, :, None], np.ones((len(own), 1, 1), np.bool_), np.array(own))
-    scores = ScoreBatch(nothing[:, 0], nothing[:, None], nothing, nothing, nothing, nothing)
+    scores = ScoreBatch(nothing[:, 0], nothing, nothing, nothing, nothing)
     limits = ThresholdBatch(alarm, limit, alarm > limit, np.ones(len(own), np.bool_))
     stage = MachineAlerts("d", Partition("p", 0), AlertOptions(critical_ratio=1000.0, update_ms=10**12, **options))
     names = [str(row) for row in range(9)]

@@ -76,7 +76,7 @@ def feed(stage: ModeAlerts, part: Stream, made: Model) -> list[Alert]:
     columns = np.array([each[0] for each in part], np.int32), ends, nothing, nothing == 0, ends
     modes = ModeBatch(np.where(new, -1, 0).astype(np.int32), value, new)
     shown = nothing[:, :, 0]
-    scores = ScoreBatch(nothing[:, 0, 0], nothing, shown, shown, shown, shown, modes)
+    scores = ScoreBatch(nothing[:, 0, 0], shown, shown, shown, shown, modes)
     return stage.update(WindowBatch(*columns), scores, NAMES, made)
 
 

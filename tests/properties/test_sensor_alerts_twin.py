@@ -79,7 +79,7 @@ def feed(stage: SensorAlerts, part: list[Window]) -> list[Alert]:
     cells = np.zeros((len(part), 2, 1), np.float32)
     windows = WindowBatch(rows, ends, cells, cells == 0, np.arange(len(part), dtype=np.int64))
     numbers = np.ones((len(part), 2), np.float32)
-    scores = ScoreBatch(numbers[:, 0], numbers[:, None], numbers, numbers, numbers, numbers)
+    scores = ScoreBatch(numbers[:, 0], numbers, numbers, numbers, numbers)
     found = SensorFaults(fault, 3 * numbers, 2 * numbers, ends[:, None] - 5 + 0 * fault) if fault.any() else None
     skews = {place: Skew(-90.0, -36.0, window.end - 5) for place, window in enumerate(part) if window.clock}
     return stage.update(windows, found, skews, scores, NAMES, CHANNELS, CHANNELS, "m")

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from monitor.core.model.alarm import errors_of
 from monitor.core.publish import alert_record, score_records
 from monitor.core.records import (
     Alert,
@@ -78,7 +77,6 @@ def _scores(
         WindowBatch(np.zeros(1, np.int32), ends, cells, cells > 0, np.zeros(1, np.int64)),
         ScoreBatch(
             score=alarm / np.float32(2),
-            errors=np.zeros((1, errors_of(modes=True), len(channels)), np.float32),
             by_channel=np.ones((1, len(channels)), np.float32),
             expected=expected,
             spread=spread,

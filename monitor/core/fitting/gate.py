@@ -84,5 +84,5 @@ def _found(model: Model, check: Cut, corpus: Corpus) -> dict[str, float]:
     ratios[each, :, channel] = np.nan_to_num(scored.errors / model.alarm.starts)[each, :, channel]
     return {
         "network's score": float(np.mean(scored.network > 1.0)),
-        "alarm score": float(np.mean(alarm_scores(ratios) > model.alarm.edge)),
+        "alarm score": float(np.mean(alarm_scores(scored.network, ratios) > model.alarm.edge)),
     }

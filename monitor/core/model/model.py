@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from monitor.core.model.alarm import errors_of
+from monitor.core.model.alarm import ERRORS
 from monitor.core.model.architecture import Architecture
 from monitor.core.model.errors import horizons
 from monitor.core.model.forecaster import Forecaster
@@ -35,7 +35,7 @@ class Calibration:
 class AlarmCalibration:
     """Limits and alarm scores of clean windows. The names of the fields are those of a model file's arrays."""
 
-    starts: Floats  # (V, C) limits of each channel's errors at which an asset begins (channel_limits.py)
+    starts: Floats  # (V, C) limits of each channel's errors at which an asset begins; none if the network foresees
     scores: Floats  # (len(LEVELS),) quantiles of the alarm score
 
     @property
@@ -59,6 +59,11 @@ class Model:
     profile: SensorProfile | None = None  # models of older versions have none
     levels: Levels | None = None  # of rest and work; None = not asked for, or not found
     modes: Modes | None = None  # None = one mode
+
+    @property
+    def foresees(self) -> bool:
+        """Whether the network foresees how its channels move, see `alarm.py`."""
+        return not len(self.alarm.starts)
 
     def pack(self) -> tuple[dict[str, Any], State]:
         """Return manifest entries and arrays, for the model store."""
@@ -146,7 +151,7 @@ class Model:
             "error": ((C,), "f"),
             "move": ((C,), "f"),
             "limits": ((limits,), "f"),
-            "starts": ((errors_of(self.modes is not None), C), "f"),
+            "starts": ((ERRORS if len(alarm.starts) else 0, C), "f"),
             "scores": (LEVELS.shape, "f"),
         }
 

@@ -18,7 +18,8 @@ from monitor.core.records import Floats
 class PastLimits:
     """Errors and limits of the windows of a batch. Limits in a list are those of (V, C), flattened."""
 
-    errors: Floats  # (B, V, C) as of `ScoreBatch`, NaN where not observed
+    network: Floats  # (B,) scores by the network
+    errors: Floats  # (B, V, C) as of `ModelScores`, NaN where not observed
     ratios: Floats  # (B, V, C) to the limits that applied, 0 where not observed
     starts: Floats  # (V, C) limits at which the model begins
 
@@ -32,10 +33,13 @@ class PastLimits:
         errors = self.errors[place]
         if len(limits) != errors.size:  # of a model with other channels: they say nothing about this window
             return 0.0
-        return float(at_limits(errors[None], np.array(limits, np.float32).reshape(errors.shape))[0])
+        given = np.array(limits, np.float32).reshape(errors.shape)
+        return float(at_limits(self.network[[place]], errors[None], given)[0])
 
     def weights(self, place: int) -> Floats:
         """Return by how much each channel (C,) counts as a cause: 1, or less as far as its limit has followed."""
+        if not len(self.starts):
+            return np.ones(self.starts.shape[1], np.float32)
         weights: Floats = np.minimum(within(self.starts[NETWORK]) / self._limits(place)[NETWORK], np.float32(1))
         return weights
 

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from monitor.core.angles import pairs
 from monitor.core.arrays import Index
-from monitor.core.model.alarm import FORECAST, LEVEL, NETWORK, WHOLE, at_limits, errors_of
+from monitor.core.model.alarm import FORECAST, LEVEL, NETWORK, at_limits
 from monitor.core.model.errors import (
     channels_seen,
     excess_change,
@@ -48,7 +48,6 @@ AT_ONCE = 4096  # windows for `scores`: a few dozen megabytes
 ROUNDS = 3  # of imputation
 EDGE = 1.0  # score of a clean window at most: one below it needs no second look (all windows: 2.5 to 6 times the time)
 CALM = 0.9  # share of clean windows whose alarm score needs no second look
-FORESEEN = 10.0  # times its usual error a channel usually moves: 70 to 79 on the simulated plant, 0.3 to 1.6 on servers
 
 
 def squared_errors(network: Reconstruction, x: Floats, observed: Bools) -> tuple[Floats, Floats]:
@@ -197,7 +196,6 @@ class Scorer:
         self._reconstruction = Reconstruction.of(self.network)
         self._angles = pairs(model.channels)
         self._calm = float(np.interp(CALM, LEVELS, model.alarm.scores))
-        self._foresees = float(np.median(model.calibration.move / model.calibration.error)) >= FORESEEN
 
     def score(
         self,
@@ -378,7 +376,8 @@ class Scorer:
     def _scores(self, found: _Errors) -> Floats:
         """Return the ranking score and, at the limits that the model begins with, the alarm score (B, 2)."""
         errors = self._channel_errors(found, _usual(self.model, found.modes))
-        return np.stack([self._score(found), at_limits(errors, self.model.alarm.starts)], 1)
+        alarm = at_limits(found.ratio.max(1), errors, self.model.alarm.starts)
+        return np.stack([self._score(found), alarm], 1)
 
     def _odd(self, scores: Floats) -> Bools:
         """Return which windows (B,), with `_scores` (B, 2), may be no clean ones."""
@@ -386,25 +385,24 @@ class Scorer:
         return odd
 
     def _channel_errors(self, found: _Errors, usual: _Usual) -> Floats:
-        """Return the errors (B, V, C) of the newest steps, the level and the whole window. NaN where not observed.
+        """Return the errors (B, V, C) of the newest steps and of the level. NaN where not observed.
 
-        That of the whole window is in units of the usual error, over the edge of clean windows.
+        There are none (V = 0) if the network foresees.
         In a mode, errors are those of all modes that are as far from usual: a channel has one limit for all modes.
         """
-        result = np.empty((len(found.x), errors_of(self.model.modes is not None), found.x.shape[1]), np.float32)
+        result = np.empty((len(found.x), *self.model.alarm.starts.shape), np.float32)
+        if self.model.foresees:
+            return result
         result[:, NETWORK] = found.parts[:, -2] * self.model.calibration.error
         result[:, FORECAST] = found.forecast
         result[:, LEVEL] = found.parts[:, -1]
         if found.modes is not None:
-            result[:, WHOLE] = found.ratio.max(1)[:, None]
             result[:, LEVEL] *= (self.model.calibration.limits[-1] / usual.limits[:, -1])[:, None]
 
         if not found.observed.all():
             steps = newest(found.x.shape[2])
             result[:, NETWORK][~found.observed[:, :, -steps:].any(2)] = np.nan
-            unseen = ~found.observed.any(2)
-            for place in range(LEVEL, result.shape[1]):
-                result[:, place][unseen] = np.nan
+            result[:, LEVEL][~found.observed.any(2)] = np.nan
         return result
 
     def _causes(self, found: _Errors, winner: npt.NDArray[np.intp], steps: int, tolerance: Tolerance | None) -> Floats:
@@ -416,7 +414,7 @@ class Scorer:
         that have not have 0. A channel whose deviations do not count is no cause.
         """
         part: Floats = np.take_along_axis(found.parts, winner[:, None, None], 1)[:, 0]
-        if self._foresees:
+        if self.model.foresees:
             return part
         change = excess_change(recent_change(found.x, found.observed, steps), self.model.calibration.move)
         return change if tolerance is None else change * (part > 0)

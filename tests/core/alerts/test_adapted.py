@@ -27,7 +27,7 @@ def feed(stage: MachineAlerts, rows: Sequence[Judged]) -> list[Alert]:
     alarm, limit = (np.array([row[place] for row in rows], np.float32) for place in (2, 3))
     nothing = np.zeros((len(rows), 1), np.float32)
     windows = WindowBatch(assets, ends, nothing[:, :, None], np.ones((len(rows), 1, 1), np.bool_), ends // 100)
-    scores = ScoreBatch(nothing[:, 0], nothing[:, None], nothing, nothing, nothing, nothing)
+    scores = ScoreBatch(nothing[:, 0], nothing, nothing, nothing, nothing)
     limits = ThresholdBatch(alarm, limit, alarm > limit, np.ones(len(rows), np.bool_))
 
     def explain(place: int) -> tuple[ChannelShare, ...]:

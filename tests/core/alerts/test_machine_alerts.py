@@ -41,7 +41,7 @@ def feed(stage: MachineAlerts, rows: Sequence[Row], model: str = "m1", limit: fl
     threshold = np.full(len(rows), limit, np.float32)
     nothing = np.zeros((len(rows), 1), np.float32)
     windows = WindowBatch(assets, ends, nothing[:, :, None], np.ones((len(rows), 1, 1), np.bool_), ends // 100)
-    scores = ScoreBatch(nothing[:, 0], nothing[:, None], nothing, nothing, nothing, nothing)
+    scores = ScoreBatch(nothing[:, 0], nothing, nothing, nothing, nothing)
     thresholds = ThresholdBatch(alarm, threshold, alarm > threshold, np.ones(len(rows), np.bool_))
 
     def explain(place: int) -> tuple[ChannelShare, ...]:
@@ -244,7 +244,7 @@ def test_only_firing_explains() -> None:
     values = np.zeros((3, 1, 1), np.float32)
     windows = WindowBatch(*batch, values, values > 0, batch[1])
     alarm = np.array([0, 2, 2], np.float32)
-    scores = ScoreBatch(alarm, values, values[:, 0], values[:, 0], values[:, 0], values[:, 0])
+    scores = ScoreBatch(alarm, values[:, 0], values[:, 0], values[:, 0], values[:, 0])
     thresholds = ThresholdBatch(alarm, np.ones(3, np.float32), np.array([False, True, True]), np.ones(3, np.bool_))
     explained: list[int] = []
 

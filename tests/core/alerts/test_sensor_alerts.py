@@ -49,7 +49,7 @@ def feed(made: SensorAlerts, story: str, *, since: int = 0, cut: int = 100) -> l
         windows = WindowBatch(np.tile([0, 1], len(part)).astype(np.int32), ends, cells, cells == 0, position)
         both = np.tile(np.array([[4.0, 2.0]], np.float32), (len(ends), 1))
         newest = np.where([True, False], both + 1, np.nan).astype(np.float32)
-        scores = ScoreBatch(both[:, 0], both[:, None], both, both, both / np.float32(4), newest)
+        scores = ScoreBatch(both[:, 0], both, both, both / np.float32(4), newest)
         found = SensorFaults(
             fault, 9 * np.ones_like(both), 6 * np.ones_like(both), ends[:, None] - 5 * STEP + 0 * fault
         )
@@ -171,7 +171,7 @@ def test_a_sensor_with_several_channels_has_one_alert() -> None:
             np.ones((1, 2, 1), np.bool_),
             np.array([step]),
         )
-        scores = ScoreBatch(one[:, 0], one[:, None], one, one, one, one)
+        scores = ScoreBatch(one[:, 0], one, one, one, one)
         faults = SensorFaults(fault, 9 * one, one, np.full((1, 2), step * 1000)) if fault.any() else None
         alerts += made.update(windows, faults, {}, scores, NAMES, ("flow", "flow"), ("flow.mean", "flow.max"), "m")
     assert [(alert.state, alert.channels[0].channel) for alert in alerts] == [

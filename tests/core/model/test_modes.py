@@ -14,7 +14,7 @@ from monitor.core.model.modes import Modes, label
 from monitor.core.model.scaling import MOST_STATES, fit_scaling, unpack_states
 from monitor.core.model.scorer import Scorer
 from monitor.core.model.vae import VAE
-from tests.core.machines import ASSETS, model, rows, windows
+from tests.core.machines import ASSETS, rows, unforeseen, windows
 
 NAN = np.nan
 
@@ -67,7 +67,7 @@ def test_the_nearest_mode_is_the_same_in_any_batch(seed: int, cut: int) -> None:
 
 def with_modes() -> Model:
     """The model of the machines with two learned modes, of which the second has a hundred times the usual errors."""
-    made = model()
+    made = unforeseen()
     batch = windows(rows(200, seed=3))
     x = made.scaling.forward(batch.values, made.scaling.rows(ASSETS)[batch.assets])
     _, latent = Reconstruction.of(VAE.of(made)).reconstruct_latent(x, batch.observed)
@@ -81,7 +81,7 @@ def with_modes() -> Model:
 def test_each_window_is_compared_with_its_own_mode() -> None:
     """A mode with larger usual errors gives smaller scores and a wider band, and the others stay as they were."""
     batch = windows(rows(200, seed=3))
-    plain, own = (Scorer(each).score(batch, ASSETS) for each in (model(), with_modes()))
+    plain, own = (Scorer(each).score(batch, ASSETS) for each in (unforeseen(), with_modes()))
     assert own.modes is not None
     second = own.modes.mode == 1
     assert second.any()

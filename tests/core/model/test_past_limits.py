@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from monitor.core.model.alarm import NETWORK, alarm_scores, errors_of
+from monitor.core.model.alarm import ERRORS, NETWORK, alarm_scores
 from monitor.core.model.channel_limits import ChannelLimits, converted
 from monitor.core.model.past_limits import PastLimits
 
 C = 4
-V = errors_of(modes=True)
+V = ERRORS
 STARTS = np.full((V, C), 2.0, np.float32)
 
 
@@ -21,7 +21,7 @@ def windows(cut: int) -> PastLimits:
     stage.use(STARTS)
     parts = np.split(errors, [cut])
     ratios = np.concatenate([stage.update(np.zeros(len(part), np.int32), part) for part in parts])
-    return PastLimits(errors, ratios, STARTS)
+    return PastLimits(np.zeros(200, np.float32), errors, ratios, STARTS)
 
 
 @pytest.mark.parametrize("cut", [0, 1, 77])
@@ -33,7 +33,7 @@ def test_limits_do_not_depend_on_batches(cut: int) -> None:
     by_channel = np.reshape(limits, (V, C))
     assert (by_channel[:, 0] == STARTS[:, 0]).all()
     assert (by_channel[:, 3] > 10 * STARTS[:, 3]).all()
-    assert past.alarm_at(199, limits) == pytest.approx(alarm_scores(past.ratios[199:])[0], rel=1e-5)
+    assert past.alarm_at(199, limits) == pytest.approx(alarm_scores(past.network[199:], past.ratios[199:])[0], rel=1e-5)
     assert past.alarm_at(199, past.limits(0)) > past.alarm_at(199, limits)
 
 
@@ -56,3 +56,13 @@ def test_kept_limits_move_with_the_starts_of_a_model() -> None:
     old, new = STARTS.ravel(), 5 * STARTS.ravel()
     np.testing.assert_allclose(converted(old, old, new), new, rtol=1e-6)
     assert len(converted(old[:3], old, new)) == 0
+
+
+def test_a_network_that_foresees_needs_no_limits() -> None:
+    """Its alarm score is that of its own score at any time, and every channel counts in full."""
+    none = np.empty((2, 0, C), np.float32)
+    past = PastLimits(np.array([1.0, 3.0], np.float32), none, none, none[0])
+    assert past.limits(1) == []
+    assert past.alarm_at(1, []) == pytest.approx(np.sqrt(3))
+    assert past.alarm_at(1, [1.0]) == 0.0
+    assert past.weights(0).tolist() == [1.0] * C

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.core.model.alarm import LEVEL, alarm_scores
-from monitor.core.model.model import LEVELS
+from monitor.core.model.alarm import LEVEL, at_limits
+from monitor.core.model.model import LEVELS, Model
 from monitor.core.model.scorer import EDGE, Scorer
 from monitor.core.model.tolerance import Tolerance
 from monitor.core.records import Floats, ModelScores, WindowBatch
 from monitor.core.rules import ChannelRule, Rules
-from tests.core.machines import ASSETS, CHANNELS, L, model, rows, windows
+from tests.core.machines import ASSETS, CHANNELS, L, model, rows, unforeseen, windows
 from tests.examples import examples
 
 RULES = st.fixed_dictionaries(
@@ -43,9 +43,14 @@ def shifted(by: float, seed: int = 6) -> WindowBatch:
     return batch.take(np.flatnonzero((batch.assets == 1) & (batch.ends == batch.ends.max())))
 
 
-def alarms(scores: ModelScores) -> Floats:
+def alarms(scores: ModelScores, made: Model) -> Floats:
     """Return the alarm scores at the limits that the model begins with."""
-    return alarm_scores(np.nan_to_num(scores.errors / model().alarm.starts))
+    return at_limits(scores.network, scores.errors, made.alarm.starts)
+
+
+def calm(made: Model) -> float:
+    """Return the alarm score of nine in ten clean windows at most."""
+    return float(np.interp(0.9, LEVELS, made.alarm.scores))
 
 
 def test_a_rule_that_lets_all_count_is_no_tolerance() -> None:
@@ -74,6 +79,7 @@ def test_a_score_only_falls_and_other_channels_keep_their_part(rules: dict[str, 
         assert np.array_equal(part.by_channel, after.by_channel[begin:end])
 
 
+@pytest.mark.parametrize("made", [model(), unforeseen()], ids=["foresees", "does not"])
 @pytest.mark.parametrize(
     ("by", "rule", "counts"),
     [
@@ -88,34 +94,34 @@ def test_a_score_only_falls_and_other_channels_keep_their_part(rules: dict[str, 
         (-9.0, {"direction": "below", "least": 4.0}, True),
     ],
 )
-def test_a_fault_counts_by_its_sign_and_size(by: float, rule: dict[str, Any], counts: bool) -> None:
+def test_a_fault_counts_by_its_sign_and_size(by: float, rule: dict[str, Any], counts: bool, made: Model) -> None:
     """A shift of the pressure by 9 bar is found, or the window scores as a clean one if sign or size do not count."""
-    batch, kept, scorer = shifted(by), pressure(**rule), Scorer(model())
+    batch, kept, scorer = shifted(by), pressure(**rule), Scorer(made)
     clean = scorer.score(shifted(0.0), ASSETS)
     score = scorer.score(batch, ASSETS, None, kept)
     if counts:
         ranked = scorer.explain(batch, ASSETS, None, kept)
         assert score.network[0] > 5 * clean.network[0]
-        assert alarms(score)[0] > 5 * alarms(clean)[0]
+        assert alarms(score, made)[0] > max(2 * alarms(clean, made)[0], made.alarm.scores[-1])
         assert ranked[0].channel == "pressure"
         assert ranked[0].steps_ago < 4
     else:
         assert score.network[0] < 1.2 * clean.network[0]
         forecast = score.forecast[0] / model().forecaster.edges[0]  # it may move the forecasts of others a little
         assert np.sqrt((1 + score.network[0]) * (1 + forecast)) - 1 < EDGE
-        assert alarms(score)[0] < 1.2 * alarms(clean)[0]
+        assert alarms(score, made)[0] < max(1.2 * alarms(clean, made)[0], calm(made))
 
 
-def test_a_large_deviation_that_does_not_count_does_not_disturb_the_others() -> None:
+@pytest.mark.parametrize("made", [model(), unforeseen()], ids=["foresees", "does not"])
+def test_a_large_deviation_that_does_not_count_does_not_disturb_the_others(made: Model) -> None:
     """However large a shift is that does not count, no alarm is near, and the window keeps its observed cells."""
-    scorer, kept = Scorer(model()), pressure(direction="above")
+    scorer, kept = Scorer(made), pressure(direction="above")
     clean = scorer.score(shifted(0.0), ASSETS)
-    calm = np.interp(0.9, LEVELS, model().alarm.scores)  # of nine in ten clean windows
     for by in (-3.0, -9.0, -30.0, -300.0):
         batch = shifted(by)
         found = scorer.score(batch, ASSETS, None, kept)
         assert found.network[0] < 1.2 * clean.network[0]
-        assert alarms(found)[0] < max(1.2 * alarms(clean)[0], calm)
+        assert alarms(found, made)[0] < max(1.2 * alarms(clean, made)[0], calm(made))
         assert batch.observed.all()
 
 
@@ -126,7 +132,7 @@ def test_a_level_counts_by_its_sign() -> None:
     calibration = replace(model().calibration, error=model().calibration.error * 1e6)
     forecaster = replace(model().forecaster, usual=model().forecaster.usual * 1e6)
     # Only the level is left of its scores.
-    scorer = Scorer(replace(model(), calibration=calibration, forecaster=forecaster))
+    scorer = Scorer(replace(unforeseen(), calibration=calibration, forecaster=forecaster))
     above, below = (scorer.score(far, ASSETS, None, each) for each in kept)
     assert (below.network > 2).all()
     assert (above.network < 1e-3).all()
@@ -140,7 +146,8 @@ def test_the_other_channels_are_still_found() -> None:
     values[1, -6:, 0] += 6.0
     batch = windows(values)
     late = batch.take(np.flatnonzero((batch.assets == 1) & (batch.ends == batch.ends.max())))
-    scorer, kept = Scorer(model()), pressure(least=1e6)
+    made, kept = unforeseen(), pressure(least=1e6)
+    scorer = Scorer(made)
     found = scorer.score(late, ASSETS, None, kept)
     assert found.network[0] > 2
     assert scorer.explain(late, ASSETS, None, kept)[0].channel == "flow"
@@ -149,4 +156,4 @@ def test_the_other_channels_are_still_found() -> None:
     values[1, -6:, 0] += 14.0
     further = windows(values)
     further = further.take(np.flatnonzero((further.assets == 1) & (further.ends == further.ends.max())))
-    assert alarms(scorer.score(further, ASSETS, None, kept))[0] > model().alarm.scores[-1]
+    assert alarms(scorer.score(further, ASSETS, None, kept), made)[0] > made.alarm.scores[-1]

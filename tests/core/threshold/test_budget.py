@@ -157,7 +157,7 @@ def test_scores_with_a_heavy_tail_raise_as_many_alarms_as_allowed(alarms_per_day
         nothing = np.zeros((len(rows), 1), np.float32)
         windows = WindowBatch(rows, ends, nothing[:, :, None], np.ones((len(rows), 1, 1), np.bool_), ends)
         limits = stage.update(rows, ends, threshold.update(rows, score, calibration))
-        scores = ScoreBatch(score, nothing[:, None], nothing, nothing, nothing, nothing)
+        scores = ScoreBatch(score, nothing, nothing, nothing, nothing)
         alerts = alerting.update(windows, scores, limits, names, "m", lambda _: (), AlarmOnly(score))
         fired += sum(alert.sequence == 0 for alert in alerts)
     held = fired / (A * days) / alarms_per_day
