@@ -591,7 +591,7 @@ def test_the_start_is_reckoned_from_what_is_there(figures: Survey) -> None:
     enough = estimate(settings, replace(figures, span_ms=4_000_000, weight=2.0), measured, 40_000)
     assert (enough.waiting_s, enough.reading_s, enough.training_s) == (0, 20, 16)
     assert short.load == pytest.approx(figures.rate / 1000)
-    state = (6 * 4 * 8 + 1) + (8 * 61 + 4)  # limits of channels, and sums of the ranking
+    state = (6 * 3 * 8 + 1) + (8 * 61 + 4)  # limits of channels, and sums of the ranking
     assert short.assets_mb == pytest.approx(3 * (40_000 + 1.5 * 64 * 8 * 5 + state) / 2**20)
 
 

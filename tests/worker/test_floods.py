@@ -99,9 +99,9 @@ def test_what_sensors_and_budget_knew_of_a_machine_goes_with_it(tmp_path: Path) 
     """Repeated values and alarms count from zero for the row's new asset, even if it begins with the same value."""
     a, b = rows(300)
     wanted = small(tmp_path, alerting__alarms_per_day=1000.0, threshold__warm=60, threshold__percentile=98.0)
-    newcomer = course("c", 200, np.repeat(a[119:120], 60, 0))
+    newcomer = course("c", 200, np.repeat(a[84:85], 60, 0))
     pipeline, alone = scoring(wanted), scoring(wanted)
-    take(pipeline, messages([*course("a", 0, a[:120]), *course("b", 0, b[:260]), *newcomer]))
+    take(pipeline, messages([*course("a", 0, a[:85]), *course("b", 0, b[:260]), *newcomer]))
     assert pipeline.windows.assets == ["c", "b"]
     take(alone, messages(newcomer))
     ours, theirs = pipeline.save_state(), alone.save_state()

@@ -26,10 +26,9 @@ def calibrate_alarms(
     `network` (n,) are the network's scores of the windows.
     """
     if foresees(calibration.move, calibration.error):
-        none = np.empty((0, len(calibration.error)), np.float32)
-        return AlarmCalibration(
-            none, _quantiles(alarm_scores(network, np.empty((len(network), *none.shape), np.float32)))
-        )
+        own = network[errors.usual]
+        none = np.empty((len(own), 0, len(calibration.error)), np.float32)
+        return AlarmCalibration(none[0], _quantiles(alarm_scores(own, none)))
 
     channel = _channel_errors(errors, calibration, modes, mode)
     observed = ~np.isnan(channel).all(0)  # (V, C)

@@ -25,6 +25,8 @@ class Errors:
     forecast: Floats  # (n, C) errors of the forecast by weights that were not fitted on the window; NaN = not observed
     newest: Bools  # (n, C) observed in the newest steps
     asset: Times  # (n,) codes of the assets
+    usual: Bools  # (n,) of which usual errors, edges and limits are made: not of a single disturbance (single.py)
+    move: Floats  # (n, C) of `recent_change`
 
     def levels(self, places: Index, usual: Floats) -> Floats:
         """Return the errors (m, H + 1) over channels of the windows at `places` (m,), at usual errors (C,)."""

@@ -17,7 +17,8 @@
    With an incumbent: its weights and noise as a start, a third of the steps, a quarter of the rate.
 5. The forecaster, in closed form (fitting/forecast.py).
 6. Calibration on all normal windows, seen or not, as the tail of the scores needs every window there is. But no
-   channel's usual error is below that of the held-out windows.
+   channel's usual error is below that of the held-out windows, and what the history holds once is no measure of what
+   is usual (fitting/single.py).
 7. Operating modes, if asked for, each with the usual errors of its own windows (fitting/modes.py).
 8. Limits of the channels, and alarm scores of clean windows (fitting/alarms.py).
 9. The spans that the model fits worst, for people to look at (fitting/poor_fit.py).
@@ -38,14 +39,16 @@ from monitor.core.arrays import Doubles
 from monitor.core.fitting.alarms import calibrate_alarms
 from monitor.core.fitting.corpus import Corpus, Cut, cut, held_out
 from monitor.core.fitting.errors import Errors, edges
-from monitor.core.fitting.forecast import FittedForecaster, fit_forecaster
+from monitor.core.fitting.forecast import FittedForecaster, calibrated, fit_forecaster
 from monitor.core.fitting.modes import learn_modes, network_scores
 from monitor.core.fitting.poor_fit import PoorFit, poor_fits
 from monitor.core.fitting.profile import learn_profile
 from monitor.core.fitting.recipe import Recipe
 from monitor.core.fitting.rest import find_levels
 from monitor.core.fitting.selection import select
+from monitor.core.fitting.single import single
 from monitor.core.fitting.starts import Starts
+from monitor.core.model.alarm import foresees
 from monitor.core.model.architecture import Architecture
 from monitor.core.model.errors import channels_seen, newest, recent_change, window_errors
 from monitor.core.model.forward import BATCH, Reconstruction
@@ -136,7 +139,10 @@ def fit(
 
     windows = cut(corpus)
     forecast = fit_forecaster(windows, scaling, data.rows, MOST_CALIBRATED)  # 5
-    calibration, errors = calibrate(network, windows, check, scaling, data.rows, forecast)  # 6
+    calibration, errors = calibrate(network, windows, corpus, scaling, data.rows, forecast)  # 6
+    forecaster = calibrated(
+        forecast.forecaster, forecast.errors[errors.usual], errors.asset[errors.usual], windows.length
+    )
     modes, mode = learn_modes(errors, calibration, windows, corpus, recipe, incumbent)  # 7
     scores = network_scores(errors, calibration, modes, mode)
     alarm = calibrate_alarms(errors, calibration, modes, mode, scores)  # 8
@@ -151,7 +157,7 @@ def fit(
         scaling,
         calibration,
         weights,
-        forecast.forecaster,
+        forecaster,
         alarm,
         profile=profile,
         levels=levels,
@@ -185,27 +191,27 @@ def scaled(windows: Cut, index: Times, scaling: Scaling, rows: Times) -> tuple[t
 
 
 def calibrate(  # noqa: PLR0917 - what the fit has made, in its order
-    network: VAE, windows: Cut, check: Cut, scaling: Scaling, rows: Times, forecast: FittedForecaster
+    network: VAE, windows: Cut, corpus: Corpus, scaling: Scaling, rows: Times, forecast: FittedForecaster
 ) -> tuple[Calibration, Errors]:
     """Return error and move per channel, and edges of the horizons and the level.
 
     All are those of clean windows, the windows of `forecast`, whose errors are returned, too. A channel's error is not
-    below that of the held-out windows `check`: of a short history the network remembers the windows it was fitted on,
-    and a channel whose usual error came out too small would outvote the others. So would a quiet channel, whose usual
-    error is therefore at least LEAST_SHARE of the channels' mean. That holds in each mode, too (`Errors.least`).
+    below that of the held-out windows: of a short history the network remembers the windows it was fitted on, and a
+    channel whose usual error came out too small would outvote the others. So would a quiet channel, whose usual error
+    is therefore at least LEAST_SHARE of the channels' mean. That holds in each mode, too (`Errors.least`).
+
+    Windows of single disturbances do not count for a network that foresees. Of another one, the limits of channels
+    follow what is usual, and not much depends on where they begin.
     """
     index, one = forecast.index, np.ones(windows.rows.shape[1], np.float32)
     parts, seen, moved, latents, squares, counts, last, assets = [], [], [], [], [], [], [], []
     reconstruction = Reconstruction.of(network)
-    error, cells = np.zeros(len(one)), np.zeros(len(one))
 
     # All windows at once would not fit into a cache, nor always into memory.
     for begin in range(0, len(index), BATCH):
         values, observed, asset = windows.take(index[begin : begin + BATCH])
         x = scaling.forward(values, rows[asset])
         latent, squared = latent_errors(reconstruction, x, observed)
-        error += squared.sum((0, 2), dtype=np.float64)
-        cells += observed.sum((0, 2))
         parts.append(window_errors(x, squared, observed, one))
         seen.append(channels_seen(observed))
         moved.append(recent_change(x, observed, newest(windows.length)))
@@ -215,11 +221,7 @@ def calibrate(  # noqa: PLR0917 - what the fit has made, in its order
         last.append(observed[:, :, -newest(windows.length) :].any(2))
         assets.append(asset)
 
-    usual = np.maximum(_mean(error, cells), mean_error(network, check, scaling, rows))  # (C,)
-    least = np.full_like(usual, LEAST_SHARE * usual.mean())
-    usual = np.maximum(usual, least)
-    move = np.maximum(np.concatenate(moved).mean(0, dtype=np.float64), LEAST_ERROR).astype(np.float32)
-
+    nothing = np.zeros(len(one), np.float32)
     errors = Errors(
         index=index,
         parts=np.concatenate(parts),
@@ -227,13 +229,44 @@ def calibrate(  # noqa: PLR0917 - what the fit has made, in its order
         squares=np.concatenate(squares),
         cells=np.concatenate(counts),
         latent=np.concatenate(latents),
-        least=least,
+        least=nothing,
         forecast=forecast.errors,
         newest=np.concatenate(last),
         asset=np.concatenate(assets),
+        usual=np.ones(len(index), np.bool_),
+        move=np.concatenate(moved),
     )
-    limits = edges(errors.levels(np.arange(len(index)), usual))
-    return Calibration(usual, move, limits), errors
+    once = single(errors.squares, errors.cells, errors.asset, np.full(len(one), LEAST_ERROR, np.float32))
+    for usual in (~once, ~np.zeros_like(once)):
+        check = cut(corpus.take(held_out(corpus) & ~_touched(corpus, windows, index[~usual])))
+        own = mean_error(network, check, scaling, rows) if len(check) else np.zeros_like(one)
+        calibration, errors = _calibration(replace(errors, usual=usual), own)
+        if usual.all() or foresees(calibration.move, calibration.error):
+            break
+    return calibration, errors
+
+
+def _calibration(errors: Errors, held: Floats) -> tuple[Calibration, Errors]:
+    """Return the calibration by the usual windows, and the errors with the least usual error.
+
+    `held` (C,) are the mean errors of the held-out windows.
+    """
+    usual = errors.usual
+    error = np.maximum(_mean(errors.squares[usual].sum(0), errors.cells[usual].sum(0)), held)
+    least = np.full_like(error, LEAST_SHARE * error.mean())
+    error = np.maximum(error, least)
+    move = np.maximum(errors.move[usual].mean(0, dtype=np.float64), LEAST_ERROR).astype(np.float32)
+    limits = edges(errors.levels(np.flatnonzero(usual), error))
+    return Calibration(error, move, limits), replace(errors, least=least)
+
+
+def _touched(corpus: Corpus, windows: Cut, index: Times) -> Bools:
+    """Return which blocks (K,) of the corpus the windows at `index` (m,) touch."""
+    result = np.zeros(len(corpus), np.bool_)
+    first, last = (row // windows.length for row in (windows.starts[index], windows.starts[index] + windows.length - 1))
+    order = np.lexsort((corpus.end, corpus.asset))
+    result[order[np.concatenate((first, last))]] = True
+    return result
 
 
 def mean_error(network: VAE, windows: Cut, scaling: Scaling, rows: Times) -> Floats:

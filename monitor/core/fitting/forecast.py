@@ -101,10 +101,10 @@ def fit_forecaster(windows: Cut, scaling: Scaling, rows: Times, most: int) -> Fi
         ]
     )
     assets = windows.asset[windows.starts[index]]
-    return FittedForecaster(_calibrated(made, errors, assets, windows.length), index, errors)
+    return FittedForecaster(calibrated(made, errors, assets, windows.length), index, errors)
 
 
-def _calibrated(made: Forecaster, errors: Floats, assets: Times, length: int) -> Forecaster:
+def calibrated(made: Forecaster, errors: Floats, assets: Times, length: int) -> Forecaster:
     """Return the forecaster with the usual errors and the edges of errors (m, C) of clean windows.
 
     `assets` (m,) are the codes of their assets. The windows of each asset are in their order.

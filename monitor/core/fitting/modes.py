@@ -159,21 +159,20 @@ def regrouped(latent: Floats, mode: Ints, incumbent: Modes) -> Groups:
 def _with_errors(channel: str, groups: Groups, mode: Ints, errors: Errors, common: Calibration) -> Modes:
     """Return the modes with the usual errors of their own windows, each in `mode` (n,), or of all windows."""
     # Of windows it was fitted on, a network's errors are too small. All modes are corrected as all windows are.
-    squares, cells = errors.squares, errors.cells
-    factor = common.error / np.maximum(squares.sum(0) / np.maximum(cells.sum(0), 1), _LEAST)
+    squares, cells, usual = errors.squares, errors.cells, errors.usual
+    factor = common.error / np.maximum(squares[usual].sum(0) / np.maximum(cells[usual].sum(0), 1), _LEAST)
 
     error, limits = [], []
     for number in range(len(groups.values)):
-        own = np.flatnonzero(mode == number)
+        own = np.flatnonzero((mode == number) & usual)
         if len(own) < LEAST_WINDOWS:
             error.append(common.error)
             limits.append(common.limits)
             continue
         seen = cells[own].sum(0)
         mean = squares[own].sum(0) / np.maximum(seen, 1) * factor
-        usual = np.where(seen > 0, np.maximum(mean, errors.least), common.error).astype(np.float32)
-        error.append(usual)
-        limits.append(edges(errors.levels(own, usual)))
+        error.append(np.where(seen > 0, np.maximum(mean, errors.least), common.error).astype(np.float32))
+        limits.append(edges(errors.levels(own, error[-1])))
     return Modes(channel, *groups, np.stack([*error, common.error]), np.stack([*limits, common.limits]))
 
 

@@ -25,7 +25,7 @@ def told(history: Corpus, scores: dict[tuple[str, int], float]) -> list[tuple[st
     nothing: Any = np.zeros(0)
     errors = Errors(
         index=np.arange(n), parts=parts, seen=nothing, squares=nothing, cells=nothing, latent=nothing, least=nothing,
-        forecast=nothing, newest=nothing, asset=asset,
+        forecast=nothing, newest=nothing, asset=asset, usual=nothing, move=nothing,
     )  # fmt: skip
     found = poor_fits(history, windows, errors, np.array(score, np.float32), np.ones(C, np.float32))
     return [(each.asset, step_of(each.start), step_of(each.end) - 1, each.score) for each in found]
