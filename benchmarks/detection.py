@@ -15,6 +15,8 @@ For each series:
    With --baselines, all of `benchmarks.baselines`, or those named, get the same rows, scaling, threshold, alerting.
    With --ablation, the network and the forecaster of the same model are also evaluated alone: the ranking is that of
    the one, and so are the ratios to its limits in place of both. The level counts as in the product.
+   A set named SMD+spans is SMD with what its publisher says of its channels, that they move between 0 and 1, as their
+   [channels.NAME] span. It is a set of its own, and counts for none of the sums over sets.
 
 The configuration is that of `monitor.settings.load` without a file. Its delays are in seconds, for one reading a
 second. Here the clock of every recording is scaled to a period of a second, so that a delay has the same number of
@@ -27,7 +29,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -38,7 +40,7 @@ import torch
 
 from benchmarks.alarm_only import AlarmOnly
 from benchmarks.baselines import Fit, available
-from benchmarks.detection_table import PRODUCT, Outcome, Scored, outcome, report
+from benchmarks.detection_table import KNOWN, PRODUCT, Outcome, Scored, outcome, report
 from benchmarks.quality import Bools
 from benchmarks.recordings import Recording, load, published
 from monitor.core.fitting.corpus import Corpus, held_out
@@ -65,6 +67,7 @@ from monitor.settings.load import load as load_settings
 from monitor.settings.tree import Settings
 
 SETS = ("SKAB", "TEP", "SMD", "JS2", "MSL", "SMAP", "NAB")
+SPANS = {"SMD": 1.0}  # of all channels, as published
 STEP_MS = 1000
 PLACES = (9, 8)  # training holds out blocks 8 and 9 of each ten; of two blocks only one may be held out
 PARTITION = Partition("readings", 0)
@@ -92,11 +95,11 @@ def tasks(data: Path, name: str, every: int, offset: int) -> list[Task]:
     """Return every `every`-th series of a set, of those with a test part."""
     listed = published(data)
     found = []
-    for recording in load(data / name):
-        begin, row = recording.train_end, listed.get((name, recording.name))
+    for recording in load(data / name.removesuffix(KNOWN)):
+        begin, row = recording.train_end, listed.get((name.removesuffix(KNOWN), recording.name))
         train = slice(begin, begin + int(row["train_rows"])) if row else slice(0, begin)
         if begin < len(recording.time):
-            found.append(Task(name, recording, train, row is not None))
+            found.append(Task(name, recording, train, row is not None and not name.endswith(KNOWN)))
     return found[offset::every]
 
 
@@ -200,7 +203,7 @@ def products(task: Task, settings: Settings, names: Sequence[str]) -> dict[str, 
     when, corpus = place
 
     begin = time.process_time()
-    recipe = settings.training.recipe(settings.model)
+    recipe = replace(settings.training.recipe(settings.model), spans=_spans(task))
     model = fit(prepare(corpus, recipe, None), recipe, None, lambda *_: None).model
     trained = time.process_time() - begin
 
@@ -246,6 +249,12 @@ def products(task: Task, settings: Settings, names: Sequence[str]) -> dict[str, 
         name: Scored(track.score, firing(track.alerts, task.test), parts, *cost, sensing)
         for name, track in tracks.items()
     }
+
+
+def _spans(task: Task) -> tuple[tuple[str, float], ...]:
+    """Return what the set's publisher says of its channels, if that is asked for."""
+    name = task.set.removesuffix(KNOWN)
+    return (("*", SPANS[name]),) if name != task.set else ()
 
 
 def _alarm(name: str, network: Floats, ratios: Floats, observed: Bools | None = None) -> Floats:

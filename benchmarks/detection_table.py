@@ -28,6 +28,7 @@ PRODUCT = "product"
 HOUR_S = 3600
 ROWS_AN_HOUR = 60  # if the period is unknown
 TSB = "TSB-AD-M"
+KNOWN = "+spans"  # after the name of a set: with the spans of its channels, and in no sum over sets
 TITLES = (
     *(
         "series",
@@ -146,7 +147,9 @@ def _by_set(outcomes: Sequence[Outcome]) -> dict[str, dict[str, Any]]:
         rows[name] = _row([each for each in outcomes if each.set == name])
         if some := [each for each in outcomes if each.set == name and each.listed]:
             listed[name] = _row(some)
-    found = {**rows, "macro": _macro(list(rows.values()))}
+    found = dict(rows)
+    if summed := [row for name, row in rows.items() if not name.endswith(KNOWN)]:
+        found["macro"] = _macro(summed)
     if listed:
         found |= {f"{name} in {TSB}": row for name, row in listed.items()}
         found[f"macro in {TSB}"] = _macro(list(listed.values()))

@@ -31,7 +31,7 @@ class ChannelSection(Section):
     """One channel, or all channels that a glob matches: `[channels."*.energy"]`.
 
     If several sections match a channel, the first one in the file counts. A name with other characters than letters,
-    digits, _ and - needs quotes. All but `as`, `texts` and `hold_s` may change while the worker
+    digits, _ and - needs quotes. All but `as`, `texts`, `hold_s` and `span` may change while the worker
     runs.
     """
 
@@ -64,6 +64,15 @@ class ChannelSection(Section):
         unit="s",
         low=0,
         high=31_536_000,
+    )
+    span: float = setting(
+        0.0,
+        "From the smallest to the largest value that the channel takes in normal operation, over all its life and in "
+        "its unit, such as 100 for a load in percent. A channel that was quiet while the model learned counts as "
+        "deviating only from a share of it: one deviation is at least a tenth of the span. 0: not known. It is not "
+        "what the sensor can measure, which may be far more. After a change, the next training brings it.",
+        low=0,
+        high=1e300,
     )
     direction: Literal["both", "above", "below"] = setting(
         "both",

@@ -75,6 +75,8 @@ class Settings(Sections):
             self.training.recipe(self.model, self.running.rest_days(self.training.recurs_days)),
             kinds=kinds.globs if STATE in {kind for _, kind in kinds.globs} else (),
             texts=kinds.texts,
+            spans=tuple((glob, section.span) for glob, section in self.channels.items()),
+            aggregates=self.windows.aggregate,
             mode_channel=self.modes.channel,
             learn_modes=self.modes.learned,
         )

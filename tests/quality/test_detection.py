@@ -1,5 +1,6 @@
 """The detection benchmark: its input to the product, and independence of scores from later rows."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks.baselines import available
-from benchmarks.detection import ALONE, Task, clock, firing, judge_series, placed, product, products, readings
-from benchmarks.detection_table import Scored, outcome, report
+from benchmarks.detection import ALONE, SPANS, Task, clock, firing, judge_series, placed, product, products, readings
+from benchmarks.detection_table import KNOWN, Scored, outcome, report
 from benchmarks.recordings import Explained, Recording
 from monitor.core.fitting.corpus import cut, held_out
 from monitor.core.model.ranking import WEIGHTS
@@ -171,3 +172,19 @@ def test_every_method_leaves_a_score_file(settings: Settings, tmp_path: Path) ->
             assert {name: file[name].shape for name in file} == {"score": (TEST,), "alert": (TEST,)}
     table, _ = report(outcomes)
     assert all(each.method in table for each in outcomes)
+
+
+def test_a_set_with_known_spans_is_another_set(
+    settings: Settings, scored: Scored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its models know the spans of its channels, and it has no part in the means over sets."""
+    monkeypatch.setitem(SPANS, "set", 400.0)
+    outcomes = [
+        *judge_series(task(recording()), settings, tmp_path, ()),
+        *judge_series(replace(task(recording()), set=f"set{KNOWN}"), settings, tmp_path, ()),
+    ]
+    plain, wide = (np.load(tmp_path / name / "pump-1.npz")["score"] for name in ("set", f"set{KNOWN}"))
+    np.testing.assert_array_equal(plain, scored.score)
+    assert not np.array_equal(plain, wide, equal_nan=True)
+    means = json.loads(report(outcomes)[1])["summary"]["product"]
+    assert means["macro"]["VUS-PR"] == means["set"]["VUS-PR"] != means[f"set{KNOWN}"]["VUS-PR"]

@@ -72,6 +72,8 @@ _TABLE: list[tuple[dict[str, Any], list[str]]] = [
     ),
     ({"channels": {"x": {"low": 5, "high": 5}}}, ["channels", "x", "low = 5", "high = 5"]),
     ({"channels": {"x": {"as": "angle", "least": 5}}}, ["channels", "x: least of an angle", "no above and below"]),
+    ({"channels": {"x": {"as": "state", "span": 5}}}, ["channels", "x: span of a state"]),
+    ({"channels": {"x": {"span": -1}}}, ["channels", "span", "-1"]),
     ({"assets": {"x": {"margin": 0.5}}}, ['assets."x".margin = 0.5', "from 1 to 100"]),
     ({"assets": {"x": {"of": True}}}, ['assets."x".of', "expected off"]),
     ({"assets": {"x": True}}, ['assets."x"', "off = true"]),

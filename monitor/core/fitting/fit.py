@@ -7,7 +7,7 @@
 2. Of every ten blocks of an asset two neighbours are held out. They cover the same modes and hours as the rest, yet
    share no reading with it. Early stopping and the gate use nothing else.
 3. Scaling: statistics per asset (model/scaling.py). With an incumbent its scaling stays for assets it knows, and only
-   new assets get a row: otherwise old and new scores would be on different scales.
+   new assets get a row: otherwise old and new scores would be on different scales. A span that became known widens it.
 4. AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) with a warm-up and a cosine. The weight of the KL term rises from
    0 to 1 over the first 30 % of the steps, without which the latent collapses onto the prior before it carries anything
    (Bowman et al. 2016, arXiv:1511.06349). For the first half the noise of every channel stays at 1, so that all
@@ -53,7 +53,7 @@ from monitor.core.model.architecture import Architecture
 from monitor.core.model.errors import channels_seen, newest, recent_change, window_errors
 from monitor.core.model.forward import BATCH, Reconstruction
 from monitor.core.model.model import Calibration, Model
-from monitor.core.model.scaling import Scaling, fit_scaling, state_table
+from monitor.core.model.scaling import SHARE, Scaling, fit_scaling, state_table
 from monitor.core.model.scorer import latent_errors, squared_errors
 from monitor.core.model.vae import VAE
 from monitor.core.records import Bools, Floats, Times
@@ -130,7 +130,7 @@ def fit(
         raise ValueError(f"{len(corpus)} blocks of history give no windows to fit on, or none to hold out")
 
     states = recipe.states(corpus.channels)
-    scaling = _scaling(corpus.take(~held), incumbent, states)  # 3
+    scaling = _scaling(corpus.take(~held), incumbent, states, recipe.known_spans(corpus.channels))  # 3
     data = _Data(train, check, scaling, scaling.rows(corpus.assets))
 
     architecture = _architecture(corpus, recipe) if incumbent is None else incumbent.architecture  # 4
@@ -282,15 +282,15 @@ def _mean(error: Doubles, cells: npt.NDArray[np.number]) -> Floats:
     return result
 
 
-def _scaling(corpus: Corpus, incumbent: Model | None, states: Bools) -> Scaling:
-    """Return the scaling of the corpus; `states` (C,) are the channels that are states."""
+def _scaling(corpus: Corpus, incumbent: Model | None, states: Bools, spans: Doubles) -> Scaling:
+    """Return the scaling of the corpus; `states` (C,) are the channels that are states, `spans` (C,) known ones."""
     C, by_asset = len(corpus.channels), {}
     for code, name in enumerate(corpus.assets):
         mine = np.flatnonzero(corpus.asset == code)
         if len(mine):
             rows = np.where(corpus.observed[mine], corpus.values[mine], np.float32(np.nan))
             by_asset[name] = rows.transpose(0, 2, 1).reshape(-1, C)
-    fresh = fit_scaling(by_asset, LEAST_ROWS, np.flatnonzero(states).tolist())
+    fresh = fit_scaling(by_asset, LEAST_ROWS, np.flatnonzero(states).tolist(), spans)
     if incumbent is None:
         return fresh
 
@@ -300,7 +300,7 @@ def _scaling(corpus: Corpus, incumbent: Model | None, states: Bools) -> Scaling:
     return Scaling(
         (*old.assets, *(fresh.assets[number] for number in added)),
         np.concatenate([old.center[:-1], fresh.center[added], old.center[-1:]]),
-        np.concatenate([old.scale[:-1], fresh.scale[added], old.scale[-1:]]),
+        np.maximum(np.concatenate([old.scale[:-1], fresh.scale[added], old.scale[-1:]]), SHARE * spans),
         _all_states(old, fresh),
     )
 

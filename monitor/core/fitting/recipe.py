@@ -5,9 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monitor.core.decode.select import STATE, Kinds
+from monitor.core.arrays import Doubles
+from monitor.core.decode.ids import legal
+from monitor.core.decode.select import STATE, Kinds, of_first
 from monitor.core.fitting.exclude import Span
 from monitor.core.records import Bools
+from monitor.core.windows.aggregates import LAST, STD, base_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class Recipe:
     seed: int = 0
     kinds: tuple[tuple[str, str], ...] = ()  # globs and kinds of channels, as of `select.Kinds`
     texts: tuple[tuple[str, tuple[str, ...]], ...] = ()  # globs and texts of channels, as of `select.Kinds`
+    spans: tuple[tuple[str, float], ...] = ()  # globs and spans of channels in their units, 0 = not known
+    aggregates: tuple[str, ...] = (LAST,)  # of the readings of a step
     mode_channel: str = ""  # channel that modes are read from
     learn_modes: bool = False  # without such a channel
 
@@ -42,3 +47,18 @@ class Recipe:
         """Return which of the channels (C,) are states. The channel of the modes is one."""
         of_modes = np.array([name == self.mode_channel for name in channels], np.bool_)
         return self.channel_kinds().among(channels, STATE) | of_modes
+
+    def known_spans(self, channels: Sequence[str]) -> Doubles:
+        """Return the spans (C,) that are known of the channels, 0 = not known.
+
+        They are those of base channels. A standard deviation within a step has none.
+        """
+        return np.array([self._span(name) for name in channels], np.float64)
+
+    def _span(self, channel: str) -> float:
+        base = base_of(channel, tuple(self.aggregates))
+        if channel != base and channel.endswith(f".{STD}"):
+            return 0.0
+        return of_first(
+            self.spans, *(each for name in (channel, base) for each in (name, legal(name) or name)), otherwise=0.0
+        )

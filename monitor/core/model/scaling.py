@@ -6,6 +6,10 @@ look infinite. A constant channel gets a floor, a share of its level, so that th
 clipped smoothly at CLIP deviations, so that one absurd value does not drown the others but a larger one still scores
 higher.
 
+A channel may have been quiet for as long as training lasted, and any move then looks like an incident. Whoever knows
+its span, from the smallest to the largest value that it takes in normal operation, can give it: a deviation is then at
+least SHARE of the span. The range seen in training is no substitute (measured: docs/detection.md).
+
 The numbers of a state (a mode, an alarm word, a set point) are names: nothing lies between two, and a larger one is not
 further off. So a state is read as the nearest of the values that training has seen, and a value that was never
 seen cannot make a score explode. All assets share the scale of a state. Only a channel that is declared a state is one:
@@ -28,6 +32,7 @@ from monitor.core.records import Bools, Floats, State
 CLIP = 5.0  # deviations; tanh is within 1 % of linear up to 0.17 * CLIP and saturates beyond 2 * CLIP
 FLOOR = 0.02  # of the channel's level: below 2 % of its level a constant channel's first move is not yet news
 RARE = 0.02  # a channel is rarely moving if its 2 % and 98 % quantiles coincide
+SHARE = 0.1  # of a channel's span
 MOST_STATES = 256  # of a channel; of more, as many evenly spaced ones are kept
 
 
@@ -87,8 +92,12 @@ class Scaling:
         return _unscaled(z, self.center[rows][:, at, None], self.scale[rows][:, at, None])
 
 
-def fit_scaling(rows_by_asset: Mapping[str, Floats], least: int, states: Sequence[int] = ()) -> Scaling:
+def fit_scaling(
+    rows_by_asset: Mapping[str, Floats], least: int, states: Sequence[int] = (), spans: Doubles | None = None
+) -> Scaling:
     """Return the statistics of rows (n, C) per asset, NaN = not measured. Columns `states` are states.
+
+    `spans` (C,) are those that are known of the channels, 0 = not known.
 
     An asset with fewer than `least` rows gets no row of its own. In an asset's row, a channel with fewer readings has
     the statistics of the class. Raises ValueError if a channel was never measured.
@@ -108,6 +117,8 @@ def fit_scaling(rows_by_asset: Mapping[str, Floats], least: int, states: Sequenc
             scales.append(np.where(few, class_scale, scale))
 
     center, scale = np.array([*centers, class_center]), np.array([*scales, class_scale])
+    if spans is not None:
+        scale = np.maximum(scale, SHARE * spans)
     if not states:
         return Scaling(tuple(names), center, scale)
     seen = [_distinct(list(rows_by_asset.values()), column) for column in states]

@@ -12,7 +12,7 @@ from monitor.settings.running import ALWAYS
 from monitor.settings.sections import Sections
 
 _OF_CALENDAR = {"time zone": "running.timezone", "found holiday": "running.holidays"}
-_OF_VALUES = ("direction", "least", "low", "high")
+_OF_VALUES = ("direction", "least", "low", "high", "span")
 
 
 def channel_problems(settings: Sections) -> Problems:
@@ -24,6 +24,9 @@ def channel_problems(settings: Sections) -> Problems:
 
         if section.texts and "kind" in section.model_fields_set and section.kind != STATE:
             yield f'{name}: a channel with texts is a state, and as = "{section.kind}" contradicts that', "channels"
+
+        if section.read_as == STATE and section.span:
+            yield f"{name}: span of a state; its values are names, and none is further off than another", "channels"
 
         given = [key for key in _OF_VALUES if key in section.model_fields_set]
         if section.kind == ANGLE and given:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from monitor.core.model.scaling import FLOOR, fit_scaling
+from monitor.core.model.scaling import FLOOR, SHARE, fit_scaling
 
 NAN = np.nan
 
@@ -39,3 +39,14 @@ def test_a_channel_with_a_handful_of_readings_is_scaled_as_the_class() -> None:
     assert made.assets == ("a", "b")
     assert (made.center[1, 0], made.scale[1, 0]) == (made.center[2, 0], made.scale[2, 0])
     assert made.center[1, 1] == pytest.approx(np.nanmean(few[:, 1]))
+
+
+def test_a_known_span_is_a_floor_of_the_deviation() -> None:
+    """A deviation is at least a tenth of the span, in the rows of the asset and of the class; 0 says nothing."""
+    rows = readings().astype(np.float32)
+    plain = fit_scaling({"a": rows}, 256)
+    wide = fit_scaling({"a": rows}, 256, spans=np.array([20.0, 100.0, 0.0]))
+    assert wide.scale[:, 0].tolist() == plain.scale[:, 0].tolist()
+    assert wide.scale[:, 1].tolist() == [SHARE * 100] * 2
+    assert wide.scale[:, 2].tolist() == plain.scale[:, 2].tolist()
+    assert wide.center.tolist() == plain.center.tolist()
