@@ -91,6 +91,7 @@ SPOILT: dict[str, Change] = {
     "no moves": lambda _, tensors: tensors.pop("calibration.move"),
     "too few quantiles": lambda _, tensors: tensors.update({"alarm.scores": np.zeros(3, np.float32)}),
     "a limit of 0": lambda _, tensors: tensors.update({"alarm.starts": np.zeros((3, 3), np.float32)}),
+    "a limit without channels": lambda _, tensors: tensors.update({"alarm.starts": np.array(1, np.float32)}),
     "no forecaster": lambda _, tensors: tensors.pop("forecaster.weights"),
     "a misshapen forecaster": lambda _, tensors: tensors.update({"forecaster.weights": np.zeros((3, 3), np.float32)}),
     "a wrong scale": lambda _, tensors: tensors.update({"scaling.scale": np.ones((2, 2))}),

@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.throughput.fleet import LENGTH, PARTITIONS, PATTERNS, Fleet, partition
 from monitor.core.model.alarm import ERRORS
 from monitor.core.model.channel_limits import LEAST
-from monitor.core.model.model import LEVELS, Model
+from monitor.core.model.model import LEVELS, AlarmCalibration, Model
 from monitor.core.model.scaling import Scaling
 from monitor.core.model.scorer import Scorer
 from monitor.core.pipeline import Pipeline
@@ -34,7 +34,8 @@ DETECTOR = "throughput"  # in whose folder of the store the model is
 def model_of(base: Model, fleet: Fleet) -> Model:
     """Return the pumps' model for this fleet: each asset has the scaling of its pump.
 
-    Each channel has limits of its own, as recorded machines have. The network foresees the pumps, which costs less.
+    Each channel has limits of its own, as recorded machines have, with alarm scores like those of healthy ones. The
+    network foresees the pumps, which would cost less.
     """
     pump = np.arange(fleet.assets) % PATTERNS
     center, scale = base.scaling.center, base.scaling.scale
@@ -42,7 +43,7 @@ def model_of(base: Model, fleet: Fleet) -> Model:
     rows = np.append(pump, PATTERNS)
     scaling = Scaling(tuple(fleet.names), center[rows], scale[rows])
     starts = np.full((ERRORS, len(fleet.channels)), LEAST, np.float32)
-    alarm = replace(base.alarm, starts=starts)
+    alarm = AlarmCalibration(starts, np.linspace(0.1, 0.4, len(LEVELS), dtype=np.float32))
     return replace(base, channels=fleet.channels, scaling=scaling, alarm=alarm)
 
 

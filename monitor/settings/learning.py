@@ -245,7 +245,8 @@ class ThresholdSection(Section):
     clip: float = setting(
         1.05,
         "An alarm score is stored as at most this factor of the percentile, which limits how fast the threshold rises "
-        "to a lasting shift. The limits of the channels follow it sooner: see docs/operations.md.",
+        "to a lasting shift. The limits of the channels, if the model has any, follow it sooner: see "
+        "docs/operations.md.",
         otherwise="a lasting shift would never be accepted, or an incident would blind the monitor",
         low=1.01,
         high=10,

@@ -82,7 +82,7 @@ def test_naive_twin_scores_as_the_product(kind: str) -> None:
     for window, (score, alarm, threshold) in product.items():
         assert found[window][0] == pytest.approx(score, rel=1e-4)
         assert found[window][1] == pytest.approx(alarm, rel=1e-4)
-        assert found[window][2] == pytest.approx(threshold, rel=5e-2)  # the product recomputes it every 32 scores only
+        assert found[window][2] == pytest.approx(threshold, rel=3e-2)  # the product recomputes it every 32 scores only
 
 
 @pytest.mark.parametrize("kind", KINDS)

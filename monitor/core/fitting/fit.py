@@ -139,7 +139,8 @@ def fit(
 
     windows = cut(corpus)
     forecast = fit_forecaster(windows, scaling, data.rows, MOST_CALIBRATED)  # 5
-    calibration, errors = calibrate(network, windows, corpus, scaling, data.rows, forecast)  # 6
+    once = not (recipe.mode_channel or recipe.learn_modes)  # otherwise a disturbance may be a mode
+    calibration, errors = calibrate(network, windows, corpus, scaling, data.rows, forecast, once=once)  # 6
     forecaster = calibrated(
         forecast.forecaster, forecast.errors[errors.usual], errors.asset[errors.usual], windows.length
     )
@@ -191,7 +192,7 @@ def scaled(windows: Cut, index: Times, scaling: Scaling, rows: Times) -> tuple[t
 
 
 def calibrate(  # noqa: PLR0917 - what the fit has made, in its order
-    network: VAE, windows: Cut, corpus: Corpus, scaling: Scaling, rows: Times, forecast: FittedForecaster
+    network: VAE, windows: Cut, corpus: Corpus, scaling: Scaling, rows: Times, forecast: FittedForecaster, *, once: bool
 ) -> tuple[Calibration, Errors]:
     """Return error and move per channel, and edges of the horizons and the level.
 
@@ -200,8 +201,8 @@ def calibrate(  # noqa: PLR0917 - what the fit has made, in its order
     channel whose usual error came out too small would outvote the others. So would a quiet channel, whose usual error
     is therefore at least LEAST_SHARE of the channels' mean. That holds in each mode, too (`Errors.least`).
 
-    Windows of single disturbances do not count for a network that foresees. Of another one, the limits of channels
-    follow what is usual, and not much depends on where they begin.
+    With `once`, windows of single disturbances do not count for a network that foresees. Of another one, the limits of
+    channels follow what is usual, and not much depends on where they begin.
     """
     index, one = forecast.index, np.ones(windows.rows.shape[1], np.float32)
     parts, seen, moved, latents, squares, counts, last, assets = [], [], [], [], [], [], [], []
@@ -236,14 +237,16 @@ def calibrate(  # noqa: PLR0917 - what the fit has made, in its order
         usual=np.ones(len(index), np.bool_),
         move=np.concatenate(moved),
     )
-    once = single(errors.squares, errors.cells, errors.asset, np.full(len(one), LEAST_ERROR, np.float32))
-    for usual in (~once, ~np.zeros_like(once)):
-        check = cut(corpus.take(held_out(corpus) & ~_touched(corpus, windows, index[~usual])))
-        own = mean_error(network, check, scaling, rows) if len(check) else np.zeros_like(one)
-        calibration, errors = _calibration(replace(errors, usual=usual), own)
-        if usual.all() or foresees(calibration.move, calibration.error):
-            break
-    return calibration, errors
+    check = held_out(corpus)
+    calibration, errors = _calibration(errors, mean_error(network, cut(corpus.take(check)), scaling, rows))
+    if not once or not foresees(calibration.move, calibration.error):
+        return calibration, errors
+
+    usual = ~single(errors.squares, errors.cells, errors.asset, LEAST_ERROR)
+    left = check & ~_touched(corpus, windows, index[~usual])
+    if 2 * np.count_nonzero(left) >= np.count_nonzero(check):  # otherwise it may be conspicuous as it was held out
+        check = left
+    return _calibration(replace(errors, usual=usual), mean_error(network, cut(corpus.take(check)), scaling, rows))
 
 
 def _calibration(errors: Errors, held: Floats) -> tuple[Calibration, Errors]:

@@ -8,7 +8,8 @@ an incident which never alerted would pass the first two and fail the third.
 It must find them by the network's score, and by the alarm score at the limits that an asset begins with: alerts are
 decided by the latter, and an incident in one channel of the history raises where that channel's limits begin. For the
 alarm score only the shifted channel counts: a shift also raises the errors of other channels. With limits 1000 times
-too high in the shifted channel, these alone gave a median alarm score of 0.3, at a clean edge of 0.1 (measured).
+too high in the shifted channel, these alone gave a median alarm score of 0.3, at a clean edge of 0.1 (measured). Of a
+network that foresees there are no such limits, and the alarm score says what the network's does.
 
 A first model has no incumbent to be compared with and must only be finite.
 """

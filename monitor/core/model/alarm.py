@@ -37,7 +37,9 @@ NETWORK, FORECAST, LEVEL = range(3)  # places of the errors
 ERRORS = 3  # V of a model that does not foresee
 STRONGEST = 3  # channels
 FORESEEN = 10.0  # times its usual error a channel moves: 0.03 to 8 in recordings, 70 to 97 in simulated machines
-LEAST_BASE = 0.2  # of a threshold's percentile. Times 1.4 it is one channel alone at 1.3 times its limit
+LEAST_BASE = (
+    0.2  # of a threshold's percentile. Times 1.4 it is one channel alone at 1.3 times its limit, or 8 % of an edge
+)
 
 
 def foresees(move: Floats, error: Floats) -> bool:

@@ -1,7 +1,7 @@
 """How far the error of each channel is above the limit that the asset's own errors in that channel rarely exceed.
 
-A window has V errors per channel, one for each way to expect the channel's values, in scaled units squared. That of the
-whole window is in units of its edge. For each asset, error and channel ONE number is kept: the log of its limit, a
+A window has V errors per channel, one for each way to expect the channel's values, in scaled units squared, or none if
+the network foresees (`alarm.py`). For each asset, error and channel ONE number is kept: the log of its limit, a
 quantile that follows the asset's own errors. After each block of BLOCK windows of the asset:
 
     log limit += RATE * (windows above the limit - windows in which the channel was observed * (1 - QUANTILE))
@@ -10,8 +10,8 @@ In equilibrium an error exceeds its limit in a share 1 - QUANTILE of the windows
 RATE, 2 %. Each other window lowers it by RATE * (1 - QUANTILE), 0.02 %. So a channel that was constant in training and
 moves every hour since then raises its limit once, and is normal after that. Against a fixed limit it would stay odd.
 
-A limit is at least LEAST, one deviation of training squared or the edge, however still the channel is. It is at most
-MOST, which no error reaches for long.
+A limit is at least LEAST, one deviation of training squared, however still the channel is. It is at most MOST, which no
+error reaches for long.
 
 What a limit has followed it forgives for a while: after 230 windows at an error of 100 it is at 61, and 11 500 windows
 at rest take it below 10. Otherwise a fault that comes and goes would be new each time.
@@ -21,7 +21,7 @@ only after each BLOCK-th window of the asset. So neither the cut into batches no
 
 Logs are float32. They are below 28, where float32 has steps of 2e-6, and a block in which a channel was observed moves
 them by at least RATE * (1 - QUANTILE) = 2e-4, so no limit gets stuck. An asset takes 6 bytes for each error of a
-channel, and one more: 145 bytes with 3 errors of 8 channels, 193 with 4, 685 with 3 errors of 38 channels.
+channel, and one more: 145 bytes with 3 errors of 8 channels, 685 with 3 errors of 38 channels.
 """
 
 import numpy as np
@@ -34,8 +34,8 @@ from monitor.core.state import Column, Columns, Table, unfit
 QUANTILE = 0.99
 RATE = 0.02  # of a limit's log, for each window above
 BLOCK = 32  # windows of an asset
-LEAST = 1.0  # scaled units squared; over the whole window the edge
-MOST = 1e5  # a value is within 5 (scaling.CLIP); over the whole window, errors are up to 30^2 / LEAST_ERROR times usual
+LEAST = 1.0  # scaled units squared
+MOST = 1e5  # a value is within 5 (scaling.CLIP), and a forecast is bounded, too
 
 LOWEST, HIGHEST = float(np.log(LEAST)), float(np.float32(np.log(MOST)))  # logs; both are exact in float32
 
@@ -89,6 +89,8 @@ class ChannelLimits:
         where the channel was not observed. The ratio is 0 there.
         """
         self._fit()
+        if not errors.size:
+            return np.empty(errors.shape, np.float32)
         missed = np.isnan(errors)
         whole = not missed.any()
         errors = errors if whole else np.where(missed, np.float32(0), errors)
@@ -181,7 +183,7 @@ def converted(limits: Floats, old: Floats, new: Floats) -> Floats:
 
     Limits of another shape are of other channels: none is returned.
     """
-    if limits.shape != old.shape:
+    if not limits.shape == old.shape == new.shape:
         return limits[:0]
     return within((limits * np.exp(_logs(new) - _logs(old))).astype(np.float32))
 

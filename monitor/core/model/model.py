@@ -151,7 +151,7 @@ class Model:
             "error": ((C,), "f"),
             "move": ((C,), "f"),
             "limits": ((limits,), "f"),
-            "starts": ((ERRORS if len(alarm.starts) else 0, C), "f"),
+            "starts": ((0 if alarm.starts.shape[:1] == (0,) else ERRORS, C), "f"),
             "scores": (LEVELS.shape, "f"),
         }
 

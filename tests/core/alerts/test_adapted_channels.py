@@ -32,11 +32,11 @@ def plant(steps: int, seed: int) -> np.ndarray:
 
 
 @cache
-def trained() -> Model:
-    """A model of both groups, trained once, as one whose network foresees too little."""
+def trained(foreseen: float = math.inf) -> Model:
+    """A model of both groups, trained once, by default as one whose network foresees too little."""
     past = History(HistoryOptions(budget=1000, length=L, step_ms=STEP, horizon_ms=10**9, guard_ms=0))
     past.add(windows(plant(1600, 0)), ASSETS, CHANNELS)
-    with mock.patch.object(alarm, "FORESEEN", math.inf):
+    with mock.patch.object(alarm, "FORESEEN", foreseen):
         made = fit(past.normal(), FAST, None, lambda *_: None).model
     return replace(made, version="m-20250101T000000-00000000")
 
@@ -67,11 +67,14 @@ def monitored(store: Path) -> Pipeline:
     return made
 
 
-def records(store: Path, lasts: int, batch: int = 500) -> list[Alert]:
-    """Return the records of the alert that the fault raises."""
+def records(store: Path, lasts: int, batch: int = 500, *, restored: bool = False) -> list[Alert]:
+    """Return the records of the alert that the fault raises; `restored` = a new pipeline goes on after each batch."""
     made, sent, found = monitored(store), messages(faulty(lasts)), list[Alert]()
     for begin in range(0, len(sent), batch):
         found += processed(made, sent[begin : begin + batch], 2**50).alerts
+        if restored:
+            state, made = made.save_state(), monitored(store)
+            made.load_state(state)
     since = ORIGIN + FAULT * STEP
     fired = [alert for alert in found if alert.cause == "machine" and alert.asset == ASSETS[0]]
     (ident,) = {alert.id for alert in fired if since <= alert.start < since + 60 * STEP}
@@ -95,3 +98,28 @@ def test_channels_at_fault_are_named_before_channels_that_chattered_before(tmp_p
     assert {share.channel for share in fired.channels[:2]} < FAULTY
     assert sum(share.contribution for share in fired.channels if share.channel in FAULTY) > 0.8
     assert sum(share.contribution for share in fired.channels) == pytest.approx(1)
+
+
+def test_a_restored_pipeline_goes_on_identically(tmp_path: Path) -> None:
+    """Limits of channels and the alert that keeps some are the same wherever a worker takes over, bit by bit."""
+    assert records(tmp_path, 60, 333, restored=True) == records(tmp_path, 60)
+
+
+@pytest.mark.parametrize("foreseen", [(math.inf, 0.0), (0.0, math.inf)], ids=["then it foresees", "then it does not"])
+def test_an_open_alert_outlives_a_model_of_the_other_kind(tmp_path: Path, foreseen: tuple[float, float]) -> None:
+    """Where the next model has limits of channels and the one before had none, or the other way, it has its end."""
+    draw, values, scale = np.random.default_rng(5), plant(END, 20), trained().scaling.scale[:1]
+    values[0, FAULT : FAULT + 60, 3:] += draw.normal(0, 3, (60, 3)) * scale[:, 3:]
+    sent = messages(values.astype(np.float32))
+    before, after = map(trained, foreseen)
+    assert before.foresees != after.foresees
+    made = make_pipeline(settings(tmp_path, sensors__skip=["*"]), READINGS)
+    made.use(Scorer(before))
+
+    cut = 2 * (FAULT + 30)
+    processed(made, sent[:cut], 2**50)
+    (firing,) = made.open_alerts()
+    made.adopt(Scorer(after))
+    ended = [alert for alert in processed(made, sent[cut:], 2**50).alerts if alert.id == firing.id]
+    assert ended[-1].state == "resolved"
+    assert made.open_alerts() == []

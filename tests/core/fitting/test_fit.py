@@ -13,7 +13,8 @@ from monitor.core.fitting.fit import CHECK_STEPS, LEAST_ERROR, LEAST_SHARE, Fitt
 from monitor.core.fitting.forecast import fit_forecaster
 from monitor.core.fitting.gate import refusal
 from monitor.core.fitting.recipe import Recipe
-from monitor.core.model.alarm import alarm_scores, at_limits
+from monitor.core.model import alarm
+from monitor.core.model.alarm import ERRORS, alarm_scores, at_limits
 from monitor.core.model.channel_limits import ChannelLimits
 from monitor.core.model.model import LEVELS, Model
 from monitor.core.model.scorer import Scorer
@@ -127,7 +128,7 @@ def test_a_quiet_channel_has_a_share_of_the_mean_usual_error() -> None:
 
     whole, rows_of = cut(past), made.scaling.rows(past.assets)
     forecast = fit_forecaster(whole, made.scaling, rows_of, 500)
-    calibration, errors = calibrate(VAE.of(made), whole, past, made.scaling, rows_of, forecast)
+    calibration, errors = calibrate(VAE.of(made), whole, past, made.scaling, rows_of, forecast, once=True)
     least = LEAST_SHARE * (LEAST_ERROR + calibration.error[1:].sum()) / len(calibration.error)
     assert least > 2 * LEAST_ERROR
     np.testing.assert_allclose([calibration.error[0], *errors.least], least, rtol=1e-5)
@@ -155,8 +156,8 @@ def test_a_level_far_off_stands_out_though_it_is_reconstructed() -> None:
     blind_to_error = replace(made.calibration, error=made.calibration.error * 1e6)
     scores = Scorer(replace(made, calibration=blind_to_error)).score(far, ASSETS)
     assert (scores.network > 2).all()
-    alarm = at_limits(scores.network, scores.errors, made.alarm.starts)
-    assert (alarm > 5 * made.alarm.scores[-1]).all()
+    found = at_limits(scores.network, scores.errors, made.alarm.starts)
+    assert (found > 5 * made.alarm.scores[-1]).all()
 
 
 def blurred() -> Scorer:
@@ -321,3 +322,29 @@ def test_a_recording_with_faults_does_not_speak_against_the_retrained_model() ->
     kept = prepare(spoiled, recipe, model())
     assert len(kept) < len(spoiled)
     assert refusal(fit(kept, recipe, model(), silent).model, model(), kept, 0.05) == ""
+
+
+def disturbed() -> Corpus:
+    """Return the corpus with the pressure of a machine off for four of its hundred blocks."""
+    whole = corpus()
+    values = whole.values.copy()
+    own = np.flatnonzero(whole.asset == 1)[40:44]
+    values[own, 1] += 6.0
+    return replace(whole, values=values)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "foreseen", "counts"),
+    [(FAST, True, False), (replace(FAST, learn_modes=True), True, True), (FAST, False, True)],
+    ids=["foresees", "modes", "does not foresee"],
+)
+def test_a_single_disturbance_is_no_measure(
+    recipe: Recipe, foreseen: bool, counts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The edge of the whole window is that of a healthy history, but for modes and networks that do not foresee."""
+    if not foreseen:
+        monkeypatch.setattr(alarm, "FORESEEN", np.inf)
+    made, healthy = (fit(past, recipe, None, silent).model for past in (disturbed(), corpus()))
+    edges = made.calibration.limits[0] / healthy.calibration.limits[0]
+    assert (edges > 3) if counts else (0.5 < edges < 1.5)
+    assert made.alarm.starts.shape == healthy.alarm.starts.shape == (0 if foreseen else ERRORS, len(CHANNELS))

@@ -8,7 +8,7 @@ from monitor.core.records import Bools
 
 PART = 50  # windows of a part
 WINDOWS = PARTS * PART  # of an asset
-LEAST = np.full(3, 1e-4, np.float32)
+LEAST = 1e-4
 
 
 def judged(*disturbances: tuple[int, int, int, int], assets: int = 2, windows: int = WINDOWS) -> Bools:
@@ -40,10 +40,37 @@ def test_what_came_back_is_usual(again: tuple[int, int, int, int]) -> None:
     assert not judged((0, 1, 7, 9), again).any()
 
 
-def test_what_lasted_is_usual() -> None:
-    """A run is left out up to a fifth of the asset's history."""
-    assert judged((0, 1, 5, 5 + LONGEST)).sum() == LONGEST * PART
-    assert not judged((0, 1, 5, 6 + LONGEST)).any()
+@pytest.mark.parametrize("assets", [1, 2])
+def test_what_lasted_is_usual(assets: int) -> None:
+    """Runs of an asset are left out up to LONGEST parts together, whatever else there is to compare with."""
+    assert judged((0, 1, 5, 5 + LONGEST), assets=assets).sum() == LONGEST * PART
+    assert not judged((0, 1, 5, 6 + LONGEST), assets=assets).any()
+    assert not judged((0, 1, 5, 7), (0, 2, 7, 9), assets=assets).any()
+    assert not judged((0, 1, 1, 3), (0, 2, 7, 9), assets=assets).any()
+
+
+def test_what_came_back_is_known_though_another_channel_is_loudest() -> None:
+    """Both channels tell a disturbance if one is nearly as conspicuous as the other."""
+    errors = np.random.default_rng(0).gamma(400, 0.0025, (2, WINDOWS, 3))
+    for number, loud in ((0, 1), (1, 2)):
+        errors[number, 4 * PART : 5 * PART, loud] *= 21
+        errors[number, 4 * PART : 5 * PART, 3 - loud] *= 20
+    flat = errors.reshape(-1, 3)
+    asset = np.repeat([0, 1], WINDOWS)
+    assert not single(flat, np.ones_like(flat), asset, LEAST).any()
+    flat[asset == 1] /= 20
+    assert single(flat, np.ones_like(flat), asset, LEAST).sum() == PART
+
+
+@pytest.mark.parametrize("seen", [3, 9])
+def test_a_channel_that_was_seldom_measured_is_not_judged(seen: int) -> None:
+    """A sensor that came late is no disturbance, nor does it hide one."""
+    errors = np.random.default_rng(0).gamma(4, 0.25, (WINDOWS, 2))
+    errors[5 * PART : 6 * PART, 0] *= 4 * FAR
+    cells = np.ones_like(errors)
+    cells[: WINDOWS - seen * PART, 1] = 0
+    found = single(errors * cells, cells, np.zeros(WINDOWS, np.int64), LEAST)
+    assert np.flatnonzero(found).tolist() == list(range(5 * PART, 6 * PART))
 
 
 def test_short_histories_are_not_judged() -> None:
@@ -56,7 +83,7 @@ def test_errors_below_the_least_are_no_news() -> None:
     """A channel that is nearly constant may be many times above most of its parts."""
     quiet = np.full((WINDOWS, 1), 1e-9)
     quiet[:PART] = 1e-5
-    assert not single(quiet, np.ones_like(quiet), np.zeros(WINDOWS, np.int64), LEAST[:1]).any()
+    assert not single(quiet, np.ones_like(quiet), np.zeros(WINDOWS, np.int64), LEAST).any()
 
 
 def test_the_order_of_assets_does_not_matter() -> None:
