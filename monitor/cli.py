@@ -170,6 +170,11 @@ def train(
     config: Config = None,
     set_: Set = None,
     detector: Detector = "",
+    *,
+    anew: Annotated[
+        bool,
+        typer.Option("--anew", help="As if there were no model: what the one in use finds anomalous is normal now."),
+    ] = False,
 ) -> None:
     """Fit a model on normal history, from files or from the beginning of the topics, and put it into use.
 
@@ -179,7 +184,7 @@ def train(
     from monitor.service.offline import train_now  # noqa: PLC0415 - see the module
 
     with _bar() as bar:
-        outcome = _or_exit(lambda: train_now(settings, *_steps(bar)))
+        outcome = _or_exit(lambda: train_now(settings, *_steps(bar), anew=anew))
     print(outcome.text)
     raise typer.Exit(0 if outcome.adopted else 1)
 

@@ -137,6 +137,26 @@ def test_a_model_that_is_worse_is_refused(tmp_path: Path) -> None:
     assert models.versions() == [models.current()] == [version]
 
 
+def test_after_a_lasting_change_a_model_can_be_trained_anew(tmp_path: Path) -> None:
+    """What the model in use finds anomalous is left out, with the reason and the way out, and `--anew` learns it."""
+    version = put_model(tmp_path / "store")
+    path, options = tmp_path / "after.jsonl", small(tmp_path / "store", training__steps=25)
+    changed = rows(640)
+    changed[:, :, 1] += 60.0
+    path.write_bytes(b"".join(value + b"\n" for _, value, _ in values(changed)))
+    result = monitor("train", path, *options)
+    assert result.exit_code == 1, result.output
+    for said in ("blocks of history are too few", "anomalous", "--anew"):
+        assert said in " ".join(result.stderr.split())
+    models = stored_models(tmp_path / "store")
+    assert models.current() == version
+
+    result = monitor("train", path, *options, "--anew")
+    assert result.exit_code == 0, result.output
+    assert models.current() not in {None, version}
+    assert monitor("rollback", *small(tmp_path / "store")).stdout == f"{version} in use\n"
+
+
 def test_a_damaged_model_does_not_block_training(tmp_path: Path) -> None:
     """If the model in use is damaged, training makes a first model instead of failing each time."""
     version = put_model(tmp_path / "store")

@@ -43,8 +43,11 @@ class Outcome:
     text: str
 
 
-def train_now(settings: Settings, reading: Progress, fitting: Fitting) -> Outcome:
-    """Train in this process. Raises ValueError if the history does not suffice, Unavailable, StoreUnavailable."""
+def train_now(settings: Settings, reading: Progress, fitting: Fitting, *, anew: bool = False) -> Outcome:
+    """Train in this process; `anew` = without regard to the model in use.
+
+    Raises ValueError if the history does not suffice, Unavailable, StoreUnavailable.
+    """
     torch.set_num_threads(settings.model.threads)
     metrics, blobs = Metrics(), make_blobs(settings)
     models = make_models(settings, blobs, metrics)
@@ -56,7 +59,7 @@ def train_now(settings: Settings, reading: Progress, fitting: Fitting) -> Outcom
 
     # Fit and judge.
     log = structlog.stdlib.get_logger("monitor")
-    incumbent = ModelRegistry(models, settings.windows.length, time.monotonic, log).in_use()
+    incumbent = None if anew else ModelRegistry(models, settings.windows.length, time.monotonic, log).in_use()
     begin = time.monotonic()
     trained = train(
         corpus,

@@ -29,6 +29,7 @@ ANOMALOUS = 2.0  # score by the incumbent: twice the edge of what its own clean 
 LEARNED, HELD_OUT, RECURRING = "learned", "held out", "recurring"  # kept; held out = judged by, not fitted on
 SPAN, CONDITION, REST = "excluded span", "excluded condition", "rest"
 ALERT, RARE, ANOMALY, WORST = "alert or guard band", "rare", "anomalous", "worst share"
+KEPT = (LEARNED, HELD_OUT, RECURRING)
 REASONS = (LEARNED, HELD_OUT, RECURRING, SPAN, CONDITION, REST, ALERT, RARE, ANOMALY, WORST)
 _HOUR_MS = 3_600_000
 
@@ -72,17 +73,17 @@ def _hours(counts: np.ndarray, hours: float) -> dict[str, float]:
 
 def summary(report: Mapping[str, Any]) -> dict[str, Any]:
     """Return a report in a few words, for a log event."""
-    kept, hours = (LEARNED, HELD_OUT, RECURRING), report["hours"]
-    left = [f"{name} {share:.1f} h" for name, share in hours.items() if name not in kept]
+    hours = report["hours"]
+    left = [f"{name} {share:.1f} h" for name, share in hours.items() if name not in KEPT]
     return {
-        "learned_h": round(sum(hours.get(name, 0.0) for name in kept), 1),
+        "learned_h": round(sum(hours.get(name, 0.0) for name in KEPT), 1),
         "left_out": ", ".join(left) or "nothing",
         "dropped_channels": ", ".join(report["dropped_channels"]) or "none",
     }
 
 
 def select(corpus: Corpus, recipe: Recipe, incumbent: Model | None, levels: Levels | None) -> Selection:
-    """Return what to learn from. Raises ValueError if nothing is left, or if the corpus does not fit the incumbent."""
+    """Return what to learn from. Raises ValueError if that is too little, or if the corpus does not fit the incumbent."""
     if incumbent is not None and incumbent.architecture.length != corpus.values.shape[2]:
         found = f"{corpus.values.shape[2]} steps"
         raise ValueError(f"windows of the history have {found}, those of the model {incumbent.architecture.length}")
@@ -101,9 +102,23 @@ def select(corpus: Corpus, recipe: Recipe, incumbent: Model | None, levels: Leve
     own = _common(corpus, recipe) if incumbent is None else _normal(corpus, recipe, incumbent)
     kept = own <= REASONS.index(RECURRING)
     left = corpus.take(kept)
-    own[np.flatnonzero(kept)[held_out(left) & (own[kept] == 0)]] = REASONS.index(HELD_OUT)
+    held = held_out(left)
+    own[np.flatnonzero(kept)[held & (own[kept] == 0)]] = REASONS.index(HELD_OUT)
     reason[reason == 0] = own
+    if held.all() or not held.any():
+        raise ValueError(_too_few(reason, len(left)))
     return Selection(left, given, reason, dropped)
+
+
+def _too_few(reason: Ints, left: int) -> str:
+    """Return why `left` blocks of those with reasons (K,) do not suffice, and what to do about it."""
+    counts = np.bincount(reason, minlength=len(REASONS)).tolist()
+    said = [f"{count} {name}" for name, count in zip(REASONS, counts, strict=True) if count and name not in KEPT]
+    why = f"; left out: {', '.join(said)}" if said else ""
+    anomalous = counts[REASONS.index(ANOMALY)]
+    if 2 * anomalous > len(reason) - left:
+        why += ". If what the model in use finds anomalous is normal now, train on a time after the change with --anew"
+    return f"{left} of {len(reason)} blocks of history are too few to fit on some and hold out others{why}"
 
 
 def _among(whole: Corpus, part: Corpus) -> Bools:

@@ -105,3 +105,16 @@ def test_what_the_incumbent_finds_anomalous_is_named() -> None:
     assert found["anomalous"] == 1
     assert 1 <= found["worst share"] <= 0.03 * len(whole)
     assert set(found) <= set(REASONS)
+
+
+def test_a_history_of_which_too_little_is_left_is_refused_with_the_reasons() -> None:
+    """What was left out is counted, and only where the model in use left out the most there is a way past it."""
+    whole = corpus(40 * L)
+    wrong = replace(whole, values=whole.values + 40 * model().scaling.scale[0, None, :, None].astype(np.float32))
+    with pytest.raises(ValueError, match=r"^0 of 80 blocks .* left out: 80 anomalous\..*--anew$"):
+        select(wrong, FAST, model(), None)
+    with pytest.raises(ValueError, match=r"^0 of 80 blocks .* left out: 80 alert or guard band$"):
+        select(replace(whole, alerted=np.ones(80, np.bool_)), FAST, model(), None)
+    few = whole.take(np.arange(80) < 3)
+    with pytest.raises(ValueError, match=r"^3 of 3 blocks of history are too few to fit on some and hold out others$"):
+        select(few, replace(FAST, worst=0.0), model(), None)
