@@ -83,7 +83,7 @@ def summary(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def select(corpus: Corpus, recipe: Recipe, incumbent: Model | None, levels: Levels | None) -> Selection:
-    """Return what to learn from. Raises ValueError if that is too little, or if the corpus does not fit the incumbent."""
+    """Return what to learn from. Raises ValueError if it is too little, or if the corpus does not fit the incumbent."""
     if incumbent is not None and incumbent.architecture.length != corpus.values.shape[2]:
         found = f"{corpus.values.shape[2]} steps"
         raise ValueError(f"windows of the history have {found}, those of the model {incumbent.architecture.length}")
