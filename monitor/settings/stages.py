@@ -358,11 +358,11 @@ class WindowsSection(Section):
 class SensorsSection(Section):
     """Checks that distinguish a faulty sensor from a faulty machine. A channel's normal behaviour is learned."""
 
-    skip: tuple[str, ...] = setting(
+    skip: tuple[Glob, ...] = setting(
         (),
         "Channels checked against their low and high only, since they naturally rest, fall silent or spike more than "
-        "in the history.",
-        form="a list of channels",
+        "in the history. Globs, such as *.state, may stand for several.",
+        form="a list of channels or globs",
     )
     clock_s: float = setting(
         30.0,

@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monitor.core.arrays import NEVER, Index, places
+from monitor.core.decode.select import first_match
 from monitor.core.join import join_windows
 from monitor.core.records import Bools, Count, Floats, State, Times, WindowBatch
 from monitor.core.rules import Rows, Rules
@@ -71,7 +72,7 @@ class SensorOptions:
     length: int  # L, steps of a window
     step_ms: int
     min_observed: float  # share of a window's cells that must be left for it to be scored
-    skip: Sequence[str]  # channels that are judged by low and high only
+    skip: Sequence[str]  # globs of channels that are judged by low and high only
 
 
 Unread = Callable[[Rows], Bools | None]  # rows (n,) of assets -> channels (n, C) that are not read of them
@@ -130,8 +131,8 @@ class Sensors:
 
     def _tolerated(self, usual: Floats, limit: npt.NDArray[Any]) -> Floats:
         """Return `limit` (C,), and infinity for channels that are skipped or whose `usual` value is not known."""
-        names = [set(self._rules.names_of(name)) for name in self._channels]
-        skipped = np.array([not own.isdisjoint(self._options.skip) for own in names], np.bool_)
+        globs, names = tuple(self._options.skip), map(self._rules.names_of, self._channels)
+        skipped = np.array([first_match(globs, *own) >= 0 for own in names], np.bool_)
         return np.where((usual < 0) | skipped, np.inf, limit).astype(np.float32)
 
     def update(self, windows: WindowBatch, unread: Unread = lambda _: None) -> tuple[WindowBatch, SensorFaults | None]:
