@@ -25,6 +25,7 @@ import msgspec
 import numpy as np
 import torch
 
+from benchmarks.throughput.store import by_channel
 from monitor.core.fitting.corpus import Corpus
 from monitor.core.fitting.fit import fit
 from monitor.core.fitting.recipe import Recipe
@@ -101,7 +102,7 @@ def make_model(settings: Settings, names: Sequence[str], channels: Sequence[str]
     corpus = Corpus(tuple(channels), tuple(names[:A]), settings.windows.step_ms, asset, end, values, seen, alerted)
     model = fit(corpus, Recipe(steps=50), None, lambda *_: None).model
     scaling = fit_scaling({name: own.astype(np.float32) for name, own in zip(names, rows, strict=True)}, 1)
-    return replace(model, scaling=scaling, version="m-20250101T000000-00000000")
+    return by_channel(replace(model, scaling=scaling, version="m-20250101T000000-00000000"))
 
 
 def messages(kind: str, names: Sequence[str], channels: Sequence[str], rows: Doubles) -> Iterator[Message]:

@@ -32,19 +32,22 @@ DETECTOR = "throughput"  # in whose folder of the store the model is
 
 
 def model_of(base: Model, fleet: Fleet) -> Model:
-    """Return the pumps' model for this fleet: each asset has the scaling of its pump.
-
-    Each channel has limits of its own, as recorded machines have, with alarm scores like those of healthy ones. The
-    network foresees the pumps, which would cost less.
-    """
+    """Return the pumps' model for this fleet: each asset has the scaling of its pump."""
     pump = np.arange(fleet.assets) % PATTERNS
     center, scale = base.scaling.center, base.scaling.scale
     assert len(center) == PATTERNS + 1, "a row for every pump and one for the class"
     rows = np.append(pump, PATTERNS)
     scaling = Scaling(tuple(fleet.names), center[rows], scale[rows])
-    starts = np.full((ERRORS, len(fleet.channels)), LEAST, np.float32)
-    alarm = AlarmCalibration(starts, np.linspace(0.1, 0.4, len(LEVELS), dtype=np.float32))
-    return replace(base, channels=fleet.channels, scaling=scaling, alarm=alarm)
+    return by_channel(replace(base, channels=fleet.channels, scaling=scaling))
+
+
+def by_channel(model: Model) -> Model:
+    """Return the model with limits for each channel, as those of recorded machines have.
+
+    The network foresees simulated ones, which costs less. Alarm scores are like those of healthy machines.
+    """
+    starts = np.full((ERRORS, len(model.channels)), LEAST, np.float32)
+    return replace(model, alarm=AlarmCalibration(starts, np.linspace(0.1, 0.4, len(LEVELS), dtype=np.float32)))
 
 
 def scores(model: Model, count: int) -> Floats:
