@@ -57,6 +57,8 @@ def train(
 
     levels = levels_of(corpus, recipe, old)
     selection = select(corpus, recipe, old, levels)
+    if too_few := selection.too_few():
+        raise ValueError(too_few)
     corpus, report = selection.corpus, selection.report()
     del selection  # with the blocks that are left out
     fitted = fit(corpus, recipe, old, progress, levels)

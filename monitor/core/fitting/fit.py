@@ -112,7 +112,7 @@ def prepare(corpus: Corpus, recipe: Recipe, incumbent: Model | None, levels: Lev
     """Return the part of the corpus that is fit to learn from and to judge the result by (step 1 above).
 
     Times of rest, by `levels`, are left out. Without an incumbent, so are channels that are hardly measured. Raises
-    ValueError if too little is left, or if the corpus does not fit the incumbent.
+    ValueError if nothing is left, or if the corpus does not fit the incumbent.
     """
     return select(corpus, recipe, incumbent, levels).corpus
 
@@ -122,10 +122,12 @@ def fit(
 ) -> Fitted:
     """Return a model of a corpus that `prepare` returned, with the same `levels`.
 
-    Raises ValueError if it could not be learned.
+    Raises ValueError if the corpus does not suffice.
     """
     held = held_out(corpus)  # 2
     train, check = cut(corpus.take(~held)), cut(corpus.take(held))
+    if not len(train) or not len(check):
+        raise ValueError(f"{len(corpus)} blocks of history give no windows to fit on, or none to hold out")
 
     states = recipe.states(corpus.channels)
     scaling = _scaling(corpus.take(~held), incumbent, states, recipe.known_spans(corpus.channels))  # 3

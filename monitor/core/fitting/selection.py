@@ -43,6 +43,20 @@ class Selection:
     reason: Ints  # (K,) of `given`, places in REASONS
     dropped: Mapping[str, str]  # channels that the model does not have, and why
 
+    def too_few(self) -> str:
+        """Return why too little is left to fit on some and hold out others, and what to do; empty = enough is."""
+        held, left, K = held_out(self.corpus), len(self.corpus), len(self.reason)
+        if held.any() and not held.all():
+            return ""
+        counts = np.bincount(self.reason, minlength=len(REASONS)).tolist()
+        said = [f"{count} {name}" for name, count in zip(REASONS, counts, strict=True) if count and name not in KEPT]
+        why = f"; left out: {', '.join(said)}" if said else ""
+        if 2 * counts[REASONS.index(ANOMALY)] > K:
+            why += (
+                ". If what the model in use finds anomalous is normal now, train on a time after the change with --anew"
+            )
+        return f"{left} of {K} blocks of history are too few to fit on some and hold out others{why}"
+
     def report(self) -> dict[str, Any]:
         """Return JSON values: hours by reason, in all and by asset and day, and the channels that were dropped."""
         hours = self.given.values.shape[2] * self.given.step_ms / _HOUR_MS  # of a block
@@ -83,7 +97,7 @@ def summary(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def select(corpus: Corpus, recipe: Recipe, incumbent: Model | None, levels: Levels | None) -> Selection:
-    """Return what to learn from. Raises ValueError if it is too little, or if the corpus does not fit the incumbent."""
+    """Return what to learn from. Raises ValueError if nothing is left, or if the corpus does not fit the incumbent."""
     if incumbent is not None and incumbent.architecture.length != corpus.values.shape[2]:
         found = f"{corpus.values.shape[2]} steps"
         raise ValueError(f"windows of the history have {found}, those of the model {incumbent.architecture.length}")
@@ -105,20 +119,7 @@ def select(corpus: Corpus, recipe: Recipe, incumbent: Model | None, levels: Leve
     held = held_out(left)
     own[np.flatnonzero(kept)[held & (own[kept] == 0)]] = REASONS.index(HELD_OUT)
     reason[reason == 0] = own
-    if held.all() or not held.any():
-        raise ValueError(_too_few(reason, len(left)))
     return Selection(left, given, reason, dropped)
-
-
-def _too_few(reason: Ints, left: int) -> str:
-    """Return why `left` blocks of those with reasons (K,) do not suffice, and what to do about it."""
-    counts = np.bincount(reason, minlength=len(REASONS)).tolist()
-    said = [f"{count} {name}" for name, count in zip(REASONS, counts, strict=True) if count and name not in KEPT]
-    why = f"; left out: {', '.join(said)}" if said else ""
-    anomalous = counts[REASONS.index(ANOMALY)]
-    if 2 * anomalous > len(reason) - left:
-        why += ". If what the model in use finds anomalous is normal now, train on a time after the change with --anew"
-    return f"{left} of {len(reason)} blocks of history are too few to fit on some and hold out others{why}"
 
 
 def _among(whole: Corpus, part: Corpus) -> Bools:
